@@ -1,0 +1,47 @@
+"""Carrying out an operation on many disks, and telling what came of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from commands import Call
+from filer.disk import Disk
+from filer.disk_encrypt import DiskReport, FailureKind
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The last line of every operation on disks."""
+
+    report: DiskReport
+
+    def lines(self) -> Iterable[str]:
+        """The ``Completed`` line, counts included."""
+        report = self.report
+        yield (
+            f"Completed {report.verb} on {report.attempted} disks: "
+            f"{len(report.succeeded)} successes, {len(report.failures)} failures, including "
+            f"{report.count(FailureKind.UNKNOWN_KEY)} unknown key and "
+            f"{report.count(FailureKind.AUTHENTICATION)} authentication failures."
+        )
+
+
+def report_disks(call: Call, report: DiskReport) -> None:
+    """Tell each failing disk in a line of its own, then the counts; fail if any failed."""
+    for failure in report.failures:
+        call.fail(failure.reason)
+    call.show(Completed(report))
+    if report.not_reached:
+        call.fail(f"{report.verb}: interrupted; {report.not_reached} disks were not reached")
+
+
+def all_disks(call: Call) -> list[Disk]:
+    """Return every disk, as ``*`` names them; destroyed ones are passed over, and said."""
+    return select_disks(call, ("*",))
+
+
+def select_disks(call: Call, disk_list: Iterable[str]) -> list[Disk]:
+    """Return the disks that ``disk_list`` names.  Raises DiskError if a name fits none."""
+    selection = call.filer.shelf.select(tuple(disk_list))
+    for name in selection.passed_over:
+        call.console.warn(f"{name}: is destroyed; passed over")
+    return list(selection.disks)

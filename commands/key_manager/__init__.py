@@ -1,0 +1,70 @@
+"""key_manager: external key server management commands."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from commands import ALL_ANSWERS, Call, Command, Refused, Suggestion
+from commands.key_manager import keys, servers, setup
+from filer.certificates import address_of
+from filer.system import Filer
+
+SYNOPSIS = (
+    "key_manager setup",
+    "key_manager add ( -key_server ipaddr )+",
+    "key_manager remove ( -key_server ipaddr )+",
+    "key_manager show",
+    "key_manager status ( -key_server ipaddr )*",
+    "key_manager query ( -key_server ipaddr )*",
+    "key_manager rekey [ -manual ] [ -key_tag tag ]",
+    "key_manager restore -all [ -key_tag tag ]",
+    "key_manager restore -key_server ipaddr [ -key_tag tag ]",
+)
+
+_SUBCOMMANDS: Mapping[str, Callable[[Call], None]] = {
+    "setup": setup.setup,
+    "add": servers.add,
+    "remove": servers.remove,
+    "show": servers.show,
+    "status": servers.status,
+    "query": keys.query,
+    "rekey": keys.rekey,
+    "restore": keys.restore,
+}
+
+
+def _run(call: Call) -> None:
+    if not call.filer.hardware.storage_encryption:
+        raise Refused("Storage Encryption is not enabled on this system")
+    (subcommand,) = call.arguments.subcommand
+    _SUBCOMMANDS[subcommand](call)
+
+
+def _addresses(filer: Filer, subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+    registered = filer.registration.servers
+    if subcommand != ("add",):
+        return [(address, "registered") for address in registered]
+    installed = filter(None, map(address_of, filer.installed.names()))
+    return [
+        (address, "registered" if address in registered else "certificate installed")
+        for address in installed
+    ]
+
+
+def _tags(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+    tags = {entry.tag: "in the keytable" for entry in filer.keytable}
+    return {filer.key_tag: "default key tag", **tags}.items()
+
+
+def _unread(words: Sequence[str]) -> int:
+    if words[:1] == ["setup"]:
+        return ALL_ANSWERS
+    return 2 if "-manual" in words else 0
+
+
+COMMAND = Command(
+    name="key_manager",
+    summary="external key server management commands",
+    synopsis=SYNOPSIS,
+    run=_run,
+    variables={"ipaddr": _addresses, "tag": _tags},
+    unread=_unread,
+)

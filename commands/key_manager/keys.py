@@ -1,0 +1,125 @@
+"""key_manager query, rekey, restore: key pairs on the key servers and in the keytable."""
+
+from commands import Call, Refused, Unprefixed
+from commands.dialogue import ask_passphrase
+from commands.encrypting_disks import all_disks, report_disks
+from commands.key_manager.servers import servers_in_question
+from commands.key_manager.text import (
+    KeyPairCreated,
+    QueryBlock,
+    QueryRow,
+    RestoredKeys,
+    not_responding,
+)
+from filer.disk_encrypt import DiskReport, rekey_disks
+from filer.key_creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair
+from filer.keytable import CREATION_LIMIT, KeyPair, is_key_tag
+from filer.passphrase import generate
+from filer.restore import load
+
+
+def checked_tag(tag: str) -> str:
+    """Return ``tag``.  Raises Refused if it is none."""
+    if not is_key_tag(tag):
+        raise Refused("a key tag has 1 to 64 printable characters without blanks")
+    return tag
+
+
+def query(call: Call) -> None:
+    """Run ``key_manager query``."""
+    servers = servers_in_question(call)
+    holdings = servers.fetch(call.filer.identity.parent_tag)
+    keytable = call.filer.keytable
+    any_unknown = False
+    for number, address in enumerate(servers.servers):
+        if number:
+            call.say("\n")
+        if address in holdings.failures:
+            call.fail(not_responding(address, holdings.failures[address].reason))
+            continue
+        names = {(held.pair.tag, held.pair.key_id) for held in holdings.by_server[address]}
+        rows = [QueryRow(tag, key_id, key_id in keytable) for tag, key_id in sorted(names)]
+        any_unknown = any_unknown or not all(row.in_keytable for row in rows)
+        call.show(QueryBlock(address, rows))
+    if any_unknown:
+        call.say(
+            'Use "key_manager restore" to load the key IDs marked "*" into the internal keytable.'
+        )
+    for warning in servers.warnings():
+        call.console.warn(f"WARNING: {warning}")
+
+
+def rekey(call: Call) -> None:
+    """Run ``key_manager rekey``: a new key pair, then ``disk encrypt rekey new_key_id *``."""
+    tag = checked_tag(call.value("tag") or call.filer.key_tag)
+    pair = new_key_pair(call, tag, manual="-manual" in call.arguments.options)
+    report_disks(call, rekey_all_disks(call, pair))
+
+
+def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
+    """Create a key pair on every key server and tell it.
+
+    Everything that can refuse it is checked before a passphrase is asked for.
+    Raises FilerError; nothing has changed then.
+    """
+    filer = call.filer
+    servers = filer.key_servers()
+    try:
+        refuse_early(servers, filer.identity, filer.keytable)
+        key = ask_passphrase(call.console) if manual else generate(filer.random)
+        filer.interrupt.check()
+        pair = filer.identity.new_pair(tag, key, filer.random)
+        store_key_pair(servers, filer.identity, filer.keytable, pair)
+    except NoKeyServers as refusal:
+        raise Unprefixed(str(refusal)) from None
+    except KeyCreationError as refusal:
+        for text in refusal.left_behind:
+            call.fail(f"key_manager: {text}")
+        raise
+    filer.messages.log("kmip.key.created", "info", f"key ID {pair.key_id}, key tag {pair.tag}")
+    call.show(KeyPairCreated(manual, pair.key_id, pair.tag, tuple(servers.servers)))
+    return pair
+
+
+def rekey_all_disks(call: Call, pair: KeyPair) -> DiskReport:
+    """Rekey all disks to ``pair``, which has just been read back from every key server."""
+    return rekey_disks(
+        all_disks(call),
+        pair.key_id,
+        call.filer.keytable,
+        call.filer.interrupt,
+        lambda key_id, key: key_id == pair.key_id and key == pair.key,
+    )
+
+
+def restore(call: Call) -> None:
+    """Run ``key_manager restore``."""
+    everything = "-all" in call.arguments.options
+    tag = call.value("tag")
+    if tag is not None:
+        checked_tag(tag)
+    filer = call.filer
+    servers = servers_in_question(call)
+    holdings = servers.fetch(filer.identity.parent_tag)
+    for address, failure in holdings.failures.items():
+        call.fail(not_responding(address, failure.reason))
+    restored = load(filer.keytable, holdings, filer.key_ids_in_use(), tag, discard=everything)
+    if holdings.by_server:
+        call.show(RestoredKeys(restored))
+    if everything and not restored.complete:
+        call.fail("key_manager: not every key server answered; no key pairs were removed")
+    for key_id, disks in restored.kept.items():
+        call.fail(
+            f'kept: {key_id}, in use by {disks} disks, on no key server; run "key_manager rekey"'
+        )
+    for key_id, holders in restored.contradictions.items():
+        call.console.warn(
+            f"WARNING: key servers {', '.join(holders)} hold different keys for key ID {key_id}."
+        )
+    if restored.total > CREATION_LIMIT:
+        call.console.warn(
+            f"WARNING: the keytable holds {restored.total} key pairs; a key management policy "
+            f"should keep it to {CREATION_LIMIT} or less."
+        )
+    for warning in servers.warnings():
+        call.console.warn(f"WARNING: {warning}")

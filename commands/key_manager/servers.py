@@ -1,0 +1,146 @@
+"""key_manager add, remove, show, status: which key servers there are, and whether they answer."""
+
+from collections.abc import Mapping, Sequence
+
+from commands import Call, Refused, Unprefixed
+from commands.dialogue import ask_yes_no
+from commands.key_manager.text import (
+    NO_KEY_SERVERS,
+    RegisteredServers,
+    Responding,
+    not_responding,
+)
+from filer.address import parse_address
+from filer.keyservers import KeyServers
+from filer.registering import Trial, begin, out_of_reach
+from filer.registration import (
+    CLIENT_FILES,
+    MAXIMUM,
+    Planned,
+    with_client_files,
+    with_servers,
+    without_servers,
+)
+
+_KIND_OF_FILE = dict(zip(CLIENT_FILES, ("client certificate", "client private key"), strict=True))
+
+
+def addresses(call: Call) -> list[str]:
+    """Return the addresses of the line, each once.  Raises FilerError for what is none."""
+    return list(dict.fromkeys(map(parse_address, call.words("ipaddr"))))
+
+
+def registered_addresses(call: Call) -> list[str]:
+    """Return the addresses of the line.  Raises Refused if one is not registered."""
+    wanted = addresses(call)
+    for address in wanted:
+        if address not in call.filer.registration.servers:
+            raise Refused(f"key server {address} is not registered")
+    return wanted
+
+
+def servers_in_question(call: Call) -> KeyServers:
+    """Return the key servers that the line names; all, if it names none.
+
+    Raises Unprefixed if none is registered, Refused if one that is named is not.
+    """
+    if not call.filer.registration.servers:
+        raise Unprefixed(NO_KEY_SERVERS)
+    return call.filer.key_servers(registered_addresses(call) or None)
+
+
+def tell_copied(call: Call, copied: Sequence[str]) -> None:
+    """Tell the certificate files that were registered, two lines each."""
+    for name in copied:
+        call.say(f"Found {_KIND_OF_FILE.get(name, 'client CA certificate')} file {name}.")
+        call.say(f"Registration successful for {name}.")
+
+
+def warn_of(call: Call, servers: KeyServers) -> None:
+    """Warn of what was accepted of the key servers, and of those that do not answer."""
+    for address, failure in servers.failed.items():
+        call.console.warn(f"WARNING: {not_responding(address, failure.reason)}")
+    for warning in servers.warnings():
+        call.console.warn(f"WARNING: {warning}")
+
+
+def remove_anyway(call: Call, lost: Mapping[str, int]) -> bool:
+    """Name the keys of locked disks that would be out of reach, and ask; True: go on."""
+    if not lost:
+        return True
+    for key_id, disks in lost.items():
+        call.console.warn(
+            f"WARNING: key ID {key_id} of {disks} locked disks would be on no registered key "
+            "server that answers."
+        )
+    return ask_yes_no(call.console, "Remove anyway?", default=False)
+
+
+def show(call: Call) -> None:
+    """Run ``key_manager show``."""
+    call.show(RegisteredServers(call.filer.registration.servers))
+
+
+def status(call: Call) -> None:
+    """Run ``key_manager status``: a KMIP exchange with each server."""
+    servers = servers_in_question(call)
+    heard = servers.probe()
+    for address in servers.servers:
+        if address in heard.answers:
+            call.show(Responding(address))
+        else:
+            call.fail(not_responding(address, heard.failures[address].reason))
+    for warning in servers.warnings():
+        call.console.warn(f"WARNING: {warning}")
+
+
+def add(call: Call) -> None:
+    """Run ``key_manager add``."""
+    filer = call.filer
+    added = addresses(call)
+    servers = list(dict.fromkeys([*filer.registration.servers, *added]))
+    if len(servers) > MAXIMUM:
+        raise Refused("a maximum of four key servers can be registered")
+    clients = with_client_files(filer.registration, filer.installed.find)
+    planned = with_servers(
+        clients.registration, servers, added, filer.installed.find, must_be_installed=True
+    )
+    trial = begin(filer, planned.registration)
+    asked = _try_and_accept(trial, added)
+    tell_copied(call, clients.copied)
+    tell_registered(call, len(added), planned)
+    warn_of(call, asked)
+
+
+def tell_registered(call: Call, count: int, planned: Planned) -> None:
+    """Tell that key servers are registered, with their CA files."""
+    call.say(f"Registering {count} key servers...")
+    tell_copied(call, planned.copied)
+    call.say("Registration complete.")
+
+
+def _try_and_accept(trial: Trial, asked: Sequence[str]) -> KeyServers:
+    servers = trial.key_servers(asked)
+    try:
+        servers.probe()
+    except BaseException:
+        trial.discard()
+        raise
+    trial.accept()
+    return servers
+
+
+def remove(call: Call) -> None:
+    """Run ``key_manager remove``."""
+    removed = addresses(call)
+    if len(removed) > MAXIMUM:
+        raise Refused("a maximum of four key servers can be removed")
+    registered_addresses(call)
+    filer = call.filer
+    left = without_servers(filer.registration, removed)
+    if not remove_anyway(call, out_of_reach(filer, filer.key_servers(left.servers))):
+        raise Refused("no key server was removed")
+    begin(filer, left).accept()
+    for address in removed:
+        call.say(f"Key server {address} will be unregistered from service.")
+    call.say("Unregistration complete.")

@@ -1,0 +1,149 @@
+"""key_manager setup: the dialogue that configures key servers and encrypts all disks."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from commands import Call, Refused
+from commands.dialogue import ask_until, ask_yes_no
+from commands.encrypting_disks import report_disks
+from commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
+from commands.key_manager.servers import (
+    remove_anyway,
+    tell_copied,
+    tell_registered,
+    warn_of,
+)
+from filer.address import parse_address
+from filer.disk_encrypt import lock_disks
+from filer.errors import FilerError
+from filer.registering import begin, out_of_reach
+from filer.registration import MAXIMUM, Planned, with_client_files, with_servers
+
+_QUIT = "q"
+
+
+def setup(call: Call) -> None:
+    """Run ``key_manager setup``.
+
+    Raises FilerError, or Cancelled and EndOfAnswers from a question; up to "Registering" nothing
+    but the client files has changed then.
+    """
+    _register_client_files(call)
+    servers = _ask_servers(call)
+    port = _ask_port(call)
+    tag = _ask_tag(call)
+    _register(call, servers, port, tag)
+    call.say("\n")
+    if ask_yes_no(
+        call.console,
+        "Create a passphrase for the system's encrypting drives at this time?",
+        default=True,
+    ):
+        _encrypt_drives(call, tag)
+    call.asked_all = True
+
+
+def _register_client_files(call: Call) -> None:
+    filer = call.filer
+    planned = with_client_files(filer.registration, filer.installed.find)
+    if planned.copied:
+        begin(filer, planned.registration).accept()
+        tell_copied(call, planned.copied)
+
+
+def _ask_servers(call: Call) -> Sequence[str]:
+    """Ask for up to four key servers; those already registered are the defaults, in order."""
+    defaults = list(call.filer.registration.servers)
+    servers: list[str] = []
+    asked = 0
+    while len(servers) < MAXIMUM:
+        default = defaults[asked] if asked < len(defaults) else None
+        hint = f" [{default}]" if default else ""
+        answer = ask_until(
+            call.console,
+            f"Enter the IP address for a key server, '{_QUIT}' to quit{hint}: ",
+            lambda text: text if text in ("", _QUIT) else parse_address(text),
+        )
+        asked += 1
+        address = answer or default
+        if address not in (None, _QUIT):
+            servers = list(dict.fromkeys([*servers, address]))
+        elif servers:
+            break
+        else:
+            call.say("At least one key server must be defined.")
+            asked = 0
+    return servers
+
+
+def _ask_port(call: Call) -> int:
+    default = call.filer.port
+
+    def read(answer: str) -> int:
+        if not answer:
+            return default
+        if answer.isascii() and answer.isdigit() and 0 < int(answer) < 2**16:
+            return int(answer)
+        raise FilerError("A TCP port number is 1 to 65535.")
+
+    return ask_until(call.console, f"Enter the TCP port number for kmip server [{default}]: ", read)
+
+
+def _ask_tag(call: Call) -> str:
+    default = call.filer.registration.default_tag or call.filer.hardware.hostname
+    call.say("\nA key tag names the keys of this system; the hostname is the usual choice.")
+    if ask_yes_no(
+        call.console, f"Would you like to use {default} as the default key tag name?", default=True
+    ):
+        return default
+    return ask_until(call.console, "Enter the default key tag name: ", checked_tag)
+
+
+def _register(call: Call, servers: Sequence[str], port: int, tag: str) -> None:
+    filer = call.filer
+    named = with_servers(
+        filer.registration, servers, servers, filer.installed.find, must_be_installed=False
+    )
+    registration = replace(named.registration, port=port, default_tag=tag)
+    trial = begin(filer, registration)
+    try:
+        asked = trial.key_servers(servers)
+        asked.probe()
+        dropped = set(filer.registration.servers) - set(servers)
+        moved = bool(filer.registration.servers) and port != filer.port
+        lost = out_of_reach(filer, asked) if dropped or moved else {}
+        if not remove_anyway(call, lost):
+            raise Refused("the key servers stay as they were")
+    except BaseException:
+        trial.discard()
+        raise
+    call.say("\n")
+    trial.accept()
+    tell_registered(call, len(servers), Planned(registration, named.copied))
+    warn_of(call, asked)
+
+
+def _encrypt_drives(call: Call, tag: str) -> None:
+    manual = not ask_yes_no(
+        call.console, "Would you like to use a generated passphrase?", default=True
+    )
+    call.say("\n")
+    pair = new_key_pair(call, tag, manual=manual)
+    call.say("\n")
+    if not ask_yes_no(
+        call.console,
+        "Do you wish to rekey and lock all encrypting drives at this time?",
+        default=False,
+    ):
+        return
+    rekeyed = rekey_all_disks(call, pair)
+    report_disks(call, rekeyed)
+    report_disks(
+        call,
+        lock_disks(
+            [call.filer.shelf[name] for name in rekeyed.succeeded],
+            call.filer.keytable,
+            call.filer.interrupt,
+            lambda key_id, key: key_id == pair.key_id and key == pair.key,
+        ),
+    )

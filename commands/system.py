@@ -1,0 +1,169 @@
+"""hostname, version, date, uptime, options, rdfile, logger, priv: the system at large."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import version as installed_version
+
+from commands import Call, Command, Refused, Suggestion, no_values
+from filer.hardware import Hardware
+from filer.system import Filer
+from filer.text import printable
+
+RELEASE = "8.2.5"
+"""The release of Data ONTAP whose console this is."""
+
+
+def release_line() -> str:
+    """Return the one line of ``version``."""
+    return f"NetApp Release {RELEASE} 7-Mode: filer {installed_version('filer')} (emulated)"
+
+
+def _hostname(call: Call) -> None:
+    call.say(call.filer.hardware.hostname)
+
+
+def _version(call: Call) -> None:
+    call.say(release_line())
+
+
+def _date(call: Call) -> None:
+    call.say(f"{call.filer.now():%a %b %e %H:%M:%S %Z %Y}")
+
+
+@dataclass(frozen=True)
+class Uptime:
+    """``uptime``: the time of day, and since when there is power."""
+
+    now: datetime
+    since: datetime
+
+    def lines(self) -> Iterable[str]:
+        """One line; the protocols, none of which is emulated, have served nothing."""
+        up = self.now - self.since
+        yield (
+            f"{self.now:%l:%M}{'am' if self.now.hour < 12 else 'pm'} up {_duration(up)}, "
+            "0 NFS ops, 0 CIFS ops, 0 HTTP ops, 0 FCP ops, 0 iSCSI ops"
+        )
+
+
+def _duration(up: timedelta) -> str:
+    minutes = up // timedelta(minutes=1)
+    days, minutes = divmod(minutes, 24 * 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours:2}:{minutes:02}" if hours or days else f"{minutes} mins"
+    return f"{days:2} days, {clock}" if days else clock
+
+
+def _uptime(call: Call) -> None:
+    call.show(Uptime(call.filer.now(), call.filer.powered_on))
+
+
+def option_values(hardware: Hardware, port: int) -> dict[str, str]:
+    """Return the options of the system, by name."""
+
+    def switch(on: bool) -> str:
+        return "on" if on else "off"
+
+    return {
+        "autoboot": switch(hardware.autoboot),
+        "kmip.init.maxwait": f"{hardware.init_maxwait:g}",
+        "kmip.port": str(port),
+        "kmip.timeout": f"{hardware.timeout:g}",
+        "snaplock": switch(hardware.snaplock),
+        "storageencryption.support": switch(hardware.storage_encryption),
+    }
+
+
+@dataclass(frozen=True)
+class OptionTable:
+    """``options``: names and values."""
+
+    values: Sequence[tuple[str, str]]
+
+    def lines(self) -> Iterable[str]:
+        """An option a line."""
+        return [f"{name:<28} {value}" for name, value in self.values]
+
+
+def _options(call: Call) -> None:
+    prefix = call.value("name") or ""
+    values = option_values(call.filer.hardware, call.filer.port)
+    chosen = [(name, value) for name, value in values.items() if name.startswith(prefix)]
+    if not chosen:
+        raise Refused(f"No such option {printable(prefix)}")
+    call.show(OptionTable(chosen))
+
+
+def _option_names(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+    return option_values(filer.hardware, filer.port).items()
+
+
+def _rdfile(call: Call) -> None:
+    content = call.filer.mroot.read(call.value("path") or "")
+    call.show(FileContent(content))
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """``rdfile``: a file, as it is, but safe for a terminal."""
+
+    content: bytes
+
+    def lines(self) -> Iterable[str]:
+        """The lines of the file; tabs stay, other control characters are escaped."""
+        lines = self.content.split(b"\n")
+        for line in lines[:-1] if lines[-1] == b"" else lines:
+            yield "\t".join(printable(part) for part in line.split(b"\t"))
+
+
+def _logger(call: Call) -> None:
+    call.filer.messages.log("logger.usr", "notice", " ".join(call.words("TEXT")))
+
+
+_WARNING = """\
+Warning: These advanced commands are potentially dangerous; use
+         them only when directed to do so by NetApp
+         personnel."""
+
+
+def _priv(call: Call) -> None:
+    advanced = "advanced" in call.arguments.options
+    call.session.privilege = "advanced" if advanced else "admin"
+    if advanced:
+        call.say(_WARNING)
+
+
+COMMANDS = (
+    Command("hostname", "print the name of the filer", ("hostname",), _hostname),
+    Command("version", "print the release", ("version",), _version),
+    Command("date", "print the date and the time of day", ("date",), _date),
+    Command("uptime", "print how long the filer has been up", ("uptime",), _uptime),
+    Command(
+        "options",
+        "print the options of the system",
+        ("options [ name ]",),
+        _options,
+        {"name": _option_names},
+    ),
+    Command(
+        "rdfile",
+        "print a file of the root volume",
+        ("rdfile path",),
+        _rdfile,
+        {"path": no_values},
+    ),
+    Command(
+        "logger",
+        "write a line into the system log",
+        ("logger TEXT",),
+        _logger,
+        {"TEXT": no_values},
+    ),
+    Command(
+        "priv",
+        "set the privilege of this session",
+        ("priv set [ admin | advanced ]",),
+        _priv,
+    ),
+)

@@ -1,0 +1,1 @@
+"""The storage encryption of a filer: state, keys, key servers, disks, boot. Knows no screen."""

@@ -1,0 +1,359 @@
+"""The installed certificates, in /mroot/etc/keymgr/cert (man key_manager, CERTIFICATES)."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import warnings as python_warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from filer.address import AddressError, parse_address
+from filer.errors import FilerError
+from filer.mroot import NotThereError, UnreadableError, read_regular
+from filer.text import printable
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from cryptography.x509 import Certificate, Name
+
+    from filer.durable import Storage
+
+CLIENT = "client.pem"
+CLIENT_PRIVATE = "client_private.pem"
+
+SIZE_LIMIT = 1024 * 1024
+"""Bytes of the largest certificate file, a bundle of some hundred certificates."""
+
+_CA_ENDING = "_CA.pem"
+_CERTIFICATE_LABELS = ("CERTIFICATE", "X509 CERTIFICATE")
+_KEY_LABELS = ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY")
+_ANY_KEY = "PRIVATE KEY"
+_SEQUENCE = b"\x30"
+"""How a binary certificate or key store begins (ASN.1 DER)."""
+
+
+class CertificateError(FilerError):
+    """A certificate file that is refused; nothing was installed or registered."""
+
+
+@dataclass(frozen=True)
+class CertificateInfo:
+    """What a certificate file holds; of several certificates, the first.
+
+    The names are RFC 4514 strings; all texts are printable.
+    """
+
+    name: str
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    warnings: tuple[str, ...] = ()
+
+
+def ca_name(address: str) -> str:
+    """Return the name of the CA file of the key server at ``address`` (canonical)."""
+    return f"{address}{_CA_ENDING}"
+
+
+def address_of(name: str) -> str | None:
+    """Return the canonical address of the key server whose CA file is ``name``, or None."""
+    if not name.endswith(_CA_ENDING):
+        return None
+    try:
+        return parse_address(name.removesuffix(_CA_ENDING))
+    except AddressError:
+        return None
+
+
+def canonical_name(name: str) -> str:
+    """Return ``name`` with the address in its canonical form.  Raises CertificateError."""
+    if name in (CLIENT, CLIENT_PRIVATE):
+        return name
+    address = address_of(name)
+    if address is None:
+        raise CertificateError(
+            f'"{printable(name)}" is not the name of a certificate file; '
+            f"expected {CLIENT}, {CLIENT_PRIVATE} or IPADDR{_CA_ENDING}"
+        )
+    return ca_name(address)
+
+
+def inspect(
+    name: str,
+    data: bytes,
+    now: datetime,
+    client: bytes | None = None,
+    client_private: bytes | None = None,
+) -> CertificateInfo:
+    """Check ``data``, to be the certificate file ``name``, and say what it is.
+
+    ``client`` and ``client_private`` are the installed files of these names.  The key in a new
+    client_private.pem must belong to ``client``.  A new client.pem that does not fit
+    ``client_private`` is a warning, not a refusal: the two are replaced one after the other,
+    client.pem first, and registration checks the pair again (`check_pair`).
+    Raises CertificateError.
+    """
+    name = canonical_name(name)
+    certificates = _certificates(name, data)
+    warnings = _dates(certificates, now)
+    if name == CLIENT_PRIVATE:
+        _check_own_key(data)
+        if client is not None and _key_of(CLIENT_PRIVATE, data) != _certified_key(CLIENT, client):
+            raise CertificateError(
+                f"{CLIENT_PRIVATE}: the private key does not fit the installed {CLIENT}; "
+                f"for a new key, install the new {CLIENT} first"
+            )
+    elif name == CLIENT and client_private is not None and not _fits(data, client_private):
+        warnings.append(f"does not fit the installed {CLIENT_PRIVATE}; install that next")
+    first = certificates[0]
+    with _damage_is(name):
+        return CertificateInfo(
+            name,
+            _name(first.subject),
+            _name(first.issuer),
+            first.not_valid_before_utc,
+            first.not_valid_after_utc,
+            tuple(warnings),
+        )
+
+
+def check_pair(client: bytes, client_private: bytes) -> None:
+    """Check that client.pem and client_private.pem can be registered together.
+
+    Raises CertificateError if one of them is damaged, or the key is not that of both.
+    """
+    certified = _certified_key(CLIENT, client)
+    _check_own_key(client_private)
+    if _key_of(CLIENT_PRIVATE, client_private) != certified:
+        raise CertificateError(f"{CLIENT_PRIVATE}: the private key does not fit {CLIENT}")
+
+
+def _fits(client: bytes, client_private: bytes) -> bool:
+    try:
+        check_pair(client, client_private)
+    except CertificateError:
+        return False
+    return True
+
+
+def _check_own_key(data: bytes) -> None:
+    """Check client_private.pem, which is client.pem and the private key in one file."""
+    if _key_of(CLIENT_PRIVATE, data) != _certified_key(CLIENT_PRIVATE, data):
+        raise CertificateError(
+            f"{CLIENT_PRIVATE}: the private key does not fit the certificate in the same file"
+        )
+
+
+def _dates(certificates: list[Certificate], now: datetime) -> list[str]:
+    warnings = []
+    for number, certificate in enumerate(certificates, start=1):
+        which = "" if number == 1 else f"certificate {number} in the file "
+        if now > certificate.not_valid_after_utc:
+            warnings.append(f"{which}expired on {certificate.not_valid_after_utc:%F %T} UTC")
+        elif now < certificate.not_valid_before_utc:
+            warnings.append(
+                f"{which}is not valid before {certificate.not_valid_before_utc:%F %T} UTC"
+            )
+    return warnings
+
+
+def _name(name: Name) -> str:
+    return printable(name.rfc4514_string()) or "(none)"
+
+
+@contextmanager
+def _damage_is(name: str, what: str = "certificate") -> Iterator[None]:
+    """Report whatever the library makes of damaged contents in one line."""
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+    from cryptography.x509 import InvalidVersion
+
+    with python_warnings.catch_warnings():
+        # What is odd but legal in somebody's certificate is not for the console.
+        python_warnings.simplefilter("ignore")
+        try:
+            yield
+        except UnsupportedAlgorithm:
+            raise CertificateError(
+                f"{name}: the {what} has a kind of key that is unknown"
+            ) from None
+        except (ValueError, TypeError, InvalidVersion, InternalError):
+            raise CertificateError(f"{name}: the {what} is damaged") from None
+
+
+def _certificates(name: str, data: bytes) -> list[Certificate]:
+    """Return the certificates in ``data``, at least one, in their order."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    blocks = _blocks(name, data)
+    found = [block for label, block in blocks if label in _CERTIFICATE_LABELS]
+    has_key = any(label.endswith(_ANY_KEY) for label, _ in blocks)
+    if not found:
+        others = ", ".join(sorted({printable(label) for label, _ in blocks}))
+        raise CertificateError(f"{name}: no certificate in it, only {others}")
+    if has_key and name != CLIENT_PRIVATE:
+        raise CertificateError(
+            f"{name}: there is a private key in it, which belongs only in {CLIENT_PRIVATE}"
+        )
+    with _damage_is(name):
+        certificates = [load_pem_x509_certificate(block) for block in found]
+        for certificate in certificates:
+            # Decoded lazily by the library; damage has to show here, not in a later use.
+            _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return certificates
+
+
+def _certified_key(name: str, data: bytes) -> bytes:
+    """Return the public key in the first certificate of ``data``."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    certificate = _certificates(name, data)[0]
+    with _damage_is(name):
+        public = certificate.public_key()
+        return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _key_of(name: str, data: bytes) -> bytes:
+    """Return the public key that belongs to the one private key in ``data``."""
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+    )
+
+    keys = [block for block in _blocks(name, data) if block[0].endswith(_ANY_KEY)]
+    if not keys:
+        raise CertificateError(f"{name}: no private key in it; it is {CLIENT} and the private key")
+    if len(keys) > 1:
+        raise CertificateError(f"{name}: more than one private key in it")
+    label, block = keys[0]
+    if label == "ENCRYPTED PRIVATE KEY" or b"Proc-Type: 4,ENCRYPTED" in block:
+        raise CertificateError(
+            f"{name}: the private key is under a passphrase, which nobody could type at boot"
+        )
+    if label not in _KEY_LABELS:
+        raise CertificateError(
+            f"{name}: {printable(label)} is not usable for TLS; expected PKCS #8"
+        )
+    with _damage_is(name, "private key"):
+        public = load_pem_private_key(block, password=None).public_key()
+        return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _blocks(name: str, data: bytes) -> list[tuple[str, bytes]]:
+    """Return the label and the text of each PEM block; what is between them is comment."""
+    if len(data) > SIZE_LIMIT:
+        raise CertificateError(f"{name}: larger than {SIZE_LIMIT // 1024 // 1024} MiB")
+    blocks: list[tuple[str, bytes]] = []
+    begun: list[bytes] = []
+    label = b""
+    for line in map(bytes.rstrip, data.split(b"\n")):
+        if line.startswith(b"-----BEGIN ") and line.endswith(b"-----"):
+            if begun:
+                break
+            label = line[len(b"-----BEGIN ") : -len(b"-----")]
+        if label:
+            begun.append(line)
+        if label and line == b"-----END " + label + b"-----":
+            blocks.append((label.decode("ascii", "backslashreplace"), b"\n".join(begun) + b"\n"))
+            begun, label = [], b""
+    if begun:
+        raise CertificateError(
+            f"{name}: damaged; a block that begins with {printable(begun[0])} has no end"
+        )
+    if not blocks:
+        form = "binary (DER or PKCS #12), not PEM" if data[:1] == _SEQUENCE else "not a PEM file"
+        raise CertificateError(f"{name}: {form}")
+    return blocks
+
+
+class Installed:
+    """The directory of installed certificates; nothing but WAFL being up makes it accessible."""
+
+    def __init__(self, directory: Path, storage: Storage) -> None:
+        self._directory = directory
+        self._storage = storage
+
+    def path(self, name: str) -> Path:
+        """Return where ``name`` is, or would be, installed.  Raises CertificateError."""
+        return self._directory / canonical_name(name)
+
+    def names(self) -> list[str]:
+        """Return what is installed: the client's files, then the CA files by address."""
+        try:
+            found = {entry.name for entry in self._directory.iterdir()}
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise CertificateError(f"{self._directory.name}: {error.strerror}") from None
+        client = [name for name in (CLIENT, CLIENT_PRIVATE) if name in found]
+        addresses = [address for name in found if (address := address_of(name)) is not None]
+        by_number = sorted(set(addresses), key=_order)
+        return client + [name for name in map(ca_name, by_number) if name in found]
+
+    def find(self, name: str) -> bytes | None:
+        """Return the content of the installed ``name``, or None if it is not installed.
+
+        Raises CertificateError for a name that no certificate file has, and for a file that
+        cannot be read.
+        """
+        try:
+            return read_regular(self.path(name), SIZE_LIMIT)
+        except NotThereError:
+            return None
+        except UnreadableError as reason:
+            raise CertificateError(f"{canonical_name(name)}: {reason}") from None
+
+    def read(self, name: str) -> bytes:
+        """Return the content of the installed ``name``.  Raises CertificateError."""
+        content = self.find(name)
+        if content is None:
+            raise CertificateError(f"{canonical_name(name)} is not installed")
+        return content
+
+    def install(
+        self, source: Path | bytes, name: str, now: datetime
+    ) -> tuple[CertificateInfo, bool]:
+        """Check ``source``, a file of the host or a content, and copy it (man keymgr, install).
+
+        Returns what was installed, and whether it replaced an installed file of that name.
+        Raises CertificateError.
+        """
+        name = canonical_name(name)
+        data = source if isinstance(source, bytes) else _read_host(source)
+        info = inspect(
+            name,
+            data,
+            now,
+            self.find(CLIENT) if name == CLIENT_PRIVATE else None,
+            self.find(CLIENT_PRIVATE) if name == CLIENT else None,
+        )
+        replaced = os.path.lexists(self.path(name))
+        self._storage.make_directory(self._directory)
+        self._storage.sweep(self._directory)
+        self._storage.write(self.path(name), data)
+        return info, replaced
+
+    def delete(self, name: str) -> None:
+        """Uninstall ``name``; a registered copy stays.  Raises CertificateError."""
+        name = canonical_name(name)
+        if name not in self.names():
+            raise CertificateError(f"{name} is not installed")
+        self._storage.remove(self.path(name))
+
+
+def _order(address: str) -> tuple[int, int]:
+    parsed = ipaddress.ip_address(address)
+    return parsed.version, int(parsed)
+
+
+def _read_host(path: Path) -> bytes:
+    try:
+        return read_regular(path, SIZE_LIMIT, follow=True)
+    except UnreadableError as reason:
+        raise CertificateError(f"{printable(str(path))}: {reason}") from None

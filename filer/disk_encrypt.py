@@ -1,0 +1,188 @@
+"""Rekeying and locking many disks, one by one, each wholly or not at all."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from filer.authentication_key import AuthenticationKey
+from filer.disk import AuthenticationFailed, Disk, DiskError, LockedOut
+from filer.errors import FilerError
+from filer.interrupt import Interrupt, Interrupted
+from filer.key_id import MSID_KEY_ID
+from filer.keytable import Keytable
+
+
+class FailureKind(Enum):
+    """How a report counts the failure of a disk."""
+
+    UNKNOWN_KEY = "unknown key"
+    AUTHENTICATION = "authentication"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class DiskFailure:
+    """A disk that was left as it is, and why."""
+
+    disk: str
+    kind: FailureKind
+    reason: str
+
+
+@dataclass(frozen=True)
+class DiskReport:
+    """What an operation on many disks came to."""
+
+    verb: str
+    succeeded: tuple[str, ...]
+    failures: tuple[DiskFailure, ...]
+    not_reached: int = 0
+
+    @property
+    def attempted(self) -> int:
+        """How many disks the operation reached before its end or an interrupt."""
+        return len(self.succeeded) + len(self.failures)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every disk was reached and none failed."""
+        return not self.failures and not self.not_reached
+
+    def count(self, kind: FailureKind) -> int:
+        """Return how many failures are of ``kind``."""
+        return sum(failure.kind is kind for failure in self.failures)
+
+
+class _UnknownKey(FilerError):
+    """A key ID that the keytable does not have; nothing was tried."""
+
+
+class _NotOnKeyServer(FilerError):
+    """A key that no registered key server that answers holds."""
+
+
+Keys = Sequence[AuthenticationKey | None]
+"""Authentication keys to try in turn; None stands for the MSID."""
+
+Held = Callable[[str, AuthenticationKey], bool]
+"""Whether a registered key server has just been seen to hold this key under this key ID."""
+
+
+def keys_of(keytable: Keytable, key_id: str) -> Keys:
+    """Return the authentication keys that ``key_id`` may stand for; none if it is unknown."""
+    if key_id == MSID_KEY_ID:
+        return (None,)
+    entry = keytable.get(key_id)
+    return entry.candidates if entry else ()
+
+
+def try_in_turn(
+    keys: Keys, attempt: Callable[[AuthenticationKey | None], None]
+) -> AuthenticationKey | None:
+    """Call ``attempt`` with each of ``keys`` until one authenticates, and return that one.
+
+    More than one is there only while key servers contradict each other.  Raises
+    AuthenticationFailed when the last one fails.
+    """
+    for key in keys[:-1]:
+        try:
+            attempt(key)
+        except AuthenticationFailed:
+            continue
+        return key
+    attempt(keys[-1])
+    return keys[-1]
+
+
+def rekey_disks(
+    disks: Iterable[Disk], key_id: str, keytable: Keytable, interrupt: Interrupt, held: Held
+) -> DiskReport:
+    """Change the authentication key of ``disks`` to that of ``key_id`` (man key_manager, rekey).
+
+    A new key that is not ``held`` is refused, the MSID excepted: a disk is never given a key
+    that only this system's memory knows.
+    """
+    new = keys_of(keytable, key_id)
+
+    def rekey(disk: Disk) -> None:
+        if not new:
+            raise _UnknownKey(f"{disk.name}: key ID {key_id} is not in the keytable")
+        current = _current_keys(keytable, disk)
+        if len(new) > 1:
+            raise _NotOnKeyServer(f"{disk.name}: key servers hold different keys for {key_id}")
+        _only_held(disk, key_id, new, held)
+        try_in_turn(current, lambda key: disk.rekey(key, key_id, new[0]))
+
+    return _each("rekey", disks, rekey, interrupt)
+
+
+def lock_disks(
+    disks: Iterable[Disk], keytable: Keytable, interrupt: Interrupt, held: Held
+) -> DiskReport:
+    """Set locking on ``disks``: from the next loss of power on they need their key.
+
+    A disk whose key is not ``held`` by a key server is refused.
+    """
+
+    def lock(disk: Disk) -> None:
+        if disk.locking:
+            return
+        if disk.key_id == MSID_KEY_ID:
+            raise DiskError(f"{disk.name}: has key ID {MSID_KEY_ID}; rekey it before locking it")
+        keys = _only_held(disk, disk.key_id, _current_keys(keytable, disk), held)
+        try_in_turn(keys, disk.lock)
+
+    return _each("lock", disks, lock, interrupt)
+
+
+def _current_keys(keytable: Keytable, disk: Disk) -> Keys:
+    current = keys_of(keytable, disk.key_id)
+    if not current:
+        raise _UnknownKey(f"{disk.name}: its key ID {disk.key_id} is not in the keytable")
+    return current
+
+
+def _only_held(disk: Disk, key_id: str, keys: Keys, held: Held) -> Keys:
+    usable = [key for key in keys if key is None or held(key_id, key)]
+    if not usable:
+        raise _NotOnKeyServer(
+            f"{disk.name}: no registered key server that answers holds the key for {key_id}"
+        )
+    return usable
+
+
+def _each(
+    verb: str, disks: Iterable[Disk], operation: Callable[[Disk], None], interrupt: Interrupt
+) -> DiskReport:
+    waiting = list(disks)
+    succeeded: list[str] = []
+    failures: list[DiskFailure] = []
+    for disk in waiting:
+        try:
+            interrupt.check()
+        except Interrupted:
+            break
+        try:
+            _refuse_useless(disk)
+            operation(disk)
+        except FilerError as failure:
+            failures.append(DiskFailure(disk.name, _kind(failure), str(failure)))
+        else:
+            succeeded.append(disk.name)
+    reached = len(succeeded) + len(failures)
+    return DiskReport(verb, tuple(succeeded), tuple(failures), len(waiting) - reached)
+
+
+def _refuse_useless(disk: Disk) -> None:
+    if disk.destroyed:
+        raise DiskError(f"{disk.name}: is destroyed")
+    if disk.locked_out:
+        raise LockedOut(f"{disk.name}: is locked out")
+
+
+def _kind(failure: FilerError) -> FailureKind:
+    if isinstance(failure, _UnknownKey):
+        return FailureKind.UNKNOWN_KEY
+    if isinstance(failure, AuthenticationFailed | LockedOut):
+        return FailureKind.AUTHENTICATION
+    return FailureKind.OTHER

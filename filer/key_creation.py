@@ -1,0 +1,117 @@
+"""Creating a key pair: on every key server, read back, and only then into the keytable."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from filer.authentication_key import AuthenticationKey
+from filer.errors import FilerError
+from filer.key_id import new_key_id, parent_tag
+from filer.keyservers import Holdings, KeyServers
+from filer.keytable import CREATION_LIMIT, Entry, KeyPair, Keytable
+
+
+class NoKeyServers(FilerError):
+    """No key server is registered."""
+
+    def __init__(self) -> None:
+        super().__init__("No key servers are registered.")
+
+
+class KeyCreationError(FilerError):
+    """No key pair was created; ``left_behind`` names what could not be taken back."""
+
+    def __init__(self, message: str, left_behind: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.left_behind = left_behind
+
+
+@dataclass(frozen=True)
+class SystemIdentity:
+    """The two system IDs that key IDs and the parent tag are made of."""
+
+    system_id: int
+    partner_id: int
+
+    @property
+    def parent_tag(self) -> str:
+        """The tag that marks this system's objects on a key server."""
+        return parent_tag(self.system_id, self.partner_id)
+
+    def new_pair(self, tag: str, key: AuthenticationKey, random: Callable[[int], bytes]) -> KeyPair:
+        """Give ``key`` a new key ID of this system."""
+        return KeyPair(new_key_id(self.system_id, self.partner_id, random), tag, key)
+
+
+def refuse_early(servers: KeyServers, identity: SystemIdentity, keytable: Keytable) -> Holdings:
+    """Make sure that a key pair can be created, before anything is asked or changed.
+
+    Raises NoKeyServers, or KeyCreationError if a registered key server does not answer, the
+    servers contradict each other, or the creation limit (``man key_manager, rekey``) is reached.
+    """
+    if not len(servers):
+        raise NoKeyServers
+    holdings = servers.fetch(identity.parent_tag)
+    for address, failure in holdings.failures.items():
+        raise KeyCreationError(
+            f"key server {address} is not responding: {failure.reason}; no key pair was created"
+        )
+    for key_id, holders in holdings.contradictions().items():
+        raise KeyCreationError(
+            f"key servers {', '.join(holders)} hold different keys for key ID {key_id}; "
+            "no key pair was created"
+        )
+    existing = holdings.key_ids() | {entry.key_id for entry in keytable}
+    if len(existing) >= CREATION_LIMIT:
+        raise KeyCreationError(f"the limit of {CREATION_LIMIT} key pairs is reached")
+    return holdings
+
+
+def store_key_pair(
+    servers: KeyServers,
+    identity: SystemIdentity,
+    keytable: Keytable,
+    pair: KeyPair,
+) -> None:
+    """Store the new ``pair`` on every key server, read it back from each, and load it.
+
+    If one server fails, the pair is taken back wherever it may have arrived and nothing else
+    has changed.  Raises KeyCreationError.
+    """
+    stored = servers.store(pair, identity.parent_tag)
+    if stored.failures:
+        address, failure = next(iter(stored.failures.items()))
+        raise _taken_back(
+            servers, pair, stored.answers, f"could not be stored on {address}: {failure.reason}"
+        )
+    confirmed = servers.confirm(pair, identity.parent_tag)
+    for address, failure in confirmed.failures.items():
+        raise _taken_back(
+            servers,
+            pair,
+            stored.answers,
+            f"could not be read back from {address}: {failure.reason}",
+        )
+    for address, is_there in confirmed.answers.items():
+        if not is_there:
+            raise _taken_back(
+                servers,
+                pair,
+                stored.answers,
+                f"read back from {address} is not what was stored",
+            )
+    keytable.add([Entry(pair.key_id, pair.tag, (pair.key,))])
+
+
+def _taken_back(
+    servers: KeyServers, pair: KeyPair, identifiers: Mapping[str, str], problem: str
+) -> KeyCreationError:
+    outcome = servers.take_back(pair, identifiers)
+    left = {address: failure.reason for address, failure in outcome.failures.items()}
+    left |= {address: "it is still there" for address, gone in outcome.answers.items() if not gone}
+    return KeyCreationError(
+        f"the new key pair {problem}; nothing was changed",
+        tuple(
+            f"key ID {pair.key_id} may remain on key server {address}: {reason}"
+            for address, reason in left.items()
+        ),
+    )

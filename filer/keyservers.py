@@ -1,0 +1,169 @@
+"""The registered key servers, asked all at the same time."""
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from filer.authentication_key import AuthenticationKey
+from filer.interrupt import Interrupt
+from filer.keytable import KeyPair, merge
+from filer.kmip import KeyServer, KeyServerFailure, StoredPair
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answers(Generic[T]):
+    """What the key servers said, and why others did not; both in the order registered."""
+
+    answers: Mapping[str, T]
+    failures: Mapping[str, KeyServerFailure]
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """The key pairs of this system as its key servers report them."""
+
+    by_server: Mapping[str, Sequence[StoredPair]]
+    failures: Mapping[str, KeyServerFailure]
+
+    def pairs(self) -> list[KeyPair]:
+        """Return the key pairs of all servers that answered, in their order."""
+        return [stored.pair for held in self.by_server.values() for stored in held]
+
+    def key_ids(self) -> set[str]:
+        """Return the distinct key IDs on all servers that answered."""
+        return {pair.key_id for pair in self.pairs()}
+
+    def holds(self, key_id: str, key: AuthenticationKey) -> bool:
+        """Say whether a server that answered has ``key_id`` with this very secret."""
+        return any(pair.key_id == key_id and pair.key == key for pair in self.pairs())
+
+    def holders(self, key_id: str) -> list[str]:
+        """Return the servers that hold something under ``key_id``."""
+        return [
+            address
+            for address, held in self.by_server.items()
+            if any(stored.pair.key_id == key_id for stored in held)
+        ]
+
+    def contradictions(self) -> dict[str, list[str]]:
+        """Return the key IDs with different secrets, and the servers that hold them."""
+        return {
+            entry.key_id: self.holders(entry.key_id)
+            for entry in merge(self.pairs()).values()
+            if entry.contradicted
+        }
+
+    def servers_with_another(self, key_id: str, key: AuthenticationKey) -> list[str]:
+        """Return the servers that hold a secret other than ``key`` under ``key_id``."""
+        return [
+            address
+            for address, held in self.by_server.items()
+            if any(stored.pair.key_id == key_id and stored.pair.key != key for stored in held)
+        ]
+
+
+@dataclass
+class KeyServers:
+    """The key servers one command talks to.
+
+    A server that failed once is not asked again by the same command; taking a key pair back is
+    the exception, since the pair may have arrived on a server that fell silent.
+    """
+
+    servers: Mapping[str, KeyServer]
+    interrupt: Interrupt
+    failed: dict[str, KeyServerFailure] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.servers)
+
+    def probe(self) -> Answers[None]:
+        """Make one KMIP exchange with each server."""
+        return self._ask(lambda server: server.probe(), interruptible=True)
+
+    def fetch(self, parent_tag: str) -> Holdings:
+        """Read all key pairs that carry ``parent_tag``."""
+        heard = self._ask(lambda server: server.fetch(parent_tag), interruptible=True)
+        return Holdings(heard.answers, heard.failures)
+
+    def store(self, pair: KeyPair, parent_tag: str) -> Answers[str]:
+        """Store ``pair`` on every server; the answers are the identifiers it has there."""
+        return self._ask(lambda server: server.store(pair, parent_tag))
+
+    def confirm(self, pair: KeyPair, parent_tag: str) -> Answers[bool]:
+        """Read ``pair`` back from every server; True where it is there, once and unchanged.
+
+        It is looked for in the way of kmip_init, so that what is confirmed is found at boot.
+        """
+
+        def is_there(server: KeyServer) -> bool:
+            found = [stored.pair for stored in server.fetch(parent_tag)]
+            return [each for each in found if each.key_id == pair.key_id] == [pair]
+
+        return self._ask(is_there)
+
+    def take_back(self, pair: KeyPair, identifiers: Mapping[str, str]) -> Answers[bool]:
+        """Destroy ``pair`` wherever it may have arrived, silent servers included."""
+        self.failed.clear()
+        return self._ask(
+            lambda server: server.take_back(pair.key_id, pair.key, identifiers.get(server.address))
+        )
+
+    def warnings(self) -> list[str]:
+        """Return what was accepted of the servers, but should be told."""
+        return [
+            f"key server {address}: {warning}"
+            for address, server in self.servers.items()
+            for warning in dict.fromkeys(server.warnings)
+        ]
+
+    def _ask(
+        self, operation: Callable[[KeyServer], T], *, interruptible: bool = False
+    ) -> Answers[T]:
+        """Run ``operation`` on all servers at once, one thread each.
+
+        Every operation has a deadline of its own, so this ends.  Only what changes nothing may
+        be ``interruptible``: a change that was sent must be known to have arrived or not.
+        """
+        asked = [server for address, server in self.servers.items() if address not in self.failed]
+        done: queue.SimpleQueue[tuple[str, T | Exception]] = queue.SimpleQueue()
+
+        def work(server: KeyServer) -> None:
+            try:
+                done.put((server.address, operation(server)))
+            except Exception as failure:  # handed to the thread that asked
+                done.put((server.address, failure))
+
+        for server in asked:
+            threading.Thread(target=work, args=(server,), daemon=True).start()
+        heard: dict[str, T | Exception] = {}
+        while len(heard) < len(asked):
+            try:
+                address, outcome = done.get(timeout=0.1)
+                heard[address] = outcome
+            except queue.Empty:
+                pass
+            if interruptible:
+                self.interrupt.check()
+        return self._sort(heard)
+
+    def _sort(self, heard: Mapping[str, T | Exception]) -> Answers[T]:
+        answers: dict[str, T] = {}
+        for address in self.servers:
+            if address not in heard:
+                continue
+            outcome = heard[address]
+            if isinstance(outcome, KeyServerFailure):
+                self.failed[address] = outcome
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                answers[address] = outcome
+        failures = {
+            address: self.failed[address] for address in self.servers if address in self.failed
+        }
+        return Answers(answers, failures)

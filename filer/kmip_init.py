@@ -1,0 +1,74 @@
+"""kmip_init: before the system starts, fetch all key pairs from all registered key servers.
+
+It sees /var/kmip only; /mroot is not there yet (man key_manager, CERTIFICATES and KEYTABLE).
+"""
+
+import time
+
+from filer.interrupt import Interrupted
+from filer.keyservers import Holdings
+from filer.keytable import merge
+from filer.notices import Notices
+from filer.system import Filer
+
+ATTENTION = (
+    "********************************************************",
+    "*                 A T T E N T I O N                    *",
+    "*                                                      *",
+    "*       System cannot connect to key managers.         *",
+    "*                                                      *",
+    "********************************************************",
+)
+
+_BETWEEN_TRIES = 1.0
+"""Seconds between two tries while a registered key server is silent."""
+
+
+def load_keytable(filer: Filer, notices: Notices) -> Holdings:
+    """Load the keytable from all key servers at once, and return what they hold.
+
+    A server that does not answer costs one warning; with ``init_maxwait`` it is tried again
+    until then, or until Ctrl-C.
+    """
+    if not filer.registration.servers or not filer.hardware.storage_encryption:
+        return Holdings({}, {})
+    begun = time.monotonic()
+    holdings = _fetch(filer)
+    for address, failure in holdings.failures.items():
+        notices.warning(
+            "kmip.init.noresponse", f"key server {address} is not responding: {failure.reason}"
+        )
+    if not holdings.by_server:
+        notices.banner(ATTENTION)
+    for key_id, holders in holdings.contradictions().items():
+        notices.warning(
+            "kmip.init.mismatch",
+            f"key servers {', '.join(holders)} hold different keys for key ID {key_id}",
+        )
+    filer.keytable.replace(merge(holdings.pairs()).values())
+    notices.progress(
+        "kmip.init.done",
+        f"{len(filer.registration.servers)} key servers, {len(filer.keytable)} key pairs loaded "
+        f"({time.monotonic() - begun:.2f} s)",
+    )
+    return holdings
+
+
+def _fetch(filer: Filer) -> Holdings:
+    """Ask until every server has answered, init_maxwait seconds have passed, or Ctrl-C."""
+    deadline = time.monotonic() + filer.hardware.init_maxwait
+    answers: Holdings = Holdings({}, {})
+    try:
+        while True:
+            missing = [
+                address
+                for address in filer.registration.servers
+                if address not in answers.by_server
+            ]
+            heard = filer.key_servers(missing).fetch(filer.identity.parent_tag)
+            answers = Holdings({**answers.by_server, **heard.by_server}, heard.failures)
+            if not heard.failures or time.monotonic() >= deadline:
+                return answers
+            filer.interrupt.sleep(min(_BETWEEN_TRIES, max(0.0, deadline - time.monotonic())))
+    except Interrupted:
+        return answers

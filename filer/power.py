@@ -1,0 +1,158 @@
+"""Power on, boot, panic, power off."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from secrets import token_bytes
+
+from filer import kmip_init, raid
+from filer.bootdevice import BootDevice
+from filer.certificates import Installed
+from filer.derivation import Derivation
+from filer.disk_encrypt import keys_of, try_in_turn
+from filer.durable import Storage
+from filer.errors import FilerError
+from filer.hardware import load as load_hardware
+from filer.interrupt import Interrupt
+from filer.keyservers import Holdings
+from filer.messages import Messages
+from filer.mroot import Mroot
+from filer.notices import Logged, Notices
+from filer.shelf import Shelf
+from filer.system import Filer, Root, RootLock
+
+
+class Panic(FilerError):
+    """The filer cannot come up; the text begins with PANIC."""
+
+
+def local_time() -> datetime:
+    """Return the time of day, in the time zone of the host."""
+    return datetime.now().astimezone()
+
+
+class Machine:
+    """The hardware: what stays when the filer loses power, and the switch."""
+
+    def __init__(
+        self,
+        root: Path,
+        interrupt: Interrupt,
+        storage: Storage | None = None,
+        now: Callable[[], datetime] = local_time,
+        random: Callable[[int], bytes] = token_bytes,
+    ) -> None:
+        """Set the machine up in ``root``, which is made if it is not there.
+
+        Raises FilerError if the root cannot be used, and RootInUse if another filer runs on it.
+        """
+        self._root = Root(root)
+        self._storage = storage or Storage()
+        self._now = now
+        self._random = random
+        self._interrupt = interrupt
+        self._storage.make_directory(root)
+        try:
+            self._lock = RootLock(root / "lock")
+        except OSError as error:
+            raise FilerError(f"cannot use {root}: {error.strerror}") from None
+
+    def power_on(self) -> Filer:
+        """Apply power: the keytable is empty and every disk that has locking set is locked.
+
+        Raises FilerError if a file of the root is damaged.
+        """
+        for directory in (self._root.var, self._root.installed_certificates, self._root.shelf):
+            self._storage.make_directory(directory)
+        hardware = load_hardware(self._root.hardware, self._storage)
+        boot_device = BootDevice(self._root.var, self._storage)
+        derivation = Derivation()
+        shelf = Shelf(
+            self._root.shelf,
+            self._root.var / "shelf.toml",
+            self._storage,
+            derivation,
+            self._random,
+        )
+        shelf.populate(hardware.disks, hardware.disk_size)
+        shelf.load()
+        shelf.power_on()
+        return Filer(
+            root=self._root,
+            hardware=hardware,
+            storage=self._storage,
+            boot_device=boot_device,
+            registration=boot_device.load(),
+            installed=Installed(self._root.installed_certificates, self._storage),
+            mroot=Mroot(self._root.mroot),
+            messages=Messages(hardware.hostname, self._now),
+            derivation=derivation,
+            shelf=shelf,
+            now=self._now,
+            random=self._random,
+            powered_on=self._now(),
+            interrupt=self._interrupt,
+        )
+
+    def unplug(self) -> None:
+        """Give the root back; nothing of the machine is used afterwards."""
+        self._lock.release()
+
+
+def boot(filer: Filer, notices: Notices) -> None:
+    """Bring the filer up: keys, disks, root aggregate, WAFL.
+
+    What it tells goes to the system log too, once WAFL is up.  Raises Panic if the root aggregate
+    cannot be brought online.
+    """
+    notices = Logged(filer.messages, notices)
+    for damage in filer.shelf.warnings:
+        notices.warning("disk.init.failure", damage)
+    if filer.hardware.storage_encryption and filer.hardware.snaplock:
+        raise Panic("PANIC: SnapLock and Storage Encryption cannot be used on the same system")
+    holdings = kmip_init.load_keytable(filer, notices)
+    _unlock_disks(filer, holdings, notices)
+    filer.aggregate = raid.bring_online(filer.shelf, filer.hardware.system_id)
+    if not filer.aggregate.online:
+        raise Panic(
+            f"PANIC: raid: root aggregate {filer.aggregate.name} cannot be brought online: "
+            f"{filer.aggregate.problem}"
+        )
+    filer.messages.attach(filer.root.system_log, filer.storage)
+    notices.progress("raid.aggr.online", f"{len(filer.shelf)} disks, {filer.aggregate.name} online")
+
+
+def _unlock_disks(filer: Filer, holdings: Holdings, notices: Notices) -> None:
+    """Open each locked disk with the key that its key ID names.
+
+    For a key ID that is not in the keytable the MSID is tried, once, as a real filer does.
+    """
+    liars: dict[tuple[str, str], None] = {}
+    for disk in filer.shelf:
+        if not disk.locked or disk.destroyed:
+            continue
+        keys = keys_of(filer.keytable, disk.key_id) or (None,)
+        try:
+            key = try_in_turn(keys, disk.authenticate)
+        except FilerError as failure:
+            notices.warning("disk.encrypt.failure", f"{failure}")
+            continue
+        if key is not None and len(keys) > 1:
+            filer.keytable.prefer(disk.key_id, key)
+            for address in holdings.servers_with_another(disk.key_id, key):
+                liars[address, disk.key_id] = None
+    for address, key_id in liars:
+        notices.warning(
+            "kmip.init.mismatch",
+            f"key server {address} holds another key for key ID {key_id} than the one that "
+            "opens its disks",
+        )
+
+
+def power_off(filer: Filer) -> None:
+    """Remove power: the keytable is gone and every disk forgets that it was opened."""
+    filer.messages.detach()
+    filer.keytable.clear()
+    filer.shelf.power_off()
+    filer.derivation.clear()
+    filer.aggregate = None

@@ -1,0 +1,82 @@
+"""Loading key pairs from key servers into the keytable (man key_manager, restore; KEYTABLE)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from filer.keyservers import Holdings
+from filer.keytable import KeyPair, Keytable, merge
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore did: pairs read by each server, and what became of the keytable.
+
+    ``kept`` maps a key ID that disks use, but no key server holds, to the number of disks.
+    """
+
+    read: Mapping[str, int]
+    total: int
+    added: int
+    removed: int
+    kept: Mapping[str, int]
+    contradictions: Mapping[str, list[str]]
+    complete: bool
+
+
+def load(
+    keytable: Keytable,
+    holdings: Holdings,
+    in_use: Mapping[str, int],
+    tag: str | None,
+    *,
+    discard: bool,
+) -> Restored:
+    """Load what ``holdings`` has of ``tag`` (None: of every tag) into ``keytable``.
+
+    ``in_use`` maps each key ID that a disk names to the number of its disks.  With ``discard``
+    the old table is discarded, but only if every server answered, and never a key ID in use:
+    a secret that may be the only one to open a disk stays a candidate.
+    """
+    read = holdings.pairs()
+    wanted = [
+        pair
+        for pair in read
+        if tag is None or pair.tag == tag or (discard and pair.key_id in in_use)
+    ]
+    known = [
+        KeyPair(entry.key_id, entry.tag, key)
+        for entry in keytable
+        if entry.key_id in in_use or not discard
+        for key in entry.candidates
+    ]
+    read_ids = {pair.key_id for pair in wanted}
+    entries = merge([pair for pair in known if pair.key_id in read_ids] + wanted)
+    complete = not holdings.failures
+    on_servers = holdings.key_ids()
+    kept: dict[str, int] = {}
+    before = {entry.key_id for entry in keytable}
+    if discard and complete:
+        for entry in keytable:
+            if entry.key_id in in_use and entry.key_id not in on_servers:
+                entries[entry.key_id] = entry
+                kept[entry.key_id] = in_use[entry.key_id]
+        keytable.replace(entries.values())
+    else:
+        keytable.add(entries.values())
+    after = {entry.key_id for entry in keytable}
+    return Restored(
+        read={
+            address: sum(tag is None or stored.pair.tag == tag for stored in held)
+            for address, held in holdings.by_server.items()
+        },
+        total=len(after),
+        added=len(after - before),
+        removed=len(before - after),
+        kept=kept,
+        contradictions={
+            entry.key_id: holdings.holders(entry.key_id)
+            for entry in entries.values()
+            if entry.contradicted
+        },
+        complete=complete,
+    )

@@ -1,0 +1,212 @@
+"""The shelves: all self-encrypting disks, by name, and the lists that name them."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from filer.derivation import Derivation
+from filer.disk import Disk
+from filer.durable import Storage
+from filer.errors import FilerError
+from filer.hardware import Document
+from filer.mroot import NotThereError
+from filer.text import printable
+
+BAYS = 24
+"""Disks in one shelf."""
+
+_SUFFIX = ".sed"
+_NAME = re.compile(r"0c\.([0-9]{2,})\.([0-9]{1,2})")
+
+
+def disk_name(index: int) -> str:
+    """Return the name of disk ``index``, counted from 0 through all shelves."""
+    shelf, bay = divmod(index, BAYS)
+    return f"0c.{shelf:02d}.{bay}"
+
+
+def disk_index(name: str) -> int | None:
+    """Return the index of the disk called ``name``, or None for what is no disk name."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    index = int(found[1]) * BAYS + int(found[2])
+    return index if disk_name(index) == name else None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is remembered of the shelves beside the disks themselves.
+
+    ``populated`` is how many bays have ever been given a disk: one pulled since then is not made
+    again.  ``aggr0`` holds the serial numbers of the root aggregate, once it has been made.
+    """
+
+    populated: int = 0
+    aggr0: tuple[str, ...] = ()
+
+    def dumps(self) -> bytes:
+        """Return the record as TOML."""
+        import tomli_w
+
+        return tomli_w.dumps({"populated": self.populated, "aggr0": list(self.aggr0)}).encode()
+
+    @classmethod
+    def parse(cls, document: Document) -> "Record":
+        """Read the record.  Raises ConfigError, with the line, if it is damaged."""
+        populated = document.values.get("populated")
+        if type(populated) is not int or populated < 0:
+            raise document.error(("populated",), "populated must be the number of disks made")
+        serials = document.values.get("aggr0", [])
+        if not isinstance(serials, list) or not all(isinstance(text, str) for text in serials):
+            raise document.error(("aggr0",), "aggr0 must be a list of serial numbers")
+        return cls(populated, tuple(serials))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The disks that a disk list means, and the names of destroyed ones that it passes over."""
+
+    disks: tuple[Disk, ...]
+    passed_over: tuple[str, ...]
+
+
+class ShelfError(FilerError):
+    """The shelf cannot be read, or there is no disk of that name."""
+
+
+class Shelf:
+    """All disks of a filer, in natural order: ``shelf["0c.00.3"]``, and iteration over the disks.
+
+    ``record`` is the file that remembers what the disks themselves cannot tell.  ``warnings``
+    holds one line for each file that had to be left out.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        record: Path,
+        storage: Storage,
+        derivation: Derivation,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._directory = directory
+        self._record = record
+        self._storage = storage
+        self._derivation = derivation
+        self._random = random
+        self.disks: dict[str, Disk] = {}
+        self.warnings: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.disks)
+
+    def __iter__(self) -> Iterator[Disk]:
+        return iter(self.disks.values())
+
+    def __getitem__(self, name: str) -> Disk:
+        return self.disks[name]
+
+    @property
+    def record(self) -> Record:
+        """What is remembered.  Raises ConfigError if the file is damaged."""
+        try:
+            return Record.parse(Document.read(f"var/{self._record.name}", self._record))
+        except NotThereError:
+            return Record()
+
+    def populate(self, count: int, size: int) -> None:
+        """Fill the first ``count`` bays with factory-new disks of ``size`` bytes, each bay once.
+
+        A file that is there is left alone, and a disk that was pulled is not made again.
+        """
+        record = self.record
+        for name in map(disk_name, range(record.populated, count)):
+            # a crash, or a disk moved here, may have been first
+            with suppress(FileExistsError):
+                Disk.create(
+                    name, self._path(name), self._storage, self._derivation, self._random, size=size
+                )
+        if count > record.populated:
+            self._remember(replace(record, populated=count))
+
+    def remember_aggr0(self, serials: Sequence[str]) -> None:
+        """Remember the root aggregate: it is not made again while one of these may come back."""
+        if self.record.aggr0 != tuple(serials):
+            self._remember(replace(self.record, aggr0=tuple(serials)))
+
+    def load(self) -> None:
+        """Look which disks are there; they are off.  What a crash left is removed."""
+        self.disks.clear()
+        self.warnings.clear()
+        for _index, name in sorted(self._names()):
+            self.disks[name] = Disk(
+                name, self._path(name), self._storage, self._derivation, self._random
+            )
+        self._storage.sweep(self._directory)
+
+    def power_on(self) -> None:
+        """Apply power to every disk; a damaged one is left out with a warning."""
+        serials: dict[str, str] = {}
+        for disk in tuple(self):
+            try:
+                disk.power_on()
+            except FilerError as error:
+                self._leave_out(disk, str(error))
+                continue
+            twin = serials.setdefault(disk.serial, disk.name)
+            if twin != disk.name:
+                self._leave_out(disk, f"{disk.name}: has the serial number of {twin}")
+
+    def power_off(self) -> None:
+        """Take power from every disk."""
+        for disk in self:
+            disk.power_off()
+
+    def select(self, patterns: Sequence[str]) -> Selection:
+        """Return the disks that ``patterns``, names and shell patterns, mean; each disk once.
+
+        Patterns pass over destroyed disks; by its name, a destroyed disk is selected.  Raises
+        `ShelfError` for a name or pattern that fits no disk.
+        """
+        selected: set[str] = set()
+        passed_over: set[str] = set()
+        for pattern in patterns:
+            names = [name for name in self.disks if fnmatchcase(name, pattern)]
+            if not names:
+                raise ShelfError(f'no disk matches "{printable(pattern)}"')
+            for name in names:
+                passed = self.disks[name].destroyed and name != pattern
+                (passed_over if passed else selected).add(name)
+        return Selection(
+            disks=tuple(disk for disk in self if disk.name in selected),
+            passed_over=tuple(name for name in self.disks if name in passed_over - selected),
+        )
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}{_SUFFIX}"
+
+    def _names(self) -> Iterator[tuple[int, str]]:
+        try:
+            entries = sorted(self._directory.iterdir())
+        except OSError as error:
+            reason = f"{printable(self._directory.name)} cannot be read: {error.strerror}"
+            raise ShelfError(reason) from error
+        for entry in entries:
+            if entry.suffix == _SUFFIX:
+                index = disk_index(entry.stem)
+                if index is None:
+                    self.warnings.append(f"{printable(entry.name)}: not a disk name; left out")
+                else:
+                    yield index, entry.stem
+
+    def _leave_out(self, disk: Disk, reason: str) -> None:
+        self.warnings.append(f"{reason}; left out")
+        del self.disks[disk.name]
+
+    def _remember(self, record: Record) -> None:
+        self._storage.write(self._record, record.dumps())

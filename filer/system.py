@@ -1,0 +1,171 @@
+"""The filer: one state object, which every command is given."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from filer.bootdevice import BootDevice, Registration
+from filer.certificates import CLIENT, CLIENT_PRIVATE, Installed, ca_name
+from filer.derivation import Derivation
+from filer.disk import Disk
+from filer.durable import Storage
+from filer.errors import FilerError
+from filer.hardware import Hardware
+from filer.interrupt import Interrupt
+from filer.key_creation import SystemIdentity
+from filer.key_id import MSID_KEY_ID
+from filer.keyservers import KeyServers
+from filer.keytable import Keytable
+from filer.kmip import Credentials, KeyServer
+from filer.messages import Messages
+from filer.mroot import Mroot
+from filer.raid import Aggregate
+from filer.shelf import Shelf
+
+CertificatePath = Callable[[str], Path]
+
+
+@dataclass(frozen=True)
+class Root:
+    """Where a filer lives on the host."""
+
+    path: Path
+
+    @property
+    def hardware(self) -> Path:
+        """filer.toml."""
+        return self.path / "filer.toml"
+
+    @property
+    def var(self) -> Path:
+        """The CompactFlash boot device, which holds /var/kmip."""
+        return self.path / "var"
+
+    @property
+    def mroot(self) -> Path:
+        """The root volume, there only while WAFL is up."""
+        return self.path / "mroot"
+
+    @property
+    def installed_certificates(self) -> Path:
+        """/mroot/etc/keymgr/cert."""
+        return self.mroot / "etc" / "keymgr" / "cert"
+
+    @property
+    def system_log(self) -> Path:
+        """/mroot/etc/messages."""
+        return self.mroot / "etc" / "messages"
+
+    @property
+    def shelf(self) -> Path:
+        """The self-encrypting disks, a file each."""
+        return self.path / "shelf"
+
+
+class RootInUse(FilerError):
+    """Another filer runs on this root."""
+
+
+class RootLock:
+    """Held while a filer is powered on; the system frees it when the process ends, however."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock.  Raises RootInUse, or OSError if ``path`` cannot be opened."""
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._descriptor)
+            raise RootInUse(f"{path.parent} is in use by process {pid or '?'}") from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Free the lock."""
+        os.close(self._descriptor)
+
+
+@dataclass
+class Filer:
+    """The state of one filer; everything a command shows or changes is reached from here."""
+
+    root: Root
+    hardware: Hardware
+    storage: Storage
+    boot_device: BootDevice
+    registration: Registration
+    installed: Installed
+    mroot: Mroot
+    messages: Messages
+    derivation: Derivation
+    shelf: Shelf
+    now: Callable[[], datetime]
+    random: Callable[[int], bytes]
+    powered_on: datetime
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    keytable: Keytable = field(default_factory=Keytable)
+    aggregate: Aggregate | None = None
+
+    @property
+    def identity(self) -> SystemIdentity:
+        """The system IDs of this filer and its partner."""
+        return SystemIdentity(self.hardware.system_id, self.hardware.partner_id)
+
+    @property
+    def wafl_is_up(self) -> bool:
+        """Whether the root aggregate is online, and with it /mroot."""
+        return self.aggregate is not None and self.aggregate.online
+
+    @property
+    def port(self) -> int:
+        """The TCP port of all key servers."""
+        return self.registration.port or self.hardware.port
+
+    @property
+    def key_tag(self) -> str:
+        """The tag of a new key pair when none is given (man key_manager, rekey)."""
+        return self.registration.default_tag or self.identity.parent_tag
+
+    def key_servers(self, addresses: Collection[str] | None = None) -> KeyServers:
+        """Return the registered key servers, or those of ``addresses``, for one command."""
+        chosen = self.registration.servers if addresses is None else addresses
+        return self.key_servers_at(chosen, self.port, self.boot_device.certificate_path)
+
+    def key_servers_at(
+        self, addresses: Collection[str], port: int, certificate: CertificatePath
+    ) -> KeyServers:
+        """Return key servers that are talked to with the certificate files of ``certificate``."""
+        servers = {
+            address: KeyServer(
+                address,
+                port,
+                Credentials(
+                    certificate(CLIENT), certificate(CLIENT_PRIVATE), certificate(ca_name(address))
+                ),
+                self.hardware.timeout,
+            )
+            for address in addresses
+        }
+        return KeyServers(servers, self.interrupt)
+
+    def key_ids_in_use(self) -> Mapping[str, int]:
+        """Return each key ID that disks name, the MSID's excepted, and by how many."""
+        return self._count(lambda disk: True)
+
+    def key_ids_of_locked_disks(self) -> Mapping[str, int]:
+        """Return each key ID without which disks stay locked after the next loss of power."""
+        return self._count(lambda disk: disk.locking)
+
+    def _count(self, wanted: Callable[[Disk], bool]) -> Mapping[str, int]:
+        return Counter(
+            disk.key_id
+            for disk in self.shelf
+            if not disk.destroyed and disk.key_id != MSID_KEY_ID and wanted(disk)
+        )

@@ -1,0 +1,276 @@
+"""The certificates of the key servers and of their client, kept in one directory.
+
+A small certificate authority issues one certificate for each key server address and one for the
+client.  What an administrator of the filer installs has the names that ``keymgr install cert``
+wants (man key_manager, DESCRIPTION).  A file ``*_private.pem`` or ``*_server.pem`` is a private
+key followed by its certificate, so that the two can only change together.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from filer.address import parse_address
+from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.durable import Storage
+from filer.errors import FilerError
+from filer.text import printable
+
+AUTHORITY_PRIVATE = "authority_private.pem"
+
+CLIENT_NAME = "filer"
+"""Common name of the client: to PyKMIP, the owner of the keys; so it never changes."""
+
+_AUTHORITY_LIFETIME = timedelta(days=3652)
+_LIFETIME = timedelta(days=730)
+_RENEWAL = timedelta(days=1)
+_CLOCK_SKEW = timedelta(hours=1)
+
+
+class AuthorityError(FilerError):
+    """The certificates of a directory cannot be used or made."""
+
+
+def server_name(address: str) -> str:
+    """Name the file of the key server's own private key and certificate."""
+    return f"{address}_server.pem"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate with its private key."""
+
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    certificate: x509.Certificate
+
+    @classmethod
+    def parse(cls, pem: bytes) -> "Identity":
+        """Read what ``private_pem`` wrote; anything else is a ValueError."""
+        try:
+            key = serialization.load_pem_private_key(pem, password=None)
+        except TypeError as error:
+            raise ValueError("the private key is under a passphrase") from error
+        certificate = x509.load_pem_x509_certificate(pem)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError("not an elliptic-curve key")
+        if key.public_key() != certificate.public_key():
+            raise ValueError("the private key is not that of the certificate")
+        return cls(key, certificate)
+
+    def certificate_pem(self) -> bytes:
+        """Return the certificate alone."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def private_pem(self) -> bytes:
+        """Return the private key, unencrypted, and the certificate."""
+        key = self.key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        return key + self.certificate_pem()
+
+    def is_from(self, issuer: "Identity") -> bool:
+        """Say whether ``issuer`` signed this certificate."""
+        try:
+            self.certificate.verify_directly_issued_by(issuer.certificate)
+        except (InvalidSignature, ValueError, TypeError):
+            return False
+        return True
+
+    def expires_by(self, moment: datetime) -> bool:
+        """Say whether the certificate is no longer valid at ``moment``."""
+        return self.certificate.not_valid_after_utc <= moment
+
+
+def new_authority(now: datetime) -> Identity:
+    """Make a certificate authority that is its own root."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name("filer-keyserver CA")
+    builder = (
+        _builder(name, key, now, now + _AUTHORITY_LIFETIME)
+        .issuer_name(name)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
+        )
+    )
+    return Identity(key, builder.sign(key, hashes.SHA256()))
+
+
+def issue_server(authority: Identity, address: str, now: datetime) -> Identity:
+    """Issue a certificate for the key server at ``address``, an IP address."""
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
+    return _issue(authority, address, ExtendedKeyUsageOID.SERVER_AUTH, now, names)
+
+
+def issue_client(authority: Identity, now: datetime) -> Identity:
+    """Issue the certificate by which a filer shows who it is."""
+    return _issue(authority, CLIENT_NAME, ExtendedKeyUsageOID.CLIENT_AUTH, now)
+
+
+def prepare(
+    directory: Path,
+    addresses: Iterable[str],
+    *,
+    now: datetime | None = None,
+    storage: Storage | None = None,
+) -> None:
+    """See to it that ``directory`` holds valid certificates for the key servers at ``addresses``.
+
+    What is there is kept; what is missing or has expired is made.  A new authority, needed when
+    the old one has expired, makes all other certificates anew.
+
+    Raises AddressError for what is no address of a key server, AuthorityError for a file that is
+    damaged (it is never overwritten) or a directory that cannot be used, and StorageError for one
+    that cannot be written.
+    """
+    now = now or datetime.now(UTC)
+    storage = storage or Storage()
+    ours = _is_ours(directory)
+    if ours:
+        storage.make_directory(directory)
+    with _alone(directory):
+        if ours:
+            storage.sweep(directory)
+        authority = _kept(directory / AUTHORITY_PRIVATE, now)
+        if authority is None:
+            authority = new_authority(now)
+            storage.write(directory / AUTHORITY_PRIVATE, authority.private_pem())
+        client = _kept(directory / CLIENT_PRIVATE, now, authority)
+        if client is None:
+            client = issue_client(authority, now)
+            storage.write(directory / CLIENT_PRIVATE, client.private_pem())
+        _keep_equal(storage, directory / CLIENT, client.certificate_pem())
+        for address in map(parse_address, addresses):
+            if _kept(directory / server_name(address), now, authority) is None:
+                server = issue_server(authority, address, now)
+                storage.write(directory / server_name(address), server.private_pem())
+            _keep_equal(storage, directory / ca_name(address), authority.certificate_pem())
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _builder(
+    subject: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, end: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _issue(
+    authority: Identity,
+    common_name: str,
+    usage: x509.ObjectIdentifier,
+    now: datetime,
+    *extensions: x509.ExtensionType,
+) -> Identity:
+    key = ec.generate_private_key(ec.SECP256R1())
+    end = min(now + _LIFETIME, authority.certificate.not_valid_after_utc)
+    builder = (
+        _builder(_name(common_name), key, now, end)
+        .issuer_name(authority.certificate.subject)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()),
+            critical=False,
+        )
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return Identity(key, builder.sign(authority.key, hashes.SHA256()))
+
+
+def _is_ours(directory: Path) -> bool:
+    # A directory that somebody uses for other things keeps its mode: "--dir /tmp" must not make
+    # /tmp private.  The files themselves are private anyway.
+    try:
+        entries = {entry.name for entry in os.scandir(directory)}
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    return not entries or AUTHORITY_PRIVATE in entries
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    # Two first starts at the same time must not make two authorities.
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _kept(path: Path, now: datetime, issuer: Identity | None = None) -> Identity | None:
+    try:
+        identity = Identity.parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(path, error) from error
+    except ValueError as error:
+        raise AuthorityError(
+            f"{printable(str(path))}: not a private key with its certificate; "
+            "if it is removed, a new one is made"
+        ) from error
+    if identity.expires_by(now + _RENEWAL):
+        return None
+    if issuer is not None and not identity.is_from(issuer):
+        return None
+    return identity
+
+
+def _keep_equal(storage: Storage, path: Path, data: bytes) -> None:
+    try:
+        same = path.read_bytes() == data
+    except OSError:
+        same = False
+    if not same:
+        storage.write(path, data)
+
+
+def _unusable(path: Path, error: OSError) -> AuthorityError:
+    return AuthorityError(f"{printable(str(path))}: {printable(error.strerror or str(error))}")

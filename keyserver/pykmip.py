@@ -1,0 +1,134 @@
+"""What is used of PyKMIP's server: its engine over a SQLite store, and its session.
+
+Importing this module is slow (SQLAlchemy comes along), and quiet: PyKMIP's deprecation warnings
+concern nobody who runs it, and its log stays off, since it holds every secret in clear at DEBUG.
+"""
+
+import copy
+import logging
+import os
+import socket
+import ssl
+import struct
+import threading
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from cryptography.utils import CryptographyDeprecationWarning
+
+with (
+    warnings.catch_warnings(action="ignore", category=DeprecationWarning),
+    warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning),
+):
+    from kmip.core.exceptions import ConnectionClosed
+    from kmip.core.policy import policies
+    from kmip.core.utils import BytearrayStream
+    from kmip.pie.sqltypes import EnumType, UsageMaskType
+    from kmip.services.server.engine import KmipEngine
+    from kmip.services.server.session import KmipSession
+    from sqlalchemy.engine import URL
+
+# Left open, SQLAlchemy warns of it at the first request.
+EnumType.cache_ok = UsageMaskType.cache_ok = False
+
+logging.getLogger("kmip.server").setLevel(logging.CRITICAL + 1)
+
+_LINGER_SECONDS = 1.0
+_REQUEST_MESSAGE = b"\x42\x00\x78\x01"
+
+
+class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
+    """PyKMIP's engine on a store of its own; it may be used by several sessions at once.
+
+    PyKMIP's built-in policies apply: an object can be read and changed only by clients with the
+    common name of the one that registered it.
+    """
+
+    def __init__(self, store: Path) -> None:
+        os.close(os.open(store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        store.chmod(0o600)
+        # PyKMIP pastes its argument into a URL; written as one, a path may hold any byte.
+        uri = f"file:{quote(os.fsencode(store.absolute()))}"
+        url = URL.create("sqlite", database=uri, query={"uri": "true"}).render_as_string()
+        # PyKMIP looks up every cipher there is, outdated ones too.
+        with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
+            super().__init__(
+                policies=copy.deepcopy(policies), database_path=url.removeprefix("sqlite:///")
+            )
+
+    def close(self) -> None:
+        """Close the store."""
+        self._data_store.dispose()
+
+
+class Session(KmipSession):  # type: ignore[misc]  # PyKMIP has no types
+    """One client's connection, served by a thread.
+
+    PyKMIP's own ``run`` and ``_receive_request`` would wait for ever for a client that never
+    finishes its handshake, read requests of up to 4 GiB, and go round in circles after an error
+    of the connection.  Here the first error of any kind ends the session, and nothing else.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        connection: ssl.SSLSocket,
+        peer: Any,
+        *,
+        handshake_timeout: float,
+        ended: Callable[["Session"], None],
+    ) -> None:
+        super().__init__(engine, connection, peer, name="client")
+        self.daemon = True
+        self._handshake_timeout = handshake_timeout
+        self._ended = ended
+        self._closing = threading.Lock()
+
+    def run(self) -> None:
+        """Serve requests until the client goes, breaks the protocol, or is disconnected."""
+        try:
+            if self._handshake():
+                while True:
+                    self._handle_message_loop()
+        except Exception as error:
+            self._logger.info("Session ended by %s", type(error).__name__)
+        finally:
+            with self._closing:
+                self._connection.close()
+            self._ended(self)
+
+    def disconnect(self) -> None:
+        """End the session from another thread, whatever it is waiting for."""
+        # SSLSocket.shutdown would make the session's thread go on in plain text.
+        with self._closing, suppress(OSError):
+            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+
+    def _handshake(self) -> bool:
+        self._connection.settimeout(self._handshake_timeout)
+        try:
+            self._connection.do_handshake()
+        except OSError:
+            self._linger()
+            return False
+        self._connection.settimeout(None)
+        return True
+
+    def _linger(self) -> None:
+        # Closed with unread bytes, the connection would be reset, and the client might never see
+        # the TLS alert that says why it was refused.
+        self._connection.settimeout(_LINGER_SECONDS)
+        socket.socket.shutdown(self._connection, socket.SHUT_WR)
+        for _ in range(16):
+            if not socket.socket.recv(self._connection, 4096):
+                break
+
+    def _receive_request(self) -> BytearrayStream:
+        header = self._receive_bytes(8)
+        (size,) = struct.unpack("!I", header[4:])
+        if not header.startswith(_REQUEST_MESSAGE) or size > self._max_request_size:
+            raise ConnectionClosed
+        return BytearrayStream(header + self._receive_bytes(size))

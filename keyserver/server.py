@@ -1,0 +1,263 @@
+"""One key server: an address, a port, a store, and a thread for each client."""
+
+import errno
+import selectors
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self
+
+from filer.address import parse_address
+from filer.certificates import ca_name
+from filer.errors import FilerError
+from filer.text import printable
+from keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
+from keyserver.authority import server_name
+from keyserver.pykmip import Engine, Session
+
+__all__ = ["DEFAULT_PORT", "AddressInUseError", "KeyServer", "KeyServerError", "start_together"]
+
+_STOP_SECONDS = 2.0
+
+
+class KeyServerError(FilerError):
+    """A key server cannot be started."""
+
+
+class AddressInUseError(KeyServerError):
+    """Somebody else listens on the key server's address and port."""
+
+
+class KeyServer:
+    """A KMIP server (1.0 to 2.0, TLS 1.2 or 1.3) for clients with a certificate of its authority.
+
+    ``directory`` holds its certificates, made by ``keyserver.authority.prepare``, and its store,
+    a file of its own for each address; a server started again there has its keys again.
+    With port 0 the first start picks a free port, and later starts keep to it.  A client has
+    ``handshake_timeout`` seconds to say who it is; then it may be idle for as long as it likes.
+    As a context manager the server is started and stopped.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        address: str = DEFAULT_ADDRESS,
+        port: int = DEFAULT_PORT,
+        *,
+        handshake_timeout: float = 10.0,
+    ) -> None:
+        self.directory = directory
+        self.address = parse_address(address)
+        self.port = port
+        self._handshake_timeout = handshake_timeout
+        self._sessions: set[Session] = set()
+        self._changing = threading.Lock()
+        self._running: ExitStack | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    @property
+    def store(self) -> Path:
+        """The SQLite file with the keys of this server."""
+        return self.directory / f"{self.address}.sqlite"
+
+    def start(self) -> None:
+        """Listen, and serve clients in the background; nothing happens if it runs already.
+
+        Raises KeyServerError (AddressInUseError) with the address or the file that is at fault.
+        """
+        if self._running is not None:
+            return
+        with ExitStack() as stack:
+            listener = stack.enter_context(self._bind())
+            context = self._context()
+            engine = self._engine()
+            stack.callback(engine.close)
+            stack.callback(self._disconnect_all)
+            stopped, stop = socket.socketpair()
+            stack.enter_context(stopped)
+            self._listen(listener)
+            accepting = threading.Thread(
+                target=self._accept,
+                args=(listener, stopped, context, engine),
+                name=f"key server {self.address}",
+                daemon=True,
+            )
+            stack.callback(accepting.join)
+            stack.enter_context(stop)  # closing its end wakes the thread
+            with _without_signals():
+                accepting.start()
+            self.port = listener.getsockname()[1]
+            self._running = stack.pop_all()
+
+    def stop(self) -> None:
+        """Stop listening and end all sessions, idle or not; nothing happens if it does not run."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.close()
+
+    def _bind(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self.address, self.port))
+        except OSError as error:
+            listener.close()
+            raise self._cannot_listen(error) from error
+        return listener
+
+    def _listen(self, listener: socket.socket) -> None:
+        try:
+            listener.listen()
+        except OSError as error:
+            raise self._cannot_listen(error) from error
+        listener.setblocking(False)
+
+    def _cannot_listen(self, error: OSError) -> KeyServerError:
+        kind = AddressInUseError if error.errno == errno.EADDRINUSE else KeyServerError
+        reason = printable(error.strerror or str(error))
+        return kind(f"cannot listen on {self.address} port {self.port}: {reason}")
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_REQUIRED
+        # A session that is resumed would not show its certificate again.
+        context.num_tickets = 0
+        for name, load in (
+            (server_name(self.address), context.load_cert_chain),
+            (ca_name(self.address), context.load_verify_locations),
+        ):
+            path = self.directory / name
+            try:
+                load(path)
+            except ssl.SSLError as error:
+                raise KeyServerError(
+                    f"{printable(str(path))}: not what a key server needs"
+                ) from error
+            except OSError as error:
+                reason = printable(error.strerror or str(error))
+                raise KeyServerError(f"{printable(str(path))}: {reason}") from error
+        return context
+
+    def _engine(self) -> Engine:
+        from sqlalchemy.exc import DBAPIError
+
+        try:
+            return Engine(self.store)
+        except DBAPIError as error:
+            reason = printable(str(error.orig))
+        except OSError as error:
+            reason = printable(error.strerror or str(error))
+        raise KeyServerError(f"{printable(str(self.store))}: {reason}")
+
+    def _accept(
+        self,
+        listener: socket.socket,
+        stopped: socket.socket,
+        context: ssl.SSLContext,
+        engine: Engine,
+    ) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(stopped, selectors.EVENT_READ)
+            selector.register(listener, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in selector.select()}
+                if stopped in ready:
+                    return
+                try:
+                    connection, peer = listener.accept()
+                except OSError:
+                    # The client has gone again, or there are no descriptors left for the moment.
+                    time.sleep(0.01)
+                    continue
+                self._serve(connection, peer, context, engine)
+
+    def _serve(
+        self, connection: socket.socket, peer: object, context: ssl.SSLContext, engine: Engine
+    ) -> None:
+        with ExitStack() as stack:
+            stack.enter_context(connection)
+            try:
+                connection.getpeername()  # fails for a client that has gone, unlike wrap_socket
+                secured = context.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
+                stack.enter_context(secured)
+                session = Session(
+                    engine,
+                    secured,
+                    peer,
+                    handshake_timeout=self._handshake_timeout,
+                    ended=self._forget,
+                )
+                with self._changing:
+                    self._sessions.add(session)
+                try:
+                    session.start()
+                except RuntimeError:  # no more threads
+                    self._forget(session)
+                    return
+            except OSError:
+                return
+            stack.pop_all()
+
+    def _forget(self, session: Session) -> None:
+        with self._changing:
+            self._sessions.discard(session)
+
+    def _disconnect_all(self) -> None:
+        with self._changing:
+            sessions = tuple(self._sessions)
+        for session in sessions:
+            session.disconnect()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for session in sessions:
+            session.join(max(0.0, deadline - time.monotonic()))
+
+
+@contextmanager
+def _without_signals() -> Iterator[None]:
+    # Threads inherit the mask.  A signal that one of a server's threads took would not wake the
+    # main thread, where Python handles it, from whatever it waits for.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_together(servers: Sequence[KeyServer]) -> None:
+    """Start all ``servers``, or none; all that have port 0 get one port that is free for each.
+
+    All key servers of a filer share one port (man key_manager, setup).
+    Raises KeyServerError as ``KeyServer.start`` does.
+    """
+    undecided = [server for server in servers if server.port == 0]
+    for attempt in range(16, 0, -1):
+        try:
+            with ExitStack() as started:
+                for server in servers:
+                    if server in undecided:
+                        server.port = undecided[0].port
+                    server.start()
+                    started.callback(server.stop)
+                started.pop_all()
+        except AddressInUseError:
+            if not undecided or attempt == 1:
+                raise
+            for server in undecided:
+                server.port = 0
+        else:
+            return

@@ -1,0 +1,194 @@
+"""The program ``filer``: which way in, and the exit status."""
+
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from commands import Console, Logout, PowerOff, Text
+from filer.errors import FilerError
+from filer.interrupt import Interrupt
+from filer.power import Machine, Panic, boot, power_off
+from filer.system import Filer
+from filer.text import printable
+from shell.options import parse
+from shell.plugins import load_commands
+from shell.script import Input, KeyboardInput, LineInput, Script, ScriptConsole
+from shell.session import Session
+from shell.signals import SIGNALLED, Ended, Signals
+
+if TYPE_CHECKING:
+    from shell.demo import Demo
+
+CALLED_WRONGLY = 2
+PANICKED = 3
+
+
+class Host(Protocol):
+    """Whoever gives a session its lines."""
+
+    status: int
+
+    def run(self, session: Session) -> None:
+        """Give the session lines until there are no more."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    options = parse(argv)
+    interrupt = Interrupt()
+    signals = Signals(interrupt)
+    signals.install()
+    try:
+        with ExitStack() as stack:
+            return _run(options, interrupt, signals, stack)
+    except KeyboardInterrupt:
+        return SIGNALLED + signal.SIGINT
+    except Ended:
+        return SIGNALLED + (signals.received or signal.SIGTERM)
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain when it flushes it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SIGNALLED + signal.SIGPIPE
+    except Panic as panic:
+        sys.stderr.write(f"{panic}\n")
+        return PANICKED
+    except FilerError as refusal:
+        sys.stderr.write(f"filer: {refusal}\n")
+        return CALLED_WRONGLY
+
+
+class _BootNotices:
+    """Tells a boot: warnings always, progress to a person only."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def progress(self, event: str, text: str) -> None:
+        """Print a step of the boot on a terminal."""
+        if self._console.is_terminal:
+            self._console.show(Text(f"{_PART[event]}: {text}"))
+
+    def warning(self, event: str, text: str) -> None:
+        """Print a warning."""
+        self._console.warn(f"WARNING: {_PART[event]}: {text}.")
+
+    def banner(self, lines: tuple[str, ...]) -> None:
+        """Print a box."""
+        for line in lines:
+            self._console.warn(line)
+
+
+_PART = {
+    "disk.encrypt.failure": "disk",
+    "disk.init.failure": "disk",
+    "kmip.init.done": "kmip_init",
+    "kmip.init.mismatch": "kmip_init",
+    "kmip.init.noresponse": "kmip_init",
+    "raid.aggr.online": "raid",
+}
+"""Which part of the boot tells an event."""
+
+
+def _run(options: Namespace, interrupt: Interrupt, signals: Signals, stack: ExitStack) -> int:
+    sessions: list[Session] = []
+    host, console = _host(options, signals, stack, sessions)
+    demo: Demo | None = None
+    if options.demo:
+        from shell import demo as demo_module
+
+        demo = stack.enter_context(demo_module.demo())
+    machine = Machine(demo.root if demo else options.root, interrupt)
+    stack.callback(machine.unplug)
+    commands, warnings = load_commands()
+    for warning in warnings:
+        console.warn(f"WARNING: {warning}")
+    while True:
+        filer = machine.power_on()
+        stack.callback(power_off, filer)
+        with signals.running():
+            boot(filer, _BootNotices(console))
+        signals.end_if_asked()
+        if not sessions:
+            sessions.append(Session(filer, commands, console))
+            if demo:
+                _greet(demo, filer, console)
+        sessions[0].begin(filer)
+        try:
+            host.run(sessions[0])
+        except PowerOff as request:
+            if request.again:
+                power_off(filer)
+                continue
+        except Logout:
+            pass
+        return host.status
+
+
+def _greet(demo: "Demo", filer: Filer, console: Console) -> None:
+    demo.install_certificates(filer)
+    if console.is_terminal:
+        for line in demo.hints():
+            console.show(Text(line))
+
+
+def _host(
+    options: Namespace, signals: Signals, stack: ExitStack, sessions: Sequence[Session]
+) -> tuple[Host, Console]:
+    """Decide who gives the commands: a person, or one of the forms of a script."""
+    if options.command:
+        keyboard = sys.stdin.isatty()
+        answers: Input = KeyboardInput() if keyboard else _lines_of(sys.stdin.buffer)
+        lines = LineInput(os.fsencode(command) for command in options.command)
+        return _script(options, signals, lines, answers, answers_among_lines=False)
+    if options.file is None and sys.stdin.isatty():
+        from shell.terminal import Terminal, TerminalConsole, open_reader
+
+        reader = open_reader(lambda: sessions[0])
+        return Terminal(reader, signals), TerminalConsole(reader, signals)
+    stream = sys.stdin.buffer
+    if options.file not in (None, "-"):
+        stream = stack.enter_context(_open(options.file))
+    lines = _lines_of(stream)
+    file = None if stream is sys.stdin.buffer else options.file
+    return _script(options, signals, lines, lines, file=file)
+
+
+def _script(
+    options: Namespace,
+    signals: Signals,
+    lines: LineInput,
+    answers: Input,
+    *,
+    file: str | None = None,
+    answers_among_lines: bool = True,
+) -> tuple[Host, Console]:
+    console = ScriptConsole(answers, signals, echo=options.echo)
+    script = Script(
+        lines,
+        console,
+        signals,
+        file=file,
+        exit_on_error=options.exit_on_error,
+        answers_among_lines=answers_among_lines,
+    )
+    return script, console
+
+
+def _lines_of(stream: BinaryIO) -> LineInput:
+    # Unlike iteration over the stream, this hands a line out as soon as it is there.
+    return LineInput(iter(stream.readline, b""))
+
+
+def _open(file: str) -> BinaryIO:
+    try:
+        return open(file, "rb")  # noqa: PTH123  (closed by whoever asked)
+    except OSError as error:
+        raise FilerError(f"cannot read {printable(file)}: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""--demo: a filer in a temporary root, with running key servers and all certificates at hand."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.system import Filer
+from keyserver.authority import prepare
+from keyserver.server import DEFAULT_PORT, KeyServer, KeyServerError, start_together
+
+_ADDRESSES = (("127.0.0.2", "127.0.0.3"), ("127.0.0.1",))
+"""What is tried: two loopback addresses, or one where the others cannot be bound."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A root and key servers that are gone when the program ends."""
+
+    root: Path
+    certificates: Path
+    servers: Sequence[KeyServer]
+
+    def install_certificates(self, filer: Filer) -> None:
+        """Install what the key servers' authority has made, as ``keymgr install cert`` does."""
+        names = [CLIENT, CLIENT_PRIVATE, *(ca_name(server.address) for server in self.servers)]
+        for name in names:
+            filer.installed.install(self.certificates / name, name, filer.now())
+
+    def hints(self) -> Sequence[str]:
+        """Return the three lines that say what to type first."""
+        addresses = " and ".join(server.address for server in self.servers)
+        return (
+            f"Key servers run on {addresses}, port {self.servers[0].port}; "
+            "their certificates are installed.",
+            f"Type 'key_manager setup', give it {addresses} and 'q', and say yes to all the rest.",
+            "Then try 'disk encrypt show', 'reboot', 'key_manager query', 'man key_manager'.",
+        )
+
+
+@contextmanager
+def demo() -> Iterator[Demo]:
+    """Set a demo up; leaves nothing running or on disk behind.  Raises FilerError."""
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(TemporaryDirectory(prefix="filer-demo-")))
+        certificates = home / "keyservers"
+        servers = _start(certificates)
+        for server in servers:
+            stack.callback(server.stop)
+        root = home / "root"
+        root.mkdir(mode=0o700)
+        settings = f"[kmip]\nport = {servers[0].port}\n"
+        (root / "filer.toml").write_text(settings, encoding="utf-8")
+        yield Demo(root, certificates, servers)
+
+
+def _start(certificates: Path) -> Sequence[KeyServer]:
+    """Start as many key servers as can be, on the registered port or else on a free one."""
+    problem = KeyServerError("no key server can be started")
+    for addresses in _ADDRESSES:
+        prepare(certificates, addresses)
+        for port in (DEFAULT_PORT, 0):
+            servers = [KeyServer(certificates, address, port) for address in addresses]
+            try:
+                start_together(servers)
+            except KeyServerError as refusal:
+                problem = refusal
+            else:
+                return servers
+    raise problem

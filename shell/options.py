@@ -1,0 +1,69 @@
+"""The options of the program ``filer``."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; what is wrong with it ends the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="filer",
+        description="The console of a filer with Storage Encryption.",
+        epilog="Without FILE and -c, commands come from standard input; "
+        "if that is a terminal, from the person there.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-c",
+        "--command",
+        metavar="CMD",
+        action="append",
+        help="run CMD, then halt; may be repeated, in order",
+    )
+    parser.add_argument(
+        "-e", "--exit-on-error", action="store_true", help="stop at the first command that fails"
+    )
+    parser.add_argument(
+        "-x",
+        "--echo",
+        action="store_true",
+        help="print prompt and command before each output, as a console log shows them",
+    )
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--root",
+        metavar="DIR",
+        type=Path,
+        help="where this filer lives (environment: FILER_ROOT; default: filer/ in the XDG data "
+        "home)",
+    )
+    place.add_argument(
+        "--demo",
+        action="store_true",
+        help="a filer in a temporary root, with two running key servers and all certificates at "
+        "hand",
+    )
+    parser.add_argument("--version", action="version", version=f"filer {version('filer')}")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        help="run the commands in FILE, then halt ('-': standard input)",
+    )
+    options = parser.parse_args(argv)
+    if options.command and options.file:
+        parser.error("FILE and -c cannot be given together")
+    if options.root is None:
+        options.root = _default_root()
+    return options
+
+
+def _default_root() -> Path:
+    if os.environ.get("FILER_ROOT"):
+        return Path(os.environ["FILER_ROOT"])
+    from platformdirs import user_data_path
+
+    return user_data_path("filer", appauthor=False)

@@ -1,0 +1,216 @@
+"""Commands from -c, a file or a pipe: one a line, each run as it arrives."""
+
+import getpass
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TextIO
+
+from commands import ALL_ANSWERS, Cancelled, EndOfAnswers, Result
+from filer.passphrase import is_passphrase
+from shell.language import continues
+from shell.session import FAILED, OK, Session
+from shell.signals import Signals
+
+WIDTH = 80
+"""Columns of an output that is no terminal."""
+
+
+class Input(Protocol):
+    """Lines as they arrive; None at the end."""
+
+    def line(self) -> str | None:
+        """Return the next line without its line end, or None."""
+
+    def secret(self) -> str | None:
+        """Return the next line as ``line`` does, without showing it anywhere."""
+
+
+class LineInput:
+    """Lines of a file or a pipe, or of ``-c`` options."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines: Iterator[bytes] = iter(lines)
+        self.number = 0
+
+    def line(self) -> str | None:
+        """Return the next line; a carriage return before the line end belongs to the line end."""
+        data = next(self._lines, None)
+        if data is None:
+            return None
+        self.number += 1
+        return data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "backslashreplace")
+
+    secret = line
+
+
+class KeyboardInput:
+    """Answers of a person, for a ``-c`` command that asks."""
+
+    def line(self) -> str | None:
+        """Return what is typed up to Enter."""
+        text = sys.stdin.readline()
+        return text.rstrip("\r\n") if text else None
+
+    def secret(self) -> str | None:
+        """Return what is typed up to Enter, not echoed."""
+        try:
+            return getpass.getpass("")
+        except EOFError:
+            return None
+
+
+class ScriptConsole:
+    """The console of a script: results to standard output, failures to standard error."""
+
+    is_terminal = False
+    width = WIDTH
+
+    def __init__(
+        self,
+        answers: Input,
+        signals: Signals,
+        *,
+        echo: bool = False,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+    ) -> None:
+        self._answers = answers
+        self._signals = signals
+        self._echo = echo
+        self._out = out or sys.stdout
+        self._err = err or (self._out if self._out.isatty() else sys.stderr)
+        self.prefix = ""
+        self.answers_read = 0
+
+    def show(self, result: Result) -> None:
+        """Print a result."""
+        for line in result.lines():
+            self._out.write(f"{line}\n")
+        self._out.flush()
+
+    def fail(self, message: str) -> None:
+        """Print a failure, behind the place in the file that it is about."""
+        self._err.write(f"{self.prefix}{message}\n")
+        self._err.flush()
+
+    def warn(self, message: str) -> None:
+        """Print a warning, where failures go."""
+        self._err.write(f"{message}\n")
+        self._err.flush()
+
+    def echo(self, prompt: str, line: str) -> None:
+        """Print prompt and command as a console log shows them, if that is asked for."""
+        if self._echo:
+            self._out.write(f"{prompt} {line}\n")
+            self._out.flush()
+
+    def ask(self, question: str) -> str:
+        """Print the question and take the next line for the answer."""
+        return self._ask(question, secret=False)
+
+    def ask_secret(self, question: str) -> str:
+        """Print the question and take the next line for the answer, never shown."""
+        return self._ask(question, secret=True)
+
+    def _ask(self, question: str, *, secret: bool) -> str:
+        self._out.write(question)
+        self._out.flush()
+        try:
+            with self._signals.waiting():
+                answer = self._answers.secret() if secret else self._answers.line()
+        except KeyboardInterrupt:
+            raise Cancelled from None
+        shown = answer if self._echo and answer and not secret else ""
+        self._out.write(f"{shown}\n")
+        self._out.flush()
+        if answer is None:
+            raise EndOfAnswers
+        self.answers_read += 1
+        return answer
+
+    def page(self, text: str) -> None:
+        """Print a long text."""
+        self._out.write(text)
+        self._out.flush()
+
+
+class Script:
+    """Runs the lines of an input, through the same sessions that people use."""
+
+    def __init__(
+        self,
+        lines: LineInput,
+        console: ScriptConsole,
+        signals: Signals,
+        *,
+        file: str | None = None,
+        exit_on_error: bool = False,
+        answers_among_lines: bool = True,
+    ) -> None:
+        self.status = OK
+        self._lines = lines
+        self._console = console
+        self._signals = signals
+        self._file = file
+        self._exit_on_error = exit_on_error
+        self._answers_among_lines = answers_among_lines
+        self._unread = 0
+
+    def run(self, session: Session) -> None:
+        """Run lines until the input ends; ``status`` tells if all succeeded.
+
+        Raises PowerOff or Logout when a line asks for it; then the next call goes on behind it.
+        """
+        while (line := self._next_command(session)) is not None:
+            self._console.answers_read = 0
+            with self._signals.running():
+                status = session.execute(line)
+            self._signals.end_if_asked()
+            if self._signals.received is not None:
+                raise KeyboardInterrupt
+            if status != OK:
+                self.status = FAILED
+                self._unread = self._unread_answers(session, line)
+                if self._exit_on_error:
+                    return
+
+    def _next_command(self, session: Session) -> str | None:
+        """Return the next logical line, or None at the end of the input."""
+        line = self._lines.line()
+        while line is not None and self._is_unread_answer(session, line):
+            line = self._lines.line()
+        if line is None:
+            return None
+        if self._file is not None:
+            self._console.prefix = f"{self._file}:{self._lines.number}: "
+        self._console.echo(session.prompt, line)
+        while continues(line):
+            following = self._lines.line()
+            if following is None:
+                break
+            self._console.echo(">", following)
+            line = f"{line}\n{following}"
+        return line
+
+    def _unread_answers(self, session: Session, line: str) -> int:
+        if not self._answers_among_lines or session.asked_all:
+            return 0
+        expected = session.unread_answers(line)
+        if expected == ALL_ANSWERS:
+            return ALL_ANSWERS
+        return max(0, expected - self._console.answers_read)
+
+    def _is_unread_answer(self, session: Session, line: str) -> bool:
+        """Say whether ``line`` was meant to answer a dialogue that failed or never began.
+
+        A passphrase among such answers must never run, nor be printed, as a command.
+        """
+        if self._unread == 0:
+            return False
+        if self._unread == ALL_ANSWERS:
+            if not is_passphrase(line) and session.would_run(line):
+                self._unread = 0
+                return False
+            return True
+        self._unread -= 1
+        return True

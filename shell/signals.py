@@ -1,0 +1,65 @@
+"""Ctrl-C, SIGTERM and SIGHUP: acted on between two steps of a command, never within one."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from filer.interrupt import Interrupt
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+SIGNALLED = 128
+"""What is added to a signal's number for the exit status, as in the shells of Unix."""
+
+
+class Ended(BaseException):
+    """A signal asked the program to end."""
+
+
+class Signals:
+    """The signal handlers of the program.
+
+    While a command runs, a signal is a request that the command looks at when it is safe; while
+    the program waits for input, it ends the waiting at once.
+    """
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self._interrupt = interrupt
+        self._running = False
+        self.received: int | None = None
+
+    def install(self) -> None:
+        """Take the signals over."""
+        for number in (signal.SIGINT, *ENDING):
+            signal.signal(number, self._handle)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Mark a command as running."""
+        yield from self._set(running=True)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Mark a question within a command: here a signal takes effect at once."""
+        yield from self._set(running=False)
+
+    def _set(self, *, running: bool) -> Iterator[None]:
+        before, self._running = self._running, running
+        try:
+            yield
+        finally:
+            self._running = before
+
+    def end_if_asked(self) -> None:
+        """Raise Ended if a signal that ends the program has come while a command ran."""
+        if self.received in ENDING:
+            raise Ended
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.received = number
+        if self._running:
+            self._interrupt.request()
+        elif number in ENDING:
+            raise Ended
+        else:
+            raise KeyboardInterrupt

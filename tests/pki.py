@@ -1,0 +1,152 @@
+"""Certificates of every kind a filer may meet, good and bad, made when a test needs one.
+
+Good ones come as a key server's authority makes them; each keyword of ``server`` and ``client``
+spoils one thing.  All are ``keyserver.authority.Identity``: ``certificate_pem()`` is what stands
+in client.pem or IP_CA.pem, ``private_pem()`` is client_private.pem, or the file from which a
+``KeyServer`` takes its own certificate::
+
+    odd = pki.server(pki.authority(), "127.0.0.2", valid=pki.EXPIRED)
+    pki.serve_as(key_server, odd)
+"""
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from filer.certificates import ca_name
+from keyserver.authority import AUTHORITY_PRIVATE, Identity, server_name
+from keyserver.server import KeyServer
+
+Period = tuple[timedelta, timedelta]
+"""From when to when a certificate is valid, relative to now."""
+
+VALID: Period = (timedelta(days=-1), timedelta(days=30))
+EXPIRED: Period = (timedelta(days=-30), timedelta(days=-1))
+NOT_YET: Period = (timedelta(days=1), timedelta(days=30))
+
+
+def authority(
+    common_name: str = "test CA",
+    *,
+    issuer: Identity | None = None,
+    valid: Period = VALID,
+    key_identifiers: bool = True,
+) -> Identity:
+    """Make a certificate authority: a root, or one below ``issuer``."""
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    return _identity(common_name, issuer, valid, usage, key_identifiers=key_identifiers, ca=True)
+
+
+def server(
+    issuer: Identity | None,
+    *addresses: str,
+    common_name: str | None = None,
+    valid: Period = VALID,
+    key_identifiers: bool = True,
+) -> Identity:
+    """Make a key server's certificate, for ``addresses`` in subjectAltName (none: without it).
+
+    ``issuer`` None makes it self-signed.  The common name is the first address unless given.
+    """
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(each)) for each in addresses])
+    return _identity(
+        common_name or (addresses[0] if addresses else "key server"),
+        issuer,
+        valid,
+        *((names,) if addresses else ()),
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+        key_identifiers=key_identifiers,
+    )
+
+
+def client(
+    issuer: Identity | None,
+    common_name: str = "filer",
+    *,
+    valid: Period = VALID,
+    key_identifiers: bool = True,
+) -> Identity:
+    """Make a client certificate; to a key server, the common name is who owns the keys."""
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    return _identity(common_name, issuer, valid, usage, key_identifiers=key_identifiers)
+
+
+def encrypted_private_pem(identity: Identity, passphrase: bytes) -> bytes:
+    """Return a client_private.pem whose private key is under a passphrase."""
+    key = identity.key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase),
+    )
+    return key + identity.certificate_pem()
+
+
+def authority_of(key_server: KeyServer) -> Identity:
+    """Return the authority that made a running key server's certificates."""
+    return Identity.parse((key_server.directory / AUTHORITY_PRIVATE).read_bytes())
+
+
+def serve_as(key_server: KeyServer, identity: Identity, *chain: Identity) -> None:
+    """Start ``key_server`` again with the certificate of ``identity``, sending ``chain`` too.
+
+    The clients it accepts stay the same.
+    """
+    key_server.stop()
+    pem = identity.private_pem() + b"".join(link.certificate_pem() for link in chain)
+    (key_server.directory / server_name(key_server.address)).write_bytes(pem)
+    key_server.start()
+
+
+def accept_clients_of(key_server: KeyServer, *authorities: Identity) -> None:
+    """Start ``key_server`` again so that it accepts the clients of ``authorities`` only."""
+    key_server.stop()
+    pem = b"".join(each.certificate_pem() for each in authorities)
+    (key_server.directory / ca_name(key_server.address)).write_bytes(pem)
+    key_server.start()
+
+
+def _identity(
+    common_name: str,
+    issuer: Identity | None,
+    valid: Period,
+    *extensions: x509.ExtensionType,
+    key_identifiers: bool,
+    ca: bool = False,
+) -> Identity:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    signer = issuer.key if issuer else key
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer.certificate.subject if issuer else name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + valid[0])
+        .not_valid_after(now + valid[1])
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    )
+    if key_identifiers:
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+        ).add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return Identity(key, builder.sign(signer, hashes.SHA256()))

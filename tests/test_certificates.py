@@ -1,0 +1,768 @@
+"""Installing certificates: names, contents, and what is refused."""
+
+import base64
+import os
+import random
+import shutil
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filer.certificates import (
+    CLIENT,
+    CLIENT_PRIVATE,
+    SIZE_LIMIT,
+    CertificateError,
+    Installed,
+    address_of,
+    ca_name,
+    canonical_name,
+    check_pair,
+    inspect,
+)
+from filer.durable import Storage, StorageError
+
+NOW = datetime(2026, 11, 24, 10, 17, 29, tzinfo=UTC)
+CA = "127.0.0.2_CA.pem"
+
+Key = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | ed448.Ed448PrivateKey
+)
+
+KINDS: dict[str, Callable[[], Key]] = {
+    "RSA": lambda: rsa.generate_private_key(65537, 2048),
+    "EC": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate,
+    "Ed448": ed448.Ed448PrivateKey.generate,
+}
+
+
+@cache
+def key(kind: str = "EC", which: str = "mine") -> Key:
+    """Return a key, the same one for the same words."""
+    assert which
+    return KINDS[kind]()
+
+
+def certificate(
+    private: Key | None = None,
+    subject: str = "filer",
+    *,
+    begins: datetime = NOW - timedelta(days=1),
+    ends: datetime = NOW + timedelta(days=30),
+) -> x509.Certificate:
+    private = private or key()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+    issuer = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "The Issuer")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+    )
+    digests = isinstance(private, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey)
+    return builder.sign(private, hashes.SHA256() if digests else None)
+
+
+def pem(made: x509.Certificate) -> bytes:
+    return made.public_bytes(Encoding.PEM)
+
+
+def key_pem(
+    private: Key | None = None,
+    form: PrivateFormat = PrivateFormat.PKCS8,
+    encryption: KeySerializationEncryption | None = None,
+) -> bytes:
+    return (private or key()).private_bytes(Encoding.PEM, form, encryption or NoEncryption())
+
+
+@cache
+def client() -> bytes:
+    """Return a good client.pem."""
+    return pem(certificate())
+
+
+@cache
+def client_private() -> bytes:
+    """Return the client_private.pem that belongs to it."""
+    return client() + key_pem()
+
+
+def refusal(name: str, data: bytes, installed_client: bytes | None = None) -> str:
+    with pytest.raises(CertificateError) as error:
+        inspect(name, data, NOW, installed_client)
+    assert str(error.value).isprintable()
+    return str(error.value)
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("client.pem", "client.pem"),
+        ("client_private.pem", "client_private.pem"),
+        ("127.0.0.2_CA.pem", "127.0.0.2_CA.pem"),
+        ("2001:DB8::1_CA.pem", "2001:db8::1_CA.pem"),
+        ("::ffff:127.0.0.2_CA.pem", "127.0.0.2_CA.pem"),
+    ],
+)
+def test_a_certificate_file_has_one_name(name: str, canonical: str) -> None:
+    assert canonical_name(name) == canonical
+    data = client_private() if name == CLIENT_PRIVATE else client()
+    assert inspect(name, data, NOW).name == canonical
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "client",
+        "Client.pem",
+        "client.pem ",
+        "_CA.pem",
+        "127.0.0.2_ca.pem",
+        "127.0.0.2_CA.PEM",
+        "127.0.0.02_CA.pem",
+        "keyserver_CA.pem",
+        "fe80::1%eth0_CA.pem",
+        "0.0.0.0_CA.pem",
+        "../client.pem",
+        "../127.0.0.2_CA.pem",
+        "client.pem/",
+        "a\x1b[2J\n_CA.pem",
+        "\ud800_CA.pem",
+    ],
+)
+def test_any_other_name_is_refused(name: str) -> None:
+    assert refusal(name, client()).endswith(
+        " is not the name of a certificate file; "
+        "expected client.pem, client_private.pem or IPADDR_CA.pem"
+    )
+    assert address_of(name) is None
+
+
+@given(st.ip_addresses().map(str))
+def test_the_name_of_a_ca_file_gives_its_address_back(address: str) -> None:
+    if (found := address_of(ca_name(address))) is not None:
+        assert address_of(ca_name(found)) == found
+
+
+# what is accepted
+
+
+def test_what_a_certificate_says_is_told() -> None:
+    begins, ends = NOW - timedelta(days=3), NOW + timedelta(days=4)
+    info = inspect(CA, pem(certificate(subject="key, server", begins=begins, ends=ends)), NOW)
+    assert info.name == CA
+    assert info.subject == "CN=key\\, server"
+    assert info.issuer == "O=The Issuer"
+    assert (info.not_before, info.not_after) == (begins, ends)
+    assert info.warnings == ()
+
+
+FORMS = [
+    ("RSA", PrivateFormat.PKCS8),
+    ("RSA", PrivateFormat.TraditionalOpenSSL),
+    ("EC", PrivateFormat.PKCS8),
+    ("EC", PrivateFormat.TraditionalOpenSSL),
+    ("Ed25519", PrivateFormat.PKCS8),
+    ("Ed448", PrivateFormat.PKCS8),
+]
+
+
+def loads_in_tls(directory: Path, client_pem: bytes, private_pem: bytes) -> None:
+    (directory / CLIENT).write_bytes(client_pem)
+    (directory / CLIENT_PRIVATE).write_bytes(private_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_cert_chain(directory / CLIENT, directory / CLIENT_PRIVATE)
+    context.load_verify_locations(directory / CLIENT)
+
+
+@pytest.mark.parametrize(("kind", "form"), FORMS)
+@pytest.mark.parametrize("key_first", [True, False])
+def test_every_usual_kind_and_form_of_key_is_accepted_and_works_in_tls(
+    kind: str, form: PrivateFormat, key_first: bool, tmp_path: Path
+) -> None:
+    public = pem(certificate(key(kind)))
+    private = key_pem(key(kind), form)
+    both = private + public if key_first else public + private
+    assert inspect(CLIENT, public, NOW).subject == "CN=filer"
+    assert inspect(CLIENT_PRIVATE, both, NOW, public).subject == "CN=filer"
+    check_pair(public, both)
+    loads_in_tls(tmp_path, public, both)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: text.replace(b"\n", b" \n"),
+        lambda text: b"Bag Attributes\n  \xff\xfe binary: \x00\n" + text,
+        lambda text: text.replace(b"-----BEGIN CERT", b"subject=x\n\n-----BEGIN CERT"),
+        lambda text: text.rstrip(b"\n"),
+        lambda text: text.replace(
+            b"-----BEGIN PRIV",
+            b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+            b"-----BEGIN PRIV",
+        ),
+    ],
+)
+def test_what_tools_put_around_a_certificate_is_no_matter(
+    change: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    public, private = change(client()), change(client_private())
+    assert inspect(CLIENT, public, NOW).subject == "CN=filer"
+    check_pair(public, private)
+    loads_in_tls(tmp_path, public, private)
+
+
+def test_a_bundle_is_shown_by_its_first_certificate() -> None:
+    bundle = pem(certificate(subject="first")) + pem(certificate(key("RSA"), "second"))
+    for name in (CA, CLIENT):
+        assert inspect(name, bundle, NOW).subject == "CN=first"
+
+
+def test_names_from_a_certificate_are_printable() -> None:
+    info = inspect(CA, pem(certificate(subject="a\x1b[2J\u202eb\r\nc\u2028d")), NOW)
+    assert info.subject == "CN=a\\x1b[2J\\u202eb\\r\\nc\\u2028d"
+
+
+def test_a_certificate_without_subject_is_shown_as_such() -> None:
+    unsigned = x509.CertificateBuilder(
+        issuer_name=x509.Name([]),
+        subject_name=x509.Name([]),
+        public_key=key().public_key(),
+        serial_number=1,
+        not_valid_before=NOW,
+        not_valid_after=NOW,
+    )
+    info = inspect(CA, pem(unsigned.sign(key(), hashes.SHA256())), NOW)
+    assert (info.subject, info.issuer) == ("(none)", "(none)")
+
+
+# dates
+
+
+def test_an_expired_certificate_is_a_warning() -> None:
+    made = certificate(begins=NOW - timedelta(days=9), ends=NOW - timedelta(seconds=1))
+    assert inspect(CLIENT, pem(made), NOW).warnings == ("expired on 2026-11-24 10:17:28 UTC",)
+
+
+def test_a_certificate_that_is_not_yet_valid_is_a_warning() -> None:
+    made = certificate(begins=NOW + timedelta(seconds=1))
+    assert inspect(CLIENT, pem(made), NOW).warnings == (
+        "is not valid before 2026-11-24 10:17:30 UTC",
+    )
+
+
+def test_a_certificate_is_valid_from_its_first_second_to_its_last() -> None:
+    made = pem(certificate(begins=NOW, ends=NOW))
+    assert inspect(CLIENT, made, NOW).warnings == ()
+
+
+def test_the_dates_of_all_certificates_in_a_bundle_count() -> None:
+    expired = certificate(begins=NOW - timedelta(days=9), ends=NOW - timedelta(seconds=1))
+    assert inspect(CA, client() + pem(expired), NOW).warnings == (
+        "certificate 2 in the file expired on 2026-11-24 10:17:28 UTC",
+    )
+
+
+def test_the_time_zone_of_the_console_is_no_matter() -> None:
+    made = pem(certificate(begins=NOW, ends=NOW))
+    assert inspect(CLIENT, made, NOW.astimezone()).warnings == ()
+
+
+# what is refused
+
+
+def der() -> bytes:
+    return certificate().public_bytes(Encoding.DER)
+
+
+def request() -> bytes:
+    builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
+    return builder.sign(key(), hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def block(label: str, data: bytes) -> bytes:
+    body = base64.encodebytes(data).decode()
+    return f"-----BEGIN {label}-----\n{body}-----END {label}-----\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (lambda: b"", "not a PEM file"),
+        (lambda: b"hello\n", "not a PEM file"),
+        (lambda: bytes(range(256)), "not a PEM file"),
+        (der, "binary (DER or PKCS #12), not PEM"),
+        (request, "no certificate in it, only CERTIFICATE REQUEST"),
+        (key_pem, "no certificate in it, only PRIVATE KEY"),
+        (lambda: block("\x1b[2J", b"x"), "no certificate in it, only \\x1b[2J"),
+        (lambda: block("CERTIFICATE", b"x"), "the certificate is damaged"),
+        (lambda: block("CERTIFICATE", der()[:-1]), "the certificate is damaged"),
+        (lambda: block("CERTIFICATE", der() + b"x"), "the certificate is damaged"),
+        (
+            lambda: b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+            "the certificate is damaged",
+        ),
+        (lambda: client() + block("CERTIFICATE", b"x"), "the certificate is damaged"),
+        (
+            lambda: client()[:-30],
+            "damaged; a block that begins with -----BEGIN CERTIFICATE----- has no end",
+        ),
+        (
+            lambda: client() + client()[:200],
+            "damaged; a block that begins with -----BEGIN CERTIFICATE----- has no end",
+        ),
+        (
+            lambda: client()[:200] + b"\n" + client(),
+            "damaged; a block that begins with -----BEGIN CERTIFICATE----- has no end",
+        ),
+        (lambda: client() + b" " * SIZE_LIMIT, "larger than 1 MiB"),
+    ],
+)
+@pytest.mark.parametrize("name", [CLIENT, CLIENT_PRIVATE, CA])
+def test_what_is_no_certificate_is_refused(
+    data: Callable[[], bytes], reason: str, name: str
+) -> None:
+    assert refusal(name, data()) == f"{name}: {reason}"
+
+
+@pytest.mark.parametrize("name", [CLIENT, CA])
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_a_private_key_is_refused_where_none_belongs(name: str, form: PrivateFormat) -> None:
+    for data in (client() + key_pem(form=form), key_pem(form=form) + client()):
+        assert refusal(name, data) == (
+            f"{name}: there is a private key in it, which belongs only in client_private.pem"
+        )
+
+
+def test_client_private_without_a_private_key_is_refused() -> None:
+    assert refusal(CLIENT_PRIVATE, client()) == (
+        "client_private.pem: no private key in it; it is client.pem and the private key"
+    )
+
+
+def test_client_private_with_two_private_keys_is_refused() -> None:
+    assert refusal(CLIENT_PRIVATE, client_private() + key_pem()) == (
+        "client_private.pem: more than one private key in it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("EC", PrivateFormat.PKCS8),
+        ("RSA", PrivateFormat.PKCS8),
+        ("EC", PrivateFormat.TraditionalOpenSSL),
+        ("RSA", PrivateFormat.TraditionalOpenSSL),
+    ],
+)
+def test_a_private_key_under_a_passphrase_is_refused(kind: str, form: PrivateFormat) -> None:
+    encrypted = key_pem(key(kind), form, BestAvailableEncryption(b"swordfish"))
+    assert refusal(CLIENT_PRIVATE, pem(certificate(key(kind))) + encrypted) == (
+        "client_private.pem: the private key is under a passphrase, which nobody could type at boot"
+    )
+
+
+def test_a_private_key_in_a_form_that_tls_does_not_read_is_refused() -> None:
+    data = client() + key_pem(form=PrivateFormat.OpenSSH)
+    assert refusal(CLIENT_PRIVATE, data) == (
+        "client_private.pem: OPENSSH PRIVATE KEY is not usable for TLS; expected PKCS #8"
+    )
+    old = dsa.generate_private_key(1024).private_bytes(
+        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+    )
+    assert refusal(CLIENT_PRIVATE, client() + old) == (
+        "client_private.pem: DSA PRIVATE KEY is not usable for TLS; expected PKCS #8"
+    )
+
+
+def test_a_damaged_private_key_is_refused() -> None:
+    for label in ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"):
+        assert refusal(CLIENT_PRIVATE, client() + block(label, b"x")) == (
+            "client_private.pem: the private key is damaged"
+        )
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_private_key_that_does_not_fit_its_certificate_is_refused(kind: str) -> None:
+    data = pem(certificate(key(kind))) + key_pem(key("EC", "another"))
+    assert refusal(CLIENT_PRIVATE, data) == (
+        "client_private.pem: the private key does not fit the certificate in the same file"
+    )
+
+
+def test_a_private_key_has_to_fit_the_first_certificate_of_a_chain() -> None:
+    other = pem(certificate(key("EC", "another")))
+    inspect(CLIENT_PRIVATE, client() + other + key_pem(), NOW)
+    assert "does not fit" in refusal(CLIENT_PRIVATE, other + client() + key_pem())
+
+
+def test_a_private_key_that_does_not_fit_the_installed_client_is_refused() -> None:
+    other = pem(certificate(key("EC", "another")))
+    assert refusal(CLIENT_PRIVATE, client_private(), other) == (
+        "client_private.pem: the private key does not fit the installed client.pem; "
+        "for a new key, install the new client.pem first"
+    )
+    assert refusal(CLIENT_PRIVATE, client_private(), b"") == "client.pem: not a PEM file"
+
+
+def test_a_renewed_certificate_for_the_same_key_fits() -> None:
+    renewed = pem(certificate(ends=NOW + timedelta(days=900)))
+    assert inspect(CLIENT, renewed, NOW, None, client_private()).warnings == ()
+    check_pair(renewed, client_private())
+
+
+@pytest.mark.parametrize(
+    "private", [lambda: pem(certificate(key("RSA"))) + key_pem(key("RSA")), lambda: b"junk"]
+)
+def test_a_client_that_does_not_fit_the_installed_private_key_is_a_warning(
+    private: Callable[[], bytes],
+) -> None:
+    assert inspect(CLIENT, client(), NOW, None, private()).warnings == (
+        "does not fit the installed client_private.pem; install that next",
+    )
+
+
+def test_a_pair_that_does_not_fit_is_not_registered() -> None:
+    other = key("EC", "another")
+    for public, private, reason in (
+        (
+            client(),
+            pem(certificate(other)) + key_pem(other),
+            "client_private.pem: the private key does not fit client.pem",
+        ),
+        (
+            client(),
+            client() + key_pem(other),
+            "client_private.pem: the private key does not fit the certificate in the same file",
+        ),
+        (b"", client_private(), "client.pem: not a PEM file"),
+        (client(), b"", "client_private.pem: not a PEM file"),
+        (
+            client(),
+            client(),
+            "client_private.pem: no private key in it; it is client.pem and the private key",
+        ),
+    ):
+        with pytest.raises(CertificateError) as error:
+            check_pair(public, private)
+        assert str(error.value) == reason
+
+
+# any bytes
+
+
+def damaged(data: bytes, randomness: random.Random) -> bytes:
+    """Return ``data`` with some bytes changed, lost, or doubled."""
+    changed = bytearray(data)
+    for _ in range(randomness.randint(1, 4)):
+        where = randomness.randrange(len(changed))
+        how = randomness.randrange(4)
+        if how == 0:
+            changed[where] = randomness.randrange(256)
+        elif how == 1:
+            changed[where] ^= 1 << randomness.randrange(8)
+        elif how == 2:
+            del changed[where : where + randomness.randint(1, 4)]
+        else:
+            changed[where:where] = changed[where : where + randomness.randint(1, 8)]
+    return bytes(changed)
+
+
+def told(name: str, data: bytes) -> str:
+    try:
+        info = inspect(name, data, NOW, client(), client_private())
+    except CertificateError as error:
+        return str(error)
+    return "".join((info.name, info.subject, info.issuer, *info.warnings))
+
+
+@given(st.binary(), st.sampled_from([CLIENT, CLIENT_PRIVATE, CA]))
+def test_any_bytes_are_information_or_one_line(data: bytes, name: str) -> None:
+    assert told(name, data).isprintable()
+    assert told(name, block("CERTIFICATE", data)).isprintable()
+    assert told(name, client() + block("PRIVATE KEY", data)).isprintable()
+
+
+@cache
+def made(kind: str) -> x509.Certificate:
+    return certificate(key(kind))
+
+
+@given(st.integers(0), st.sampled_from(list(KINDS)))
+def test_any_damage_is_information_or_one_line(seed: int, kind: str) -> None:
+    randomness = random.Random(seed)
+    text = pem(made(kind)) + key_pem(key(kind))
+    assert told(CLIENT_PRIVATE, damaged(text, randomness)).isprintable()
+    inner = damaged(made(kind).public_bytes(Encoding.DER), randomness)
+    for name in (CLIENT, CA):
+        assert told(name, block("CERTIFICATE", inner)).isprintable()
+    private = key(kind).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    both = pem(made(kind)) + block("PRIVATE KEY", damaged(private, randomness))
+    assert told(CLIENT_PRIVATE, both).isprintable()
+
+
+def test_a_refusal_never_quotes_the_private_key() -> None:
+    body = key_pem().split(b"\n")[1].decode()
+    for data in (
+        client_private().replace(b"-----END PRIVATE", b"---END PRIVATE"),
+        client_private().replace(b"BEGIN PRIVATE", b"BEGIN RSA PRIVATE"),
+        key_pem(),
+        client() + key_pem()[:-40],
+    ):
+        assert body[:8] not in refusal(CLIENT_PRIVATE, data)
+
+
+@pytest.mark.parametrize(
+    "line", [b"-----BEGIN CERTIFICATE-----\n", b"-----BEGIN X", b"-----END X-----\n", b"\n", b"-"]
+)
+def test_a_hostile_file_costs_no_more_than_a_moment(line: bytes) -> None:
+    data = line * (SIZE_LIMIT // len(line))
+    began = time.monotonic()
+    refusal(CLIENT, data)
+    assert time.monotonic() - began < 2
+
+
+# the directory of installed certificates
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Installed:
+    return Installed(tmp_path / "mroot" / "etc" / "keymgr" / "cert", Storage())
+
+
+def test_an_installed_certificate_is_there_by_its_name(installed: Installed) -> None:
+    info, replaced = installed.install(client(), CLIENT, NOW)
+    assert (info.name, info.subject, replaced) == (CLIENT, "CN=filer", False)
+    assert installed.read(CLIENT) == installed.find(CLIENT) == client()
+    assert installed.path(CLIENT).read_bytes() == client()
+    assert installed.names() == [CLIENT]
+
+
+def test_an_installed_certificate_is_a_copy_of_the_host_file(
+    installed: Installed, tmp_path: Path
+) -> None:
+    text = client().replace(b"\n", b"\r\n") + b"a comment"
+    (tmp_path / "file").write_bytes(text)
+    (tmp_path / "link").symlink_to("file")
+    installed.install(tmp_path / "link", CLIENT, NOW)
+    assert installed.read(CLIENT) == text
+    assert not installed.path(CLIENT).is_symlink()
+
+
+def test_a_new_file_of_the_same_name_replaces_the_old_one(installed: Installed) -> None:
+    installed.install(client(), CA, NOW)
+    renewed = pem(certificate(subject="renewed"))
+    info, replaced = installed.install(renewed, CA, NOW)
+    assert (info.subject, replaced) == ("CN=renewed", True)
+    assert installed.read(CA) == renewed
+
+
+def test_the_pair_is_replaced_one_after_the_other(installed: Installed) -> None:
+    installed.install(client(), CLIENT, NOW)
+    installed.install(client_private(), CLIENT_PRIVATE, NOW)
+    other = key("EC", "another")
+    public, private = pem(certificate(other)), pem(certificate(other)) + key_pem(other)
+    with pytest.raises(CertificateError, match=r"install the new client\.pem first"):
+        installed.install(private, CLIENT_PRIVATE, NOW)
+    assert installed.read(CLIENT_PRIVATE) == client_private()
+    info, _ = installed.install(public, CLIENT, NOW)
+    assert info.warnings == ("does not fit the installed client_private.pem; install that next",)
+    info, _ = installed.install(private, CLIENT_PRIVATE, NOW)
+    assert info.warnings == ()
+
+
+def test_client_private_can_be_installed_first(installed: Installed) -> None:
+    installed.install(client_private(), CLIENT_PRIVATE, NOW)
+    info, _ = installed.install(client(), CLIENT, NOW)
+    assert info.warnings == ()
+
+
+def test_an_ipv6_address_is_installed_under_its_canonical_name(installed: Installed) -> None:
+    installed.install(client(), "2001:DB8:0::1_CA.pem", NOW)
+    assert installed.names() == ["2001:db8::1_CA.pem"]
+    assert installed.read("2001:db8:0:0::1_CA.pem") == client()
+    _, replaced = installed.install(client(), "2001:db8::1_CA.pem", NOW)
+    assert replaced
+    installed.delete("2001:DB8::1_CA.pem")
+    assert installed.names() == []
+
+
+def test_installed_names_are_in_order_and_others_are_passed_over(installed: Installed) -> None:
+    assert installed.names() == []
+    names = [CLIENT, CLIENT_PRIVATE, "9.0.0.1_CA.pem", "127.0.0.2_CA.pem", "::1_CA.pem"]
+    for name in reversed(names):
+        installed.install(client_private() if name == CLIENT_PRIVATE else client(), name, NOW)
+    for other in ("README", ".DS_Store", "0::1_CA.pem", "a_CA.pem", "\x1b_CA.pem"):
+        (installed.path(CLIENT).parent / other).write_bytes(client())
+    assert installed.names() == names
+
+
+def test_a_refused_file_changes_nothing(installed: Installed) -> None:
+    installed.install(client(), CLIENT, NOW)
+    for data in (b"", client()[:-30], client_private(), b" " * (SIZE_LIMIT + 1)):
+        with pytest.raises(CertificateError):
+            installed.install(data, CLIENT, NOW)
+    assert installed.read(CLIENT) == client()
+    assert installed.names() == [CLIENT]
+
+
+def test_a_deleted_certificate_is_gone(installed: Installed) -> None:
+    installed.install(client(), CLIENT, NOW)
+    installed.delete(CLIENT)
+    assert installed.find(CLIENT) is None
+    for action in (installed.read, installed.delete):
+        with pytest.raises(CertificateError, match=r"^client\.pem is not installed$"):
+            action(CLIENT)
+        with pytest.raises(CertificateError, match='"x" is not the name of a certificate file'):
+            action("x")
+
+
+def test_what_a_crash_left_half_written_is_removed(installed: Installed) -> None:
+    directory = installed.path(CLIENT).parent
+    directory.mkdir(parents=True)
+    (directory / ".new-0123456789abcdef").write_bytes(client_private()[:100])
+    assert installed.names() == []
+    installed.install(client(), CLIENT, NOW)
+    assert [path.name for path in directory.iterdir()] == [CLIENT]
+
+
+def test_only_the_owner_reads_an_installed_certificate(
+    installed: Installed, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(client_private())
+    (tmp_path / "file").chmod(0o666)
+    old = os.umask(0)
+    try:
+        installed.install(tmp_path / "file", CLIENT_PRIVATE, NOW)
+    finally:
+        os.umask(old)
+    path = installed.path(CLIENT_PRIVATE)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "mroot").stat().st_mode) == 0o700
+
+
+def host_refusal(installed: Installed, path: Path) -> str:
+    with pytest.raises(CertificateError) as error:
+        installed.install(path, CLIENT, NOW)
+    assert installed.names() == []
+    return str(error.value)
+
+
+def test_a_host_file_that_cannot_be_read_is_one_line(installed: Installed, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 1 << 40)
+    for path, reason in (
+        (tmp_path, "is a directory"),
+        (tmp_path / "fifo", "not a regular file"),
+        (tmp_path / "loop", "Too many levels of symbolic links"),
+        (tmp_path / "large", "larger than 1 MiB"),
+        (tmp_path / "nothing", "No such file or directory"),
+        (tmp_path / "fifo" / "x", "Not a directory"),
+        (Path("/dev/zero"), "not a regular file"),
+        (tmp_path / ("x" * 300), "File name too long"),
+    ):
+        assert host_refusal(installed, path) == f"{path}: {reason}"
+    assert host_refusal(installed, Path("/\x1b\0")) == "/\\x1b\\x00: not a file name"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_host_file_without_permission_is_one_line(installed: Installed, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(client())
+    (tmp_path / "file").chmod(0)
+    assert host_refusal(installed, tmp_path / "file") == f"{tmp_path}/file: Permission denied"
+
+
+def test_a_link_among_the_installed_certificates_is_not_followed(
+    installed: Installed, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_bytes(client())
+    path = installed.path(CLIENT)
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "secret")
+    with pytest.raises(CertificateError, match=r"^client\.pem: not a regular file$"):
+        installed.read(CLIENT)
+    _, replaced = installed.install(client(), CLIENT, NOW)
+    assert replaced
+    assert not path.is_symlink()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CertificateError, match=r"^client\.pem: not a regular file$"):
+        installed.find(CLIENT)
+    installed.delete(CLIENT)
+    assert installed.names() == []
+
+
+def test_a_directory_in_the_place_of_a_certificate_is_one_line(installed: Installed) -> None:
+    installed.path(CLIENT).mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"^cannot write client\.pem: "):
+        installed.install(client(), CLIENT, NOW)
+    with pytest.raises(StorageError, match=r"^cannot write client\.pem: "):
+        installed.delete(CLIENT)
+
+
+def test_a_directory_that_is_no_directory_is_one_line(installed: Installed) -> None:
+    directory = installed.path(CLIENT).parent
+    directory.parent.mkdir(parents=True)
+    directory.write_bytes(b"")
+    with pytest.raises(CertificateError, match="cert: Not a directory"):
+        installed.names()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_files_made_as_the_manual_says_are_accepted(installed: Installed, tmp_path: Path) -> None:
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-out", "key.pem")
+    openssl("req", "-x509", "-new", "-key", "key.pem", "-subj", "/CN=filer1", "-out", "client.pem")
+    public, private = tmp_path / "client.pem", tmp_path / "client_private.pem"
+    private.write_bytes(public.read_bytes() + (tmp_path / "key.pem").read_bytes())
+    now = datetime.now(UTC)
+    for path in (public, private):
+        info, _ = installed.install(path, path.name, now)
+        assert (info.subject, info.warnings) == ("CN=filer1", ())
+
+
+# cost
+
+
+def test_a_console_that_reads_no_certificate_does_not_load_the_library() -> None:
+    code = "import sys, filer.certificates, filer.bootdevice; print('cryptography' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"

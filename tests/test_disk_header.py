@@ -1,0 +1,237 @@
+"""The bytes before the data of a disk: every state survives them, and no other bytes pass."""
+
+import hashlib
+import struct
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filer.derivation import STANDARD, Scrypt
+from filer.disk_header import (
+    BLOCK_SIZE,
+    COUNTER_OFFSETS,
+    COUNTER_SIZE,
+    DATA_OFFSET,
+    SLOT_OFFSETS,
+    SLOT_SIZE,
+    WRAP_SIZE,
+    Counter,
+    DiskError,
+    Head,
+    Header,
+    State,
+)
+
+KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
+SCRYPT_AT = 136  # N, r and p, in the header
+
+key_ids = st.text("0123456789ABCDEF", min_size=64, max_size=64)
+wraps = st.binary(min_size=WRAP_SIZE, max_size=WRAP_SIZE).filter(any)
+costs = st.sampled_from([STANDARD, Scrypt(2**16, 8, 1), Scrypt(2**15, 16, 2), Scrypt(2**17, 8, 4)])
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> Header:
+    destroyed = draw(st.booleans())
+    key_id = "0x0" if destroyed else draw(st.one_of(st.just("0x0"), key_ids))
+    locking = key_id != "0x0" and draw(st.booleans())
+    state = State(
+        serial=draw(st.text("0123456789ABCXYZ", min_size=16, max_size=16)),
+        msid=draw(st.text("!09AZaz~", min_size=32, max_size=32)),
+        data_size=draw(st.integers(1, 2**40)) * BLOCK_SIZE,
+        life=draw(st.integers(1, 2**32 - 1)),
+        locking=locking,
+        destroyed=destroyed,
+        key_id=key_id,
+        scrypt=draw(costs),
+    )
+    return Header(
+        state,
+        wrap=b"" if destroyed else draw(wraps),
+        open_wrap=b"" if destroyed or locking else draw(wraps),
+        generation=draw(st.integers(1, 2**64 - 1)),
+    )
+
+
+counters = st.builds(
+    Counter, st.integers(0, 2**62 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)
+)
+
+
+@pytest.fixture
+def header() -> Header:
+    state = State("A" * 16, "M" * 32, 16 * BLOCK_SIZE, key_id=KEY_ID)
+    return Header(state, bytes([1] * WRAP_SIZE), bytes([2] * WRAP_SIZE))
+
+
+def sealed(body: bytes) -> bytes:
+    """Return ``body``, a slot whose checksum is out of date, with the right one."""
+    return body[:-32] + hashlib.sha256(body[:-32]).digest()
+
+
+@given(headers())
+def test_a_header_survives_packing(header: Header) -> None:
+    assert len(header.pack()) == SLOT_SIZE
+    assert Header.parse(header.pack()) == header
+
+
+@given(headers(), counters, st.sampled_from([0, 1]), st.sampled_from([0, 1]))
+def test_a_head_survives_packing(header: Header, counter: Counter, slot: int, place: int) -> None:
+    head = Head(header, counter, slot, place)
+    assert len(head.pack()) == DATA_OFFSET
+    assert Head.parse(head.pack()) == head
+
+
+@given(st.one_of(st.binary(), st.binary(min_size=SLOT_SIZE, max_size=SLOT_SIZE)))
+def test_any_bytes_are_a_header_or_a_disk_error(slot: bytes) -> None:
+    with pytest.raises(DiskError):
+        Header.parse(slot)
+
+
+@given(headers(), st.integers(0, 400), st.binary(min_size=1, max_size=100))
+def test_an_edited_header_with_the_right_checksum_is_what_it_says_or_a_disk_error(
+    header: Header, place: int, edit: bytes
+) -> None:
+    slot = bytearray(header.pack())
+    slot[place : place + len(edit)] = edit
+    forged = sealed(bytes(slot))
+    with suppress(DiskError):
+        assert Header.parse(forged).pack() == forged
+
+
+@given(st.binary(max_size=2 * SLOT_SIZE), st.binary(max_size=600))
+def test_any_bytes_are_a_head_or_a_disk_error(slots: bytes, records: bytes) -> None:
+    data = slots.ljust(COUNTER_OFFSETS[0], b"\0") + records
+    with pytest.raises(DiskError):
+        Head.parse(data.ljust(DATA_OFFSET, b"\0"))
+
+
+@given(headers(), st.binary(max_size=SLOT_SIZE), st.binary(max_size=COUNTER_SIZE))
+def test_one_torn_slot_and_one_torn_record_do_no_harm(
+    header: Header, slot: bytes, record: bytes
+) -> None:
+    head = Head(header, Counter(7, 1, 3), slot=1, counter_slot=0)
+    data = bytearray(head.pack())
+    data[: len(slot)] = slot
+    data[COUNTER_OFFSETS[1] : COUNTER_OFFSETS[1] + len(record)] = record
+    assert Head.parse(bytes(data)) == replace(head, untidy=any(slot))
+
+
+@given(headers(), st.integers(0, SLOT_SIZE * 8 - 1))
+def test_every_flipped_bit_is_noticed(header: Header, bit: int) -> None:
+    slot = bytearray(header.pack())
+    slot[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(DiskError):
+        Header.parse(bytes(slot))
+
+
+@given(counters, st.integers(0, COUNTER_SIZE * 8 - 1))
+def test_a_counter_survives_and_every_flipped_bit_is_noticed(counter: Counter, bit: int) -> None:
+    record = bytearray(counter.pack())
+    assert Counter.parse(bytes(record)) == counter
+    record[bit // 8] ^= 1 << bit % 8
+    assert Counter.parse(bytes(record)) is None
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_no_counter(record: bytes) -> None:
+    assert Counter.parse(record) is None
+
+
+def test_of_two_whole_headers_the_younger_stands(header: Header) -> None:
+    for slot in (0, 1):
+        head = Head(replace(header, generation=9), Counter(1, 1, 0), slot=slot)
+        data = bytearray(head.pack())
+        other = SLOT_OFFSETS[1 - slot]
+        data[other : other + SLOT_SIZE] = replace(header, generation=8).pack()
+        assert Head.parse(bytes(data)) == replace(head, untidy=True)
+
+
+def test_of_two_counter_records_the_later_stands(header: Header) -> None:
+    data = bytearray(Head(header, Counter(5, 1, 1)).pack())
+    later = Counter(6, 1, 2)
+    data[COUNTER_OFFSETS[1] : COUNTER_OFFSETS[1] + COUNTER_SIZE] = later.pack()
+    assert Head.parse(bytes(data)).failures == 2
+
+
+def test_failures_of_an_earlier_data_key_are_over(header: Header) -> None:
+    assert Head(header, Counter(5, life=header.state.life, count=9)).failures == 9
+    assert Head(header, Counter(5, life=header.state.life + 1, count=9)).failures == 0
+
+
+@pytest.mark.parametrize(
+    ("cost", "reason"),
+    [
+        ((2**14, 8, 1), "weaker"),
+        ((2**15, 7, 1), "weaker"),
+        ((2**15, 8, 0), "weaker"),
+        ((2**15 + 1, 8, 1), "weaker"),
+        ((0, 0, 0), "weaker"),
+        ((2**20, 8, 1), "too much"),
+        ((2**15, 2**31, 1), "too much"),
+        ((2**15, 8, 2**32 - 1), "too much"),
+        ((2**31, 2**31, 2**31), "too much"),
+    ],
+)
+def test_scrypt_that_is_weak_or_a_memory_bomb_is_refused(
+    header: Header, cost: tuple[int, int, int], reason: str
+) -> None:
+    slot = bytearray(header.pack())
+    assert struct.unpack_from(">3I", slot, SCRYPT_AT) == (STANDARD.n, STANDARD.r, STANDARD.p)
+    struct.pack_into(">3I", slot, SCRYPT_AT, *cost)
+    with pytest.raises(DiskError, match=rf"^damaged header: scrypt .*{reason}"):
+        Header.parse(sealed(bytes(slot)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"serial": "a" * 16},
+        {"serial": "A" * 15},
+        {"msid": "\x1b" * 32},
+        {"data_size": 0},
+        {"data_size": BLOCK_SIZE + 1},
+        {"data_size": 2**62},
+        {"life": 0},
+        {"key_id": "0x1"},
+        {"key_id": KEY_ID.lower()},
+        {"key_id": "0x0", "locking": True},
+        {"destroyed": True},
+    ],
+    ids=str,
+)
+def test_a_state_that_no_disk_can_be_in_is_refused(
+    header: Header, wrong: dict[str, object]
+) -> None:
+    with pytest.raises(DiskError):
+        replace(header.state, **wrong)  # type: ignore[arg-type]
+
+
+def test_wraps_are_there_exactly_when_they_should_be(header: Header) -> None:
+    locking = replace(header.state, locking=True)
+    destroyed = State("A" * 16, "M" * 32, BLOCK_SIZE, destroyed=True)
+    wrap = header.wrap
+    for state, one, other in (
+        (header.state, b"", wrap),
+        (header.state, wrap, b""),
+        (header.state, wrap, wrap[:40]),
+        (header.state, wrap, bytes(WRAP_SIZE)),
+        (locking, wrap, wrap),
+        (locking, b"", b""),
+        (destroyed, wrap, b""),
+        (destroyed, b"", wrap),
+    ):
+        with pytest.raises(DiskError):
+            Header(state, one, other)
+    assert Header(locking, wrap, b"").pack().count(wrap) == 1
+    assert wrap not in Header(destroyed, b"", b"").pack()
+
+
+def test_an_unknown_format_version_is_named(header: Header) -> None:
+    slot = bytearray(header.pack())
+    slot[8:10] = b"\0\2"
+    with pytest.raises(DiskError, match="format version 2"):
+        Header.parse(sealed(bytes(slot)))
