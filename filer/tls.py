@@ -57,8 +57,12 @@ def client_context(client: Path, client_private: Path, ca: Path) -> ssl.SSLConte
 
 
 def _unusable(names: str, error: Exception) -> KeyServerFailure:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "damaged"
-    return KeyServerFailure(f"{printable(names)} cannot be used: {printable(str(reason).lower())}")
+    if isinstance(error, ssl.SSLError):
+        reason = error.reason or "damaged"
+    else:
+        reason = getattr(error, "strerror", None) or "damaged"
+    words = printable(reason.lower().replace("_", " "))
+    return KeyServerFailure(f"{printable(names)} cannot be used: {words}")
 
 
 def check_address(

@@ -14,6 +14,8 @@ from filer.interrupt import Interrupt
 from filer.power import Machine, Panic, boot, power_off
 from filer.system import Filer
 from filer.text import printable
+from shell.boot_notices import BootNotices
+from shell.defects import describe
 from shell.options import parse
 from shell.plugins import load_commands
 from shell.script import Input, KeyboardInput, LineInput, Script, ScriptConsole
@@ -45,52 +47,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with ExitStack() as stack:
             return _run(options, interrupt, signals, stack)
-    except KeyboardInterrupt:
-        return SIGNALLED + signal.SIGINT
-    except Ended:
-        return SIGNALLED + (signals.received or signal.SIGTERM)
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain when it flushes it at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SIGNALLED + signal.SIGPIPE
-    except Panic as panic:
-        sys.stderr.write(f"{panic}\n")
-        return PANICKED
-    except FilerError as refusal:
-        sys.stderr.write(f"filer: {refusal}\n")
-        return CALLED_WRONGLY
+    except (KeyboardInterrupt, Ended, Exception) as end:
+        return _exit_status(end, signals)
 
 
-class _BootNotices:
-    """Tells a boot: warnings always, progress to a person only."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def progress(self, event: str, text: str) -> None:
-        """Print a step of the boot on a terminal."""
-        if self._console.is_terminal:
-            self._console.show(Text(f"{_PART[event]}: {text}"))
-
-    def warning(self, event: str, text: str) -> None:
-        """Print a warning."""
-        self._console.warn(f"WARNING: {_PART[event]}: {text}.")
-
-    def banner(self, lines: tuple[str, ...]) -> None:
-        """Print a box."""
-        for line in lines:
-            self._console.warn(line)
-
-
-_PART = {
-    "disk.encrypt.failure": "disk",
-    "disk.init.failure": "disk",
-    "kmip.init.done": "kmip_init",
-    "kmip.init.mismatch": "kmip_init",
-    "kmip.init.noresponse": "kmip_init",
-    "raid.aggr.online": "raid",
-}
-"""Which part of the boot tells an event."""
+def _exit_status(end: BaseException, signals: Signals) -> int:
+    """Say what ended the program, if anybody is there to be told, and return its exit status."""
+    match end:
+        case KeyboardInterrupt():
+            return SIGNALLED + signal.SIGINT
+        case Ended():
+            return SIGNALLED + (signals.received or signal.SIGTERM)
+        case BrokenPipeError():
+            # Our reader has gone; Python would complain when it flushes at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return SIGNALLED + signal.SIGPIPE
+        case Panic():
+            status, text = PANICKED, str(end)
+        case FilerError():
+            status, text = CALLED_WRONGLY, f"filer: {end}"
+        case _:
+            status, text = PANICKED, f"PANIC: internal error: {describe(end)}"
+    sys.stderr.write(f"{text}\n")
+    return status
 
 
 def _run(options: Namespace, interrupt: Interrupt, signals: Signals, stack: ExitStack) -> int:
@@ -110,7 +89,7 @@ def _run(options: Namespace, interrupt: Interrupt, signals: Signals, stack: Exit
         filer = machine.power_on()
         stack.callback(power_off, filer)
         with signals.running():
-            boot(filer, _BootNotices(console))
+            boot(filer, BootNotices(console))
         signals.end_if_asked()
         if not sessions:
             sessions.append(Session(filer, commands, console))

@@ -139,11 +139,9 @@ def _moves(node: _Node, needed: bool = False) -> Iterator[tuple[Expectation, _No
             yield node, _NOTHING
         case _InOrder(parts):
             for index, part in enumerate(parts):
-                optional = _nullable(part)
-                if not (needed and optional):
-                    for expectation, rest in _moves(part, needed):
-                        yield expectation, _in_order((rest, *parts[index + 1 :]))
-                if not optional:
+                for expectation, rest in _moves(part, needed):
+                    yield expectation, _in_order((rest, *parts[index + 1 :]))
+                if not _nullable(part):
                     break
         case _OneOf(branches):
             for branch in branches:

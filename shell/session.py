@@ -9,6 +9,8 @@ from commands import (
     Command,
     Console,
     EndOfAnswers,
+    Logout,
+    PowerOff,
     SessionState,
     Unprefixed,
 )
@@ -16,6 +18,7 @@ from filer.errors import FilerError
 from filer.interrupt import Interrupted
 from filer.system import Filer
 from filer.text import printable
+from shell.defects import describe
 from shell.grammar import Grammar, Parse, UsageError
 from shell.language import LanguageError, split
 
@@ -91,6 +94,11 @@ class Session:
             call.fail(f"{command.name}: end of input")
         except (Cancelled, Interrupted):
             call.fail(f"{command.name}: interrupted")
+        except (PowerOff, Logout, BrokenPipeError):
+            raise
+        except Exception as defect:  # of ours or of a plug-in; the console goes on
+            call.fail(f"{command.name}: internal error: {describe(defect)}")
+            self.filer.messages.log("kern.internal.error", "error", describe(defect))
         self.asked_all = call.asked_all
         return FAILED if call.failed else OK
 

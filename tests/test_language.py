@@ -79,6 +79,7 @@ def test_a_word_knows_where_it_was_typed_and_whether_it_was_quoted() -> None:
         ("date # \\", False),
         ("date '\\", False),
         ('date "\\', False),
+        ("date '\nuptime \\", False),
         ("date '' \\", True),
         ("date \\ ", False),
         ("date", False),

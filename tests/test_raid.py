@@ -336,13 +336,27 @@ def test_a_moved_member_is_foreign(
     assert roles(found, shelf) == [*POSITIONS, *spares, *strangers, "spare"]
 
 
-def test_all_disks_of_another_system_are_not_ours(shelf: Shelf) -> None:
+def test_all_disks_of_another_system_are_not_ours(tmp_path: Path, derivation: Derivation) -> None:
+    shelf = powered(tmp_path, derivation, count=7)
     bring_online(shelf, SYSTEM)
     found = bring_online(shelf, OTHER_SYSTEM)
     assert (found.online, found.members) == (False, ())
-    assert found.problem == "0 of 5 disks locked, 3 of another system"
-    assert roles(found, shelf) == ["foreign"] * 3 + ["spare"] * 2
+    assert found.problem == "0 of 7 disks locked, 3 of another system"
+    assert roles(found, shelf) == ["foreign"] * 3 + ["spare"] * 4
     assert bring_online(shelf, SYSTEM).online
+
+
+def test_moved_disks_never_stand_in_for_locked_members(
+    tmp_path: Path, shelf: Shelf, derivation: Derivation
+) -> None:
+    bring_online(shelf, SYSTEM)
+    lock(shelf)
+    origin = powered(tmp_path / "origin", derivation)
+    bring_online(origin, SYSTEM)
+    move(origin, MEMBERS, shelf)
+    found = bring_online(shelf, SYSTEM)
+    assert (found.online, names(found), found.problem) == (False, MEMBERS, "3 of 3 disks locked")
+    assert roles(found, shelf) == [*POSITIONS, "unknown", "unknown", *["foreign"] * 3]
 
 
 def test_a_root_that_gets_all_disks_of_another_with_its_id_takes_them(

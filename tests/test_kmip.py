@@ -1,0 +1,932 @@
+"""One key server on the wire, against PyKMIP's server and against hostile ones."""
+
+import os
+import ssl
+import struct
+import threading
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filer.authentication_key import AuthenticationKey
+from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.key_id import new_key_id, parent_tag
+from filer.keytable import KeyPair
+from filer.kmip import Credentials, KeyServer, KeyServerFailure, StoredPair
+from filer.ttlv import Element, elements, structure
+from keyserver.authority import Identity
+from keyserver.server import KeyServer as RealServer
+from tests import hostile, pki
+from tests.conftest import StartKeyServers
+
+PARENT = parent_tag(1573922407, 1573922311)
+SHORT = 0.4
+LONG = 20.0
+
+Endpoint = RealServer | hostile.Server
+Ask = Callable[[KeyServer], object]
+
+OPERATIONS: dict[str, Ask] = {
+    "probe": lambda client: client.probe(),
+    "fetch": lambda client: client.fetch(PARENT),
+    "find": lambda client: client.find("0" * 64),
+    "store": lambda client: client.store(new_pair(), PARENT),
+    "take back": lambda client: client.take_back("0" * 64, AuthenticationKey(b"-"), None),
+}
+
+
+@pytest.fixture
+def real(key_servers: StartKeyServers) -> RealServer:
+    return key_servers(1)[0]
+
+
+def client_of(
+    real: RealServer, at: Endpoint | None = None, timeout: float = LONG, **files: Path
+) -> KeyServer:
+    """Return a client with the certificates of ``real``, for it or what else is ``at`` its place."""
+    known = {
+        "client": real.directory / CLIENT,
+        "client_private": real.directory / CLIENT_PRIVATE,
+        "ca": real.directory / ca_name(real.address),
+    }
+    endpoint = at or real
+    return KeyServer(endpoint.address, endpoint.port, Credentials(**known | files), timeout)
+
+
+def new_pair(tag: str = "filer1", key: bytes | None = None) -> KeyPair:
+    key_id = new_key_id(1573922407, 1573922311, os.urandom)
+    return KeyPair(key_id, tag, AuthenticationKey(key or os.urandom(16).hex().encode()))
+
+
+def pairs_of(stored: list[StoredPair]) -> list[KeyPair]:
+    return sorted((each.pair for each in stored), key=lambda pair: pair.key_id)
+
+
+def failure_of(ask: Ask, client: KeyServer) -> KeyServerFailure:
+    with pytest.raises(KeyServerFailure) as caught:
+        ask(client)
+    return caught.value
+
+
+@contextmanager
+def pykmip(server: RealServer) -> Iterator[Any]:
+    """Connect PyKMIP's own client."""
+    from kmip.pie.client import ProxyKmipClient
+
+    client = ProxyKmipClient(
+        hostname=server.address,
+        port=server.port,
+        cert=str(server.directory / CLIENT),
+        key=str(server.directory / CLIENT_PRIVATE),
+        ca=str(server.directory / ca_name(server.address)),
+        ssl_version="PROTOCOL_TLS",
+    )
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning), client:
+        yield client
+
+
+def put(
+    server: RealServer,
+    name: str,
+    *,
+    material: bytes = b"another's secret",
+    namespace: str = "filer",
+    data: str = PARENT,
+    tag: str | None = "filer1",
+    state: str = "active",
+) -> str:
+    """Keep a Secret Data object as another program would, and return its identifier."""
+    from kmip.core.enums import (
+        AttributeType,
+        CryptographicUsageMask,
+        KeyFormatType,
+        ObjectType,
+        RevocationReasonCode,
+        SecretDataType,
+    )
+    from kmip.core.factories.attributes import AttributeFactory
+    from kmip.core.factories.secrets import SecretFactory
+    from kmip.core.objects import TemplateAttribute
+
+    values: list[tuple[Any, Any]] = [
+        (AttributeType.NAME, name),
+        (AttributeType.CRYPTOGRAPHIC_USAGE_MASK, [CryptographicUsageMask.EXPORT]),
+        (
+            AttributeType.APPLICATION_SPECIFIC_INFORMATION,
+            {"application_namespace": namespace, "application_data": data},
+        ),
+    ]
+    if tag is not None:
+        values.append((AttributeType.OBJECT_GROUP, tag))
+    template = TemplateAttribute(
+        attributes=[AttributeFactory().create_attribute(*each) for each in values]
+    )
+    secret = SecretFactory().create(
+        ObjectType.SECRET_DATA,
+        {
+            "secret_data_type": SecretDataType.PASSWORD,
+            "key_format_type": KeyFormatType.OPAQUE,
+            "key_value": material,
+        },
+    )
+    with pykmip(server) as client:
+        result = client.proxy.register(ObjectType.SECRET_DATA, template, secret)
+        identifier = str(result.uuid)
+        if state != "pre-active":
+            client.activate(identifier)
+        if state == "deactivated":
+            client.revoke(RevocationReasonCode.CESSATION_OF_OPERATION, identifier)
+        if state == "compromised":
+            client.revoke(RevocationReasonCode.KEY_COMPROMISE, identifier)
+    return identifier
+
+
+def put_many(server: RealServer, pairs: list[KeyPair]) -> None:
+    from filer.kmip_requests import encode, register
+
+    with hostile.connected(server) as connection:
+        for start in range(0, len(pairs), 100):
+            some = pairs[start : start + 100]
+            connection.sendall(encode([register(pair, PARENT) for pair in some], 0))
+            answer = hostile.Answer.parse(hostile.read_message(connection))
+            assert len(answer.items) == len(some)
+
+
+# Servers that misbehave
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("kind", hostile.KINDS)
+def test_hostile_server_costs_its_timeout_and_a_reason(
+    kind: str, operation: str, real: RealServer
+) -> None:
+    reason = hostile.KINDS[kind].reason
+    timeout = LONG
+    if reason == hostile.NO_ANSWER:
+        timeout, reason = SHORT, f"no answer in {SHORT} s"
+    with hostile.start(kind, real) as server:
+        client = client_of(real, server, timeout)
+        start = time.monotonic()
+        failure = failure_of(OPERATIONS[operation], client)
+        taken = time.monotonic() - start
+    assert (failure.reason, str(failure)) == (reason, reason)
+    assert taken < min(timeout, 10) + 1
+
+
+MEDDLING: dict[str, hostile.Meddle] = {
+    "fewer items": hostile.fewer_items,
+    "fewer items than counted": hostile.fewer_items_than_counted,
+    "an item twice": hostile.item_twice,
+    "an item twice, another not": hostile.item_twice_for_another,
+    "another operation": hostile.another_operation,
+    "no operation": hostile.without_operation,
+    "no payload": hostile.without_payload,
+    "a torn payload": hostile.torn_payload,
+    "another item": hostile.another_number,
+    "another object": lambda answer, _: answer.replace(
+        hostile.UNIQUE_IDENTIFIER, b"2", hostile.GET
+    ),
+    "the attributes of another object": lambda answer, _: answer.replace(
+        hostile.UNIQUE_IDENTIFIER, b"2", hostile.GET_ATTRIBUTES
+    ),
+    "surplus": hostile.surplus,
+}
+
+
+@pytest.mark.parametrize("meddling", MEDDLING)
+def test_answer_to_a_batch_has_to_be_complete(meddling: str, real: RealServer) -> None:
+    for pair in new_pair(), new_pair():
+        client_of(real).store(pair, PARENT)
+    with hostile.proxy(real, hostile.only_for(hostile.GET, MEDDLING[meddling])) as server:
+        failure = failure_of(OPERATIONS["fetch"], client_of(real, server))
+    assert failure.reason == "not a KMIP server"
+
+
+def test_items_may_come_in_another_order(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(3)]
+    for pair in pairs:
+        client_of(real).store(pair, PARENT)
+
+    def reverse(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        return hostile.Answer(answer.header, answer.items[::-1])
+
+    with hostile.proxy(real, reverse) as server:
+        assert pairs_of(client_of(real, server).fetch(PARENT)) == pairs_of(
+            client_of(real).fetch(PARENT)
+        )
+
+
+def test_unreachable(real: RealServer) -> None:
+    # No host has a multicast address, so no system connects to one.
+    client = KeyServer("224.0.0.1", 5696, client_of(real)._credentials, LONG)
+    assert failure_of(OPERATIONS["probe"], client).reason == "unreachable"
+
+
+def test_one_deadline_for_all_requests_and_answers(real: RealServer) -> None:
+    client_of(real).store(new_pair(), PARENT)
+
+    def dawdle(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        time.sleep(0.3)
+        return answer
+
+    with hostile.proxy(real, dawdle) as server:
+        client_of(real, server, 0.5).probe()
+        failure = failure_of(OPERATIONS["fetch"], client_of(real, server, 0.5))
+    assert failure.reason == "no answer in 0.5 s"
+
+
+def test_deadline_is_taken_from_the_clock_given(real: RealServer) -> None:
+    files = client_of(real)._credentials
+    ticks = iter(range(0, 1000, 2))
+    client = KeyServer(real.address, real.port, files, 5.0, clock=lambda: float(next(ticks)))
+    assert failure_of(OPERATIONS["probe"], client).reason == "no answer in 5 s"
+
+
+def test_huge_answer_is_not_kept(real: RealServer) -> None:
+    client_of(real).probe()
+    with hostile.start("answers 64 MiB of zeros", real) as server:
+        tracemalloc.start()
+        try:
+            failure_of(OPERATIONS["fetch"], client_of(real, server))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 4 * 1024 * 1024
+
+
+def test_answer_that_is_costly_to_decode_ends_at_the_deadline(real: RealServer) -> None:
+    # Two hundred thousand objects, all of them there, in the largest answer that is read.
+    identifiers = b"".join(
+        Element(hostile.UNIQUE_IDENTIFIER, hostile.TEXT, b"%d" % number).encoding()
+        for number in range(200_000)
+    )
+
+    def many(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        return answer.replace(hostile.RESPONSE_PAYLOAD, identifiers, hostile.LOCATE)
+
+    with hostile.proxy(real, many) as server:
+        client = client_of(real, server, 2.0)
+        start = time.monotonic()
+        failure = failure_of(OPERATIONS["fetch"], client)
+    assert failure.reason == "no answer in 2 s"
+    assert time.monotonic() - start < 3.5
+
+
+def test_long_texts_are_not_decoded(real: RealServer) -> None:
+    pair = new_pair()
+    client_of(real).store(pair, PARENT)
+    put(real, new_pair().key_id)
+
+    def lengthen(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        last = hostile.Answer([], answer.items[-2:])
+        last.replace(hostile.NAME_VALUE, b"A" * 3_000_000, hostile.GET_ATTRIBUTES)
+        return answer
+
+    with hostile.proxy(real, hostile.only_for(hostile.GET, lengthen)) as server:
+        assert len(client_of(real, server, 5.0).fetch(PARENT)) == 1
+
+
+@given(st.binary(max_size=200), st.integers(0, 400), st.integers(0, 8))
+def test_any_bytes_are_an_answer_or_refused(noise: bytes, position: int, cut: int) -> None:
+    from filer.kmip_answers import NotKmip, RequestRefused, decode
+    from filer.kmip_requests import get, get_attributes
+
+    answer = _answer_to_get_attributes() if position else b""
+    body = answer[:position] + noise + answer[position + cut :]
+    with suppress(NotKmip, RequestRefused):
+        list(decode(body, [get_attributes("1")], 0))
+    with pytest.raises((NotKmip, RequestRefused)):
+        list(decode(body, [get("1"), get("2")], 0))
+
+
+def _answer_to_get_attributes() -> bytes:
+    element = Element
+    name = structure(
+        0x420008,
+        [
+            element(0x42000A, 7, b"Name"),
+            element(
+                0x42000B,
+                1,
+                element(hostile.NAME_VALUE, 7, b"A" * 64).encoding()
+                + element(0x420054, 5, b"\0\0\0\1").encoding(),
+            ),
+        ],
+    )
+    answer = hostile.refusal(1)
+    answer.items[0] = [
+        element(hostile.OPERATION, 5, struct.pack("!I", hostile.GET_ATTRIBUTES)),
+        element(hostile.BATCH_ITEM_ID, 8, bytes(8)),
+        element(hostile.RESULT_STATUS, 5, bytes(4)),
+        element(
+            hostile.RESPONSE_PAYLOAD,
+            1,
+            element(hostile.UNIQUE_IDENTIFIER, 7, b"1").encoding() + name,
+        ),
+    ]
+    return bytes(answer)[8:]
+
+
+def test_sample_answer_is_one() -> None:
+    from filer.kmip_answers import Description, Success, decode
+    from filer.kmip_requests import get_attributes
+
+    expected = Description(("A" * 64,), (), (), "unknown", True)
+    assert list(decode(_answer_to_get_attributes(), [get_attributes("1")], 0)) == [
+        Success(("1",), expected)
+    ]
+
+
+# Trust
+
+
+def serving(real: RealServer, identity: Identity, *chain: Identity) -> KeyServer:
+    """Return a client that has the certificate of ``identity``'s issuer in its CA file."""
+    pki.serve_as(real, identity, *chain)
+    return client_of(real)
+
+
+def trusting(real: RealServer, *identities: Identity) -> KeyServer:
+    ca = real.directory / "trusted.pem"
+    ca.write_bytes(b"".join(each.certificate_pem() for each in identities))
+    return client_of(real, ca=ca)
+
+
+def test_server_certificate_itself_may_be_in_the_ca_file(real: RealServer) -> None:
+    own = pki.server(None, real.address)
+    pki.serve_as(real, own)
+    client = trusting(real, own)
+    client.probe()
+    assert not client.warnings
+
+
+def test_ca_file_need_not_hold_a_root(real: RealServer) -> None:
+    root = pki.authority("root")
+    below = pki.authority("below", issuer=root)
+    pki.serve_as(real, pki.server(below, real.address))
+    trusting(real, below).probe()
+    pki.serve_as(real, pki.server(below, real.address), below)
+    trusting(real, root).probe()
+    assert failure_of(OPERATIONS["probe"], client_of(real)).reason == "certificate not trusted"
+
+
+def test_certificates_without_key_identifiers(real: RealServer) -> None:
+    root = pki.authority(key_identifiers=False)
+    pki.serve_as(real, pki.server(root, real.address, key_identifiers=False))
+    trusting(real, root).probe()
+
+
+def test_expired_authority(real: RealServer) -> None:
+    root = pki.authority(valid=pki.EXPIRED)
+    pki.serve_as(real, pki.server(root, real.address))
+    assert failure_of(OPERATIONS["probe"], trusting(real, root)).reason == "certificate expired"
+
+
+def test_without_names_the_very_certificate_is_accepted_with_a_warning(real: RealServer) -> None:
+    own = pki.server(None, common_name="old key server")
+    pki.serve_as(real, own)
+    client = trusting(real, pki.authority(), own)
+    client.probe()
+    client.probe()
+    assert client.warnings == [
+        "accepted without subjectAltName: its certificate is the one in its CA file"
+    ]
+
+
+def test_without_names_the_address_as_common_name_is_accepted_with_a_warning(
+    real: RealServer,
+) -> None:
+    root = pki.authority()
+    pki.serve_as(real, pki.server(root, common_name=real.address))
+    client = trusting(real, root)
+    client.probe()
+    assert client.warnings == [
+        "accepted without subjectAltName: its certificate has the address as common name"
+    ]
+
+
+def test_without_names_and_of_another_name_is_not_trusted(real: RealServer) -> None:
+    root = pki.authority()
+    pki.serve_as(real, pki.server(root, common_name="127.0.0.99"))
+    client = trusting(real, root)
+    assert failure_of(OPERATIONS["probe"], client).reason == "certificate not trusted"
+    assert not client.warnings
+
+
+def test_common_name_does_not_help_a_certificate_with_names(real: RealServer) -> None:
+    own = pki.server(None, "127.0.0.99", common_name=real.address)
+    pki.serve_as(real, own)
+    client = trusting(real, own)
+    assert failure_of(OPERATIONS["probe"], client).reason == "certificate not trusted"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_both_versions_of_tls_and_the_newer_where_it_is(
+    version: ssl.TLSVersion, real: RealServer
+) -> None:
+    used = []
+
+    def talk(connection: ssl.SSLSocket, server: hostile.Server) -> None:
+        used.append(connection.version())
+        hostile.meddling(real, hostile.honest)(connection, server)
+
+    context = hostile.server_context(
+        pki.server(pki.authority_of(real), real.address), clients=pki.authority_of(real)
+    )
+    context.maximum_version = version
+    with hostile.Server(hostile.tls(context, talk), real.address) as server:
+        client_of(real, server).probe()
+    assert used == [version.name.replace("v1_", "v1.")]
+
+
+def test_nothing_is_said_before_the_server_is_trusted(real: RealServer) -> None:
+    said = []
+
+    def listen(connection: ssl.SSLSocket, server: hostile.Server) -> None:
+        said.append(connection.recv(4096))
+
+    other = pki.server(pki.authority_of(real), "127.0.0.99")
+    context = hostile.server_context(other)
+    with hostile.Server(hostile.tls(context, listen), real.address) as server:
+        failure_of(OPERATIONS["store"], client_of(real, server))
+    assert said in ([], [b""])
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_files_that_cannot_be_used_are_named(operation: str, real: RealServer) -> None:
+    nothing = real.directory / "nothing.pem"
+    damaged = real.directory / "dam\x1baged.pem"
+    damaged.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    secret = real.directory / "secret.pem"
+    owner = pki.client(pki.authority_of(real))
+    secret.write_bytes(pki.encrypted_private_pem(owner, b"swordfish"))
+
+    ask = OPERATIONS[operation]
+    failure = failure_of(ask, client_of(real, ca=nothing))
+    assert failure.reason == "nothing.pem cannot be used: no such file or directory"
+    failure = failure_of(ask, client_of(real, ca=damaged))
+    assert failure.reason.startswith("dam\\x1baged.pem cannot be used: ")
+    failure = failure_of(ask, client_of(real, client=nothing))
+    assert failure.reason.startswith("nothing.pem and client_private.pem cannot be used: ")
+    failure = failure_of(ask, client_of(real, client_private=damaged))
+    assert failure.reason.startswith("client.pem and dam\\x1baged.pem cannot be used: ")
+    failure = failure_of(ask, client_of(real, client_private=secret))
+    assert failure.reason.startswith("client.pem and secret.pem cannot be used: ")
+
+
+def test_server_that_does_not_know_the_client_says_why(real: RealServer) -> None:
+    # Good for TLS, but PyKMIP wants the extended key usage clientAuth.
+    stranger = pki.authority("filer", issuer=pki.authority_of(real))
+    (real.directory / "stranger.pem").write_bytes(stranger.certificate_pem())
+    (real.directory / "stranger_private.pem").write_bytes(stranger.private_pem())
+    client = client_of(
+        real,
+        client=real.directory / "stranger.pem",
+        client_private=real.directory / "stranger_private.pem",
+    )
+    failure = failure_of(OPERATIONS["probe"], client)
+    assert failure.reason == "authentication not successful"
+
+
+def test_real_server_refuses_another_authority_s_client(real: RealServer) -> None:
+    ca = real.directory / "kept.pem"
+    ca.write_bytes((real.directory / ca_name(real.address)).read_bytes())
+    pki.accept_clients_of(real, pki.authority())
+    failure = failure_of(OPERATIONS["probe"], client_of(real, ca=ca))
+    assert failure.reason == "client certificate rejected"
+
+
+# Key pairs
+
+
+def test_what_is_stored_is_found(real: RealServer) -> None:
+    pair, other = new_pair(), new_pair("another-tag")
+    client = client_of(real)
+    assert client.fetch(PARENT) == client.find(pair.key_id) == []
+    identifier = client.store(pair, PARENT)
+    expected = StoredPair(pair, identifier, "active")
+    assert client.find(pair.key_id) == client.fetch(PARENT) == [expected]
+    client.store(other, PARENT)
+    assert client.find(pair.key_id) == [expected]
+    assert pairs_of(client.fetch(PARENT)) == sorted([pair, other], key=lambda each: each.key_id)
+    assert client.fetch("1573922407") == []
+
+
+def test_another_kmip_client_reads_it(real: RealServer) -> None:
+    from kmip.core.enums import CryptographicUsageMask, ObjectType, SecretDataType, State
+
+    pair = new_pair(key=b"Correct horse 9 battery staple")
+    identifier = client_of(real).store(pair, PARENT)
+    with pykmip(real) as client:
+        secret = client.get(identifier)
+        _, found = client.get_attributes(identifier)
+    assert secret.value == b"Correct horse 9 battery staple"
+    assert secret.data_type is SecretDataType.PASSWORD
+    values = {each.attribute_name.value: each.attribute_value for each in found}
+    assert values["Name"].name_value.value == pair.key_id
+    assert values["Object Group"].value == "filer1"
+    assert values["Object Type"].value is ObjectType.SECRET_DATA
+    assert values["State"].value is State.ACTIVE
+    assert values["Cryptographic Usage Mask"].value == CryptographicUsageMask.EXPORT.value
+    information = values["Application Specific Information"]
+    assert information.application_namespace == "filer"
+    assert information.application_data == PARENT
+
+
+@pytest.mark.parametrize("state", ["pre-active", "active", "deactivated", "compromised"])
+def test_any_state_but_compromised_and_destroyed_is_read(state: str, real: RealServer) -> None:
+    pair = new_pair()
+    identifier = put(real, pair.key_id, material=pair.key.reveal(), state=state)
+    expected = [] if state == "compromised" else [StoredPair(pair, identifier, state)]
+    assert client_of(real).fetch(PARENT) == client_of(real).find(pair.key_id) == expected
+
+
+def test_the_same_key_id_twice_is_told(real: RealServer) -> None:
+    pair = new_pair()
+    put(real, pair.key_id, material=b"one")
+    put(real, pair.key_id, material=b"two")
+    found = client_of(real).find(pair.key_id)
+    assert {each.pair.key.reveal() for each in found} == {b"one", b"two"}
+    assert len(client_of(real).fetch(PARENT)) == 2
+
+
+def test_pair_without_a_usable_tag(real: RealServer) -> None:
+    for tag in None, "two words", "x" * 65:
+        put(real, new_pair().key_id, tag=tag)
+    assert [each.pair.tag for each in client_of(real).fetch(PARENT)] == ["-"] * 3
+
+
+def unfiltered(request: bytes) -> bytes:
+    """Make a Locate ask for everything, as if the server knew none of the attributes."""
+    from kmip.core.enums import Operation
+    from kmip.core.messages.messages import RequestMessage
+    from kmip.core.messages.payloads import LocateRequestPayload
+    from kmip.core.utils import BytearrayStream
+
+    message = RequestMessage()
+    message.read(BytearrayStream(request))
+    if message.batch_items[0].operation.value is not Operation.LOCATE:
+        return request
+    message.batch_items[0].request_payload = LocateRequestPayload()
+    stream = BytearrayStream()
+    message.write(stream)
+    return bytes(stream.buffer)
+
+
+def test_foreign_objects_are_left_alone(real: RealServer) -> None:
+    from kmip.core.enums import (
+        CryptographicAlgorithm,
+        CryptographicUsageMask,
+        OpaqueDataType,
+        SecretDataType,
+    )
+    from kmip.pie import objects
+
+    foreign = new_pair().key_id
+    put(real, foreign, namespace="other")
+    put(real, foreign, data="1573922407")
+    put(real, foreign, material=b"x" * 65)
+    put(real, foreign, material=b"x" * 20_000)
+    put(real, foreign, state="compromised")
+    put(real, "not a key ID")
+    put(real, foreign.lower())
+    certificate = pki.authority().certificate_pem()
+    with pykmip(real) as client:
+        for thing in (
+            objects.SymmetricKey(
+                CryptographicAlgorithm.AES, 256, bytes(32), [CryptographicUsageMask.ENCRYPT]
+            ),
+            objects.SecretData(b"a secret", SecretDataType.SEED),
+            objects.OpaqueObject(b"anything", OpaqueDataType.NONE, foreign),
+            objects.X509Certificate(ssl.PEM_cert_to_DER_cert(certificate.decode())),
+        ):
+            client.register(thing)
+    pair = new_pair()
+    identifier = client_of(real).store(pair, PARENT)
+    expected = [StoredPair(pair, identifier, "active")]
+    assert client_of(real).fetch(PARENT) == expected
+    with hostile.proxy(real, ask=unfiltered) as server:
+        client = client_of(real, server)
+        assert client.fetch(PARENT) == client.find(pair.key_id) == expected
+        assert client.take_back(foreign, pair.key, None)
+    with pykmip(real) as client:
+        assert len(client.locate()) == 12
+
+
+def test_text_that_pykmip_cannot_read_is_foreign(real: RealServer) -> None:
+    pair = new_pair()
+    client_of(real).store(pair, PARENT)
+    put(real, "another's")
+
+    def rename(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        hostile.Answer([], answer.items[:2]).replace(
+            hostile.NAME_VALUE, "Schlüssel".encode(), hostile.GET_ATTRIBUTES
+        )
+        return answer
+
+    with hostile.proxy(real, hostile.only_for(hostile.GET, rename), ask=unfiltered) as server:
+        assert pairs_of(client_of(real, server).fetch(PARENT)) == [pair]
+
+
+@pytest.mark.parametrize("operation", [hostile.GET, hostile.GET_ATTRIBUTES])
+@pytest.mark.parametrize("reason", [1, 0xB, 0xC, 0xD])
+def test_object_that_went_between_locate_and_get(
+    reason: int, operation: int, real: RealServer
+) -> None:
+    pairs = [new_pair(), new_pair()]
+    for pair in pairs:
+        client_of(real).store(pair, PARENT)
+
+    def lose(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        index = 0 if operation == hostile.GET_ATTRIBUTES else 1
+        assert hostile.operation_of(answer.items[index]) == operation
+        answer.items[index] = hostile.failed(answer.items[index], reason)
+        return answer
+
+    with hostile.proxy(real, hostile.only_for(hostile.GET, lose)) as server:
+        left = client_of(real, server).fetch(PARENT)
+    assert len(left) == 1
+    assert left[0].pair in pairs
+
+
+@pytest.mark.parametrize("operation", [hostile.GET, hostile.GET_ATTRIBUTES, hostile.LOCATE])
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        (0x100, "general failure"),
+        (0x8000ABCD, "result reason 0x8000abcd"),
+        (2, "response too large"),
+    ],
+)
+def test_other_failures_of_an_item_fail_with_the_server_s_reason(
+    reason: int, text: str, operation: int, real: RealServer
+) -> None:
+    client_of(real).store(new_pair(), PARENT)
+
+    def fail(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        items = [
+            hostile.failed(item, reason, "\x1b[2J£ secret")
+            if hostile.operation_of(item) == operation
+            else item
+            for item in answer.items
+        ]
+        return hostile.Answer(answer.header, items)
+
+    with hostile.proxy(real, fail) as server:
+        assert failure_of(OPERATIONS["fetch"], client_of(real, server)).reason == text
+
+
+def test_refusal_of_a_whole_request_has_the_server_s_reason(real: RealServer) -> None:
+    with hostile.proxy(real, lambda *_: hostile.refusal(4, "no 1.2 here")) as server:
+        for ask in OPERATIONS.values():
+            assert failure_of(ask, client_of(real, server)).reason == "invalid message"
+
+
+@pytest.mark.parametrize("operation", [hostile.REGISTER, hostile.ACTIVATE])
+def test_secret_is_not_told_though_the_server_tells_it(
+    operation: int,
+    real: RealServer,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(0)
+    secret = b"Correct horse 9 battery staple"
+    pair = new_pair(key=secret)
+    for meddle in (
+        lambda answer, _: hostile.Answer(
+            answer.header, [hostile.failed(answer.items[0], 0x100, secret.decode())]
+        ),
+        lambda *_: hostile.refusal(0x100, secret.decode()),
+        lambda answer, _: answer.replace(hostile.UNIQUE_IDENTIFIER, secret + b"\xff"),
+        lambda answer, _: answer.replace(hostile.RESPONSE_PAYLOAD, secret),
+    ):
+        with hostile.proxy(real, hostile.only_for(operation, meddle)) as server:
+            client = client_of(real, server)
+            failure: BaseException | None = failure_of(lambda it: it.store(pair, PARENT), client)
+        while failure is not None:
+            assert secret.decode() not in f"{failure} {failure!r} {failure.args}"
+            failure = failure.__cause__ or failure.__context__
+    with hostile.proxy(
+        real, hostile.only_for(hostile.GET, lambda answer, _: answer.replace(0x420043, b""))
+    ) as server:
+        assert client_of(real, server).find(pair.key_id) == []
+    stored = client_of(real).find(pair.key_id)
+    assert secret.decode() not in f"{stored!r} {caplog.text} {capfd.readouterr()}"
+    assert "Correct" not in f"{stored!r} {caplog.text}"
+
+
+# Round trips
+
+
+def test_round_trips_do_not_grow_with_the_number_of_keys(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(300)]
+    put_many(real, pairs[:10])
+    counts = []
+    for more in [], pairs[10:]:
+        put_many(real, more)
+        with hostile.proxy(real) as server:
+            fetched = client_of(real, server, 60).fetch(PARENT)
+            counts.append(len(server.requests))
+    assert pairs_of(fetched) == sorted(pairs, key=lambda pair: pair.key_id)
+    assert counts == [2, 2]
+
+
+def test_answers_too_large_for_the_server_are_asked_in_halves(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(40)]
+    put_many(real, pairs)
+
+    def limit(answer: hostile.Answer, _: bytes) -> "hostile.Answer | bytes":
+        whole = bytes(answer)
+        return whole if len(whole) <= 8192 else hostile.refusal(2)
+
+    with hostile.proxy(real, limit) as server:
+        fetched = client_of(real, server).fetch(PARENT)
+        assert len(server.requests) < 15
+    assert pairs_of(fetched) == sorted(pairs, key=lambda pair: pair.key_id)
+
+
+def test_huge_foreign_object_does_not_hide_the_others(real: RealServer) -> None:
+    before, after = new_pair(), new_pair()
+    client_of(real).store(before, PARENT)
+    huge = put(real, "huge", namespace="other")
+    client_of(real).store(after, PARENT)
+
+    def limit(answer: hostile.Answer, request: bytes) -> hostile.Answer:
+        got = [item for item in answer.items if hostile.operation_of(item) == hostile.GET]
+        of_huge = any(huge.encode() == identifier_of(item) for item in got)
+        return hostile.refusal(2) if of_huge else answer
+
+    with hostile.proxy(real, limit, ask=unfiltered) as server:
+        assert len(client_of(real, server).fetch(PARENT)) == 2
+
+
+def identifier_of(item: list[Element]) -> bytes | None:
+    (payload,) = (each.value for each in item if each.tag == hostile.RESPONSE_PAYLOAD)
+    return next(each.value for each in elements(payload) if each.tag == hostile.UNIQUE_IDENTIFIER)
+
+
+# Taking back
+
+
+@pytest.mark.parametrize("state", ["pre-active", "active", "deactivated"])
+@pytest.mark.parametrize("known", [True, False])
+def test_taking_back(state: str, known: bool, real: RealServer) -> None:
+    pair = new_pair()
+    identifier = put(real, pair.key_id, material=pair.key.reveal(), state=state)
+    client = client_of(real)
+    assert client.take_back(pair.key_id, pair.key, identifier if known else None)
+    assert client.find(pair.key_id) == []
+    with pykmip(real) as other:
+        assert other.locate() == []
+    assert client.take_back(pair.key_id, pair.key, identifier if known else None)
+
+
+def test_taking_back_what_never_arrived(real: RealServer) -> None:
+    pair = new_pair()
+    assert client_of(real).take_back(pair.key_id, pair.key, None)
+    assert client_of(real).take_back(pair.key_id, pair.key, "12345")
+
+
+def test_another_secret_is_not_taken_back(real: RealServer) -> None:
+    pair = new_pair()
+    other = put(real, pair.key_id, material=b"another's")
+    stranger = put(real, pair.key_id, material=pair.key.reveal(), namespace="other")
+    ours = client_of(real).store(pair, PARENT)
+    assert client_of(real).take_back(pair.key_id, pair.key, None)
+    with pykmip(real) as client:
+        assert set(client.locate()) == {other, stranger}
+    assert ours not in {other, stranger}
+    assert client_of(real).take_back(pair.key_id, pair.key, ours)
+    assert [each.identifier for each in client_of(real).find(pair.key_id)] == [other]
+
+
+def test_identifier_of_an_object_with_another_name_is_not_taken_back(real: RealServer) -> None:
+    pair, other = new_pair(), new_pair()
+    identifier = client_of(real).store(other, PARENT)
+    assert client_of(real).take_back(pair.key_id, pair.key, identifier)
+    assert pairs_of(client_of(real).fetch(PARENT)) == [other]
+
+
+def test_object_made_by_this_command_is_taken_back_unread(real: RealServer) -> None:
+    pair = new_pair()
+    identifier = client_of(real).store(pair, PARENT)
+
+    def deny(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        items = [
+            hostile.failed(item, 0xC) if hostile.operation_of(item) == hostile.GET else item
+            for item in answer.items
+        ]
+        return hostile.Answer(answer.header, items)
+
+    with hostile.proxy(real, deny) as server:
+        client = client_of(real, server)
+        assert client.find(pair.key_id) == []
+        assert client.take_back(pair.key_id, pair.key, identifier)
+    assert client_of(real).find(pair.key_id) == []
+
+
+def test_taking_back_is_refused_or_pretended(real: RealServer) -> None:
+    from filer.kmip_requests import encode, query
+
+    pair = new_pair()
+    identifier = client_of(real).store(pair, PARENT)
+
+    def refuse(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        return hostile.Answer(answer.header, [hostile.failed(answer.items[0], 0xC)])
+
+    def is_destroy(request: bytes) -> bool:
+        operation = Element(hostile.OPERATION, 5, struct.pack("!I", hostile.DESTROY))
+        return operation.encoding() in request
+
+    def pretend(answer: hostile.Answer, request: bytes) -> hostile.Answer:
+        if not is_destroy(request):
+            return answer
+        payload = Element(hostile.UNIQUE_IDENTIFIER, 7, identifier.encode()).encoding()
+        head = [each for each in answer.items[0] if each.tag == hostile.BATCH_ITEM_ID]
+        done = [
+            Element(hostile.OPERATION, 5, struct.pack("!I", hostile.DESTROY)),
+            *head,
+            Element(hostile.RESULT_STATUS, 5, bytes(4)),
+            Element(hostile.RESPONSE_PAYLOAD, 1, payload),
+        ]
+        number = request[request.index(b"\x42\x00\x93\x08\0\0\0\x08") :][8:16]
+        done[1] = Element(hostile.BATCH_ITEM_ID, 8, number)
+        return hostile.Answer(answer.header, [done])
+
+    def take_back(client: KeyServer) -> bool:
+        return client.take_back(pair.key_id, pair.key, identifier)
+
+    harmless = encode([query()], 0)
+    with hostile.proxy(
+        real, pretend, ask=lambda request: harmless if is_destroy(request) else request
+    ) as server:
+        assert take_back(client_of(real, server)) is False
+    with hostile.proxy(real, hostile.only_for(hostile.DESTROY, refuse)) as server:
+        failure = failure_of(take_back, client_of(real, server))
+    assert failure.reason == "permission denied"
+
+
+def test_pair_whose_activation_failed_is_taken_back(real: RealServer) -> None:
+    pair = new_pair()
+
+    def refuse(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        return hostile.Answer(answer.header, [hostile.failed(answer.items[0], 0x100)])
+
+    with hostile.proxy(
+        real,
+        hostile.only_for(hostile.ACTIVATE, refuse),
+    ) as server:
+        failure = failure_of(lambda client: client.store(pair, PARENT), client_of(real, server))
+    assert failure.reason == "general failure"
+    assert len(client_of(real).find(pair.key_id)) == 1
+    assert client_of(real).take_back(pair.key_id, pair.key, None)
+    assert client_of(real).find(pair.key_id) == []
+
+
+# Several
+
+
+def test_ipv6(key_servers: StartKeyServers) -> None:
+    (server,) = key_servers(addresses=("::1",))
+    pair = new_pair()
+    client = client_of(server)
+    client.store(pair, PARENT)
+    assert pairs_of(client.fetch(PARENT)) == [pair]
+    with hostile.start("is another address", server) as other:
+        failure = failure_of(OPERATIONS["probe"], client_of(server, other))
+    assert failure.reason == "certificate not trusted"
+
+
+def test_several_servers_at_the_same_time(key_servers: StartKeyServers) -> None:
+    servers = key_servers(4)
+    pair = new_pair()
+    results: dict[str, list[StoredPair]] = {}
+
+    def talk(server: RealServer) -> None:
+        client = client_of(server)
+        client.store(pair, PARENT)
+        results[server.address] = client.fetch(PARENT)
+
+    threads = [threading.Thread(target=talk, args=(server,)) for server in servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [pairs_of(results[server.address]) for server in servers] == [[pair]] * 4
+
+
+def test_nothing_slow_is_imported_before_a_server_is_talked_to() -> None:
+    import subprocess
+    import sys
+
+    program = "import sys, filer.kmip; print({'kmip', 'ssl', 'cryptography'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"set()\n"
