@@ -126,6 +126,7 @@ def lock_disks(
 
     def lock(disk: Disk) -> None:
         if disk.locking:
+            disk.tidy()
             return
         if disk.key_id == MSID_KEY_ID:
             raise DiskError(f"{disk.name}: has key ID {MSID_KEY_ID}; rekey it before locking it")

@@ -258,7 +258,7 @@ def _located(payload: bytes) -> Iterator[str]:
 
 
 def _is_identifier(text: str) -> bool:
-    return 0 < len(text) <= _MAXIMUM_IDENTIFIER and text.isascii()
+    return 0 < len(text) <= _MAXIMUM_IDENTIFIER and text.isascii() and text.isprintable()
 
 
 def _plain(value: Any) -> str:

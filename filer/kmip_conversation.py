@@ -34,8 +34,8 @@ from filer.kmip_requests import (
 from filer.tls_connection import Deadline, TlsConnection
 from filer.ttlv import HEADER_LENGTH, MalformedTtlv, structure_length
 
-_ITEMS_AT_ONCE = 1024
-"""Items of one request, two for each object: about half a MiB to answer, of PyKMIP's one."""
+_OBJECTS_AT_ONCE = 512
+"""Objects read in one request: about half a MiB to answer, of PyKMIP's one."""
 
 _ACTIVE = "active"
 _NO_LONGER_USED = ("compromised", "destroyed", "destroyed-compromised")
@@ -66,6 +66,7 @@ class Conversation:
         self._connection = connection
         self._deadline = deadline
         self._items_sent = 0
+        self._items_at_once = 2 * _OBJECTS_AT_ONCE
 
     def query(self) -> None:
         """Ask who the server is."""
@@ -111,6 +112,12 @@ class Conversation:
     def _read(
         self, identifiers: Sequence[str], parent_tag: str | None = None
     ) -> Iterator[StoredObject]:
+        for start in range(0, len(identifiers), _OBJECTS_AT_ONCE):
+            yield from self._read_some(identifiers[start : start + _OBJECTS_AT_ONCE], parent_tag)
+
+    def _read_some(
+        self, identifiers: Sequence[str], parent_tag: str | None
+    ) -> Iterator[StoredObject]:
         # Between Locate and Get an object may be destroyed by somebody else; it is passed over.
         outcomes = self._ask([ask(each) for each in identifiers for ask in (get_attributes, get)])
         for identifier, about, content in zip(
@@ -138,9 +145,8 @@ class Conversation:
         # In as few messages as the server allows: one whose answer would be too large is asked
         # again in halves, down to a single item, which then is refused for what it is.
         outcomes: list[Outcome] = []
-        at_once = _ITEMS_AT_ONCE
         while len(outcomes) < len(items):
-            some = items[len(outcomes) : len(outcomes) + at_once]
+            some = items[len(outcomes) : len(outcomes) + self._items_at_once]
             try:
                 outcomes += self._exchange(some)
             except RequestRefused as error:
@@ -150,10 +156,10 @@ class Conversation:
             if not refusal.too_large:
                 raise KeyServerFailure(refusal.reason)
             if len(some) > 1:
-                at_once = len(some) // 2
+                self._items_at_once = len(some) // 2
             else:
                 outcomes.append(refusal)
-                at_once = _ITEMS_AT_ONCE
+                self._items_at_once = 2 * _OBJECTS_AT_ONCE
         return outcomes
 
     def _exchange(self, items: Sequence[Item]) -> list[Outcome]:

@@ -52,8 +52,9 @@ def begin(filer: Filer, registration: Registration) -> Trial:
 
 def _client_changes(old: Registration, new: Registration) -> bool:
     return bool(old.servers) and any(
-        name in old.certificates and old.certificates[name] != new.certificates.get(name)
+        old.certificates[name] != new.certificates[name]
         for name in CLIENT_FILES
+        if name in old.certificates and name in new.certificates
     )
 
 

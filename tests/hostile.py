@@ -44,6 +44,9 @@ INTEGER, ENUMERATION, TEXT = 2, 5, 7
 LOCATE, GET, GET_ATTRIBUTES, REGISTER = 8, 10, 11, 3
 ACTIVATE, DESTROY = 18, 20
 
+_HEADER = struct.pack("!I", RESPONSE_MESSAGE << 8 | 1)
+_NOISE = random.Random(1).randbytes(4096)
+
 
 @dataclass
 class Server:
@@ -217,6 +220,12 @@ def _tls_silence(connection: ssl.SSLSocket, server: Server) -> None:
 
 def _tls_close(connection: ssl.SSLSocket, server: Server) -> None:
     pass
+
+
+def _broken_tls(connection: ssl.SSLSocket, server: Server) -> None:
+    read_message(connection)
+    socket.socket.send(connection, _NOISE)
+    server.stopped.wait(60)
 
 
 def _zeros(connection: ssl.SSLSocket, server: Server) -> None:
@@ -521,9 +530,6 @@ def _alerting(description: int) -> Start:
     )
 
 
-_HEADER = struct.pack("!I", RESPONSE_MESSAGE << 8 | 1)
-_NOISE = random.Random(1).randbytes(4096)
-
 KINDS: Mapping[str, Kind] = {
     "refuses connections": Kind(
         "connection refused", _on_tcp(_nothing, backlog=None, accepts=False)
@@ -541,6 +547,7 @@ KINDS: Mapping[str, Kind] = {
         NOT_KMIP, _on_tls(_tls_close, ssl.TLSVersion.TLSv1_2)
     ),
     "closes after the request": Kind(NOT_KMIP, _on_tls(answering(b""))),
+    "breaks TLS after the request": Kind(NOT_KMIP, _on_tls(_broken_tls)),
     "answers random bytes": Kind(NOT_KMIP, _on_tls(answering(_NOISE, 60))),
     "answers 64 MiB of zeros": Kind(NOT_KMIP, _on_tls(_zeros)),
     "announces 4 GiB": Kind(NOT_KMIP, _on_tls(answering(_HEADER + b"\xff" * 4, 60))),
