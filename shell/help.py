@@ -7,6 +7,7 @@ from commands import Call, Command, Refused, Suggestion, Unprefixed, no_values
 from filer.system import Filer
 from filer.text import printable
 from shell import manpages
+from shell.typesetting import render
 
 _GAP = 2
 
@@ -47,7 +48,7 @@ def _man(call: Call) -> None:
     page = manpages.find(name)
     if page is None:
         raise Refused(f"no manual page for {printable(name)}")
-    call.console.page(manpages.render(page.source, call.console.width))
+    call.console.page(render(page.source, call.console.width))
 
 
 def _history(call: Call) -> None:

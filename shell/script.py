@@ -161,18 +161,23 @@ class Script:
 
         Raises PowerOff or Logout when a line asks for it; then the next call goes on behind it.
         """
+        self._stop_if_signalled()
         while (line := self._next_command(session)) is not None:
             self._console.answers_read = 0
             with self._signals.running():
                 status = session.execute(line)
-            self._signals.end_if_asked()
-            if self._signals.received is not None:
-                raise KeyboardInterrupt
+            self._stop_if_signalled()
             if status != OK:
                 self.status = FAILED
                 self._unread = self._unread_answers(session, line)
                 if self._exit_on_error:
                     return
+
+    def _stop_if_signalled(self) -> None:
+        """End the script after a signal that came while a command, or the boot, was running."""
+        self._signals.end_if_asked()
+        if self._signals.received is not None:
+            raise KeyboardInterrupt
 
     def _next_command(self, session: Session) -> str | None:
         """Return the next logical line, or None at the end of the input."""

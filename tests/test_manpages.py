@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shell import manpages
-from shell.manpages import ManualPageError, find, names, render, render_fragments
+from shell.manpages import find, names
+from shell.typesetting import ManualPageError, render, render_fragments
 
 DIRECTORY = Path(__file__).parents[1] / "man"
 PAGES = {path.stem: path.read_text("ascii") for path in sorted(DIRECTORY.glob("*.1"))}
