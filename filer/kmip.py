@@ -35,8 +35,8 @@ class Credentials:
 class StoredPair:
     """A key pair as a key server has it.
 
-    ``identifier`` is the server's own name for it, printable ASCII; ``state`` is a KMIP state in small
-    letters, such as ``active`` or ``pre-active``.
+    ``identifier`` is the server's own name for it, printable ASCII; ``state`` is a KMIP state in
+    small letters, such as ``active`` or ``pre-active``.
     """
 
     pair: KeyPair

@@ -5,6 +5,7 @@ PyKMIP's objects stay in here; what is given out is plain data.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from filer.authentication_key import AuthenticationKey
@@ -16,6 +17,9 @@ RESPONSE_MESSAGE: int = enums.Tags.RESPONSE_MESSAGE.value
 
 _MAXIMUM_DECODED = 16 * 1024
 """Bytes of the largest piece given to PyKMIP; no part of a key pair comes near it."""
+
+_MAXIMUM_FIELDS = 16
+"""Elements of a batch item; KMIP has eight."""
 
 _MAXIMUM_KEY = 64
 _MAXIMUM_IDENTIFIER = 1024
@@ -148,15 +152,8 @@ def _read(thing: Any, encoding: bytes, version: Any) -> bool:
 
 
 def _take_apart(body: bytes, expected: int) -> tuple[Any, list[list[Element]]]:
-    try:
-        parts = []
-        for part in elements(body):
-            parts.append(part)
-            if len(parts) > expected + 1:
-                raise NotKmip
-        answers = [list(elements(part.value)) for part in parts[1:]]
-    except MalformedTtlv:
-        raise NotKmip from None
+    parts = _at_most(expected + 1, body)
+    answers = [_at_most(_MAXIMUM_FIELDS, part.value) for part in parts[1:]]
     tags = [enums.Tags.RESPONSE_HEADER.value]
     tags += [enums.Tags.RESPONSE_BATCH_ITEM.value] * len(answers)
     if [part.tag for part in parts] != tags:
@@ -170,6 +167,16 @@ def _take_apart(body: bytes, expected: int) -> tuple[Any, list[list[Element]]]:
     return version, answers
 
 
+def _at_most(number: int, value: bytes) -> list[Element]:
+    try:
+        found = list(islice(elements(value), number + 1))
+    except MalformedTtlv:
+        raise NotKmip from None
+    if len(found) > number:
+        raise NotKmip
+    return found
+
+
 def _head(answer: list[Element], version: Any) -> _Head:
     batch_item = messages.ResponseBatchItem()
     head = [element for element in answer if element.tag in _ITEM_HEAD]
@@ -178,8 +185,7 @@ def _head(answer: list[Element], version: Any) -> _Head:
     status = batch_item.result_status.value
     refusal = None
     if status is not enums.ResultStatus.SUCCESS:
-        reasons = [each.value for each in answer if each.tag == enums.Tags.RESULT_REASON.value]
-        refusal = _refusal(int.from_bytes(reasons[0], "big") if reasons else None, status)
+        refusal = _refusal(answer, status)
     found = [each for each in answer if each.tag == enums.Tags.RESPONSE_PAYLOAD.value]
     if len(found) > 1:
         raise NotKmip
@@ -191,14 +197,17 @@ def _head(answer: list[Element], version: Any) -> _Head:
     )
 
 
-def _refusal(reason: int | None, status: Any) -> Refusal:
-    # The result message beside it is not shown: it is the server's own free text, and the key
-    # that it was sent, or has sent, could be in it.
-    if reason is None:
-        text = _words(status)
-    else:
-        known = enums.is_enum_value(enums.ResultReason, reason)
-        text = _words(enums.ResultReason(reason)) if known else f"result reason {reason:#x}"
+def _refusal(answer: list[Element], status: Any) -> Refusal:
+    # The result message beside the reason is not shown: it is the server's own free text, and the
+    # key that it was sent, or has sent, could be in it.
+    reason = None
+    text = _words(status)
+    for element in answer:
+        if element.tag == enums.Tags.RESULT_REASON.value:
+            # PyKMIP does not read reasons that it has no name for.
+            reason = int.from_bytes(element.value[:4], "big")
+            known = enums.is_enum_value(enums.ResultReason, reason)
+            text = _words(enums.ResultReason(reason)) if known else f"result reason {reason:#x}"
     return Refusal(
         text,
         gone=reason in _GONE,

@@ -22,7 +22,7 @@ class MalformedTtlv(ValueError):
     """Bytes that are not TTLV.  It never says which, for they may be a key."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class Element:
     """One tag, type, length and value."""
 
