@@ -66,6 +66,14 @@ class PowerOff(Exception):
         self.again = again
 
 
+class Boot(Exception):
+    """The boot loader is to boot the filer, or its maintenance mode."""
+
+    def __init__(self, *, maintenance: bool) -> None:
+        super().__init__(maintenance)
+        self.maintenance = maintenance
+
+
 class Logout(Exception):
     """The console is to be left."""
 

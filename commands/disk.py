@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from commands import Call, Command, Refused, Suggestion
+from commands.disk_erasure import destroy, sanitize
 from commands.encrypting_disks import report_disks, select_disks
 from commands.key_manager.servers import warn_of
 from filer.disk import Disk
@@ -17,6 +19,14 @@ SYNOPSIS = (
     "disk encrypt show [ disk_list ]",
     "disk encrypt lock disk_list",
     "disk encrypt rekey new_key_id disk_list",
+    "disk encrypt sanitize { -all | disk_list }",
+    "disk encrypt destroy disk_list",
+)
+
+SYNOPSIS_IN_MAINTENANCE = (
+    "disk encrypt show [ disk_list ]",
+    "disk encrypt sanitize { -all | disk_list }",
+    "disk encrypt destroy disk_list",
 )
 
 
@@ -55,29 +65,29 @@ class OwnershipTable:
             yield f"{name:<10} {owner:<22} {'Pool0':<6} {serial:<21} {owner}"
 
 
-def _run(call: Call) -> None:
-    match call.arguments.subcommand:
-        case ("show",):
-            _show_owners(call)
-        case ("encrypt", "show"):
-            _require_encryption(call)
-            disks = (
-                select_disks(call, call.words("disk_list"))
-                if call.words("disk_list")
-                else (list(call.filer.shelf))
-            )
-            call.show(EncryptionTable([(disk.name, *key_state(disk)) for disk in disks]))
-        case ("encrypt", "lock"):
-            _require_encryption(call)
-            _lock(call)
-        case ("encrypt", "rekey"):
-            _require_encryption(call)
-            _rekey(call)
-
-
-def _require_encryption(call: Call) -> None:
+def _run(call: Call, *, maintenance: bool = False) -> None:
+    if call.arguments.subcommand == ("show",):
+        _show_owners(call)
+        return
     if not call.filer.hardware.storage_encryption:
         raise Refused("Storage Encryption is not enabled on this system")
+    match call.arguments.subcommand[1]:
+        case "show":
+            _show(call)
+        case "lock":
+            _lock(call)
+        case "rekey":
+            _rekey(call)
+        case "sanitize":
+            sanitize(call, maintenance=maintenance)
+        case "destroy":
+            destroy(call, maintenance=maintenance)
+
+
+def _show(call: Call) -> None:
+    disk_list = call.words("disk_list")
+    disks = select_disks(call, disk_list) if disk_list else call.filer.shelf
+    call.show(EncryptionTable([(disk.name, *key_state(disk)) for disk in disks]))
 
 
 def _show_owners(call: Call) -> None:
@@ -122,10 +132,24 @@ def _key_ids(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]
     return [(MSID_KEY_ID, "the factory key"), *known]
 
 
+def _unread(words: Sequence[str]) -> int:
+    return 1 if words[:1] == ["encrypt"] and words[1:2] in (["sanitize"], ["destroy"]) else 0
+
+
 COMMAND = Command(
     name="disk",
     summary="disk ownership, and key management of self-encrypting disks",
     synopsis=SYNOPSIS,
     run=_run,
     variables={"disk_list": _disks, "new_key_id": _key_ids},
+    unread=_unread,
+)
+
+COMMAND_IN_MAINTENANCE = Command(
+    name="disk",
+    summary="show, sanitize and destroy self-encrypting disks",
+    synopsis=SYNOPSIS_IN_MAINTENANCE,
+    run=partial(_run, maintenance=True),
+    variables={"disk_list": _disks},
+    unread=_unread,
 )

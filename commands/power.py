@@ -25,3 +25,5 @@ COMMANDS = (
     Command("logout", "leave the console", ("logout",), _logout),
     Command("exit", "leave the console", ("exit",), _logout),
 )
+
+HALT_IN_MAINTENANCE = Command("halt", "leave maintenance mode", ("halt",), _halt)

@@ -325,7 +325,7 @@ class Installed:
         Raises CertificateError.
         """
         name = canonical_name(name)
-        data = source if isinstance(source, bytes) else _read_host(source)
+        data = source if isinstance(source, bytes) else read_host(source)
         info = inspect(
             name,
             data,
@@ -352,7 +352,8 @@ def _order(address: str) -> tuple[int, int]:
     return parsed.version, int(parsed)
 
 
-def _read_host(path: Path) -> bytes:
+def read_host(path: Path) -> bytes:
+    """Return the content of a certificate file of the host.  Raises CertificateError."""
     try:
         return read_regular(path, SIZE_LIMIT, follow=True)
     except UnreadableError as reason:

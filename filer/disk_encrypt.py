@@ -64,6 +64,9 @@ class _NotOnKeyServer(FilerError):
 Keys = Sequence[AuthenticationKey | None]
 """Authentication keys to try in turn; None stands for the MSID."""
 
+Belongs = Callable[[Disk], str | None]
+"""Why a disk may not lose its data: what it belongs to; None if it is a spare."""
+
 Held = Callable[[str, AuthenticationKey], bool]
 """Whether a registered key server has just been seen to hold this key under this key ID."""
 
@@ -105,6 +108,7 @@ def rekey_disks(
     new = keys_of(keytable, key_id)
 
     def rekey(disk: Disk) -> None:
+        _refuse_useless(disk)
         if not new:
             raise _UnknownKey(f"{disk.name}: key ID {key_id} is not in the keytable")
         current = _current_keys(keytable, disk)
@@ -125,6 +129,7 @@ def lock_disks(
     """
 
     def lock(disk: Disk) -> None:
+        _refuse_useless(disk)
         if disk.locking:
             disk.tidy()
             return
@@ -134,6 +139,31 @@ def lock_disks(
         try_in_turn(keys, disk.lock)
 
     return _each("lock", disks, lock, interrupt)
+
+
+def sanitize_disks(disks: Iterable[Disk], belongs: Belongs, interrupt: Interrupt) -> DiskReport:
+    """Give each disk a new data key and the MSID: its data is gone, and it is as new."""
+
+    def sanitize(disk: Disk) -> None:
+        _refuse_member(disk, belongs)
+        disk.sanitize()
+
+    return _each("sanitize", disks, sanitize, interrupt)
+
+
+def destroy_disks(disks: Iterable[Disk], belongs: Belongs, interrupt: Interrupt) -> DiskReport:
+    """Leave each disk without any data key, of no use to anyone."""
+
+    def destroy(disk: Disk) -> None:
+        _refuse_member(disk, belongs)
+        disk.destroy()
+
+    return _each("destroy", disks, destroy, interrupt)
+
+
+def _refuse_member(disk: Disk, belongs: Belongs) -> None:
+    if owner := belongs(disk):
+        raise DiskError(f"{disk.name}: {owner}")
 
 
 def _current_keys(keytable: Keytable, disk: Disk) -> Keys:
@@ -164,7 +194,6 @@ def _each(
         except Interrupted:
             break
         try:
-            _refuse_useless(disk)
             operation(disk)
         except FilerError as failure:
             failures.append(DiskFailure(disk.name, _kind(failure), str(failure)))

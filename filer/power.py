@@ -9,17 +9,18 @@ from filer import kmip_init, raid
 from filer.bootdevice import BootDevice
 from filer.certificates import Installed
 from filer.derivation import Derivation
-from filer.disk_encrypt import keys_of, try_in_turn
 from filer.durable import Storage
 from filer.errors import FilerError
 from filer.hardware import load as load_hardware
 from filer.interrupt import Interrupt
-from filer.keyservers import Holdings
+from filer.loader_environment import LoaderEnvironment
 from filer.messages import Messages
 from filer.mroot import Mroot
 from filer.notices import Logged, Notices
+from filer.panics import Panics
 from filer.shelf import Shelf
 from filer.system import Filer, Root, RootLock
+from filer.unlock import unlock_disks
 
 
 class Panic(FilerError):
@@ -92,6 +93,10 @@ class Machine:
             random=self._random,
             powered_on=self._now(),
             interrupt=self._interrupt,
+            panics=Panics(self._root.var / "panics.toml", self._storage),
+            loader=LoaderEnvironment(
+                self._root.var / "loader.toml", self._storage, hardware.autoboot
+            ),
         )
 
     def unplug(self) -> None:
@@ -102,16 +107,25 @@ class Machine:
 def boot(filer: Filer, notices: Notices) -> None:
     """Bring the filer up: keys, disks, root aggregate, WAFL.
 
-    What it tells goes to the system log too, once WAFL is up.  Raises Panic if the root aggregate
-    cannot be brought online.
+    What it tells goes to the system log too, once WAFL is up.  Raises Panic, which is counted, if
+    the root aggregate cannot be brought online.
     """
-    notices = Logged(filer.messages, notices)
+    try:
+        _boot(filer, Logged(filer.messages, notices))
+    except Panic:
+        filer.panics.add()
+        raise
+    filer.panics.clear()
+
+
+def _boot(filer: Filer, notices: Notices) -> None:
     for damage in filer.shelf.warnings:
         notices.warning("disk.init.failure", damage)
     if filer.hardware.storage_encryption and filer.hardware.snaplock:
         raise Panic("PANIC: SnapLock and Storage Encryption cannot be used on the same system")
     holdings = kmip_init.load_keytable(filer, notices)
-    _unlock_disks(filer, holdings, notices)
+    held_back = filer.panics.at_limit and not holdings.by_server
+    unlock_disks(filer, holdings, notices, held_back=held_back)
     filer.aggregate = raid.bring_online(filer.shelf, filer.hardware.system_id)
     if not filer.aggregate.online:
         raise Panic(
@@ -120,33 +134,6 @@ def boot(filer: Filer, notices: Notices) -> None:
         )
     filer.messages.attach(filer.root.system_log, filer.storage)
     notices.progress("raid.aggr.online", f"{len(filer.shelf)} disks, {filer.aggregate.name} online")
-
-
-def _unlock_disks(filer: Filer, holdings: Holdings, notices: Notices) -> None:
-    """Open each locked disk with the key that its key ID names.
-
-    For a key ID that is not in the keytable the MSID is tried, once, as a real filer does.
-    """
-    liars: dict[tuple[str, str], None] = {}
-    for disk in filer.shelf:
-        if not disk.locked or disk.destroyed:
-            continue
-        keys = keys_of(filer.keytable, disk.key_id) or (None,)
-        try:
-            key = try_in_turn(keys, disk.authenticate)
-        except FilerError as failure:
-            notices.warning("disk.encrypt.failure", f"{failure}")
-            continue
-        if key is not None and len(keys) > 1:
-            filer.keytable.prefer(disk.key_id, key)
-            for address in holdings.servers_with_another(disk.key_id, key):
-                liars[address, disk.key_id] = None
-    for address, key_id in liars:
-        notices.warning(
-            "kmip.init.mismatch",
-            f"key server {address} holds another key for key ID {key_id} than the one that "
-            "opens its disks",
-        )
 
 
 def power_off(filer: Filer) -> None:

@@ -23,8 +23,10 @@ from filer.key_id import MSID_KEY_ID
 from filer.keyservers import KeyServers
 from filer.keytable import Keytable
 from filer.kmip import Credentials, KeyServer
+from filer.loader_environment import LoaderEnvironment
 from filer.messages import Messages
 from filer.mroot import Mroot
+from filer.panics import Panics
 from filer.raid import Aggregate
 from filer.shelf import Shelf
 
@@ -109,6 +111,8 @@ class Filer:
     now: Callable[[], datetime]
     random: Callable[[int], bytes]
     powered_on: datetime
+    panics: Panics
+    loader: LoaderEnvironment
     interrupt: Interrupt = field(default_factory=Interrupt)
     keytable: Keytable = field(default_factory=Keytable)
     aggregate: Aggregate | None = None

@@ -1,5 +1,7 @@
 """Text from outside, made safe for a terminal and a log."""
 
+from collections.abc import Sequence
+
 
 def printable(text: str | bytes) -> str:
     """Return ``text`` on one line, with everything that is not printable escaped.
@@ -14,3 +16,9 @@ def printable(text: str | bytes) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text.encode("utf-8", errors="backslashreplace").decode("utf-8")
     )
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Return ``names`` as a list for a person; those beyond ``most`` are counted only."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -4,20 +4,21 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
-from commands import Console, Logout, PowerOff, Text
+from commands import Console, Text
 from filer.errors import FilerError
 from filer.interrupt import Interrupt
-from filer.power import Machine, Panic, boot, power_off
+from filer.power import Machine
 from filer.system import Filer
 from filer.text import printable
-from shell.boot_notices import BootNotices
 from shell.defects import describe
 from shell.options import parse
 from shell.plugins import load_commands
+from shell.power_cycle import PANICKED, Host, PowerCycle
 from shell.script import Input, KeyboardInput, LineInput, Script, ScriptConsole
 from shell.session import Session
 from shell.signals import SIGNALLED, Ended, Signals
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
     from shell.demo import Demo
 
 CALLED_WRONGLY = 2
-PANICKED = 3
-
-
-class Host(Protocol):
-    """Whoever gives a session its lines."""
-
-    status: int
-
-    def run(self, session: Session) -> None:
-        """Give the session lines until there are no more."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,8 +53,6 @@ def _exit_status(end: BaseException, signals: Signals) -> int:
             # Our reader has gone; Python would complain when it flushes at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return SIGNALLED + signal.SIGPIPE
-        case Panic():
-            status, text = PANICKED, str(end)
         case FilerError():
             status, text = CALLED_WRONGLY, f"filer: {end}"
         case _:
@@ -73,8 +62,8 @@ def _exit_status(end: BaseException, signals: Signals) -> int:
 
 
 def _run(options: Namespace, interrupt: Interrupt, signals: Signals, stack: ExitStack) -> int:
-    sessions: list[Session] = []
-    host, console = _host(options, signals, stack, sessions)
+    current: deque[Session] = deque(maxlen=1)
+    host, console = _host(options, signals, stack, lambda: current[-1])
     demo: Demo | None = None
     if options.demo:
         from shell import demo as demo_module
@@ -85,26 +74,12 @@ def _run(options: Namespace, interrupt: Interrupt, signals: Signals, stack: Exit
     commands, warnings = load_commands()
     for warning in warnings:
         console.warn(f"WARNING: {warning}")
-    while True:
-        filer = machine.power_on()
-        stack.callback(power_off, filer)
-        with signals.running():
-            boot(filer, BootNotices(console))
-        signals.end_if_asked()
-        if not sessions:
-            sessions.append(Session(filer, commands, console))
-            if demo:
-                _greet(demo, filer, console)
-        sessions[0].begin(filer)
-        try:
-            host.run(sessions[0])
-        except PowerOff as request:
-            if request.again:
-                power_off(filer)
-                continue
-        except Logout:
-            pass
-        return host.status
+
+    def first_up(filer: Filer) -> None:
+        if demo:
+            _greet(demo, filer, console)
+
+    return PowerCycle(machine, commands, host, console, signals, first_up, current.append).run()
 
 
 def _greet(demo: "Demo", filer: Filer, console: Console) -> None:
@@ -115,7 +90,10 @@ def _greet(demo: "Demo", filer: Filer, console: Console) -> None:
 
 
 def _host(
-    options: Namespace, signals: Signals, stack: ExitStack, sessions: Sequence[Session]
+    options: Namespace,
+    signals: Signals,
+    stack: ExitStack,
+    session: Callable[[], Session],
 ) -> tuple[Host, Console]:
     """Decide who gives the commands: a person, or one of the forms of a script."""
     if options.command:
@@ -126,7 +104,7 @@ def _host(
     if options.file is None and sys.stdin.isatty():
         from shell.terminal import Terminal, TerminalConsole, open_reader
 
-        reader = open_reader(lambda: sessions[0])
+        reader = open_reader(session)
         return Terminal(reader, signals), TerminalConsole(reader, signals)
     stream = sys.stdin.buffer
     if options.file not in (None, "-"):

@@ -3,7 +3,8 @@
 from commands import Console, Text
 
 _PART = {
-    "disk.encrypt.failure": "disk",
+    "disk.encrypt.locked": "disk",
+    "disk.encrypt.heldback": "disk",
     "disk.init.failure": "disk",
     "kmip.init.done": "kmip_init",
     "kmip.init.mismatch": "kmip_init",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from commands import (
     ALL_ANSWERS,
+    Boot,
     Call,
     Cancelled,
     Command,
@@ -28,11 +29,14 @@ OK, FAILED = 0, 1
 class Session:
     """Runs lines on a filer, for whoever is at the console."""
 
-    def __init__(self, filer: Filer, commands: Mapping[str, Command], console: Console) -> None:
+    def __init__(
+        self, filer: Filer, commands: Mapping[str, Command], console: Console, prompt: str = ""
+    ) -> None:
         self.filer = filer
         self.commands = commands
         self.console = console
         self.state = SessionState()
+        self._prompt = prompt
         self.asked_all = False
         self._grammars: dict[str, Grammar] = {}
 
@@ -50,7 +54,9 @@ class Session:
 
     @property
     def prompt(self) -> str:
-        """The prompt, without the blank after it."""
+        """The prompt, without the blank after it: that of the filer, unless one was given."""
+        if self._prompt:
+            return self._prompt
         mark = "*" if self.state.privilege != "admin" else ""
         return f"{self.filer.hardware.hostname}{mark}>"
 
@@ -94,7 +100,7 @@ class Session:
             call.fail(f"{command.name}: end of input")
         except (Cancelled, Interrupted):
             call.fail(f"{command.name}: interrupted")
-        except (PowerOff, Logout, BrokenPipeError):
+        except (Boot, Logout, PowerOff, BrokenPipeError):
             raise
         except Exception as defect:  # of ours or of a plug-in; the console goes on
             call.fail(f"{command.name}: internal error: {describe(defect)}")

@@ -1,0 +1,64 @@
+"""disk encrypt sanitize, disk encrypt destroy: the ends of data, and of disks."""
+
+from commands import Call, Refused
+from commands.encrypting_disks import report_disks, select_disks
+from filer.disk import Disk
+from filer.disk_encrypt import Belongs, destroy_disks, sanitize_disks
+from filer.raid import POSITIONS, Aggregate, assemble
+from filer.text import listed
+
+
+def sanitize(call: Call, *, maintenance: bool = False) -> None:
+    """Run ``disk encrypt sanitize``: the data is gone, and the disks are as new."""
+    belongs = _belongs(call, maintenance=maintenance)
+    if "-all" in call.arguments.options:
+        disks = [disk for disk in call.filer.shelf if not disk.destroyed and belongs(disk) is None]
+    else:
+        disks = select_disks(call, call.words("disk_list"))
+    _confirm(call, "sanitize", "The data on {disks} will be lost for good.", disks, belongs)
+    report_disks(call, sanitize_disks(disks, belongs, call.filer.interrupt))
+
+
+def destroy(call: Call, *, maintenance: bool = False) -> None:
+    """Run ``disk encrypt destroy``: the disks are of no use to anyone."""
+    belongs = _belongs(call, maintenance=maintenance)
+    disks = select_disks(call, call.words("disk_list"))
+    _confirm(
+        call,
+        "destroy",
+        "The data on {disks} will be lost for good, and no disk of them can be used again.",
+        disks,
+        belongs,
+    )
+    report_disks(call, destroy_disks(disks, belongs, call.filer.interrupt))
+
+
+def _belongs(call: Call, *, maintenance: bool) -> Belongs:
+    """Return what says whether a disk belongs to an aggregate; in maintenance mode none does."""
+    if maintenance:
+        return lambda disk: None
+    aggregate = assemble(call.filer.shelf, call.filer.hardware.system_id)
+    return lambda disk: _owner(aggregate, disk)
+
+
+def _owner(aggregate: Aggregate, disk: Disk) -> str | None:
+    match aggregate.role(disk):
+        case position if position in POSITIONS:
+            return f"belongs to aggregate {aggregate.name}"
+        case "foreign":
+            return "belongs to an aggregate of another system"
+        case "unknown":
+            return "cannot be read, so it may belong to an aggregate"
+    return None
+
+
+def _confirm(call: Call, verb: str, warning: str, disks: list[Disk], belongs: Belongs) -> None:
+    """Say what will be lost, and go on only if the exact words are typed.  Raises Refused."""
+    names = [disk.name for disk in disks if not disk.destroyed and belongs(disk) is None]
+    if not names:
+        return
+    lost = f"{len(names)} disks ({listed(names)})"
+    call.say(f"Warning: {warning.format(disks=lost)}")
+    words = f"{verb} disk"
+    if call.console.ask(f"To continue, enter {words}: ") != words:
+        raise Refused(f"encrypt {verb}: not confirmed; nothing was changed")

@@ -1,0 +1,86 @@
+"""LOADER: the commands of the boot loader, there before and after a boot."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from commands import Boot, Call, Command, Logout, Refused, Suggestion, no_values
+from commands.key_manager.servers import tell_copied
+from filer.address import parse_address
+from filer.bootdevice import Registration
+from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, inspect, read_host
+from filer.registration import MAXIMUM
+from filer.system import Filer
+
+
+def _boot(call: Call) -> NoReturn:
+    raise Boot(maintenance="maint" in call.arguments.options)
+
+
+def _kmip_setup(call: Call) -> None:
+    """Register the certificate files of a host directory, for a boot device that has none."""
+    filer = call.filer
+    addresses = list(dict.fromkeys(map(parse_address, call.words("ipaddr_list"))))
+    if len(addresses) > MAXIMUM:
+        raise Refused("a maximum of four key servers can be registered")
+    directory = Path(call.value("dir") or "")
+    names = (CLIENT, CLIENT_PRIVATE, *map(ca_name, addresses))
+    certificates = {}
+    for name in names:
+        certificates[name] = read_host(directory / name)
+        for warning in inspect(name, certificates[name], filer.now()).warnings:
+            call.console.warn(f"WARNING: {name}: {warning}")
+    check_pair(certificates[CLIENT], certificates[CLIENT_PRIVATE])
+    registration = Registration(
+        tuple(addresses), filer.port, filer.registration.default_tag, certificates
+    )
+    filer.boot_device.commit(registration)
+    filer.registration = registration
+    tell_copied(call, names)
+    call.say("Registration complete.")
+
+
+def _printenv(call: Call) -> None:
+    call.say("Variable Name        Value")
+    call.say("-------------------- --------------------------------------------------")
+    call.say(f"{'AUTOBOOT':<20} {str(call.filer.loader.autoboot).lower()}")
+
+
+def _setenv(call: Call) -> None:
+    call.filer.loader.autoboot = "true" in call.arguments.options
+
+
+def _help(call: Call) -> None:
+    for command in call.commands.values():
+        call.say(f"{command.name:<12} {command.summary}")
+
+
+def _bye(_call: Call) -> NoReturn:
+    raise Logout
+
+
+def _addresses(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+    return [(address, "registered") for address in filer.registration.servers]
+
+
+COMMANDS_AT_LOADER = (
+    Command(
+        "boot_ontap", "boot the filer; maint: maintenance mode", ("boot_ontap [ maint ]",), _boot
+    ),
+    Command(
+        "kmip_setup",
+        "register key servers with the certificate files in a directory of the host",
+        ("kmip_setup dir ipaddr_list",),
+        _kmip_setup,
+        {"dir": no_values, "ipaddr_list": _addresses},
+    ),
+    Command("printenv", "print the environment", ("printenv",), _printenv),
+    Command(
+        "setenv",
+        "set a variable of the environment",
+        ("setenv AUTOBOOT { true | false }",),
+        _setenv,
+    ),
+    Command("help", "list the commands", ("help",), _help),
+    Command("bye", "leave the machine", ("bye",), _bye),
+)

@@ -1,0 +1,147 @@
+"""The life of a filer between two power switches: boot, console, halt, panic, LOADER."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from commands import Boot, Command, Console, Logout, PowerOff
+from commands.disk import COMMAND_IN_MAINTENANCE
+from commands.loader import COMMANDS_AT_LOADER
+from commands.power import HALT_IN_MAINTENANCE
+from filer.interrupt import Interrupted
+from filer.power import Machine, Panic, boot, power_off
+from filer.system import Filer
+from shell import help as help_commands
+from shell.boot_notices import BootNotices
+from shell.session import Session
+from shell.signals import Signals
+
+PANICKED = 3
+"""The exit status of a filer that panicked and did not boot."""
+
+LONGEST_WAIT = 60.0
+"""Seconds between a panic and the next boot, at the most."""
+
+AT_LOADER = {command.name: command for command in COMMANDS_AT_LOADER}
+IN_MAINTENANCE = {
+    command.name: command
+    for command in (COMMAND_IN_MAINTENANCE, HALT_IN_MAINTENANCE, *help_commands.COMMANDS)
+}
+
+
+class Host(Protocol):
+    """Whoever gives a session its lines."""
+
+    status: int
+
+    def run(self, session: Session) -> None:
+        """Give the session lines until there are no more."""
+
+
+class _Next(Enum):
+    """What the machine does next."""
+
+    BOOT = auto()
+    MAINTENANCE = auto()
+    LOADER = auto()
+    END = auto()
+
+
+def wait_before_boot(panics: int) -> float:
+    """Return the seconds to wait after so many panics in a row: 1, 2, 4 ... 60."""
+    return min(2.0 ** (panics - 1), LONGEST_WAIT)
+
+
+@dataclass
+class PowerCycle:
+    """Powers a machine on, and goes on until whoever is at the console leaves.
+
+    ``session`` is the one that is talked to now; ``first_up`` is called when the filer is up for
+    the first time.
+    """
+
+    machine: Machine
+    commands: Mapping[str, Command]
+    host: Host
+    console: Console
+    signals: Signals
+    first_up: Callable[[Filer], None]
+    on_session: Callable[[Session], None]
+
+    def run(self) -> int:
+        """Run the machine and return the exit status of the program."""
+        self._filer = self.machine.power_on()
+        self._console_session: Session | None = None
+        self._panicked = False
+        step = _Next.BOOT
+        try:
+            while step is not _Next.END:
+                step = self._do(step)
+        finally:
+            power_off(self._filer)
+        return PANICKED if self._panicked else self.host.status
+
+    def _do(self, step: _Next) -> _Next:
+        try:
+            match step:
+                case _Next.BOOT:
+                    self._boot()
+                    self._talk(self._session())
+                case _Next.MAINTENANCE:
+                    self._talk(Session(self._filer, IN_MAINTENANCE, self.console, "*>"))
+                case _Next.LOADER:
+                    self._talk(Session(self._filer, AT_LOADER, self.console, "LOADER>"))
+        except Panic as panic:
+            return self._after_panic(panic)
+        except PowerOff as request:
+            self._cycle_power()
+            if request.again:
+                return _Next.BOOT
+            return _Next.LOADER if self.console.is_terminal else _Next.END
+        except Boot as request:
+            self._cycle_power()
+            return _Next.MAINTENANCE if request.maintenance else _Next.BOOT
+        except Logout:
+            pass
+        return _Next.END
+
+    def _boot(self) -> None:
+        self._panicked = True
+        with self.signals.running():
+            boot(self._filer, BootNotices(self.console))
+        self._panicked = False
+        self.signals.end_if_asked()
+
+    def _session(self) -> Session:
+        """Return the session of the console, which outlives a reboot."""
+        if self._console_session is None:
+            self._console_session = Session(self._filer, self.commands, self.console)
+            self.first_up(self._filer)
+        self._console_session.begin(self._filer)
+        return self._console_session
+
+    def _talk(self, session: Session) -> None:
+        self.on_session(session)
+        self.host.run(session)
+
+    def _cycle_power(self) -> None:
+        power_off(self._filer)
+        self._filer = self.machine.power_on()
+
+    def _after_panic(self, panic: Panic) -> _Next:
+        """Boot again if AUTOBOOT is set, later each time; else, or in the end, stop at LOADER."""
+        self.console.fail(str(panic))
+        self.signals.end_if_asked()
+        if self._filer.loader.autoboot and not self._filer.panics.at_limit:
+            seconds = wait_before_boot(self._filer.panics.in_a_row)
+            self.console.warn(f"Starting AUTOBOOT in {seconds:g} s, press Ctrl-C to abort...")
+            try:
+                with self.signals.running():
+                    self._filer.interrupt.sleep(seconds)
+            except Interrupted:
+                self.signals.end_if_asked()
+            else:
+                self._cycle_power()
+                return _Next.BOOT
+        return _Next.LOADER if self.console.is_terminal else _Next.END
