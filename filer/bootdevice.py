@@ -4,6 +4,7 @@
 and moving the link is the one moment at which it happens.
 """
 
+import errno
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -177,24 +178,35 @@ class BootDevice:
         """
         self.stage(registration).commit()
 
-    def _discard(self, in_force: int | None) -> None:
-        """Remove all but the generation that was in force; if it still is.
-
-        If only the sync of the moved link was refused, a loss of power decides between the two
-        generations, and both have to be there.
-        """
+    def _discard(self, before: int | None) -> None:
+        """Remove all but the generation ``before``, if it is in force."""
         with suppress(StorageError, ConfigError):
-            if self._generation_in_force() == in_force:
-                self._remove_all_but(in_force)
+            if self._generation_in_force() == before:
+                self._remove_all_but(before)
 
     def _put_in_force(self, new: Path, before: int | None) -> None:
         try:
             self._storage.link(self._var / _LINK, new.name)
         except StorageError:
-            self._discard(before)
+            self._return_to(before)
             raise
         with suppress(StorageError):  # it is in force; the next load removes what is left
             self._remove_all_but((before or 0) + 1)
+
+    def _return_to(self, before: int | None) -> None:
+        """Move the link back if it was moved and only its sync was refused.
+
+        Until that is durable, a loss of power decides between the two generations, and both
+        have to be there.
+        """
+        link = self._var / _LINK
+        with suppress(StorageError, ConfigError):
+            if self._generation_in_force() != before:
+                if before is None:
+                    self._storage.remove(link)
+                else:
+                    self._storage.link(link, f"{_LINK}.{before}")
+            self._remove_all_but(before)
 
     def _write(self, directory: Path, registration: Registration) -> None:
         certificates = directory / _CERTIFICATES
@@ -216,8 +228,10 @@ class BootDevice:
                     f"{_LINK_NAME}: missing, while generations that it links to are there"
                 ) from None
             return None
-        except OSError:
-            raise ConfigError(f"{_LINK_NAME}: not a link to a generation") from None
+        except OSError as error:
+            no_link = error.errno == errno.EINVAL
+            reason = "not a link to a generation" if no_link else error.strerror
+            raise ConfigError(f"{_LINK_NAME}: {reason}") from None
         number = _GENERATION.fullmatch(target)
         if number is None:
             raise ConfigError(f"{_LINK_NAME}: points to {printable(target)}, not to a generation")

@@ -81,13 +81,11 @@ class KeyServer:
         system is left alone, and so is one that is destroyed or compromised.
         """
         with self._conversation() as conversation:
-            return _stored_pairs(conversation.objects_of_system(parent_tag))
-
-    def find(self, key_id: str) -> list[StoredPair]:
-        """Read what is kept under ``key_id``, for whichever filer."""
-        with self._conversation() as conversation:
-            found = _stored_pairs(conversation.objects_named(key_id))
-        return [stored for stored in found if stored.pair.key_id == key_id]
+            return [
+                StoredPair(pair, each.identifier, each.description.state)
+                for each in conversation.objects_of_system(parent_tag)
+                for pair in each.pairs()
+            ]
 
     def store(self, pair: KeyPair, parent_tag: str) -> str:
         """Register and activate ``pair``; return the identifier it has there.
@@ -139,11 +137,3 @@ class KeyServer:
             if warning is not None and warning not in self.warnings:
                 self.warnings.append(warning)
             yield Conversation(connection, deadline)
-
-
-def _stored_pairs(objects: "list[StoredObject]") -> list[StoredPair]:
-    return [
-        StoredPair(pair, each.identifier, each.description.state)
-        for each in objects
-        for pair in each.pairs()
-    ]

@@ -76,7 +76,7 @@ class Conversation:
         """Read the objects that belong to the system ``parent_tag``."""
         return list(self._read(self._succeed(locate_system(parent_tag)).identifiers, parent_tag))
 
-    def objects_named(self, key_id: str, identifier: str | None = None) -> list[StoredObject]:
+    def objects_named(self, key_id: str, identifier: str | None) -> list[StoredObject]:
         """Read the objects of any filer that are named ``key_id``.
 
         ``identifier`` is looked at even if the server does not find it by that name.

@@ -76,8 +76,14 @@ class KeyServer:
 
         Raises KeyServerError (AddressInUseError) with the address or the file that is at fault.
         """
-        if self._running is not None:
-            return
+        if self._running is None:
+            try:
+                self._running = self._start()
+            except (OSError, RuntimeError) as error:  # no more descriptors, no more threads
+                reason = printable(getattr(error, "strerror", None) or str(error))
+                raise KeyServerError(f"cannot serve on {self.address}: {reason}") from error
+
+    def _start(self) -> ExitStack:
         with ExitStack() as stack:
             listener = stack.enter_context(self._bind())
             context = self._context()
@@ -86,19 +92,23 @@ class KeyServer:
             stack.callback(self._disconnect_all)
             stopped, stop = socket.socketpair()
             stack.enter_context(stopped)
+            stack.enter_context(stop)
+            selector = stack.enter_context(selectors.DefaultSelector())
+            selector.register(stopped, selectors.EVENT_READ)
+            selector.register(listener, selectors.EVENT_READ)
             self._listen(listener)
             accepting = threading.Thread(
                 target=self._accept,
-                args=(listener, stopped, context, engine),
+                args=(selector, stopped, listener, context, engine),
                 name=f"key server {self.address}",
                 daemon=True,
             )
-            stack.callback(accepting.join)
-            stack.enter_context(stop)  # closing its end wakes the thread
             with _without_signals():
                 accepting.start()
+            stack.callback(accepting.join)
+            stack.callback(stop.close)  # wakes the thread
             self.port = listener.getsockname()[1]
-            self._running = stack.pop_all()
+            return stack.pop_all()
 
     def stop(self) -> None:
         """Stop listening and end all sessions, idle or not; nothing happens if it does not run."""
@@ -164,24 +174,19 @@ class KeyServer:
 
     def _accept(
         self,
-        listener: socket.socket,
+        selector: selectors.BaseSelector,
         stopped: socket.socket,
+        listener: socket.socket,
         context: ssl.SSLContext,
         engine: Engine,
     ) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(stopped, selectors.EVENT_READ)
-            selector.register(listener, selectors.EVENT_READ)
-            while True:
-                ready = {key.fileobj for key, _ in selector.select()}
-                if stopped in ready:
-                    return
-                try:
-                    connection, peer = listener.accept()
-                except OSError:
-                    # The client has gone again, or there are no descriptors left for the moment.
-                    time.sleep(0.01)
-                    continue
+        while stopped not in {key.fileobj for key, _ in selector.select()}:
+            try:
+                connection, peer = listener.accept()
+            except OSError:
+                # The client has gone again, or there are no descriptors left for the moment.
+                time.sleep(0.01)
+            else:
                 self._serve(connection, peer, context, engine)
 
     def _serve(

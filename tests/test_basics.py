@@ -247,6 +247,16 @@ def test_what_the_keytable_is_fed_does_not_change_later() -> None:
         next(iter(table)).tag = "other"  # type: ignore[misc]
 
 
+def test_the_key_that_opened_a_disk_comes_before_the_other_candidates() -> None:
+    table = Keytable()
+    table.add(merge(make_pair(1, secret) for secret in (b"a", b"b", b"c")).values())
+    table.prefer(make_key_id(1), AuthenticationKey(b"b"))
+    entry = table.get(make_key_id(1))
+    assert entry is not None
+    assert [key.reveal() for key in entry.candidates] == [b"b", b"a", b"c"]
+    assert len(table) == 1
+
+
 def test_entries_and_pairs_do_not_show_their_keys() -> None:
     pair = make_pair(1)
     entry = Entry(pair.key_id, pair.tag, (pair.key,))

@@ -141,6 +141,91 @@ def test_a_registration_without_a_file_that_it_needs_is_not_committed(var: Path)
     assert device(var).load() == OLD
 
 
+# trying a generation before it is in force
+
+
+def test_a_staged_registration_can_be_tried_and_is_not_in_force(var: Path) -> None:
+    boot_device = device(var)
+    boot_device.commit(OLD)
+    staged = boot_device.stage(NEW)
+    assert staged.certificate_path("client.pem").read_bytes() == b"new client"
+    assert boot_device.certificate_path("client.pem").read_bytes() == b"client"
+    staged.commit()
+    assert boot_device.certificate_path("client.pem").read_bytes() == b"new client"
+    assert device(var).load() == NEW
+    assert sorted(path.name for path in var.iterdir()) == ["kmip", "kmip.2"]
+
+
+def test_a_discarded_registration_leaves_nothing(var: Path) -> None:
+    device(var).stage(NEW).discard()
+    assert list(var.iterdir()) == []
+    device(var).commit(OLD)
+    before = snapshot(var)
+    device(var).stage(NEW).discard()
+    assert snapshot(var) == before
+
+
+def test_a_registration_that_was_discarded_after_all_stays_in_force(var: Path) -> None:
+    device(var).commit(OLD)
+    staged = device(var).stage(NEW)
+    staged.commit()
+    staged.discard()
+    assert device(var).load() == NEW
+
+
+def test_power_lost_during_the_trial_leaves_the_old_registration(var: Path) -> None:
+    device(var).stage(NEW)
+    assert device(var).load() == Registration()
+    assert list(var.iterdir()) == []
+    device(var).commit(OLD)
+    before = snapshot(var)
+    device(var).stage(NEW)
+    assert device(var).load() == OLD
+    assert snapshot(var) == before
+
+
+class UnsureStorage(Storage):
+    """Changes the link, but cannot say that it is durable, as often as ``refusals`` says."""
+
+    def __init__(self, refusals: int) -> None:
+        self._refusals = refusals
+
+    def _refuse(self) -> None:
+        self._refusals -= 1
+        if self._refusals >= 0:
+            raise StorageError("cannot write kmip: Input/output error")
+
+    def link(self, path: Path, target: str) -> None:
+        super().link(path, target)
+        self._refuse()
+
+    def remove(self, path: Path) -> None:
+        super().remove(path)
+        self._refuse()
+
+
+def test_a_change_that_was_made_but_not_synced_is_undone(var: Path) -> None:
+    with pytest.raises(StorageError):
+        device(var, UnsureStorage(1)).commit(NEW)
+    assert list(var.iterdir()) == []
+    device(var).commit(OLD)
+    before = snapshot(var)
+    with pytest.raises(StorageError):
+        device(var, UnsureStorage(1)).commit(NEW)
+    assert snapshot(var) == before
+
+
+def test_while_it_is_unsure_which_generation_is_in_force_both_are_kept(var: Path) -> None:
+    with pytest.raises(StorageError):
+        device(var, UnsureStorage(2)).commit(NEW)
+    assert [path.name for path in var.iterdir()] == ["kmip.1"]
+    device(var).commit(OLD)
+    with pytest.raises(StorageError):
+        device(var, UnsureStorage(2)).commit(NEW)
+    assert sorted(path.name for path in var.iterdir()) == ["kmip", "kmip.1", "kmip.2"]
+    assert device(var).load() == OLD
+
+
 # interrupted changes
 
 
@@ -183,6 +268,9 @@ class CrashingStorage(Storage):
             lambda: Storage.link(self, path, target),
             lambda: left.symlink_to(target),
         )
+
+    def remove(self, path: Path) -> None:
+        self._step(lambda: Storage.remove(self, path))
 
     def remove_tree(self, path: Path) -> None:
         def half() -> None:
@@ -372,6 +460,12 @@ def test_a_link_that_leads_to_no_generation_is_named(var: Path) -> None:
     link.unlink()
     link.mkdir()
     assert damage(var) == "var/kmip: not a link to a generation"
+
+
+def test_a_boot_device_that_is_no_directory_is_named(var: Path) -> None:
+    var.rmdir()
+    var.write_bytes(b"")
+    assert damage(var) == "var/kmip: Not a directory"
 
 
 def test_a_lost_link_is_no_reason_to_remove_what_it_led_to(var: Path) -> None:

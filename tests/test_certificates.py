@@ -415,6 +415,14 @@ def test_a_damaged_private_key_is_refused() -> None:
         )
 
 
+def test_a_private_key_of_a_wrong_length_is_refused() -> None:
+    # Ed25519 with 31 bytes instead of 32: the library fails inside rather than refuses.
+    short = bytes.fromhex("302d020100300506032b65700421041f") + bytes(31)
+    assert refusal(CLIENT_PRIVATE, client() + block("PRIVATE KEY", short)) == (
+        "client_private.pem: the private key is damaged"
+    )
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_private_key_that_does_not_fit_its_certificate_is_refused(kind: str) -> None:
     data = pem(certificate(key(kind))) + key_pem(key("EC", "another"))

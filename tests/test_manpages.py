@@ -113,7 +113,9 @@ keymgr delete cert name""",
 disk show
 disk encrypt show [ disk_list ]
 disk encrypt lock disk_list
-disk encrypt rekey new_key_id disk_list""",
+disk encrypt rekey new_key_id disk_list
+disk encrypt sanitize { -all | disk_list }
+disk encrypt destroy disk_list""",
     "filer": "filer [options] [FILE]",
     "filer-keyserver": "filer-keyserver [--dir DIR] [--address IP]... [--port PORT]",
 }

@@ -1,0 +1,593 @@
+"""A filer to play with, key servers that fail at a chosen moment, and storage that does.
+
+``FaultyKeyServer`` is a real key server with an ear for what it is asked::
+
+    server.on("REGISTER", faulty.dies)                  # before it has done it
+    server.on("REGISTER", faulty.dies_after)            # it has done it, but nobody hears of it
+    server.on("ACTIVATE", faulty.forgets)               # it says so, and does not keep it
+
+``House`` is a filer in a root directory, with somebody at its console.
+"""
+
+import os
+import shutil
+import signal
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from commands import Command, EndOfAnswers, Result, disk, keymgr
+from commands.key_manager import COMMAND as KEY_MANAGER
+from filer.authentication_key import AuthenticationKey
+from filer.bootdevice import Registration
+from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.disk import Disk
+from filer.durable import Storage, StorageError
+from filer.interrupt import Interrupt
+from filer.key_id import MSID_KEY_ID
+from filer.keyservers import Holdings
+from filer.keytable import Entry, KeyPair
+from filer.power import Machine, boot, power_off
+from filer.system import Filer
+from keyserver.pykmip import Engine
+from keyserver.server import KeyServer, start_together
+from shell.session import OK, Session
+
+# Key servers
+
+Proceed = Callable[[], Any]
+Fault = Callable[["FaultyKeyServer", Proceed], Any]
+
+
+class FaultyKeyServer(KeyServer):
+    """A real key server that does as ``on`` says when it is asked for an operation.
+
+    ``heard`` has all operations it was asked for, in order.
+    """
+
+    def __init__(self, directory: Path, address: str, port: int = 0) -> None:
+        super().__init__(directory, address, port)
+        self.heard: list[str] = []
+        self._faults: dict[str, tuple[Fault, int | None]] = {}
+        self._released = threading.Event()
+
+    def on(self, operation: str, fault: Fault, *, times: int | None = None) -> None:
+        """Do ``fault`` when ``operation`` ("*": any) is asked for, every time or ``times``."""
+        self._faults[operation] = (fault, times)
+
+    def recover(self) -> None:
+        """Behave again, and start if it has died."""
+        self._faults.clear()
+        self._released.set()
+        self._released = threading.Event()
+        self.start()
+
+    def stop(self) -> None:
+        """Stop, silent or not."""
+        self._released.set()
+        super().stop()
+        self._released = threading.Event()
+
+    def vanish(self) -> None:
+        """Stop, from within a request: whoever asked hears no more."""
+        for session in tuple(self._sessions):
+            session.disconnect()
+        threading.Thread(target=self.stop).start()
+
+    def wait_for_release(self) -> None:
+        """Do nothing until the server recovers or stops."""
+        self._released.wait(60)
+
+    def change(self, statement: str, *parameters: object) -> None:
+        """Change what is stored, behind the back of PyKMIP."""
+        with closing(sqlite3.connect(self.store, timeout=10)) as store, store:
+            store.execute(statement, parameters)
+
+    def process(self, operations: Sequence[str], proceed: Proceed) -> Any:
+        """Do what was asked, or what the fault for it wants."""
+        self.heard.extend(operations)
+        for name in (*operations, "*"):
+            fault, times = self._faults.get(name, (None, None))
+            if fault is None:
+                continue
+            if times is not None:
+                self._faults[name] = (fault, times - 1)
+                if times <= 1:
+                    del self._faults[name]
+            return fault(self, proceed)
+        return proceed()
+
+    def _engine(self) -> Engine:
+        return _FaultyEngine(self)
+
+
+class _FaultyEngine(Engine):
+    def __init__(self, server: FaultyKeyServer) -> None:
+        super().__init__(server.store)
+        self._server = server
+
+    def process_request(self, request: Any, credential: Any = None) -> Any:
+        operations = [item.operation.value.name for item in request.batch_items]
+        # Kept out of the engine's own lock: only this one client waits.
+        return self._server.process(
+            operations, lambda: super(_FaultyEngine, self).process_request(request, credential)
+        )
+
+
+def refuses(_server: FaultyKeyServer, _proceed: Proceed) -> Any:
+    """Refuse the request."""
+    from kmip.core.exceptions import PermissionDenied
+
+    raise PermissionDenied("no")
+
+
+def dies(server: FaultyKeyServer, _proceed: Proceed) -> None:
+    """Stop before anything is done."""
+    server.vanish()
+
+
+def dies_after(server: FaultyKeyServer, proceed: Proceed) -> None:
+    """Do it, and stop before that is said."""
+    proceed()
+    server.vanish()
+
+
+def silent(server: FaultyKeyServer, _proceed: Proceed) -> None:
+    """Neither do it nor answer."""
+    server.wait_for_release()
+
+
+def silent_after(server: FaultyKeyServer, proceed: Proceed) -> Any:
+    """Do it, and never answer."""
+    answer = proceed()
+    server.wait_for_release()
+    return answer
+
+
+def silent_from_then_on(server: FaultyKeyServer, proceed: Proceed) -> Any:
+    """Do it, and never answer anybody again."""
+    answer = proceed()
+    server.on("*", silent)
+    server.wait_for_release()
+    return answer
+
+
+def forgets(server: FaultyKeyServer, proceed: Proceed) -> Any:
+    """Do it, say so, and do not keep it."""
+    answer = proceed()
+    server.change("UPDATE managed_object_names SET name = 'lost' WHERE mo_uid = " + _NEWEST)
+    server.change("DELETE FROM managed_objects WHERE uid = " + _NEWEST)
+    return answer
+
+
+def keeps_another_secret(server: FaultyKeyServer, proceed: Proceed) -> Any:
+    """Do it, say so, and keep something else under that name."""
+    answer = proceed()
+    server.change("UPDATE managed_objects SET value = ? WHERE uid = " + _NEWEST, b"Another-secret1")
+    return answer
+
+
+def hides_it(server: FaultyKeyServer, proceed: Proceed) -> Any:
+    """Do it, and give the object to another client."""
+    answer = proceed()
+    server.change("UPDATE managed_objects SET owner = 'another' WHERE uid = " + _NEWEST)
+    return answer
+
+
+_NEWEST = "(SELECT max(uid) FROM managed_objects)"
+
+
+@contextmanager
+def running(authority: Path, directory: Path, count: int = 2) -> Iterator[list[FaultyKeyServer]]:
+    """Run key servers with empty stores, on one free port, in a copy of ``authority``."""
+    shutil.copytree(authority, directory)
+    servers = [FaultyKeyServer(directory, f"127.0.0.{2 + number}") for number in range(count)]
+    start_together(servers)
+    try:
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def lie_about(server: KeyServer, key_id: str, secret: bytes) -> None:
+    """Make a server that runs or not hold ``secret`` under ``key_id``."""
+    with closing(sqlite3.connect(server.store, timeout=10)) as store, store:
+        changed = store.execute(
+            "UPDATE managed_objects SET value = ? WHERE uid IN "
+            "(SELECT mo_uid FROM managed_object_names WHERE name = ?)",
+            (secret, key_id),
+        )
+        assert changed.rowcount == 1
+
+
+def lose(server: KeyServer, key_id: str) -> None:
+    """Make a server hold ``key_id`` no more, as one restored from an old backup."""
+    with closing(sqlite3.connect(server.store, timeout=10)) as store, store:
+        objects = "(SELECT mo_uid FROM managed_object_names WHERE name = ?)"
+        store.execute(f"DELETE FROM managed_objects WHERE uid IN {objects}", (key_id,))
+        store.execute("DELETE FROM managed_object_names WHERE name = ?", (key_id,))
+
+
+def stored_key_ids(server: KeyServer) -> list[str]:
+    """Return the names of all objects in the store, destroyed ones excepted."""
+    with closing(sqlite3.connect(server.store, timeout=10)) as store:
+        rows = store.execute(
+            "SELECT name FROM managed_object_names "
+            "JOIN managed_objects ON mo_uid = uid ORDER BY name"
+        )
+        return [name for (name,) in rows]
+
+
+# Storage
+
+Work = Callable[[], None]
+
+
+class _WatchedStorage(Storage):
+    """Storage that has a say in each change; ``changes`` counts them (log and sweep apart)."""
+
+    changes = 0
+
+    def _do(self, work: Work, half: Work | None = None) -> None:
+        raise NotImplementedError
+
+    def make_directory(self, path: Path) -> None:
+        self._do(lambda: Storage.make_directory(self, path))
+
+    def write(self, path: Path, data: bytes) -> None:
+        self._do(
+            lambda: Storage.write(self, path, data),
+            lambda: _leave_half_a_file(path, data),
+        )
+
+    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        self._do(
+            lambda: Storage.overwrite(self, path, offset, data),
+            lambda: Storage.overwrite(self, path, offset, data[: len(data) // 2]),
+        )
+
+    def create(self, path: Path, head: bytes, size: int) -> None:
+        self._do(
+            lambda: Storage.create(self, path, head, size),
+            lambda: _leave_half_a_file(path, head),
+        )
+
+    def link(self, path: Path, target: str) -> None:
+        self._do(lambda: Storage.link(self, path, target))
+
+    def remove(self, path: Path) -> None:
+        self._do(lambda: Storage.remove(self, path))
+
+    def remove_tree(self, path: Path) -> None:
+        self._do(
+            lambda: Storage.remove_tree(self, path),
+            lambda: next(each for each in sorted(path.rglob("*")) if each.is_file()).unlink(),
+        )
+
+
+def _leave_half_a_file(path: Path, data: bytes) -> None:
+    (path.parent / ".new-0123456789abcdef").write_bytes(data[: len(data) // 2])
+
+
+class FailingStorage(_WatchedStorage):
+    """Storage that refuses the changes from number ``first`` on (from 1), as a full disk does.
+
+    With ``after`` a change is made, and refused all the same: the sync failed.  ``only`` one is
+    refused, or all from there on.
+    """
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._after = False
+        self._only = False
+
+    def arm(self, first: int, *, after: bool = False, only: bool = False) -> None:
+        """Refuse from change ``first``, counted from now."""
+        self.changes, self._first, self._after, self._only = 0, first, after, only
+
+    def disarm(self) -> bool:
+        """Work again; return whether anything was refused since ``arm``."""
+        refused = self._first is not None and self.changes >= self._first
+        self._first = None
+        return refused
+
+    def _do(self, work: Work, half: Work | None = None) -> None:
+        self.changes += 1
+        refuse = self._first is not None and (
+            self.changes == self._first if self._only else self.changes >= self._first
+        )
+        if not refuse or self._after:
+            work()
+        if refuse:
+            raise StorageError("cannot write FILE: No space left on device")
+
+
+class CrashingStorage(_WatchedStorage):
+    """Storage that kills its own process "before", in the "half" of, or "after" one change.
+
+    ``kinds`` says of each change so far which of these there are.
+    """
+
+    def __init__(self) -> None:
+        self.kinds: list[tuple[str, ...]] = []
+        self._at: int | None = None
+        self._moment = ""
+
+    def arm(self, at: int | None, moment: str) -> None:
+        """Crash at change ``at`` (from 1; None: never), counted from now."""
+        self.changes, self._at, self._moment = 0, at, moment
+        self.kinds.clear()
+
+    def _do(self, work: Work, half: Work | None = None) -> None:
+        self.changes += 1
+        self.kinds.append(("before", "half", "after") if half else ("before", "after"))
+        if self.changes != self._at:
+            work()
+            return
+        if self._moment == "after":
+            work()
+        elif self._moment == "half":
+            assert half is not None
+            half()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+# A filer
+
+
+@dataclass
+class Told:
+    """What a boot tells."""
+
+    steps: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    boxes: list[tuple[str, ...]] = field(default_factory=list)
+
+    def progress(self, event: str, text: str) -> None:
+        self.steps.append(text)
+
+    def warning(self, event: str, text: str) -> None:
+        self.warnings.append(text)
+
+    def banner(self, lines: tuple[str, ...]) -> None:
+        self.boxes.append(lines)
+
+
+@dataclass
+class Operator:
+    """Somebody at the console, who has ``answers`` and does what ``when`` says at a question."""
+
+    answers: deque[str] = field(default_factory=deque)
+    when: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    shown: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    status: int = OK
+    is_terminal: bool = False
+    width: int = 80
+
+    @property
+    def text(self) -> str:
+        """What was printed, failures and all."""
+        return "\n".join([*self.shown, *self.warnings, *self.failures])
+
+    def show(self, result: Result) -> None:
+        self.shown.extend(result.lines())
+
+    def fail(self, message: str) -> None:
+        self.failures.append(message)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def ask(self, question: str) -> str:
+        self.questions.append(question)
+        for part, action in self.when.items():
+            if part in question:
+                action()
+        if not self.answers:
+            raise EndOfAnswers
+        return self.answers.popleft()
+
+    def ask_secret(self, question: str) -> str:
+        return self.ask(question)
+
+    def page(self, text: str) -> None:
+        self.shown.extend(text.splitlines())
+
+
+COMMANDS: Mapping[str, Command] = {
+    command.name: command for command in (KEY_MANAGER, disk.COMMAND, keymgr.COMMAND)
+}
+
+
+def settings(
+    *,
+    port: int = 5696,
+    disks: int = 4,
+    timeout: float = 10.0,
+    init_maxwait: float = 0.0,
+    system_id: int = 1573922407,
+    partner_id: int = 1573922311,
+) -> str:
+    """Return a filer.toml."""
+    return (
+        f"[system]\nsystem_id = {system_id}\npartner_id = {partner_id}\n"
+        f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n'
+        f"[kmip]\nport = {port}\ntimeout = {timeout}\ninit_maxwait = {init_maxwait}\n"
+    )
+
+
+class House:
+    """A filer in ``root``, and its machine; a context that gives the root back."""
+
+    filer: Filer
+
+    def __init__(
+        self, root: Path, storage: Storage | None = None, interrupt: Interrupt | None = None
+    ) -> None:
+        self.root = root
+        self._closed = False
+        self.machine = Machine(root, interrupt or Interrupt(), storage)
+
+    @classmethod
+    def build(
+        cls,
+        root: Path,
+        servers: Sequence[KeyServer] = (),
+        storage: Storage | None = None,
+        **set_up: Any,
+    ) -> Self:
+        """Make a root for the port of ``servers``, boot it, and install their certificates."""
+        root.mkdir(mode=0o700)
+        port = {"port": servers[0].port} if servers else {}
+        (root / "filer.toml").write_text(settings(**port | set_up))
+        house = cls(root, storage)
+        house.boot()
+        if servers:
+            house.install(servers[0].directory, *(ca_name(server.address) for server in servers))
+        return house
+
+    @property
+    def disks(self) -> list[Disk]:
+        """All disks."""
+        return list(self.filer.shelf)
+
+    @property
+    def key_ids(self) -> list[str]:
+        """The key ID of each disk."""
+        return [disk.key_id for disk in self.disks]
+
+    @property
+    def registered(self) -> Registration:
+        """What is registered on the boot device, whatever the filer believes."""
+        return self.filer.boot_device.load()
+
+    def set(self, **set_up: Any) -> None:
+        """Change filer.toml, for the next boot."""
+        (self.root / "filer.toml").write_text(settings(**set_up))
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Give each key server this long to answer, until the next boot."""
+        self.filer.hardware = replace(self.filer.hardware, timeout=seconds)
+
+    def off(self) -> Filer:
+        """Take power away, and give it back, but do not boot."""
+        if hasattr(self, "filer"):
+            power_off(self.filer)
+        return self.machine.power_on()
+
+    def boot(self, told: Told | None = None) -> Told:
+        """Power on (again) and boot.  Raises Panic; ``filer`` is there all the same."""
+        self.filer = self.off()
+        return self.boot_now(told or Told())
+
+    def boot_now(self, told: Told) -> Told:
+        """Boot what has power."""
+        boot(self.filer, told)
+        return told
+
+    def install(self, directory: Path, *names: str) -> None:
+        """Install the client files and ``names`` from ``directory``."""
+        for name in (CLIENT, CLIENT_PRIVATE, *names):
+            self.filer.installed.install(directory / name, name, self.filer.now())
+
+    def run(
+        self,
+        line: str,
+        *answers: str,
+        when: Mapping[str, Callable[[], object]] | None = None,
+    ) -> Operator:
+        """Type a line, and answer what it asks."""
+        operator = Operator(deque(answers), when or {})
+        operator.status = Session(self.filer, COMMANDS, operator).execute(line)
+        return operator
+
+    def must(self, line: str, *answers: str) -> Operator:
+        """Type a line that has to succeed."""
+        operator = self.run(line, *answers)
+        assert operator.status == OK, operator.text
+        return operator
+
+    def add(self, *servers: KeyServer) -> Operator:
+        """Register key servers."""
+        return self.must(
+            "key_manager add" + "".join(f" -key_server {server.address}" for server in servers)
+        )
+
+    def rekey(self) -> str:
+        """Rekey all disks; return the new key ID."""
+        shown = self.must("key_manager rekey").shown
+        (key_id,) = [line.removeprefix("Key ID: ") for line in shown if line.startswith("Key ID: ")]
+        return key_id
+
+    def lock(self) -> None:
+        """Lock all disks."""
+        self.must("disk encrypt lock *")
+
+    def holdings(self) -> Holdings:
+        """Return what the key servers hold, as the filer sees them now."""
+        return self.filer.key_servers().fetch(self.filer.identity.parent_tag)
+
+    def secret(self, key_id: str) -> AuthenticationKey:
+        """Return the one key that the keytable has under ``key_id``."""
+        entry = self.filer.keytable.get(key_id)
+        assert entry is not None
+        (key,) = entry.candidates
+        return key
+
+    def close(self) -> None:
+        """Take power away, and give the root back; once."""
+        if self._closed:
+            return
+        self._closed = True
+        if hasattr(self, "filer"):
+            power_off(self.filer)
+        self.machine.unplug()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def entry_of(pair: KeyPair) -> Entry:
+    """Return the keytable's entry of one key pair."""
+    return Entry(pair.key_id, pair.tag, (pair.key,))
+
+
+def check_that_no_key_is_lost(house: House) -> None:
+    """Make sure that every disk opens with a key of the registered key servers, or the MSID.
+
+    Each is really tried, on the disk itself.
+    """
+    _check(house, house.holdings().pairs() if house.filer.registration.servers else [])
+
+
+def check_that_no_key_is_lost_by(house: House, servers: Sequence[KeyServer]) -> None:
+    """Make sure of it with what ``servers`` hold, registered or not."""
+    directory = servers[0].directory
+    clients = house.filer.key_servers_at(
+        [server.address for server in servers], servers[0].port, lambda name: directory / name
+    )
+    _check(house, clients.fetch(house.filer.identity.parent_tag).pairs())
+
+
+def _check(house: House, pairs: Sequence[KeyPair]) -> None:
+    for each in house.disks:
+        keys: list[AuthenticationKey | None] = (
+            [None]
+            if each.key_id == MSID_KEY_ID
+            else [pair.key for pair in pairs if pair.key_id == each.key_id]
+        )
+        assert keys, f"{each.name}: its key is on no key server"
+        each.authenticate(keys[0])
+        each.read_block(0)

@@ -1,0 +1,263 @@
+"""Commands of other distributions: found, run, completed, listed; and never fatal."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.console import Account, Outcome
+
+PLUGIN = """
+from commands import Call, Command
+
+
+def _run(call: Call) -> None:
+    call.say(f"Hello, {call.value('name') or call.filer.hardware.hostname}!")
+
+
+COMMAND = Command(
+    "greet", "greet somebody", ("greet [ name ]",), _run, {"name": lambda *_: [("Alice", "")]}
+)
+"""
+
+RAISING = """
+from commands import Command
+
+
+class Odd(BaseException):
+    pass
+
+
+def _run(call):
+    call.say("before")
+    raise {exception}
+
+
+COMMAND = Command("fail", "fail", ("fail",), _run)
+"""
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Account:
+    return Account(tmp_path / "home")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Give a directory in which the program looks for distributions."""
+    directory = tmp_path / "site"
+    directory.mkdir()
+    return directory
+
+
+def install(site: Path, name: str, source: str | None, *, entry: str = "") -> None:
+    """Install a distribution that announces one plug-in, the module ``name``."""
+    if source is not None:
+        (site / f"{name}.py").write_text(source, encoding="utf-8")
+    information = site / f"{name}-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[filer.commands]\n{name} = {entry or name}\n")
+
+
+def run(account: Account, site: Path, *commands: str) -> Outcome:
+    return account.commands(*commands, environment={"PYTHONPATH": str(site)})
+
+
+def listed(text: str) -> set[str]:
+    return set(text.split())
+
+
+@pytest.mark.parametrize("entry", ["greet", "greet:COMMAND"])
+def test_a_plug_in_runs_beside_the_built_in_commands(
+    account: Account, site: Path, entry: str
+) -> None:
+    install(site, "greet", PLUGIN, entry=entry)
+
+    ended = run(account, site, "greet", "greet 'Bob and Carol'", "hostname")
+
+    assert ended == ("Hello, filer1!\nHello, Bob and Carol!\nfiler1\n", "", 0)
+
+
+def test_a_plug_in_may_offer_several_commands(account: Account, site: Path) -> None:
+    install(
+        site,
+        "greet",
+        f"{PLUGIN}\nfrom dataclasses import replace\n"
+        "COMMANDS = (COMMAND, replace(COMMAND, name='hail', synopsis=('hail [ name ]',)))\n"
+        "del COMMAND\n",
+    )
+
+    assert run(account, site, "greet Al", "hail Al") == ("Hello, Al!\nHello, Al!\n", "", 0)
+
+
+def test_the_synopsis_of_a_plug_in_is_its_grammar_and_its_usage(
+    account: Account, site: Path
+) -> None:
+    install(site, "greet", PLUGIN)
+
+    ended = run(account, site, "greet Alice Bob")
+
+    assert ended.out == ""
+    assert ended.err.splitlines() == [
+        'greet: word 3: unexpected "Bob"; expected end of line',
+        "usage: greet [ name ]",
+    ]
+
+
+def test_a_plug_in_is_listed_and_described(account: Account, site: Path) -> None:
+    install(site, "greet", PLUGIN)
+
+    ended = run(account, site, "?", "help greet")
+
+    assert "greet" in listed(ended.out)
+    assert ended.out.endswith("\ngreet - greet somebody\n")
+
+
+def test_tab_completes_a_plug_in_and_its_values(account: Account, site: Path) -> None:
+    install(site, "greet", PLUGIN)
+    with account.terminal(environment={"PYTHONPATH": str(site)}) as terminal:
+        terminal.booted().type("gre\t")
+        terminal.shows("et")
+        terminal.type(" \t")
+        terminal.shows("Alice")
+
+        assert terminal.enter() == "Hello, Alice!\n"
+
+
+def test_live_values_that_cannot_be_listed_cost_the_completion_only(
+    account: Account, site: Path
+) -> None:
+    install(site, "greet", PLUGIN.replace('lambda *_: [("Alice", "")]', "lambda *_: 1 / 0"))
+    with account.terminal(environment={"PYTHONPATH": str(site)}) as terminal:
+        terminal.booted().type("greet \t")
+
+        assert terminal.enter("Bob") == "Hello, Bob!\n"
+        assert "ZeroDivisionError" not in terminal.seen
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (None, "No module named"),
+        ("import no_such_module\n", "No module named 'no_such_module'"),
+        ("this is no Python\n", "SyntaxError"),
+        ("raise RuntimeError('first\\nsecond \\x1b[31m')\n", "first\\nsecond \\x1b[31m"),
+        ("1 / 0\n", "ZeroDivisionError"),
+        ("import sys\nsys.exit('gone')\n", "SystemExit"),
+        ("class Odd(BaseException): ...\nraise Odd\n", "Odd"),
+        ("COMMAND = 'greet'\n", ""),
+        ("COMMANDS = ('greet',)\n", ""),
+        ("COMMANDS = 7\n", ""),
+        ("\n", ""),
+        (PLUGIN.replace('"greet"', '"hostname"'), "hostname"),
+        (PLUGIN.replace('("greet [ name ]",)', '("greet [ name",)'), ""),
+        (PLUGIN.replace('("greet [ name ]",)', '("hello [ name ]",)'), ""),
+    ],
+    ids=[
+        "no module",
+        "missing import",
+        "syntax error",
+        "odd message",
+        "defect",
+        "exit",
+        "base exception",
+        "no command",
+        "no commands",
+        "a number",
+        "nothing",
+        "taken name",
+        "broken synopsis",
+        "synopsis of another",
+    ],
+)
+def test_a_plug_in_that_cannot_be_loaded_costs_one_warning(
+    account: Account, site: Path, source: str | None, reason: str
+) -> None:
+    install(site, "greet", source)
+
+    ended = run(account, site, "hostname", "nonsense", "?")
+
+    assert ended.out.startswith("filer1\n")
+    assert "greet" not in listed(ended.out)
+    warning, *rest = ended.err.splitlines()
+    assert warning.startswith("WARNING: command plug-in greet cannot be loaded: ")
+    assert reason in warning
+    assert rest == ["nonsense not found.  Type '?' for a list of commands"]
+    assert "\x1b" not in ended.err
+
+
+def test_an_entry_point_to_a_name_that_is_not_there_costs_one_warning(
+    account: Account, site: Path
+) -> None:
+    install(site, "greet", PLUGIN, entry="greet:NO_SUCH_NAME")
+
+    ended = run(account, site, "hostname")
+
+    assert (ended.out, ended.status) == ("filer1\n", 0)
+    assert ended.err.startswith("WARNING: command plug-in greet cannot be loaded: ")
+    assert ended.err.count("\n") == 1
+
+
+def test_the_other_plug_ins_load_beside_a_broken_one(account: Account, site: Path) -> None:
+    install(site, "broken", "1 / 0\n")
+    install(site, "greet", PLUGIN)
+
+    ended = run(account, site, "greet")
+
+    assert (ended.out, ended.status) == ("Hello, filer1!\n", 0)
+    assert ended.err.count("WARNING: ") == ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "exception",
+    [
+        "RuntimeError('a secret')",
+        "ValueError('two\\nlines')",
+        "AssertionError",
+        "OSError(28, 'a secret')",
+        "BrokenPipeError(32, 'a secret')",
+        "UnicodeDecodeError('utf-8', b'a secret', 0, 1, '')",
+        "RecursionError",
+        "MemoryError",
+        "StopIteration",
+        "SystemExit(0)",
+        "SystemExit('a secret')",
+        "Odd('a secret')",
+        "ExceptionGroup('a secret', [ValueError()])",
+    ],
+)
+def test_a_plug_in_that_raises_costs_one_line_and_no_traceback(
+    account: Account, site: Path, exception: str
+) -> None:
+    install(site, "fail", RAISING.format(exception=exception))
+
+    ended = run(account, site, "fail", "hostname")
+
+    assert (ended.out, ended.status) == ("before\nfiler1\n", 1)
+    assert ended.err.startswith("fail: ")
+    assert ended.err.count("\n") == 1
+    assert "secret" not in ended.err
+
+
+def test_a_plug_in_that_raises_leaves_the_terminal_at_its_prompt(
+    account: Account, site: Path
+) -> None:
+    install(site, "fail", RAISING.format(exception="RuntimeError('a secret')"))
+    with account.terminal(environment={"PYTHONPATH": str(site)}) as terminal:
+        said = terminal.booted().enter("fail")
+
+        assert said.startswith("before\nfail: internal error: RuntimeError at ")
+        assert said.count("\n") == 2
+        assert terminal.enter("hostname") == "filer1\n"
+
+
+def test_a_plug_in_whose_count_of_answers_fails_harms_no_other_command(
+    account: Account, site: Path
+) -> None:
+    broken = PLUGIN.replace('[("Alice", "")]}', '[("Alice", "")]}, lambda words: 1 / 0')
+    install(site, "greet", broken)
+
+    ended = account.run(input="nonsense\nhostname\n", environment={"PYTHONPATH": str(site)})
+
+    assert ended.out == "filer1\n"
+    assert "internal error" not in ended.err
