@@ -96,11 +96,18 @@ def _show_owners(call: Call) -> None:
     call.show(OwnershipTable([(disk.name, owner, disk.serial) for disk in call.filer.shelf]))
 
 
-def _held_by_key_servers(call: Call) -> Held:
-    """Ask all key servers what they hold at this moment."""
+def _held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:
+    """Ask all key servers what they hold at this moment.
+
+    Raises Refused if they contradict each other about ``new_key_id``.
+    """
     servers = call.filer.key_servers()
     holdings = fetch_or_nothing(servers, call.filer.identity)
     warn_of(call, servers)
+    if holders := holdings.contradictions().get(new_key_id or ""):
+        raise Refused(
+            f"key servers {', '.join(holders)} hold different keys for key ID {new_key_id}"
+        )
     return holdings.holds
 
 
@@ -115,7 +122,7 @@ def _rekey(call: Call) -> None:
     if key_id != MSID_KEY_ID and not is_key_id(key_id):
         raise Refused(f"a key ID is {MSID_KEY_ID} or 64 upper-case hexadecimal digits")
     disks = select_disks(call, call.words("disk_list"))
-    held = _never_asked if key_id == MSID_KEY_ID else _held_by_key_servers(call)
+    held = _never_asked if key_id == MSID_KEY_ID else _held_by_key_servers(call, key_id)
     report_disks(call, rekey_disks(disks, key_id, call.filer.keytable, call.filer.interrupt, held))
 
 

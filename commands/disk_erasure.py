@@ -13,6 +13,8 @@ def sanitize(call: Call, *, maintenance: bool = False) -> None:
     belongs = _belongs(call, maintenance=maintenance)
     if "-all" in call.arguments.options:
         disks = [disk for disk in call.filer.shelf if not disk.destroyed and belongs(disk) is None]
+        if not disks:
+            raise Refused("there is no spare disk")
     else:
         disks = select_disks(call, call.words("disk_list"))
     _confirm(call, "sanitize", "The data on {disks} will be lost for good.", disks, belongs)

@@ -29,7 +29,9 @@ def report_disks(call: Call, report: DiskReport) -> None:
     """Tell each failing disk in a line of its own, then the counts; fail if any failed."""
     for failure in report.failures:
         call.fail(failure.reason)
-    call.show(Completed(report))
+    completed = Completed(report)
+    call.filer.messages.log(f"disk.encrypt.{report.verb}", "info", " ".join(completed.lines()))
+    call.show(completed)
     if report.not_reached:
         call.fail(f"{report.verb}: interrupted; {report.not_reached} disks were not reached")
 

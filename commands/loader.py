@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from commands import Boot, Call, Command, Logout, Refused, Suggestion, no_values
-from commands.key_manager.servers import tell_copied
+from commands.dialogue import ask_yes_no
+from commands.key_manager.servers import tell_copied, warn_of, warn_of_lost_keys
 from filer.address import parse_address
 from filer.bootdevice import Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, inspect, read_host
+from filer.registering import Trial, out_of_reach
 from filer.registration import MAXIMUM
 from filer.system import Filer
 
@@ -34,10 +36,28 @@ def _kmip_setup(call: Call) -> None:
     registration = Registration(
         tuple(addresses), filer.port, filer.registration.default_tag, certificates
     )
-    filer.boot_device.commit(registration)
-    filer.registration = registration
+    _try_and_accept(call, Trial(filer, registration, filer.boot_device.stage(registration)))
     tell_copied(call, names)
     call.say("Registration complete.")
+
+
+def _try_and_accept(call: Call, trial: Trial) -> None:
+    """Register, but not without asking if the keys of locked disks cannot be had that way.
+
+    The client certificate that is replaced may be the only one that is shown these keys.
+    """
+    try:
+        servers = trial.key_servers(trial.registration.servers)
+        lost = out_of_reach(trial.filer, servers)
+        warn_of(call, servers)
+        warn_of_lost_keys(call, lost)
+        replaces = bool(trial.filer.registration.certificates)
+        if lost and replaces and not ask_yes_no(call.console, "Register anyway?", default=False):
+            raise Refused("the registration stays as it was")
+    except BaseException:
+        trial.discard()
+        raise
+    trial.accept()
 
 
 def _printenv(call: Call) -> None:
@@ -82,5 +102,6 @@ COMMANDS_AT_LOADER = (
         _setenv,
     ),
     Command("help", "list the commands", ("help",), _help),
+    Command("?", "list the commands", ("?",), _help),
     Command("bye", "leave the machine", ("bye",), _bye),
 )

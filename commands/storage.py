@@ -7,7 +7,7 @@ from commands import Call, Command
 from commands.system import release_line
 from filer.disk import BLOCK_SIZE, Disk
 from filer.hardware import MIB, Hardware
-from filer.raid import POSITIONS, Aggregate
+from filer.raid import POSITIONS, Aggregate, assemble
 
 _SECTOR = 512
 
@@ -109,9 +109,12 @@ def _is_degraded(aggregate: Aggregate) -> bool:
     return present < len(POSITIONS)
 
 
+def _assembled(call: Call) -> Aggregate:
+    return assemble(call.filer.shelf, call.filer.hardware.system_id)
+
+
 def _layout(call: Call) -> None:
-    if call.filer.aggregate is not None:
-        call.show(RaidLayout(call.filer.aggregate, list(call.filer.shelf)))
+    call.show(RaidLayout(_assembled(call), list(call.filer.shelf)))
 
 
 def _sysconfig(call: Call) -> None:
@@ -124,8 +127,8 @@ def _sysconfig(call: Call) -> None:
 def _aggr(call: Call) -> None:
     if "-r" in call.arguments.options:
         _layout(call)
-    elif call.filer.aggregate is not None:
-        call.show(AggregateStatus(call.filer.aggregate))
+    else:
+        call.show(AggregateStatus(_assembled(call)))
 
 
 COMMANDS = (

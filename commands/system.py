@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from importlib.metadata import version as installed_version
 
 from commands import Call, Command, Refused, Suggestion, no_values
-from filer.hardware import Hardware
 from filer.system import Filer
 from filer.text import printable
 
@@ -59,16 +58,17 @@ def _uptime(call: Call) -> None:
     call.show(Uptime(call.filer.now(), call.filer.powered_on))
 
 
-def option_values(hardware: Hardware, port: int) -> dict[str, str]:
+def option_values(filer: Filer) -> dict[str, str]:
     """Return the options of the system, by name."""
+    hardware = filer.hardware
 
     def switch(on: bool) -> str:
         return "on" if on else "off"
 
     return {
-        "autoboot": switch(hardware.autoboot),
+        "autoboot": switch(filer.loader.autoboot),
         "kmip.init.maxwait": f"{hardware.init_maxwait:g}",
-        "kmip.port": str(port),
+        "kmip.port": str(filer.port),
         "kmip.timeout": f"{hardware.timeout:g}",
         "snaplock": switch(hardware.snaplock),
         "storageencryption.support": switch(hardware.storage_encryption),
@@ -88,7 +88,7 @@ class OptionTable:
 
 def _options(call: Call) -> None:
     prefix = call.value("name") or ""
-    values = option_values(call.filer.hardware, call.filer.port)
+    values = option_values(call.filer)
     chosen = [(name, value) for name, value in values.items() if name.startswith(prefix)]
     if not chosen:
         raise Refused(f"No such option {printable(prefix)}")
@@ -96,7 +96,7 @@ def _options(call: Call) -> None:
 
 
 def _option_names(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
-    return option_values(filer.hardware, filer.port).items()
+    return option_values(filer).items()
 
 
 def _rdfile(call: Call) -> None:

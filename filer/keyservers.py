@@ -85,9 +85,9 @@ class KeyServers:
         """Make one KMIP exchange with each server."""
         return self._ask(lambda server: server.probe(), interruptible=True)
 
-    def fetch(self, parent_tag: str) -> Holdings:
+    def fetch(self, parent_tag: str, *, interruptible: bool = True) -> Holdings:
         """Read all key pairs that carry ``parent_tag``."""
-        heard = self._ask(lambda server: server.fetch(parent_tag), interruptible=True)
+        heard = self._ask(lambda server: server.fetch(parent_tag), interruptible=interruptible)
         return Holdings(heard.answers, heard.failures)
 
     def store(self, pair: KeyPair, parent_tag: str) -> Answers[str]:
@@ -130,17 +130,23 @@ class KeyServers:
         be ``interruptible``: a change that was sent must be known to have arrived or not.
         """
         asked = [server for address, server in self.servers.items() if address not in self.failed]
-        done: queue.SimpleQueue[tuple[str, T | Exception]] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[str, T | KeyServerFailure]] = queue.SimpleQueue()
 
         def work(server: KeyServer) -> None:
             try:
                 done.put((server.address, operation(server)))
-            except Exception as failure:  # handed to the thread that asked
+            except KeyServerFailure as failure:
                 done.put((server.address, failure))
+            except Exception as defect:  # one server must not cost what others have said
+                reason = f"internal error: {type(defect).__name__}"
+                done.put((server.address, KeyServerFailure(reason)))
 
         for server in asked:
-            threading.Thread(target=work, args=(server,), daemon=True).start()
-        heard: dict[str, T | Exception] = {}
+            try:
+                threading.Thread(target=work, args=(server,), daemon=True).start()
+            except RuntimeError:
+                done.put((server.address, KeyServerFailure("internal error: no thread")))
+        heard: dict[str, T | KeyServerFailure] = {}
         while len(heard) < len(asked):
             try:
                 address, outcome = done.get(timeout=0.1)
@@ -151,7 +157,7 @@ class KeyServers:
                 self.interrupt.check()
         return self._sort(heard)
 
-    def _sort(self, heard: Mapping[str, T | Exception]) -> Answers[T]:
+    def _sort(self, heard: Mapping[str, T | KeyServerFailure]) -> Answers[T]:
         answers: dict[str, T] = {}
         for address in self.servers:
             if address not in heard:
@@ -159,8 +165,6 @@ class KeyServers:
             outcome = heard[address]
             if isinstance(outcome, KeyServerFailure):
                 self.failed[address] = outcome
-            elif isinstance(outcome, Exception):
-                raise outcome
             else:
                 answers[address] = outcome
         failures = {

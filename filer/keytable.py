@@ -44,6 +44,14 @@ class Entry:
         return len(self.candidates) > 1
 
 
+def recommended_limit(pairs: int) -> str:
+    """Return what to say of a keytable that has grown too long (man key_manager, KEYTABLE)."""
+    return (
+        f"the keytable holds {pairs} key pairs; a key management policy should keep it to "
+        f"{CREATION_LIMIT} or less"
+    )
+
+
 def merge(pairs: Iterable[KeyPair]) -> dict[str, Entry]:
     """Gather ``pairs`` by key ID; equal secrets are one, different ones are candidates."""
     entries: dict[str, Entry] = {}

@@ -7,7 +7,7 @@ import time
 
 from filer.interrupt import Interrupted
 from filer.keyservers import Holdings
-from filer.keytable import merge
+from filer.keytable import CREATION_LIMIT, merge, recommended_limit
 from filer.notices import Notices
 from filer.system import Filer
 
@@ -46,6 +46,8 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
             f"key servers {', '.join(holders)} hold different keys for key ID {key_id}",
         )
     filer.keytable.replace(merge(holdings.pairs()).values())
+    if len(filer.keytable) > CREATION_LIMIT:
+        notices.warning("kmip.init.keytable", recommended_limit(len(filer.keytable)))
     notices.progress(
         "kmip.init.done",
         f"{len(filer.registration.servers)} key servers, {len(filer.keytable)} key pairs loaded "
@@ -65,7 +67,11 @@ def _fetch(filer: Filer) -> Holdings:
                 for address in filer.registration.servers
                 if address not in answers.by_server
             ]
-            heard = filer.key_servers(missing).fetch(filer.identity.parent_tag)
+            heard = filer.key_servers(missing).fetch(
+                # What has been heard must not be lost; a request has its deadline.
+                filer.identity.parent_tag,
+                interruptible=False,
+            )
             answers = Holdings({**answers.by_server, **heard.by_server}, heard.failures)
             if not heard.failures or time.monotonic() >= deadline:
                 return answers

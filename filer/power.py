@@ -1,6 +1,7 @@
 """Power on, boot, panic, power off."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from secrets import token_bytes
@@ -9,10 +10,11 @@ from filer import kmip_init, raid
 from filer.bootdevice import BootDevice
 from filer.certificates import Installed
 from filer.derivation import Derivation
-from filer.durable import Storage
+from filer.durable import Storage, StorageError
 from filer.errors import FilerError
 from filer.hardware import load as load_hardware
 from filer.interrupt import Interrupt
+from filer.keyservers import Holdings
 from filer.loader_environment import LoaderEnvironment
 from filer.messages import Messages
 from filer.mroot import Mroot
@@ -107,15 +109,18 @@ class Machine:
 def boot(filer: Filer, notices: Notices) -> None:
     """Bring the filer up: keys, disks, root aggregate, WAFL.
 
-    What it tells goes to the system log too, once WAFL is up.  Raises Panic, which is counted, if
-    the root aggregate cannot be brought online.
+    What it tells goes to the system log too, once WAFL is up.  Raises Panic, which is counted.
     """
+    before = filer.panics.in_a_row
     try:
         _boot(filer, Logged(filer.messages, notices))
     except Panic:
-        filer.panics.add()
+        with suppress(StorageError):  # the panic is what has to be told
+            if filer.panics.in_a_row == before:
+                filer.panics.add()
         raise
-    filer.panics.clear()
+    with suppress(StorageError):
+        filer.panics.clear()
 
 
 def _boot(filer: Filer, notices: Notices) -> None:
@@ -124,16 +129,37 @@ def _boot(filer: Filer, notices: Notices) -> None:
     if filer.hardware.storage_encryption and filer.hardware.snaplock:
         raise Panic("PANIC: SnapLock and Storage Encryption cannot be used on the same system")
     holdings = kmip_init.load_keytable(filer, notices)
-    held_back = filer.panics.at_limit and not holdings.by_server
-    unlock_disks(filer, holdings, notices, held_back=held_back)
+    unlock_disks(filer, holdings, notices, held_back=_hold_back(filer, holdings))
     filer.aggregate = raid.bring_online(filer.shelf, filer.hardware.system_id)
     if not filer.aggregate.online:
         raise Panic(
             f"PANIC: raid: root aggregate {filer.aggregate.name} cannot be brought online: "
             f"{filer.aggregate.problem}"
         )
-    filer.messages.attach(filer.root.system_log, filer.storage)
+    with suppress(StorageError):  # no boot fails for its log; each line is tried again
+        filer.messages.attach(filer.root.system_log, filer.storage)
     notices.progress("raid.aggr.online", f"{len(filer.shelf)} disks, {filer.aggregate.name} online")
+
+
+def _hold_back(filer: Filer, holdings: Holdings) -> str | None:
+    """Return why no MSID may be tried on locked disks, if so.
+
+    Where some would be tried, the panic that may follow is counted before: a boot that is killed
+    in between has cost the disks a try all the same.
+    """
+    if filer.panics.at_limit and not holdings.by_server:
+        return f"{filer.panics.in_a_row} panics in a row and no key server answers"
+    if any(
+        disk.locked
+        and not (disk.destroyed or disk.locked_out)
+        and disk.key_id not in filer.keytable
+        for disk in filer.shelf
+    ):
+        try:
+            filer.panics.add()
+        except StorageError as refusal:
+            return str(refusal)
+    return None
 
 
 def power_off(filer: Filer) -> None:

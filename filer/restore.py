@@ -37,6 +37,8 @@ def load(
     the old table is discarded, but only if every server answered, and never a key ID in use:
     a secret that may be the only one to open a disk stays a candidate.
     """
+    complete = not holdings.failures
+    discarding = discard and complete
     read = holdings.pairs()
     wanted = [
         pair
@@ -46,16 +48,15 @@ def load(
     known = [
         KeyPair(entry.key_id, entry.tag, key)
         for entry in keytable
-        if entry.key_id in in_use or not discard
+        if entry.key_id in in_use or not discarding
         for key in entry.candidates
     ]
     read_ids = {pair.key_id for pair in wanted}
     entries = merge([pair for pair in known if pair.key_id in read_ids] + wanted)
-    complete = not holdings.failures
     on_servers = holdings.key_ids()
     kept: dict[str, int] = {}
     before = {entry.key_id for entry in keytable}
-    if discard and complete:
+    if discarding:
         for entry in keytable:
             if entry.key_id in in_use and entry.key_id not in on_servers:
                 entries[entry.key_id] = entry

@@ -15,19 +15,15 @@ class _NotInKeytable(FilerError):
     """The key of a disk is unknown."""
 
 
-def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, *, held_back: bool) -> None:
+def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, held_back: str | None) -> None:
     """Open each locked disk with the key that its key ID names.
 
     For a key ID that is not in the keytable the MSID is tried, once, as a real filer does; but
-    with nothing tried, and nothing counted by the disk, in a boot that is held back because too
-    many before it have panicked (man key_manager, LIMITATIONS).
+    with nothing tried, and nothing counted by the disk, in a boot that is ``held_back`` for the
+    reason given, such as too many panics before it (man key_manager, LIMITATIONS).
     """
     if held_back:
-        notices.warning(
-            "disk.encrypt.heldback",
-            f"{filer.panics.in_a_row} panics in a row and no key server answers; "
-            "no authentication is tried",
-        )
+        notices.warning("disk.encrypt.heldback", f"{held_back}; no authentication is tried")
     stay_locked: dict[str, list[str]] = {}
     liars: dict[str, None] = {}
     for disk in filer.shelf:

@@ -6,10 +6,10 @@ import sys
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from commands import Console, Text
+from commands import Console, OutputLost, Text
 from filer.errors import FilerError
 from filer.interrupt import Interrupt
 from filer.power import Machine
@@ -17,10 +17,11 @@ from filer.system import Filer
 from filer.text import printable
 from shell.defects import describe
 from shell.options import parse
+from shell.output import abandon_standard_streams, prepare_standard_streams, write
 from shell.plugins import load_commands
 from shell.power_cycle import PANICKED, Host, PowerCycle
 from shell.script import Input, KeyboardInput, LineInput, Script, ScriptConsole
-from shell.session import Session
+from shell.session import FAILED, Session
 from shell.signals import SIGNALLED, Ended, Signals
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ CALLED_WRONGLY = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
+    prepare_standard_streams()
     options = parse(argv)
     interrupt = Interrupt()
     signals = Signals(interrupt)
@@ -49,15 +51,19 @@ def _exit_status(end: BaseException, signals: Signals) -> int:
             return SIGNALLED + signal.SIGINT
         case Ended():
             return SIGNALLED + (signals.received or signal.SIGTERM)
-        case BrokenPipeError():
-            # Our reader has gone; Python would complain when it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        case OutputLost(reason=None):
+            abandon_standard_streams()
             return SIGNALLED + signal.SIGPIPE
+        case OutputLost():
+            status, text = FAILED, f"filer: cannot write standard output: {end.reason}"
         case FilerError():
             status, text = CALLED_WRONGLY, f"filer: {end}"
         case _:
             status, text = PANICKED, f"PANIC: internal error: {describe(end)}"
-    sys.stderr.write(f"{text}\n")
+    with suppress(OutputLost):
+        write(sys.stderr, f"{text}\n")
+    if isinstance(end, OutputLost):
+        abandon_standard_streams()
     return status
 
 
@@ -100,11 +106,11 @@ def _host(
         keyboard = sys.stdin.isatty()
         answers: Input = KeyboardInput() if keyboard else _lines_of(sys.stdin.buffer)
         lines = LineInput(os.fsencode(command) for command in options.command)
-        return _script(options, signals, lines, answers, answers_among_lines=False)
+        return _script(options, signals, lines, answers)
     if options.file is None and sys.stdin.isatty():
         from shell.terminal import Terminal, TerminalConsole, open_reader
 
-        reader = open_reader(session)
+        reader = open_reader(session, signals)
         return Terminal(reader, signals), TerminalConsole(reader, signals)
     stream = sys.stdin.buffer
     if options.file not in (None, "-"):
@@ -121,16 +127,15 @@ def _script(
     answers: Input,
     *,
     file: str | None = None,
-    answers_among_lines: bool = True,
 ) -> tuple[Host, Console]:
     console = ScriptConsole(answers, signals, echo=options.echo)
     script = Script(
         lines,
+        answers,
         console,
         signals,
         file=file,
         exit_on_error=options.exit_on_error,
-        answers_among_lines=answers_among_lines,
     )
     return script, console
 

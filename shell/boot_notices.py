@@ -2,16 +2,11 @@
 
 from commands import Console, Text
 
-_PART = {
-    "disk.encrypt.locked": "disk",
-    "disk.encrypt.heldback": "disk",
-    "disk.init.failure": "disk",
-    "kmip.init.done": "kmip_init",
-    "kmip.init.mismatch": "kmip_init",
-    "kmip.init.noresponse": "kmip_init",
-    "raid.aggr.online": "raid",
-}
-"""Which part of the boot tells an event."""
+
+def _part(event: str) -> str:
+    """Return which part of the boot tells ``event``."""
+    part = event.partition(".")[0]
+    return "kmip_init" if part == "kmip" else part
 
 
 class BootNotices:
@@ -23,11 +18,11 @@ class BootNotices:
     def progress(self, event: str, text: str) -> None:
         """Print a step of the boot on a terminal."""
         if self._console.is_terminal:
-            self._console.show(Text(f"{_PART[event]}: {text}"))
+            self._console.show(Text(f"{_part(event)}: {text}"))
 
     def warning(self, event: str, text: str) -> None:
         """Print a warning."""
-        self._console.warn(f"WARNING: {_PART[event]}: {text}.")
+        self._console.warn(f"WARNING: {_part(event)}: {text}.")
 
     def banner(self, lines: tuple[str, ...]) -> None:
         """Print a box."""

@@ -1,6 +1,8 @@
 """Line editing with history and completion, by prompt_toolkit."""
 
+import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from platformdirs import user_state_path
 from prompt_toolkit import PromptSession
@@ -12,6 +14,7 @@ from prompt_toolkit.layout.processors import Processor, Transformation, Transfor
 from shell.completion import completions
 from shell.history import open_history
 from shell.session import Session
+from shell.signals import Ended, Signals
 from shell.terminal import LineReader
 
 
@@ -45,7 +48,8 @@ class LineEditor(LineReader):
     history; all three read through the same input, so that what is typed ahead stays in order.
     """
 
-    def __init__(self, session_of: Callable[[], Session]) -> None:
+    def __init__(self, session_of: Callable[[], Session], signals: Signals) -> None:
+        self._signals = signals
         self._commands: PromptSession[str] = PromptSession(
             history=open_history(user_state_path("filer", appauthor=False)),
             completer=_GrammarCompleter(session_of),
@@ -56,15 +60,35 @@ class LineEditor(LineReader):
         self._secrets: PromptSession[str] = PromptSession(
             history=DummyHistory(), input_processors=[_ShowNothing()]
         )
+        # What goes wrong in a key binding costs that key, not a traceback on the screen.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
 
     def line(self, prompt: str) -> str:
         """Return a line of commands.  Raises EOFError or KeyboardInterrupt."""
-        return self._commands.prompt(prompt)
+        return self._read(self._commands, prompt)
 
     def answer(self, prompt: str) -> str:
         """Return an answer.  Raises EOFError or KeyboardInterrupt."""
-        return self._answers.prompt(prompt)
+        return self._read(self._answers, prompt)
 
     def secret(self, prompt: str) -> str:
         """Return an answer that is not echoed.  Raises EOFError or KeyboardInterrupt."""
-        return self._secrets.prompt(prompt)
+        return self._read(self._secrets, prompt)
+
+    def _read(self, session: PromptSession[str], prompt: str) -> str:
+        app = session.app
+
+        def end() -> None:
+            if app.is_running and not app.is_done:
+                app.exit(exception=Ended())
+
+        def begin() -> None:
+            loop = app.loop
+            assert loop is not None
+            # An exception in the middle of the event loop would leave the terminal as it is.
+            self._signals.end_prompt = partial(loop.call_soon_threadsafe, end)
+
+        try:
+            return session.prompt(prompt, pre_run=begin, set_exception_handler=False)
+        finally:
+            self._signals.end_prompt = None

@@ -9,6 +9,7 @@ from commands import Boot, Command, Console, Logout, PowerOff
 from commands.disk import COMMAND_IN_MAINTENANCE
 from commands.loader import COMMANDS_AT_LOADER
 from commands.power import HALT_IN_MAINTENANCE
+from filer.errors import FilerError
 from filer.interrupt import Interrupted
 from filer.power import Machine, Panic, boot, power_off
 from filer.system import Filer
@@ -22,6 +23,8 @@ PANICKED = 3
 
 LONGEST_WAIT = 60.0
 """Seconds between a panic and the next boot, at the most."""
+
+_DOUBLINGS = 10
 
 AT_LOADER = {command.name: command for command in COMMANDS_AT_LOADER}
 IN_MAINTENANCE = {
@@ -50,7 +53,7 @@ class _Next(Enum):
 
 def wait_before_boot(panics: int) -> float:
     """Return the seconds to wait after so many panics in a row: 1, 2, 4 ... 60."""
-    return min(2.0 ** (panics - 1), LONGEST_WAIT)
+    return LONGEST_WAIT if panics > _DOUBLINGS else min(2.0 ** (panics - 1), LONGEST_WAIT)
 
 
 @dataclass
@@ -89,6 +92,8 @@ class PowerCycle:
                     self._boot()
                     self._talk(self._session())
                 case _Next.MAINTENANCE:
+                    for damage in self._filer.shelf.warnings:
+                        self.console.warn(f"WARNING: disk: {damage}.")
                     self._talk(Session(self._filer, IN_MAINTENANCE, self.console, "*>"))
                 case _Next.LOADER:
                     self._talk(Session(self._filer, AT_LOADER, self.console, "LOADER>"))
@@ -133,7 +138,7 @@ class PowerCycle:
         """Boot again if AUTOBOOT is set, later each time; else, or in the end, stop at LOADER."""
         self.console.fail(str(panic))
         self.signals.end_if_asked()
-        if self._filer.loader.autoboot and not self._filer.panics.at_limit:
+        if self._may_boot_again():
             seconds = wait_before_boot(self._filer.panics.in_a_row)
             self.console.warn(f"Starting AUTOBOOT in {seconds:g} s, press Ctrl-C to abort...")
             try:
@@ -145,3 +150,10 @@ class PowerCycle:
                 self._cycle_power()
                 return _Next.BOOT
         return _Next.LOADER if self.console.is_terminal else _Next.END
+
+    def _may_boot_again(self) -> bool:
+        try:
+            return self._filer.loader.autoboot and not self._filer.panics.at_limit
+        except FilerError as damage:  # LOADER is where it can be repaired
+            self.console.fail(str(damage))
+            return False

@@ -1,13 +1,16 @@
 """Commands from -c, a file or a pipe: one a line, each run as it arrives."""
 
 import getpass
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TextIO
 
 from commands import ALL_ANSWERS, Cancelled, EndOfAnswers, Result
 from filer.passphrase import is_passphrase
+from filer.text import printable
 from shell.language import continues
+from shell.output import write
 from shell.session import FAILED, OK, Session
 from shell.signals import Signals
 
@@ -24,23 +27,32 @@ class Input(Protocol):
     def secret(self) -> str | None:
         """Return the next line as ``line`` does, without showing it anywhere."""
 
+    def skip(self, count: int) -> None:
+        """Pass over the next ``count`` lines, or with ALL_ANSWERS over all there are."""
+
 
 class LineInput:
     """Lines of a file or a pipe, or of ``-c`` options."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines: Iterator[bytes] = iter(lines)
+        self._skipped = 0
         self.number = 0
 
     def line(self) -> str | None:
         """Return the next line; a carriage return before the line end belongs to the line end."""
-        data = next(self._lines, None)
-        if data is None:
-            return None
-        self.number += 1
-        return data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "backslashreplace")
+        for data in self._lines:
+            self.number += 1
+            if self._skipped == 0:
+                return os.fsdecode(data.removesuffix(b"\n").removesuffix(b"\r"))
+            self._skipped -= 1
+        return None
 
     secret = line
+
+    def skip(self, count: int) -> None:
+        """Pass over lines when the next one is asked for; a negative count never ends."""
+        self._skipped = count
 
 
 class KeyboardInput:
@@ -57,6 +69,9 @@ class KeyboardInput:
             return getpass.getpass("")
         except EOFError:
             return None
+
+    def skip(self, count: int) -> None:
+        """Do nothing: a person sees which question an answer is for."""
 
 
 class ScriptConsole:
@@ -84,25 +99,20 @@ class ScriptConsole:
 
     def show(self, result: Result) -> None:
         """Print a result."""
-        for line in result.lines():
-            self._out.write(f"{line}\n")
-        self._out.flush()
+        write(self._out, "".join(f"{line}\n" for line in result.lines()))
 
     def fail(self, message: str) -> None:
         """Print a failure, behind the place in the file that it is about."""
-        self._err.write(f"{self.prefix}{message}\n")
-        self._err.flush()
+        write(self._err, f"{self.prefix}{message}\n")
 
     def warn(self, message: str) -> None:
         """Print a warning, where failures go."""
-        self._err.write(f"{message}\n")
-        self._err.flush()
+        write(self._err, f"{message}\n")
 
     def echo(self, prompt: str, line: str) -> None:
         """Print prompt and command as a console log shows them, if that is asked for."""
         if self._echo:
-            self._out.write(f"{prompt} {line}\n")
-            self._out.flush()
+            write(self._out, f"{prompt} {printable(line)}\n")
 
     def ask(self, question: str) -> str:
         """Print the question and take the next line for the answer."""
@@ -113,16 +123,14 @@ class ScriptConsole:
         return self._ask(question, secret=True)
 
     def _ask(self, question: str, *, secret: bool) -> str:
-        self._out.write(question)
-        self._out.flush()
+        write(self._out, question)
         try:
             with self._signals.waiting():
                 answer = self._answers.secret() if secret else self._answers.line()
         except KeyboardInterrupt:
             raise Cancelled from None
-        shown = answer if self._echo and answer and not secret else ""
-        self._out.write(f"{shown}\n")
-        self._out.flush()
+        shown = printable(answer) if self._echo and answer and not secret else ""
+        write(self._out, f"{shown}\n")
         if answer is None:
             raise EndOfAnswers
         self.answers_read += 1
@@ -130,8 +138,7 @@ class ScriptConsole:
 
     def page(self, text: str) -> None:
         """Print a long text."""
-        self._out.write(text)
-        self._out.flush()
+        write(self._out, text)
 
 
 class Script:
@@ -140,20 +147,21 @@ class Script:
     def __init__(
         self,
         lines: LineInput,
+        answers: Input,
         console: ScriptConsole,
         signals: Signals,
         *,
         file: str | None = None,
         exit_on_error: bool = False,
-        answers_among_lines: bool = True,
     ) -> None:
         self.status = OK
         self._lines = lines
+        self._answers = answers
+        self._answers_among_lines = answers is lines
         self._console = console
         self._signals = signals
         self._file = file
         self._exit_on_error = exit_on_error
-        self._answers_among_lines = answers_among_lines
         self._unread = 0
 
     def run(self, session: Session) -> None:
@@ -169,7 +177,7 @@ class Script:
             self._stop_if_signalled()
             if status != OK:
                 self.status = FAILED
-                self._unread = self._unread_answers(session, line)
+                self._pass_over(self._unread_answers(session, line))
                 if self._exit_on_error:
                     return
 
@@ -187,7 +195,7 @@ class Script:
         if line is None:
             return None
         if self._file is not None:
-            self._console.prefix = f"{self._file}:{self._lines.number}: "
+            self._console.prefix = f"{printable(self._file)}:{self._lines.number}: "
         self._console.echo(session.prompt, line)
         while continues(line):
             following = self._lines.line()
@@ -197,8 +205,14 @@ class Script:
             line = f"{line}\n{following}"
         return line
 
+    def _pass_over(self, unread: int) -> None:
+        if self._answers_among_lines:
+            self._unread = unread
+        else:
+            self._answers.skip(unread)
+
     def _unread_answers(self, session: Session, line: str) -> int:
-        if not self._answers_among_lines or session.asked_all:
+        if session.asked_all:
             return 0
         expected = session.unread_answers(line)
         if expected == ALL_ANSWERS:

@@ -11,6 +11,7 @@ from commands import (
     Console,
     EndOfAnswers,
     Logout,
+    OutputLost,
     PowerOff,
     SessionState,
     Unprefixed,
@@ -22,6 +23,7 @@ from filer.text import printable
 from shell.defects import describe
 from shell.grammar import Grammar, Parse, UsageError
 from shell.language import LanguageError, split
+from shell.signals import Ended
 
 OK, FAILED = 0, 1
 
@@ -100,9 +102,9 @@ class Session:
             call.fail(f"{command.name}: end of input")
         except (Cancelled, Interrupted):
             call.fail(f"{command.name}: interrupted")
-        except (Boot, Logout, PowerOff, BrokenPipeError):
+        except (Boot, Logout, PowerOff, OutputLost, Ended, KeyboardInterrupt):
             raise
-        except Exception as defect:  # of ours or of a plug-in; the console goes on
+        except BaseException as defect:  # of ours or of a plug-in; the console goes on
             call.fail(f"{command.name}: internal error: {describe(defect)}")
             self.filer.messages.log("kern.internal.error", "error", describe(defect))
         self.asked_all = call.asked_all
@@ -129,10 +131,17 @@ class Session:
         except LanguageError:
             lists = [line.split()]
         counts = [
-            command.unread(words[1:])
+            _unread(command, words)
             for words in lists
             for command in (
                 [self.commands[words[0]]] if words[0] in self.commands else self.commands.values()
             )
         ]
         return ALL_ANSWERS if ALL_ANSWERS in counts else max(counts, default=0)
+
+
+def _unread(command: Command, words: Sequence[str]) -> int:
+    try:
+        return command.unread(words[1:])
+    except Exception:  # of a plug-in, which then asks nothing
+        return 0

@@ -1,7 +1,7 @@
 """Ctrl-C, SIGTERM and SIGHUP: acted on between two steps of a command, never within one."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -27,6 +27,8 @@ class Signals:
         self._interrupt = interrupt
         self._running = False
         self.received: int | None = None
+        self.end_prompt: Callable[[], object] | None = None
+        """Set by a prompt that cannot be ended by an exception: what makes it raise Ended."""
 
     def install(self) -> None:
         """Take the signals over."""
@@ -59,6 +61,8 @@ class Signals:
         self.received = number
         if self._running:
             self._interrupt.request()
+        elif number in ENDING and self.end_prompt is not None:
+            self.end_prompt()
         elif number in ENDING:
             raise Ended
         else:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from commands import Cancelled, EndOfAnswers, Result
 from shell.language import continues
+from shell.output import write
 from shell.session import Session
 from shell.signals import Signals
 
@@ -46,14 +47,11 @@ class TerminalConsole:
 
     def show(self, result: Result) -> None:
         """Print a result."""
-        for line in result.lines():
-            sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        write(sys.stdout, "".join(f"{line}\n" for line in result.lines()))
 
     def fail(self, message: str) -> None:
-        """Print a failure."""
-        sys.stdout.write(f"{message}\n")
-        sys.stdout.flush()
+        """Print a failure, on the screen even where results go elsewhere."""
+        write(sys.stdout if sys.stdout.isatty() else sys.stderr, f"{message}\n")
 
     warn = fail
 
@@ -111,10 +109,10 @@ class Terminal:
         return line
 
 
-def open_reader(session_of: Callable[[], Session]) -> LineReader:
+def open_reader(session_of: Callable[[], Session], signals: Signals) -> LineReader:
     """Return the best reader for this terminal; ``session_of`` is asked when Tab is pressed."""
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
         return LineReader()
     from shell.line_editor import LineEditor
 
-    return LineEditor(session_of)
+    return LineEditor(session_of, signals)

@@ -1,6 +1,7 @@
 """key_manager: external key server management commands."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
 from commands import ALL_ANSWERS, Call, Command, Refused, Suggestion
 from commands.key_manager import keys, servers, setup
@@ -18,6 +19,8 @@ SYNOPSIS = (
     "key_manager restore -all [ -key_tag tag ]",
     "key_manager restore -key_server ipaddr [ -key_tag tag ]",
 )
+
+_CLOSE = 0.6  # difflib's ratio, from which a word may be a slip of the pen
 
 _SUBCOMMANDS: Mapping[str, Callable[[Call], None]] = {
     "setup": setup.setup,
@@ -55,9 +58,14 @@ def _tags(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
 
 
 def _unread(words: Sequence[str]) -> int:
-    if words[:1] == ["setup"]:
+    """Look for what asks; mistyped, it may have answers behind it all the same."""
+    if any(_is_meant(word, "setup") for word in words[:1]):
         return ALL_ANSWERS
-    return 2 if "-manual" in words else 0
+    return 2 if any(_is_meant(word, "manual") for word in words) else 0
+
+
+def _is_meant(word: str, name: str) -> bool:
+    return bool(get_close_matches(word.casefold().lstrip("-"), [name], cutoff=_CLOSE))
 
 
 COMMAND = Command(

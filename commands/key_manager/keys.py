@@ -11,9 +11,10 @@ from commands.key_manager.text import (
     RestoredKeys,
     not_responding,
 )
-from filer.disk_encrypt import DiskReport, rekey_disks
+from filer.authentication_key import AuthenticationKey
+from filer.disk_encrypt import DiskReport, Held, rekey_disks
 from filer.key_creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair
-from filer.keytable import CREATION_LIMIT, KeyPair, is_key_tag
+from filer.keytable import CREATION_LIMIT, KeyPair, is_key_tag, recommended_limit
 from filer.passphrase import generate
 from filer.restore import load
 
@@ -53,7 +54,11 @@ def rekey(call: Call) -> None:
     """Run ``key_manager rekey``: a new key pair, then ``disk encrypt rekey new_key_id *``."""
     tag = checked_tag(call.value("tag") or call.filer.key_tag)
     pair = new_key_pair(call, tag, manual="-manual" in call.arguments.options)
-    report_disks(call, rekey_all_disks(call, pair))
+
+    def just_read_back(key_id: str, key: AuthenticationKey) -> bool:
+        return key_id == pair.key_id and key == pair.key
+
+    report_disks(call, rekey_all_disks(call, pair, just_read_back))
 
 
 def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
@@ -81,15 +86,10 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
     return pair
 
 
-def rekey_all_disks(call: Call, pair: KeyPair) -> DiskReport:
-    """Rekey all disks to ``pair``, which has just been read back from every key server."""
-    return rekey_disks(
-        all_disks(call),
-        pair.key_id,
-        call.filer.keytable,
-        call.filer.interrupt,
-        lambda key_id, key: key_id == pair.key_id and key == pair.key,
-    )
+def rekey_all_disks(call: Call, pair: KeyPair, held: Held) -> DiskReport:
+    """Rekey all disks to ``pair``, which a key server has just been seen to hold."""
+    filer = call.filer
+    return rekey_disks(all_disks(call), pair.key_id, filer.keytable, filer.interrupt, held)
 
 
 def restore(call: Call) -> None:
@@ -117,9 +117,6 @@ def restore(call: Call) -> None:
             f"WARNING: key servers {', '.join(holders)} hold different keys for key ID {key_id}."
         )
     if restored.total > CREATION_LIMIT:
-        call.console.warn(
-            f"WARNING: the keytable holds {restored.total} key pairs; a key management policy "
-            f"should keep it to {CREATION_LIMIT} or less."
-        )
+        call.console.warn(f"WARNING: {recommended_limit(restored.total)}.")
     for warning in servers.warnings():
         call.console.warn(f"WARNING: {warning}")

@@ -64,15 +64,20 @@ def warn_of(call: Call, servers: KeyServers) -> None:
         call.console.warn(f"WARNING: {warning}")
 
 
+def warn_of_lost_keys(call: Call, lost: Mapping[str, int]) -> None:
+    """Name the key IDs of locked disks that no registered key server answers for."""
+    for key_id, disks in lost.items():
+        call.console.warn(
+            f"WARNING: key ID {key_id} of {disks} locked disks is then on no registered key "
+            "server that answers."
+        )
+
+
 def remove_anyway(call: Call, lost: Mapping[str, int]) -> bool:
     """Name the keys of locked disks that would be out of reach, and ask; True: go on."""
     if not lost:
         return True
-    for key_id, disks in lost.items():
-        call.console.warn(
-            f"WARNING: key ID {key_id} of {disks} locked disks would be on no registered key "
-            "server that answers."
-        )
+    warn_of_lost_keys(call, lost)
     return ask_yes_no(call.console, "Remove anyway?", default=False)
 
 
@@ -110,6 +115,7 @@ def add(call: Call) -> None:
     tell_copied(call, clients.copied)
     tell_registered(call, len(added), planned)
     warn_of(call, asked)
+    warn_of_lost_keys(call, out_of_reach(filer, filer.key_servers()))
 
 
 def tell_registered(call: Call, count: int, planned: Planned) -> None:

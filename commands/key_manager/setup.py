@@ -111,7 +111,7 @@ def _register(call: Call, servers: Sequence[str], port: int, tag: str) -> None:
         asked.probe()
         dropped = set(filer.registration.servers) - set(servers)
         moved = bool(filer.registration.servers) and port != filer.port
-        lost = out_of_reach(filer, asked) if dropped or moved else {}
+        lost = out_of_reach(filer, asked) if dropped or moved or named.copied else {}
         if not remove_anyway(call, lost):
             raise Refused("the key servers stay as they were")
     except BaseException:
@@ -136,14 +136,10 @@ def _encrypt_drives(call: Call, tag: str) -> None:
         default=False,
     ):
         return
-    rekeyed = rekey_all_disks(call, pair)
+    # The question may have stood for hours: what was read back before it counts no more.
+    filer = call.filer
+    held = filer.key_servers().fetch(filer.identity.parent_tag).holds
+    rekeyed = rekey_all_disks(call, pair, held)
     report_disks(call, rekeyed)
-    report_disks(
-        call,
-        lock_disks(
-            [call.filer.shelf[name] for name in rekeyed.succeeded],
-            call.filer.keytable,
-            call.filer.interrupt,
-            lambda key_id, key: key_id == pair.key_id and key == pair.key,
-        ),
-    )
+    disks = [filer.shelf[name] for name in rekeyed.succeeded]
+    report_disks(call, lock_disks(disks, filer.keytable, filer.interrupt, held))
