@@ -67,7 +67,7 @@ def load(
     after = {entry.key_id for entry in keytable}
     return Restored(
         read={
-            address: sum(tag is None or stored.pair.tag == tag for stored in held)
+            address: len({each.pair.key_id for each in held if tag in (None, each.pair.tag)})
             for address, held in holdings.by_server.items()
         },
         total=len(after),

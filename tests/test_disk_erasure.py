@@ -238,9 +238,9 @@ def test_sanitize_all_passes_over_what_is_destroyed(house: House) -> None:
     erase(house, "sanitize", "-all", *SPARES[1:])
 
 
-def test_sanitize_all_without_spares_asks_nothing(house: House) -> None:
+def test_sanitize_all_without_spares_is_refused_and_asks_nothing(house: House) -> None:
     erase(house, "destroy", "0c.00.[345]", *SPARES)
-    assert house.good("disk encrypt sanitize -all") == completed("sanitize", 0)
+    assert house.bad("disk encrypt sanitize -all") == "disk: there is no spare disk\n"
 
 
 def test_a_name_that_fits_no_disk_stops_it_all(house: House) -> None:

@@ -217,7 +217,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(servers: list[FaultyKeyS
         clients_of(servers, timeout=600.0, interrupt=interrupt).fetch(PARENT)
 
 
-def test_a_defect_in_one_thread_is_seen_by_whoever_asked(servers: list[FaultyKeyServer]) -> None:
+def test_a_defect_in_one_thread_costs_that_server_only(servers: list[FaultyKeyServer]) -> None:
     class Defect(Exception):
         pass
 
@@ -228,8 +228,11 @@ def test_a_defect_in_one_thread_is_seen_by_whoever_asked(servers: list[FaultyKey
     clients = clients_of(servers)
     files = Credentials(Path(), Path(), Path())
     broken = Broken(servers[0].address, 1, files, 1.0)
-    with pytest.raises(Defect):
-        KeyServers({**clients.servers, servers[0].address: broken}, Interrupt()).probe()
+    heard = KeyServers({**clients.servers, servers[0].address: broken}, Interrupt()).probe()
+    assert {address: failure.reason for address, failure in heard.failures.items()} == {
+        servers[0].address: "internal error: Defect"
+    }
+    assert servers[1].address in heard.answers
 
 
 def test_warnings_name_the_server_and_are_said_once(servers: list[FaultyKeyServer]) -> None:

@@ -127,7 +127,7 @@ def test_help_lists_the_commands_of_loader(sealed: Account) -> None:
 
 
 def test_every_command_of_loader_says_what_it_does() -> None:
-    assert set(AT_LOADER) == {"boot_ontap", "kmip_setup", "printenv", "setenv", "help", "bye"}
+    assert set(AT_LOADER) == {"boot_ontap", "kmip_setup", "printenv", "setenv", "help", "?", "bye"}
     assert [command.name for command in AT_LOADER.values()] == list(AT_LOADER)
 
 

@@ -81,7 +81,7 @@ def test_typed_and_piped_give_the_same_text(registered: Account) -> None:
         "key_manager status",
         "key_manager query",
         "key_manager add",
-        "key_manager rekey -manuel",
+        "key_manager rekey -tag",
         "disk encrypt show",
         "disk show 0c",
         "sysconfig -r",

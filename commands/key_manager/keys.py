@@ -52,7 +52,8 @@ def query(call: Call) -> None:
 
 def rekey(call: Call) -> None:
     """Run ``key_manager rekey``: a new key pair, then ``disk encrypt rekey new_key_id *``."""
-    tag = checked_tag(call.value("tag") or call.filer.key_tag)
+    given = call.value("tag")
+    tag = call.filer.key_tag if given is None else checked_tag(given)
     pair = new_key_pair(call, tag, manual="-manual" in call.arguments.options)
 
     def just_read_back(key_id: str, key: AuthenticationKey) -> bool:

@@ -68,7 +68,7 @@ def warn_of_lost_keys(call: Call, lost: Mapping[str, int]) -> None:
     """Name the key IDs of locked disks that no registered key server answers for."""
     for key_id, disks in lost.items():
         call.console.warn(
-            f"WARNING: key ID {key_id} of {disks} locked disks is then on no registered key "
+            f"WARNING: key ID {key_id} of {disks} locked disks would be on no registered key "
             "server that answers."
         )
 
