@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from commands import Call, Command, Refused, Suggestion
+from commands import ALL_ANSWERS, Call, Command, Refused, Suggestion
 from commands.disk_erasure import destroy, sanitize
 from commands.encrypting_disks import report_disks, select_disks
 from commands.key_manager.servers import warn_of
@@ -120,7 +120,7 @@ def _lock(call: Call) -> None:
 def _rekey(call: Call) -> None:
     key_id = call.value("new_key_id") or ""
     if key_id != MSID_KEY_ID and not is_key_id(key_id):
-        raise Refused(f"a key ID is {MSID_KEY_ID} or 64 upper-case hexadecimal digits")
+        raise Refused(f"a key ID is {MSID_KEY_ID} or 64 hexadecimal digits")
     disks = select_disks(call, call.words("disk_list"))
     held = _never_asked if key_id == MSID_KEY_ID else _held_by_key_servers(call, key_id)
     report_disks(call, rekey_disks(disks, key_id, call.filer.keytable, call.filer.interrupt, held))
@@ -140,7 +140,8 @@ def _key_ids(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]
 
 
 def _unread(words: Sequence[str]) -> int:
-    return 1 if words[:1] == ["encrypt"] and words[1:2] in (["sanitize"], ["destroy"]) else 0
+    asks = words[:1] == ["encrypt"] and words[1:2] in (["sanitize"], ["destroy"])
+    return ALL_ANSWERS if asks else 0
 
 
 COMMAND = Command(

@@ -8,10 +8,9 @@ from commands import Boot, Call, Command, Logout, Refused, Suggestion, no_values
 from commands.dialogue import ask_yes_no
 from commands.key_manager.servers import tell_copied, warn_of, warn_of_lost_keys
 from filer.address import parse_address
-from filer.bootdevice import Registration
+from filer.bootdevice import MAXIMUM, Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, inspect, read_host
 from filer.registering import Trial, out_of_reach
-from filer.registration import MAXIMUM
 from filer.system import Filer
 
 

@@ -100,7 +100,10 @@ def _option_names(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Sugges
 
 
 def _rdfile(call: Call) -> None:
-    content = call.filer.mroot.read(call.value("path") or "")
+    path = call.value("path") or ""
+    content = call.filer.mroot.read(path)
+    if b"PRIVATE KEY-----" in content:
+        raise Refused(f"{printable(path)}: holds a private key")
     call.show(FileContent(content))
 
 

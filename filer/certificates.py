@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 import warnings as python_warnings
@@ -31,8 +32,16 @@ SIZE_LIMIT = 1024 * 1024
 
 _CA_ENDING = "_CA.pem"
 _CERTIFICATE_LABELS = ("CERTIFICATE", "X509 CERTIFICATE")
-_KEY_LABELS = ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY")
+_PKCS8_LABEL = "PRIVATE KEY"
+_KEY_LABELS = (_PKCS8_LABEL, "RSA PRIVATE KEY", "EC PRIVATE KEY")
 _ANY_KEY = "PRIVATE KEY"
+_KEY_LIMIT = 8 * 1024
+"""Bytes of the largest private key, as PEM; RSA with 8192 bits has less."""
+
+_DIFFIE_HELLMAN = (
+    bytes.fromhex("06092a864886f70d010301"),  # PKCS #3
+    bytes.fromhex("06072a8648ce3e0201"),  # X9.42
+)
 _SEQUENCE = b"\x30"
 """How a binary certificate or key store begins (ASN.1 DER)."""
 
@@ -170,7 +179,7 @@ def _name(name: Name) -> str:
 @contextmanager
 def _damage_is(name: str, what: str = "certificate") -> Iterator[None]:
     """Report whatever the library makes of damaged contents in one line."""
-    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
     from cryptography.x509 import InvalidVersion
 
     with python_warnings.catch_warnings():
@@ -179,10 +188,8 @@ def _damage_is(name: str, what: str = "certificate") -> Iterator[None]:
         try:
             yield
         except UnsupportedAlgorithm:
-            raise CertificateError(
-                f"{name}: the {what} has a kind of key that is unknown"
-            ) from None
-        except (ValueError, TypeError, InvalidVersion, InternalError):
+            raise CertificateError(f"{name}: the {what} is of an unknown kind") from None
+        except (ValueError, TypeError, InvalidVersion, InvalidSignature, InternalError):
             raise CertificateError(f"{name}: the {what} is damaged") from None
 
 
@@ -214,12 +221,16 @@ def _certified_key(name: str, data: bytes) -> bytes:
 
     certificate = _certificates(name, data)[0]
     with _damage_is(name):
+        _refuse_diffie_hellman(certificate.tbs_certificate_bytes)
         public = certificate.public_key()
         return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _key_of(name: str, data: bytes) -> bytes:
     """Return the public key that belongs to the one private key in ``data``."""
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
         PublicFormat,
@@ -240,9 +251,37 @@ def _key_of(name: str, data: bytes) -> bytes:
         raise CertificateError(
             f"{name}: {printable(label)} is not usable for TLS; expected PKCS #8"
         )
+    if len(block) > _KEY_LIMIT:
+        raise CertificateError(f"{name}: the private key is larger than {_KEY_LIMIT // 1024} KiB")
     with _damage_is(name, "private key"):
-        public = load_pem_private_key(block, password=None).public_key()
+        if label == _PKCS8_LABEL:  # the traditional labels name the kind of key
+            _refuse_diffie_hellman(_der(block))
+        # The library's own check of an RSA key tests its primes, which takes seconds if they
+        # are large; a signature shows as well that the key works.
+        private = load_pem_private_key(block, None, unsafe_skip_rsa_key_validation=True)
+        if isinstance(private, RSAPrivateKey):
+            signature = private.sign(b"", PKCS1v15(), SHA256())
+            private.public_key().verify(signature, b"", PKCS1v15(), SHA256())
+        public = private.public_key()
         return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _refuse_diffie_hellman(der: bytes) -> None:
+    """Raise UnsupportedAlgorithm for a kind of key that no TLS certificate has.
+
+    The library would test whether its numbers are prime, for minutes if they are large.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    if any(identifier in der for identifier in _DIFFIE_HELLMAN):
+        raise UnsupportedAlgorithm("Diffie-Hellman")
+
+
+def _der(block: bytes) -> bytes:
+    """Return what a PKCS #8 block holds; it has no header lines.  Raises ValueError."""
+    if b":" in block:
+        raise ValueError
+    return base64.b64decode(b"".join(block.splitlines()[1:-1]))
 
 
 def _blocks(name: str, data: bytes) -> list[tuple[str, bytes]]:

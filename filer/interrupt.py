@@ -20,6 +20,11 @@ class Interrupt:
         """Ask the running command to stop at its next safe point."""
         self._requested = True
 
+    @property
+    def requested(self) -> bool:
+        """Whether a stop was requested that nobody has acted on yet."""
+        return self._requested
+
     def clear(self) -> None:
         """Forget a request; a new command begins without one."""
         self._requested = False

@@ -6,11 +6,11 @@ from collections.abc import Callable
 MSID_KEY_ID = "0x0"
 """The key ID of a drive that still has its factory key, the MSID."""
 
-_KEY_ID = re.compile(r"[0-9A-F]{64}")
+_KEY_ID = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 def is_key_id(text: str) -> bool:
-    """Say whether ``text`` is a key ID of a key pair: 64 upper-case hexadecimal digits."""
+    """Say whether ``text`` is a key ID of a key pair: 64 hexadecimal digits."""
     return _KEY_ID.fullmatch(text) is not None
 
 

@@ -77,4 +77,5 @@ def _fetch(filer: Filer) -> Holdings:
                 return answers
             filer.interrupt.sleep(min(_BETWEEN_TRIES, max(0.0, deadline - time.monotonic())))
     except Interrupted:
+        filer.interrupt.request()  # the wait has ended; the boot has yet to see why
         return answers

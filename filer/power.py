@@ -22,6 +22,7 @@ from filer.notices import Logged, Notices
 from filer.panics import Panics
 from filer.shelf import Shelf
 from filer.system import Filer, Root, RootLock
+from filer.text import printable
 from filer.unlock import unlock_disks
 
 
@@ -54,11 +55,12 @@ class Machine:
         self._now = now
         self._random = random
         self._interrupt = interrupt
-        self._storage.make_directory(root)
         try:
+            self._storage.make_directory(root)
             self._lock = RootLock(root / "lock")
-        except OSError as error:
-            raise FilerError(f"cannot use {root}: {error.strerror}") from None
+        except (OSError, StorageError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise FilerError(f"cannot use {printable(str(root))}: {reason}") from None
 
     def power_on(self) -> Filer:
         """Apply power: the keytable is empty and every disk that has locking set is locked.
@@ -67,6 +69,7 @@ class Machine:
         """
         for directory in (self._root.var, self._root.installed_certificates, self._root.shelf):
             self._storage.make_directory(directory)
+        self._storage.sweep(self._root.installed_certificates)
         hardware = load_hardware(self._root.hardware, self._storage)
         boot_device = BootDevice(self._root.var, self._storage)
         derivation = Derivation()
@@ -106,14 +109,17 @@ class Machine:
         self._lock.release()
 
 
-def boot(filer: Filer, notices: Notices) -> None:
+def boot(filer: Filer, notices: Notices, before_disks: Callable[[], None] = lambda: None) -> None:
     """Bring the filer up: keys, disks, root aggregate, WAFL.
 
-    What it tells goes to the system log too, once WAFL is up.  Raises Panic, which is counted.
+    What it tells goes to the system log too, once WAFL is up.  ``before_disks`` is called when
+    kmip_init is done and no disk has been tried: the last moment to end a boot at no cost.
+    Raises Panic, which is counted.
     """
+    filer.interrupt.clear()
     before = filer.panics.in_a_row
     try:
-        _boot(filer, Logged(filer.messages, notices))
+        _boot(filer, Logged(filer.messages, notices), before_disks)
     except Panic:
         with suppress(StorageError):  # the panic is what has to be told
             if filer.panics.in_a_row == before:
@@ -123,12 +129,13 @@ def boot(filer: Filer, notices: Notices) -> None:
         filer.panics.clear()
 
 
-def _boot(filer: Filer, notices: Notices) -> None:
+def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> None:
     for damage in filer.shelf.warnings:
         notices.warning("disk.init.failure", damage)
     if filer.hardware.storage_encryption and filer.hardware.snaplock:
         raise Panic("PANIC: SnapLock and Storage Encryption cannot be used on the same system")
     holdings = kmip_init.load_keytable(filer, notices)
+    before_disks()
     unlock_disks(filer, holdings, notices, held_back=_hold_back(filer, holdings))
     filer.aggregate = raid.bring_online(filer.shelf, filer.hardware.system_id)
     if not filer.aggregate.online:
@@ -147,6 +154,8 @@ def _hold_back(filer: Filer, holdings: Holdings) -> str | None:
     Where some would be tried, the panic that may follow is counted before: a boot that is killed
     in between has cost the disks a try all the same.
     """
+    if filer.interrupt.requested:
+        return "kmip_init was interrupted"
     if filer.panics.at_limit and not holdings.by_server:
         return f"{filer.panics.in_a_row} panics in a row and no key server answers"
     if any(

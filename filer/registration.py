@@ -12,9 +12,6 @@ from filer.bootdevice import Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair
 from filer.errors import FilerError
 
-MAXIMUM = 4
-"""Key servers that can be registered, or removed at once (man key_manager, DESCRIPTION)."""
-
 CLIENT_FILES = (CLIENT, CLIENT_PRIVATE)
 
 ReadInstalled = Callable[[str], bytes | None]

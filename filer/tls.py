@@ -103,7 +103,7 @@ def is_in_file(certificate: bytes, ca: Path) -> bool:
 
     try:
         trusted = x509.load_pem_x509_certificates(ca.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, x509.InvalidVersion):
         return False
     return any(each.public_bytes(Encoding.DER) == certificate for each in trusted)
 

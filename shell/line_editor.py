@@ -1,14 +1,17 @@
 """Line editing with history and completion, by prompt_toolkit."""
 
-import logging
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 from platformdirs import user_state_path
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import DummyHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 
 from shell.completion import completions
@@ -28,8 +31,19 @@ class _GrammarCompleter(Completer):
         text = document.text_before_cursor
         for found in completions(self._session_of(), text):
             yield Completion(
-                found.text, start_position=found.start - len(text), display_meta=found.help
+                f"{found.text} ",
+                start_position=found.start - len(text),
+                display=found.text,
+                display_meta=found.help,
             )
+
+
+_NO_MOUSE = KeyBindings()
+
+
+@_NO_MOUSE.add(Keys.Vt100MouseEvent)
+def _ignore(_event: KeyPressEvent) -> None:
+    """Pass over what looks like the mouse: a pasted colour sequence does, and is none."""
 
 
 class _ShowNothing(Processor):
@@ -49,19 +63,20 @@ class LineEditor(LineReader):
     """
 
     def __init__(self, session_of: Callable[[], Session], signals: Signals) -> None:
-        self._signals = signals
+        super().__init__(signals)
         self._commands: PromptSession[str] = PromptSession(
             history=open_history(user_state_path("filer", appauthor=False)),
             completer=_GrammarCompleter(session_of),
             complete_while_typing=False,
             enable_history_search=True,
+            key_bindings=_NO_MOUSE,
         )
-        self._answers: PromptSession[str] = PromptSession(history=DummyHistory())
+        self._answers: PromptSession[str] = PromptSession(
+            history=DummyHistory(), key_bindings=_NO_MOUSE
+        )
         self._secrets: PromptSession[str] = PromptSession(
-            history=DummyHistory(), input_processors=[_ShowNothing()]
+            history=DummyHistory(), input_processors=[_ShowNothing()], key_bindings=_NO_MOUSE
         )
-        # What goes wrong in a key binding costs that key, not a traceback on the screen.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
 
     def line(self, prompt: str) -> str:
         """Return a line of commands.  Raises EOFError or KeyboardInterrupt."""
@@ -82,9 +97,15 @@ class LineEditor(LineReader):
             if app.is_running and not app.is_done:
                 app.exit(exception=Ended())
 
+        def give_up(_loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+            # The line is lost, but nothing is printed that may show what was typed.
+            if app.is_running and not app.is_done:
+                app.exit(exception=context.get("exception") or RuntimeError())
+
         def begin() -> None:
             loop = app.loop
             assert loop is not None
+            loop.set_exception_handler(give_up)
             # An exception in the middle of the event loop would leave the terminal as it is.
             self._signals.end_prompt = partial(loop.call_soon_threadsafe, end)
 

@@ -5,11 +5,14 @@ import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
+
+from filer.text import printable
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; what is wrong with it ends the program with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="filer",
         description="The console of a filer with Storage Encryption.",
         epilog="Without FILE and -c, commands come from standard input; "
@@ -59,6 +62,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.root is None:
         options.root = _default_root()
     return options
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def _default_root() -> Path:

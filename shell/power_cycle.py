@@ -114,9 +114,15 @@ class PowerCycle:
     def _boot(self) -> None:
         self._panicked = True
         with self.signals.running():
-            boot(self._filer, BootNotices(self.console))
+            boot(self._filer, BootNotices(self.console), self._end_if_asked)
         self._panicked = False
+        self._end_if_asked()
+
+    def _end_if_asked(self) -> None:
+        """End after a signal; Ctrl-C of a person ends the wait of kmip_init only."""
         self.signals.end_if_asked()
+        if self.signals.received is not None and not self.console.is_terminal:
+            raise KeyboardInterrupt
 
     def _session(self) -> Session:
         """Return the session of the console, which outlives a reboot."""

@@ -173,7 +173,7 @@ class Script:
         while (line := self._next_command(session)) is not None:
             self._console.answers_read = 0
             with self._signals.running():
-                status = session.execute(line)
+                status = session.execute(line, exit_on_error=self._exit_on_error)
             self._stop_if_signalled()
             if status != OK:
                 self.status = FAILED
@@ -200,6 +200,7 @@ class Script:
         while continues(line):
             following = self._lines.line()
             if following is None:
+                line = line.removesuffix("\\")
                 break
             self._console.echo(">", following)
             line = f"{line}\n{following}"

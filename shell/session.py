@@ -62,8 +62,10 @@ class Session:
         mark = "*" if self.state.privilege != "admin" else ""
         return f"{self.filer.hardware.hostname}{mark}>"
 
-    def execute(self, line: str) -> int:
+    def execute(self, line: str, *, exit_on_error: bool = False) -> int:
         """Run the commands of ``line``; return OK if every one succeeded, else FAILED.
+
+        With ``exit_on_error`` the first one that fails is the last one to run.
 
         Raises PowerOff or Logout when a command asks for it.
         """
@@ -73,7 +75,12 @@ class Session:
             self.console.fail(str(problem))
             return FAILED
         self.asked_all = False
-        return max([self._run(words) for words in commands], default=OK)
+        status = OK
+        for words in commands:
+            status = max(status, self._run(words))
+            if exit_on_error and status != OK:
+                break
+        return status
 
     def _run(self, words: Sequence[str]) -> int:
         self.filer.interrupt.clear()

@@ -1,9 +1,12 @@
 """Ctrl-C, SIGTERM and SIGHUP: acted on between two steps of a command, never within one."""
 
+import select
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TextIO
 
 from filer.interrupt import Interrupt
 
@@ -56,6 +59,20 @@ class Signals:
         """Raise Ended if a signal that ends the program has come while a command ran."""
         if self.received in ENDING:
             raise Ended
+
+    def wait_for(self, stream: TextIO) -> None:
+        """Wait until ``stream`` can be read; a signal that comes meanwhile takes effect at once.
+
+        A read that is about to begin when the signal comes would not be interrupted.
+        """
+        woken, wake = socket.socketpair()
+        with woken, wake:
+            wake.setblocking(False)
+            before = signal.set_wakeup_fd(wake.fileno())
+            try:
+                select.select([stream.fileno(), woken.fileno()], [], [])
+            finally:
+                signal.set_wakeup_fd(before)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.received = number

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from commands import Cancelled, EndOfAnswers, Result
+from shell.defects import describe
 from shell.language import continues
 from shell.output import write
 from shell.session import Session
@@ -20,9 +21,14 @@ _MORE = ">"
 class LineReader:
     """Reads from a terminal that can only show one character after the other."""
 
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
     def line(self, prompt: str) -> str:
         """Return a line of commands.  Raises EOFError or KeyboardInterrupt."""
-        return input(prompt)
+        write(sys.stdout, prompt)
+        self._signals.wait_for(sys.stdin)
+        return input()
 
     answer = line
 
@@ -96,6 +102,9 @@ class Terminal:
                 continue
             except EOFError:
                 return
+            except Exception as defect:  # of a key binding, say; the console goes on
+                write(sys.stdout, f"internal error: {describe(defect)}\n")
+                continue
             if line.strip():
                 session.state.history.append(line)
             with self._signals.running():
@@ -112,7 +121,7 @@ class Terminal:
 def open_reader(session_of: Callable[[], Session], signals: Signals) -> LineReader:
     """Return the best reader for this terminal; ``session_of`` is asked when Tab is pressed."""
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
-        return LineReader()
+        return LineReader(signals)
     from shell.line_editor import LineEditor
 
     return LineEditor(session_of, signals)

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from keyserver.server import KeyServer
+
+# How long an example takes says how busy the machine is, and nothing of the program.
+settings.register_profile("filer", deadline=None)
+settings.load_profile("filer")
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6")
 IPV6 = "::1"

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filer.certificates import (
@@ -517,6 +517,7 @@ def told(name: str, data: bytes) -> str:
     return "".join((info.name, info.subject, info.issuer, *info.warnings))
 
 
+@settings(deadline=None)
 @given(st.binary(), st.sampled_from([CLIENT, CLIENT_PRIVATE, CA]))
 def test_any_bytes_are_information_or_one_line(data: bytes, name: str) -> None:
     assert told(name, data).isprintable()
@@ -529,6 +530,7 @@ def made(kind: str) -> x509.Certificate:
     return certificate(key(kind))
 
 
+@settings(deadline=None)  # RSA on a busy machine
 @given(st.integers(0), st.sampled_from(list(KINDS)))
 def test_any_damage_is_information_or_one_line(seed: int, kind: str) -> None:
     randomness = random.Random(seed)
@@ -561,6 +563,85 @@ def test_a_hostile_file_costs_no_more_than_a_moment(line: bytes) -> None:
     began = time.monotonic()
     refusal(CLIENT, data)
     assert time.monotonic() - began < 2
+
+
+def der_value(tag: int, content: bytes) -> bytes:
+    """Return one ASN.1 value in its distinguished encoding."""
+    size = len(content)
+    long = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    length = bytes([size]) if size < 0x80 else bytes([0x80 | len(long)]) + long
+    return bytes([tag]) + length + content
+
+
+def der_integer(number: int) -> bytes:
+    return der_value(0x02, number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+def der_sequence(*values: bytes) -> bytes:
+    return der_value(0x30, b"".join(values))
+
+
+PRIMES = [2**4423 - 1, 2**4253 - 1]
+"""Primes so large that only to test them takes seconds."""
+
+
+def costly_keys() -> list[bytes]:
+    """Return private keys that cost a careless reader seconds, or minutes."""
+    p, q = PRIMES
+    exponent = 65537
+    numbers = (0, p * q, exponent, 3, p, q, 3, 3, 1)
+    rsa_key = der_sequence(*map(der_integer, numbers))
+    pkcs3, x942 = "06092a864886f70d010301", "06072a8648ce3e0201"
+    keys = [block("RSA PRIVATE KEY", rsa_key)]
+    for identifier, parameters in ((pkcs3, (p, 2)), (x942, (p, 2, p // 2))):
+        algorithm = bytes.fromhex(identifier) + der_sequence(*map(der_integer, parameters))
+        body = der_integer(0) + der_sequence(algorithm) + der_value(0x04, der_integer(12345))
+        keys.append(block("PRIVATE KEY", der_sequence(body)))
+    headed = keys[1].replace(b"KEY-----\n", b"KEY-----\nX: yz\n\n", 1)
+    return [*keys, headed]
+
+
+def test_a_private_key_with_huge_numbers_costs_no_more_than_a_moment() -> None:
+    for costly in costly_keys():
+        began = time.process_time()
+        assert refusal(CLIENT_PRIVATE, client() + costly) in (
+            "client_private.pem: the private key is damaged",
+            "client_private.pem: the private key is of an unknown kind",
+        )
+        assert time.process_time() - began < 1
+    assert refusal(CLIENT_PRIVATE, client() + block("RSA PRIVATE KEY", bytes(8000))) == (
+        "client_private.pem: the private key is larger than 8 KiB"
+    )
+
+
+def test_a_certified_key_with_huge_numbers_costs_no_more_than_a_moment() -> None:
+    algorithm = bytes.fromhex("06092a864886f70d010301")
+    algorithm += der_sequence(der_integer(PRIMES[0]), der_integer(2))
+    public = der_sequence(der_sequence(algorithm), der_value(0x03, b"\0" + der_integer(12345)))
+    signed_with = der_sequence(bytes.fromhex("06082a8648ce3d040302"))
+    dates = der_sequence(der_value(0x17, b"260101000000Z"), der_value(0x17, b"270101000000Z"))
+    names = der_sequence()
+    signed = der_sequence(der_integer(1), signed_with, names, dates, names, public)
+    whole = der_sequence(signed, signed_with, der_value(0x03, b"\0" + bytes(8)))
+    began = time.process_time()
+    assert refusal(CLIENT_PRIVATE, block("CERTIFICATE", whole) + key_pem()) == (
+        "client_private.pem: the certificate is of an unknown kind"
+    )
+    assert time.process_time() - began < 1
+
+
+def test_a_private_key_of_which_only_the_public_half_is_right_is_refused() -> None:
+    whole = key("RSA")
+    other = key("RSA", "another")
+    assert isinstance(whole, rsa.RSAPrivateKey)
+    assert isinstance(other, rsa.RSAPrivateKey)
+    right, wrong = whole.private_numbers(), other.private_numbers()
+    public = right.public_numbers
+    numbers = (0, public.n, public.e, wrong.d, wrong.p, wrong.q, wrong.dmp1, wrong.dmq1, wrong.iqmp)
+    private = block("RSA PRIVATE KEY", der_sequence(*map(der_integer, numbers)))
+    assert refusal(CLIENT_PRIVATE, pem(certificate(whole)) + private) == (
+        "client_private.pem: the private key is damaged"
+    )
 
 
 # the directory of installed certificates

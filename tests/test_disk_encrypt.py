@@ -354,10 +354,10 @@ def test_rekey_counts_a_wrong_key_as_an_authentication_failure(house: House) -> 
     assert failures(house) == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("key_id", ["0x1", "0", "abc", "a" * 64, "A" * 63, "A" * 65, "G" * 64])
+@pytest.mark.parametrize("key_id", ["0x1", "0", "abc", "a" * 63, "A" * 63, "A" * 65, "G" * 64])
 def test_rekey_refuses_what_is_no_key_id(key_id: str, house: House) -> None:
     assert house.bad(f"disk encrypt rekey {key_id} *") == (
-        "disk: a key ID is 0x0 or 64 upper-case hexadecimal digits\n"
+        "disk: a key ID is 0x0 or 64 hexadecimal digits\n"
     )
 
 

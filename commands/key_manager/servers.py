@@ -11,11 +11,11 @@ from commands.key_manager.text import (
     not_responding,
 )
 from filer.address import parse_address
+from filer.bootdevice import MAXIMUM
 from filer.keyservers import KeyServers
 from filer.registering import Trial, begin, out_of_reach
 from filer.registration import (
     CLIENT_FILES,
-    MAXIMUM,
     Planned,
     with_client_files,
     with_servers,

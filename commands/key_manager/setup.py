@@ -14,10 +14,11 @@ from commands.key_manager.servers import (
     warn_of,
 )
 from filer.address import parse_address
+from filer.bootdevice import MAXIMUM
 from filer.disk_encrypt import lock_disks
 from filer.errors import FilerError
 from filer.registering import begin, out_of_reach
-from filer.registration import MAXIMUM, Planned, with_client_files, with_servers
+from filer.registration import Planned, with_client_files, with_servers
 
 _QUIT = "q"
 
