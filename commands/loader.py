@@ -45,7 +45,7 @@ def _try_and_accept(call: Call, trial: Trial) -> None:
 
     The client certificate that is replaced may be the only one that is shown these keys.
     """
-    try:
+    with trial:
         servers = trial.key_servers(trial.registration.servers)
         lost = out_of_reach(trial.filer, servers)
         warn_of(call, servers)
@@ -53,10 +53,7 @@ def _try_and_accept(call: Call, trial: Trial) -> None:
         replaces = bool(trial.filer.registration.certificates)
         if lost and replaces and not ask_yes_no(call.console, "Register anyway?", default=False):
             raise Refused("the registration stays as it was")
-    except BaseException:
-        trial.discard()
-        raise
-    trial.accept()
+        trial.accept()
 
 
 def _printenv(call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from filer.bootdevice import Registration, Staged
 from filer.key_creation import SystemIdentity
@@ -13,11 +14,21 @@ from filer.system import Filer
 
 @dataclass(frozen=True)
 class Trial:
-    """A registration that is written, but not yet the registered one, and a way to try it."""
+    """A registration that is written, but not yet the registered one, and a way to try it.
+
+    As a context manager it is discarded by whatever goes wrong within.
+    """
 
     filer: Filer
     registration: Registration
     staged: Staged
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_details: object) -> None:
+        if kind is not None:
+            self.staged.discard()
 
     def key_servers(self, addresses: Sequence[str]) -> KeyServers:
         """Return key servers that are talked to as the new registration says."""
@@ -29,10 +40,6 @@ class Trial:
         self.staged.commit()
         self.filer.registration = self.registration
 
-    def discard(self) -> None:
-        """Leave everything registered as it was."""
-        self.staged.discard()
-
 
 def begin(filer: Filer, registration: Registration) -> Trial:
     """Write ``registration`` as a new generation of /var/kmip, to be tried.
@@ -40,13 +47,9 @@ def begin(filer: Filer, registration: Registration) -> Trial:
     A changed client certificate must see every key ID in use on every registered key server,
     since a key server may show keys to their owner alone.  Raises RegistrationError.
     """
-    trial = Trial(filer, registration, filer.boot_device.stage(registration))
-    try:
+    with Trial(filer, registration, filer.boot_device.stage(registration)) as trial:
         if _client_changes(filer.registration, registration):
             _must_see_keys_in_use(filer, trial)
-    except BaseException:
-        trial.discard()
-        raise
     return trial
 
 

@@ -105,8 +105,8 @@ class Terminal:
             except Exception as defect:  # of a key binding, say; the console goes on
                 write(sys.stdout, f"internal error: {describe(defect)}\n")
                 continue
-            if line.strip():
-                session.state.history.append(line)
+            if command := line.strip():
+                session.state.history.append(command)
             with self._signals.running():
                 session.execute(line)
             self._signals.end_if_asked()

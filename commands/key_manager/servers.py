@@ -13,7 +13,7 @@ from commands.key_manager.text import (
 from filer.address import parse_address
 from filer.bootdevice import MAXIMUM
 from filer.keyservers import KeyServers
-from filer.registering import Trial, begin, out_of_reach
+from filer.registering import begin, out_of_reach
 from filer.registration import (
     CLIENT_FILES,
     Planned,
@@ -110,8 +110,10 @@ def add(call: Call) -> None:
     planned = with_servers(
         clients.registration, servers, added, filer.installed.find, must_be_installed=True
     )
-    trial = begin(filer, planned.registration)
-    asked = _try_and_accept(trial, added)
+    with begin(filer, planned.registration) as trial:
+        asked = trial.key_servers(added)
+        asked.probe()
+        trial.accept()
     tell_copied(call, clients.copied)
     tell_registered(call, len(added), planned)
     warn_of(call, asked)
@@ -123,17 +125,6 @@ def tell_registered(call: Call, count: int, planned: Planned) -> None:
     call.say(f"Registering {count} key servers...")
     tell_copied(call, planned.copied)
     call.say("Registration complete.")
-
-
-def _try_and_accept(trial: Trial, asked: Sequence[str]) -> KeyServers:
-    servers = trial.key_servers(asked)
-    try:
-        servers.probe()
-    except BaseException:
-        trial.discard()
-        raise
-    trial.accept()
-    return servers
 
 
 def remove(call: Call) -> None:

@@ -106,8 +106,7 @@ def _register(call: Call, servers: Sequence[str], port: int, tag: str) -> None:
         filer.registration, servers, servers, filer.installed.find, must_be_installed=False
     )
     registration = replace(named.registration, port=port, default_tag=tag)
-    trial = begin(filer, registration)
-    try:
+    with begin(filer, registration) as trial:
         asked = trial.key_servers(servers)
         asked.probe()
         dropped = set(filer.registration.servers) - set(servers)
@@ -115,11 +114,8 @@ def _register(call: Call, servers: Sequence[str], port: int, tag: str) -> None:
         lost = out_of_reach(filer, asked) if dropped or moved or named.copied else {}
         if not remove_anyway(call, lost):
             raise Refused("the key servers stay as they were")
-    except BaseException:
-        trial.discard()
-        raise
-    call.say("\n")
-    trial.accept()
+        call.say("\n")
+        trial.accept()
     tell_registered(call, len(servers), Planned(registration, named.copied))
     warn_of(call, asked)
 
