@@ -60,8 +60,8 @@ def wait_before_boot(panics: int) -> float:
 class PowerCycle:
     """Powers a machine on, and goes on until whoever is at the console leaves.
 
-    ``session`` is the one that is talked to now; ``first_up`` is called when the filer is up for
-    the first time.
+    ``first_up`` is called when the filer is up for the first time, ``on_session`` with each
+    session before it is talked to.
     """
 
     machine: Machine
