@@ -7,11 +7,9 @@ from functools import partial
 from commands import ALL_ANSWERS, Call, Command, Refused, Suggestion
 from commands.disk_erasure import destroy, sanitize
 from commands.encrypting_disks import report_disks, select_disks
-from commands.key_manager.servers import warn_of
 from filer.disk import Disk
 from filer.disk_encrypt import Held, lock_disks, rekey_disks
 from filer.key_id import MSID_KEY_ID, is_key_id
-from filer.registering import fetch_or_nothing
 from filer.system import Filer
 
 SYNOPSIS = (
@@ -101,6 +99,9 @@ def _held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:
 
     Raises Refused if they contradict each other about ``new_key_id``.
     """
+    from commands.key_manager.servers import warn_of
+    from filer.registering import fetch_or_nothing
+
     servers = call.filer.key_servers()
     holdings = fetch_or_nothing(servers, call.filer.identity)
     warn_of(call, servers)

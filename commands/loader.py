@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from commands import Boot, Call, Command, Logout, Refused, Suggestion, no_values
-from commands.dialogue import ask_yes_no
-from commands.key_manager.servers import tell_copied, warn_of, warn_of_lost_keys
 from filer.address import parse_address
 from filer.bootdevice import MAXIMUM, Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, inspect, read_host
-from filer.registering import Trial, out_of_reach
 from filer.system import Filer
 
 
@@ -20,6 +17,8 @@ def _boot(call: Call) -> NoReturn:
 
 def _kmip_setup(call: Call) -> None:
     """Register the certificate files of a host directory, for a boot device that has none."""
+    from commands.key_manager.servers import tell_copied
+
     filer = call.filer
     addresses = list(dict.fromkeys(map(parse_address, call.words("ipaddr_list"))))
     if len(addresses) > MAXIMUM:
@@ -35,17 +34,22 @@ def _kmip_setup(call: Call) -> None:
     registration = Registration(
         tuple(addresses), filer.port, filer.registration.default_tag, certificates
     )
-    _try_and_accept(call, Trial(filer, registration, filer.boot_device.stage(registration)))
+    _try_and_accept(call, registration)
     tell_copied(call, names)
     call.say("Registration complete.")
 
 
-def _try_and_accept(call: Call, trial: Trial) -> None:
+def _try_and_accept(call: Call, registration: Registration) -> None:
     """Register, but not without asking if the keys of locked disks cannot be had that way.
 
     The client certificate that is replaced may be the only one that is shown these keys.
     """
-    with trial:
+    from commands.dialogue import ask_yes_no
+    from commands.key_manager.servers import warn_of, warn_of_lost_keys
+    from filer.registering import Trial, out_of_reach
+
+    staged = call.filer.boot_device.stage(registration)
+    with Trial(call.filer, registration, staged) as trial:
         servers = trial.key_servers(trial.registration.servers)
         lost = out_of_reach(trial.filer, servers)
         warn_of(call, servers)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.metadata import version as installed_version
 
 from commands import Call, Command, Refused, Suggestion, no_values
+from filer import __version__
 from filer.system import Filer
 from filer.text import printable
 
@@ -15,7 +15,7 @@ RELEASE = "8.2.5"
 
 def release_line() -> str:
     """Return the one line of ``version``."""
-    return f"NetApp Release {RELEASE} 7-Mode: filer {installed_version('filer')} (emulated)"
+    return f"NetApp Release {RELEASE} 7-Mode: filer {__version__} (emulated)"
 
 
 def _hostname(call: Call) -> None:

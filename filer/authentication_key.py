@@ -1,6 +1,5 @@
 """The authentication key: the one secret of storage encryption, in a type that keeps it."""
 
-import hmac
 from typing import NoReturn
 
 
@@ -24,7 +23,9 @@ class AuthenticationKey:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AuthenticationKey):
             return NotImplemented
-        return hmac.compare_digest(self._material, other._material)
+        from hmac import compare_digest
+
+        return compare_digest(self._material, other._material)
 
     def __repr__(self) -> str:
         return "<authentication key>"

@@ -4,7 +4,6 @@ scrypt makes a search for the passphrase dear, so it runs once for a key ID and 
 the power goes; HKDF makes the result different for every disk and every state of its header.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -77,7 +76,9 @@ class Derivation:
         for candidate, stretched in known:
             if candidate == key:
                 return stretched
-        material = hashlib.scrypt(
+        from hashlib import scrypt
+
+        material = scrypt(
             key.reveal(),
             salt=key_id.encode("ascii"),
             n=cost.n,

@@ -13,7 +13,6 @@ offset    content
 Everything here is pure: bytes in, values out, and the other way round.
 """
 
-import hashlib
 import re
 import struct
 import zlib
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from filer.derivation import STANDARD, Scrypt
+from filer.digest import sha256
 from filer.errors import FilerError
 from filer.key_id import MSID_KEY_ID, is_key_id
 
@@ -158,14 +158,14 @@ class Header:
         """Return the slot: `SLOT_SIZE` bytes, the last 32 of them the SHA-256 of the others."""
         keys = _KEYS.pack(self.generation, self.wrap, self.open_wrap)
         body = self.state.pack() + keys + _PADDING
-        return body + hashlib.sha256(body).digest()
+        return body + sha256(body)
 
     @classmethod
     def parse(cls, slot: bytes) -> Self:
         """Read a slot; raises `DiskError` for any bytes that `pack` does not return."""
         _require(len(slot) == SLOT_SIZE and slot.startswith(_MAGIC), "not a disk of a filer")
         body, digest = slot[:-_DIGEST_SIZE], slot[-_DIGEST_SIZE:]
-        _require(hashlib.sha256(body).digest() == digest, "checksum")
+        _require(sha256(body) == digest, "checksum")
         state = State.parse(body[: _STATE.size])
         generation, wrap, open_wrap = _KEYS.unpack_from(body, _STATE.size)
         header = cls(state, _present(wrap), _present(open_wrap), generation)

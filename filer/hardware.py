@@ -1,6 +1,5 @@
 """The hardware of this filer, as filer.toml describes it."""
 
-import difflib
 import re
 import tomllib
 from bisect import bisect_left
@@ -276,7 +275,9 @@ def _unknown_key(section: str, key: str) -> str:
 
 
 def _did_you_mean(word: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 

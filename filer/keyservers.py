@@ -1,7 +1,5 @@
 """The registered key servers, asked all at the same time."""
 
-import queue
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -129,8 +127,11 @@ class KeyServers:
         Every operation has a deadline of its own, so this ends.  Only what changes nothing may
         be ``interruptible``: a change that was sent must be known to have arrived or not.
         """
+        import threading
+        from queue import Empty, SimpleQueue
+
         asked = [server for address, server in self.servers.items() if address not in self.failed]
-        done: queue.SimpleQueue[tuple[str, T | KeyServerFailure]] = queue.SimpleQueue()
+        done: SimpleQueue[tuple[str, T | KeyServerFailure]] = SimpleQueue()
 
         def work(server: KeyServer) -> None:
             try:
@@ -151,7 +152,7 @@ class KeyServers:
             try:
                 address, outcome = done.get(timeout=0.1)
                 heard[address] = outcome
-            except queue.Empty:
+            except Empty:
                 pass
             if interruptible:
                 self.interrupt.check()

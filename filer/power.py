@@ -1,10 +1,10 @@
 """Power on, boot, panic, power off."""
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from secrets import token_bytes
 
 from filer import kmip_init, raid
 from filer.bootdevice import BootDevice
@@ -44,7 +44,7 @@ class Machine:
         interrupt: Interrupt,
         storage: Storage | None = None,
         now: Callable[[], datetime] = local_time,
-        random: Callable[[int], bytes] = token_bytes,
+        random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Set the machine up in ``root``, which is made if it is not there.
 

@@ -5,7 +5,6 @@ have the same one: it names the system, the aggregate, and the members by serial
 readable member tells of all the others.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
+from filer.digest import sha256
 from filer.disk import BLOCK_SIZE, Disk, DiskError
 from filer.shelf import Shelf
 
@@ -45,13 +45,13 @@ class Label:
             }
         )
         body = text.encode("ascii").ljust(BLOCK_SIZE - _DIGEST_SIZE, b"\0")
-        return body + hashlib.sha256(body).digest()
+        return body + sha256(body)
 
     @classmethod
     def parse(cls, block: bytes) -> Self | None:
         """Read a block; None for what is not a label, such as a block that was never written."""
         body, digest = block[:-_DIGEST_SIZE], block[-_DIGEST_SIZE:]
-        if hashlib.sha256(body).digest() != digest:
+        if sha256(body) != digest:
             return None
         try:
             fields = json.loads(body.rstrip(b"\0"))

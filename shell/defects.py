@@ -4,11 +4,12 @@ A traceback would show values, and one of them may be a secret.
 """
 
 from pathlib import Path
-from traceback import extract_tb
 
 
 def describe(defect: BaseException) -> str:
     """Return the kind of ``defect`` and the place that raised it."""
+    from traceback import extract_tb
+
     frames = extract_tb(defect.__traceback__)
     if not frames:
         return type(defect).__name__

@@ -12,7 +12,6 @@ one of them, ``( a )+`` and ``( a )*`` repeat.  Four rules go beyond it:
 - Where both a literal and a variable fit, the literal is meant.
 """
 
-import difflib
 import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -372,7 +371,9 @@ class Grammar:
         advice = _expected(expectations)
         if not any(word in synopsis.words for synopsis in self._synopsis):
             literals = {e.name.casefold(): e.name for e in expectations if e.kind in _LITERAL}
-            close = difflib.get_close_matches(word.casefold(), literals, n=1, cutoff=_CLOSE)
+            from difflib import get_close_matches
+
+            close = get_close_matches(word.casefold(), literals, n=1, cutoff=_CLOSE)
             if close:
                 advice = f'did you mean "{literals[close[0]]}"?'
         return f'word {index + 1}: unexpected "{printable(word)}"; {advice}'

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from commands import Call, Command, Refused, Suggestion, Unprefixed, no_values
 from filer.system import Filer
 from filer.text import printable
-from shell import manpages
-from shell.typesetting import render
 
 _GAP = 2
 
@@ -44,6 +42,9 @@ def _help(call: Call) -> None:
 
 
 def _man(call: Call) -> None:
+    from shell import manpages
+    from shell.typesetting import render
+
     name = call.value("page") or ""
     page = manpages.find(name)
     if page is None:
@@ -57,6 +58,8 @@ def _history(call: Call) -> None:
 
 
 def _pages(_filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+    from shell import manpages
+
     return [(name, "manual page") for name in manpages.names()]
 
 

@@ -3,10 +3,10 @@
 import argparse
 import os
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
+from filer import __version__
 from filer.text import printable
 
 
@@ -49,7 +49,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="a filer in a temporary root, with two running key servers and all certificates at "
         "hand",
     )
-    parser.add_argument("--version", action="version", version=f"filer {version('filer')}")
+    parser.add_argument("--version", action="version", version=f"filer {__version__}")
     parser.add_argument(
         "file",
         metavar="FILE",

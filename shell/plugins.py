@@ -1,8 +1,8 @@
 """Finding the commands: the modules of ``commands/``, and plug-ins of other distributions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
 from pkgutil import iter_modules
 
 import commands
@@ -13,24 +13,46 @@ from shell.grammar import Grammar
 from shell.signals import Ended
 
 
-def load_commands() -> tuple[dict[str, Command], list[str]]:
-    """Return all commands by name, and a warning for each plug-in that cannot be loaded."""
-    found = {command.name: command for command in _built_in()}
-    warnings: list[str] = []
-    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
-        try:
-            for command in _plugged_in(entry.load()):
-                if command.name in found:
-                    raise ValueError(f"there is a command {command.name} already")
-                found[command.name] = command
-        except (KeyboardInterrupt, Ended):
-            raise
-        except BaseException as problem:  # a plug-in may fail in any way; the console must not
-            warnings.append(
-                f"command plug-in {printable(entry.name)} cannot be loaded: "
-                f"{type(problem).__name__}: {printable(str(problem))}"
-            )
-    return found, warnings
+class Commands(Mapping[str, Command]):
+    """All commands by name.
+
+    Plug-ins are looked for when a name is asked for that is not built in, or when all names are:
+    a script of built-in commands does not wait for them.  ``warn`` is told of each that cannot be
+    loaded.
+    """
+
+    def __init__(self, warn: Callable[[str], object]) -> None:
+        self._warn = warn
+        self._built_in = {command.name: command for command in _built_in()}
+
+    def __getitem__(self, name: str) -> Command:
+        return self._built_in[name] if name in self._built_in else self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @cached_property
+    def _all(self) -> Mapping[str, Command]:
+        from importlib.metadata import entry_points
+
+        found = dict(self._built_in)
+        for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+            try:
+                for command in _plugged_in(entry.load()):
+                    if command.name in found:
+                        raise ValueError(f"there is a command {command.name} already")
+                    found[command.name] = command
+            except (KeyboardInterrupt, Ended):
+                raise
+            except BaseException as problem:  # a plug-in may fail in any way; the console must not
+                self._warn(
+                    f"command plug-in {printable(entry.name)} cannot be loaded: "
+                    f"{type(problem).__name__}: {printable(str(problem))}"
+                )
+        return found
 
 
 def _built_in() -> Iterator[Command]:

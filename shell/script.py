@@ -1,6 +1,5 @@
 """Commands from -c, a file or a pipe: one a line, each run as it arrives."""
 
-import getpass
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -65,8 +64,10 @@ class KeyboardInput:
 
     def secret(self) -> str | None:
         """Return what is typed up to Enter, not echoed."""
+        from getpass import getpass
+
         try:
-            return getpass.getpass("")
+            return getpass("")
         except EOFError:
             return None
 

@@ -1,8 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP: acted on between two steps of a command, never within one."""
 
-import select
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -65,6 +63,9 @@ class Signals:
 
         A read that is about to begin when the signal comes would not be interrupted.
         """
+        import select
+        import socket
+
         woken, wake = socket.socketpair()
         with woken, wake:
             wake.setblocking(False)

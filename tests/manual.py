@@ -28,7 +28,7 @@ from filer.power import Machine, boot, power_off
 from filer.system import Filer
 from keyserver.server import KeyServer
 from shell.boot_notices import BootNotices
-from shell.plugins import load_commands
+from shell.plugins import Commands
 from shell.session import FAILED, OK, Session
 from tests import hostile
 from tests.conftest import StartKeyServers
@@ -115,7 +115,7 @@ class House:
         self.machine = Machine(root, Interrupt())
         self.filer = self.machine.power_on()
         self._boot()
-        self.session = Session(self.filer, load_commands()[0], self.screen)
+        self.session = Session(self.filer, Commands(pytest.fail), self.screen)
 
     def execute(self, line: str, *answers: Answer) -> Outcome:
         """Type ``line``, and ``answers`` at its questions; every answer has to be asked for."""

@@ -191,11 +191,17 @@ def test_an_entry_point_to_a_name_that_is_not_there_costs_one_warning(
 ) -> None:
     install(site, "greet", PLUGIN, entry="greet:NO_SUCH_NAME")
 
-    ended = run(account, site, "hostname")
+    ended = run(account, site, "help greet", "greet", "hostname")
 
-    assert (ended.out, ended.status) == ("filer1\n", 0)
+    assert (ended.out, ended.status) == ("filer1\n", 1)
     assert ended.err.startswith("WARNING: command plug-in greet cannot be loaded: ")
-    assert ended.err.count("\n") == 1
+    assert ended.err.count("WARNING: ") == 1
+
+
+def test_a_script_of_built_in_commands_looks_for_no_plug_in(account: Account, site: Path) -> None:
+    install(site, "greet", "1 / 0\n")
+
+    assert run(account, site, "hostname", "priv set admin") == ("filer1\n", "", 0)
 
 
 def test_the_other_plug_ins_load_beside_a_broken_one(account: Account, site: Path) -> None:

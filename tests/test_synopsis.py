@@ -4,9 +4,9 @@ import pytest
 
 from shell.grammar import Grammar
 from shell.manpages import find, names, synopsis
-from shell.plugins import load_commands
+from shell.plugins import Commands
 
-COMMANDS, _ = load_commands()
+COMMANDS = Commands(pytest.fail)
 WITH_A_PAGE = ("disk", "key_manager", "keymgr")
 
 

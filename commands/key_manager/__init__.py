@@ -1,10 +1,8 @@
 """key_manager: external key server management commands."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
 
 from commands import ALL_ANSWERS, Call, Command, Refused, Suggestion
-from commands.key_manager import keys, servers, setup
 from filer.certificates import address_of
 from filer.system import Filer
 
@@ -22,23 +20,24 @@ SYNOPSIS = (
 
 _CLOSE = 0.6  # difflib's ratio, from which a word may be a slip of the pen
 
-_SUBCOMMANDS: Mapping[str, Callable[[Call], None]] = {
-    "setup": setup.setup,
-    "add": servers.add,
-    "remove": servers.remove,
-    "show": servers.show,
-    "status": servers.status,
-    "query": keys.query,
-    "rekey": keys.rekey,
-    "restore": keys.restore,
-}
-
 
 def _run(call: Call) -> None:
     if not call.filer.hardware.storage_encryption:
         raise Refused("Storage Encryption is not enabled on this system")
+    from commands.key_manager import keys, servers, setup  # no other command needs them
+
+    subcommands = {
+        "setup": setup.setup,
+        "add": servers.add,
+        "remove": servers.remove,
+        "show": servers.show,
+        "status": servers.status,
+        "query": keys.query,
+        "rekey": keys.rekey,
+        "restore": keys.restore,
+    }
     (subcommand,) = call.arguments.subcommand
-    _SUBCOMMANDS[subcommand](call)
+    subcommands[subcommand](call)
 
 
 def _addresses(filer: Filer, subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
@@ -65,6 +64,8 @@ def _unread(words: Sequence[str]) -> int:
 
 
 def _is_meant(word: str, name: str) -> bool:
+    from difflib import get_close_matches
+
     return bool(get_close_matches(word.casefold().lstrip("-"), [name], cutoff=_CLOSE))
 
 
