@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from filer.authentication_key import AuthenticationKey
+from filer.secret import Secret
 
 _KEY_SIZE = 32
 _N, _R, _P = 2**15, 8, 1
@@ -43,20 +44,15 @@ class Scrypt:
 STANDARD = Scrypt(_N, _R, _P)
 
 
-class StretchedKey:
-    """A secret ready to be made into the wrapping key of any number of disks; never shown."""
+class StretchedKey(Secret):
+    """A secret ready to be made into the wrapping key of any number of disks."""
 
-    __slots__ = ("_material",)
-
-    def __init__(self, material: bytes) -> None:
-        self._material = material
+    __slots__ = ()
+    kind = "stretched key"
 
     def wrapping_key(self, info: bytes) -> bytes:
         """Return the 32-byte key-encryption key that is bound to ``info``."""
-        return HKDF(SHA256(), _KEY_SIZE, salt=None, info=info).derive(self._material)
-
-    def __repr__(self) -> str:
-        return "<stretched key>"
+        return HKDF(SHA256(), _KEY_SIZE, salt=None, info=info).derive(self.reveal())
 
 
 def stretch_msid(msid: str) -> StretchedKey:

@@ -38,6 +38,7 @@ from filer.disk_header import (
 )
 from filer.durable import Storage, StorageError
 from filer.key_id import MSID_KEY_ID
+from filer.secret import Secret
 
 __all__ = [
     "BLOCK_SIZE",
@@ -74,6 +75,11 @@ class DiskLocked(DiskError):
     """The data is not readable before an authentication."""
 
 
+class _DataKey(Secret):
+    __slots__ = ()
+    kind = "data key"
+
+
 class Disk:
     """One drive in a shelf; off until `power_on`.
 
@@ -95,7 +101,7 @@ class Disk:
         self._derivation = derivation
         self._random = random
         self._head: Head | None = None
-        self._data_key: bytes | None = None
+        self._data_key: _DataKey | None = None
 
     @classmethod
     def create(
@@ -118,7 +124,7 @@ class Disk:
             msid=b32encode(random(20)).decode("ascii"),
             data_size=size - size % BLOCK_SIZE,
         )
-        header = disk._wrapped(state, random(_DATA_KEY_SIZE), None)
+        header = disk._wrapped(state, _DataKey(random(_DATA_KEY_SIZE)), None)
         head = Head(header, Counter(sequence=1, life=state.life, count=0))
         storage.create(path, head.pack(), DATA_OFFSET + state.data_size)
         return disk
@@ -259,7 +265,7 @@ class Disk:
         self._refuse_destroyed()
         old = self._state
         state = State(old.serial, old.msid, old.data_size, life=old.life + 1)
-        data_key = self._random(_DATA_KEY_SIZE)
+        data_key = _DataKey(self._random(_DATA_KEY_SIZE))
         self._commit(self._wrapped(state, data_key, None), data_key)
 
     def destroy(self) -> None:
@@ -295,7 +301,7 @@ class Disk:
         return self._powered.header.state
 
     @property
-    def _opened(self) -> bytes:
+    def _opened(self) -> _DataKey:
         if self._data_key is None:
             raise DiskLocked(f"{self.name}: locked")
         return self._data_key
@@ -312,7 +318,7 @@ class Disk:
         data_key = self._opened
         if number not in range(self.blocks):
             raise DiskError(f"{self.name}: no block {number}")
-        return Cipher(AES(data_key), XTS(number.to_bytes(16, "little")))
+        return Cipher(AES(data_key.reveal()), XTS(number.to_bytes(16, "little")))
 
     def _offset(self, number: int) -> int:
         return DATA_OFFSET + number * BLOCK_SIZE
@@ -346,7 +352,7 @@ class Disk:
     def _erase(self, slot: int) -> None:
         self._storage.overwrite(self.path, SLOT_OFFSETS[slot], bytes(SLOT_SIZE))
 
-    def _commit(self, header: Header, data_key: bytes | None) -> None:
+    def _commit(self, header: Header, data_key: _DataKey | None) -> None:
         """Put ``header`` in the place of the present one, and leave no trace of that."""
         head = self._powered
         header = replace(header, generation=head.header.generation + 1)
@@ -373,16 +379,16 @@ class Disk:
             return stretch_msid(state.msid)
         return self._derivation.stretch(state.key_id, key, state.scrypt)
 
-    def _wrapped(self, state: State, data_key: bytes, key: AuthenticationKey | None) -> Header:
+    def _wrapped(self, state: State, data_key: _DataKey, key: AuthenticationKey | None) -> Header:
         wrap = _wrap(self._stretched(state, key), _CURRENT, state, data_key)
         if state.locking:
             return Header(state, wrap, open_wrap=b"")
         return Header(state, wrap, _wrap(stretch_msid(state.msid), _OPEN, state, data_key))
 
 
-def _wrap(key: StretchedKey, purpose: bytes, state: State, data_key: bytes) -> bytes:
-    return aes_key_wrap_with_padding(key.wrapping_key(purpose + state.pack()), data_key)
+def _wrap(key: StretchedKey, purpose: bytes, state: State, data_key: _DataKey) -> bytes:
+    return aes_key_wrap_with_padding(key.wrapping_key(purpose + state.pack()), data_key.reveal())
 
 
-def _unwrap(key: StretchedKey, purpose: bytes, state: State, wrap: bytes) -> bytes:
-    return aes_key_unwrap_with_padding(key.wrapping_key(purpose + state.pack()), wrap)
+def _unwrap(key: StretchedKey, purpose: bytes, state: State, wrap: bytes) -> _DataKey:
+    return _DataKey(aes_key_unwrap_with_padding(key.wrapping_key(purpose + state.pack()), wrap))

@@ -1,6 +1,7 @@
 """The program ``filer-keyserver``: key servers that run until SIGTERM or Ctrl-C."""
 
 import argparse
+import gc
 import io
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from filer.address import AddressError, parse_address
+from filer.core_files import forbid_core_files
 from filer.errors import FilerError
 from filer.text import printable
 from keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
@@ -25,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    forbid_core_files()
     try:
         if arguments.version:
             _tell(f"{_PROGRAM} {_version()}")
@@ -63,6 +66,7 @@ def _serve(directory: Path, addresses: Sequence[str], port: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     try:
         start_together(servers)
+        gc.freeze()  # what is loaded stays; looked through again and again, it costs a tenth
         for server in servers:
             _tell(
                 f"Key server {server.address} listens on port {server.port}; "

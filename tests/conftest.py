@@ -4,13 +4,15 @@ Everything is made once a session and copied, so that a test pays a few millisec
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hypothesis import settings
+
+from tests.leak_guard import LeakGuard
 
 if TYPE_CHECKING:
     from keyserver.server import KeyServer
@@ -21,6 +23,19 @@ settings.load_profile("filer")
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6")
 IPV6 = "::1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have every run look for secrets in all it leaves behind."""
+    config.pluginmanager.register(LeakGuard(), "leak guard")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def watched(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tell the leak guard where this process of the run leaves its files."""
+    guard = pytestconfig.pluginmanager.get_plugin("leak guard")
+    assert isinstance(guard, LeakGuard)
+    guard.watch(tmp_path_factory.getbasetemp())
 
 
 class StartKeyServers(Protocol):
@@ -78,3 +93,38 @@ def key_servers(authority: Path, tmp_path: Path) -> Iterator[StartKeyServers]:
             return servers
 
         yield start
+
+
+class Count(Protocol):
+    """What the fixture ``count`` gives to a test."""
+
+    def __call__(self, name: str, tried: int, of: int) -> None:
+        """Have the end of the run tell that ``tried`` points were tried ``of`` all there are."""
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Count:
+    """Give a function that reports points tried; those of one name are added up."""
+
+    def report(name: str, tried: int, of: int) -> None:
+        record_property("points", [name, tried, of])
+
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the points tried, from whichever process of the run."""
+    points: dict[str, list[tuple[int, int]]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                for key, value in report.user_properties:
+                    if key == "points":
+                        name, *numbers = value
+                        points.setdefault(name, []).append(numbers)
+    if points:
+        sums = {name: list(map(sum, zip(*each, strict=True))) for name, each in points.items()}
+        total = map(sum, zip(*sums.values(), strict=True))
+        terminalreporter.section("points tried (all of them: make test-all)")
+        for name, (tried, of) in [*sorted(sums.items()), ("total", total)]:
+            terminalreporter.line(f"{name}: {tried} of {of}")

@@ -179,6 +179,12 @@ class Terminal:
         child.logfile_read = self._seen
 
     @property
+    def pid(self) -> int:
+        """The process of the program."""
+        assert self.child.pid is not None
+        return self.child.pid
+
+    @property
     def seen(self) -> str:
         """All that was sent to the terminal so far."""
         return self._seen.getvalue()

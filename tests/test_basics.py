@@ -5,16 +5,22 @@ import json
 import logging
 import os
 import pickle
+import pprint
+import reprlib
 import traceback
-from dataclasses import FrozenInstanceError
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict, astuple
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from filer.authentication_key import AuthenticationKey
+from filer.derivation import StretchedKey
 from filer.key_id import is_key_id, new_key_id, parent_tag
 from filer.keytable import Entry, KeyPair, Keytable, is_key_tag, merge
+from filer.secret import Secret
 from filer.text import printable
 
 SYSTEM_IDS = st.integers(1, 2**32 - 1)
@@ -70,6 +76,7 @@ def test_escapes_say_what_was_there() -> None:
 def test_no_view_of_an_authentication_key_shows_it(secret: bytes) -> None:
     key = AuthenticationKey(secret)
     views = [repr(key), str(key), f"{key}", f"{key!r}", f"{[key]}", "%s %r" % (key, key)]  # noqa: UP031
+    views += [pprint.pformat(key), reprlib.repr(key), ascii(key)]
     assert {view.replace("<authentication key>", "") for view in views} <= {"", "[]", " "}
 
 
@@ -92,20 +99,37 @@ def test_a_traceback_with_locals_does_not_show_an_authentication_key() -> None:
     assert not any(SECRET.decode() in line for line in shown.format())
 
 
-def test_an_authentication_key_is_neither_pickled_nor_copied_nor_serialised() -> None:
-    key = AuthenticationKey(SECRET)
+@pytest.mark.parametrize("kind", [AuthenticationKey, StretchedKey, Secret])
+def test_a_secret_is_neither_pickled_nor_copied_nor_taken_apart(kind: type[Secret]) -> None:
+    secret = kind(SECRET)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError, match="cannot be pickled"):
-            pickle.dumps(key, protocol)
+            pickle.dumps(secret, protocol)
         with pytest.raises(TypeError, match="cannot be pickled"):
-            pickle.dumps(make_pair(1), protocol)
-    for duplicate in (copy.copy, copy.deepcopy):
+            pickle.dumps([secret], protocol)
+    copies: list[Callable[[Any], object]] = [copy.copy, copy.deepcopy, Secret.__getstate__]
+    for taken in copies:
         with pytest.raises(TypeError, match="cannot be pickled"):
-            duplicate(key)
-    with pytest.raises(TypeError):
-        json.dumps(key)
-    with pytest.raises(TypeError):
-        vars(key)
+            taken(secret)
+    views: list[Callable[[Any], object]] = [json.dumps, vars, bytes, memoryview, iter, len, hash]
+    for seen in views:
+        with pytest.raises(TypeError):
+            seen(secret)
+    for other in (secret, SECRET):
+        with pytest.raises(TypeError):
+            secret < other  # type: ignore[operator]  # noqa: B015
+
+
+def test_a_key_pair_gives_its_key_to_no_dictionary() -> None:
+    copies: list[Callable[[Any], object]] = [asdict, astuple, copy.deepcopy, pickle.dumps]
+    for taken in copies:
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            taken(make_pair(1))
+    assert SECRET.decode() not in f"{vars(make_pair(1))}"
+
+
+def test_secrets_of_two_kinds_are_not_equal() -> None:
+    assert AuthenticationKey(SECRET) != StretchedKey(SECRET)
 
 
 def test_an_authentication_key_is_no_dictionary_key() -> None:

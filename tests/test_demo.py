@@ -1,29 +1,19 @@
-"""The main job, from a demo and by hand; and that no secret is anywhere but on the key servers."""
+"""The main job, from a demo."""
 
-import base64
 import os
 import re
 import signal
 import subprocess
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from keyserver.server import KeyServer
-from tests.conftest import StartKeyServers
 from tests.console import (
-    DISKS,
-    PASSPHRASE,
     PATIENCE,
     PROGRAM,
     Account,
     Outcome,
-    answers_to_setup,
-    beside,
     files_below,
 )
 
@@ -174,62 +164,3 @@ def test_two_demos_run_beside_each_other(demo: Demo) -> None:
         )
 
         assert (ended.err, ended.status) == ("", 0)
-
-
-def secrets_on(server: KeyServer) -> dict[str, bytes]:
-    """Read every key of a key server with PyKMIP's own client: key ID and secret."""
-    with warnings.catch_warnings(action="ignore"):
-        from kmip.pie.client import ProxyKmipClient
-
-        client = ProxyKmipClient(
-            hostname=server.address,
-            port=server.port,
-            cert=str(server.directory / CLIENT),
-            key=str(server.directory / CLIENT_PRIVATE),
-            ca=str(server.directory / ca_name(server.address)),
-            ssl_version="PROTOCOL_TLS",
-        )
-        with client:
-            found = [
-                (client.get_attributes(identifier, ["Name"])[1][0], client.get(identifier))
-                for identifier in client.locate()
-            ]
-    return {str(name.attribute_value.name_value.value): secret.value for name, secret in found}
-
-
-def forms_of(secret: bytes) -> Sequence[bytes]:
-    """Return how a secret might be written."""
-    return (secret, secret.hex().encode(), base64.b64encode(secret), repr(secret)[2:-1].encode())
-
-
-def test_keys_are_in_no_output_and_no_file_but_the_stores_of_the_key_servers(
-    tmp_path: Path, key_servers: StartKeyServers
-) -> None:
-    servers = key_servers(2)
-    account = beside(servers, tmp_path / "home")
-    manual = ("key_manager rekey -manual -key_tag third", PASSPHRASE, PASSPHRASE)
-    lines = (*job(*answers_to_setup(servers)).splitlines(), *manual, "key_manager restore -all")
-
-    script = account.script(*lines, "rdfile /etc/messages", echo=True)
-    with account.terminal() as terminal:
-        terminal.booted().enter("key_manager rekey")
-        terminal.enter("key_manager query")
-        assert terminal.leave() == 0
-
-    assert (script.err, script.status) == ("", 0)
-    secrets = secrets_on(servers[0])
-    assert secrets == secrets_on(servers[1])
-    assert len(secrets) == 4
-    assert PASSPHRASE.encode() in secrets.values()
-    assert set(KEY_ID.findall(script.out)) <= set(secrets)
-    for server in servers:
-        server.stop()
-    kept = {path: path.read_bytes() for path in files_below(tmp_path)}
-    assert sum(path.suffix == ".sed" for path in kept) == DISKS
-    told = f"{script.out}{terminal.seen}".encode()
-    for secret in secrets.values():
-        holders = [
-            path for path, data in kept.items() if any(form in data for form in forms_of(secret))
-        ]
-        assert sorted(holders) == sorted(server.store for server in servers)
-        assert not any(form in told for form in forms_of(secret))

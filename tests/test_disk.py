@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
 
 from filer.authentication_key import AuthenticationKey
-from filer.derivation import STANDARD, Derivation, Scrypt, stretch_msid
+from filer.derivation import STANDARD, Derivation, Scrypt
 from filer.disk import (
     LOCKOUT_LIMIT,
     AuthenticationFailed,
@@ -33,6 +32,8 @@ from filer.disk_header import (
     State,
 )
 from filer.durable import Storage, StorageError
+from filer.keytable import KeyPair
+from tests.wraps import search, wraps
 
 KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
 NEW_KEY_ID = "080CF0C80000000001000000000000004D1C2AE0F5E9B6F8A7C3D2E1F0A9B8C7"
@@ -291,49 +292,30 @@ def test_a_failed_rekey_leaves_the_disk_as_it_is_but_for_the_count(locking: Disk
 # nothing older is left
 
 
-def wrapping_keys(disk: Disk, header: Header) -> list[bytes]:
-    """Return the key-encryption keys that could open any wrap which ``header`` holds."""
-    from filer.disk import _CURRENT, _OPEN
-
-    secrets = [stretch_msid(header.state.msid)]
-    secrets += [
-        disk._derivation.stretch(KEY_ID, KEY),
-        disk._derivation.stretch(NEW_KEY_ID, NEW_KEY),
-    ]
-    return [
-        secret.wrapping_key(purpose + header.state.pack())
-        for secret in secrets
-        for purpose in (_CURRENT, _OPEN)
-    ]
-
-
-def opened_by(wrapping_key: bytes, raw: bytes) -> int:
-    """Count the places of ``raw`` from which ``wrapping_key`` unwraps a data key."""
-    found = 0
-    for start in range(len(raw) - WRAP_SIZE + 1):
-        window = raw[start : start + WRAP_SIZE]
-        if any(window):
-            try:
-                aes_key_unwrap_with_padding(wrapping_key, window)
-            except InvalidUnwrap:
-                continue
-            found += 1
-    return found
+PAIRS = (KeyPair(KEY_ID, "tag", KEY), KeyPair(NEW_KEY_ID, "tag", NEW_KEY))
 
 
 @pytest.mark.parametrize(
     "operation", [lock, rekey, rekey_to_msid, Disk.sanitize, Disk.destroy], ids=lambda o: o.__name__
 )
 def test_no_older_wrap_is_left_anywhere(keyed: Disk, operation: Operation) -> None:
-    old = head_of(keyed).header
-    keys = wrapping_keys(keyed, old)
-    raw = keyed.path.read_bytes()
-    assert sum(opened_by(key, raw[:SLOT_SIZE] + raw[SLOT_SIZE:DATA_OFFSET]) for key in keys) == 2
+    before = keyed.path.read_bytes()
+    assert [found.key_id for found in search(before, *PAIRS)] == [KEY_ID, "0x0"]
     operation(keyed)
     raw = keyed.path.read_bytes()
-    assert old.wrap not in raw
-    assert old.open_wrap not in raw
-    assert sum(opened_by(key, raw[:DATA_OFFSET]) for key in keys) == 0
+    assert not [wrap for wrap in wraps(before) if wrap in raw]
+    found = search(raw, *PAIRS)
+    assert {raw[offset : offset + WRAP_SIZE] for offset, _, _ in found} == wraps(raw)
+
+
+@pytest.mark.parametrize("offset", [4097, 8100, 9001, DATA_OFFSET - WRAP_SIZE])
+def test_an_older_wrap_is_found_wherever_it_is_left(keyed: Disk, offset: int) -> None:
+    older = head_of(keyed).header
+    rekey(keyed)
+    raw = bytearray(keyed.path.read_bytes())
+    for wrap, key_id in ((older.wrap, KEY_ID), (older.open_wrap, "0x0")):
+        raw[offset : offset + WRAP_SIZE] = wrap
+        assert (offset, key_id, 1) in search(bytes(raw), *PAIRS)
 
 
 # the count of failures

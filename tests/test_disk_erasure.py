@@ -19,7 +19,7 @@ from filer.disk import (
     Disk,
     DiskLocked,
 )
-from filer.disk_header import COUNTER_OFFSETS, DATA_OFFSET, SLOT_OFFSETS, SLOT_SIZE, Head, Header
+from filer.disk_header import COUNTER_OFFSETS, DATA_OFFSET, SLOT_OFFSETS, SLOT_SIZE
 from filer.durable import Storage
 from filer.interrupt import Interrupt
 from filer.power import Machine, Panic, boot, power_off
@@ -31,6 +31,7 @@ from tests import manual
 from tests.conftest import StartKeyServers
 from tests.console import Account, beside
 from tests.manual import Answer, Build, House, Outcome, Screen, completed, lose, pairs_on
+from tests.wraps import wraps
 
 build = manual.build
 
@@ -80,10 +81,6 @@ def file_of(house: House, name: str) -> Path:
 
 def contents(house: House) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (house.root / "shelf").iterdir()}
-
-
-def header_of(house: House, name: str) -> Header:
-    return Head.parse(file_of(house, name).read_bytes()[:DATA_OFFSET]).header
 
 
 def is_member(name: str) -> str:
@@ -313,22 +310,18 @@ def test_rekey_of_all_passes_over_a_destroyed_disk(house: House) -> None:
 # What is left in the file.
 
 
-def wraps(header: Header) -> set[bytes]:
-    return {wrap for wrap in (header.wrap, header.open_wrap) if wrap}
-
-
 def as_it_was(house: House) -> tuple[set[bytes], AuthenticationKey]:
     """Give a spare a life of several keys; return all wraps that were ever in its file."""
-    seen = wraps(header_of(house, SPARE))
+    seen = wraps(file_of(house, SPARE).read_bytes())
     house.write(SPARE, MARK)
     house.add()
     house.good("key_manager rekey")
-    seen |= wraps(header_of(house, SPARE))
+    seen |= wraps(file_of(house, SPARE).read_bytes())
     house.good("disk encrypt lock *")
-    seen |= wraps(header_of(house, SPARE))
+    seen |= wraps(file_of(house, SPARE).read_bytes())
     house.good("key_manager rekey")
     last = house.key_id(SPARE)
-    seen |= wraps(header_of(house, SPARE))
+    seen |= wraps(file_of(house, SPARE).read_bytes())
     assert len(seen) == 6
     (key,) = (pair.key for pair in pairs_on(house.servers[0]) if pair.key_id == last)
     return seen, key
@@ -340,7 +333,7 @@ def test_no_wrap_that_was_ever_written_is_left_in_the_file(verb: str, house: Hou
     erase(house, verb, SPARE, SPARE)
     data = file_of(house, SPARE).read_bytes()
     assert not [wrap for wrap in seen if wrap in data]
-    assert wraps(header_of(house, SPARE)).isdisjoint(seen)
+    assert wraps(file_of(house, SPARE).read_bytes()).isdisjoint(seen)
     slots = [data[offset : offset + SLOT_SIZE] for offset in SLOT_OFFSETS]
     assert sorted(map(any, slots)) == [False, True]
     rest = data[COUNTER_OFFSETS[1] + 512 : DATA_OFFSET]
@@ -367,7 +360,7 @@ def test_sanitized_data_is_lost_even_to_the_old_key(house: House) -> None:
 def test_destroyed_data_is_lost_to_every_key(house: House) -> None:
     _, key = as_it_was(house)
     erase(house, "destroy", SPARE, SPARE)
-    assert wraps(header_of(house, SPARE)) == set()
+    assert wraps(file_of(house, SPARE).read_bytes()) == set()
     house.reboot()
     disk = house.filer.shelf[SPARE]
     for candidate in (key, None):
@@ -396,7 +389,7 @@ def test_an_old_header_put_back_does_not_open_new_data(house: House) -> None:
 def test_the_new_data_key_is_not_the_old_one(house: House) -> None:
     """Were it the same, the old key's copy of it, noted by somebody, would read new data."""
     disk = house.filer.shelf[SPARE]
-    old = disk._opened
+    old = disk._opened.reveal()
     erase(house, "sanitize", SPARE, SPARE)
     house.write(SPARE, MARK)
     block = file_of(house, SPARE).read_bytes()[DATA_OFFSET + BLOCK_SIZE :][:BLOCK_SIZE]

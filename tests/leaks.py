@@ -1,0 +1,98 @@
+"""Where a secret must not be: which secrets there are, how one may be written, who has it."""
+
+import html
+import json
+import os
+import sqlite3
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+STORES = "*.sqlite*"
+"""The files in which key servers keep keys, as they must."""
+
+
+def stored_secrets(store: Path) -> set[bytes]:
+    """Return every authentication key in the store of a key server; none if it is no store."""
+    try:
+        with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as opened:
+            rows = opened.execute(
+                "SELECT value FROM managed_objects NATURAL JOIN secret_data_objects"
+            )
+            return {value for (value,) in rows}
+    except sqlite3.Error:
+        return set()
+
+
+def forms(secret: bytes) -> set[bytes]:
+    """Return how ``secret`` may be written, so that it is found wherever it stands in a text."""
+    text = secret.decode("latin-1")
+    return {
+        secret,
+        secret.hex().encode(),
+        secret.hex().upper().encode(),
+        secret.hex(" ").encode(),
+        secret.hex(":").encode(),
+        text.encode("utf-16-le")[:-1],  # without the last zero it is in the big-endian form too
+        repr(secret)[2:-1].encode(),
+        json.dumps(text)[1:-1].encode(),
+        html.escape(text).encode(),
+        quote(secret, safe="").encode(),
+        *(_base64(secret, before) for before in range(3)),
+    }
+
+
+def _base64(secret: bytes, before: int) -> bytes:
+    """Return the characters that ``secret`` alone decides, behind ``before`` other bytes."""
+    encoded = b64encode(bytes(before) + secret)
+    return encoded[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6]
+
+
+class Secrets:
+    """Secrets to look for."""
+
+    def __init__(self, secrets: Iterable[bytes]) -> None:
+        self._forms = {form for secret in secrets for form in forms(secret)}
+
+    def are_in(self, data: bytes) -> bool:
+        """Say whether any form of any secret is in ``data``."""
+        return any(form in data for form in self._forms)
+
+    def holders(self, files: Iterable[Path]) -> list[Path]:
+        """Return the files that have a secret in their content or their name."""
+        return [path for path in files if self.are_in(os.fsencode(path) + b"\0" + contents(path))]
+
+
+def contents(path: Path) -> bytes:
+    """Return what is in a file, the holes of a sparse one left out; nothing if it is gone."""
+    parts = []
+    with suppress(OSError), path.open("rb", buffering=0) as file:
+        end = os.fstat(file.fileno()).st_size
+        hole = 0
+        while hole < end:
+            data = file.seek(hole, os.SEEK_DATA)
+            hole = file.seek(data, os.SEEK_HOLE)
+            file.seek(data)
+            parts.append(file.read(hole - data))
+    return b"\0".join(parts)
+
+
+def family(pid: int) -> Iterator[int]:
+    """Yield a process and all its descendants."""
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text(encoding="ascii").split():
+            yield from family(int(child))
+
+
+def visible(pid: int) -> dict[str, bytes]:
+    """Return what the system shows of a process and its descendants, and their open files."""
+    seen = {}
+    for each in family(pid):
+        process = Path(f"/proc/{each}")
+        for path in (process / "cmdline", process / "environ", *process.glob("fd/*")):
+            if path.is_file():
+                seen[f"{path} -> {path.resolve()}"] = path.read_bytes()
+    return seen
