@@ -1,5 +1,7 @@
 # make run:  install into .venv, then a filer with two running key servers
 # make test: install what the tests need, then run them all
+# make bench: measure the filer beside its peers (bench/README.md)
+# make test-all: the same, trying every point of which "make test" tries a few (minutes)
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,15 +9,25 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 # What the tests of the manual pages compare with: command and Debian package.
-TOOLS := mandoc:mandoc man:man-db groff:groff-base col:bsdextrautils
+TOOLS := mandoc:mandoc man:man-db groff:groff-base col:bsdextrautils ssh:openssh-client
 
-.PHONY: run test lint types man tools clean
+# What the benchmark compares the filer with; they have an environment of their own.
+PEERS := litecli cmd2 xonsh
+PEERS_VENV := .venv-bench
+
+.PHONY: run test test-all bench lint types man tools clean
 
 run: $(VENV)/installed
 	@$(BIN)/filer --demo
 
 test: $(VENV)/installed-test tools
 	$(BIN)/pytest --numprocesses auto
+
+test-all: export FILER_TEST_ALL = 1
+test-all: test
+
+bench: $(VENV)/installed-test $(PEERS_VENV)/installed
+	$(BIN)/python -W ignore -m bench --peers $(PEERS_VENV)/bin --results bench/RESULTS.md
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check
@@ -50,5 +62,10 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(INSTALL) '.[test]'
 	@touch $@
 
+$(PEERS_VENV)/installed: Makefile
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check $(PEERS)
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,10 +9,13 @@
 ``House`` is a filer in a root directory, with somebody at its console.
 """
 
+import errno
 import os
 import shutil
 import signal
+import socket
 import sqlite3
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +37,7 @@ from filer.keyservers import Holdings
 from filer.keytable import Entry, KeyPair
 from filer.power import Machine, boot, power_off
 from filer.system import Filer
+from keyserver.authority import Identity
 from keyserver.pykmip import Engine
 from keyserver.server import KeyServer, start_together
 from shell.session import OK, Session
@@ -55,6 +59,7 @@ class FaultyKeyServer(KeyServer):
         self.heard: list[str] = []
         self._faults: dict[str, tuple[Fault, int | None]] = {}
         self._released = threading.Event()
+        self._vanishing: threading.Thread | None = None
 
     def on(self, operation: str, fault: Fault, *, times: int | None = None) -> None:
         """Do ``fault`` when ``operation`` ("*": any) is asked for, every time or ``times``."""
@@ -63,6 +68,9 @@ class FaultyKeyServer(KeyServer):
     def recover(self) -> None:
         """Behave again, and start if it has died."""
         self._faults.clear()
+        if self._vanishing is not None:
+            self._vanishing.join()
+            self._vanishing = None
         self._released.set()
         self._released = threading.Event()
         self.start()
@@ -74,10 +82,12 @@ class FaultyKeyServer(KeyServer):
         self._released = threading.Event()
 
     def vanish(self) -> None:
-        """Stop, from within a request: whoever asked hears no more."""
+        """Stop, from within a request: whoever asked hears no more, and nobody is let in."""
+        self._listener.shutdown(socket.SHUT_RDWR)
         for session in tuple(self._sessions):
             session.disconnect()
-        threading.Thread(target=self.stop).start()
+        self._vanishing = threading.Thread(target=self.stop)
+        self._vanishing.start()
 
     def wait_for_release(self) -> None:
         """Do nothing until the server recovers or stops."""
@@ -102,6 +112,10 @@ class FaultyKeyServer(KeyServer):
             return fault(self, proceed)
         return proceed()
 
+    def _bind(self) -> socket.socket:
+        self._listener = super()._bind()
+        return self._listener
+
     def _engine(self) -> Engine:
         return _FaultyEngine(self)
 
@@ -117,6 +131,11 @@ class _FaultyEngine(Engine):
         return self._server.process(
             operations, lambda: super(_FaultyEngine, self).process_request(request, credential)
         )
+
+
+def obeys(_server: FaultyKeyServer, proceed: Proceed) -> Any:
+    """Do it, and say so."""
+    return proceed()
 
 
 def refuses(_server: FaultyKeyServer, _proceed: Proceed) -> Any:
@@ -149,14 +168,6 @@ def silent_after(server: FaultyKeyServer, proceed: Proceed) -> Any:
     return answer
 
 
-def silent_from_then_on(server: FaultyKeyServer, proceed: Proceed) -> Any:
-    """Do it, and never answer anybody again."""
-    answer = proceed()
-    server.on("*", silent)
-    server.wait_for_release()
-    return answer
-
-
 def forgets(server: FaultyKeyServer, proceed: Proceed) -> Any:
     """Do it, say so, and do not keep it."""
     answer = proceed()
@@ -177,6 +188,24 @@ def hides_it(server: FaultyKeyServer, proceed: Proceed) -> Any:
     answer = proceed()
     server.change("UPDATE managed_objects SET owner = 'another' WHERE uid = " + _NEWEST)
     return answer
+
+
+def keeps_a_copy(server: FaultyKeyServer, proceed: Proceed) -> Any:
+    """Do it, say so, and have everything again as it was before."""
+    copy = server.store.read_bytes()
+    answer = proceed()
+    server.store.write_bytes(copy)
+    return answer
+
+
+def then(fault: Fault, operation: str, later: Fault, *, times: int | None = None) -> Fault:
+    """Return what does ``fault``, and from then on ``later`` when ``operation`` is asked for."""
+
+    def begin(server: FaultyKeyServer, proceed: Proceed) -> Any:
+        server.on(operation, later, times=times)
+        return fault(server, proceed)
+
+    return begin
 
 
 _NEWEST = "(SELECT max(uid) FROM managed_objects)"
@@ -229,67 +258,128 @@ def stored_key_ids(server: KeyServer) -> list[str]:
 Work = Callable[[], None]
 
 
-class _WatchedStorage(Storage):
-    """Storage that has a say in each change; ``changes`` counts them (log and sweep apart)."""
+class WatchedStorage(Storage):
+    """Storage that has a say in each change; ``changes`` counts them.
+
+    What is there, or gone, already is not a change.
+    """
 
     changes = 0
 
-    def _do(self, work: Work, half: Work | None = None) -> None:
+    def _do(self, work: Work, *torn: Work) -> None:
+        """Do ``work``, or one of what an interrupted ``work`` may leave behind."""
         raise NotImplementedError
 
+    def _do_removal(self, work: Work, *torn: Work) -> None:
+        """Do ``work``, which makes room."""
+        self._do(work, *torn)
+
     def make_directory(self, path: Path) -> None:
-        self._do(lambda: Storage.make_directory(self, path))
+        made = path.is_dir() and stat.S_IMODE(path.stat().st_mode) == 0o700
+        if not made:
+            self._do(lambda: Storage.make_directory(self, path))
 
     def write(self, path: Path, data: bytes) -> None:
         self._do(
             lambda: Storage.write(self, path, data),
-            lambda: _leave_half_a_file(path, data),
+            lambda: _leave_new_file(path, data[: len(data) // 2]),
         )
 
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        half = len(data) // 2
         self._do(
             lambda: Storage.overwrite(self, path, offset, data),
-            lambda: Storage.overwrite(self, path, offset, data[: len(data) // 2]),
+            lambda: Storage.overwrite(self, path, offset, data[:half]),
+            lambda: Storage.overwrite(self, path, offset + half, data[half:]),
         )
 
     def create(self, path: Path, head: bytes, size: int) -> None:
         self._do(
             lambda: Storage.create(self, path, head, size),
-            lambda: _leave_half_a_file(path, head),
+            lambda: _leave_new_file(path, head[: len(head) // 2]),
+            lambda: _leave_two_names(lambda: Storage.create(self, path, head, size), path),
         )
 
     def link(self, path: Path, target: str) -> None:
-        self._do(lambda: Storage.link(self, path, target))
+        self._do(
+            lambda: Storage.link(self, path, target),
+            lambda: _new_name(path).symlink_to(target),
+        )
 
     def remove(self, path: Path) -> None:
-        self._do(lambda: Storage.remove(self, path))
+        if os.path.lexists(path):
+            self._do_removal(lambda: Storage.remove(self, path))
 
     def remove_tree(self, path: Path) -> None:
-        self._do(
+        def files() -> list[Path]:
+            return [each for each in sorted(path.rglob("*")) if each.is_file()]
+
+        self._do_removal(
             lambda: Storage.remove_tree(self, path),
-            lambda: next(each for each in sorted(path.rglob("*")) if each.is_file()).unlink(),
+            lambda: _unlink(files()[:1]),
+            lambda: _unlink(files()),
         )
 
 
-def _leave_half_a_file(path: Path, data: bytes) -> None:
-    (path.parent / ".new-0123456789abcdef").write_bytes(data[: len(data) // 2])
+def _new_name(path: Path) -> Path:
+    return path.parent / ".new-0123456789abcdef"
 
 
-class FailingStorage(_WatchedStorage):
+def _leave_new_file(path: Path, data: bytes) -> None:
+    _new_name(path).write_bytes(data)
+
+
+def _leave_two_names(create: Work, path: Path) -> None:
+    create()
+    _new_name(path).hardlink_to(path)
+
+
+def _unlink(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink()
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """How a host refuses changes: with which error, and what it has made of them all the same.
+
+    ``made`` is the part of the first one that was made: 0, 0.5 (torn) or 1 (only its sync failed).
+    ``then`` is that part of all later ones; None: they succeed.  A full disk still allows
+    ``removals``.
+    """
+
+    error: int = errno.ENOSPC
+    made: float = 0
+    then: float | None = 0
+    removals: bool = False
+
+
+class FailingStorage(WatchedStorage):
     """Storage that refuses the changes from number ``first`` on (from 1), as a full disk does.
 
-    With ``after`` a change is made, and refused all the same: the sync failed.  ``only`` one is
-    refused, or all from there on.
+    The log and the sweep are not counted, but refused with the others.
     """
 
     def __init__(self) -> None:
         self._first: int | None = None
-        self._after = False
-        self._only = False
+        self._trouble = Trouble()
 
-    def arm(self, first: int, *, after: bool = False, only: bool = False) -> None:
-        """Refuse from change ``first``, counted from now."""
-        self.changes, self._first, self._after, self._only = 0, first, after, only
+    def arm(
+        self,
+        first: int,
+        trouble: Trouble | None = None,
+        *,
+        after: bool = False,
+        only: bool = False,
+    ) -> None:
+        """Refuse from change ``first``, counted from now.
+
+        Without a ``trouble``: with ENOSPC; ``after`` the change was made, and its sync failed;
+        ``only`` one is refused, or all from there on.
+        """
+        made = 1 if after else 0
+        self._trouble = trouble or Trouble(made=made, then=None if only else made)
+        self.changes, self._first = 0, first
 
     def disarm(self) -> bool:
         """Work again; return whether anything was refused since ``arm``."""
@@ -297,19 +387,50 @@ class FailingStorage(_WatchedStorage):
         self._first = None
         return refused
 
-    def _do(self, work: Work, half: Work | None = None) -> None:
-        self.changes += 1
-        refuse = self._first is not None and (
-            self.changes == self._first if self._only else self.changes >= self._first
+    def append(self, path: Path, data: bytes) -> None:
+        self._refuse_at(self._in_trouble)
+        super().append(path, data)
+
+    def sweep(self, directory: Path) -> None:
+        self._refuse_at(
+            self._in_trouble and not self._trouble.removals and any(directory.glob(".new-*"))
         )
-        if not refuse or self._after:
+        super().sweep(directory)
+
+    @property
+    def _in_trouble(self) -> bool:
+        """Whether changes have been refused, and are refused for good."""
+        return (
+            self._first is not None
+            and self.changes >= self._first
+            and self._trouble.then is not None
+        )
+
+    def _do(self, work: Work, *torn: Work) -> None:
+        self.changes += 1
+        made: float | None = None
+        if self._first is not None and self.changes >= self._first:
+            made = self._trouble.made if self.changes == self._first else self._trouble.then
+        if made is None or made == 1:
             work()
-        if refuse:
-            raise StorageError("cannot write FILE: No space left on device")
+        elif made and torn:
+            torn[0]()
+        self._refuse_at(made is not None)
+
+    def _do_removal(self, work: Work, *torn: Work) -> None:
+        if self._trouble.removals:
+            self.changes += 1
+            work()
+        else:
+            self._do(work, *torn)
+
+    def _refuse_at(self, moment: bool) -> None:
+        if moment:
+            raise StorageError(f"cannot write FILE: {os.strerror(self._trouble.error)}")
 
 
-class CrashingStorage(_WatchedStorage):
-    """Storage that kills its own process "before", in the "half" of, or "after" one change.
+class CrashingStorage(WatchedStorage):
+    """Storage that kills its own process "before", within ("torn 1" ...), or "after" one change.
 
     ``kinds`` says of each change so far which of these there are.
     """
@@ -324,17 +445,27 @@ class CrashingStorage(_WatchedStorage):
         self.changes, self._at, self._moment = 0, at, moment
         self.kinds.clear()
 
-    def _do(self, work: Work, half: Work | None = None) -> None:
+    def append(self, path: Path, data: bytes) -> None:
+        self._do(
+            lambda: Storage.append(self, path, data),
+            lambda: Storage.append(self, path, data[: len(data) // 2]),
+        )
+
+    def sweep(self, directory: Path) -> None:
+        left = sorted(directory.glob(".new-*"))
+        if left:
+            self._do(lambda: Storage.sweep(self, directory), lambda: _unlink(left[:1]))
+
+    def _do(self, work: Work, *torn: Work) -> None:
         self.changes += 1
-        self.kinds.append(("before", "half", "after") if half else ("before", "after"))
+        moments = {"before": lambda: None}
+        moments |= {f"torn {number}": each for number, each in enumerate(torn, 1)}
+        moments["after"] = work
+        self.kinds.append(tuple(moments))
         if self.changes != self._at:
             work()
             return
-        if self._moment == "after":
-            work()
-        elif self._moment == "half":
-            assert half is not None
-            half()
+        moments[self._moment]()
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -499,15 +630,26 @@ class House:
         for name in (CLIENT, CLIENT_PRIVATE, *names):
             self.filer.installed.install(directory / name, name, self.filer.now())
 
+    def install_client(self, identity: Identity) -> None:
+        """Install another client certificate, and its private key."""
+        # As somebody would who changes both: what does not fit is uninstalled first.
+        for name in (CLIENT, CLIENT_PRIVATE):
+            if name in self.filer.installed.names():
+                self.must(f"keymgr delete cert {name}")
+        now = self.filer.now()
+        self.filer.installed.install(identity.certificate_pem(), CLIENT, now)
+        self.filer.installed.install(identity.private_pem(), CLIENT_PRIVATE, now)
+
     def run(
         self,
         line: str,
         *answers: str,
         when: Mapping[str, Callable[[], object]] | None = None,
+        commands: Mapping[str, Command] = COMMANDS,
     ) -> Operator:
         """Type a line, and answer what it asks."""
         operator = Operator(deque(answers), when or {})
-        operator.status = Session(self.filer, COMMANDS, operator).execute(line)
+        operator.status = Session(self.filer, commands, operator).execute(line)
         return operator
 
     def must(self, line: str, *answers: str) -> Operator:
@@ -567,7 +709,7 @@ def entry_of(pair: KeyPair) -> Entry:
 def check_that_no_key_is_lost(house: House) -> None:
     """Make sure that every disk opens with a key of the registered key servers, or the MSID.
 
-    Each is really tried, on the disk itself.
+    Each is really tried, on the disk itself, but for those that are destroyed.
     """
     _check(house, house.holdings().pairs() if house.filer.registration.servers else [])
 
@@ -583,6 +725,8 @@ def check_that_no_key_is_lost_by(house: House, servers: Sequence[KeyServer]) -> 
 
 def _check(house: House, pairs: Sequence[KeyPair]) -> None:
     for each in house.disks:
+        if each.destroyed:
+            continue
         keys: list[AuthenticationKey | None] = (
             [None]
             if each.key_id == MSID_KEY_ID

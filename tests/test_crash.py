@@ -1,81 +1,47 @@
-"""SIGKILL at every change to a file: whatever was cut short, no disk is lost with it.
+"""Whatever is cut short or refused, no disk is lost with it.
 
-Each operation runs in a process of its own, which kills itself right before, half-way through, or
-right after one change.  Then the filer is powered on, and has to come up with all its disks.  By
-default every eighth point is tried; all of them with FILER_TEST_ALL=1 in the environment.  The same
-is done whenever a key server is asked for something.
+Each operation of ``tests.operations`` runs in a process of its own, which kills itself right
+before, within, or right after one change to a file, or is killed when it asks a key server for
+something.  Or the change is refused, as by a full or read-only disk, and the process lives on.
+Then the filer is powered on, and has to come up with all its disks.
 
-Run as a program, this module is the process that forks the ones that die.
+A few points of each kind are tried, or all of them (see ``tests.points``).  Run as a program, this
+module is the process that forks the ones that die.
 """
 
+import errno
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from filer.bootdevice import Registration
-from filer.certificates import CLIENT, CLIENT_PRIVATE
-from filer.disk import BLOCK_SIZE
-from filer.key_id import MSID_KEY_ID
-from tests import faulty
-from tests.faulty import CrashingStorage, FaultyKeyServer, House
+from filer.errors import FilerError
+from tests import faulty, points
+from tests.conftest import Count
+from tests.faulty import CrashingStorage, FailingStorage, FaultyKeyServer, House, Trouble
+from tests.operations import (
+    BOOT,
+    OPERATIONS,
+    SEALED,
+    Laboratory,
+    Operation,
+    Scene,
+    Trial,
+    look,
+)
+from tests.points import Point, sample
 
-EVERY = 1 if os.environ.get("FILER_TEST_ALL") else 8
-MARKED_BLOCK = 7
-
-Line = tuple[str, ...]
-"""A command, and the answers to its questions."""
-
-BOOT: Line = ("boot",)
-"""Not a command: the crash is in the boot itself."""
-
-ADD_ONE: Line = ("key_manager add -key_server 127.0.0.2",)
-ADD_BOTH: Line = ("key_manager add -key_server 127.0.0.2 -key_server 127.0.0.3",)
-REKEY: Line = ("key_manager rekey",)
-LOCK: Line = ("disk encrypt lock *",)
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What is cut short, and what went before it."""
-
-    line: Line
-    before: tuple[Line, ...] = ()
-    certificates: bool = True
-
-
-OPERATIONS: Mapping[str, Operation] = {
-    "first boot": Operation(BOOT, certificates=False),
-    "install": Operation(("install",), certificates=False),
-    "setup": Operation(("key_manager setup", "127.0.0.2", "127.0.0.3", "q", "", "", "", "", "yes")),
-    "setup again": Operation(
-        ("key_manager setup", "127.0.0.3", "q", "", "", "", "", "yes"), (ADD_BOTH, REKEY, LOCK)
-    ),
-    "add": Operation(ADD_BOTH),
-    "add another": Operation(ADD_BOTH, (ADD_ONE, REKEY, LOCK)),
-    "remove": Operation(("key_manager remove -key_server 127.0.0.3",), (ADD_BOTH, REKEY, LOCK)),
-    "remove all": Operation(
-        ("key_manager remove -key_server 127.0.0.2 -key_server 127.0.0.3",), (ADD_BOTH, REKEY)
-    ),
-    "first rekey": Operation(REKEY, (ADD_BOTH,)),
-    "rekey": Operation(REKEY, (ADD_BOTH, REKEY, LOCK)),
-    "lock": Operation(LOCK, (ADD_BOTH, REKEY)),
-    "back to the MSID": Operation(
-        (f"disk encrypt rekey {MSID_KEY_ID} *",), (ADD_BOTH, REKEY, LOCK)
-    ),
-    "boot": Operation(BOOT, (ADD_BOTH, REKEY, LOCK)),
-}
+READS_ONLY = {"restore"}
+CHANGES = [name for name in OPERATIONS if name not in READS_ONLY]
 
 
 class Crasher:
@@ -92,20 +58,21 @@ class Crasher:
             text=True,
         )
 
-    def run(
-        self, root: Path, operation: Operation, files: Path, at: int | None, moment: str
-    ) -> list[list[str]] | None:
-        """Do ``operation`` in ``root``; None if it died, else the moments of each change."""
-        self._victim.clear()
-        task = [str(root), operation.line, str(files), at, moment]
-        process_in, process_out = self._pipes()
-        process_in.write(json.dumps(task) + "\n")
-        process_in.flush()
-        self._pid = int(process_out.readline())
-        self._victim.set()
-        status, kinds = json.loads(process_out.readline())
-        assert status in {0, -signal.SIGKILL}, "see the standard error"
-        return kinds if status == 0 else None
+    def crash(self, root: Path, name: str, files: Path, point: Point) -> None:
+        """Do the operation called ``name`` in ``root``; it dies at ``point``."""
+        assert self._run(root, name, files, point) is None
+
+    def run(self, root: Path, name: str, files: Path) -> tuple[Point, ...]:
+        """Do the operation called ``name`` in ``root``, and return where it could have died."""
+        kinds = self._run(root, name, files, Point(0, ""))
+        assert kinds is not None
+        return tuple(
+            Point(number, moment) for number, moments in enumerate(kinds, 1) for moment in moments
+        )
+
+    def run_to_death(self, root: Path, name: str, files: Path) -> None:
+        """Do the operation called ``name`` in ``root``; somebody calls ``kill`` meanwhile."""
+        self.crash(root, name, files, Point(0, ""))
 
     def kill(self) -> None:
         """Kill the process that does the operation; called by a key server that it talks to."""
@@ -118,6 +85,18 @@ class Crasher:
         process_in.close()
         process_out.close()
         assert self._process.wait(10) == 0
+
+    def _run(self, root: Path, name: str, files: Path, point: Point) -> list[list[str]] | None:
+        """Return the moments of each change, or None if it died."""
+        self._victim.clear()
+        process_in, process_out = self._pipes()
+        process_in.write(json.dumps([str(root), name, str(files), point]) + "\n")
+        process_in.flush()
+        self._pid = int(process_out.readline())
+        self._victim.set()
+        status, kinds = json.loads(process_out.readline())
+        assert status in {0, -signal.SIGKILL}, "see the standard error"
+        return kinds if status == 0 else None
 
     def _pipes(self) -> tuple[IO[str], IO[str]]:
         assert self._process.stdin
@@ -137,7 +116,8 @@ def serve_crashes() -> None:
             status = 1
             try:
                 os.close(reading)
-                kinds = _operate(*json.loads(line))
+                root, name, files, point = json.loads(line)
+                kinds = _operate(Path(root), OPERATIONS[name], Path(files), Point(*point))
                 os.write(writing, json.dumps(kinds).encode())
                 status = 0
             finally:
@@ -150,20 +130,13 @@ def serve_crashes() -> None:
         print(json.dumps([status, kinds]), flush=True)
 
 
-def _operate(root: str, line: Sequence[str], files: str, at: int | None, moment: str) -> object:
+def _operate(root: Path, operation: Operation, files: Path, point: Point) -> object:
     storage = CrashingStorage()
-    if tuple(line) == BOOT:
-        storage.arm(at, moment)
-        House(Path(root), storage).boot()
-        return storage.kinds
-    house = House(Path(root), storage)
-    house.boot()
-    storage.arm(at, moment)
-    if line[0] == "install":
-        for name in (CLIENT, CLIENT_PRIVATE, "127.0.0.2_CA.pem", "127.0.0.3_CA.pem"):
-            house.must(f"keymgr install cert '{files}/{name}'")
-    else:
-        house.must(*line)
+    house = House(root, storage)
+    operation.prepare(house)
+    storage.arm(point.number or None, point.moment)
+    for result in operation.act(house, files):
+        assert result.status == 0, result.text
     return storage.kinds
 
 
@@ -174,186 +147,111 @@ def crasher() -> Iterator[Crasher]:
     process.close()
 
 
-@pytest.fixture
-def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
-    with faulty.running(authority, tmp_path / "key servers", 2) as started:
-        yield started
+@pytest.fixture(scope="module")
+def laboratory(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    directory = tmp_path_factory.mktemp("laboratory")
+    with faulty.running(authority, directory / "key servers", 2) as servers:
+        yield Laboratory(directory, servers)
 
 
-class Trials:
-    """One operation, again and again from the same beginning."""
-
-    def __init__(
-        self, directory: Path, operation: Operation, servers: Sequence[FaultyKeyServer]
-    ) -> None:
-        self._directory, self._operation, self._servers = directory, operation, servers
-        self._template = directory / "template"
-        self._prepare()
-        self._stores = [server.store.read_bytes() for server in servers]
-        self.before = self._registration(self._template)
-
-    def _prepare(self) -> None:
-        if self._operation.line == BOOT and not self._operation.before:
-            self._template.mkdir(mode=0o700)
-            port = self._servers[0].port
-            (self._template / "filer.toml").write_text(faulty.settings(port=port))
-            return
-        with House.build(self._template, self._servers) as house:
-            for disk in house.disks:
-                disk.write_block(MARKED_BLOCK, _mark(disk.name))
-            for line in self._operation.before:
-                house.must(*line)
-        if not self._operation.certificates:
-            shutil.rmtree(self._template / "mroot" / "etc" / "keymgr")
-
-    def begin(self) -> Path:
-        """Return a root, and put the key servers, as they were before the operation."""
-        for server, store in zip(self._servers, self._stores, strict=True):
-            server.stop()
-            server.store.write_bytes(store)
-            server.start()
-        root = self._directory / "root"
-        shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(self._template, root, symlinks=True)
-        return root
-
-    def check(self, root: Path, allowed: Sequence[Registration]) -> None:
-        """Power on, and make sure that nothing is lost."""
-        with House(root) as house:
-            told = house.boot()
-            assert told.warnings == []
-            assert not any(disk.locked for disk in house.disks)
-            assert len(house.disks) == 4
-            faulty.check_that_no_key_is_lost_by(house, self._servers)
-            assert house.filer.registration in allowed
-            if self._template.joinpath("shelf").exists():
-                for disk in house.disks:
-                    assert disk.read_block(MARKED_BLOCK) == _mark(disk.name)
-            for name in house.filer.installed.names():
-                files = self._servers[0].directory
-                assert house.filer.installed.read(name) == (files / name).read_bytes()
-            # What the crash left in /var/kmip and in the shelf is gone.
-            assert len(list((root / "var").glob("kmip.*"))) <= 1
-            for directory in ("var", "shelf"):
-                assert not list((root / directory).glob(".new-*"))
-
-    def complete(self, root: Path) -> None:
-        """Do what was cut short once more; it has to succeed."""
-        with House(root) as house:
-            house.boot()
-            if self._operation.line[0].split()[0] in {"key_manager", "disk"}:
-                result = house.run(*self._operation.line)
-                done = self._operation.line[0].startswith("key_manager remove")
-                assert result.status == 0 or done, result.text
-                faulty.check_that_no_key_is_lost_by(house, self._servers)
-
-    def _registration(self, root: Path) -> Registration:
-        with House(shutil.copytree(root, self._directory / "look", symlinks=True)) as house:
-            house.boot()
-            registration = house.filer.registration
-        shutil.rmtree(self._directory / "look")
-        return registration
+def _trial(laboratory: Laboratory, crasher: Crasher, name: str) -> Trial:
+    """Return the trial of an operation, which has been done once, undisturbed."""
+    trial = laboratory.trial(OPERATIONS[name])
+    if not trial.crashes:
+        root = trial.begin()
+        trial.crashes = crasher.run(root, name, laboratory.files)
+        trial.check(root, done=True)
+    return trial
 
 
-def _mark(name: str) -> bytes:
-    return name.encode().ljust(BLOCK_SIZE, b".")
-
-
-class Trial:
-    """The first, undisturbed run of an operation, and what may be registered after a crash."""
-
-    def __init__(self, trials: Trials, crasher: Crasher, operation: Operation, files: Path) -> None:
-        root = trials.begin()
-        kinds = crasher.run(root, operation, files, None, "")
-        assert kinds, "the operation itself must succeed, and change something"
-        self.kinds = kinds
-        with House(root) as house:
-            house.boot()
-            after = house.filer.registration
-        before = trials.before
-        clients = {name: (files / name).read_bytes() for name in (CLIENT, CLIENT_PRIVATE)}
-        client_only = replace(before, certificates={**before.certificates, **clients})
-        setting_up = "setup" in operation.line[0]
-        self.allowed = [before, after, *([client_only] if setting_up else [])]
-        trials.check(root, [after])
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", CHANGES)
 def test_a_crash_at_any_change_of_a_file_loses_no_disk(
-    name: str,
-    crasher: Crasher,
-    servers: list[FaultyKeyServer],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    name: str, crasher: Crasher, laboratory: Laboratory, count: Count
 ) -> None:
-    operation, files = OPERATIONS[name], servers[0].directory
-    trials = Trials(tmp_path, operation, servers)
-    trial = Trial(trials, crasher, operation, files)
-    points = [
-        (number, moment) for number, moments in enumerate(trial.kinds, 1) for moment in moments
-    ]
-    tried = points[sum(name.encode()) % EVERY :: EVERY]
-    for number, moment in tried:
-        root = trials.begin()
-        assert crasher.run(root, operation, files, number, moment) is None
-        with _told_on_failure(f"killed {moment} change {number} of {len(trial.kinds)}"):
-            trials.check(root, trial.allowed)
-            if EVERY == 1:
-                trials.complete(root)
-    with capsys.disabled():
-        print(f" [{name}: {len(tried)} of {len(points)} points]", end="")
+    trial = _trial(laboratory, crasher, name)
+    assert trial.crashes, "an operation that changes nothing is no test"
+    tried = sample(name, trial.crashes)
+    for point in tried:
+        root = trial.begin()
+        crasher.crash(root, name, laboratory.files, point)
+        with _told_on_failure(f"killed {point.moment} change {point.number}"):
+            trial.check(root)
+            if points.ALL:
+                trial.complete(root)
+    count(f"killed at a change: {name}", len(tried), len(trial.crashes))
 
 
-@pytest.mark.parametrize("name", ["setup", "setup again", "add another", "rekey", "lock"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "key_manager restore -all",
+        "key_manager restore -key_server 127.0.0.2",
+        "key_manager query",
+        "key_manager status",
+        "key_manager show",
+        "disk encrypt show",
+        "disk show",
+        "keymgr list cert",
+    ],
+)
+def test_what_only_reads_makes_no_change_at_which_it_could_crash(
+    line: str, laboratory: Laboratory
+) -> None:
+    storage = CrashingStorage()
+    operation = Operation(before=SEALED)
+    with House(laboratory.trial(operation).begin(), storage) as house:
+        house.boot()
+        storage.arm(None, "")
+        house.must(line)
+        assert storage.kinds == []
+
+
+@pytest.mark.parametrize(
+    "name", ["setup", "setup again", "add another", "rekey", "lock", "kmip_setup", "restore"]
+)
 def test_a_crash_at_any_request_to_a_key_server_loses_no_disk(
-    name: str,
-    crasher: Crasher,
-    servers: list[FaultyKeyServer],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    name: str, crasher: Crasher, laboratory: Laboratory, count: Count
 ) -> None:
-    operation, files = OPERATIONS[name], servers[0].directory
-    trials = Trials(tmp_path, operation, servers)
-    requests = dict.fromkeys(servers, 0)
+    trial = _trial(laboratory, crasher, name)
+    requests = dict.fromkeys(laboratory.servers, 0)
 
-    def count(server: FaultyKeyServer, proceed: faulty.Proceed) -> object:
+    def counted(server: FaultyKeyServer, proceed: faulty.Proceed) -> object:
         requests[server] += 1
         return proceed()
 
-    trial = Trial(trials, crasher, operation, files)
-    root = trials.begin()
-    for server in servers:
-        server.on("*", count)
-    assert crasher.run(root, operation, files, None, "")
-    points = [
-        (server, number, moment)
-        for server in servers
-        for number in range(1, requests[server] + 1)
-        for moment in ("before", "after")
-    ]
-    tried = points[sum(name.encode()) % EVERY :: EVERY]
-    for victim, number, moment in tried:
-        root = trials.begin()
-        for server in servers:
-            server.recover()
-        victim.on("*", _killing(crasher, number, moment))
-        assert crasher.run(root, operation, files, None, "") is None
-        victim.recover()
-        with _told_on_failure(f"killed {moment} request {number} to {victim.address}"):
-            trials.check(root, trial.allowed)
-            if EVERY == 1:
-                trials.complete(root)
-    with capsys.disabled():
-        print(f" [{name}: {len(tried)} of {len(points)} points]", end="")
+    root = trial.begin()
+    for server in requests:
+        server.on("*", counted)
+    crasher.run(root, name, laboratory.files)
+    tried_of_all = 0
+    for victim, heard in requests.items():
+        found = [
+            Point(number, moment)
+            for number in range(1, heard + 1)
+            for moment in ("before", "after")
+        ]
+        tried = sample(name + victim.address, found, most=1)
+        tried_of_all += len(tried)
+        for point in tried:
+            laboratory.start()
+            root = trial.begin()
+            victim.on("*", _killing(crasher, point))
+            crasher.run_to_death(root, name, laboratory.files)
+            at = f"killed {point.moment} request {point.number} to {victim.address}"
+            with _told_on_failure(at):
+                trial.check(root)
+                if points.ALL:
+                    trial.complete(root)
+    count(f"killed at a request: {name}", tried_of_all, 2 * sum(requests.values()))
 
 
-def _killing(crasher: Crasher, at: int, moment: str) -> faulty.Fault:
+def _killing(crasher: Crasher, point: Point) -> faulty.Fault:
     numbers = itertools.count(1)
 
     def fault(_server: FaultyKeyServer, proceed: faulty.Proceed) -> object:
-        if next(numbers) != at:
+        if next(numbers) != point.number:
             return proceed()
-        if moment == "before":
+        if point.moment == "before":
             crasher.kill()
             return proceed()
         answer = proceed()
@@ -361,6 +259,90 @@ def _killing(crasher: Crasher, at: int, moment: str) -> faulty.Fault:
         return answer
 
     return fault
+
+
+@pytest.mark.parametrize(
+    "name", ["rekey", "lock", "add another", "sanitize", "destroy", "boot that panics"]
+)
+def test_a_crash_of_the_boot_after_a_crash_loses_no_disk(
+    name: str, crasher: Crasher, laboratory: Laboratory, count: Count
+) -> None:
+    trial = _trial(laboratory, crasher, name)
+    # Between two changes, the files are the same after the one as before the other.
+    first = [point for point in trial.crashes if point.moment != "before"]
+    recoveries: dict[tuple[Point, ...], Scene] = {}
+    for crash in sample(f"{name} first", first, most=1):
+        crasher.crash(trial.begin(), name, laboratory.files, crash)
+        crashed = laboratory.keep(f"crashed {len(recoveries)}")
+        recovery = crasher.run(laboratory.put_back(crashed), "boot", laboratory.files)
+        # Boots that make changes of the same kinds are tried once.
+        recoveries.setdefault(recovery, crashed)
+    tried_of_all = 0
+    for recovery, crashed in recoveries.items():
+        tried = sample(f"{name} then", recovery)
+        tried_of_all += len(tried)
+        for point in tried:
+            root = laboratory.put_back(crashed)
+            crasher.crash(root, "boot", laboratory.files, point)
+            with _told_on_failure(f"the boot after a crash, killed {point}"):
+                trial.check(root, recovering=True)
+    count(f"killed again while it recovers: {name}", tried_of_all, sum(map(len, recoveries)))
+
+
+TROUBLES: Mapping[str, Trouble] = {
+    "full": Trouble(errno.ENOSPC, removals=True),
+    "full, once": Trouble(errno.ENOSPC, then=None),
+    "read-only": Trouble(errno.EROFS),
+    "no sync": Trouble(errno.EIO, made=1, then=1),
+    "no sync, once": Trouble(errno.EIO, made=1, then=None),
+    "torn, once": Trouble(errno.EIO, made=0.5, then=None),
+    "no sync, then read-only": Trouble(errno.EIO, made=1, then=0),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_refused_change_is_told_in_a_line_and_loses_no_disk(
+    name: str, laboratory: Laboratory, count: Count
+) -> None:
+    trial = laboratory.trial(OPERATIONS[name])
+    root, storage = trial.begin(), FailingStorage()
+    with House(root, storage) as house:
+        trial.operation.prepare(house)
+        storage.changes = 0
+        trial.operation.act(house, laboratory.files)
+    if trial.after is None:
+        trial.check(root, done=True)
+    found = [Point(number, kind) for number in range(1, storage.changes + 1) for kind in TROUBLES]
+    tried = sample(f"{name} refused", found)
+    for point in tried:
+        with _told_on_failure(f"change {point.number} of {storage.changes}: {point.moment}"):
+            _refuse(trial, trial.begin(), point)
+    count(f"refused a change: {name}", len(tried), len(found))
+
+
+def _refuse(trial: Trial, root: Path, point: Point) -> None:
+    """Do an operation where one change, or more, is refused; then power on without trouble."""
+    storage, trouble = FailingStorage(), TROUBLES[point.moment]
+    failures: list[str] = []
+    with House(root, storage) as house:
+        trial.operation.prepare(house)
+        storage.arm(point.number, trouble)
+        try:
+            for result in trial.operation.act(house, trial.laboratory.files):
+                assert bool(result.failures) == (result.status != 0)
+                failures += result.failures
+        except FilerError as problem:
+            failures.append(str(problem))
+        storage.disarm()
+        remembered = look(house) if hasattr(house, "filer") else None
+    for failure in failures:
+        assert "\n" not in failure
+        assert "internal error" not in failure
+    if failures and trial.operation.at != BOOT:
+        assert any(os.strerror(trouble.error) in failure for failure in failures)
+    kept = trial.check(root, done=not failures)
+    if remembered and (trouble.made, trouble.then) != (1, 0):
+        assert remembered == kept.without_data()
 
 
 @contextmanager

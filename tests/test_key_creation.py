@@ -116,9 +116,10 @@ def test_a_server_that_does_not_keep_the_pair_stops_the_rekey_and_nothing_change
     assert result.status == FAILED
     assert servers[bad].address in result.failures[-1]
     assert "nothing was changed" in result.failures[-1]
-    # A secret that is not ours, or that is hidden from us, is not ours to destroy.
-    foreign = fault is faulty.hides_it
-    before.check(left_on=(servers[bad],) if foreign else ())
+    # What is hidden from us cannot be destroyed, and is named.
+    left = (servers[bad],) if fault is faulty.hides_it else ()
+    assert named_as_left(result) == [server.address for server in left]
+    before.check(left_on=left)
 
 
 @pytest.mark.parametrize(
@@ -150,11 +151,7 @@ def test_a_server_that_dies_between_register_and_read_back_stops_the_rekey(
 ) -> None:
     before = Before(house, servers)
 
-    def dies_when_read_back(server: FaultyKeyServer, proceed: faulty.Proceed) -> object:
-        server.on("*", faulty.dies)
-        return proceed()
-
-    servers[2].on("ACTIVATE", dies_when_read_back)
+    servers[2].on("ACTIVATE", faulty.then(faulty.obeys, "*", faulty.dies))
     result = house.run("key_manager rekey")
 
     assert result.status == FAILED
@@ -186,7 +183,7 @@ def test_a_pair_on_a_server_that_stays_silent_is_named_with_its_key_id(
 ) -> None:
     before = Before(house, servers)
     house.wait_at_most(1.0)
-    servers[0].on("REGISTER", faulty.silent_from_then_on)
+    servers[0].on("REGISTER", faulty.then(faulty.silent_after, "*", faulty.silent))
 
     result = house.run("key_manager rekey")
 
@@ -207,11 +204,7 @@ def test_a_pair_that_cannot_be_taken_back_is_named(
 ) -> None:
     before = Before(house, servers)
 
-    def unwilling_from_now_on(server: FaultyKeyServer, proceed: faulty.Proceed) -> object:
-        server.on(operation, fault)
-        return proceed()
-
-    servers[0].on("ACTIVATE", unwilling_from_now_on)
+    servers[0].on("ACTIVATE", faulty.then(faulty.obeys, operation, fault))
     servers[1].on("ACTIVATE", faulty.refuses)
     result = house.run("key_manager rekey")
 
@@ -225,13 +218,7 @@ def test_a_server_that_only_says_that_it_destroyed_the_pair_is_named(
 ) -> None:
     before = Before(house, servers)
 
-    def keeps_a_copy(server: FaultyKeyServer, proceed: faulty.Proceed) -> object:
-        copy = server.store.read_bytes()
-        answer = proceed()
-        server.store.write_bytes(copy)
-        return answer
-
-    servers[0].on("DESTROY", keeps_a_copy)
+    servers[0].on("DESTROY", faulty.keeps_a_copy)
     servers[1].on("REGISTER", faulty.refuses)
     result = house.run("key_manager rekey")
 

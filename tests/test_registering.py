@@ -48,18 +48,6 @@ def house(new: House, servers: list[FaultyKeyServer]) -> House:
     return new
 
 
-def install_client(house: House, directory: Path, identity: Identity) -> None:
-    """Install another client certificate."""
-    directory.mkdir(exist_ok=True)
-    (directory / CLIENT).write_bytes(identity.certificate_pem())
-    (directory / CLIENT_PRIVATE).write_bytes(identity.private_pem())
-    # As somebody would who changes both: what does not fit is uninstalled first.
-    for name in (CLIENT, CLIENT_PRIVATE):
-        if name in house.filer.installed.names():
-            house.must(f"keymgr delete cert {name}")
-    house.install(directory)
-
-
 def install_ca(house: House, address: str, identity: Identity) -> None:
     """Install another CA file."""
     house.filer.installed.install(identity.certificate_pem(), ca_name(address), house.filer.now())
@@ -117,9 +105,7 @@ def test_a_client_certificate_that_is_not_shown_the_keys_in_use_is_refused(
     answers: tuple[str, ...],
 ) -> None:
     before = Before(house)
-    install_client(
-        house, tmp_path / "new", pki.client(pki.authority_of(servers[0]), "somebody else")
-    )
+    house.install_client(pki.client(pki.authority_of(servers[0]), "somebody else"))
     result = house.run(line, *answers)
     assert result.status == FAILED
     assert house.key_ids[0] in result.failures[0]
@@ -139,7 +125,7 @@ def test_a_renewed_client_certificate_of_the_same_name_is_accepted(
     answers: tuple[str, ...],
 ) -> None:
     renewed = pki.client(pki.authority_of(servers[0]), common_name(servers[0]))
-    install_client(house, tmp_path / "new", renewed)
+    house.install_client(renewed)
     result = house.must(line, *answers)
     assert f"Registration successful for {CLIENT}." in result.shown
     assert house.registered.certificates[CLIENT] == renewed.certificate_pem()
@@ -153,7 +139,7 @@ def test_a_changed_client_certificate_is_refused_while_a_registered_server_is_si
 ) -> None:
     before = Before(house)
     renewed = pki.client(pki.authority_of(servers[0]), common_name(servers[0]))
-    install_client(house, tmp_path / "new", renewed)
+    house.install_client(renewed)
     servers[1].stop()
     result = house.run("key_manager add -key_server 127.0.0.4")
     assert result.status == FAILED
@@ -178,7 +164,7 @@ def test_a_client_certificate_that_the_servers_do_not_accept_is_refused(
 ) -> None:
     before = Before(house)
     bad = spoil(pki.authority_of(servers[0]), common_name(servers[0]))
-    install_client(house, tmp_path / "new", bad)
+    house.install_client(bad)
     for line, answers in ((ADD, ()), (SETUP, TWO)):
         result = house.run(line, *answers)
         assert result.status == FAILED
@@ -191,7 +177,7 @@ def test_a_client_certificate_may_change_while_no_key_is_in_use(
 ) -> None:
     new.add(*servers)
     other = pki.client(pki.authority_of(servers[0]), "somebody else")
-    install_client(new, tmp_path / "new", other)
+    new.install_client(other)
     new.add(*servers)
     assert new.registered.certificates[CLIENT] == other.certificate_pem()
     new.rekey()
@@ -205,7 +191,7 @@ def test_a_client_certificate_and_a_key_that_do_not_belong_together_are_refused(
 ) -> None:
     before = Before(house)
     authority = pki.authority_of(servers[0])
-    install_client(house, tmp_path / "new", pki.client(authority, common_name(servers[0])))
+    house.install_client(pki.client(authority, common_name(servers[0])))
     house.must(f"keymgr delete cert {CLIENT}")
     result = house.run(ADD)
     assert result.status == FAILED
