@@ -101,7 +101,7 @@ class KeyServer:
         """Destroy the objects named ``key_id`` that are ``identifier`` or hold this very ``key``.
 
         An active one is revoked first.  Returns False if one is still there afterwards, although
-        the server said otherwise.
+        the server said otherwise.  Fails if the server has ``identifier`` and does not show it.
         """
         with self._conversation() as conversation:
 
@@ -114,6 +114,8 @@ class KeyServer:
 
             found = ours()
             if not found:
+                if identifier is not None:
+                    conversation.expect_no_secrecy(identifier)
                 return True
             conversation.remove(found)
             return not ours()

@@ -94,6 +94,12 @@ class Conversation:
         """Activate an object."""
         self._succeed(activate(identifier))
 
+    def expect_no_secrecy(self, identifier: str) -> None:
+        """Make sure that an object that is not shown is not there at all."""
+        (outcome,) = self._ask([get_attributes(identifier)])
+        if isinstance(outcome, Refusal) and not outcome.gone:
+            raise KeyServerFailure(outcome.reason)
+
     def remove(self, objects: Sequence[StoredObject]) -> None:
         """Revoke those that are active, then destroy all."""
         active = [each for each in objects if each.description.state == _ACTIVE]

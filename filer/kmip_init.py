@@ -40,11 +40,6 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
         )
     if not holdings.by_server:
         notices.banner(ATTENTION)
-    for key_id, holders in holdings.contradictions().items():
-        notices.warning(
-            "kmip.init.mismatch",
-            f"key servers {', '.join(holders)} hold different keys for key ID {key_id}",
-        )
     filer.keytable.replace(merge(holdings.pairs()).values())
     if len(filer.keytable) > CREATION_LIMIT:
         notices.warning("kmip.init.keytable", recommended_limit(len(filer.keytable)))

@@ -1,5 +1,7 @@
 """Opening the locked disks at boot, with what kmip_init has loaded."""
 
+from collections.abc import Sequence
+
 from filer.disk import AuthenticationFailed, Disk, LockedOut
 from filer.disk_encrypt import Keys, keys_of, try_in_turn
 from filer.errors import FilerError
@@ -25,18 +27,23 @@ def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, held_back: 
     if held_back:
         notices.warning("disk.encrypt.heldback", f"{held_back}; no authentication is tried")
     stay_locked: dict[str, list[str]] = {}
-    liars: dict[str, None] = {}
+    liars: dict[str, Sequence[str]] = {}
     for disk in filer.shelf:
         if not disk.locked or disk.destroyed:
             continue
         try:
-            liars |= dict.fromkeys(_open(filer, holdings, disk, try_msid=not held_back))
+            if found := _open(filer, holdings, disk, try_msid=not held_back):
+                liars[disk.key_id] = found
         except FilerError as problem:
             stay_locked.setdefault(_reason(disk, problem), []).append(disk.name)
     for reason, names in stay_locked.items():
         notices.warning("disk.encrypt.locked", f"{listed(names)} stay locked: {reason}")
-    for liar in liars:
-        notices.warning("kmip.init.mismatch", liar)
+    for key_id, holders in holdings.contradictions().items():
+        # Which of them is wrong is known only where a disk was opened.
+        for text in liars.get(key_id) or [
+            f"key servers {', '.join(holders)} hold different keys for key ID {key_id}"
+        ]:
+            notices.warning("kmip.init.mismatch", text)
 
 
 def _open(filer: Filer, holdings: Holdings, disk: Disk, *, try_msid: bool) -> list[str]:
