@@ -10,14 +10,17 @@ from pathlib import Path
 
 from filer.derivation import Derivation
 from filer.disk import Disk
+from filer.document import Document
 from filer.durable import Storage
 from filer.errors import FilerError
-from filer.hardware import Document
 from filer.mroot import NotThereError
 from filer.text import printable
 
 BAYS = 24
 """Disks in one shelf."""
+
+_LONGEST_PATTERN = 256
+"""Characters; the time that a pattern takes grows with their square."""
 
 _SUFFIX = ".sed"
 _NAME = re.compile(r"0c\.([0-9]{2,})\.([0-9]{1,2})")
@@ -176,7 +179,9 @@ class Shelf:
         selected: set[str] = set()
         passed_over: set[str] = set()
         for pattern in patterns:
-            names = [name for name in self.disks if fnmatchcase(name, pattern)]
+            names: list[str] = []
+            if len(pattern) <= _LONGEST_PATTERN:
+                names = [name for name in self.disks if fnmatchcase(name, pattern)]
             if not names:
                 raise ShelfError(f'no disk matches "{printable(pattern)}"')
             for name in names:

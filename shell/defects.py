@@ -5,6 +5,8 @@ A traceback would show values, and one of them may be a secret.
 
 from pathlib import Path
 
+from filer.text import printable
+
 
 def describe(defect: BaseException) -> str:
     """Return the kind of ``defect`` and the place that raised it."""
@@ -12,6 +14,7 @@ def describe(defect: BaseException) -> str:
 
     frames = extract_tb(defect.__traceback__)
     if not frames:
-        return type(defect).__name__
+        return printable(type(defect).__name__)
     path = Path(frames[-1].filename)
-    return f"{type(defect).__name__} at {path.parent.name}/{path.name}:{frames[-1].lineno}"
+    place = f"{path.parent.name}/{path.name}:{frames[-1].lineno}"
+    return printable(f"{type(defect).__name__} at {place}")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TextIO
 
-from commands import ALL_ANSWERS, Cancelled, EndOfAnswers, Result
+from commands import ALL_ANSWERS, EndOfAnswers, Result
 from filer.passphrase import is_passphrase
 from filer.text import printable
 from shell.language import continues
@@ -57,6 +57,12 @@ class LineInput:
 class KeyboardInput:
     """Answers of a person, for a ``-c`` command that asks."""
 
+    def __init__(self) -> None:
+        # Not when it is used: between the question and the end of echo there is no time to lose.
+        from getpass import getpass
+
+        self._getpass = getpass
+
     def line(self) -> str | None:
         """Return what is typed up to Enter."""
         text = sys.stdin.readline()
@@ -64,10 +70,8 @@ class KeyboardInput:
 
     def secret(self) -> str | None:
         """Return what is typed up to Enter, not echoed."""
-        from getpass import getpass
-
         try:
-            return getpass("")
+            return self._getpass("")
         except EOFError:
             return None
 
@@ -102,6 +106,10 @@ class ScriptConsole:
         """Print a result."""
         write(self._out, "".join(f"{line}\n" for line in result.lines()))
 
+    def at(self, file: str | None, number: int) -> None:
+        """Go to a line of the input, which failures have before them if it is that of a file."""
+        self.prefix = f"{printable(file)}:{number}: " if file is not None else ""
+
     def fail(self, message: str) -> None:
         """Print a failure, behind the place in the file that it is about."""
         write(self._err, f"{self.prefix}{message}\n")
@@ -125,16 +133,17 @@ class ScriptConsole:
 
     def _ask(self, question: str, *, secret: bool) -> str:
         write(self._out, question)
-        try:
-            with self._signals.waiting():
-                answer = self._answers.secret() if secret else self._answers.line()
-        except KeyboardInterrupt:
-            raise Cancelled from None
+        answer = self._answer(secret=secret)
         shown = printable(answer) if self._echo and answer and not secret else ""
         write(self._out, f"{shown}\n")
         if answer is None:
             raise EndOfAnswers
-        self.answers_read += 1
+        return answer
+
+    def _answer(self, *, secret: bool) -> str | None:
+        with self._signals.waiting():
+            answer = self._answers.secret() if secret else self._answers.line()
+        self.answers_read += answer is not None
         return answer
 
     def page(self, text: str) -> None:
@@ -170,42 +179,38 @@ class Script:
 
         Raises PowerOff or Logout when a line asks for it; then the next call goes on behind it.
         """
-        self._stop_if_signalled()
+        self._signals.end_if_asked()
         while (line := self._next_command(session)) is not None:
             self._console.answers_read = 0
-            with self._signals.running():
-                status = session.execute(line, exit_on_error=self._exit_on_error)
-            self._stop_if_signalled()
+            status = session.execute(line, exit_on_error=self._exit_on_error)
+            self._signals.end_if_asked()
             if status != OK:
                 self.status = FAILED
                 self._pass_over(self._unread_answers(session, line))
                 if self._exit_on_error:
                     return
 
-    def _stop_if_signalled(self) -> None:
-        """End the script after a signal that came while a command, or the boot, was running."""
-        self._signals.end_if_asked()
-        if self._signals.received is not None:
-            raise KeyboardInterrupt
-
     def _next_command(self, session: Session) -> str | None:
         """Return the next logical line, or None at the end of the input."""
-        line = self._lines.line()
+        line = self._line()
         while line is not None and self._is_unread_answer(session, line):
-            line = self._lines.line()
+            line = self._line()
         if line is None:
             return None
-        if self._file is not None:
-            self._console.prefix = f"{printable(self._file)}:{self._lines.number}: "
+        self._console.at(self._file, self._lines.number)
         self._console.echo(session.prompt, line)
         while continues(line):
-            following = self._lines.line()
+            following = self._line()
             if following is None:
                 line = line.removesuffix("\\")
                 break
             self._console.echo(">", following)
             line = f"{line}\n{following}"
         return line
+
+    def _line(self) -> str | None:
+        with self._signals.waiting():
+            return self._lines.line()
 
     def _pass_over(self, unread: int) -> None:
         if self._answers_among_lines:

@@ -4,9 +4,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from filer.interrupt import Interrupt
+
+if TYPE_CHECKING:
+    import socket
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 SIGNALLED = 128
@@ -20,42 +23,51 @@ class Ended(BaseException):
 class Signals:
     """The signal handlers of the program.
 
-    While a command runs, a signal is a request that the command looks at when it is safe; while
-    the program waits for input, it ends the waiting at once.
+    A signal is a request that is looked at when it is safe; only where the program waits for
+    somebody, it ends the waiting at once.
     """
 
     def __init__(self, interrupt: Interrupt) -> None:
         self._interrupt = interrupt
-        self._running = False
+        self._waiting = False
+        self._ending: tuple[int, ...] = ENDING
         self.received: int | None = None
         self.end_prompt: Callable[[], object] | None = None
-        """Set by a prompt that cannot be ended by an exception: what makes it raise Ended."""
+        """Set by a prompt that cannot be ended by an exception: what makes it look here."""
 
     def install(self) -> None:
-        """Take the signals over."""
+        """Take the signals over; one that whoever started the program ignores stays ignored."""
         for number in (signal.SIGINT, *ENDING):
-            signal.signal(number, self._handle)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._handle)
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Mark a command as running."""
-        yield from self._set(running=True)
+    def end_at_ctrl_c(self) -> None:
+        """Let Ctrl-C end the program: there is no prompt that it could lead back to."""
+        self._ending = (signal.SIGINT, *ENDING)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Mark a question within a command: here a signal takes effect at once."""
-        yield from self._set(running=False)
+        """Mark a wait: a signal that comes now, or has come unseen, takes effect at once.
 
-    def _set(self, *, running: bool) -> Iterator[None]:
-        before, self._running = self._running, running
+        Raises Ended or KeyboardInterrupt.
+        """
+        self._waiting = True
         try:
+            self.take_effect()
             yield
         finally:
-            self._running = before
+            self._waiting = False
+
+    def take_effect(self) -> None:
+        """Raise Ended or KeyboardInterrupt if a signal has come that nobody has looked at."""
+        self.end_if_asked()
+        if self._interrupt.requested:
+            self._interrupt.clear()
+            raise KeyboardInterrupt
 
     def end_if_asked(self) -> None:
-        """Raise Ended if a signal that ends the program has come while a command ran."""
-        if self.received in ENDING:
+        """Raise Ended if a signal has come that ends the program."""
+        if self.received in self._ending:
             raise Ended
 
     def wait_for(self, stream: TextIO) -> None:
@@ -64,6 +76,13 @@ class Signals:
         A read that is about to begin when the signal comes would not be interrupted.
         """
         import select
+
+        with self.woken() as woken:
+            select.select([stream.fileno(), woken.fileno()], [], [])
+
+    @contextmanager
+    def woken(self) -> "Iterator[socket.socket]":
+        """Give a socket that can be read once a signal has come."""
         import socket
 
         woken, wake = socket.socketpair()
@@ -71,17 +90,20 @@ class Signals:
             wake.setblocking(False)
             before = signal.set_wakeup_fd(wake.fileno())
             try:
-                select.select([stream.fileno(), woken.fileno()], [], [])
+                yield woken
             finally:
                 signal.set_wakeup_fd(before)
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.received = number
-        if self._running:
-            self._interrupt.request()
-        elif number in ENDING and self.end_prompt is not None:
+    def deliver(self, number: int) -> None:
+        """Ask whatever runs to stop, and a prompt to look here."""
+        if self.received not in self._ending:
+            self.received = number
+        self._interrupt.request(for_good=number in self._ending)
+        if self.end_prompt is not None:
             self.end_prompt()
-        elif number in ENDING:
-            raise Ended
-        else:
-            raise KeyboardInterrupt
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.deliver(number)
+        if self.end_prompt is None and self._waiting:
+            self._waiting = False  # a second signal does not cut short what the first has begun
+            self.take_effect()
