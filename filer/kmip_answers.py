@@ -5,12 +5,20 @@ PyKMIP's objects stay in here; what is given out is plain data.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from filer.authentication_key import AuthenticationKey
 from filer.kmip_requests import DESCRIBED_BY, NAMESPACE, Item, batch_item_id
-from filer.pykmip import BytearrayStream, ResponsePayloadFactory, contents, enums, messages
+from filer.pykmip import (
+    BytearrayStream,
+    ResponsePayloadFactory,
+    contents,
+    enums,
+    messages,
+    objects,
+)
 from filer.ttlv import Element, MalformedTtlv, check, elements, structure
 
 RESPONSE_MESSAGE: int = enums.Tags.RESPONSE_MESSAGE.value
@@ -18,9 +26,16 @@ RESPONSE_MESSAGE: int = enums.Tags.RESPONSE_MESSAGE.value
 _MAXIMUM_DECODED = 16 * 1024
 """Bytes of the largest piece given to PyKMIP; no part of a key pair comes near it."""
 
+_REMEMBERED = 1024
+"""Pieces whose meaning is kept: PyKMIP reads slowly, and key pairs differ in little but the name.
+
+None of them is a secret.
+"""
+
 _MAXIMUM_FIELDS = 16
 """Elements of a batch item; KMIP has eight."""
 
+_ATTRIBUTE = enums.Tags.ATTRIBUTE.value
 _MAXIMUM_KEY = 64
 _MAXIMUM_IDENTIFIER = 1024
 _ITEM_HEAD = (
@@ -178,22 +193,29 @@ def _at_most(number: int, value: bytes) -> list[Element]:
 
 
 def _head(answer: list[Element], version: Any) -> _Head:
-    batch_item = messages.ResponseBatchItem()
     head = [element for element in answer if element.tag in _ITEM_HEAD]
-    if not _read(batch_item, structure(enums.Tags.RESPONSE_BATCH_ITEM.value, head), version):
-        raise NotKmip
-    status = batch_item.result_status.value
+    operation, number, status = _item_head(
+        structure(enums.Tags.RESPONSE_BATCH_ITEM.value, head), version
+    )
     refusal = None
     if status is not enums.ResultStatus.SUCCESS:
         refusal = _refusal(answer, status)
     found = [each for each in answer if each.tag == enums.Tags.RESPONSE_PAYLOAD.value]
     if len(found) > 1:
         raise NotKmip
-    return _Head(
-        operation=batch_item.operation and batch_item.operation.value,
-        number=batch_item.unique_batch_item_id and batch_item.unique_batch_item_id.value,
-        refusal=refusal,
-        payload=found[0].value if found else None,
+    return _Head(operation, number, refusal, found[0].value if found else None)
+
+
+@lru_cache(_REMEMBERED)
+def _item_head(encoding: bytes, version: Any) -> tuple[Any, bytes | None, Any]:
+    """Return operation, number and status of a batch item.  Raises NotKmip."""
+    batch_item = messages.ResponseBatchItem()
+    if not _read(batch_item, encoding, version):
+        raise NotKmip
+    return (
+        batch_item.operation and batch_item.operation.value,
+        batch_item.unique_batch_item_id and batch_item.unique_batch_item_id.value,
+        batch_item.result_status.value,
     )
 
 
@@ -229,6 +251,13 @@ def _success(item: Item, payload: bytes | None, version: Any) -> Success:
         check(payload)
     except MalformedTtlv:
         raise NotKmip from None
+    if len(payload) > _MAXIMUM_DECODED:
+        return _beyond_pykmip(item)
+    attributes = []
+    if item.operation is enums.Operation.GET_ATTRIBUTES:
+        parts = list(elements(payload))
+        attributes = [part for part in parts if part.tag == _ATTRIBUTE]
+        payload = b"".join(part.encoding() for part in parts if part.tag != _ATTRIBUTE)
     answer = ResponsePayloadFactory().create(item.operation)
     encoding = Element(enums.Tags.RESPONSE_PAYLOAD.value, 1, payload).encoding()
     if not _read(answer, encoding, version):
@@ -239,7 +268,7 @@ def _success(item: Item, payload: bytes | None, version: Any) -> Success:
     if item.identifier not in {None, identifier} or not _is_identifier(identifier):
         raise NotKmip
     if item.operation is enums.Operation.GET_ATTRIBUTES:
-        return Success((identifier,), description=_description(answer.attributes))
+        return Success((identifier,), description=_description(attributes, version))
     if item.operation is enums.Operation.GET:
         return Success((identifier,), key=_key(answer))
     return Success((identifier,))
@@ -274,20 +303,42 @@ def _plain(value: Any) -> str:
     return str(getattr(value, "value", value) or "")
 
 
-def _description(found: Sequence[Any]) -> Description:
+def _description(attributes: Sequence[Element], version: Any) -> Description | None:
+    """Return what attributes say, or None if PyKMIP does not understand one."""
     values: dict[str, list[Any]] = {kind.value: [] for kind in DESCRIBED_BY}
-    for attribute in found:
-        values.setdefault(attribute.attribute_name.value, []).append(attribute.attribute_value)
+    for encoded in attributes:
+        attribute = _attribute(encoded.encoding(), version)
+        if attribute is None:
+            return None
+        name, value = attribute
+        values.setdefault(name, []).append(value)
     names, groups, applications, states, types = (values[kind.value] for kind in DESCRIBED_BY)
     return Description(
-        names=tuple(name.name_value.value for name in names),
-        groups=tuple(group.value for group in groups),
-        applications=tuple(
-            (each.application_namespace, each.application_data) for each in applications
-        ),
-        state=_words(states[0].value).replace(" ", "-") if states else "unknown",
-        is_secret_data=all(kind.value is enums.ObjectType.SECRET_DATA for kind in types),
+        names=tuple(names),
+        groups=tuple(groups),
+        applications=tuple(applications),
+        state=states[0] if states else "unknown",
+        is_secret_data=all(kind is enums.ObjectType.SECRET_DATA for kind in types),
     )
+
+
+@lru_cache(_REMEMBERED)
+def _attribute(encoding: bytes, version: Any) -> tuple[str, Any] | None:
+    """Return the name of an attribute and, of those in DESCRIBED_BY, the value as plain data."""
+    attribute = objects.Attribute()
+    if not _read(attribute, encoding, version):
+        return None
+    name, value = attribute.attribute_name.value, attribute.attribute_value
+    match name:
+        case enums.AttributeType.NAME.value:
+            return name, value.name_value.value
+        case enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION.value:
+            return name, (value.application_namespace, value.application_data)
+        case enums.AttributeType.STATE.value:
+            return name, _words(value.value).replace(" ", "-")
+        case enums.AttributeType.OBJECT_GROUP.value | enums.AttributeType.OBJECT_TYPE.value:
+            return name, value.value
+    return name, None
 
 
 def _key(answer: Any) -> AuthenticationKey | None:

@@ -1,6 +1,8 @@
 """One key server: an address, a port, a store, and a thread for each client."""
 
 import errno
+import fcntl
+import os
 import selectors
 import signal
 import socket
@@ -87,6 +89,7 @@ class KeyServer:
         with ExitStack() as stack:
             listener = stack.enter_context(self._bind())
             context = self._context()
+            stack.enter_context(self._store_to_itself())
             engine = self._engine()
             stack.callback(engine.close)
             stack.callback(self._disconnect_all)
@@ -160,6 +163,25 @@ class KeyServer:
                 reason = printable(error.strerror or str(error))
                 raise KeyServerError(f"{printable(str(path))}: {reason}") from error
         return context
+
+    @contextmanager
+    def _store_to_itself(self) -> Iterator[None]:
+        # Two servers on one store, at different ports, would stand in each other's way.
+        try:
+            descriptor = os.open(self.store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            reason = printable(error.strerror or str(error))
+            raise KeyServerError(f"{printable(str(self.store))}: {reason}") from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise KeyServerError(
+                    f"{printable(str(self.store))}: in use by another key server"
+                ) from None
+            yield
+        finally:
+            os.close(descriptor)
 
     def _engine(self) -> Engine:
         from sqlalchemy.exc import DBAPIError

@@ -1,0 +1,99 @@
+"""The console: lines from a pipe, completion, manual pages."""
+
+from collections.abc import Iterator
+from functools import partial
+from io import StringIO
+from time import perf_counter
+
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.data_structures import Size
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.output.vt100 import Vt100_Output
+
+from bench.measuring import interleave, process_seconds, seconds
+from bench.row import Figure, Row, Unit, below, reaches
+from bench.workshop import TAGS, Booted, Workshop, new_pairs
+from filer.bootdevice import Registration
+from filer.interrupt import Interrupt
+from filer.keytable import merge
+from shell.line_editor import LineEditor
+from shell.signals import Signals
+
+_LINE = "key_manager show"
+_ADDRESSES = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
+_BEFORE_TAB = (
+    "k",
+    "key_manager status -key_server ",
+    "key_manager restore -all -key_tag ",
+    "disk encrypt rekey ",
+    "disk encrypt show 0c.",
+)
+
+
+def lines(shop: Workshop) -> Iterator[Row]:
+    """Take lines from a pipe, boot and halt included."""
+    number = 100 if shop.quick else 10_000
+    account = shop.account()
+    script = shop.new("script") / "lines"
+    script.write_text(f"{_LINE}\n" * number)
+    (taken,) = interleave(
+        shop.times(5), partial(process_seconds, account.filer(), account.environment, script)
+    )
+    rate = Figure(number / taken.value, Unit.LINES, taken.spread)
+    yield Row(f"{number:,} lines of `{_LINE}`", rate, reaches(number, Unit.LINES))
+
+
+def man(shop: Workshop) -> Iterator[Row]:
+    """Take a manual page."""
+    with shop.account().booted() as house:
+        (taken,) = interleave(
+            shop.times(30), partial(seconds, partial(house.execute, "man key_manager"))
+        )
+    yield Row("`man key_manager`", taken, below(0.010))
+
+
+def completion(shop: Workshop) -> Iterator[Row]:
+    """Take Tab, from the key to the menu on the screen; of several lines, the slowest."""
+    disks = 12 if shop.quick else 1440
+    with shop.account(f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n').booted() as house:
+        house.filer.keytable.replace(merge(new_pairs(TAGS)).values())
+        house.filer.registration = Registration(servers=_ADDRESSES, port=5696)
+        slowest = max(
+            (_menu(house, line, shop.times(30)) for line in _BEFORE_TAB),
+            key=lambda figure: figure.value,
+        )
+    yield Row(f"key to menu, 4 servers, {TAGS} tags, {disks} disks", slowest, below(0.005))
+
+
+def _menu(house: Booted, line: str, times: int) -> Figure:
+    """Press Tab behind ``line`` in the console's own line editor, over and over."""
+    with create_pipe_input() as keys:
+        screen = Vt100_Output(StringIO(), lambda: Size(24, 80), term="xterm")
+        with create_app_session(input=keys, output=screen):
+            return Figure.of(_presses(house, keys, line, times))
+
+
+def _presses(house: Booted, keys: PipeInput, line: str, times: int) -> list[float]:
+    reader = LineEditor(lambda: house.session, Signals(Interrupt()))
+    app = reader._commands.app
+    taken: list[float] = []
+    begun = 0.0
+
+    def rendered(_app: object) -> None:
+        nonlocal begun
+        state = app.current_buffer.complete_state
+        if app.is_done:
+            return
+        if begun and state is not None and state.completions:
+            taken.append(perf_counter() - begun)
+            app.exit(result="")
+        elif not begun and app.current_buffer.text == line:
+            begun = perf_counter()
+            keys.send_text("\t")
+
+    app.after_render += rendered
+    for _ in range(times + 1):
+        begun = 0.0
+        keys.send_text(line)
+        reader.line("filer1> ")
+    return taken[1:]

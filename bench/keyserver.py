@@ -1,0 +1,85 @@
+"""The key server, beside PyKMIP's own."""
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from bench.measuring import interleave, seconds
+from bench.network import connected, exchange
+from bench.row import Row, faster
+from bench.workshop import IDENTITY, KeyServers, Workshop, free_port, processes
+from filer.certificates import ca_name
+from filer.kmip_answers import Success, decode
+from filer.kmip_requests import encode, get, locate_system
+
+_CONFIGURATION = """
+[server]
+hostname={address}
+port={port}
+certificate_path={certificate}
+key_path={certificate}
+ca_path={authority}
+auth_suite=TLS1.2
+database_path={store}
+"""
+
+
+@contextmanager
+def _stock(shop: Workshop, ours: KeyServers) -> Iterator[KeyServers]:
+    """Run PyKMIP's server with the same certificates and a copy of the store."""
+    directory, port, address = shop.new("pykmip"), free_port(), ours.addresses[0]
+    store = shutil.copy(ours.directory / f"{address}.sqlite", directory)
+    configuration = directory / "server.conf"
+    configuration.write_text(
+        _CONFIGURATION.format(
+            address=address,
+            port=port,
+            certificate=ours.directory / f"{address}_server.pem",
+            authority=ours.directory / ca_name(address),
+            store=store,
+        )
+    )
+    program = [sys.executable, "-W", "ignore", "-m", "bench.stock"]
+    with processes([[*program, configuration, directory / "log"]]):
+        yield KeyServers(ours.directory, ours.addresses, port)
+
+
+def keyserver(shop: Workshop) -> Iterator[Row]:
+    """Take Locate and a batched Get of a thousand objects."""
+    objects = 16 if shop.quick else 1000
+    with ExitStack() as stack:
+        ours = stack.enter_context(shop.key_servers(1, objects))
+        stock = stack.enter_context(_stock(shop, ours))
+        located = _identifiers(ours)
+        for what, requests in (
+            (
+                f"`filer-keyserver`: Locate of {objects}",
+                [encode([locate_system(IDENTITY.parent_tag)], 0)],
+            ),
+            (
+                f"`filer-keyserver`: Get of {objects} in a batch",
+                [encode([get(each) for each in located], 0)],
+            ),
+        ):
+            mine, theirs = interleave(
+                shop.times(5),
+                partial(seconds, partial(_ask, ours, requests)),
+                partial(seconds, partial(_ask, stock, requests)),
+            )
+            yield Row(what, mine, faster(1.5), theirs, "PyKMIP's KmipServer")
+
+
+def _identifiers(servers: KeyServers) -> Sequence[str]:
+    item = locate_system(IDENTITY.parent_tag)
+    with connected(servers, servers.addresses[0]) as connection:
+        (outcome,) = decode(exchange(connection, encode([item], 0)), [item], 0)
+    assert isinstance(outcome, Success)
+    return outcome.identifiers
+
+
+def _ask(servers: KeyServers, requests: Sequence[bytes]) -> None:
+    with connected(servers, servers.addresses[0]) as connection:
+        for request in requests:
+            exchange(connection, request)

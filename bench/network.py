@@ -1,0 +1,210 @@
+"""Key servers: reading many key pairs, far away, or from servers that are silent."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+
+from bench.measuring import interleave, peak_memory, seconds
+from bench.row import Figure, Row, Unit, at_most, faster
+from bench.workshop import IDENTITY, Account, Booted, KeyServers, Workshop, free_port, processes
+from filer.kmip_conversation import Conversation
+from filer.pykmip import enums
+from filer.tls import client_context
+from filer.tls_connection import Deadline, TlsConnection
+from filer.ttlv import HEADER_LENGTH, structure_length
+
+_ONE_WAY = 0.010
+_RESTORE = "key_manager restore -all"
+_PATIENCE = 120.0
+
+
+class _Recorder(TlsConnection):
+    """Keeps what is sent, one piece a round trip."""
+
+    sent: list[bytes]
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(data)
+        super().send(data)
+
+
+@contextmanager
+def connected(
+    servers: KeyServers, address: str, kind: type[TlsConnection] = TlsConnection
+) -> Iterator[TlsConnection]:
+    """Connect to a key server, without anything above TLS."""
+    files = servers.credentials(address)
+    context = client_context(files.client, files.client_private, files.ca)
+    with kind(address, servers.port, context, Deadline(_PATIENCE)) as connection:
+        connection.handshake()
+        yield connection
+
+
+def exchange(connection: TlsConnection, request: bytes) -> bytes:
+    """Send a request; return the answer less its first eight bytes."""
+    connection.send(request)
+    header = connection.receive(HEADER_LENGTH)
+    return connection.receive(structure_length(header, enums.Tags.RESPONSE_MESSAGE.value))
+
+
+def _requests(servers: KeyServers) -> list[bytes]:
+    """Return what a filer sends to read all key pairs."""
+    with connected(servers, servers.addresses[0], _Recorder) as connection:
+        assert isinstance(connection, _Recorder)
+        connection.sent = []
+        Conversation(connection, Deadline(_PATIENCE)).objects_of_system(IDENTITY.parent_tag)
+        return connection.sent
+
+
+def _replay(servers: KeyServers, address: str, requests: list[bytes]) -> None:
+    with connected(servers, address) as connection:
+        for request in requests:
+            exchange(connection, request)
+
+
+def _replay_to_all(servers: KeyServers, requests: list[bytes]) -> None:
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(_replay, servers, each, requests) for each in servers.addresses]:
+            done.result()
+
+
+@contextmanager
+def _far_away(servers: KeyServers) -> Iterator[KeyServers]:
+    port = free_port()
+    command = [sys.executable, "-m", "bench.proxy", str(_ONE_WAY), str(port), str(servers.port)]
+    with processes([[*command, *servers.addresses]]):
+        yield KeyServers(servers.directory, servers.addresses, port)
+
+
+def restore(shop: Workshop) -> Iterator[Row]:
+    """Take ``restore -all`` from four servers 20 ms away."""
+    pairs = 16 if shop.quick else 128
+    what = f"`restore -all`, {pairs} pairs, 4 servers, 20 ms"
+    with ExitStack() as stack:
+        one_pair = stack.enter_context(shop.key_servers(1, 1))
+        few_trips = len(_requests(one_pair))
+        near = stack.enter_context(shop.key_servers(4, pairs))
+        far = stack.enter_context(_far_away(near))
+        requests = _requests(near)
+        house = stack.enter_context(shop.account(servers=far).booted())
+        ours, together, *alone = interleave(
+            shop.times(7),
+            partial(seconds, partial(_restore, house, pairs)),
+            partial(seconds, partial(_replay_to_all, far, requests)),
+            *(
+                partial(seconds, partial(_replay, far, address, requests))
+                for address in far.addresses
+            ),
+        )
+        one_by_one = Figure.of(
+            [seconds(partial(_key_by_key, far, pairs)) for _ in range(shop.times(1))]
+        )
+    yield Row(
+        f"{what}: requests to a server",
+        Figure(len(requests), Unit.TRIPS),
+        at_most(1),
+        Figure(few_trips, Unit.TRIPS),
+        "one pair",
+    )
+    yield Row(what, ours, faster(20), one_by_one, "ProxyKmipClient, key by key")
+    slowest = max(alone, key=lambda figure: figure.value)
+    yield Row(what, ours, at_most(1.5), slowest, "slowest server alone, same bytes")
+    yield Row(what, ours, at_most(1.5), together, "all four at once, same bytes")
+
+
+def _restore(house: Booted, pairs: int) -> None:
+    house.execute(_RESTORE)
+    if len(house.filer.keytable) != pairs:
+        raise RuntimeError("not all key pairs were restored")
+
+
+def _key_by_key(servers: KeyServers, pairs: int) -> None:
+    """Read all key pairs of all servers as PyKMIP's own client is used."""
+    from kmip.core.enums import AttributeType
+    from kmip.core.factories.attributes import AttributeFactory
+    from kmip.pie.client import ProxyKmipClient
+
+    from filer.kmip_requests import NAMESPACE
+
+    wanted = AttributeFactory().create_attribute(
+        AttributeType.APPLICATION_SPECIFIC_INFORMATION,
+        {"application_namespace": NAMESPACE, "application_data": IDENTITY.parent_tag},
+    )
+    for address in servers.addresses:
+        files = servers.credentials(address)
+        with ProxyKmipClient(
+            hostname=address,
+            port=servers.port,
+            cert=str(files.client),
+            key=str(files.client_private),
+            ca=str(files.ca),
+            config_file="/dev/null",
+        ) as client:
+            found = client.locate(attributes=[wanted])
+            if len(found) != pairs:
+                raise RuntimeError("not all key pairs were located")
+            for identifier in found:
+                client.get_attributes(identifier, ["Name", "Object Group", "State"])
+                client.get(identifier)
+
+
+def scaling(shop: Workshop) -> Iterator[Row]:
+    """Take ``restore -all`` with ever more key pairs on one server."""
+    sizes = (1, 16) if shop.quick else (1, 128, 1000, 4000)
+    times: dict[int, Figure] = {}
+    memory: dict[int, Figure] = {}
+    for pairs in sizes:
+        with shop.key_servers(1, pairs) as servers:
+            account = shop.account(servers=servers)
+            with account.booted() as house:
+                (times[pairs],) = interleave(
+                    shop.times(5),
+                    partial(seconds, partial(_restore, house, pairs)),
+                )
+            memory[pairs] = Figure(_memory_of_restore(account), Unit.MEGABYTES)
+    for fewer, more in pairwise(sizes):
+        limit = at_most(more / fewer)
+        yield Row(f"`restore -all`, {more} pairs", times[more], limit, times[fewer], f"{fewer}")
+    for fewer, more in pairwise(sizes[1:]):
+        yield Row(
+            f"memory for `restore -all` of {more} pairs",
+            _beyond(memory[more], memory[1]),
+            at_most(more / fewer),
+            _beyond(memory[fewer], memory[1]),
+            f"{fewer}",
+        )
+
+
+def _beyond(figure: Figure, base: Figure) -> Figure:
+    return Figure(max(figure.value - base.value, 0.1), figure.unit)
+
+
+def _memory_of_restore(account: Account) -> float:
+    return peak_memory(
+        account.filer(_RESTORE),
+        partial(subprocess.run, env=account.environment, check=True, stdout=subprocess.DEVNULL),
+    )
+
+
+def status(shop: Workshop) -> Iterator[Row]:
+    """Take ``status`` while all servers take connections and say nothing."""
+    timeout = 0.2 if shop.quick else 1.0
+    with ExitStack() as stack:
+        with shop.key_servers(4, 0) as servers:
+            account = shop.account(servers=servers)
+            house = stack.enter_context(account.booted())
+        for address in servers.addresses:
+            stack.enter_context(socket.create_server((address, servers.port)))
+        house.filer.hardware = replace(house.filer.hardware, timeout=timeout)
+        (ours,) = interleave(
+            shop.times(3),
+            partial(seconds, partial(house.execute, "key_manager status", succeeds=False)),
+        )
+    limit = at_most(1.1)
+    yield Row("`status`, 4 silent servers", ours, limit, Figure(timeout), "one timeout")

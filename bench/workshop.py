@@ -1,0 +1,256 @@
+"""What the rows work with: roots with a filer in them, key servers in processes of their own."""
+
+import gc
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from itertools import count
+from pathlib import Path
+
+from filer.authentication_key import AuthenticationKey
+from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.interrupt import Interrupt
+from filer.key_creation import SystemIdentity
+from filer.key_id import new_key_id
+from filer.keytable import KeyPair
+from filer.kmip import Credentials
+from filer.power import Machine, boot, power_off
+from filer.system import Filer
+from shell.boot_notices import BootNotices
+from shell.plugins import Commands
+from shell.script import LineInput, ScriptConsole
+from shell.session import OK, Session
+from shell.signals import Signals
+
+ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
+IDENTITY = SystemIdentity(1573922407, 1573922311)
+"""The system IDs of a filer.toml that does not name them."""
+
+TAGS = 200
+_PROGRAM = Path(sys.executable).with_name("filer")
+_KEY_SERVER = Path(sys.executable).with_name("filer-keyserver")
+
+
+@dataclass(frozen=True)
+class Account:
+    """A home directory with a filer's root in it, and nothing of this user's."""
+
+    home: Path
+
+    @property
+    def root(self) -> Path:
+        """The root of the filer."""
+        return self.home / "root"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of a program; nothing comes from this process but PATH."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "FILER_ROOT": str(self.root),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+            "XDG_DATA_HOME": str(self.home / "data"),
+            "XDG_STATE_HOME": str(self.home / "state"),
+            "XDG_CACHE_HOME": str(self.home / "cache"),
+        }
+
+    def filer(self, *commands: str) -> list[str]:
+        """Return the command line of the installed program, with ``commands`` each after -c."""
+        return [str(_PROGRAM), *(f"--command={command}" for command in commands)]
+
+    def run(self, *commands: str) -> None:
+        """Run commands, all of which have to succeed."""
+        subprocess.run(
+            self.filer(*commands),
+            env=self.environment,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+    @contextmanager
+    def booted(self) -> "Iterator[Booted]":
+        """Boot this filer in this process."""
+        interrupt = Interrupt()
+        out, err = StringIO(), StringIO()
+        console = ScriptConsole(LineInput(()), Signals(interrupt), out=out, err=err)
+        machine = Machine(self.root, interrupt)
+        filer = machine.power_on()
+        try:
+            boot(filer, BootNotices(console))
+            gc.freeze()  # what else this process has loaded is none of the filer's
+            yield Booted(filer, Session(filer, Commands(console.warn), console), out, err)
+        finally:
+            power_off(filer)
+            machine.unplug()
+
+
+@dataclass(frozen=True)
+class Booted:
+    """A filer at work in this process, its output kept nowhere."""
+
+    filer: Filer
+    session: Session
+    out: StringIO
+    err: StringIO
+
+    def execute(self, line: str, *, succeeds: bool = True) -> None:
+        """Run a line."""
+        for stream in (self.out, self.err):
+            stream.seek(0)
+            stream.truncate()
+        status = self.session.execute(line)
+        if (status == OK) != succeeds:
+            raise RuntimeError(f"{line}: {self.err.getvalue()}")
+
+
+@dataclass(frozen=True)
+class KeyServers:
+    """Key servers that run, all on one port, and the directory with their certificates."""
+
+    directory: Path
+    addresses: Sequence[str]
+    port: int
+
+    def credentials(self, address: str) -> Credentials:
+        """Return the certificate files for one of them."""
+        return Credentials(
+            self.directory / CLIENT,
+            self.directory / CLIENT_PRIVATE,
+            self.directory / ca_name(address),
+        )
+
+
+class Workshop:
+    """Makes what a row needs, below one directory.
+
+    ``quick`` is for a look whether everything runs; its figures mean little.  ``peers`` is where
+    the programs of the peers are.
+    """
+
+    def __init__(self, directory: Path, peers: Path, *, quick: bool = False) -> None:
+        self.directory = directory
+        self.peers = peers
+        self.quick = quick
+        self._numbers = count()
+
+    def times(self, number: int) -> int:
+        """Return how often to take what is otherwise taken ``number`` times."""
+        return 1 if self.quick else number
+
+    def new(self, name: str) -> Path:
+        """Make a directory."""
+        path = self.directory / f"{name}-{next(self._numbers)}"
+        path.mkdir()
+        return path
+
+    def account(self, settings: str = "", servers: KeyServers | None = None) -> Account:
+        """Make a filer that has booted once; with ``servers``, they are registered."""
+        account = Account(self.new("account"))
+        account.root.mkdir()
+        if servers is not None:
+            settings += f"[kmip]\nport = {servers.port}\ntimeout = 60.0\n"
+        (account.root / "filer.toml").write_text(settings, encoding="utf-8")
+        commands = ["hostname"]
+        if servers is not None:
+            names = [CLIENT, CLIENT_PRIVATE, *map(ca_name, servers.addresses)]
+            commands = [f"keymgr install cert '{servers.directory / name}'" for name in names]
+            options = [f"-key_server {address}" for address in servers.addresses]
+            commands.append(f"key_manager add {' '.join(options)}")
+        account.run(*commands)
+        return account
+
+    @contextmanager
+    def key_servers(self, number: int, pairs: int) -> Iterator[KeyServers]:
+        """Run ``number`` key servers, each in a process and each with the same ``pairs``."""
+        from keyserver.authority import prepare
+
+        directory, addresses, port = self.new("keyservers"), ADDRESSES[:number], free_port()
+        prepare(directory, addresses)
+        store = directory / f"{addresses[0]}.sqlite"
+        put_into_store(store, new_pairs(pairs))
+        for address in addresses[1:]:
+            shutil.copyfile(store, directory / f"{address}.sqlite")
+        commands: list[list[str | Path]] = [
+            [_KEY_SERVER, "--dir", directory, "--address", address, "--port", str(port)]
+            for address in addresses
+        ]
+        with processes(commands):
+            yield KeyServers(directory, addresses, port)
+
+
+@contextmanager
+def processes(commands: Sequence[Sequence[str | Path]]) -> Iterator[None]:
+    """Run servers; each has to say one line when it is ready."""
+    running = [
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        for command in commands
+    ]
+    try:
+        for process in running:
+            assert process.stdout is not None
+            if not process.stdout.readline():
+                raise RuntimeError("a server did not start")
+        yield
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.communicate()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on, at any address."""
+    with socket.create_server(("", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def new_pairs(number: int) -> list[KeyPair]:
+    """Make key pairs of the system `IDENTITY`, with 200 tags in turn."""
+    return [
+        KeyPair(
+            new_key_id(IDENTITY.system_id, IDENTITY.partner_id, os.urandom),
+            f"tag{index % TAGS}",
+            AuthenticationKey(os.urandom(16).hex().encode("ascii")),
+        )
+        for index in range(number)
+    ]
+
+
+def put_into_store(store: Path, pairs: Sequence[KeyPair]) -> None:
+    """Put key pairs into a store as Register and Activate would, all in one transaction."""
+    from kmip.core import enums
+    from kmip.pie import objects
+
+    from filer.kmip_requests import NAMESPACE
+    from keyserver.authority import CLIENT_NAME
+    from keyserver.pykmip import Engine
+
+    engine = Engine(store)
+    with engine._data_store_session_factory() as session:
+        for pair in pairs:
+            secret = objects.SecretData(
+                pair.key.reveal(),
+                enums.SecretDataType.PASSWORD,
+                [enums.CryptographicUsageMask.EXPORT],
+                pair.key_id,
+            )
+            secret.object_groups.append(objects.ObjectGroup(object_group=pair.tag))
+            secret.app_specific_info.append(
+                objects.ApplicationSpecificInformation(NAMESPACE, IDENTITY.parent_tag)
+            )
+            secret.state = enums.State.ACTIVE
+            secret.initial_date = 1
+            secret._owner = CLIENT_NAME
+            session.add(secret)
+        session.commit()
+    engine.close()
