@@ -7,7 +7,7 @@ its grammar; its ``run`` is given a ``Call`` and works on the one ``Filer``.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from filer.errors import FilerError
 from filer.system import Filer
@@ -32,6 +32,10 @@ class Arguments(Protocol):
         """The words given for each variable of the SYNOPSIS line."""
 
 
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+"""What JSON can say."""
+
+
 class Result(Protocol):
     """What a command found or did; its text is made of it, and of nothing else."""
 
@@ -39,15 +43,67 @@ class Result(Protocol):
         """Return the text that a real filer would print, line by line."""
 
 
+@runtime_checkable
+class Structured(Result, Protocol):
+    """A result that ``--format json`` shows by its fields (docs/JSON.md); others are its text."""
+
+    TYPE: ClassVar[str]
+    """Tells programs which fields there are."""
+
+    def data(self) -> Mapping[str, Json]:
+        """Return the fields, none of them secret."""
+
+
 @dataclass(frozen=True)
 class Text:
     """A result that is just text."""
+
+    TYPE: ClassVar[str] = "text"
+    text: str
+
+    def lines(self) -> Iterable[str]:
+        """Return the text, line by line."""
+        return self.text.splitlines()
+
+    def data(self) -> Mapping[str, Json]:
+        """The lines."""
+        return {"lines": list(self.lines())}
+
+
+@dataclass(frozen=True)
+class Note:
+    """Words, or an empty line, for a reader; they add nothing to the results beside them."""
 
     text: str
 
     def lines(self) -> Iterable[str]:
         """Return the text, line by line."""
         return self.text.splitlines()
+
+
+GAP = Note("\n")
+"""An empty line."""
+
+
+class Complaint(str):
+    """The text of a failure or a warning, which also says what kind it is, and its details.
+
+    ``kind`` is None for a line that says again, to a reader, what others have said.
+    """
+
+    __slots__ = ("details", "kind")
+    details: Mapping[str, Json]
+    kind: str | None
+
+    def __new__(cls, text: str, kind: str | None, **details: Json) -> Self:
+        """Make the complaint whose text is ``text``."""
+        complaint = super().__new__(cls, text)
+        complaint.kind, complaint.details = kind, details
+        return complaint
+
+    def as_warning(self) -> Self:
+        """Return the same, to be printed as a warning."""
+        return type(self)(f"WARNING: {self}", self.kind, **self.details)
 
 
 class EndOfAnswers(Exception):
@@ -97,10 +153,10 @@ class Console(Protocol):
         """Print a result."""
 
     def fail(self, message: str) -> None:
-        """Print why something failed."""
+        """Print why something failed; a ``Complaint`` says more than its text."""
 
     def warn(self, message: str) -> None:
-        """Print what the administrator has to know."""
+        """Print what the administrator has to know; a ``Complaint`` says more than its text."""
 
     def ask(self, question: str) -> str:
         """Ask, and return the answer without its line end.
@@ -180,8 +236,25 @@ def _asks_nothing(words: Sequence[str]) -> int:
     return 0
 
 
+def _changes_something(_arguments: Arguments) -> bool:
+    return True
+
+
+def changes_nothing(_arguments: Arguments) -> bool:
+    """``Command.changes`` of a command that only reads."""
+    return False
+
+
+def changes_unless(*reading: str) -> Callable[[Arguments], bool]:
+    """Return the ``Command.changes`` of a command with these subcommands that only read."""
+    return lambda arguments: " ".join(arguments.subcommand) not in reading
+
+
 Suggestion = tuple[str, str]
 """A live value, and a word of help for it."""
+
+Values = Callable[[Filer, tuple[str, ...]], Iterable[Suggestion]]
+"""Lists the live values of a variable, for a subcommand."""
 
 
 @dataclass(frozen=True)
@@ -190,18 +263,38 @@ class Command:
 
     ``variables`` maps each variable of the SYNOPSIS to a function that lists its live values for
     a subcommand.  ``unread`` says how many lines of answers follow a line with these words in a
-    script, so that they are not taken for commands when the dialogue never begins.
+    script, so that they are not taken for commands when the dialogue never begins.  ``changes``
+    says whether a line may change the filer: of such lines one runs at a time.
     """
 
     name: str
     summary: str
     synopsis: tuple[str, ...]
     run: Callable[[Call], None]
-    variables: Mapping[str, Callable[[Filer, tuple[str, ...]], Iterable[Suggestion]]] = field(
-        default_factory=dict
-    )
+    variables: Mapping[str, Values] = field(default_factory=dict)
     unread: Callable[[Sequence[str]], int] = _asks_nothing
     privilege: str = "admin"
+    changes: Callable[[Arguments], bool] = _changes_something
+
+
+@dataclass(frozen=True)
+class HostFiles:
+    """The live values of a variable that is a path on the host; ``wanted`` judges a file's name.
+
+    They depend on what is typed of the path, so completion looks for them.
+    """
+
+    wanted: Callable[[str], bool]
+    help: str
+
+    def __call__(self, _filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+        """List none."""
+        return ()
+
+
+def command_names(_filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+    """Stand for the commands of the session, which completion knows."""
+    return ()
 
 
 def no_values(_filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:

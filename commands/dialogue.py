@@ -1,9 +1,10 @@
 """The questions that commands ask."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
 
-from commands import Console, Text
+from commands import Console, Json
 from filer.authentication_key import AuthenticationKey
 from filer.errors import FilerError
 from filer.passphrase import PassphraseError, accept
@@ -12,6 +13,22 @@ T = TypeVar("T")
 
 TRIES = 3
 """How often a manual passphrase may be entered."""
+
+
+@dataclass(frozen=True)
+class AnswerRefused:
+    """An answer that will not do; the question comes again."""
+
+    TYPE: ClassVar[str] = "answer_refused"
+    reason: str
+
+    def lines(self) -> Iterable[str]:
+        """The reason."""
+        return [self.reason]
+
+    def data(self) -> Mapping[str, Json]:
+        """The reason."""
+        return {"reason": self.reason}
 
 
 def ask_until(console: Console, question: str, read: Callable[[str], T]) -> T:
@@ -23,7 +40,7 @@ def ask_until(console: Console, question: str, read: Callable[[str], T]) -> T:
         try:
             return read(console.ask(question).strip())
         except FilerError as problem:
-            console.show(Text(str(problem)))
+            console.show(AnswerRefused(str(problem)))
 
 
 def ask_yes_no(console: Console, question: str, *, default: bool) -> bool:
@@ -56,5 +73,5 @@ def ask_passphrase(console: Console) -> AuthenticationKey:
         except PassphraseError as problem:
             if not tries_left:
                 raise
-            console.show(Text(f"{problem}; try again."))
+            console.show(AnswerRefused(f"{problem}; try again."))
     raise AssertionError("the last try returns or raises")

@@ -1,10 +1,11 @@
 """disk show, disk encrypt: the self-encrypting disks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar, Self
 
-from commands import ALL_ANSWERS, Call, Command, Refused, Suggestion
+from commands import ALL_ANSWERS, Call, Command, Json, Refused, Suggestion, changes_unless
 from commands.disk_erasure import destroy, sanitize
 from commands.encrypting_disks import report_disks, select_disks
 from filer.disk import Disk
@@ -28,39 +29,80 @@ SYNOPSIS_IN_MAINTENANCE = (
 )
 
 
-def key_state(disk: Disk) -> tuple[str, str]:
-    """Return what the columns ``Key ID`` and ``Locked?`` say of a disk."""
-    if disk.destroyed:
-        return "(destroyed)", "Yes"
-    if disk.locked_out:
-        return disk.key_id, "Locked out"
-    return disk.key_id, "Yes" if disk.locking else "No"
+@dataclass(frozen=True)
+class KeyState:
+    """The key of a disk, None for a destroyed one, and whether it locks or is locked for good."""
+
+    disk: str
+    key_id: str | None
+    locking: bool
+    locked_out: bool
+
+    @classmethod
+    def of(cls, disk: Disk) -> Self:
+        """Return the state that ``disk`` is in."""
+        if disk.destroyed:
+            return cls(disk.name, key_id=None, locking=True, locked_out=False)
+        return cls(disk.name, disk.key_id, disk.locking, disk.locked_out)
+
+    def columns(self) -> tuple[str, str, str]:
+        """Return what the columns ``Disk``, ``Key ID`` and ``Locked?`` say."""
+        locked = "Locked out" if self.locked_out else "Yes" if self.locking else "No"
+        return self.disk, self.key_id or "(destroyed)", locked
+
+    def data(self) -> Mapping[str, Json]:
+        """The fields, and in words of their own what the columns imply."""
+        return {
+            "disk": self.disk,
+            "key_id": self.key_id,
+            "locking": self.locking,
+            "locked_out": self.locked_out,
+            "destroyed": self.key_id is None,
+        }
 
 
 @dataclass(frozen=True)
 class EncryptionTable:
     """``disk encrypt show``: disk name, key ID, locked or not."""
 
-    rows: Sequence[tuple[str, str, str]]
+    TYPE: ClassVar[str] = "disk_encryption"
+    rows: Sequence[KeyState]
 
     def lines(self) -> Iterable[str]:
         """A header and a line a disk."""
-        for name, key_id, locked in (("Disk", "Key ID", "Locked?"), *self.rows):
+        titles = ("Disk", "Key ID", "Locked?")
+        for name, key_id, locked in (titles, *(row.columns() for row in self.rows)):
             yield f"{name:<10} {key_id:<64} {locked}"
+
+    def data(self) -> Mapping[str, Json]:
+        """The disks."""
+        return {"disks": [row.data() for row in self.rows]}
 
 
 @dataclass(frozen=True)
 class OwnershipTable:
-    """``disk show``: who owns which disk."""
+    """``disk show``: who owns which disk; ``disks`` are names and serial numbers."""
 
-    rows: Sequence[tuple[str, str, str]]
+    TYPE: ClassVar[str] = "disk_ownership"
+    hostname: str
+    system_id: int
+    disks: Sequence[tuple[str, str]]
 
     def lines(self) -> Iterable[str]:
         """Two header lines and a line a disk."""
+        owner = f"{self.hostname} ({self.system_id})"
         yield "  DISK       OWNER                  POOL   SERIAL NUMBER         HOME"
         yield "------------ -------------          -----  -------------         -------------"
-        for name, owner, serial in self.rows:
+        for name, serial in self.disks:
             yield f"{name:<10} {owner:<22} {'Pool0':<6} {serial:<21} {owner}"
+
+    def data(self) -> Mapping[str, Json]:
+        """The disks; their owner is this system, which is their home too."""
+        return {
+            "owner": self.hostname,
+            "system_id": self.system_id,
+            "disks": [{"disk": name, "serial_number": serial} for name, serial in self.disks],
+        }
 
 
 def _run(call: Call, *, maintenance: bool = False) -> None:
@@ -85,13 +127,13 @@ def _run(call: Call, *, maintenance: bool = False) -> None:
 def _show(call: Call) -> None:
     disk_list = call.words("disk_list")
     disks = select_disks(call, disk_list) if disk_list else call.filer.shelf
-    call.show(EncryptionTable([(disk.name, *key_state(disk)) for disk in disks]))
+    call.show(EncryptionTable([KeyState.of(disk) for disk in disks]))
 
 
 def _show_owners(call: Call) -> None:
     hardware = call.filer.hardware
-    owner = f"{hardware.hostname} ({hardware.system_id})"
-    call.show(OwnershipTable([(disk.name, owner, disk.serial) for disk in call.filer.shelf]))
+    disks = [(disk.name, disk.serial) for disk in call.filer.shelf]
+    call.show(OwnershipTable(hardware.hostname, hardware.system_id, disks))
 
 
 def _held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:
@@ -132,7 +174,15 @@ def _never_asked(_key_id: str, _key: object) -> bool:
 
 
 def _disks(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
-    return [(disk.name, "locked" if disk.locking else "not locked") for disk in filer.shelf]
+    return [(disk.name, _state_in_words(disk)) for disk in filer.shelf]
+
+
+def _state_in_words(disk: Disk) -> str:
+    if disk.destroyed:
+        return "destroyed"
+    if disk.locked_out:
+        return "locked out"
+    return "locked" if disk.locking else "not locked"
 
 
 def _key_ids(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
@@ -152,6 +202,7 @@ COMMAND = Command(
     run=_run,
     variables={"disk_list": _disks, "new_key_id": _key_ids},
     unread=_unread,
+    changes=changes_unless("show", "encrypt show"),
 )
 
 COMMAND_IN_MAINTENANCE = Command(

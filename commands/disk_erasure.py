@@ -1,11 +1,38 @@
 """disk encrypt sanitize, disk encrypt destroy: the ends of data, and of disks."""
 
-from commands import Call, Refused
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from commands import Call, Json, Refused
 from commands.encrypting_disks import report_disks, select_disks
 from filer.disk import Disk
 from filer.disk_encrypt import Belongs, destroy_disks, sanitize_disks
 from filer.raid import POSITIONS, Aggregate, assemble
 from filer.text import listed
+
+_WHAT_IS_LOST = {
+    "sanitize": "The data on {disks} will be lost for good.",
+    "destroy": "The data on {disks} will be lost for good, and no disk of them can be used again.",
+}
+
+
+@dataclass(frozen=True)
+class DataLoss:
+    """What an operation is about to cost, before it is confirmed."""
+
+    TYPE: ClassVar[str] = "data_loss"
+    operation: str
+    disks: Sequence[str]
+
+    def lines(self) -> Iterable[str]:
+        """The warning."""
+        disks = f"{len(self.disks)} disks ({listed(self.disks)})"
+        return [f"Warning: {_WHAT_IS_LOST[self.operation].format(disks=disks)}"]
+
+    def data(self) -> Mapping[str, Json]:
+        """The operation, and the disks whose data it would cost."""
+        return {"operation": self.operation, "disks": list(self.disks)}
 
 
 def sanitize(call: Call, *, maintenance: bool = False) -> None:
@@ -17,7 +44,7 @@ def sanitize(call: Call, *, maintenance: bool = False) -> None:
             raise Refused("there is no spare disk")
     else:
         disks = select_disks(call, call.words("disk_list"))
-    _confirm(call, "sanitize", "The data on {disks} will be lost for good.", disks, belongs)
+    _confirm(call, "sanitize", disks, belongs)
     report_disks(call, sanitize_disks(disks, belongs, call.filer.interrupt))
 
 
@@ -25,13 +52,7 @@ def destroy(call: Call, *, maintenance: bool = False) -> None:
     """Run ``disk encrypt destroy``: the disks are of no use to anyone."""
     belongs = _belongs(call, maintenance=maintenance)
     disks = select_disks(call, call.words("disk_list"))
-    _confirm(
-        call,
-        "destroy",
-        "The data on {disks} will be lost for good, and no disk of them can be used again.",
-        disks,
-        belongs,
-    )
+    _confirm(call, "destroy", disks, belongs)
     report_disks(call, destroy_disks(disks, belongs, call.filer.interrupt))
 
 
@@ -54,13 +75,12 @@ def _owner(aggregate: Aggregate, disk: Disk) -> str | None:
     return None
 
 
-def _confirm(call: Call, verb: str, warning: str, disks: list[Disk], belongs: Belongs) -> None:
+def _confirm(call: Call, verb: str, disks: list[Disk], belongs: Belongs) -> None:
     """Say what will be lost, and go on only if the exact words are typed.  Raises Refused."""
     names = [disk.name for disk in disks if not disk.destroyed and belongs(disk) is None]
     if not names:
         return
-    lost = f"{len(names)} disks ({listed(names)})"
-    call.say(f"Warning: {warning.format(disks=lost)}")
+    call.show(DataLoss(verb, names))
     words = f"{verb} disk"
     if call.console.ask(f"To continue, enter {words}: ") != words:
         raise Refused(f"encrypt {verb}: not confirmed; nothing was changed")

@@ -1,9 +1,10 @@
 """Carrying out an operation on many disks, and telling what came of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from commands import Call
+from commands import Call, Complaint, Json
 from filer.disk import Disk
 from filer.disk_encrypt import DiskReport, FailureKind
 
@@ -12,6 +13,7 @@ from filer.disk_encrypt import DiskReport, FailureKind
 class Completed:
     """The last line of every operation on disks."""
 
+    TYPE: ClassVar[str] = "disks_completed"
     report: DiskReport
 
     def lines(self) -> Iterable[str]:
@@ -24,16 +26,31 @@ class Completed:
             f"{report.count(FailureKind.AUTHENTICATION)} authentication failures."
         )
 
+    def data(self) -> Mapping[str, Json]:
+        """The disks; each that failed has an error of its own, which says why."""
+        report = self.report
+        return {
+            "operation": report.verb,
+            "attempted": report.attempted,
+            "succeeded": list(report.succeeded),
+            "failed": [failure.disk for failure in report.failures],
+            "unknown_key": report.count(FailureKind.UNKNOWN_KEY),
+            "authentication": report.count(FailureKind.AUTHENTICATION),
+            "not_reached": report.not_reached,
+        }
+
 
 def report_disks(call: Call, report: DiskReport) -> None:
     """Tell each failing disk in a line of its own, then the counts; fail if any failed."""
     for failure in report.failures:
-        call.fail(failure.reason)
+        cause = failure.kind.name.lower()
+        call.fail(Complaint(failure.reason, "disk", disk=failure.disk, cause=cause))
     completed = Completed(report)
     call.filer.messages.log(f"disk.encrypt.{report.verb}", "info", " ".join(completed.lines()))
     call.show(completed)
     if report.not_reached:
-        call.fail(f"{report.verb}: interrupted; {report.not_reached} disks were not reached")
+        text = f"{report.verb}: interrupted; {report.not_reached} disks were not reached"
+        call.fail(Complaint(text, "interrupted"))
 
 
 def all_disks(call: Call) -> list[Disk]:
@@ -45,5 +62,6 @@ def select_disks(call: Call, disk_list: Iterable[str]) -> list[Disk]:
     """Return the disks that ``disk_list`` names.  Raises DiskError if a name fits none."""
     selection = call.filer.shelf.select(tuple(disk_list))
     for name in selection.passed_over:
-        call.console.warn(f"{name}: is destroyed; passed over")
+        text = f"{name}: is destroyed; passed over"
+        call.console.warn(Complaint(text, "disk_passed_over", disk=name))
     return list(selection.disks)

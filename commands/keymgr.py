@@ -1,11 +1,13 @@
 """keymgr: install, list and delete certificate files (man key_manager, CERTIFICATES)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
-from commands import Call, Command, Suggestion, no_values
-from filer.certificates import CertificateError, CertificateInfo, inspect
+from commands import Call, Command, Complaint, HostFiles, Json, Suggestion, changes_unless
+from commands.system import iso
+from filer.certificates import CertificateError, CertificateInfo, canonical_name, inspect
 from filer.system import Filer
 
 SYNOPSIS = (
@@ -15,9 +17,53 @@ SYNOPSIS = (
 )
 
 
+def _data(info: CertificateInfo) -> dict[str, Json]:
+    return {
+        "name": info.name,
+        "subject": info.subject,
+        "issuer": info.issuer,
+        "not_before": iso(info.not_before),
+        "not_after": iso(info.not_after),
+    }
+
+
+@dataclass(frozen=True)
+class NewCertificate:
+    """``keymgr install cert``."""
+
+    TYPE: ClassVar[str] = "certificate_installed"
+    info: CertificateInfo
+    replaced: bool
+
+    def lines(self) -> Iterable[str]:
+        """A line if there was one of that name before."""
+        if self.replaced:
+            yield f"{self.info.name} replaces the one that was installed."
+
+    def data(self) -> Mapping[str, Json]:
+        """The certificate."""
+        return {**_data(self.info), "replaced": self.replaced}
+
+
+@dataclass(frozen=True)
+class DeletedCertificate:
+    """``keymgr delete cert``."""
+
+    TYPE: ClassVar[str] = "certificate_deleted"
+    name: str
+
+    def lines(self) -> Iterable[str]:
+        """No line: that it is done goes without saying."""
+        return ()
+
+    def data(self) -> Mapping[str, Json]:
+        """The name."""
+        return {"name": self.name}
+
+
 @dataclass(frozen=True)
 class InstalledCertificate:
-    """One installed certificate file."""
+    """One installed certificate file; ``registered`` is yes, no, or different."""
 
     info: CertificateInfo
     registered: str
@@ -27,6 +73,7 @@ class InstalledCertificate:
 class InstalledCertificates:
     """``keymgr list cert``."""
 
+    TYPE: ClassVar[str] = "certificates"
     certificates: Sequence[InstalledCertificate]
 
     def lines(self) -> Iterable[str]:
@@ -39,7 +86,23 @@ class InstalledCertificates:
             yield f"    Subject:    {info.subject}"
             yield f"    Issuer:     {info.issuer}"
             yield f"    Expires:    {info.not_after:%a %b %d %H:%M:%S %Z %Y}"
-            yield f"    Registered: {certificate.registered}"
+            yield f"    Registered: {_REGISTERED[certificate.registered]}"
+
+    def data(self) -> Mapping[str, Json]:
+        """The certificates."""
+        return {
+            "certificates": [
+                {**_data(certificate.info), "registered": certificate.registered}
+                for certificate in self.certificates
+            ]
+        }
+
+
+_REGISTERED = {
+    "no": "No",
+    "yes": "Yes",
+    "different": "Yes, but different from what is installed",
+}
 
 
 def _run(call: Call) -> None:
@@ -49,7 +112,9 @@ def _run(call: Call) -> None:
         case "list":
             _list(call)
         case "delete":
-            call.filer.installed.delete(call.value("name") or "")
+            name = call.value("name") or ""
+            call.filer.installed.delete(name)
+            call.show(DeletedCertificate(canonical_name(name)))
 
 
 def _install(call: Call) -> None:
@@ -59,10 +124,15 @@ def _install(call: Call) -> None:
     if path.startswith("/mroot/"):
         source = filer.mroot.read(path)
     info, replaced = filer.installed.install(source, PurePosixPath(path).name, filer.now())
-    if replaced:
-        call.say(f"{info.name} replaces the one that was installed.")
+    call.show(NewCertificate(info, replaced))
+    warn_of_certificate(call, info)
+
+
+def warn_of_certificate(call: Call, info: CertificateInfo) -> None:
+    """Warn of what is accepted of a certificate."""
     for warning in info.warnings:
-        call.console.warn(f"WARNING: {info.name}: {warning}")
+        text = f"{info.name}: {warning}"
+        call.console.warn(Complaint(text, "certificate", name=info.name).as_warning())
 
 
 def _list(call: Call) -> None:
@@ -73,22 +143,34 @@ def _list(call: Call) -> None:
             data = filer.installed.read(name)
             info = inspect(name, data, filer.now())
         except CertificateError as damage:
-            call.fail(f"keymgr: {damage}")
+            call.fail(Complaint(f"keymgr: {damage}", "certificate", name=name))
             continue
         match filer.registration.certificates.get(name):
             case None:
-                registered = "No"
+                registered = "no"
             case registered_data if registered_data == data:
-                registered = "Yes"
+                registered = "yes"
             case _:
-                registered = "Yes, but different from what is installed"
+                registered = "different"
         certificates.append(InstalledCertificate(info, registered))
     if certificates or not call.failed:
         call.show(InstalledCertificates(certificates))
 
 
 def _installed(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
-    return [(name, "installed") for name in filer.installed.names()]
+    registered = filer.registration.certificates
+    return [
+        (name, "installed and registered" if name in registered else "installed")
+        for name in filer.installed.names()
+    ]
+
+
+def _is_name(name: str) -> bool:
+    try:
+        canonical_name(name)
+    except CertificateError:
+        return False
+    return True
 
 
 COMMAND = Command(
@@ -96,5 +178,6 @@ COMMAND = Command(
     summary="install, list and delete certificate files",
     synopsis=SYNOPSIS,
     run=_run,
-    variables={"path": no_values, "name": _installed},
+    variables={"path": HostFiles(_is_name, "certificate file"), "name": _installed},
+    changes=changes_unless("list cert"),
 )

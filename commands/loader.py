@@ -1,10 +1,11 @@
 """LOADER: the commands of the boot loader, there before and after a boot."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
-from commands import Boot, Call, Command, Logout, Refused, Suggestion, no_values
+from commands import Boot, Call, Command, Json, Logout, Refused, Suggestion, no_values
 from filer.address import parse_address
 from filer.bootdevice import MAXIMUM, Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, inspect, read_host
@@ -17,7 +18,8 @@ def _boot(call: Call) -> NoReturn:
 
 def _kmip_setup(call: Call) -> None:
     """Register the certificate files of a host directory, for a boot device that has none."""
-    from commands.key_manager.servers import tell_copied
+    from commands.key_manager.text import RegisteredFiles, RegisteredWithFiles
+    from commands.keymgr import warn_of_certificate
 
     filer = call.filer
     addresses = list(dict.fromkeys(map(parse_address, call.words("ipaddr_list"))))
@@ -28,15 +30,14 @@ def _kmip_setup(call: Call) -> None:
     certificates = {}
     for name in names:
         certificates[name] = read_host(directory / name)
-        for warning in inspect(name, certificates[name], filer.now()).warnings:
-            call.console.warn(f"WARNING: {name}: {warning}")
+        warn_of_certificate(call, inspect(name, certificates[name], filer.now()))
     check_pair(certificates[CLIENT], certificates[CLIENT_PRIVATE])
     registration = Registration(
         tuple(addresses), filer.port, filer.registration.default_tag, certificates
     )
     _try_and_accept(call, registration)
-    tell_copied(call, names)
-    call.say("Registration complete.")
+    files = RegisteredFiles(names)
+    call.show(RegisteredWithFiles(addresses, files, announced=False))
 
 
 def _try_and_accept(call: Call, registration: Registration) -> None:
@@ -60,19 +61,52 @@ def _try_and_accept(call: Call, registration: Registration) -> None:
         trial.accept()
 
 
+@dataclass(frozen=True)
+class Environment:
+    """``printenv``."""
+
+    TYPE: ClassVar[str] = "environment"
+    autoboot: bool
+
+    def lines(self) -> Iterable[str]:
+        """Two header lines and a line a variable."""
+        yield "Variable Name        Value"
+        yield "-------------------- --------------------------------------------------"
+        yield f"{'AUTOBOOT':<20} {str(self.autoboot).lower()}"
+
+    def data(self) -> Mapping[str, Json]:
+        """The variables by name."""
+        return {"variables": {"AUTOBOOT": str(self.autoboot).lower()}}
+
+
 def _printenv(call: Call) -> None:
-    call.say("Variable Name        Value")
-    call.say("-------------------- --------------------------------------------------")
-    call.say(f"{'AUTOBOOT':<20} {str(call.filer.loader.autoboot).lower()}")
+    call.show(Environment(call.filer.loader.autoboot))
 
 
 def _setenv(call: Call) -> None:
     call.filer.loader.autoboot = "true" in call.arguments.options
 
 
+@dataclass(frozen=True)
+class Summaries:
+    """``help``: what each command is for."""
+
+    TYPE: ClassVar[str] = "command_list"
+    commands: Sequence[tuple[str, str]]
+
+    def lines(self) -> Iterable[str]:
+        """A line a command."""
+        return [f"{name:<12} {summary}" for name, summary in self.commands]
+
+    def data(self) -> Mapping[str, Json]:
+        """The commands."""
+        return {
+            "commands": [{"command": name, "summary": summary} for name, summary in self.commands]
+        }
+
+
 def _help(call: Call) -> None:
-    for command in call.commands.values():
-        call.say(f"{command.name:<12} {command.summary}")
+    call.show(Summaries([(each.name, each.summary) for each in call.commands.values()]))
 
 
 def _bye(_call: Call) -> NoReturn:

@@ -1,10 +1,11 @@
 """sysconfig, aggr: the hardware, and the root aggregate on its disks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from commands import Call, Command
-from commands.system import release_line
+from commands import Call, Command, Json, changes_nothing
+from commands.system import Release
 from filer.disk import BLOCK_SIZE, Disk
 from filer.hardware import MIB, Hardware
 from filer.raid import POSITIONS, Aggregate, assemble
@@ -16,6 +17,7 @@ _SECTOR = 512
 class SystemConfiguration:
     """``sysconfig``: the system and its disks."""
 
+    TYPE: ClassVar[str] = "system_configuration"
     hardware: Hardware
     disks: Sequence[Disk]
 
@@ -24,7 +26,8 @@ class SystemConfiguration:
         hardware = self.hardware
         partner = f"; partner ID: {hardware.partner_id}" if hardware.partner_id else ""
         encryption = "enabled" if hardware.storage_encryption else "not enabled"
-        yield f"\t{release_line()}"
+        for line in Release().lines():
+            yield f"\t{line}"
         yield f"\tSystem ID: {hardware.system_id} ({hardware.hostname}){partner}"
         yield f"\tStorage Encryption: {encryption}"
         yield "\tslot 0: SAS Host Adapter 0c"
@@ -32,11 +35,28 @@ class SystemConfiguration:
             size = disk.blocks * BLOCK_SIZE / MIB
             yield f"\t\t{disk.name:<10}: self-encrypting {size:.1f}MB {disk.serial}"
 
+    def data(self) -> Mapping[str, Json]:
+        """The system, and its disks with their sizes in bytes."""
+        hardware = self.hardware
+        return {
+            **Release().data(),
+            "hostname": hardware.hostname,
+            "system_id": hardware.system_id,
+            "partner_id": hardware.partner_id or None,
+            "storage_encryption": hardware.storage_encryption,
+            "disks": [_data(disk) for disk in self.disks],
+        }
+
+
+def _data(disk: Disk) -> dict[str, Json]:
+    return {"disk": disk.name, "serial_number": disk.serial, "bytes": disk.blocks * BLOCK_SIZE}
+
 
 @dataclass(frozen=True)
 class AggregateStatus:
     """``aggr status``: one line an aggregate, and what did not fit into it."""
 
+    TYPE: ClassVar[str] = "aggregate_status"
     aggregate: Aggregate
 
     def lines(self) -> Iterable[str]:
@@ -47,11 +67,25 @@ class AggregateStatus:
         for more in (*(["degraded"] if _is_degraded(self.aggregate) else []), "64-bit"):
             yield f"{'':<32}{more}"
 
+    def data(self) -> Mapping[str, Json]:
+        """A list, of the one aggregate that there is."""
+        return {"aggregates": [{**_condition(self.aggregate), "root": True}]}
+
+
+def _condition(aggregate: Aggregate) -> dict[str, Json]:
+    return {
+        "aggregate": aggregate.name,
+        "online": aggregate.online,
+        "degraded": _is_degraded(aggregate),
+        "raid_type": "raid_dp",
+    }
+
 
 @dataclass(frozen=True)
 class RaidLayout:
     """``sysconfig -r`` and ``aggr status -r``: which disk is what in the aggregate."""
 
+    TYPE: ClassVar[str] = "raid_layout"
     aggregate: Aggregate
     disks: Sequence[Disk]
 
@@ -74,6 +108,21 @@ class RaidLayout:
         yield from self._others("Spare disks", ("spare",))
         yield from self._others("Broken disks", ("broken",))
         yield from self._others("Disks of unknown or other owners", ("unknown", "foreign"))
+
+    def data(self) -> Mapping[str, Json]:
+        """The aggregate, its members, and all disks with their roles."""
+        return {
+            **_condition(self.aggregate),
+            "members": [
+                {
+                    "position": member.position,
+                    "serial_number": member.serial,
+                    "disk": member.disk.name if member.disk else None,
+                }
+                for member in self.aggregate.members
+            ],
+            "disks": [{**_data(disk), "role": self.aggregate.role(disk)} for disk in self.disks],
+        }
 
     def _others(self, title: str, roles: Sequence[str]) -> Iterable[str]:
         disks = [disk for disk in self.disks if self.aggregate.role(disk) in roles]
@@ -132,6 +181,18 @@ def _aggr(call: Call) -> None:
 
 
 COMMANDS = (
-    Command("sysconfig", "print the hardware and its disks", ("sysconfig [ -r ]",), _sysconfig),
-    Command("aggr", "print the state of the aggregates", ("aggr status [ -r ]",), _aggr),
+    Command(
+        "sysconfig",
+        "print the hardware and its disks",
+        ("sysconfig [ -r ]",),
+        _sysconfig,
+        changes=changes_nothing,
+    ),
+    Command(
+        "aggr",
+        "print the state of the aggregates",
+        ("aggr status [ -r ]",),
+        _aggr,
+        changes=changes_nothing,
+    ),
 )

@@ -1,10 +1,12 @@
 """hostname, version, date, uptime, options, rdfile, logger, priv: the system at large."""
 
-from collections.abc import Iterable, Sequence
+from binascii import b2a_base64
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import ClassVar
 
-from commands import Call, Command, Refused, Suggestion, no_values
+from commands import Call, Command, Json, Refused, Suggestion, changes_nothing, no_values
 from filer import __version__
 from filer.system import Filer
 from filer.text import printable
@@ -13,27 +15,75 @@ RELEASE = "8.2.5"
 """The release of Data ONTAP whose console this is."""
 
 
-def release_line() -> str:
-    """Return the one line of ``version``."""
-    return f"NetApp Release {RELEASE} 7-Mode: filer {__version__} (emulated)"
+@dataclass(frozen=True)
+class Hostname:
+    """``hostname``."""
+
+    TYPE: ClassVar[str] = "hostname"
+    hostname: str
+
+    def lines(self) -> Iterable[str]:
+        """The name."""
+        return [self.hostname]
+
+    def data(self) -> Mapping[str, Json]:
+        """The name."""
+        return {"hostname": self.hostname}
 
 
 def _hostname(call: Call) -> None:
-    call.say(call.filer.hardware.hostname)
+    call.show(Hostname(call.filer.hardware.hostname))
+
+
+@dataclass(frozen=True)
+class Release:
+    """``version``."""
+
+    TYPE: ClassVar[str] = "release"
+
+    def lines(self) -> Iterable[str]:
+        """One line."""
+        return [f"NetApp Release {RELEASE} 7-Mode: filer {__version__} (emulated)"]
+
+    def data(self) -> Mapping[str, Json]:
+        """The release of Data ONTAP, and that of this program."""
+        return {"release": RELEASE, "mode": "7-Mode", "filer": __version__}
 
 
 def _version(call: Call) -> None:
-    call.say(release_line())
+    call.show(Release())
+
+
+@dataclass(frozen=True)
+class Date:
+    """``date``."""
+
+    TYPE: ClassVar[str] = "date"
+    now: datetime
+
+    def lines(self) -> Iterable[str]:
+        """Date, time of day and time zone."""
+        return [f"{self.now:%a %b %e %H:%M:%S %Z %Y}"]
+
+    def data(self) -> Mapping[str, Json]:
+        """The time, with its zone."""
+        return {"time": iso(self.now)}
+
+
+def iso(time: datetime) -> str:
+    """Return ``time``, which bears a time zone, as ISO 8601 writes it."""
+    return time.isoformat(timespec="seconds")
 
 
 def _date(call: Call) -> None:
-    call.say(f"{call.filer.now():%a %b %e %H:%M:%S %Z %Y}")
+    call.show(Date(call.filer.now()))
 
 
 @dataclass(frozen=True)
 class Uptime:
     """``uptime``: the time of day, and since when there is power."""
 
+    TYPE: ClassVar[str] = "uptime"
     now: datetime
     since: datetime
 
@@ -44,6 +94,11 @@ class Uptime:
             f"{self.now:%l:%M}{'am' if self.now.hour < 12 else 'pm'} up {_duration(up)}, "
             "0 NFS ops, 0 CIFS ops, 0 HTTP ops, 0 FCP ops, 0 iSCSI ops"
         )
+
+    def data(self) -> Mapping[str, Json]:
+        """Both times, and the whole seconds between them."""
+        up = self.now - self.since
+        return {"now": iso(self.now), "since": iso(self.since), "seconds": int(up.total_seconds())}
 
 
 def _duration(up: timedelta) -> str:
@@ -79,11 +134,16 @@ def option_values(filer: Filer) -> dict[str, str]:
 class OptionTable:
     """``options``: names and values."""
 
+    TYPE: ClassVar[str] = "options"
     values: Sequence[tuple[str, str]]
 
     def lines(self) -> Iterable[str]:
         """An option a line."""
         return [f"{name:<28} {value}" for name, value in self.values]
+
+    def data(self) -> Mapping[str, Json]:
+        """The options by name."""
+        return {"options": dict(self.values)}
 
 
 def _options(call: Call) -> None:
@@ -104,13 +164,15 @@ def _rdfile(call: Call) -> None:
     content = call.filer.mroot.read(path)
     if b"PRIVATE KEY-----" in content:
         raise Refused(f"{printable(path)}: holds a private key")
-    call.show(FileContent(content))
+    call.show(FileContent(path, content))
 
 
 @dataclass(frozen=True)
 class FileContent:
     """``rdfile``: a file, as it is, but safe for a terminal."""
 
+    TYPE: ClassVar[str] = "file"
+    path: str
     content: bytes
 
     def lines(self) -> Iterable[str]:
@@ -118,6 +180,15 @@ class FileContent:
         lines = self.content.split(b"\n")
         for line in lines[:-1] if lines[-1] == b"" else lines:
             yield "\t".join(printable(part) for part in line.split(b"\t"))
+
+    def data(self) -> Mapping[str, Json]:
+        """The content as it is; base64 where it is no UTF-8."""
+        path = printable(self.path)
+        try:
+            return {"path": path, "encoding": "utf-8", "content": self.content.decode()}
+        except UnicodeDecodeError:
+            content = b2a_base64(self.content, newline=False).decode()
+            return {"path": path, "encoding": "base64", "content": content}
 
 
 def _logger(call: Call) -> None:
@@ -130,24 +201,54 @@ Warning: These advanced commands are potentially dangerous; use
          personnel."""
 
 
+@dataclass(frozen=True)
+class Privilege:
+    """``priv set``."""
+
+    TYPE: ClassVar[str] = "privilege"
+    privilege: str
+
+    def lines(self) -> Iterable[str]:
+        """A warning before what advanced commands can do."""
+        return _WARNING.splitlines() if self.privilege == "advanced" else ()
+
+    def data(self) -> Mapping[str, Json]:
+        """The privilege that the session has now."""
+        return {"privilege": self.privilege}
+
+
 def _priv(call: Call) -> None:
-    advanced = "advanced" in call.arguments.options
-    call.session.privilege = "advanced" if advanced else "admin"
-    if advanced:
-        call.say(_WARNING)
+    privilege = "advanced" if "advanced" in call.arguments.options else "admin"
+    call.session.privilege = privilege
+    call.show(Privilege(privilege))
 
 
 COMMANDS = (
-    Command("hostname", "print the name of the filer", ("hostname",), _hostname),
-    Command("version", "print the release", ("version",), _version),
-    Command("date", "print the date and the time of day", ("date",), _date),
-    Command("uptime", "print how long the filer has been up", ("uptime",), _uptime),
+    Command(
+        "hostname",
+        "print the name of the filer",
+        ("hostname",),
+        _hostname,
+        changes=changes_nothing,
+    ),
+    Command("version", "print the release", ("version",), _version, changes=changes_nothing),
+    Command(
+        "date", "print the date and the time of day", ("date",), _date, changes=changes_nothing
+    ),
+    Command(
+        "uptime",
+        "print how long the filer has been up",
+        ("uptime",),
+        _uptime,
+        changes=changes_nothing,
+    ),
     Command(
         "options",
         "print the options of the system",
         ("options [ name ]",),
         _options,
         {"name": _option_names},
+        changes=changes_nothing,
     ),
     Command(
         "rdfile",
@@ -155,6 +256,7 @@ COMMANDS = (
         ("rdfile path",),
         _rdfile,
         {"path": no_values},
+        changes=changes_nothing,
     ),
     Command(
         "logger",
@@ -162,11 +264,13 @@ COMMANDS = (
         ("logger TEXT",),
         _logger,
         {"TEXT": no_values},
+        changes=changes_nothing,
     ),
     Command(
         "priv",
         "set the privilege of this session",
         ("priv set [ admin | advanced ]",),
         _priv,
+        changes=changes_nothing,
     ),
 )

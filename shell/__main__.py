@@ -5,20 +5,22 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from shell.options import parse
-from shell.standard_streams import prepare_standard_streams
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until the program takes it over, Ctrl-C would be a traceback out of an import.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from shell.options import parse
+    from shell.standard_streams import prepare_standard_streams
+
+    gc.disable()  # what is imported is no garbage; collection begins with the first session
     prepare_standard_streams()
     options = parse(argv)
     try:
         from shell.program import run  # --version and --help need none of it
 
         return run(options)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     finally:
         # The process ends here: to take all objects apart would cost a tenth of a short run.
         gc.freeze()

@@ -1,6 +1,6 @@
 """What a person, or a script, sees of a boot."""
 
-from commands import Console, Text
+from commands import Complaint, Console, Text
 
 
 def _part(event: str) -> str:
@@ -22,9 +22,9 @@ class BootNotices:
 
     def warning(self, event: str, text: str) -> None:
         """Print a warning."""
-        self._console.warn(f"WARNING: {_part(event)}: {text}.")
+        warning = Complaint(f"{_part(event)}: {text}.", "boot", event=event)
+        self._console.warn(warning.as_warning())
 
     def banner(self, lines: tuple[str, ...]) -> None:
         """Print a box."""
-        for line in lines:
-            self._console.warn(line)
+        self._console.warn(Complaint("\n".join(lines), "attention"))

@@ -1,6 +1,6 @@
 """Finding the commands: the modules of ``commands/``, and plug-ins of other distributions."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from pkgutil import iter_modules
@@ -16,14 +16,13 @@ from shell.signals import Ended
 class Commands(Mapping[str, Command]):
     """All commands by name.
 
-    Plug-ins are looked for when a name is asked for that is not built in, or when all names are:
-    a script of built-in commands does not wait for them.  ``warn`` is told of each that cannot be
-    loaded.
+    They are loaded when the first is asked for, so that no prompt waits for them, and plug-ins
+    when a name is asked for that is not built in, or all names are: a script of built-in commands
+    does not wait for those.  ``warn`` is told of each plug-in that cannot be loaded.
     """
 
     def __init__(self, warn: Callable[[str], object]) -> None:
         self._warn = warn
-        self._built_in = {command.name: command for command in _built_in()}
 
     def __getitem__(self, name: str) -> Command:
         return self._built_in[name] if name in self._built_in else self._all[name]
@@ -33,6 +32,10 @@ class Commands(Mapping[str, Command]):
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @cached_property
+    def _built_in(self) -> Mapping[str, Command]:
+        return _by_name(_built_in())
 
     @cached_property
     def _all(self) -> Mapping[str, Command]:
@@ -48,11 +51,35 @@ class Commands(Mapping[str, Command]):
             except (KeyboardInterrupt, Ended):
                 raise
             except BaseException as problem:  # a plug-in may fail in any way; the console must not
-                self._warn(
-                    f"command plug-in {printable(entry.name)} cannot be loaded: "
-                    f"{type(problem).__name__}: {printable(str(problem))}"
-                )
+                reason = f"{type(problem).__name__}: {_said(problem)}"
+                self._warn(printable(f"command plug-in {entry.name} cannot be loaded: {reason}"))
         return found
+
+
+def commands_in_maintenance() -> Mapping[str, Command]:
+    """Return the commands of maintenance mode."""
+    from commands.disk import COMMAND_IN_MAINTENANCE
+    from commands.power import HALT_IN_MAINTENANCE
+
+    return _by_name((COMMAND_IN_MAINTENANCE, HALT_IN_MAINTENANCE, *help_module.COMMANDS))
+
+
+def commands_at_loader() -> Mapping[str, Command]:
+    """Return the commands of ``LOADER>``."""
+    from commands.loader import COMMANDS_AT_LOADER
+
+    return _by_name(COMMANDS_AT_LOADER)
+
+
+def _by_name(commands: Iterable[Command]) -> dict[str, Command]:
+    return {command.name: command for command in commands}
+
+
+def _said(problem: BaseException) -> str:
+    try:
+        return str(problem)
+    except Exception:  # not even that
+        return "?"
 
 
 def _built_in() -> Iterator[Command]:
@@ -69,6 +96,8 @@ def _plugged_in(plugin: object) -> Sequence[Command]:
     for command in offered:
         if not isinstance(command, Command):
             raise ValueError(f"{type(command).__name__} is no command")
+        if not command.name.isprintable():
+            raise ValueError(f"the name of a command, {command.name}, is not printable")
         for line in command.synopsis:
             if line.split()[:1] != [command.name]:
                 raise ValueError(f"the synopsis of {command.name} is that of another command")

@@ -1,21 +1,18 @@
 """The life of a filer between two power switches: boot, console, halt, panic, LOADER."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from commands import Boot, Command, Console, Logout, PowerOff
-from commands.disk import COMMAND_IN_MAINTENANCE
-from commands.loader import COMMANDS_AT_LOADER
-from commands.power import HALT_IN_MAINTENANCE
+from commands import Boot, Command, Complaint, Console, Logout, PowerOff
 from filer.errors import FilerError
 from filer.interrupt import Interrupted
 from filer.power import Machine, Panic, boot, power_off
 from filer.system import Filer
-from shell import help as help_commands
 from shell.boot_notices import BootNotices
-from shell.session import Session
+from shell.plugins import commands_at_loader, commands_in_maintenance
+from shell.session import FAILED, OK, NoRecord, Record, Session
 from shell.signals import Signals
 
 PANICKED = 3
@@ -25,12 +22,6 @@ LONGEST_WAIT = 60.0
 """Seconds between a panic and the next boot, at the most."""
 
 _DOUBLINGS = 10
-
-AT_LOADER = {command.name: command for command in COMMANDS_AT_LOADER}
-IN_MAINTENANCE = {
-    command.name: command
-    for command in (COMMAND_IN_MAINTENANCE, HALT_IN_MAINTENANCE, *help_commands.COMMANDS)
-}
 
 
 class Host(Protocol):
@@ -61,7 +52,7 @@ class PowerCycle:
     """Powers a machine on, and goes on until whoever is at the console leaves.
 
     ``first_up`` is called when the filer is up for the first time, ``on_session`` with each
-    session before it is talked to.
+    session before it is talked to; ``record`` is told of each boot and each command.
     """
 
     machine: Machine
@@ -71,6 +62,7 @@ class PowerCycle:
     signals: Signals
     first_up: Callable[[Filer], None]
     on_session: Callable[[Session], None]
+    record: Record = field(default_factory=NoRecord)
 
     def run(self) -> int:
         """Run the machine and return the exit status of the program."""
@@ -94,11 +86,11 @@ class PowerCycle:
                 case _Next.MAINTENANCE:
                     for damage in self._filer.shelf.warnings:
                         self.console.warn(f"WARNING: disk: {damage}.")
-                    self._talk(Session(self._filer, IN_MAINTENANCE, self.console, "*>"))
+                    self._talk(self._new_session(commands_in_maintenance(), "*>"))
                 case _Next.LOADER:
-                    self._talk(Session(self._filer, AT_LOADER, self.console, "LOADER>"))
-        except Panic as panic:
-            return self._after_panic(panic)
+                    self._talk(self._new_session(commands_at_loader(), "LOADER>"))
+        except Panic:
+            return self._after_panic()
         except PowerOff as request:
             self._cycle_power()
             if request.again:
@@ -113,26 +105,33 @@ class PowerCycle:
 
     def _boot(self) -> None:
         self._panicked = True
-        with self.signals.running():
-            boot(self._filer, BootNotices(self.console), self._end_if_asked)
+        status = FAILED
+        self.record.begin(event="boot")
+        try:
+            boot(self._filer, BootNotices(self.console), self.signals.end_if_asked)
+            status = OK
+        except Panic as panic:
+            status = PANICKED
+            self.console.fail(Complaint(str(panic), "panic"))
+            raise
+        finally:
+            self.record.end(status)
         self._panicked = False
-        self._end_if_asked()
-
-    def _end_if_asked(self) -> None:
-        """End after a signal; Ctrl-C of a person ends the wait of kmip_init only."""
         self.signals.end_if_asked()
-        if self.signals.received is not None and not self.console.is_terminal:
-            raise KeyboardInterrupt
 
     def _session(self) -> Session:
         """Return the session of the console, which outlives a reboot."""
         if self._console_session is None:
-            self._console_session = Session(self._filer, self.commands, self.console)
+            self._console_session = self._new_session(self.commands)
             self.first_up(self._filer)
         self._console_session.begin(self._filer)
         return self._console_session
 
+    def _new_session(self, commands: Mapping[str, Command], prompt: str = "") -> Session:
+        return Session(self._filer, commands, self.console, prompt, self.record)
+
     def _talk(self, session: Session) -> None:
+        session.filer.interrupt.clear()  # Ctrl-C has done its work in the boot
         self.on_session(session)
         self.host.run(session)
 
@@ -140,16 +139,15 @@ class PowerCycle:
         power_off(self._filer)
         self._filer = self.machine.power_on()
 
-    def _after_panic(self, panic: Panic) -> _Next:
+    def _after_panic(self) -> _Next:
         """Boot again if AUTOBOOT is set, later each time; else, or in the end, stop at LOADER."""
-        self.console.fail(str(panic))
         self.signals.end_if_asked()
         if self._may_boot_again():
             seconds = wait_before_boot(self._filer.panics.in_a_row)
-            self.console.warn(f"Starting AUTOBOOT in {seconds:g} s, press Ctrl-C to abort...")
+            text = f"Starting AUTOBOOT in {seconds:g} s, press Ctrl-C to abort..."
+            self.console.warn(Complaint(text, "autoboot", seconds=seconds))
             try:
-                with self.signals.running():
-                    self._filer.interrupt.sleep(seconds)
+                self._filer.interrupt.sleep(seconds)
             except Interrupted:
                 self.signals.end_if_asked()
             else:
@@ -161,5 +159,5 @@ class PowerCycle:
         try:
             return self._filer.loader.autoboot and not self._filer.panics.at_limit
         except FilerError as damage:  # LOADER is where it can be repaired
-            self.console.fail(str(damage))
+            self.console.fail(Complaint(str(damage), "refused"))
             return False

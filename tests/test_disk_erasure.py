@@ -25,7 +25,7 @@ from filer.interrupt import Interrupt
 from filer.power import Machine, Panic, boot, power_off
 from filer.raid import Label
 from shell.boot_notices import BootNotices
-from shell.power_cycle import IN_MAINTENANCE
+from shell.plugins import commands_in_maintenance
 from shell.session import Session
 from tests import manual
 from tests.conftest import StartKeyServers
@@ -421,7 +421,7 @@ def maintenance(root: Path) -> Iterator[tuple[Session, Screen]]:
     machine, screen = Machine(root, Interrupt()), Screen()
     filer = machine.power_on()
     try:
-        yield Session(filer, IN_MAINTENANCE, screen, "*>"), screen
+        yield Session(filer, commands_in_maintenance(), screen, "*>"), screen
     finally:
         power_off(filer)
         machine.unplug()

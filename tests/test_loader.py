@@ -14,7 +14,7 @@ from filer.durable import Storage
 from filer.interrupt import Interrupt
 from filer.power import Machine, power_off
 from keyserver.server import KeyServer
-from shell.power_cycle import AT_LOADER
+from shell.plugins import commands_at_loader
 from shell.session import Session
 from tests import pki
 from tests.conftest import StartKeyServers
@@ -111,7 +111,7 @@ def test_help_lists_the_commands_of_loader(sealed: Account) -> None:
     lose_the_boot_device(sealed)
     with panicked(sealed, DISKS) as terminal:
         lines = terminal.enter("help").splitlines()
-        assert [line.split()[0] for line in lines] == list(AT_LOADER)
+        assert [line.split()[0] for line in lines] == list(commands_at_loader())
         assert all(len(line.split()) > 1 for line in lines)
         for line in ("hostname", "halt", "disk encrypt show", "key_manager show", "maint"):
             name = line.split()[0]
@@ -127,8 +127,16 @@ def test_help_lists_the_commands_of_loader(sealed: Account) -> None:
 
 
 def test_every_command_of_loader_says_what_it_does() -> None:
-    assert set(AT_LOADER) == {"boot_ontap", "kmip_setup", "printenv", "setenv", "help", "?", "bye"}
-    assert [command.name for command in AT_LOADER.values()] == list(AT_LOADER)
+    assert set(commands_at_loader()) == {
+        "boot_ontap",
+        "kmip_setup",
+        "printenv",
+        "setenv",
+        "help",
+        "?",
+        "bye",
+    }
+    assert [command.name for command in commands_at_loader().values()] == list(commands_at_loader())
 
 
 @pytest.mark.parametrize("value", ["true", "false"])
@@ -311,7 +319,7 @@ class Loader:
     def __init__(self, root: Path) -> None:
         self._machine, self._screen = Machine(root, Interrupt()), Screen()
         self.filer = self._machine.power_on()
-        self._session = Session(self.filer, AT_LOADER, self._screen, "LOADER>")
+        self._session = Session(self.filer, commands_at_loader(), self._screen, "LOADER>")
 
     def execute(self, line: str) -> Outcome:
         self._screen.out, self._screen.err = [], []

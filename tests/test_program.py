@@ -67,6 +67,7 @@ def test_help_names_every_option(account: Account) -> None:
         "-c CMD, --command CMD",
         "-e, --exit-on-error",
         "-x, --echo",
+        "--format {text,json}",
         "--root DIR",
         "--demo",
         "--version",

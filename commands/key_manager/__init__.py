@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from commands import ALL_ANSWERS, Call, Command, Refused, Suggestion
+from commands import ALL_ANSWERS, Call, Command, Refused, Suggestion, changes_unless
 from filer.certificates import address_of
 from filer.system import Filer
 
@@ -43,12 +43,18 @@ def _run(call: Call) -> None:
 def _addresses(filer: Filer, subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
     registered = filer.registration.servers
     if subcommand != ("add",):
-        return [(address, "registered") for address in registered]
+        return [(address, f"registered{_heard(filer, address)}") for address in registered]
     installed = filter(None, map(address_of, filer.installed.names()))
     return [
         (address, "registered" if address in registered else "certificate installed")
         for address in installed
     ]
+
+
+def _heard(filer: Filer, address: str) -> str:
+    if address not in filer.last_heard:
+        return ""
+    return ", up" if filer.last_heard[address] else ", not responding"
 
 
 def _tags(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
@@ -76,4 +82,5 @@ COMMAND = Command(
     run=_run,
     variables={"ipaddr": _addresses, "tag": _tags},
     unread=_unread,
+    changes=changes_unless("show", "status", "query"),
 )

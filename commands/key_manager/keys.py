@@ -1,9 +1,9 @@
 """key_manager query, rekey, restore: key pairs on the key servers and in the keytable."""
 
-from commands import Call, Refused, Unprefixed
+from commands import GAP, Call, Complaint, Note, Refused, Unprefixed
 from commands.dialogue import ask_passphrase
 from commands.encrypting_disks import all_disks, report_disks
-from commands.key_manager.servers import servers_in_question
+from commands.key_manager.servers import servers_in_question, warn_of_servers
 from commands.key_manager.text import (
     KeyPairCreated,
     QueryBlock,
@@ -34,7 +34,7 @@ def query(call: Call) -> None:
     any_unknown = False
     for number, address in enumerate(servers.servers):
         if number:
-            call.say("\n")
+            call.show(GAP)
         if address in holdings.failures:
             call.fail(not_responding(address, holdings.failures[address].reason))
             continue
@@ -43,11 +43,13 @@ def query(call: Call) -> None:
         any_unknown = any_unknown or not all(row.in_keytable for row in rows)
         call.show(QueryBlock(address, rows))
     if any_unknown:
-        call.say(
-            'Use "key_manager restore" to load the key IDs marked "*" into the internal keytable.'
+        call.show(
+            Note(
+                'Use "key_manager restore" to load the key IDs marked "*" '
+                "into the internal keytable."
+            )
         )
-    for warning in servers.warnings():
-        call.console.warn(f"WARNING: {warning}")
+    warn_of_servers(call, servers)
 
 
 def rekey(call: Call) -> None:
@@ -80,7 +82,7 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
         raise Unprefixed(str(refusal)) from None
     except KeyCreationError as refusal:
         for text in refusal.left_behind:
-            call.fail(f"key_manager: {text}")
+            call.fail(Complaint(f"key_manager: {text}", "key_left_behind", key_id=pair.key_id))
         raise
     filer.messages.log("kmip.key.created", "info", f"key ID {pair.key_id}, key tag {pair.tag}")
     call.show(KeyPairCreated(manual, pair.key_id, pair.tag, tuple(servers.servers)))
@@ -108,16 +110,16 @@ def restore(call: Call) -> None:
     if holdings.by_server:
         call.show(RestoredKeys(restored))
     if everything and not restored.complete:
-        call.fail("key_manager: not every key server answered; no key pairs were removed")
+        text = "key_manager: not every key server answered; no key pairs were removed"
+        call.fail(Complaint(text, "restore_incomplete"))
     for key_id, disks in restored.kept.items():
-        call.fail(
-            f'kept: {key_id}, in use by {disks} disks, on no key server; run "key_manager rekey"'
-        )
+        text = f'kept: {key_id}, in use by {disks} disks, on no key server; run "key_manager rekey"'
+        call.fail(Complaint(text, "key_kept", key_id=key_id, disk_count=disks))
     for key_id, holders in restored.contradictions.items():
-        call.console.warn(
-            f"WARNING: key servers {', '.join(holders)} hold different keys for key ID {key_id}."
-        )
+        text = f"key servers {', '.join(holders)} hold different keys for key ID {key_id}."
+        conflict = Complaint(text, "key_conflict", key_id=key_id, key_servers=holders)
+        call.console.warn(conflict.as_warning())
     if restored.total > CREATION_LIMIT:
-        call.console.warn(f"WARNING: {recommended_limit(restored.total)}.")
-    for warning in servers.warnings():
-        call.console.warn(f"WARNING: {warning}")
+        text = f"{recommended_limit(restored.total)}."
+        call.console.warn(Complaint(text, "keytable", key_pairs=restored.total).as_warning())
+    warn_of_servers(call, servers)

@@ -2,27 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
-from commands import Call, Refused, Unprefixed
+from commands import Call, Complaint, Refused, Unprefixed
 from commands.dialogue import ask_yes_no
 from commands.key_manager.text import (
     NO_KEY_SERVERS,
+    RegisteredFiles,
     RegisteredServers,
+    RegisteredWithFiles,
     Responding,
+    UnregisteredServers,
     not_responding,
 )
 from filer.address import parse_address
 from filer.bootdevice import MAXIMUM
 from filer.keyservers import KeyServers
 from filer.registering import begin, out_of_reach
-from filer.registration import (
-    CLIENT_FILES,
-    Planned,
-    with_client_files,
-    with_servers,
-    without_servers,
-)
-
-_KIND_OF_FILE = dict(zip(CLIENT_FILES, ("client certificate", "client private key"), strict=True))
+from filer.registration import with_client_files, with_servers, without_servers
 
 
 def addresses(call: Call) -> list[str]:
@@ -50,27 +45,33 @@ def servers_in_question(call: Call) -> KeyServers:
 
 
 def tell_copied(call: Call, copied: Sequence[str]) -> None:
-    """Tell the certificate files that were registered, two lines each."""
-    for name in copied:
-        call.say(f"Found {_KIND_OF_FILE.get(name, 'client CA certificate')} file {name}.")
-        call.say(f"Registration successful for {name}.")
+    """Tell the certificate files that were registered, if there are any."""
+    if copied:
+        call.show(RegisteredFiles(copied))
+
+
+def warn_of_servers(call: Call, servers: KeyServers) -> None:
+    """Warn of what was accepted of the key servers."""
+    for warning in servers.warnings():
+        call.console.warn(Complaint(warning, "key_server").as_warning())
 
 
 def warn_of(call: Call, servers: KeyServers) -> None:
     """Warn of what was accepted of the key servers, and of those that do not answer."""
     for address, failure in servers.failed.items():
-        call.console.warn(f"WARNING: {not_responding(address, failure.reason)}")
-    for warning in servers.warnings():
-        call.console.warn(f"WARNING: {warning}")
+        call.console.warn(not_responding(address, failure.reason).as_warning())
+    warn_of_servers(call, servers)
 
 
 def warn_of_lost_keys(call: Call, lost: Mapping[str, int]) -> None:
     """Name the key IDs of locked disks that no registered key server answers for."""
     for key_id, disks in lost.items():
-        call.console.warn(
-            f"WARNING: key ID {key_id} of {disks} locked disks would be on no registered key "
+        text = (
+            f"key ID {key_id} of {disks} locked disks would be on no registered key "
             "server that answers."
         )
+        lost_key = Complaint(text, "key_out_of_reach", key_id=key_id, disk_count=disks)
+        call.console.warn(lost_key.as_warning())
 
 
 def remove_anyway(call: Call, lost: Mapping[str, int]) -> bool:
@@ -95,8 +96,7 @@ def status(call: Call) -> None:
             call.show(Responding(address))
         else:
             call.fail(not_responding(address, heard.failures[address].reason))
-    for warning in servers.warnings():
-        call.console.warn(f"WARNING: {warning}")
+    warn_of_servers(call, servers)
 
 
 def add(call: Call) -> None:
@@ -115,16 +115,11 @@ def add(call: Call) -> None:
         asked.probe()
         trial.accept()
     tell_copied(call, clients.copied)
-    tell_registered(call, len(added), planned)
+    call.show(RegisteredWithFiles(added, RegisteredFiles(planned.copied)))
     warn_of(call, asked)
-    warn_of_lost_keys(call, out_of_reach(filer, filer.key_servers()))
-
-
-def tell_registered(call: Call, count: int, planned: Planned) -> None:
-    """Tell that key servers are registered, with their CA files."""
-    call.say(f"Registering {count} key servers...")
-    tell_copied(call, planned.copied)
-    call.say("Registration complete.")
+    registered = filer.key_servers()
+    registered.failed.update(asked.failed)  # whoever was silent is not waited for again
+    warn_of_lost_keys(call, out_of_reach(filer, registered))
 
 
 def remove(call: Call) -> None:
@@ -138,6 +133,4 @@ def remove(call: Call) -> None:
     if not remove_anyway(call, out_of_reach(filer, filer.key_servers(left.servers))):
         raise Refused("no key server was removed")
     begin(filer, left).accept()
-    for address in removed:
-        call.say(f"Key server {address} will be unregistered from service.")
-    call.say("Unregistration complete.")
+    call.show(UnregisteredServers(removed))

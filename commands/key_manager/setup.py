@@ -1,24 +1,21 @@
 """key_manager setup: the dialogue that configures key servers and encrypts all disks."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from commands import Call, Refused
-from commands.dialogue import ask_until, ask_yes_no
+from commands import GAP, Call, Note, Refused
+from commands.dialogue import AnswerRefused, ask_until, ask_yes_no
 from commands.encrypting_disks import report_disks
 from commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
-from commands.key_manager.servers import (
-    remove_anyway,
-    tell_copied,
-    tell_registered,
-    warn_of,
-)
+from commands.key_manager.servers import remove_anyway, tell_copied, warn_of
+from commands.key_manager.text import RegisteredFiles, RegisteredWithFiles
 from filer.address import parse_address
 from filer.bootdevice import MAXIMUM
 from filer.disk_encrypt import lock_disks
 from filer.errors import FilerError
 from filer.registering import begin, out_of_reach
-from filer.registration import Planned, with_client_files, with_servers
+from filer.registration import with_client_files, with_servers
 
 _QUIT = "q"
 
@@ -34,7 +31,7 @@ def setup(call: Call) -> None:
     port = _ask_port(call)
     tag = _ask_tag(call)
     _register(call, servers, port, tag)
-    call.say("\n")
+    call.show(GAP)
     if ask_yes_no(
         call.console,
         "Create a passphrase for the system's encrypting drives at this time?",
@@ -72,7 +69,7 @@ def _ask_servers(call: Call) -> Sequence[str]:
         elif servers:
             break
         else:
-            call.say("At least one key server must be defined.")
+            call.show(AnswerRefused("At least one key server must be defined."))
             asked = 0
     return servers
 
@@ -83,7 +80,7 @@ def _ask_port(call: Call) -> int:
     def read(answer: str) -> int:
         if not answer:
             return default
-        if answer.isascii() and answer.isdigit() and 0 < int(answer) < 2**16:
+        if re.fullmatch("[0-9]{1,5}", answer) and 0 < int(answer) < 2**16:
             return int(answer)
         raise FilerError("A TCP port number is 1 to 65535.")
 
@@ -92,7 +89,7 @@ def _ask_port(call: Call) -> int:
 
 def _ask_tag(call: Call) -> str:
     default = call.filer.registration.default_tag or call.filer.hardware.hostname
-    call.say("\nA key tag names the keys of this system; the hostname is the usual choice.")
+    call.show(Note("\nA key tag names the keys of this system; the hostname is the usual choice."))
     if ask_yes_no(
         call.console, f"Would you like to use {default} as the default key tag name?", default=True
     ):
@@ -114,9 +111,9 @@ def _register(call: Call, servers: Sequence[str], port: int, tag: str) -> None:
         lost = out_of_reach(filer, asked) if dropped or moved or named.copied else {}
         if not remove_anyway(call, lost):
             raise Refused("the key servers stay as they were")
-        call.say("\n")
+        call.show(GAP)
         trial.accept()
-    tell_registered(call, len(servers), Planned(registration, named.copied))
+    call.show(RegisteredWithFiles(servers, RegisteredFiles(named.copied)))
     warn_of(call, asked)
 
 
@@ -124,9 +121,9 @@ def _encrypt_drives(call: Call, tag: str) -> None:
     manual = not ask_yes_no(
         call.console, "Would you like to use a generated passphrase?", default=True
     )
-    call.say("\n")
+    call.show(GAP)
     pair = new_key_pair(call, tag, manual=manual)
-    call.say("\n")
+    call.show(GAP)
     if not ask_yes_no(
         call.console,
         "Do you wish to rekey and lock all encrypting drives at this time?",
