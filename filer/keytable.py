@@ -77,7 +77,8 @@ class Keytable:
         return key_id in self._entries
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries.values())
+        # A copy: somebody may look at the table while somebody else loads it.
+        return iter(tuple(self._entries.values()))
 
     def get(self, key_id: str) -> Entry | None:
         """Return what is known of ``key_id``, or None."""

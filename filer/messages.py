@@ -2,6 +2,7 @@
 
 import os
 import stat
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +31,7 @@ class Messages:
         self._hostname = hostname
         self._now = now
         self._kept: deque[str] = deque(maxlen=_MOST_KEPT)
+        self._guard = allocate_lock()
         self._storage: Storage | None = None
         self._path = Path()
         self._clean_end = False
@@ -41,8 +43,8 @@ class Messages:
         to fail for its log.
         """
         line = format_line(self._now(), self._hostname, event, severity, text)
-        self._kept.append(line)
-        with suppress(StorageError):
+        with self._guard, suppress(StorageError):
+            self._kept.append(line)
             self._write()
         return line
 

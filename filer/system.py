@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from filer.bootdevice import BootDevice, Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, Installed, ca_name
+from filer.changes import Changes
 from filer.derivation import Derivation
 from filer.disk import Disk
 from filer.durable import Storage
@@ -29,8 +31,12 @@ from filer.mroot import Mroot
 from filer.panics import Panics
 from filer.raid import Aggregate
 from filer.shelf import Shelf
+from filer.text import printable
 
 CertificatePath = Callable[[str], Path]
+
+_LONGEST_PID = 16
+_LOOKS_FOR_HOLDER = 50
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,11 @@ class Root:
         """The self-encrypting disks, a file each."""
         return self.path / "shelf"
 
+    @property
+    def ssh(self) -> Path:
+        """Host key, authorized keys and passwords of the console over SSH."""
+        return self.path / "ssh"
+
 
 class RootInUse(FilerError):
     """Another filer runs on this root."""
@@ -83,15 +94,36 @@ class RootLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
+            holder = _holder(self._descriptor)
             os.close(self._descriptor)
-            raise RootInUse(f"{path.parent} is in use by process {pid or '?'}") from None
+            root = printable(str(path.parent))
+            raise RootInUse(f"{root} is in use by process {holder}") from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Free the lock."""
         os.close(self._descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """Return the number of the process that holds the lock, which may be just writing it down."""
+    for _ in range(_LOOKS_FOR_HOLDER):
+        written = os.pread(descriptor, _LONGEST_PID, 0).strip()
+        if written.isdigit() and _runs(int(written)):
+            return written.decode("ascii")
+        time.sleep(0.01)
+    return "?"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # that of somebody else
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 @dataclass
@@ -116,6 +148,9 @@ class Filer:
     interrupt: Interrupt = field(default_factory=Interrupt)
     keytable: Keytable = field(default_factory=Keytable)
     aggregate: Aggregate | None = None
+    changes: Changes = field(default_factory=Changes)
+    last_heard: dict[str, bool] = field(default_factory=dict)
+    """Whether each key server answered when it was last asked, since power-on."""
 
     @property
     def identity(self) -> SystemIdentity:
@@ -157,7 +192,7 @@ class Filer:
             )
             for address in addresses
         }
-        return KeyServers(servers, self.interrupt)
+        return KeyServers(servers, self.interrupt, last_heard=self.last_heard)
 
     def key_ids_in_use(self) -> Mapping[str, int]:
         """Return each key ID that disks name, the MSID's excepted, and by how many."""

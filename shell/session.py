@@ -1,6 +1,8 @@
 """One console session: a line in, its output, a status out."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, runtime_checkable
 
 from commands import (
     ALL_ANSWERS,
@@ -8,6 +10,7 @@ from commands import (
     Call,
     Cancelled,
     Command,
+    Complaint,
     Console,
     EndOfAnswers,
     Logout,
@@ -22,24 +25,62 @@ from filer.system import Filer
 from filer.text import printable
 from shell.defects import describe
 from shell.grammar import Grammar, Parse, UsageError
+from shell.help import not_found
 from shell.language import LanguageError, split
 from shell.signals import Ended
 
 OK, FAILED = 0, 1
 
 
+@runtime_checkable
+class Record(Protocol):
+    """Who wants to know which output is of which command, or of which event, such as a boot."""
+
+    def begin(self, *, command: str | None = None, event: str | None = None) -> None:
+        """What is printed from now on is of ``command``, None where no word could be read."""
+
+    def name(self, command: str) -> None:
+        """The words of the command that has begun fit its grammar: this is its full name."""
+
+    def end(self, status: int) -> None:
+        """The command or event is over."""
+
+
+class NoRecord:
+    """Nobody wants to know."""
+
+    def begin(self, *, command: str | None = None, event: str | None = None) -> None:
+        """Do nothing."""
+
+    def name(self, command: str) -> None:
+        """Do nothing."""
+
+    def end(self, status: int) -> None:
+        """Do nothing."""
+
+
 class Session:
-    """Runs lines on a filer, for whoever is at the console."""
+    """Runs lines on a filer, for ``who``, who is at the console."""
 
     def __init__(
-        self, filer: Filer, commands: Mapping[str, Command], console: Console, prompt: str = ""
+        self,
+        filer: Filer,
+        commands: Mapping[str, Command],
+        console: Console,
+        prompt: str = "",
+        record: Record | None = None,
+        *,
+        who: str = "the console",
     ) -> None:
         self.filer = filer
         self.commands = commands
         self.console = console
+        self._record = record or NoRecord()
         self.state = SessionState()
         self._prompt = prompt
+        self._who = who
         self.asked_all = False
+        self._interrupted = False
         self._grammars: dict[str, Grammar] = {}
 
     def begin(self, filer: Filer) -> None:
@@ -65,57 +106,93 @@ class Session:
     def execute(self, line: str, *, exit_on_error: bool = False) -> int:
         """Run the commands of ``line``; return OK if every one succeeded, else FAILED.
 
-        With ``exit_on_error`` the first one that fails is the last one to run.
+        With ``exit_on_error`` the first one that fails is the last one to run; one that Ctrl-C
+        has stopped always is.
 
         Raises PowerOff or Logout when a command asks for it.
         """
+        self._interrupted = False
         try:
             commands = split(line)
         except LanguageError as problem:
-            self.console.fail(str(problem))
+            self._record.begin()
+            self.console.fail(Complaint(str(problem), "syntax"))
+            self._record.end(FAILED)
             return FAILED
         self.asked_all = False
+        self.filer.interrupt.clear()
         status = OK
         for words in commands:
+            if self._interrupted or self.filer.interrupt.stopped:
+                return FAILED
             status = max(status, self._run(words))
             if exit_on_error and status != OK:
                 break
         return status
 
     def _run(self, words: Sequence[str]) -> int:
-        self.filer.interrupt.clear()
+        self._record.begin(command=printable(words[0]))
+        status = FAILED
+        try:
+            status = self._parse_and_call(words)
+        except (Boot, Logout, PowerOff):
+            status = OK
+            raise
+        finally:
+            self._record.end(status)
+        return status
+
+    def _parse_and_call(self, words: Sequence[str]) -> int:
         command = self.commands.get(words[0])
         if command is None:
-            self.console.fail(f"{printable(words[0])} not found.  Type '?' for a list of commands")
+            self.console.fail(not_found(words[0]))
             return FAILED
         try:
             parse = self.grammar(command.name).parse(words)
         except UsageError as problem:
-            self.console.fail(str(problem))
+            self.console.fail(
+                Complaint(
+                    str(problem),
+                    "usage",
+                    word=problem.word,
+                    expected=problem.expected,
+                    usage=problem.usage,
+                )
+            )
             for usage in problem.usage:
-                self.console.fail(f"usage: {usage}")
+                self.console.fail(Complaint(f"usage: {usage}", None))
             return FAILED
+        self._record.name(" ".join((command.name, *parse.subcommand)))
         return self._call(command, parse)
 
     def _call(self, command: Command, parse: Parse) -> int:
         call = Call(command, parse, self.filer, self.console, self.state, self.commands)
         try:
-            command.run(call)
+            with self._turn(command, parse):
+                command.run(call)
         except Unprefixed as refusal:
-            call.fail(str(refusal))
+            call.fail(Complaint(str(refusal), "refused"))
         except FilerError as refusal:
-            call.fail(f"{command.name}: {refusal}")
+            call.fail(Complaint(f"{command.name}: {refusal}", "refused"))
         except EndOfAnswers:
-            call.fail(f"{command.name}: end of input")
+            call.fail(Complaint(f"{command.name}: end of input", "end_of_input"))
         except (Cancelled, Interrupted):
-            call.fail(f"{command.name}: interrupted")
+            self._interrupted = True
+            call.fail(Complaint(f"{command.name}: interrupted", "interrupted"))
         except (Boot, Logout, PowerOff, OutputLost, Ended, KeyboardInterrupt):
             raise
         except BaseException as defect:  # of ours or of a plug-in; the console goes on
-            call.fail(f"{command.name}: internal error: {describe(defect)}")
+            text = f"{command.name}: internal error: {describe(defect)}"
+            call.fail(Complaint(text, "internal"))
             self.filer.messages.log("kern.internal.error", "error", describe(defect))
         self.asked_all = call.asked_all
         return FAILED if call.failed else OK
+
+    def _turn(self, command: Command, parse: Parse) -> AbstractContextManager[None]:
+        """Return the turn to change the filer, which a line that only reads does not need."""
+        if not command.changes(parse):
+            return nullcontext()
+        return self.filer.changes.turn(" ".join((command.name, *parse.subcommand)), self._who)
 
     def would_run(self, line: str) -> bool:
         """Say whether ``line`` is made of commands whose words fit their grammar."""

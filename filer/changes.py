@@ -1,0 +1,35 @@
+"""Who is changing the filer: one command at a time, whoever gives it."""
+
+from _thread import allocate_lock  # threading has much more, which a short script would load
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filer.errors import FilerError
+
+
+class Busy(FilerError):
+    """Another command is changing the filer."""
+
+
+class Changes:
+    """The turn of the one command that changes the filer; whoever only reads needs none."""
+
+    def __init__(self) -> None:
+        self._guard = allocate_lock()
+        self._running: str | None = None
+
+    @contextmanager
+    def turn(self, command: str, who: str) -> Iterator[None]:
+        """Hold the turn for ``command``, given by ``who``.
+
+        Raises Busy, which names the holder, if it is another's.  Nobody waits in line: whoever
+        gives a command knows the filer as it is now, not as the other command will leave it.
+        """
+        with self._guard:
+            if self._running is not None:
+                raise Busy(f"busy: {self._running} is running")
+            self._running = f'"{command}" of {who}'
+        try:
+            yield
+        finally:
+            self._running = None

@@ -1,0 +1,44 @@
+"""``filer --ssh-password USER``: a password, typed unseen or read from standard input."""
+
+import getpass
+import os
+import sys
+from pathlib import Path
+
+from filer.durable import Storage
+from filer.system import Root
+from filer.text import printable
+from shell.output import write
+from shell.session import FAILED, OK
+from shell.signals import Signals
+from shell.ssh.access import passwords_below
+
+
+def set_password(user: str, root: Path, signals: Signals) -> int:
+    """Give ``user`` a password; a filer that runs on ``root`` knows it at once.
+
+    A person types it twice; otherwise it is the first line of standard input.  Returns the exit
+    status; raises FilerError for a user name or password that is none, or if it cannot be kept.
+    """
+    with signals.waiting():
+        password, again = _typed(user) if sys.stdin.isatty() else _read()
+    if password != again:
+        write(sys.stderr, "filer: the two passwords differ; nothing was changed\n")
+        return FAILED
+    passwords_below(Root(root).ssh, Storage()).set(user, password, os.urandom)
+    write(sys.stdout, f"filer: password set for {user}\n")
+    return OK
+
+
+def _typed(user: str) -> tuple[str, str]:
+    try:
+        password = getpass.getpass(f"New password for {printable(user)}: ")
+        return password, getpass.getpass("Retype new password: ")
+    except EOFError:
+        return "", ""
+
+
+def _read() -> tuple[str, str]:
+    line = sys.stdin.buffer.readline().removesuffix(b"\n").removesuffix(b"\r")
+    password = line.decode("utf-8", "surrogateescape")
+    return password, password

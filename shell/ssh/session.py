@@ -1,0 +1,287 @@
+"""One session: an SSH channel, and the thread that runs its commands."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import asyncssh
+
+from commands import Command, Console, Logout, OutputLost, PowerOff
+from filer.system import Filer
+from shell.defects import describe
+from shell.power_cycle import Host
+from shell.script import LineInput, Script, ScriptConsole
+from shell.session import FAILED, OK, Session
+from shell.signals import SIGNALLED, Ended
+from shell.ssh.console import CTRL_C, CTRL_D, OneShot, PlainReader, RemoteConsole, RemoteSignals
+from shell.ssh.streams import Feed, Flow, text_output
+from shell.terminal import LineReader, Terminal
+
+_PLAIN = ("", "dumb", "unknown", "vt100")
+"""Terminals without a full prompt; vt100 is what programs say that drive a console (paramiko)."""
+
+_COLUMNS, _ROWS = 80, 24
+
+
+@dataclass(frozen=True)
+class Served:
+    """What sessions are given: the filer, its commands, and how long one may be idle (s)."""
+
+    filer: Filer
+    commands: Mapping[str, Command]
+    idle: float
+    ended: "Callable[[ConsoleSession, PowerOff | None], None]"
+    """Told, in the event loop, that a session is over, and whether it takes the power."""
+
+
+class ConsoleSession(asyncssh.SSHServerSession[Any]):
+    """A console of the filer for ``who``: a prompt, one command, or a script.
+
+    Its methods belong to the event loop, but for those of its thread, which are marked.
+    """
+
+    def __init__(self, served: Served, who: str) -> None:
+        self.who = who
+        self._served = served
+        self._signals = RemoteSignals()
+        self._terminal: str | None = None
+        self._command: str | None = None
+        self._loop = asyncio.get_running_loop()
+        self._flow = Flow(self._loop)
+        self._heard = self._loop.time()
+        self._watch: asyncio.TimerHandle | None = None
+        self._beginning: asyncio.Task[None] | None = None
+        self._echoes = True
+
+    # What the client asks for.
+
+    def connection_made(self, chan: Any) -> None:
+        """Take bytes as they are, unless the lines of a plain terminal have to be edited."""
+        self._channel = chan
+        self._feed = Feed(chan)
+        chan.set_encoding(None)
+
+    def pty_requested(self, term_type: str, term_size: object, term_modes: object) -> bool:
+        """Accept any terminal."""
+        self._terminal = term_type
+        if self._is_plain:
+            self._channel.set_encoding("utf-8", "surrogateescape")
+        return True
+
+    @property
+    def _is_plain(self) -> bool:
+        return self._terminal in _PLAIN
+
+    def shell_requested(self) -> bool:
+        """Give the console, which is the only shell there is."""
+        return True
+
+    def exec_requested(self, command: str) -> bool:
+        """Run a command of the console."""
+        self._command = command
+        return True
+
+    def session_started(self) -> None:
+        """Begin, once the pipe for what is typed is there."""
+        self._beginning = self._loop.create_task(self._begin())
+
+    async def _begin(self) -> None:
+        try:
+            readable, writable = os.pipe()
+            await self._feed.open(writable)
+            threading.Thread(target=self._serve, args=(readable,), daemon=True).start()
+        except (OSError, RuntimeError) as problem:  # no descriptor or no thread is left
+            self._served.filer.messages.log("ssh.session.failure", "error", describe(problem))
+            self._end(FAILED, None)
+            return
+        self._look_whether_idle()
+
+    # What the client sends.
+
+    def data_received(self, data: str | bytes, datatype: object) -> None:
+        """Hand on what is typed; Ctrl-C while a command runs is a signal, as at any terminal."""
+        self._heard = self._loop.time()
+        typed = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+        if self._terminal is not None and CTRL_C in typed and not self._signals.awaited:
+            typed = typed.rpartition(CTRL_C)[2]  # and not what was typed before it
+            self._signals.deliver(signal.SIGINT)
+        self._feed.write(typed)
+
+    def eof_received(self) -> bool:
+        """End the input; the output goes on."""
+        self._feed.end()
+        return True
+
+    def soft_eof_received(self) -> None:
+        """Take Ctrl-D at a plain terminal."""
+        self._feed.write(CTRL_D + b"\n")
+
+    def break_received(self, msec: int) -> bool:
+        """Take Ctrl-C at a plain terminal, or a break."""
+        if not self._signals.awaited:
+            self._signals.deliver(signal.SIGINT)
+        elif self._is_plain:
+            self._channel.clear_input()
+            self._feed.write(CTRL_C + b"\n")
+        else:
+            self._feed.write(CTRL_C)
+        return True
+
+    def signal_received(self, signal: str) -> None:
+        """Take a signal that the client names."""
+        if signal == "INT":
+            self.break_received(0)
+        elif signal in ("TERM", "HUP"):
+            self.hang_up()
+
+    def pause_writing(self) -> None:
+        """Let the commands wait: the client does not read."""
+        self._flow.pause()
+
+    def resume_writing(self) -> None:
+        """Let the commands go on."""
+        self._flow.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop what runs, at its next safe point."""
+        self.hang_up()
+        if self._beginning is None:
+            self._served.ended(self, None)
+
+    # How it ends.
+
+    def hang_up(self) -> None:
+        """End the session: at its prompt at once, in a command at the next safe point."""
+        self._signals.deliver(signal.SIGHUP)
+        self._flow.lose()
+        self._feed.break_off()
+
+    def end_with(self, farewell: str) -> None:
+        """Say why, and end the session."""
+        with suppress(OSError):
+            if self._terminal is None:
+                self._put_error(f"{farewell}\n".encode())
+            else:
+                self._put(f"\r\n{farewell}\r\n".encode())
+        self.hang_up()
+
+    def _look_whether_idle(self) -> None:
+        """End a session whose client is waited for, and says nothing, for too long.
+
+        It may be in the middle of a dialogue, which keeps everybody else from any change.
+        """
+        quiet = self._loop.time() - self._heard
+        waits = self._signals.awaited or self._flow.paused
+        if quiet >= self._served.idle and waits:
+            self.end_with(f"{self._served.filer.hardware.hostname}: idle; this session ends.")
+            return
+        left = self._served.idle - quiet
+        self._watch = self._loop.call_later(
+            left if left > 0 else self._served.idle, self._look_whether_idle
+        )
+
+    def _end(self, status: int, power_off: PowerOff | None) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._feed.break_off()
+        self._channel.exit(status)
+        self._served.ended(self, power_off)
+
+    # The thread of the session.
+
+    def _serve(self, readable: int) -> None:
+        self._served.filer.interrupt.take_from(self._signals.interrupt)
+        power_off: PowerOff | None = None
+        status = FAILED
+        try:
+            with ExitStack() as stack:
+                host, session = self._open(readable, stack)
+                with suppress(Logout):
+                    host.run(session)
+                status = host.status
+        except PowerOff as request:
+            status, power_off = OK, request
+        except KeyboardInterrupt:
+            status = SIGNALLED + signal.SIGINT
+        except (Ended, OutputLost, OSError):  # nobody is there any more
+            status = SIGNALLED + signal.SIGHUP
+        except BaseException as defect:  # the others go on
+            self._served.filer.messages.log("kern.internal.error", "error", describe(defect))
+        self._loop.call_soon_threadsafe(self._end, status, power_off)
+
+    def _open(self, readable: int, stack: ExitStack) -> tuple[Host, Session]:
+        """Decide who gives the commands: a person at a terminal, or a script."""
+        keys = stack.enter_context(os.fdopen(readable, "rb"))
+        if self._terminal is None:
+            host, console = self._script(keys)
+        else:
+            host, console = self._person(keys, stack, lambda: session)
+        session = Session(self._served.filer, self._served.commands, console, who=self.who)
+        return host, session
+
+    def _script(self, stream: BinaryIO) -> tuple[Host, Console]:
+        answers = lines = LineInput(iter(stream.readline, b""))
+        if self._command is not None:
+            lines = LineInput(self._command.encode().splitlines())
+        self._signals.end_at_ctrl_c()
+        console = ScriptConsole(
+            answers,
+            self._signals,
+            out=text_output(self._flow, self._put, terminal=False, newline="\n"),
+            err=text_output(self._flow, self._put_error, terminal=False, newline="\n"),
+        )
+        return Script(lines, answers, console, self._signals), console
+
+    def _person(
+        self, keys: BinaryIO, stack: ExitStack, session_of: Callable[[], Session]
+    ) -> tuple[Host, Console]:
+        signals = self._signals
+        newline = "\n" if self._is_plain else "\r\n"  # the editor of asyncssh sees to it
+        screen = text_output(self._flow, self._put, terminal=True, newline=newline)
+        reader: LineReader
+        if self._is_plain:
+            reader = PlainReader(keys, screen, signals, self._set_echo)
+        else:
+            from shell.ssh.editor import line_editor
+
+            editor = line_editor(
+                keys.fileno(),
+                screen,
+                size=self._size,
+                terminal=self._terminal or "",
+                session_of=session_of,
+                signals=signals,
+            )
+            reader = stack.enter_context(editor)
+        console = RemoteConsole(reader, signals, screen, lambda: self._size()[0])
+        if self._command is None:
+            return Terminal(reader, signals), console
+        return OneShot(self._command, signals), console
+
+    def _size(self) -> tuple[int, int]:
+        columns, rows, *_ = self._channel.get_terminal_size()
+        return columns or _COLUMNS, rows or _ROWS
+
+    def _set_echo(self, on: bool) -> None:
+        self._loop.call_soon_threadsafe(self._echo, on)
+
+    # In the event loop again: what the thread prints.
+
+    def _echo(self, on: bool) -> None:
+        if on and not self._echoes:
+            self._channel.clear_input()  # typed unseen, it stays unseen
+        self._echoes = on
+        self._channel.set_echo(on)
+
+    def _put(self, data: bytes) -> None:
+        with suppress(OSError):  # it is closed; the session is about to be told
+            self._channel.write(data.decode() if self._is_plain else data)
+
+    def _put_error(self, data: bytes) -> None:
+        with suppress(OSError):
+            self._channel.write_stderr(data)

@@ -1,0 +1,133 @@
+"""The bytes of one SSH channel, as the blocking streams that a console reads and writes."""
+
+import asyncio
+import io
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+Put = Callable[[bytes], None]
+
+
+class Feed(asyncio.BaseProtocol):
+    """Writes what arrives into a pipe; a client that types ahead too far is made to wait."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._early = b""
+        self._ended = False
+        self._pipe: asyncio.WriteTransport | None = None
+
+    async def open(self, descriptor: int) -> None:
+        """Write to ``descriptor`` from now on, first of all what has come before."""
+        pipe = os.fdopen(descriptor, "wb", 0)
+        self._pipe, _ = await asyncio.get_running_loop().connect_write_pipe(lambda: self, pipe)
+        self._pipe.write(self._early)
+        if self._ended:
+            self._pipe.close()
+
+    def pause_writing(self) -> None:
+        """Take nothing more from the client: nobody reads the pipe."""
+        self._channel.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on, but not from within the pipe: what comes next may be the end, which closes it."""
+        asyncio.get_running_loop().call_soon(self._channel.resume_reading)
+
+    def write(self, data: bytes) -> None:
+        """Hand ``data`` to whoever reads."""
+        if self._pipe is None:
+            self._early += data
+        elif not self._ended:
+            self._pipe.write(data)
+
+    def end(self) -> None:
+        """Let the reader come to the end, behind all that was written."""
+        self._ended = True
+        if self._pipe is not None:
+            self._pipe.close()
+
+    def break_off(self) -> None:
+        """Let the reader come to the end at once."""
+        self._early, self._ended = b"", True
+        pipe = self._pipe
+        if pipe is not None and (pipe.get_write_buffer_size() or not pipe.is_closing()):
+            pipe.abort()
+
+
+class Flow:
+    """Lets one thread write no faster than the client reads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._may_write = threading.Event()
+        self._may_write.set()
+        self._lost = False
+        self.paused = False
+
+    def put(self, data: bytes, put: Put) -> None:
+        """Have the event loop do ``put``, when it can; for any thread but that of the loop.
+
+        Raises BrokenPipeError if the client has gone.
+        """
+        self._may_write.wait()
+        if self._lost:
+            raise BrokenPipeError
+        self._may_write.clear()
+        self._loop.call_soon_threadsafe(self._put, data, put)
+
+    def pause(self) -> None:
+        """Let the writer wait."""
+        self.paused = True
+        self._may_write.clear()
+
+    def resume(self) -> None:
+        """Let the writer go on."""
+        self.paused = False
+        self._may_write.set()
+
+    def lose(self) -> None:
+        """Let every write fail: the client has gone."""
+        self._lost = True
+        self._may_write.set()
+
+    def _put(self, data: bytes, put: Put) -> None:
+        if not self._lost:
+            put(data)
+        if self._lost or not self.paused:
+            self._may_write.set()
+
+
+class _Bytes(io.BufferedIOBase):
+    name = "<ssh>"
+
+    def __init__(self, flow: Flow, put: Put, *, terminal: bool) -> None:
+        self._flow = flow
+        self._put = put
+        self._terminal = terminal
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        block = bytes(data)
+        self._flow.put(block, self._put)
+        return len(block)
+
+
+def text_output(flow: Flow, put: Put, *, terminal: bool, newline: str) -> io.TextIOWrapper:
+    """Return a text stream whose bytes are given to ``put``."""
+    return io.TextIOWrapper(
+        _Bytes(flow, put, terminal=terminal),
+        encoding="utf-8",
+        errors="backslashreplace",
+        newline=newline,
+        write_through=True,
+    )

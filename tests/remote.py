@@ -1,0 +1,137 @@
+"""A filer that is reached over SSH: the installed program, and OpenSSH's own client.
+
+``serving`` starts ``filer --ssh`` on a free port; what it gives knows the way in by key and by
+password, and trusts the host key that the program has told.
+"""
+
+import base64
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+
+from tests.console import PATIENCE, Account, Outcome, Terminal
+
+if TYPE_CHECKING:
+    from pexpect.popen_spawn import PopenSpawn
+
+PASSWORD = "open-sesame-7"
+_LISTENING = r"filer: listening on (\S+) port (\d+) \(host key (SHA256:\S+)\)\r?\n"
+
+
+def make_key(path: Path) -> Path:
+    """Write a client key, and beside it its public half, and return its path."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    path.write_bytes(key.export_private_key())
+    path.chmod(0o600)
+    path.with_suffix(".pub").write_bytes(key.export_public_key())
+    return path
+
+
+def give_access(account: Account, user: str = "root") -> Path:
+    """Give ``user`` the password PASSWORD and root a key, and return the key."""
+    key = make_key(account.home / "key")
+    keys = account.root / "ssh" / "authorized_keys"
+    keys.parent.mkdir(mode=0o700, exist_ok=True)
+    keys.write_bytes(b"# of the tests\n" + key.with_suffix(".pub").read_bytes())
+    assert account.run("--ssh-password", user, input=f"{PASSWORD}\n").status == 0
+    return key
+
+
+@dataclass
+class Remote:
+    """A running filer, and how to get in."""
+
+    account: Account
+    child: "PopenSpawn[str]"
+    address: str
+    port: int
+    fingerprint: str
+    key: Path
+
+    def client(self, *options: str, key: Path | None = None, user: str = "root") -> list[str]:
+        """Return how OpenSSH's client is called, up to the host.
+
+        It asks nobody anything, unless ``options`` want it to: of two, the first one counts.
+        """
+        return [
+            *("ssh", "-F", "none", "-p", str(self.port), "-i", str(key or self.key), *options),
+            *("-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"),
+            *("-o", f"UserKnownHostsFile={self.account.home / 'known_hosts'}"),
+            f"{user}@{self.address}",
+        ]
+
+    def run(
+        self,
+        *command: str,
+        options: Sequence[str] = (),
+        input: str | bytes = "",  # noqa: A002  (as subprocess.run has it)
+        key: Path | None = None,
+        user: str = "root",
+    ) -> Outcome:
+        """Run a command of the filer, or a script of them from ``input``, to its end."""
+        ended = subprocess.run(
+            [*self.client(*options, key=key, user=user), *command],
+            input=input.encode() if isinstance(input, str) else input,
+            capture_output=True,
+            check=False,
+            env=self.account.environment(),
+            timeout=PATIENCE,
+        )
+        return Outcome(ended.stdout.decode(), ended.stderr.decode(), ended.returncode)
+
+    @contextmanager
+    def terminal(
+        self, *command: str, rows: int = 24, columns: int = 80, term: str = "xterm"
+    ) -> Iterator[Terminal]:
+        """Log in from a terminal."""
+        program = [*self.client("-tt"), *command]
+        with self.account.terminal(
+            program=program, rows=rows, columns=columns, environment={"TERM": term}
+        ) as terminal:
+            yield terminal
+
+    @property
+    def log(self) -> str:
+        """The system log."""
+        return (self.account.root / "mroot" / "etc" / "messages").read_text(encoding="utf-8")
+
+    @property
+    def login(self) -> Mapping[str, Any]:
+        """What paramiko and netmiko are given; they must not look for keys of the tests' user."""
+        return {"port": self.port, "username": "root", "password": PASSWORD}
+
+    def again(self) -> None:
+        """Wait until it listens once more, where it did before."""
+        self.child.expect(_LISTENING)
+        assert isinstance(self.child.match, re.Match)
+        assert self.child.match[2] == str(self.port)
+        assert self.child.match[3] == self.fingerprint
+
+    def trust(self) -> None:
+        """Let the client know the host key of the root; a test compares it with what is told."""
+        data = (self.account.root / "ssh" / "host_key").read_bytes()
+        public = base64.b64encode(asyncssh.import_private_key(data).public_data).decode()
+        line = f"[{self.address}]:{self.port} ssh-ed25519 {public}\n"
+        (self.account.home / "known_hosts").write_text(line, encoding="ascii")
+
+
+@contextmanager
+def serving(account: Account, address: str = "127.0.0.1", *, port: int = 0) -> Iterator[Remote]:
+    """Start the program, and wait until it listens."""
+    key = account.home / "key"
+    if not key.exists():
+        give_access(account)
+    place = f"[{address}]" if ":" in address else address
+    with account.pipe("--ssh", f"{place}:{port}") as child:
+        child.expect(_LISTENING)
+        assert isinstance(child.match, re.Match)
+        told = child.match
+        remote = Remote(account, child, told[1], int(told[2]), told[3], key)
+        remote.trust()
+        yield remote

@@ -1,0 +1,132 @@
+"""Several people at one filer: whose turn it is, whose Ctrl-C, and what may be read meanwhile."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+
+from filer.authentication_key import AuthenticationKey
+from filer.changes import Busy, Changes
+from filer.durable import Storage
+from filer.interrupt import Interrupt, Interrupted
+from filer.keytable import Entry, Keytable
+from filer.messages import Messages
+from shell.grammar import Parse
+from shell.plugins import Commands
+
+CHANGING = {
+    "halt",
+    "reboot",
+    *(f"key_manager {verb}" for verb in ("setup", "add", "remove", "rekey", "restore")),
+    *(f"keymgr {verb} cert" for verb in ("install", "delete")),
+    *(f"disk encrypt {verb}" for verb in ("lock", "rekey", "sanitize", "destroy")),
+}
+"""What changes the filer; all other lines only read."""
+
+
+def in_another_thread(work: Callable[[], object]) -> object:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+def test_a_second_change_is_refused_with_the_name_of_the_first() -> None:
+    changes = Changes()
+    with (
+        changes.turn("key_manager rekey", "root"),
+        pytest.raises(Busy, match=r'^busy: "key_manager rekey" of root is running$'),
+        changes.turn("disk encrypt lock", "the console"),
+    ):
+        pytest.fail("both have the turn")
+
+
+def test_the_turn_is_free_after_a_change_however_it_ended() -> None:
+    changes = Changes()
+    with pytest.raises(Interrupted), changes.turn("key_manager rekey", "the console"):
+        raise Interrupted
+
+    with changes.turn("key_manager rekey", "the console"):
+        pass
+
+
+def test_ctrl_c_reaches_the_thread_that_it_is_for_and_no_other() -> None:
+    filers = Interrupt()
+    mine = Interrupt()
+
+    def command() -> bool:
+        filers.take_from(mine)
+        before = filers.requested
+        mine.request()
+        with pytest.raises(Interrupted):
+            filers.check()
+        return before
+
+    filers.request()
+
+    assert in_another_thread(command) is False
+    assert filers.requested
+    assert not mine.requested
+
+
+def test_a_request_for_good_stays_with_its_thread() -> None:
+    filers, mine = Interrupt(), Interrupt()
+    mine.request(for_good=True)
+
+    def command() -> bool:
+        filers.take_from(mine)
+        filers.clear()
+        return filers.requested
+
+    assert in_another_thread(command) is True
+    assert not filers.requested
+
+
+def test_every_command_says_whether_it_changes_the_filer() -> None:
+    changing = set()
+    for command in Commands(pytest.fail).values():
+        for line in command.synopsis:
+            name, *words = line.split()
+            literal = takewhile(str.isalpha, words)  # up to a bracket, an option, disk_list
+            subcommand = tuple(word for word in literal if word not in command.variables)
+            parse = Parse(line, subcommand, frozenset(), {})
+            if command.changes(parse):
+                changing.add(" ".join((name, *parse.subcommand)))
+
+    assert changing == CHANGING
+
+
+def test_a_keytable_can_be_read_while_it_is_loaded() -> None:
+    table = Keytable()
+    key = AuthenticationKey(b"x" * 32)
+    done = threading.Event()
+
+    def load() -> None:
+        for number in range(20_000):
+            table.add([Entry(f"{number:064X}", "tag", (key,))])
+        done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load)
+        while not done.is_set():
+            assert all(entry.tag == "tag" for entry in table)
+        loading.result()
+
+
+def test_no_line_of_the_log_is_lost_when_several_write_it(tmp_path: Path) -> None:
+    messages = Messages("filer1", lambda: datetime.now(UTC))
+    messages.attach(tmp_path / "messages", Storage())
+
+    def write(number: int) -> None:
+        for line in range(50):
+            messages.log("logger.usr", "notice", f"n{number}l{line}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+
+    written = [line.rpartition(" ")[2] for line in (tmp_path / "messages").read_text().splitlines()]
+    assert sorted(written) == sorted(
+        f"n{number}l{line}" for number in range(8) for line in range(50)
+    )
