@@ -1,13 +1,19 @@
 """Creating a key pair: on every key server, read back, and only then into the keytable."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from filer.authentication_key import AuthenticationKey
 from filer.errors import FilerError
+from filer.holdings import Holdings
 from filer.key_id import new_key_id, parent_tag
-from filer.keyservers import Holdings, KeyServers
 from filer.keytable import CREATION_LIMIT, Entry, KeyPair, Keytable
+
+if TYPE_CHECKING:
+    from filer.keyservers import KeyServers
 
 
 class NoKeyServers(FilerError):

@@ -1,13 +1,13 @@
 """The registered key servers, asked all at the same time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from filer.authentication_key import AuthenticationKey
+from filer.holdings import Holdings
 from filer.interrupt import Interrupt
-from filer.keytable import KeyPair, merge
-from filer.kmip import KeyServer, KeyServerFailure, StoredPair
+from filer.keytable import KeyPair
+from filer.kmip import KeyServer, KeyServerFailure
 
 T = TypeVar("T")
 
@@ -20,61 +20,19 @@ class Answers(Generic[T]):
     failures: Mapping[str, KeyServerFailure]
 
 
-@dataclass(frozen=True)
-class Holdings:
-    """The key pairs of this system as its key servers report them."""
-
-    by_server: Mapping[str, Sequence[StoredPair]]
-    failures: Mapping[str, KeyServerFailure]
-
-    def pairs(self) -> list[KeyPair]:
-        """Return the key pairs of all servers that answered, in their order."""
-        return [stored.pair for held in self.by_server.values() for stored in held]
-
-    def key_ids(self) -> set[str]:
-        """Return the distinct key IDs on all servers that answered."""
-        return {pair.key_id for pair in self.pairs()}
-
-    def holds(self, key_id: str, key: AuthenticationKey) -> bool:
-        """Say whether a server that answered has ``key_id`` with this very secret."""
-        return any(pair.key_id == key_id and pair.key == key for pair in self.pairs())
-
-    def holders(self, key_id: str) -> list[str]:
-        """Return the servers that hold something under ``key_id``."""
-        return [
-            address
-            for address, held in self.by_server.items()
-            if any(stored.pair.key_id == key_id for stored in held)
-        ]
-
-    def contradictions(self) -> dict[str, list[str]]:
-        """Return the key IDs with different secrets, and the servers that hold them."""
-        return {
-            entry.key_id: self.holders(entry.key_id)
-            for entry in merge(self.pairs()).values()
-            if entry.contradicted
-        }
-
-    def servers_with_another(self, key_id: str, key: AuthenticationKey) -> list[str]:
-        """Return the servers that hold a secret other than ``key`` under ``key_id``."""
-        return [
-            address
-            for address, held in self.by_server.items()
-            if any(stored.pair.key_id == key_id and stored.pair.key != key for stored in held)
-        ]
-
-
 @dataclass
 class KeyServers:
     """The key servers one command talks to.
 
     A server that failed once is not asked again by the same command; taking a key pair back is
-    the exception, since the pair may have arrived on a server that fell silent.
+    the exception, since the pair may have arrived on a server that fell silent.  Whether each
+    answered when it was last asked is noted in ``last_heard``, which outlives the command.
     """
 
     servers: Mapping[str, KeyServer]
     interrupt: Interrupt
     failed: dict[str, KeyServerFailure] = field(default_factory=dict)
+    last_heard: dict[str, bool] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.servers)
@@ -164,6 +122,7 @@ class KeyServers:
             if address not in heard:
                 continue
             outcome = heard[address]
+            self.last_heard[address] = not isinstance(outcome, KeyServerFailure)
             if isinstance(outcome, KeyServerFailure):
                 self.failed[address] = outcome
             else:

@@ -251,10 +251,8 @@ def _success(item: Item, payload: bytes | None, version: Any) -> Success:
         check(payload)
     except MalformedTtlv:
         raise NotKmip from None
-    if len(payload) > _MAXIMUM_DECODED:
-        return _beyond_pykmip(item)
     attributes = []
-    if item.operation is enums.Operation.GET_ATTRIBUTES:
+    if item.operation is enums.Operation.GET_ATTRIBUTES and len(payload) <= _MAXIMUM_DECODED:
         parts = list(elements(payload))
         attributes = [part for part in parts if part.tag == _ATTRIBUTE]
         payload = b"".join(part.encoding() for part in parts if part.tag != _ATTRIBUTE)

@@ -5,8 +5,8 @@ It sees /var/kmip only; /mroot is not there yet (man key_manager, CERTIFICATES a
 
 import time
 
+from filer.holdings import Holdings
 from filer.interrupt import Interrupted
-from filer.keyservers import Holdings
 from filer.keytable import CREATION_LIMIT, merge, recommended_limit
 from filer.notices import Notices
 from filer.system import Filer

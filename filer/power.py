@@ -13,8 +13,8 @@ from filer.derivation import Derivation
 from filer.durable import Storage, StorageError
 from filer.errors import FilerError
 from filer.hardware import load as load_hardware
+from filer.holdings import Holdings
 from filer.interrupt import Interrupt
-from filer.keyservers import Holdings
 from filer.loader_environment import LoaderEnvironment
 from filer.messages import Messages
 from filer.mroot import Mroot

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from filer.bootdevice import Registration, Staged
+from filer.holdings import Holdings
 from filer.key_creation import SystemIdentity
-from filer.keyservers import Holdings, KeyServers
+from filer.keyservers import KeyServers
 from filer.keytable import Keytable
 from filer.registration import CLIENT_FILES, RegistrationError
 from filer.system import Filer

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from filer.keyservers import Holdings
+from filer.holdings import Holdings
 from filer.keytable import KeyPair, Keytable, merge
 
 

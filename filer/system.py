@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filer.bootdevice import BootDevice, Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, Installed, ca_name
@@ -22,9 +23,7 @@ from filer.hardware import Hardware
 from filer.interrupt import Interrupt
 from filer.key_creation import SystemIdentity
 from filer.key_id import MSID_KEY_ID
-from filer.keyservers import KeyServers
 from filer.keytable import Keytable
-from filer.kmip import Credentials, KeyServer
 from filer.loader_environment import LoaderEnvironment
 from filer.messages import Messages
 from filer.mroot import Mroot
@@ -32,6 +31,9 @@ from filer.panics import Panics
 from filer.raid import Aggregate
 from filer.shelf import Shelf
 from filer.text import printable
+
+if TYPE_CHECKING:
+    from filer.keyservers import KeyServers
 
 CertificatePath = Callable[[str], Path]
 
@@ -181,6 +183,9 @@ class Filer:
         self, addresses: Collection[str], port: int, certificate: CertificatePath
     ) -> KeyServers:
         """Return key servers that are talked to with the certificate files of ``certificate``."""
+        from filer.keyservers import KeyServers
+        from filer.kmip import Credentials, KeyServer
+
         servers = {
             address: KeyServer(
                 address,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from filer.disk import AuthenticationFailed, Disk, LockedOut
 from filer.disk_encrypt import Keys, keys_of, try_in_turn
 from filer.errors import FilerError
-from filer.keyservers import Holdings
+from filer.holdings import Holdings
 from filer.notices import Notices
 from filer.system import Filer
 from filer.text import listed

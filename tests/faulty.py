@@ -31,9 +31,9 @@ from filer.bootdevice import Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.disk import Disk
 from filer.durable import Storage, StorageError
+from filer.holdings import Holdings
 from filer.interrupt import Interrupt
 from filer.key_id import MSID_KEY_ID
-from filer.keyservers import Holdings
 from filer.keytable import Entry, KeyPair
 from filer.power import Machine, boot, power_off
 from filer.system import Filer

@@ -9,9 +9,10 @@ import pytest
 
 from filer.authentication_key import AuthenticationKey
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.holdings import Holdings
 from filer.interrupt import Interrupt, Interrupted
 from filer.key_id import new_key_id, parent_tag
-from filer.keyservers import Answers, Holdings, KeyServers
+from filer.keyservers import Answers, KeyServers
 from filer.keytable import KeyPair
 from filer.kmip import Credentials, KeyServer, KeyServerFailure, StoredPair
 from tests import faulty, pki

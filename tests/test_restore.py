@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filer.authentication_key import AuthenticationKey
+from filer.holdings import Holdings
 from filer.key_server_failure import KeyServerFailure
-from filer.keyservers import Holdings
 from filer.keytable import Entry, KeyPair, Keytable, merge
 from filer.kmip import StoredPair
 from filer.restore import load

@@ -1,0 +1,58 @@
+"""What the key servers hold: the key pairs of this system, server by server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from filer.authentication_key import AuthenticationKey
+from filer.keytable import KeyPair, merge
+
+if TYPE_CHECKING:
+    from filer.key_server_failure import KeyServerFailure
+    from filer.kmip import StoredPair
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """The key pairs of this system as its key servers report them."""
+
+    by_server: Mapping[str, Sequence[StoredPair]]
+    failures: Mapping[str, KeyServerFailure]
+
+    def pairs(self) -> list[KeyPair]:
+        """Return the key pairs of all servers that answered, in their order."""
+        return [stored.pair for held in self.by_server.values() for stored in held]
+
+    def key_ids(self) -> set[str]:
+        """Return the distinct key IDs on all servers that answered."""
+        return {pair.key_id for pair in self.pairs()}
+
+    def holds(self, key_id: str, key: AuthenticationKey) -> bool:
+        """Say whether a server that answered has ``key_id`` with this very secret."""
+        return any(pair.key_id == key_id and pair.key == key for pair in self.pairs())
+
+    def holders(self, key_id: str) -> list[str]:
+        """Return the servers that hold something under ``key_id``."""
+        return [
+            address
+            for address, held in self.by_server.items()
+            if any(stored.pair.key_id == key_id for stored in held)
+        ]
+
+    def contradictions(self) -> dict[str, list[str]]:
+        """Return the key IDs with different secrets, and the servers that hold them."""
+        return {
+            entry.key_id: self.holders(entry.key_id)
+            for entry in merge(self.pairs()).values()
+            if entry.contradicted
+        }
+
+    def servers_with_another(self, key_id: str, key: AuthenticationKey) -> list[str]:
+        """Return the servers that hold a secret other than ``key`` under ``key_id``."""
+        return [
+            address
+            for address, held in self.by_server.items()
+            if any(stored.pair.key_id == key_id and stored.pair.key != key for stored in held)
+        ]
