@@ -8,8 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
-# What the tests of the manual pages compare with: command and Debian package.
-TOOLS := mandoc:mandoc man:man-db groff:groff-base col:bsdextrautils ssh:openssh-client
+# What the tests need of the host: command and Debian package.
+TOOLS := mandoc:mandoc man:man-db groff:groff-base col:bsdextrautils ssh:openssh-client zsh:zsh
 
 # What the benchmark compares the filer with; they have an environment of their own.
 PEERS := litecli cmd2 xonsh

@@ -6,10 +6,12 @@ its grammar; its ``run`` is given a ``Call`` and works on the one ``Filer``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from filer.errors import FilerError
+from filer.progress import Tell, Work
 from filer.system import Filer
 
 ENTRY_POINTS = "filer.commands"
@@ -169,6 +171,9 @@ class Console(Protocol):
 
     def page(self, text: str) -> None:
         """Show a long text, in a pager where a person reads it."""
+
+    def progress(self, work: Work) -> AbstractContextManager[Tell]:
+        """Show long work while it lasts, to a person only; nothing of it stays."""
 
     @property
     def width(self) -> int:

@@ -157,7 +157,10 @@ def _held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:
 def _lock(call: Call) -> None:
     disks = select_disks(call, call.words("disk_list"))
     held = _held_by_key_servers(call)
-    report_disks(call, lock_disks(disks, call.filer.keytable, call.filer.interrupt, held))
+    filer = call.filer
+    report_disks(
+        call, lock_disks(disks, filer.keytable, filer.interrupt, held, show=filer.progress.show)
+    )
 
 
 def _rekey(call: Call) -> None:
@@ -166,7 +169,11 @@ def _rekey(call: Call) -> None:
         raise Refused(f"a key ID is {MSID_KEY_ID} or 64 hexadecimal digits")
     disks = select_disks(call, call.words("disk_list"))
     held = _never_asked if key_id == MSID_KEY_ID else _held_by_key_servers(call, key_id)
-    report_disks(call, rekey_disks(disks, key_id, call.filer.keytable, call.filer.interrupt, held))
+    filer = call.filer
+    report_disks(
+        call,
+        rekey_disks(disks, key_id, filer.keytable, filer.interrupt, held, show=filer.progress.show),
+    )
 
 
 def _never_asked(_key_id: str, _key: object) -> bool:

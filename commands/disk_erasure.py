@@ -45,7 +45,8 @@ def sanitize(call: Call, *, maintenance: bool = False) -> None:
     else:
         disks = select_disks(call, call.words("disk_list"))
     _confirm(call, "sanitize", disks, belongs)
-    report_disks(call, sanitize_disks(disks, belongs, call.filer.interrupt))
+    filer = call.filer
+    report_disks(call, sanitize_disks(disks, belongs, filer.interrupt, show=filer.progress.show))
 
 
 def destroy(call: Call, *, maintenance: bool = False) -> None:
@@ -53,7 +54,8 @@ def destroy(call: Call, *, maintenance: bool = False) -> None:
     belongs = _belongs(call, maintenance=maintenance)
     disks = select_disks(call, call.words("disk_list"))
     _confirm(call, "destroy", disks, belongs)
-    report_disks(call, destroy_disks(disks, belongs, call.filer.interrupt))
+    filer = call.filer
+    report_disks(call, destroy_disks(disks, belongs, filer.interrupt, show=filer.progress.show))
 
 
 def _belongs(call: Call, *, maintenance: bool) -> Belongs:

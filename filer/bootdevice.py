@@ -20,8 +20,8 @@ from filer.certificates import (
     ca_name,
     canonical_name,
 )
+from filer.document import ConfigError, Document
 from filer.durable import Storage, StorageError
-from filer.hardware import ConfigError, Document
 from filer.keytable import is_key_tag
 from filer.mroot import NotThereError, UnreadableError, read_regular
 from filer.text import printable

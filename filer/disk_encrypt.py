@@ -10,6 +10,7 @@ from filer.errors import FilerError
 from filer.interrupt import Interrupt, Interrupted
 from filer.key_id import MSID_KEY_ID
 from filer.keytable import Keytable
+from filer.progress import Show, Steps, show_nothing
 
 
 class FailureKind(Enum):
@@ -98,7 +99,13 @@ def try_in_turn(
 
 
 def rekey_disks(
-    disks: Iterable[Disk], key_id: str, keytable: Keytable, interrupt: Interrupt, held: Held
+    disks: Iterable[Disk],
+    key_id: str,
+    keytable: Keytable,
+    interrupt: Interrupt,
+    held: Held,
+    *,
+    show: Show = show_nothing,
 ) -> DiskReport:
     """Change the authentication key of ``disks`` to that of ``key_id`` (man key_manager, rekey).
 
@@ -117,11 +124,16 @@ def rekey_disks(
         _only_held(disk, key_id, new, held)
         try_in_turn(current, lambda key: disk.rekey(key, key_id, new[0]))
 
-    return _each("rekey", disks, rekey, interrupt)
+    return _each("rekey", disks, rekey, interrupt, show)
 
 
 def lock_disks(
-    disks: Iterable[Disk], keytable: Keytable, interrupt: Interrupt, held: Held
+    disks: Iterable[Disk],
+    keytable: Keytable,
+    interrupt: Interrupt,
+    held: Held,
+    *,
+    show: Show = show_nothing,
 ) -> DiskReport:
     """Set locking on ``disks``: from the next loss of power on they need their key.
 
@@ -138,27 +150,39 @@ def lock_disks(
         keys = _only_held(disk, disk.key_id, _current_keys(keytable, disk), held)
         try_in_turn(keys, disk.lock)
 
-    return _each("lock", disks, lock, interrupt)
+    return _each("lock", disks, lock, interrupt, show)
 
 
-def sanitize_disks(disks: Iterable[Disk], belongs: Belongs, interrupt: Interrupt) -> DiskReport:
+def sanitize_disks(
+    disks: Iterable[Disk],
+    belongs: Belongs,
+    interrupt: Interrupt,
+    *,
+    show: Show = show_nothing,
+) -> DiskReport:
     """Give each disk a new data key and the MSID: its data is gone, and it is as new."""
 
     def sanitize(disk: Disk) -> None:
         _refuse_member(disk, belongs)
         disk.sanitize()
 
-    return _each("sanitize", disks, sanitize, interrupt)
+    return _each("sanitize", disks, sanitize, interrupt, show)
 
 
-def destroy_disks(disks: Iterable[Disk], belongs: Belongs, interrupt: Interrupt) -> DiskReport:
+def destroy_disks(
+    disks: Iterable[Disk],
+    belongs: Belongs,
+    interrupt: Interrupt,
+    *,
+    show: Show = show_nothing,
+) -> DiskReport:
     """Leave each disk without any data key, of no use to anyone."""
 
     def destroy(disk: Disk) -> None:
         _refuse_member(disk, belongs)
         disk.destroy()
 
-    return _each("destroy", disks, destroy, interrupt)
+    return _each("destroy", disks, destroy, interrupt, show)
 
 
 def _refuse_member(disk: Disk, belongs: Belongs) -> None:
@@ -183,22 +207,29 @@ def _only_held(disk: Disk, key_id: str, keys: Keys, held: Held) -> Keys:
 
 
 def _each(
-    verb: str, disks: Iterable[Disk], operation: Callable[[Disk], None], interrupt: Interrupt
+    verb: str,
+    disks: Iterable[Disk],
+    operation: Callable[[Disk], None],
+    interrupt: Interrupt,
+    show: Show,
 ) -> DiskReport:
     waiting = list(disks)
     succeeded: list[str] = []
     failures: list[DiskFailure] = []
-    for disk in waiting:
-        try:
-            interrupt.check()
-        except Interrupted:
-            break
-        try:
-            operation(disk)
-        except FilerError as failure:
-            failures.append(DiskFailure(disk.name, _kind(failure), str(failure)))
-        else:
-            succeeded.append(disk.name)
+    work = Steps(verb, "disks", len(waiting), interruptible=True)
+    with show(work) as tell:
+        for done, disk in enumerate(waiting):
+            tell(done)
+            try:
+                interrupt.check()
+            except Interrupted:
+                break
+            try:
+                operation(disk)
+            except FilerError as failure:
+                failures.append(DiskFailure(disk.name, _kind(failure), str(failure)))
+            else:
+                succeeded.append(disk.name)
     reached = len(succeeded) + len(failures)
     return DiskReport(verb, tuple(succeeded), tuple(failures), len(waiting) - reached)
 

@@ -8,6 +8,7 @@ from filer.holdings import Holdings
 from filer.interrupt import Interrupt
 from filer.keytable import KeyPair
 from filer.kmip import KeyServer, KeyServerFailure
+from filer.progress import Show, Wait, show_nothing
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ class KeyServers:
     interrupt: Interrupt
     failed: dict[str, KeyServerFailure] = field(default_factory=dict)
     last_heard: dict[str, bool] = field(default_factory=dict)
+    show: Show = show_nothing
 
     def __len__(self) -> int:
         return len(self.servers)
@@ -106,14 +108,16 @@ class KeyServers:
             except RuntimeError:
                 done.put((server.address, KeyServerFailure("internal error: no thread")))
         heard: dict[str, T | KeyServerFailure] = {}
-        while len(heard) < len(asked):
-            try:
-                address, outcome = done.get(timeout=0.1)
-                heard[address] = outcome
-            except Empty:
-                pass
-            if interruptible:
-                self.interrupt.check()
+        with self.show(Wait("key servers", len(asked), interruptible)) as tell:
+            while len(heard) < len(asked):
+                try:
+                    address, outcome = done.get(timeout=0.1)
+                    heard[address] = outcome
+                except Empty:
+                    pass
+                tell(len(heard))
+                if interruptible:
+                    self.interrupt.check()
         return self._sort(heard)
 
     def _sort(self, heard: Mapping[str, T | KeyServerFailure]) -> Answers[T]:

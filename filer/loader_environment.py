@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from filer.document import Document
 from filer.durable import Storage
-from filer.hardware import Document
 from filer.mroot import NotThereError
 
 

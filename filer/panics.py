@@ -6,8 +6,8 @@ LIMITATIONS), so a filer that panics again and again must stop trying, whoever s
 
 from pathlib import Path
 
+from filer.document import Document
 from filer.durable import Storage
-from filer.hardware import Document
 from filer.mroot import NotThereError
 
 LIMIT = 10

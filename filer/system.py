@@ -28,6 +28,7 @@ from filer.loader_environment import LoaderEnvironment
 from filer.messages import Messages
 from filer.mroot import Mroot
 from filer.panics import Panics
+from filer.progress import Progress
 from filer.raid import Aggregate
 from filer.shelf import Shelf
 from filer.text import printable
@@ -148,6 +149,7 @@ class Filer:
     panics: Panics
     loader: LoaderEnvironment
     interrupt: Interrupt = field(default_factory=Interrupt)
+    progress: Progress = field(default_factory=Progress)
     keytable: Keytable = field(default_factory=Keytable)
     aggregate: Aggregate | None = None
     changes: Changes = field(default_factory=Changes)
@@ -197,7 +199,9 @@ class Filer:
             )
             for address in addresses
         }
-        return KeyServers(servers, self.interrupt, last_heard=self.last_heard)
+        return KeyServers(
+            servers, self.interrupt, last_heard=self.last_heard, show=self.progress.show
+        )
 
     def key_ids_in_use(self) -> Mapping[str, int]:
         """Return each key ID that disks name, the MSID's excepted, and by how many."""

@@ -7,6 +7,7 @@ from filer.disk_encrypt import Keys, keys_of, try_in_turn
 from filer.errors import FilerError
 from filer.holdings import Holdings
 from filer.notices import Notices
+from filer.progress import Steps
 from filer.system import Filer
 from filer.text import listed
 
@@ -28,14 +29,16 @@ def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, held_back: 
         notices.warning("disk.encrypt.heldback", f"{held_back}; no authentication is tried")
     stay_locked: dict[str, list[str]] = {}
     liars: dict[str, Sequence[str]] = {}
-    for disk in filer.shelf:
-        if not disk.locked or disk.destroyed:
-            continue
-        try:
-            if found := _open(filer, holdings, disk, try_msid=not held_back):
-                liars[disk.key_id] = found
-        except FilerError as problem:
-            stay_locked.setdefault(_reason(disk, problem), []).append(disk.name)
+    locked = [disk for disk in filer.shelf if disk.locked and not disk.destroyed]
+    work = Steps("unlock", "disks", len(locked), interruptible=False)
+    with filer.progress.show(work) as tell:
+        for done, disk in enumerate(locked):
+            tell(done)
+            try:
+                if found := _open(filer, holdings, disk, try_msid=not held_back):
+                    liars[disk.key_id] = found
+            except FilerError as problem:
+                stay_locked.setdefault(_reason(disk, problem), []).append(disk.name)
     for reason, names in stay_locked.items():
         notices.warning("disk.encrypt.locked", f"{listed(names)} stay locked: {reason}")
     for key_id, holders in holdings.contradictions().items():

@@ -14,6 +14,7 @@ from typing import NoReturn
 from filer.address import AddressError, parse_address
 from filer.core_files import forbid_core_files
 from filer.errors import FilerError
+from filer.print_completion import PrintCompletion
 from filer.text import printable
 from keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
 
@@ -107,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_PORT,
         metavar="PORT",
         help="the TCP port of all of them; 0: one that is free (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--print-completion",
+        metavar="SHELL",
+        action=PrintCompletion,
+        help="print the completion for bash or zsh",
     )
     parser.add_argument("--version", action="store_true", help="show the version and exit")
     return parser

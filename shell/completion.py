@@ -1,41 +1,82 @@
 """Completion: what the grammar allows next, with the live values of the filer."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from commands import Command
+from commands import HostFiles, Suggestion, Values, command_names
 from filer.text import printable
-from shell.grammar import Kind
+from shell.grammar import Expectation, Grammar, Kind
+from shell.help import is_listed
 from shell.language import LanguageError, cursor_words, quote
 from shell.session import Session
+
+_MOST = 100
+"""Words in one menu; more, such as the disks of many shelves, are completed from dot to dot."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A word that fits: ``text`` takes the place of what begins at offset ``start``."""
+    """A word that fits: ``text`` takes the place of what begins at offset ``start``.
+
+    Where ``whole`` is false it is the beginning of several words.
+    """
 
     text: str
     start: int
     help: str
+    whole: bool = True
 
 
-def completions(session: Session, before_cursor: str) -> Iterator[Completion]:
+Paths = Callable[[str, Callable[[str], bool]], Iterable[str]]
+"""Returns the host's paths that begin with a text, directories with a slash at the end.
+
+Of files only those whose name is wanted.
+"""
+
+
+def no_paths(_typed: str, _wanted: Callable[[str], bool]) -> Iterable[str]:
+    """Return none: whoever types is not to see the files of the host."""
+    return ()
+
+
+def completions(
+    session: Session, before_cursor: str, paths: Paths = no_paths
+) -> Iterator[Completion]:
     """Yield the words that may stand under the cursor and begin with what is typed of them."""
     cursor = cursor_words(before_cursor)
     if cursor is None:
         return
-    seen: set[str] = set()
-    for word, text, help_text in _candidates(session, cursor.words):
-        if word.startswith(cursor.prefix) and word not in seen:
-            seen.add(word)
-            yield Completion(text, cursor.start, printable(help_text))
+    found: dict[str, _Candidate] = {}
+    for candidate in _candidates(session, cursor.words, cursor.prefix, paths):
+        if candidate.word.startswith(cursor.prefix):
+            found.setdefault(candidate.word, candidate)
+    words: Iterable[str] = found
+    if len(found) > _MOST:
+        typed = len(cursor.prefix)
+        words = dict.fromkeys(word[: word.find(".", typed) + 1] or word for word in found)
+    for word in words:
+        _, help_text, is_value, is_whole = found.get(word, _Candidate(word, "", whole=False))
+        try:
+            text = quote(word) if is_value else word
+        except LanguageError:  # a value that cannot be typed
+            continue
+        yield Completion(text, cursor.start, printable(help_text), is_whole)
 
 
-def _candidates(session: Session, words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield words, each as it is, as it is written on the line, and with a word of help."""
+class _Candidate(NamedTuple):
+    word: str
+    help: str
+    is_value: bool = True
+    whole: bool = True
+
+
+def _candidates(
+    session: Session, words: Sequence[str], prefix: str, paths: Paths
+) -> Iterator[_Candidate]:
     if not words:
-        yield from ((each.name, each.name, each.summary) for each in session.commands.values())
+        for name, summary in _commands(session):
+            yield _Candidate(name, summary, is_value=False)
         return
     command = session.commands.get(words[0])
     if command is None:
@@ -47,18 +88,45 @@ def _candidates(session: Session, words: Sequence[str]) -> Iterator[tuple[str, s
     )
     for expectation in grammar.expected(words):
         if expectation.kind is Kind.VARIABLE:
-            yield from _values(session, command, expectation.name, subcommand)
+            values = command.variables[expectation.name]
+            if isinstance(values, HostFiles):
+                yield from _files(values, prefix, paths)
+            elif values is command_names:
+                yield from (_Candidate(*named) for named in _commands(session))
+            else:
+                yield from (_Candidate(*value) for value in _values(session, values, subcommand))
         elif expectation.kind is not Kind.END:
-            yield expectation.name, expectation.name, ""
+            help_text = _what_follows(grammar, words, expectation)
+            yield _Candidate(expectation.name, help_text, is_value=False)
 
 
-def _values(
-    session: Session, command: Command, variable: str, subcommand: tuple[str, ...]
-) -> Iterator[tuple[str, str, str]]:
+def _commands(session: Session) -> Iterator[Suggestion]:
+    for command in session.commands.values():
+        if is_listed(command, session.state):
+            yield command.name, command.summary
+
+
+def _what_follows(grammar: Grammar, words: Sequence[str], literal: Expectation) -> str:
+    """Return what the grammar wants after ``literal``: its arguments, or its subcommands."""
+    before = {each.name for each in grammar.expected(words)}
+    following = [
+        each.name
+        for each in grammar.expected([*words, literal.name])
+        if each.kind is not Kind.END and each.name not in before
+    ]
+    return " | ".join(dict.fromkeys(following))
+
+
+def _files(files: HostFiles, prefix: str, paths: Paths) -> Iterator[_Candidate]:
+    for path in paths(prefix, files.wanted):
+        if path.endswith("/"):
+            yield _Candidate(path, "", whole=False)
+        else:
+            yield _Candidate(path, files.help)
+
+
+def _values(session: Session, values: Values, subcommand: tuple[str, ...]) -> Sequence[Suggestion]:
     try:
-        live = list(command.variables[variable](session.filer, subcommand))
+        return list(values(session.filer, subcommand))
     except Exception:  # of a plug-in, or of a disk or file that cannot be read: nothing to offer
-        return
-    for value, help_text in live:
-        with suppress(LanguageError):  # a value that cannot be typed
-            yield value, quote(value), help_text
+        return ()

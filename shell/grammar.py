@@ -33,10 +33,18 @@ _CLOSE = 0.7  # difflib's ratio, from which a word is taken for a slip of the pe
 
 
 class UsageError(FilerError):
-    """Words that no SYNOPSIS line allows; ``usage`` holds the lines that were in question."""
+    """Words that no SYNOPSIS line allows.
 
-    def __init__(self, message: str, usage: tuple[str, ...]) -> None:
+    ``word`` counts to the wrong one from 1; where only words are missing, to the first of these.
+    ``expected`` names what could stand there, and ``usage`` holds the lines in question.
+    """
+
+    def __init__(
+        self, message: str, word: int, expected: tuple[str, ...], usage: tuple[str, ...]
+    ) -> None:
         super().__init__(message)
+        self.word = word
+        self.expected = expected
         self.usage = usage
 
 
@@ -322,12 +330,14 @@ class Grammar:
         """
         threads, good = self._walk(words)
         if good < len(words):
-            raise self._usage_error(threads, words, good, self._unexpected(threads, words, good))
+            text = self._unexpected(threads, words, good)
+            raise self._usage_error(threads, words, good, text, _expectations(threads))
         for thread in threads:
             if _nullable(thread.node):
                 return self._parse(thread, words)
-        needed = _expected(_expectations(threads, needed=True))
-        raise self._usage_error(threads, words, good, f"incomplete; {needed}")
+        needed = _expectations(threads, needed=True)
+        text = f"incomplete; {_expected(needed)}"
+        raise self._usage_error(threads, words, good, text, needed)
 
     def expected(self, words: Sequence[str]) -> list[Expectation]:
         """Return what may come after ``words``; nothing if these are already wrong."""
@@ -379,10 +389,16 @@ class Grammar:
         return f'word {index + 1}: unexpected "{printable(word)}"; {advice}'
 
     def _usage_error(
-        self, threads: Iterable[_Thread], words: Sequence[str], good: int, text: str
+        self,
+        threads: Iterable[_Thread],
+        words: Sequence[str],
+        good: int,
+        text: str,
+        expectations: Iterable[Expectation],
     ) -> UsageError:
         name = words[0] if words else self._synopsis[0].head[0]
         heads = {thread.synopsis.head for thread in threads}
         known = all(len(head) <= good for head in heads)
         usage = (line.text for line in self._synopsis if not known or line.head in heads)
-        return UsageError(f"{printable(name)}: {text}", tuple(usage))
+        expected = tuple(each.name for each in expectations)
+        return UsageError(f"{printable(name)}: {text}", good + 1, expected, tuple(usage))

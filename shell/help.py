@@ -1,9 +1,20 @@
 """?, help, man, history: the console's own commands."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from commands import Call, Command, Refused, Suggestion, Unprefixed, no_values
+from commands import (
+    Call,
+    Command,
+    Complaint,
+    Json,
+    Refused,
+    SessionState,
+    Suggestion,
+    changes_nothing,
+    command_names,
+)
 from filer.system import Filer
 from filer.text import printable
 
@@ -12,55 +23,118 @@ _GAP = 2
 
 @dataclass(frozen=True)
 class CommandList:
-    """``?``: the names of all commands."""
+    """``?`` and ``help``: the names of all commands, and what each is for."""
 
-    names: Sequence[str]
+    TYPE: ClassVar[str] = "command_list"
+    summaries: Mapping[str, str]
     width: int
+    one_a_line: bool
 
     def lines(self) -> Iterable[str]:
-        """The names in columns, read downwards."""
-        column = max(map(len, self.names)) + _GAP
+        """The names in columns, read downwards; or one a line, with what it is for beside it."""
+        names = list(self.summaries)
+        column = max(map(len, names)) + _GAP
+        if self.one_a_line:
+            for name, summary in self.summaries.items():
+                yield f"{name:<{column}}{summary}"
+            return
         columns = max(1, self.width // column)
-        rows = -(-len(self.names) // columns)
+        rows = -(-len(names) // columns)
         for row in range(rows):
-            yield "".join(f"{name:<{column}}" for name in self.names[row::rows]).rstrip()
+            yield "".join(f"{name:<{column}}" for name in names[row::rows]).rstrip()
+
+    def data(self) -> Mapping[str, Json]:
+        """The commands."""
+        return {
+            "commands": [
+                {"command": name, "summary": summary} for name, summary in self.summaries.items()
+            ]
+        }
+
+
+@dataclass(frozen=True)
+class CommandSummary:
+    """``help COMMAND``."""
+
+    TYPE: ClassVar[str] = "command"
+    command: Command
+
+    def lines(self) -> Iterable[str]:
+        """One line."""
+        return [f"{self.command.name} - {self.command.summary}"]
+
+    def data(self) -> Mapping[str, Json]:
+        """What it is for, and its SYNOPSIS."""
+        return {
+            "command": self.command.name,
+            "summary": self.command.summary,
+            "synopsis": list(self.command.synopsis),
+        }
+
+
+@dataclass(frozen=True)
+class HistoryList:
+    """``history``: what was typed in this session, safe for a terminal."""
+
+    TYPE: ClassVar[str] = "history"
+    typed: Sequence[str]
+
+    def lines(self) -> Iterable[str]:
+        """A number and a line each."""
+        return [f"{number:5}  {line}" for number, line in enumerate(self.typed, start=1)]
+
+    def data(self) -> Mapping[str, Json]:
+        """The lines."""
+        return {"typed": list(self.typed)}
+
+
+def is_listed(command: Command, session: SessionState) -> bool:
+    """Say whether ``?`` and completion name ``command`` at the privilege of ``session``."""
+    return command.privilege in ("admin", session.privilege)
+
+
+def not_found(name: str) -> Complaint:
+    """Return what is said of a command that is not there."""
+    shown = printable(name)
+    text = f"{shown} not found.  Type '?' for a list of commands"
+    return Complaint(text, "unknown_command", name=shown)
 
 
 def _help(call: Call) -> None:
     name = call.value("command")
     if name is None:
-        names = sorted(
-            command.name
-            for command in call.commands.values()
-            if command.privilege in ("admin", call.session.privilege)
-        )
-        call.show(CommandList(names, call.console.width))
+        summaries = {
+            command.name: command.summary
+            for command in sorted(call.commands.values(), key=lambda command: command.name)
+            if is_listed(command, call.session)
+        }
+        explain = call.command.name == "help" and call.console.is_terminal
+        call.show(CommandList(summaries, call.console.width, explain))
     elif name in call.commands:
-        call.say(f"{name} - {call.commands[name].summary}")
+        call.show(CommandSummary(call.commands[name]))
     else:
-        raise Unprefixed(f"{printable(name)} not found.  Type '?' for a list of commands")
+        call.fail(not_found(name))
 
 
 def _man(call: Call) -> None:
     from shell import manpages
-    from shell.typesetting import render
+    from shell.manual_colours import ManualText
 
     name = call.value("page") or ""
     page = manpages.find(name)
     if page is None:
         raise Refused(f"no manual page for {printable(name)}")
-    call.console.page(render(page.source, call.console.width))
+    call.console.page(ManualText(page.source, call.console.width, call.commands))
 
 
 def _history(call: Call) -> None:
-    for number, line in enumerate(call.session.history, start=1):
-        call.say(f"{number:5}  {printable(line)}")
+    call.show(HistoryList([printable(line) for line in call.session.history]))
 
 
 def _pages(_filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
     from shell import manpages
 
-    return [(name, "manual page") for name in manpages.names()]
+    return manpages.summaries().items()
 
 
 def _make(
@@ -69,13 +143,26 @@ def _make(
     synopsis: str,
     run: Callable[[Call], None],
 ) -> Command:
-    variables = {word: no_values for word in ("command",) if word in synopsis.split()}
-    return Command(name, summary, (synopsis,), run, variables)
+    variables = {"command": command_names}
+    return Command(name, summary, (synopsis,), run, variables, changes=changes_nothing)
 
 
 COMMANDS = (
     _make("?", "list the commands", "? [ command ]", _help),
     _make("help", "list the commands, or say what one does", "help [ command ]", _help),
-    Command("man", "show a manual page", ("man page",), _man, {"page": _pages}),
-    Command("history", "list the commands of this session", ("history",), _history),
+    Command(
+        "man",
+        "show a manual page",
+        ("man page",),
+        _man,
+        {"page": _pages},
+        changes=changes_nothing,
+    ),
+    Command(
+        "history",
+        "list the commands of this session",
+        ("history",),
+        _history,
+        changes=changes_nothing,
+    ),
 )

@@ -1,4 +1,4 @@
-"""The history file: what was typed at the prompt, readable by its owner alone."""
+"""The history: what was typed at the prompt, in a file that its owner alone can read."""
 
 import os
 from collections.abc import Iterable
@@ -7,13 +7,29 @@ from pathlib import Path
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
 
-class PrivateFileHistory(FileHistory):
-    """A history file with mode 0600; a line that begins with a blank is left out of it."""
+class ConsoleHistory(History):
+    """The lines typed at the prompt but those that begin with a blank.
+
+    ``before`` has the lines that the next one continues.
+    """
+
+    before = ""
+
+    def append_string(self, string: str) -> None:
+        """Add a line, unless its beginning is a blank."""
+        if not f"{self.before}{string}".startswith(" "):
+            super().append_string(string)
+
+
+class SessionHistory(ConsoleHistory, InMemoryHistory):
+    """A history that ends with the session."""
+
+
+class PrivateFileHistory(ConsoleHistory, FileHistory):
+    """A history file with mode 0600."""
 
     def store_string(self, string: str) -> None:
-        """Append a line, unless it begins with a blank or the file cannot be written."""
-        if string.startswith(" "):
-            return
+        """Append a line, if the file can be written."""
         try:
             super().store_string(string)
         except OSError:
@@ -28,8 +44,8 @@ class PrivateFileHistory(FileHistory):
             return []
 
 
-def open_history(directory: Path) -> History:
-    """Return the history kept in ``directory``; one in memory if that cannot be used."""
+def open_history(directory: Path) -> ConsoleHistory:
+    """Return the history kept in ``directory``; one of the session if that cannot be used."""
     path = directory / "history"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,5 +55,5 @@ def open_history(directory: Path) -> History:
         finally:
             os.close(descriptor)
     except OSError:
-        return InMemoryHistory()
+        return SessionHistory()
     return PrivateFileHistory(path)

@@ -132,6 +132,11 @@ def continues(line: str) -> bool:
     return reading.continued and reading.open_quote is None
 
 
+def typed_words(text: str) -> list[list[Word]]:
+    """Return the commands of ``text``, which is still being typed: a quote may be open."""
+    return _read(text).commands
+
+
 def cursor_words(text: str) -> Cursor | None:
     """Return the words of the command under the cursor; ``text`` is the line up to there.
 

@@ -1,49 +1,40 @@
-"""Line editing with history and completion, by prompt_toolkit."""
+"""Line editing by prompt_toolkit: history, completion, colours, toolbar."""
 
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property, partial
 from typing import Any
 
 from platformdirs import user_state_path
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
+from prompt_toolkit.application import get_app_or_none, run_in_terminal
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory, ConditionalAutoSuggest
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.filters import Condition, renderer_height_is_known
 from prompt_toolkit.history import DummyHistory
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-from prompt_toolkit.keys import Keys
+from prompt_toolkit.input import Input
+from prompt_toolkit.key_binding import KeyPressEvent
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
+from prompt_toolkit.output import Output
+from prompt_toolkit.renderer import CPR_Support
 
-from shell.completion import completions
-from shell.history import open_history
+from shell.appearance import GrammarLexer, Toolbar, color_depth, style, theme_of
+from shell.completion import Paths, no_paths
+from shell.history import ConsoleHistory, open_history
+from shell.key_bindings import NO_MOUSE, GrammarCompleter, key_bindings
 from shell.session import Session
+from shell.settings import DEFAULTS, Settings
 from shell.signals import Ended, Signals
 from shell.terminal import LineReader
 
-
-class _GrammarCompleter(Completer):
-    def __init__(self, session_of: Callable[[], Session]) -> None:
-        self._session_of = session_of
-
-    def get_completions(
-        self, document: Document, complete_event: CompleteEvent
-    ) -> Iterable[Completion]:
-        text = document.text_before_cursor
-        for found in completions(self._session_of(), text):
-            yield Completion(
-                f"{found.text} ",
-                start_position=found.start - len(text),
-                display=found.text,
-                display_meta=found.help,
-            )
+_ROOM_FOR_MENU = 8
+"""Rows that are kept free for a menu, on a screen that has a few more."""
 
 
-_NO_MOUSE = KeyBindings()
-
-
-@_NO_MOUSE.add(Keys.Vt100MouseEvent)
-def _ignore(_event: KeyPressEvent) -> None:
-    """Pass over what looks like the mouse: a pasted colour sequence does, and is none."""
+def _call_soon(loop: AbstractEventLoop, call: Callable[[], object]) -> None:
+    with suppress(RuntimeError):  # the loop has just been closed; whoever is next looks
+        loop.call_soon_threadsafe(call)
 
 
 class _ShowNothing(Processor):
@@ -60,30 +51,127 @@ class LineEditor(LineReader):
 
     Commands, answers and secrets have a prompt session each, so that only commands get into the
     history; all three read through the same input, so that what is typed ahead stays in order.
+    Input and output are those of the process, unless others are given.
+
+    Colours, suggestions, the toolbar and a menu that opens by itself are for a terminal that
+    tells where its cursor is, as those of people do: a program that drives the console gets what
+    it types and what is printed, and nothing else.
     """
 
-    def __init__(self, session_of: Callable[[], Session], signals: Signals) -> None:
+    def __init__(
+        self,
+        session_of: Callable[[], Session],
+        signals: Signals,
+        *,
+        settings: Settings = DEFAULTS,
+        paths: Paths = no_paths,
+        history: ConsoleHistory | None = None,
+        keyboard: Input | None = None,
+        screen: Output | None = None,
+    ) -> None:
         super().__init__(signals)
+        self._keyboard, self._screen = keyboard, screen
+        self._before = ""
+        self._opens_menu, self._shows_toolbar = settings.menu, settings.toolbar
+        self._toolbar = Toolbar(session_of)
+        self._session_of = session_of
+        self._knows_commands = False
+        self._history = (
+            open_history(user_state_path("filer", appauthor=False)) if history is None else history
+        )
+        theme = theme_of(settings)
+        completer = GrammarCompleter(session_of, lambda: self._before, paths)
+        switches = {
+            "menu": self._switch_menu,
+            "toolbar": self._switch_toolbar,
+            "editing": self._switch_editing,
+        }
         self._commands: PromptSession[str] = PromptSession(
-            history=open_history(user_state_path("filer", appauthor=False)),
-            completer=_GrammarCompleter(session_of),
-            complete_while_typing=False,
+            history=self._history,
+            completer=completer,
+            lexer=GrammarLexer(session_of, lambda: self._before, renderer_height_is_known),
+            auto_suggest=ConditionalAutoSuggest(AutoSuggestFromHistory(), renderer_height_is_known),
             enable_history_search=True,
-            key_bindings=_NO_MOUSE,
+            editing_mode=EditingMode[settings.editing.upper()],
+            key_bindings=key_bindings(completer, switches, settings.keys),
+            style=style(theme),
+            color_depth=color_depth(theme),
+            input=keyboard,
+            output=screen,
         )
-        self._answers: PromptSession[str] = PromptSession(
-            history=DummyHistory(), key_bindings=_NO_MOUSE
+        # Of the two that prompt_toolkit allows one at a time, the other is the search by prefix.
+        self._commands.default_buffer.complete_while_typing = renderer_height_is_known & Condition(
+            lambda: self._opens_menu and self._has_room
         )
-        self._secrets: PromptSession[str] = PromptSession(
-            history=DummyHistory(), input_processors=[_ShowNothing()], key_bindings=_NO_MOUSE
+        self._commands.app.before_render += self._fit
+
+    @property
+    def _has_room(self) -> bool:
+        return self._commands.app.output.get_size().rows > _ROOM_FOR_MENU + 1
+
+    def _fit(self, _app: object) -> None:
+        has_room = self._has_room
+        self._commands.reserve_space_for_menu = _ROOM_FOR_MENU if has_room else 0
+        self._commands.bottom_toolbar = self._toolbar if self._shows_toolbar and has_room else None
+
+        if not self._knows_commands and renderer_height_is_known():
+            # Plug-ins are looked for while the person looks at the prompt, not at the first key.
+            self._knows_commands = True
+            assert self._commands.app.loop is not None
+            self._commands.app.loop.call_soon(lambda: len(self._session_of().commands))
+
+    def _switch_menu(self, event: KeyPressEvent) -> None:
+        self._opens_menu = not self._opens_menu
+        event.current_buffer.complete_state = None
+
+    def _switch_toolbar(self, _event: KeyPressEvent) -> None:
+        self._shows_toolbar = not self._shows_toolbar
+
+    def _switch_editing(self, _event: KeyPressEvent) -> None:
+        is_vi = self._commands.editing_mode is EditingMode.VI
+        self._commands.editing_mode = EditingMode.EMACS if is_vi else EditingMode.VI
+
+    @cached_property  # a session takes its time, and the first prompt is waited for
+    def _answers(self) -> PromptSession[str]:
+        return self._unrecorded()
+
+    @cached_property
+    def _secrets(self) -> PromptSession[str]:
+        return self._unrecorded(_ShowNothing())
+
+    def _unrecorded(self, *processors: Processor) -> PromptSession[str]:
+        return PromptSession(
+            history=DummyHistory(),
+            input_processors=list(processors),
+            key_bindings=NO_MOUSE,
+            input=self._keyboard,
+            output=self._screen,
         )
 
-    def line(self, prompt: str) -> str:
+    @property
+    def is_watched(self) -> bool:
+        """Whether a person watches: what they use tells where its cursor is."""
+        app = self._commands.app
+        supported = app.renderer.cpr_support is not CPR_Support.NOT_SUPPORTED
+        return app.output.responds_to_cpr and supported
+
+    def interject(self, show: Callable[[], None]) -> None:
+        """Show something above the line that is being typed, if one is."""
+        app = get_app_or_none()
+        if app is not None and app.is_running:
+            run_in_terminal(show)
+        else:
+            show()
+
+    def line(self, prompt: str, before: str = "") -> str:
         """Return a line of commands.  Raises EOFError or KeyboardInterrupt."""
+        self._before = self._history.before = before
+        self._toolbar.forget()
         return self._read(self._commands, prompt)
 
     def answer(self, prompt: str) -> str:
         """Return an answer.  Raises EOFError or KeyboardInterrupt."""
+        self._answers.editing_mode = self._commands.editing_mode
         return self._read(self._answers, prompt)
 
     def secret(self, prompt: str) -> str:
@@ -93,9 +181,12 @@ class LineEditor(LineReader):
     def _read(self, session: PromptSession[str], prompt: str) -> str:
         app = session.app
 
-        def end() -> None:
+        def look() -> None:
             if app.is_running and not app.is_done:
-                app.exit(exception=Ended())
+                try:
+                    self._signals.take_effect()
+                except (Ended, KeyboardInterrupt) as end:
+                    app.exit(exception=end)
 
         def give_up(_loop: AbstractEventLoop, context: dict[str, Any]) -> None:
             # The line is lost, but nothing is printed that may show what was typed.
@@ -107,7 +198,8 @@ class LineEditor(LineReader):
             assert loop is not None
             loop.set_exception_handler(give_up)
             # An exception in the middle of the event loop would leave the terminal as it is.
-            self._signals.end_prompt = partial(loop.call_soon_threadsafe, end)
+            self._signals.end_prompt = partial(_call_soon, loop, look)
+            loop.call_soon(look)  # a signal may have come before
 
         try:
             return session.prompt(prompt, pre_run=begin, set_exception_handler=False)

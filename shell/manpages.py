@@ -4,8 +4,9 @@ The pages are read in process, so that ``man`` works where no program of that na
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from shell.typesetting import UNLIMITED, render
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 _PACKAGE = "man"
 _PREFIX = "na_"
 _SUFFIX = ".1"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_HEADING = "\n.SH "
+_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)(?:\(1\))?")
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,14 @@ class Page:
 def find(name: str, further: "Iterable[str | Traversable]" = ()) -> Page | None:
     """Return the page called ``name`` or ``na_NAME``, or None (``man key_manager``).
 
-    The filer's own pages come first, then those in ``further``: packages (by their names) or
-    directories of plug-ins.
+    The name may be as other pages have it, ``na_disk(1)``.  The filer's own pages come first,
+    then those in ``further``: packages (by their names) or directories of plug-ins.
     """
-    if _NAME.fullmatch(name) is None:
+    match = _NAME.fullmatch(name)
+    if match is None:
         return None
     for place in _places(further):
-        for candidate in (name, f"{_PREFIX}{name}"):
+        for candidate in (match[1], f"{_PREFIX}{match[1]}"):
             file = place / f"{candidate}{_SUFFIX}"
             if file.is_file():
                 return Page(candidate, file.read_bytes().decode("utf-8", "backslashreplace"))
@@ -48,6 +51,13 @@ def names(further: "Iterable[str | Traversable]" = ()) -> list[str]:
     files = [file.name for place in _places(further) for file in place.iterdir()]
     pages = {name.removesuffix(_SUFFIX) for name in files if name.endswith(_SUFFIX)}
     return sorted(pages | {name.removeprefix(_PREFIX) for name in pages})
+
+
+@cache
+def summaries() -> Mapping[str, str]:
+    """Return the summary of each of the filer's own pages, by every name that `find` knows."""
+    pages = {name: find(name) for name in names()}
+    return {name: summary(page.source) for name, page in pages.items() if page is not None}
 
 
 def _places(further: "Iterable[str | Traversable]") -> "Iterator[Traversable]":
@@ -64,7 +74,8 @@ def synopsis(source: str) -> list[str]:
 
 def summary(source: str) -> str:
     """Return what a page's NAME section says after the dash."""
-    return " ".join(_section(source, "NAME")).partition(" - ")[2]
+    head = _HEADING.join(source.split(_HEADING)[:2])  # nothing else has to be set
+    return " ".join(_section(head, "NAME")).partition(" - ")[2]
 
 
 def _section(source: str, heading: str) -> list[str]:

@@ -2,66 +2,124 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from filer import __version__
+from filer.print_completion import PrintCompletion
 from filer.text import printable
+
+_NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--demo", "--format json", "--record", "--replay")
+_NOT_WITH = {
+    "FILE": ("-c",),
+    "--root": ("--demo",),
+    "--ssh": (*_NOT_FOR_A_SERVER, "--ssh-password"),
+    "--ssh-password": _NOT_FOR_A_SERVER,
+    "--record": ("--format json",),
+    "--replay": ("-c", "FILE", "-e", "-x", "--format json", "--record"),
+}
+"""What cannot be given together."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; what is wrong with it ends the program with status 2."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.format == "json" and is_interactive(options):
+        parser.error("--format json needs FILE, -c, or a standard input that is no terminal")
+    _refuse_together(parser, options)
+    if options.root is None:
+        options.root = _default_root()
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="filer",
+        usage="filer [options] [FILE]",
         description="The console of a filer with Storage Encryption.",
-        epilog="Without FILE and -c, commands come from standard input; "
-        "if that is a terminal, from the person there.",
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=30),
         allow_abbrev=False,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "-c",
         "--command",
         metavar="CMD",
         action="append",
         help="run CMD, then halt; may be repeated, in order",
     )
-    parser.add_argument(
-        "-e", "--exit-on-error", action="store_true", help="stop at the first command that fails"
+    add("-e", "--exit-on-error", action="store_true", help="stop at the first failed command")
+    add("-x", "--echo", action="store_true", help="print prompt and command too, as a log does")
+    add(
+        "--format",
+        choices=("text", "json"),
+        default="text",
+        help="how results are printed (default: text)",
     )
-    parser.add_argument(
-        "-x",
-        "--echo",
-        action="store_true",
-        help="print prompt and command before each output, as a console log shows them",
+    add("--root", metavar="DIR", type=Path, help="where it lives (or FILER_ROOT; default: XDG)")
+    add("--demo", action="store_true", help="a temporary root, with two live key servers")
+    add("--record", metavar="FILE", help="record the session in a new asciicast file")
+    add("--replay", metavar="FILE", help="run a recording again and show what differs")
+    add(
+        "--ssh",
+        metavar="[ADDRESS:]PORT",
+        type=_address_and_port,
+        help="stay up and give the console over SSH",
     )
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument(
-        "--root",
-        metavar="DIR",
-        type=Path,
-        help="where this filer lives (environment: FILER_ROOT; default: filer/ in the XDG data "
-        "home)",
+    add("--ssh-password", metavar="USER", help="set the password of USER for --ssh")
+    add(
+        "--print-completion",
+        metavar="SHELL",
+        action=PrintCompletion,
+        help="print the completion for bash or zsh",
     )
-    place.add_argument(
-        "--demo",
-        action="store_true",
-        help="a filer in a temporary root, with two running key servers and all certificates at "
-        "hand",
-    )
-    parser.add_argument("--version", action="version", version=f"filer {__version__}")
-    parser.add_argument(
-        "file",
-        metavar="FILE",
-        nargs="?",
-        help="run the commands in FILE, then halt ('-': standard input)",
-    )
-    options = parser.parse_args(argv)
-    if options.command and options.file:
-        parser.error("FILE and -c cannot be given together")
-    if options.root is None:
-        options.root = _default_root()
-    return options
+    add("--version", action="version", version=f"filer {__version__}", help="print the version")
+    add("file", metavar="FILE", nargs="?", help="run the commands in FILE ('-': standard input)")
+    return parser
+
+
+def is_interactive(options: argparse.Namespace) -> bool:
+    """Say whether commands come from a person at a prompt."""
+    return not options.command and options.file is None and sys.stdin.isatty()
+
+
+def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    given = {
+        "-c": options.command,
+        "FILE": options.file,
+        "-e": options.exit_on_error,
+        "-x": options.echo,
+        "--format json": options.format == "json",
+        "--demo": options.demo,
+        "--root": options.root is not None,
+        "--record": options.record is not None,
+        "--replay": options.replay is not None,
+        "--ssh": options.ssh,
+        "--ssh-password": options.ssh_password is not None,
+    }
+    for option, others in _NOT_WITH.items():
+        for other in others:
+            if given[option] and given[other]:
+                parser.error(f"{option} and {other} cannot be given together")
+
+
+def _address_and_port(text: str) -> tuple[str, int]:
+    from ipaddress import ip_address
+
+    address, colon, port = text.rpartition(":")
+    if not colon:
+        address = "127.0.0.1"
+    try:
+        ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" does not begin with an IP address') from None
+    if not (port.isascii() and port.isdecimal() and int(port) < 2**16):
+        raise argparse.ArgumentTypeError(f'"{text}" does not end with a TCP port number')
+    return address.removeprefix("[").removesuffix("]"), int(port)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -108,7 +108,8 @@ class PowerCycle:
         status = FAILED
         self.record.begin(event="boot")
         try:
-            boot(self._filer, BootNotices(self.console), self.signals.end_if_asked)
+            with self._filer.progress.shown(self.console.progress):
+                boot(self._filer, BootNotices(self.console), self.signals.end_if_asked)
             status = OK
         except Panic as panic:
             status = PANICKED

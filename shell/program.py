@@ -1,5 +1,6 @@
 """One run of the program ``filer``: which way in, and the exit status."""
 
+import gc
 import os
 import signal
 import sys
@@ -10,28 +11,33 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from commands import Console, OutputLost, Text
+from filer.core_files import forbid_core_files
 from filer.errors import FilerError
 from filer.interrupt import Interrupt
 from filer.power import Machine
 from filer.system import Filer
 from filer.text import printable
 from shell.defects import describe
+from shell.options import is_interactive
 from shell.output import write
 from shell.plugins import Commands
 from shell.power_cycle import PANICKED, Host, PowerCycle
 from shell.script import Input, KeyboardInput, LineInput, Script, ScriptConsole
-from shell.session import FAILED, Session
+from shell.session import FAILED, NoRecord, Record, Session
 from shell.signals import SIGNALLED, Ended, Signals
 from shell.standard_streams import abandon_standard_streams
 
 if TYPE_CHECKING:
     from shell.demo import Demo
+    from shell.recorder import Recorder
+    from shell.replay import Replay
 
 CALLED_WRONGLY = 2
 
 
 def run(options: Namespace) -> int:
     """Run the program as ``options`` say, and return its exit status."""
+    forbid_core_files()
     interrupt = Interrupt()
     signals = Signals(interrupt)
     signals.install()
@@ -39,10 +45,10 @@ def run(options: Namespace) -> int:
         with ExitStack() as stack:
             return _run(options, interrupt, signals, stack)
     except (KeyboardInterrupt, Ended, Exception) as end:
-        return _exit_status(end, signals)
+        return _exit_status(end, signals, as_json=options.format == "json")
 
 
-def _exit_status(end: BaseException, signals: Signals) -> int:
+def _exit_status(end: BaseException, signals: Signals, *, as_json: bool) -> int:
     """Say what ended the program, if anybody is there to be told, and return its exit status."""
     match end:
         case KeyboardInterrupt():
@@ -58,16 +64,41 @@ def _exit_status(end: BaseException, signals: Signals) -> int:
             status, text = CALLED_WRONGLY, f"filer: {end}"
         case _:
             status, text = PANICKED, f"PANIC: internal error: {describe(end)}"
-    with suppress(OutputLost):
-        write(sys.stderr, f"{text}\n")
     if isinstance(end, OutputLost):
+        with suppress(OutputLost):
+            write(sys.stderr, f"{text}\n")
+        abandon_standard_streams()
+        return status
+    try:
+        _tell_failure(status, text, as_json=as_json)
+    except OutputLost:
         abandon_standard_streams()
     return status
 
 
+def _tell_failure(status: int, text: str, *, as_json: bool) -> None:
+    if as_json:
+        from shell.json_lines import write_object
+
+        write_object(sys.stdout, {"event": "failure", "status": status, "message": text})
+    else:
+        write(sys.stderr, f"{text}\n")
+
+
 def _run(options: Namespace, interrupt: Interrupt, signals: Signals, stack: ExitStack) -> int:
+    if options.ssh_password is not None:
+        from shell.ssh.password import set_password
+
+        return set_password(options.ssh_password, options.root, signals)
     current: deque[Session] = deque(maxlen=1)
-    host, console = _host(options, signals, stack, lambda: current[-1])
+    recorder = _recorder(options, stack)
+    replay = _replay(options, signals)
+    host: Host
+    console: Console
+    if replay:
+        host, console = replay, replay.console
+    else:
+        host, console = _host(options, signals, stack, lambda: current[-1], recorder)
     demo: Demo | None = None
     if options.demo:
         from shell import demo as demo_module
@@ -76,14 +107,20 @@ def _run(options: Namespace, interrupt: Interrupt, signals: Signals, stack: Exit
     machine = Machine(demo.root if demo else options.root, interrupt)
     stack.callback(machine.unplug)
     commands = Commands(lambda warning: console.warn(f"WARNING: {warning}"))
-    if console.is_terminal:
-        len(commands)  # a warning is not to break into what a person types
 
     def first_up(filer: Filer) -> None:
         if demo:
             _greet(demo, filer, console)
 
-    return PowerCycle(machine, commands, host, console, signals, first_up, current.append).run()
+    def take_up(session: Session) -> None:
+        gc.freeze()
+        gc.enable()
+        current.append(session)
+
+    record = console if isinstance(console, Record) else NoRecord()
+    cycle = PowerCycle(machine, commands, host, console, signals, first_up, take_up, record)
+    status = cycle.run()
+    return replay.tell() if replay else status
 
 
 def _greet(demo: "Demo", filer: Filer, console: Console) -> None:
@@ -98,24 +135,46 @@ def _host(
     signals: Signals,
     stack: ExitStack,
     session: Callable[[], Session],
+    recorder: "Recorder | None",
 ) -> tuple[Host, Console]:
-    """Decide who gives the commands: a person, or one of the forms of a script."""
+    """Decide who gives the commands: a person, or one of the forms of a script, or anybody."""
+    if options.ssh:
+        return _ssh(options, signals)
     if options.command:
-        keyboard = sys.stdin.isatty()
-        answers: Input = KeyboardInput() if keyboard else _lines_of(sys.stdin.buffer)
+        answers = _answers()
         lines = LineInput(os.fsencode(command) for command in options.command)
-        return _script(options, signals, lines, answers)
-    if options.file is None and sys.stdin.isatty():
-        from shell.terminal import Terminal, TerminalConsole, open_reader
-
-        reader = open_reader(session, signals)
-        return Terminal(reader, signals), TerminalConsole(reader, signals)
+        return _script(options, signals, lines, answers, recorder)
+    if is_interactive(options):
+        return _terminal(signals, session, recorder)
     stream = sys.stdin.buffer
     if options.file not in (None, "-"):
-        stream = stack.enter_context(_open(options.file))
+        with signals.waiting():  # for whoever writes into a FIFO
+            stream = stack.enter_context(_open(options.file))
     lines = _lines_of(stream)
     file = None if stream is sys.stdin.buffer else options.file
-    return _script(options, signals, lines, lines, file=file)
+    return _script(options, signals, lines, lines, recorder, file=file)
+
+
+def _terminal(
+    signals: Signals, session: Callable[[], Session], recorder: "Recorder | None"
+) -> tuple[Host, Console]:
+    from platformdirs import user_config_path
+
+    from shell import settings as settings_module
+    from shell.terminal import Terminal, TerminalConsole, open_reader
+
+    settings, errors = settings_module.load(user_config_path("filer", appauthor=False))
+    reader = open_reader(session, signals, settings)
+    if recorder:
+        from shell.recorder import RecordedReader, RecordedTerminalConsole
+
+        reader = RecordedReader(reader, recorder)
+        console: TerminalConsole = RecordedTerminalConsole(reader, signals, recorder, settings)
+    else:
+        console = TerminalConsole(reader, signals, settings)
+    for error in errors:
+        console.warn(f"WARNING: {error}; ignored")
+    return Terminal(reader, signals), console
 
 
 def _script(
@@ -123,10 +182,12 @@ def _script(
     signals: Signals,
     lines: LineInput,
     answers: Input,
+    recorder: "Recorder | None",
     *,
     file: str | None = None,
 ) -> tuple[Host, Console]:
-    console = ScriptConsole(answers, signals, echo=options.echo)
+    signals.end_at_ctrl_c()
+    console = _script_console(options, signals, answers, recorder)
     script = Script(
         lines,
         answers,
@@ -136,6 +197,58 @@ def _script(
         exit_on_error=options.exit_on_error,
     )
     return script, console
+
+
+def _script_console(
+    options: Namespace, signals: Signals, answers: Input, recorder: "Recorder | None"
+) -> ScriptConsole:
+    if options.format == "json":
+        from shell.json_lines import JsonConsole
+
+        return JsonConsole(answers, signals, echo=options.echo)
+    if recorder:
+        from shell.recorder import RecordedScriptConsole
+
+        return RecordedScriptConsole(answers, signals, recorder, echo=options.echo)
+    return ScriptConsole(answers, signals, echo=options.echo)
+
+
+def _recorder(options: Namespace, stack: ExitStack) -> "Recorder | None":
+    if options.record is None:
+        return None
+    from shell.asciicast import Mode
+    from shell.recorder import recording
+
+    mode = Mode.INTERACTIVE if is_interactive(options) else Mode.SCRIPT
+    return stack.enter_context(recording(options.record, mode))
+
+
+def _replay(options: Namespace, signals: Signals) -> "Replay | None":
+    if options.replay is None:
+        return None
+    from shell.replay import Replay, read_cast
+
+    signals.end_at_ctrl_c()
+    with signals.waiting():  # for whoever writes into a FIFO
+        recorded = read_cast(options.replay)
+    return Replay(options.replay, recorded, _answers(), signals)
+
+
+def _answers() -> Input:
+    """Return where answers come from that do not stand among the commands."""
+    return KeyboardInput() if sys.stdin.isatty() else _lines_of(sys.stdin.buffer)
+
+
+def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
+    try:
+        from shell.ssh.server import SshHost
+    except ImportError as missing:
+        if missing.name != "asyncssh":
+            raise
+        raise FilerError("--ssh needs asyncssh: pip install 'filer[ssh]'") from None
+    signals.end_at_ctrl_c()
+    address, port = options.ssh
+    return SshHost(address, port, signals), ScriptConsole(LineInput(()), signals)
 
 
 def _lines_of(stream: BinaryIO) -> LineInput:

@@ -7,6 +7,7 @@ from typing import Protocol, TextIO
 
 from commands import ALL_ANSWERS, EndOfAnswers, Result
 from filer.passphrase import is_passphrase
+from filer.progress import show_nothing
 from filer.text import printable
 from shell.language import continues
 from shell.output import write
@@ -149,6 +150,8 @@ class ScriptConsole:
     def page(self, text: str) -> None:
         """Print a long text."""
         write(self._out, text)
+
+    progress = staticmethod(show_nothing)
 
 
 class Script:

@@ -168,7 +168,7 @@ class Session:
     def _call(self, command: Command, parse: Parse) -> int:
         call = Call(command, parse, self.filer, self.console, self.state, self.commands)
         try:
-            with self._turn(command, parse):
+            with self._turn(command, parse), self.filer.progress.shown(self.console.progress):
                 command.run(call)
         except Unprefixed as refusal:
             call.fail(Complaint(str(refusal), "refused"))

@@ -2,17 +2,23 @@
 
 import getpass
 import os
-import pydoc
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from commands import Cancelled, EndOfAnswers, Result
+from filer.progress import Tell, Work, show_nothing
 from shell.defects import describe
 from shell.language import continues
 from shell.output import write
+from shell.progress import ProgressLine, unechoed
 from shell.session import Session
+from shell.settings import DEFAULTS, Settings
 from shell.signals import Signals
+
+_LESS_COLOURED = "-R"
+"""The option of less that lets colours through."""
 
 _MORE = ">"
 """The prompt for the rest of a line that a backslash continues."""
@@ -24,17 +30,33 @@ class LineReader:
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
 
-    def line(self, prompt: str) -> str:
-        """Return a line of commands.  Raises EOFError or KeyboardInterrupt."""
-        write(sys.stdout, prompt)
-        self._signals.wait_for(sys.stdin)
-        return input()
+    @property
+    def is_watched(self) -> bool:
+        """Whether a person watches a screen with colours, which changes as work goes on."""
+        return False
 
-    answer = line
+    def line(self, prompt: str, before: str = "") -> str:
+        """Return a line of commands, which continues ``before``.
+
+        Raises EOFError or KeyboardInterrupt.
+        """
+        write(sys.stdout, prompt)
+        with self._signals.waiting():
+            self._signals.wait_for(sys.stdin)
+            return input()
+
+    def answer(self, prompt: str) -> str:
+        """Return an answer.  Raises EOFError or KeyboardInterrupt."""
+        return self.line(prompt)
+
+    def interject(self, show: Callable[[], None]) -> None:
+        """Show something, even while a line is read."""
+        show()
 
     def secret(self, prompt: str) -> str:
         """Return an answer that is not echoed.  Raises EOFError or KeyboardInterrupt."""
-        return getpass.getpass(prompt)
+        with self._signals.waiting():
+            return getpass.getpass(prompt)
 
 
 class TerminalConsole:
@@ -42,9 +64,11 @@ class TerminalConsole:
 
     is_terminal = True
 
-    def __init__(self, reader: LineReader, signals: Signals) -> None:
+    def __init__(self, reader: LineReader, signals: Signals, settings: Settings = DEFAULTS) -> None:
         self._reader = reader
         self._signals = signals
+        self._settings = settings
+        self._line = ProgressLine(self._draw, lambda: self.width, quiet=lambda: unechoed(sys.stdin))
 
     @property
     def width(self) -> int:
@@ -53,13 +77,17 @@ class TerminalConsole:
 
     def show(self, result: Result) -> None:
         """Print a result."""
+        self._line.clear()
         write(sys.stdout, "".join(f"{line}\n" for line in result.lines()))
 
     def fail(self, message: str) -> None:
         """Print a failure, on the screen even where results go elsewhere."""
+        self._line.clear()
         write(sys.stdout if sys.stdout.isatty() else sys.stderr, f"{message}\n")
 
-    warn = fail
+    def warn(self, message: str) -> None:
+        """Print a warning, above what is being typed."""
+        self._reader.interject(lambda: self.fail(message))
 
     def ask(self, question: str) -> str:
         """Ask; the answer is in no history."""
@@ -71,17 +99,52 @@ class TerminalConsole:
 
     def _ask(self, read: Callable[[str], str], question: str) -> str:
         try:
-            with self._signals.waiting():
-                return read(question)
+            return read(question)
         except KeyboardInterrupt:
             raise Cancelled from None
         except EOFError:
             raise EndOfAnswers from None
 
     def page(self, text: str) -> None:
-        """Show a long text in the pager of MANPAGER or PAGER."""
-        with self._signals.waiting():
-            pydoc.pager(text)
+        """Show a long text in the pager of the settings, of MANPAGER or PAGER."""
+        from pydoc import pager
+
+        if self._settings.pager is not None:
+            os.environ["MANPAGER"] = self._settings.pager  # where pydoc looks first
+        try:
+            with self._signals.waiting():
+                pager(self._coloured(text))
+        except KeyboardInterrupt:
+            raise Cancelled from None
+
+    def _coloured(self, text: str) -> str:
+        from shell.manual_colours import ManualText, coloured
+
+        if not (isinstance(text, ManualText) and self._reader.is_watched):
+            return text
+        from shell.appearance import theme_of
+
+        theme = theme_of(self._settings)
+        if theme == "none":
+            return text
+        options = os.environ.get("LESS", "")
+        if not options.startswith(_LESS_COLOURED):
+            os.environ["LESS"] = f"{_LESS_COLOURED} {options}"
+        return coloured(text, theme, os.environ["TERM"])
+
+    def progress(self, work: Work) -> AbstractContextManager[Tell]:
+        """Show long work in a line that goes when it is done."""
+        return self._line.show(work) if self._reader.is_watched else show_nothing(work)
+
+    def _draw(self, text: str) -> None:
+        assert sys.__stdout__ is not None
+        write(sys.__stdout__, text)  # not into a recording, whose replay may take another time
+
+
+def remember(session: Session, line: str) -> None:
+    """Put a line into the history of the session, unless it is empty or begins with a blank."""
+    if (command := line.strip()) and not line.startswith(" "):
+        session.state.history.append(command)
 
 
 class Terminal:
@@ -103,25 +166,28 @@ class Terminal:
             except EOFError:
                 return
             except Exception as defect:  # of a key binding, say; the console goes on
-                write(sys.stdout, f"internal error: {describe(defect)}\n")
+                session.console.fail(f"internal error: {describe(defect)}")
                 continue
-            if command := line.strip():
-                session.state.history.append(command)
-            with self._signals.running():
-                session.execute(line)
+            remember(session, line)
+            self._signals.end_if_asked()
+            session.execute(line)
             self._signals.end_if_asked()
 
     def _logical_line(self, session: Session) -> str:
         line = self._reader.line(f"{session.prompt} ")
         while continues(line):
-            line = f"{line}\n{self._reader.line(f'{_MORE} ')}"
+            line += "\n"
+            line += self._reader.line(f"{_MORE} ", line)
         return line
 
 
-def open_reader(session_of: Callable[[], Session], signals: Signals) -> LineReader:
-    """Return the best reader for this terminal; ``session_of`` is asked when Tab is pressed."""
+def open_reader(
+    session_of: Callable[[], Session], signals: Signals, settings: Settings
+) -> LineReader:
+    """Return the best reader for this terminal; ``session_of`` is asked while a line is typed."""
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
         return LineReader(signals)
+    from shell.key_bindings import host_paths
     from shell.line_editor import LineEditor
 
-    return LineEditor(session_of, signals)
+    return LineEditor(session_of, signals, settings=settings, paths=host_paths)

@@ -15,9 +15,16 @@ from filer.errors import FilerError
 from filer.text import printable
 
 Fragment = tuple[str, str]
-"""A style (``"bold"``, ``"italic"`` or none, ``""``) and the text set in it."""
+"""A style and the text set in it.
+
+The style is that of a font, ``"bold"`` or ``"italic"``, `HEADING`, `EXAMPLE` for what is shown
+line by line in no font, or none, ``""``.
+"""
 
 Line = list[Fragment]
+
+HEADING = "heading"
+EXAMPLE = "example"
 
 _INDENT = 7
 _SUBHEADING_INDENT = 3
@@ -183,7 +190,8 @@ class _Typesetter:
     def _add(self, styled: Iterable[Fragment], ends_sentence: bool) -> None:
         if not self._header:
             raise ManualPageError("text before .TH")
-        self._paragraph.add(_unescaped(styled), ends_sentence)
+        plain = "" if self._filling else EXAMPLE
+        self._paragraph.add(_unescaped(styled, plain), ends_sentence)
         self._after_heading = False
         if self._tag_expected:
             self._set_tag()
@@ -234,7 +242,7 @@ class _Typesetter:
             self._blank_line()
         self._filling = True
         self._margin = self._tag_width = self._indent = _INDENT
-        self._add([("bold", " ".join(words))], ends_sentence=False)
+        self._add([(HEADING, " ".join(words))], ends_sentence=False)
         self._lines += _set(self._paragraph.take(), indent, self._width, hanging=_INDENT)
         self._after_heading = True
 
@@ -347,23 +355,26 @@ def _ends_sentence(line: str) -> bool:
     return core == line or core.rstrip(".!?\"')]")[-1:].isalnum()
 
 
-def _unescaped(styled: Iterable[Fragment]) -> Line:
-    """Replace the escapes in fragments by what they stand for, and by changes of the style."""
+def _unescaped(styled: Iterable[Fragment], plain: str = "") -> Line:
+    """Replace the escapes in fragments by what they stand for, and by changes of the style.
+
+    ``plain`` is the style of what is in no font.
+    """
     fragments: Line = []
     for outer, text in styled:
         if "\\" not in text:
-            fragments.append((outer, text))
+            fragments.append((outer or plain, text))
             continue
         style, previous = outer, ""
         for piece in _ESCAPE.split(text):
             if not piece.startswith("\\"):
-                fragments.append((style, piece))
+                fragments.append((style or plain, piece))
             elif piece == _PREVIOUS_FONT:
                 style, previous = previous, style
             elif piece in _FONTS:
                 style, previous = _FONTS[piece], style
             elif piece in _CHARACTERS:
-                fragments.append((style, _CHARACTERS[piece]))
+                fragments.append((style or plain, _CHARACTERS[piece]))
             else:
                 raise ManualPageError(f"unknown escape {piece}")
         if style not in (outer, ""):

@@ -1,236 +1,43 @@
-"""The installed program ``filer``, run as a user runs it: with pipes, and at a real terminal.
+"""The kit of the pytest plug-in (`shell.pytest_kit`), and what our own tests need beside it."""
 
-An ``Account`` is a home directory of its own with a filer in it.  ``run`` gives the program its
-input and returns what came of it; ``pipe`` keeps the input open; ``terminal`` is a person's.
-"""
-
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from io import StringIO
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
 
-import pexpect
-from pexpect.popen_spawn import PopenSpawn
-
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
 from keyserver.server import KeyServer
+from shell.pytest_kit import (
+    PATIENCE,
+    PROGRAM,
+    SMALL_SHELF,
+    Account,
+    Outcome,
+    Terminal,
+    install_certificates,
+    plain,
+)
 
-PROGRAM = str(Path(sys.executable).with_name("filer"))
-PATIENCE = 60
-"""Seconds after which a program that says nothing is given up; no test waits for it."""
+__all__ = [
+    "DISKS",
+    "OTHER_PASSPHRASE",
+    "PASSPHRASE",
+    "PATIENCE",
+    "PROGRAM",
+    "SMALL_SHELF",
+    "WEAK_PASSPHRASE",
+    "Account",
+    "Outcome",
+    "Terminal",
+    "answers_to_setup",
+    "beside",
+    "files_below",
+    "plain",
+]
 
-SMALL_SHELF = '[shelf]\ndisks = 4\ndisk_size = "1 MiB"\n'
 DISKS = 4
+"""How many disks SMALL_SHELF has."""
 
 PASSPHRASE = "Correct-horse-battery-1!"
 OTHER_PASSPHRASE = "Another-Horse,battery-2?"
 WEAK_PASSPHRASE = "much-too-weak-a-passphrase"
-
-_CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
-_EDITING, _EDITED = r"\x1b\[\?2004h", r"\x1b\[\?2004l"
-_PROMPT = r"\x1b\[J\x1b\[0m([^\x1b\b\r\n]+)[\x1b\b]"
-
-
-class Outcome(NamedTuple):
-    """What a program printed on its two outputs, and its exit status."""
-
-    out: str
-    err: str
-    status: int
-
-
-def plain(text: str) -> str:
-    """Return what a terminal was sent, without control sequences and with plain line ends."""
-    return re.sub(r"\r+\n", "\n", _CONTROL_SEQUENCE.sub("", text))
-
-
-class Account:
-    """A home directory with a filer of a few small disks in it, and nothing of this user's."""
-
-    def __init__(
-        self, home: Path, settings: str = SMALL_SHELF, *, root: Path | None = None
-    ) -> None:
-        self.home = home
-        self.home.mkdir(exist_ok=True)
-        self.root = root or home / "root"
-        self.settings = self.root / "filer.toml"
-        if not self.root.exists():
-            self.root.mkdir()
-            self.settings.write_text(settings, encoding="utf-8")
-
-    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of a program; nothing comes from that of the tests but PATH."""
-        path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-        return {
-            "PATH": path,
-            "HOME": str(self.home),
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            "XDG_CACHE_HOME": str(self.home / "cache"),
-            "XDG_CONFIG_HOME": str(self.home / "config"),
-            "XDG_DATA_HOME": str(self.home / "data"),
-            "XDG_STATE_HOME": str(self.home / "state"),
-            "FILER_ROOT": str(self.root),
-            **(more or {}),
-        }
-
-    @property
-    def history(self) -> Path:
-        """Where the lines typed at the prompt are kept."""
-        return self.home / "state" / "filer" / "history"
-
-    def run(
-        self,
-        *arguments: str | Path,
-        input: str | bytes = "",  # noqa: A002  (as subprocess.run has it)
-        program: Sequence[str] = (PROGRAM,),
-        umask: int = -1,
-        environment: Mapping[str, str] | None = None,
-    ) -> Outcome:
-        """Run the program to its end."""
-        ended = subprocess.run(
-            [*program, *map(str, arguments)],
-            input=input.encode() if isinstance(input, str) else input,
-            capture_output=True,
-            check=False,
-            cwd=self.home,
-            env=self.environment(environment),
-            timeout=PATIENCE,
-            umask=umask,
-        )
-        return Outcome(ended.stdout.decode(), ended.stderr.decode(), ended.returncode)
-
-    def commands(self, *commands: str, environment: Mapping[str, str] | None = None) -> Outcome:
-        """Run commands, each with ``-c``."""
-        return self.run(*(f"--command={command}" for command in commands), environment=environment)
-
-    def script(self, *lines: str, echo: bool = False) -> Outcome:
-        """Run lines, and the answers among them, from standard input."""
-        return self.run(*(["-x"] if echo else []), input="".join(f"{line}\n" for line in lines))
-
-    @contextmanager
-    def pipe(
-        self, *arguments: str | Path, environment: Mapping[str, str] | None = None
-    ) -> "Iterator[PopenSpawn[str]]":
-        """Start the program with a pipe for input and one for both outputs."""
-        child: PopenSpawn[str] = PopenSpawn(
-            [PROGRAM, *map(str, arguments)],
-            timeout=PATIENCE,
-            cwd=self.home,
-            env=self.environment(environment),
-            encoding="utf-8",
-        )
-        child.delaybeforesend = None
-        try:
-            yield child
-        finally:
-            child.proc.kill()
-            child.proc.wait()
-            for stream in (child.proc.stdin, child.proc.stdout):
-                assert stream is not None
-                with suppress(BrokenPipeError):
-                    stream.close()
-
-    @contextmanager
-    def terminal(
-        self,
-        *arguments: str | Path,
-        program: Sequence[str] = (PROGRAM,),
-        rows: int = 24,
-        columns: int = 80,
-        environment: Mapping[str, str] | None = None,
-    ) -> "Iterator[Terminal]":
-        """Start the program at a terminal."""
-        child: pexpect.spawn[str] = pexpect.spawn(
-            program[0],
-            [*program[1:], *map(str, arguments)],
-            timeout=PATIENCE,
-            cwd=self.home,
-            env=self.environment(
-                {
-                    "TERM": "xterm",
-                    "PROMPT_TOOLKIT_NO_CPR": "1",
-                    "MANPAGER": "cat",
-                    **(environment or {}),
-                }
-            ),
-            dimensions=(rows, columns),
-            encoding="utf-8",
-        )
-        child.delaybeforesend = None
-        try:
-            yield Terminal(child)
-        finally:
-            child.close(force=True)
-
-
-class Terminal:
-    """A person at a terminal: types, and reads what appears."""
-
-    def __init__(self, child: "pexpect.spawn[str]") -> None:
-        self.child = child
-        self.prompt = ""
-        self._seen = StringIO()
-        child.logfile_read = self._seen
-
-    @property
-    def pid(self) -> int:
-        """The process of the program."""
-        assert self.child.pid is not None
-        return self.child.pid
-
-    @property
-    def seen(self) -> str:
-        """All that was sent to the terminal so far."""
-        return self._seen.getvalue()
-
-    def wait_for_prompt(self) -> str:
-        """Return what appears before the next prompt or question, which is ``prompt`` then."""
-        self.child.expect(_EDITING)
-        assert self.child.before is not None
-        text = plain(self.child.before)
-        self.child.expect(_PROMPT)
-        assert isinstance(self.child.match, re.Match)
-        self.prompt = self.child.match[1]
-        return text
-
-    def booted(self) -> Self:
-        """Wait for the first prompt."""
-        self.wait_for_prompt()
-        return self
-
-    def type(self, keys: str) -> None:
-        """Press keys."""
-        self.child.send(keys)
-
-    def shows(self, text: str) -> None:
-        """Wait until ``text`` is sent to the screen in one piece."""
-        self.child.expect_exact(text)
-
-    def enter(self, line: str = "") -> str:
-        """Type a line and return what is printed up to the next prompt or question."""
-        self.type(f"{line}\r")
-        self.child.expect(_EDITED)
-        return self.wait_for_prompt()
-
-    def end(self) -> int:
-        """Wait until the program has ended and return its exit status; a signal's is negative."""
-        self.child.expect(pexpect.EOF)
-        self.child.wait()
-        if self.child.exitstatus is None:
-            assert self.child.signalstatus is not None
-            return -self.child.signalstatus
-        return self.child.exitstatus
-
-    def leave(self) -> int:
-        """Press Ctrl-D at the prompt and return the exit status."""
-        self.type("\x04")
-        return self.end()
 
 
 def beside(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Account:
@@ -240,10 +47,7 @@ def beside(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Acco
     """
     kmip = f"[kmip]\nport = {servers[0].port}\ntimeout = 20.0\n{settings}"
     account = Account(home, f"{kmip}{SMALL_SHELF}")
-    installed = account.root / "mroot" / "etc" / "keymgr" / "cert"
-    installed.mkdir(parents=True)
-    for name in (CLIENT, CLIENT_PRIVATE, *(ca_name(server.address) for server in servers)):
-        shutil.copy(servers[0].directory / name, installed)
+    install_certificates(servers, account.root)
     return account
 
 

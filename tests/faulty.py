@@ -36,6 +36,7 @@ from filer.interrupt import Interrupt
 from filer.key_id import MSID_KEY_ID
 from filer.keytable import Entry, KeyPair
 from filer.power import Machine, boot, power_off
+from filer.progress import show_nothing
 from filer.system import Filer
 from keyserver.authority import Identity
 from keyserver.pykmip import Engine
@@ -532,6 +533,8 @@ class Operator:
 
     def page(self, text: str) -> None:
         self.shown.extend(text.splitlines())
+
+    progress = staticmethod(show_nothing)
 
 
 COMMANDS: Mapping[str, Command] = {

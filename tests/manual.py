@@ -25,6 +25,7 @@ from filer.keytable import KeyPair
 from filer.kmip import Credentials
 from filer.kmip import KeyServer as Client
 from filer.power import Machine, boot, power_off
+from filer.progress import Show, show_nothing
 from filer.system import Filer
 from keyserver.server import KeyServer
 from shell.boot_notices import BootNotices
@@ -64,6 +65,7 @@ class Screen:
         self.answers: list[Answer] = []
         self.secret_questions: list[str] = []
         self.before_answer: Callable[[str], None] = lambda question: None
+        self.progress: Show = show_nothing
 
     @property
     def is_terminal(self) -> bool:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from filer.address import AddressError, parse_address
 from filer.bootdevice import BootDevice, Registration, format_config, parse_config
+from filer.document import ConfigError
 from filer.durable import Storage, StorageError
-from filer.hardware import ConfigError
 
 CLIENT_FILES = {"client.pem": b"client", "client_private.pem": b"client and key"}
 OLD = Registration(

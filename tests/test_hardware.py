@@ -13,8 +13,9 @@ import tomli_w
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from filer.document import SIZE_LIMIT, ConfigError
 from filer.durable import Storage, StorageError
-from filer.hardware import DEFAULT_TEXT, MIB, SIZE_LIMIT, ConfigError, Hardware, load, parse
+from filer.hardware import DEFAULT_TEXT, MIB, Hardware, load, parse
 
 ERROR = re.compile(r"filer\.toml:([1-9][0-9]*): .+")
 

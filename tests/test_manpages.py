@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from shell import manpages
 from shell.manpages import find, names
-from shell.typesetting import ManualPageError, render, render_fragments
+from shell.typesetting import EXAMPLE, HEADING, ManualPageError, render, render_fragments
 
 DIRECTORY = Path(__file__).parents[1] / "man"
 PAGES = {path.stem: path.read_text("ascii") for path in sorted(DIRECTORY.glob("*.1"))}
@@ -333,10 +333,13 @@ def test_any_page_in_the_macros_known_reads_as_mandoc_prints_it(seed: int) -> No
     assert render(source, width) == by_mandoc(source, width)
 
 
-def test_headings_are_bold_and_fonts_are_kept_in_fragments() -> None:
-    source = f"{HEAD}.SH SEE ALSO\n.BR filer (1)\nand \\fIso\\fR on.\n"
+def test_headings_fonts_and_examples_are_kept_in_fragments() -> None:
+    source = (
+        f"{HEAD}.SH SEE ALSO\n.BR filer (1)\nand \\fIso\\fR on.\n.PP\n.EX\nan \\fIe\\fRg\n.EE\n"
+    )
     lines = render_fragments(source, 80)
-    assert [("bold", "SEE"), ("", " "), ("bold", "ALSO")] in lines
+    assert [(HEADING, "SEE"), ("", " "), (HEADING, "ALSO")] in lines
+    assert [("", "       "), (EXAMPLE, "an"), ("", " "), ("italic", "e"), (EXAMPLE, "g")] in lines
     assert [
         ("", "       "),
         ("bold", "filer"),
@@ -344,7 +347,13 @@ def test_headings_are_bold_and_fonts_are_kept_in_fragments() -> None:
         ("italic", "so"),
         ("", " on."),
     ] in lines
-    assert {style for line in lines for style, _ in line} == {"", "bold", "italic"}
+    assert {style for line in lines for style, _ in line} == {
+        "",
+        "bold",
+        "italic",
+        HEADING,
+        EXAMPLE,
+    }
 
 
 @every_page

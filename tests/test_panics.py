@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filer.disk import LOCKOUT_LIMIT, AuthenticationFailed, LockedOut
+from filer.document import ConfigError
 from filer.durable import Storage
-from filer.hardware import ConfigError
 from filer.interrupt import Interrupt, Interrupted
 from filer.loader_environment import LoaderEnvironment
 from filer.panics import LIMIT, Panics

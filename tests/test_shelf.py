@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from filer.derivation import Derivation
 from filer.disk_header import BLOCK_SIZE, DATA_OFFSET
+from filer.document import ConfigError
 from filer.durable import Storage, StorageError
-from filer.hardware import ConfigError
 from filer.shelf import Shelf, ShelfError, disk_index, disk_name
 
 SIZE = 4 * BLOCK_SIZE

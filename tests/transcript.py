@@ -1,6 +1,7 @@
-"""The transcript of the README: a run of the installed program, put into its place.
+"""The transcript of the README: what tests/demo.cast shows, put into its place.
 
-``python -m tests.transcript`` writes a new one into README.md.
+``python -m tests.transcript`` runs the commands of tests/demo.cast again, records them in its
+place, and writes the new transcript into README.md.
 """
 
 import re
@@ -8,45 +9,48 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+from shell import asciicast
+
 HOUSE = Path(__file__).parent.parent
 README = HOUSE / "README.md"
+CAST = HOUSE / "tests" / "demo.cast"
 FILER = Path(sysconfig.get_path("scripts")) / "filer"
-COMMANDS = HOUSE / "tests" / "transcript.txt"
 
 _PLACE = re.compile(
     r"(<!-- transcript: begin -->\n```\n)(.*?)(```\n<!-- transcript: end -->)", re.S
 )
-_KEY_ID = re.compile(r"\b[0-9A-F]{64}\b")
-_PORT = re.compile(r"(port number for kmip server) \[[0-9]+\]")
-
-
-def record() -> str:
-    """Run the main job and return what it printed.  Raises if it fails or complains."""
-    run = subprocess.run(
-        [FILER, "--demo", "-x", COMMANDS], capture_output=True, text=True, check=True
-    )
-    assert run.stderr == ""
-    return run.stdout
 
 
 def recorded() -> str:
+    """Return what the recording shows on a terminal."""
+    return asciicast.output(CAST.read_bytes())
+
+
+def shown() -> str:
     """Return the transcript that stands in the README."""
     place = _PLACE.search(README.read_text(encoding="utf-8"))
     assert place is not None
     return place[2]
 
 
-def pattern(transcript: str) -> str:
-    """Return ``transcript`` with what differs from run to run replaced by numbered names."""
-    names: dict[str, str] = {}
-    named = _KEY_ID.sub(
-        lambda key_id: names.setdefault(key_id[0], f"KEYID{len(names) + 1}"), transcript
+def _record_again() -> None:
+    """Replace the recording by one of today.  Raises if a command fails."""
+    steps = asciicast.read(CAST.read_bytes()).steps
+    lines = [line for step in steps for line in (step.typed, *(r.text for r in step.replies))]
+    new = CAST.with_suffix(".new")
+    subprocess.run(
+        [FILER, "--demo", "-e", "--record", new],
+        input="".join(f"{line}\n" for line in lines if line is not None),
+        stdout=subprocess.DEVNULL,
+        text=True,
+        check=True,
     )
-    return _PORT.sub(r"\1 [PORT]", named)
+    new.replace(CAST)
 
 
 if __name__ == "__main__":
+    _record_again()
     text = _PLACE.sub(
-        lambda place: f"{place[1]}{record()}{place[3]}", README.read_text(encoding="utf-8")
+        lambda place: f"{place[1]}{recorded()}{place[3]}", README.read_text(encoding="utf-8")
     )
     README.write_text(text, encoding="utf-8")

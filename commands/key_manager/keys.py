@@ -92,7 +92,14 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
 def rekey_all_disks(call: Call, pair: KeyPair, held: Held) -> DiskReport:
     """Rekey all disks to ``pair``, which a key server has just been seen to hold."""
     filer = call.filer
-    return rekey_disks(all_disks(call), pair.key_id, filer.keytable, filer.interrupt, held)
+    return rekey_disks(
+        all_disks(call),
+        pair.key_id,
+        filer.keytable,
+        filer.interrupt,
+        held,
+        show=filer.progress.show,
+    )
 
 
 def restore(call: Call) -> None:

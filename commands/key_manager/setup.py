@@ -136,4 +136,6 @@ def _encrypt_drives(call: Call, tag: str) -> None:
     rekeyed = rekey_all_disks(call, pair, held)
     report_disks(call, rekeyed)
     disks = [filer.shelf[name] for name in rekeyed.succeeded]
-    report_disks(call, lock_disks(disks, filer.keytable, filer.interrupt, held))
+    report_disks(
+        call, lock_disks(disks, filer.keytable, filer.interrupt, held, show=filer.progress.show)
+    )

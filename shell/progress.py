@@ -1,0 +1,104 @@
+"""Long work on a terminal: a line at the cursor that says how far it is, and goes when it ends."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import TextIO
+
+from filer.progress import Steps, Tell, Work
+
+PATIENCE = 0.5
+"""Seconds of work of which nothing is shown."""
+
+_LOCAL_MODES = 3  # among the attributes of a terminal, as Python has them
+
+_BETWEEN_LOOKS = 0.1
+"""Seconds between two lines: nobody reads faster, and work is not to wait for its progress."""
+
+
+@contextmanager
+def unechoed(terminal: TextIO) -> Iterator[None]:
+    """Let what is typed ahead at ``terminal`` wait unseen for the next prompt."""
+    import termios
+
+    before = termios.tcgetattr(terminal)
+    silent = [*before]
+    silent[_LOCAL_MODES] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSANOW, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSANOW, before)
+
+
+class ProgressLine:
+    """Draws with carriage returns and blanks only, which every terminal knows.
+
+    ``width`` tells the columns of the screen; while the line is there, ``quiet`` keeps what is
+    typed ahead off the screen.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[str], object],
+        width: Callable[[], int],
+        *,
+        quiet: Callable[[], AbstractContextManager[object]] = nullcontext,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._draw, self._width = draw, width
+        self._quiet, self._clock = quiet, clock
+        self._columns = 0
+
+    @contextmanager
+    def show(self, work: Work) -> Iterator[Tell]:
+        """Show ``work``, but only once it has lasted, and not when it is over."""
+        begun = self._clock()
+        due = begun + PATIENCE
+        with ExitStack() as quiet:
+
+            def tell(done: int) -> None:
+                nonlocal due
+                now = self._clock()
+                if now < due:
+                    return
+                if due == begun + PATIENCE:
+                    quiet.enter_context(self._quiet())
+                due = now + _BETWEEN_LOOKS
+                self._put(text(work, done, now - begun))
+
+            try:
+                yield tell
+            finally:
+                self.clear()
+
+    def clear(self) -> None:
+        """Take the line away, so that something else can be printed there."""
+        if self._columns:
+            self._draw(f"\r{' ' * self._columns}\r")
+            self._columns = 0
+
+    def _put(self, line: str) -> None:
+        line = line[: self._width() - 1]  # a full line would make the screen scroll
+        self._draw(f"\r{line.ljust(self._columns)}\r")
+        self._columns = len(line)
+
+
+def text(work: Work, done: int, seconds: float) -> str:
+    """Return what is said of ``work``, of which ``done`` are done after ``seconds``."""
+    if isinstance(work, Steps):
+        line = f"{work.what}: {done} of {work.total} {work.things}"
+        if done:
+            rate = done / seconds
+            digits = 0 if rate >= 10 else 1
+            line += f", {rate:.{digits}f}/s, {_duration((work.total - done) / rate)} left"
+        stop = f"stops safely between {work.things}"
+    else:
+        line = f"{done} of {work.total} {work.things} have answered, {_duration(seconds)}"
+        stop = "stops waiting"
+    return f"{line}. Ctrl-C {stop}." if work.interruptible else line
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,299 @@
+"""What drives the installed program in a test: with pipes, and at a real terminal.
+
+An ``Account`` is a home directory of its own with a filer in it.  ``run`` gives the program its
+input and returns what came of it; ``pipe`` keeps the input open; ``terminal`` is a person's.
+``key_servers`` starts key servers beside it.  Of these the fixture ``filer`` is made
+(`shell.pytest_plugin`).
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+import pexpect
+from pexpect.popen_spawn import PopenSpawn
+
+if TYPE_CHECKING:
+    from keyserver.server import KeyServer
+
+PROGRAM = str(Path(sys.executable).with_name("filer"))
+PATIENCE = 60
+"""Seconds after which a program that says nothing is given up; no test waits for it."""
+
+ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6")
+"""Where key servers are started, in this order."""
+
+SMALL_SHELF = '[shelf]\ndisks = 4\ndisk_size = "1 MiB"\n'
+"""What filer.toml has, unless a test says otherwise."""
+
+_CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
+_EDITING, _EDITED = r"\x1b\[\?2004h", r"\x1b\[\?2004l"
+_PROMPT = r"\x1b\[J\x1b\[0m([^\x1b\b\r\n]+)[\x1b\b]"
+
+
+class Outcome(NamedTuple):
+    """What a program printed on its two outputs, and its exit status."""
+
+    out: str
+    err: str
+    status: int
+
+
+def plain(text: str) -> str:
+    """Return what a terminal was sent, without control sequences and with plain line ends."""
+    return re.sub(r"\r+\n", "\n", _CONTROL_SEQUENCE.sub("", text))
+
+
+class Account:
+    """A home directory with a filer of a few small disks in it, and nothing of this user's."""
+
+    def __init__(
+        self, home: Path, settings: str = SMALL_SHELF, *, root: Path | None = None
+    ) -> None:
+        self.home = home
+        self.home.mkdir(exist_ok=True)
+        self.root = root or home / "root"
+        self.settings = self.root / "filer.toml"
+        if not self.root.exists():
+            self.root.mkdir()
+            self.settings.write_text(settings, encoding="utf-8")
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment of a program; nothing comes from that of the tests but PATH."""
+        path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+        return {
+            "PATH": path,
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "XDG_CACHE_HOME": str(self.home / "cache"),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+            "XDG_DATA_HOME": str(self.home / "data"),
+            "XDG_STATE_HOME": str(self.home / "state"),
+            "FILER_ROOT": str(self.root),
+            **(more or {}),
+        }
+
+    @property
+    def history(self) -> Path:
+        """Where the lines typed at the prompt are kept."""
+        return self.home / "state" / "filer" / "history"
+
+    def run(
+        self,
+        *arguments: str | Path,
+        input: str | bytes = "",  # noqa: A002  (as subprocess.run has it)
+        program: Sequence[str] = (PROGRAM,),
+        umask: int = -1,
+        environment: Mapping[str, str] | None = None,
+        together: bool = False,
+    ) -> Outcome:
+        """Run the program to its end; ``together`` puts failures among the output, in order."""
+        ended = subprocess.run(  # noqa: S603
+            [*program, *map(str, arguments)],
+            input=input.encode() if isinstance(input, str) else input,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if together else subprocess.PIPE,
+            check=False,
+            cwd=self.home,
+            env=self.environment(environment),
+            timeout=PATIENCE,
+            umask=umask,
+        )
+        return Outcome(ended.stdout.decode(), (ended.stderr or b"").decode(), ended.returncode)
+
+    def commands(self, *commands: str, environment: Mapping[str, str] | None = None) -> Outcome:
+        """Run commands, each with ``-c``."""
+        return self.run(*(f"--command={command}" for command in commands), environment=environment)
+
+    def script(self, *lines: str, echo: bool = False) -> Outcome:
+        """Run lines, and the answers among them, from standard input."""
+        return self.run(*(["-x"] if echo else []), input="".join(f"{line}\n" for line in lines))
+
+    @contextmanager
+    def pipe(
+        self, *arguments: str | Path, environment: Mapping[str, str] | None = None
+    ) -> "Iterator[PopenSpawn[str]]":
+        """Start the program with a pipe for input and one for both outputs."""
+        child: PopenSpawn[str] = PopenSpawn(
+            [PROGRAM, *map(str, arguments)],
+            timeout=PATIENCE,
+            cwd=self.home,
+            env=self.environment(environment),
+            encoding="utf-8",
+        )
+        child.delaybeforesend = None
+        try:
+            yield child
+        finally:
+            child.proc.kill()
+            child.proc.wait()
+            for stream in (child.proc.stdin, child.proc.stdout):
+                assert stream is not None
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+    @contextmanager
+    def terminal(
+        self,
+        *arguments: str | Path,
+        program: Sequence[str] = (PROGRAM,),
+        rows: int = 24,
+        columns: int = 80,
+        environment: Mapping[str, str] | None = None,
+    ) -> "Iterator[Terminal]":
+        """Start the program at a terminal."""
+        child: pexpect.spawn[str] = pexpect.spawn(
+            program[0],
+            [*program[1:], *map(str, arguments)],
+            timeout=PATIENCE,
+            cwd=self.home,
+            env=self.environment(
+                {
+                    "TERM": "xterm",
+                    "PROMPT_TOOLKIT_NO_CPR": "1",
+                    "MANPAGER": "cat",
+                    **(environment or {}),
+                }
+            ),
+            dimensions=(rows, columns),
+            encoding="utf-8",
+        )
+        child.delaybeforesend = None
+        try:
+            yield Terminal(child)
+        finally:
+            child.close(force=True)
+
+
+class Terminal:
+    """A person at a terminal: types, and reads what appears."""
+
+    def __init__(self, child: "pexpect.spawn[str]") -> None:
+        self.child = child
+        self.prompt = ""
+        self._seen = StringIO()
+        child.logfile_read = self._seen
+
+    @property
+    def pid(self) -> int:
+        """The process of the program."""
+        assert self.child.pid is not None
+        return self.child.pid
+
+    @property
+    def seen(self) -> str:
+        """All that was sent to the terminal so far."""
+        return self._seen.getvalue()
+
+    def wait_for_prompt(self) -> str:
+        """Return what appears before the next prompt or question, which is ``prompt`` then."""
+        self.child.expect(_EDITING)
+        assert self.child.before is not None
+        text = plain(self.child.before)
+        self.child.expect(_PROMPT)
+        assert isinstance(self.child.match, re.Match)
+        self.prompt = self.child.match[1]
+        return text
+
+    def booted(self) -> Self:
+        """Wait for the first prompt."""
+        self.wait_for_prompt()
+        return self
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        self.child.send(keys)
+
+    def shows(self, text: str) -> None:
+        """Wait until ``text`` is sent to the screen in one piece."""
+        self.child.expect_exact(text)
+
+    def enter(self, line: str = "") -> str:
+        """Type a line and return what is printed up to the next prompt or question."""
+        self.type(f"{line}\r")
+        self.child.expect(_EDITED)
+        return self.wait_for_prompt()
+
+    def end(self) -> int:
+        """Wait until the program has ended and return its exit status; a signal's is negative."""
+        self.child.expect(pexpect.EOF)
+        self.child.wait()
+        if self.child.exitstatus is None:
+            assert self.child.signalstatus is not None
+            return -self.child.signalstatus
+        return self.child.exitstatus
+
+    def leave(self) -> int:
+        """Press Ctrl-D at the prompt and return the exit status."""
+        self.type("\x04")
+        return self.end()
+
+
+class StartKeyServers(Protocol):
+    """What ``key_servers`` gives."""
+
+    def __call__(
+        self, count: int = 2, *, addresses: tuple[str, ...] | None = None, port: int = 0
+    ) -> "list[KeyServer]":
+        """Start ``count`` key servers, or one at each of ``addresses``, all on one port."""
+
+
+def make_authority(directory: Path, addresses: Sequence[str] = ADDRESSES) -> None:
+    """Make all certificates for key servers at ``addresses`` in ``directory``, and empty stores.
+
+    That takes its time; ``key_servers`` only copies them.
+    """
+    from keyserver.authority import prepare
+    from keyserver.server import KeyServer
+
+    prepare(directory, addresses)
+    with KeyServer(directory, addresses[0], port=0) as first:
+        store = first.store
+    for address in addresses[1:]:
+        shutil.copy(store, KeyServer(directory, address).store)
+
+
+@contextmanager
+def key_servers(authority: Path, directory: Path) -> Iterator[StartKeyServers]:
+    """Give a function that starts key servers, each with an empty store of its own.
+
+    They are on 127.0.0.2, 127.0.0.3, ... (or ``addresses``) and share one free port, as all key
+    servers of a filer do (or take ``port``).  Each is a ``keyserver.server.KeyServer``: it has
+    ``address``, ``port``, ``stop()``, ``start()`` (same port, same keys), and ``directory``, where
+    client.pem, client_private.pem and IP_CA.pem are: those of ``authority``, copied.  All are
+    stopped at the end.
+    """
+    from keyserver.server import KeyServer, start_together
+
+    with ExitStack() as stop:
+
+        def start(
+            count: int = 2, *, addresses: tuple[str, ...] | None = None, port: int = 0
+        ) -> list[KeyServer]:
+            if not directory.exists():
+                shutil.copytree(authority, directory)
+            chosen = ADDRESSES[:count] if addresses is None else addresses
+            servers = [KeyServer(directory, address, port) for address in chosen]
+            start_together(servers)
+            for server in servers:
+                stop.callback(server.stop)
+            return servers
+
+        yield start
+
+
+def install_certificates(servers: "Sequence[KeyServer]", root: Path) -> None:
+    """Install the certificates of key servers in a root that has none, as ``keymgr`` does."""
+    from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
+
+    installed = root / "mroot" / "etc" / "keymgr" / "cert"
+    installed.mkdir(parents=True)
+    for name in (CLIENT, CLIENT_PRIVATE, *(ca_name(server.address) for server in servers)):
+        shutil.copy(servers[0].directory / name, installed)

@@ -1,0 +1,175 @@
+"""--replay: runs the commands of a recording again and shows where the output differs."""
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from difflib import unified_diff
+from itertools import zip_longest
+from pathlib import Path
+
+from commands import Cancelled, EndOfAnswers, Result
+from filer.errors import FilerError
+from filer.progress import show_nothing
+from filer.text import printable
+from shell.asciicast import CTRL_C, CTRL_D, LARGEST, CastError, Mode, Reply, Step, read
+from shell.asciicast import Session as Recorded
+from shell.output import write
+from shell.script import Input, KeyboardInput
+from shell.session import FAILED, OK, Session
+from shell.signals import Signals
+from shell.terminal import remember
+from shell.volatile import Pairing
+
+
+def read_cast(path: str) -> Recorded:
+    """Read the recording in the file ``path``.  Raises FilerError."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise FilerError(f"cannot read {printable(path)}: {reason}") from None
+    if len(data) > LARGEST:
+        raise FilerError(f"{printable(path)} is larger than {LARGEST >> 20} MiB")
+    try:
+        return read(data)
+    except CastError as problem:
+        raise FilerError(f"{printable(path)}:{problem}") from None
+
+
+class ReplayConsole:
+    """Answers as it was answered before, and keeps what is printed.
+
+    Secrets are not in a recording: they are read from ``secrets``, for each step as many as were
+    given then.
+    """
+
+    def __init__(self, mode: Mode, secrets: Input, signals: Signals, boot: Step) -> None:
+        self.is_terminal = mode is Mode.INTERACTIVE
+        self.width = boot.width
+        self.steps = [Step(boot.line, boot.width)]
+        self._secrets, self._signals = secrets, signals
+        self._asks_a_person = isinstance(secrets, KeyboardInput)
+        self._replies: list[Reply] = []
+        self._passed_over = 0
+
+    def begin(self, step: Step, prompt: str) -> None:
+        """Go on to the next step; the secrets that the last one did not ask for are passed over."""
+        self._passed_over += sum(_is_kept_out(reply) for reply in self._replies)
+        self.width = step.width
+        self.steps.append(Step(step.line, step.width, prompt, step.typed))
+        self._replies = list(step.replies)
+
+    def show(self, result: Result) -> None:
+        """Keep a result."""
+        self._say("".join(f"{line}\n" for line in result.lines()))
+
+    def fail(self, message: str) -> None:
+        """Keep a failure."""
+        self._say(f"{message}\n")
+
+    def warn(self, message: str) -> None:
+        """Keep a warning."""
+        self._say(f"{message}\n")
+
+    def page(self, text: str) -> None:
+        """Keep a long text."""
+        self._say(text)
+
+    progress = staticmethod(show_nothing)
+
+    def ask(self, question: str) -> str:
+        """Answer as was answered then, with Ctrl-C or Ctrl-D too."""
+        return self._answer(question, secret=False)
+
+    def ask_secret(self, question: str) -> str:
+        """Answer with the next line of standard input."""
+        if self._asks_a_person:
+            write(sys.stderr, question)
+        return self._answer(question, secret=True)
+
+    def _say(self, text: str) -> None:
+        self.steps[-1].said.append(text)
+
+    def _answer(self, question: str, *, secret: bool) -> str:
+        reply = self._reply(secret=secret)
+        self.steps[-1].answered(question, reply)
+        if reply.text == CTRL_C:
+            raise Cancelled
+        if reply.text == CTRL_D:
+            raise EndOfAnswers
+        return reply.text
+
+    def _reply(self, *, secret: bool) -> Reply:
+        """Take the next reply of a kind out of the recording, or out of standard input."""
+        for reply in self._replies:
+            if reply.secret == secret:
+                break
+        else:
+            return Reply(secret, CTRL_D)
+        self._replies.remove(reply)
+        if not _is_kept_out(reply):
+            return reply
+        self._secrets.skip(self._passed_over)
+        self._passed_over = 0
+        with self._signals.waiting():
+            line = self._secrets.secret()
+        return Reply(secret, CTRL_D if line is None else line)
+
+
+class Replay:
+    """Gives a session the lines of a recording; ``differences`` says what has changed."""
+
+    def __init__(self, path: str, recorded: Recorded, secrets: Input, signals: Signals) -> None:
+        self.status = OK
+        self._path, self._recorded, self._signals = path, recorded, signals
+        self._left = deque(step for step in recorded.steps[1:] if step.typed is not None)
+        self.console = ReplayConsole(recorded.mode, secrets, signals, recorded.steps[0])
+
+    def run(self, session: Session) -> None:
+        """Run the lines that are left.  Raises PowerOff or Logout when one asks for it."""
+        self._signals.end_if_asked()
+        while self._left:
+            step = self._left.popleft()
+            assert step.typed is not None
+            self.console.begin(step, session.prompt)
+            if self.console.is_terminal:
+                remember(session, step.typed)
+            session.execute(step.typed)
+            self._signals.end_if_asked()
+
+    def tell(self) -> int:
+        """Print the differences and return the exit status: 0 where there are none, else 1."""
+        text = "".join(f"{printable(line)}\n" for line in self.differences())
+        write(sys.stdout, text)
+        return FAILED if text else OK
+
+    def differences(self) -> Iterator[str]:
+        """Yield a unified diff for each step that went another way."""
+        before = [
+            step for step in self._recorded.steps if step.typed is not None or not step.prompt
+        ]
+        pairing = Pairing()
+        for then, now in zip_longest(before, self.console.steps):
+            step = then or now
+            title = f"{self._path}:{step.line}: {_title(step)}"
+            recorded, replayed = pairing.lines(_log(then), _log(now))
+            yield from unified_diff(
+                recorded,
+                replayed,
+                fromfile=f"{title} (recorded)",
+                tofile=f"{title} (replayed)",
+                lineterm="",
+            )
+
+
+def _is_kept_out(reply: Reply) -> bool:
+    return reply.secret and not reply.text
+
+
+def _title(step: Step) -> str:
+    return "boot" if step.typed is None else f"{step.prompt} {step.typed}".rstrip()
+
+
+def _log(step: Step | None) -> str:
+    return "" if step is None else step.log().expandtabs()

@@ -1,0 +1,195 @@
+"""What the colours of a line say, and what the toolbar does: without a screen."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shell.highlighting import WRONG, spans
+from shell.toolbar import Part, fitting, fragments, parts
+from tests import manual
+from tests.manual import Build, House
+
+build = manual.build
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "filer.toml").write_text('[shelf]\ndisks = 4\ndisk_size = "1 MiB"\n')
+    house = House(root, [])
+    yield house
+    house.close()
+
+
+def coloured(house: House, text: str) -> list[str]:
+    return [f"{text[span.start : span.end]}={span.kind}" for span in spans(house.session, text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ""),
+        ("host", ""),
+        ("hostname", "hostname=command"),
+        ("key_manager sh", "key_manager=command"),
+        ("key_manager show", "key_manager=command show=subcommand"),
+        (
+            "key_manager add -key_server 127.0.0.2",
+            "key_manager=command add=subcommand -key_server=option 127.0.0.2=variable",
+        ),
+        ("key_manager add -key", "key_manager=command add=subcommand"),
+        ("key_manager add ", "key_manager=command add=subcommand"),
+        (
+            "disk encrypt lock '0c.00.1",
+            "disk=command encrypt=subcommand lock=subcommand '0c.00.1=variable",
+        ),
+        ("hostname; dis", "hostname=command"),
+        ("hostname # or not", "hostname=command # or not=comment"),
+        ("# nothing", "# nothing=comment"),
+        ("key_manager \\", "key_manager=command"),
+        ("key_manager sh\\", "key_manager=command"),
+        ("key_manager \\\nshow", "key_manager=command show=subcommand"),
+    ],
+)  # fmt: skip
+def test_what_may_still_become_right_is_not_wrong(house: House, text: str, words: str) -> None:
+    assert " ".join(coloured(house, text)) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("hostx", "hostx"),
+        ("host ", "host"),
+        ("Hostname", "Hostname"),
+        ("hostname x", "x"),
+        ("key_manager sh ", "sh"),
+        ("key_manager shx", "shx"),
+        ("key_manager add -key_servr", "-key_servr"),
+        ("key_manager add -key_server -key_tag x", "-key_tag"),
+        ("key_manager show; nonsense ; hostname", "nonsense"),
+        ("hos\\t ", "hos\\t"),
+    ],
+)
+def test_what_cannot_be_right_is_wrong(house: House, text: str, wrong: str) -> None:
+    marked = [word for word in coloured(house, text) if word.endswith("=wrong")]
+
+    assert marked == [f"{wrong}=wrong"]
+
+
+def test_behind_a_wrong_word_nothing_is_said(house: House) -> None:
+    assert coloured(house, "key_manager nonsense show") == ["key_manager=command", "nonsense=wrong"]
+    assert coloured(house, "nonsense; hostname") == ["nonsense=wrong", "hostname=command"]
+
+
+WORDS = st.sampled_from(
+    [
+        "key_manager",
+        "show",
+        "add",
+        "-key_server",
+        "disk",
+        "lock",
+        "x",
+        "'",
+        '"',
+        "\\",
+        ";",
+        "#",
+        " ",
+    ]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(WORDS | st.text(max_size=3), max_size=12))
+def test_whatever_is_typed_the_spans_are_in_order(house: House, pieces: list[str]) -> None:
+    text = " ".join(pieces)
+    end = 0
+    for span in spans(house.session, text):
+        assert end <= span.start < span.end <= len(text)
+        end = span.end
+
+
+def test_a_line_that_runs_has_nothing_wrong(house: House) -> None:
+    for line in ("hostname", "key_manager show", "help key_manager", "disk encrypt show 0c.00.1 *"):
+        assert house.session.would_run(line)
+        assert not any(word.endswith("=wrong") for word in coloured(house, line))
+
+
+def test_a_key_costs_less_than_two_milliseconds_of_processor_time(tmp_path: Path) -> None:
+    (tmp_path / "filer.toml").write_text('[shelf]\ndisks = 1440\ndisk_size = "1 MiB"\n')
+    house = House(tmp_path, [])
+    line = f"key_manager restore -all -key_tag x; disk encrypt lock {'0c.00.1 ' * 20}"
+
+    def seconds() -> float:
+        begun = time.process_time()
+        assert not any(span.kind == WRONG for span in spans(house.session, line))
+        assert parts(house.session)
+        return time.process_time() - begun
+
+    try:
+        assert min(seconds() for _ in range(10)) < 0.002
+    finally:
+        house.close()
+
+
+# The toolbar.
+
+
+def texts(house: House) -> list[str]:
+    return [part.text for part in parts(house.session)]
+
+
+def test_the_toolbar_has_what_matters(house: House) -> None:
+    assert texts(house) == [
+        "no key servers",
+        "disks 0/4 locked",
+        "0 key pairs",
+        f"tag {house.filer.key_tag}",
+        "admin",
+    ]
+
+
+def test_the_toolbar_tells_what_was_heard_last(build: Build) -> None:
+    house = build()
+    house.good("key_manager add -key_server 127.0.0.2 -key_server 127.0.0.3")
+    assert parts(house.session)[0] == Part("key servers 2/2 up")
+
+    house.servers[1].stop()
+    assert parts(house.session)[0] == Part("key servers 2/2 up")
+    house.execute("key_manager status")
+    assert parts(house.session)[0] == Part("key servers 1/2 up", alarm=True)
+    assert house.filer.last_heard == {"127.0.0.2": True, "127.0.0.3": False}
+
+    house.servers[1].start()
+    house.good("key_manager status -key_server 127.0.0.3")
+    assert parts(house.session)[0] == Part("key servers 2/2 up")
+
+    house.good("key_manager rekey -key_tag weekly")
+    (entry,) = house.filer.keytable
+    house.good(f"disk encrypt rekey {entry.key_id} 0c.00.1 0c.00.2")
+    house.good("disk encrypt lock 0c.00.1")
+    assert texts(house)[1:3] == [f"disks 1/{len(house.filer.shelf)} locked", "1 key pairs"]
+
+
+def test_a_narrow_toolbar_leaves_out_the_least_important() -> None:
+    some = [Part("one"), Part("two"), Part("three")]
+
+    assert fitting(some, 80) == some
+    assert fitting(some, 17) == some
+    assert fitting(some, 16) == some[:2]
+    assert fitting(some, 3) == some[:1]
+    assert fitting(some, 2) == []
+
+
+def test_an_alarm_is_styled() -> None:
+    assert fragments([Part("a", alarm=True), Part("b")]) == [
+        ("class:alarm", "a"),
+        ("", " | "),
+        ("", "b"),
+    ]
