@@ -2,6 +2,7 @@
 # make test: install what the tests need, then run them all
 # make bench: measure the filer beside its peers (bench/README.md)
 # make test-all: the same, trying every point of which "make test" tries a few (minutes)
+# make pictures: take the pictures of the README again
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,13 +10,14 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 # What the tests need of the host: command and Debian package.
-TOOLS := mandoc:mandoc man:man-db groff:groff-base col:bsdextrautils ssh:openssh-client zsh:zsh
+TOOLS := mandoc:mandoc man:man-db groff:groff-base col:bsdextrautils ssh:openssh-client zsh:zsh \
+	less:less
 
 # What the benchmark compares the filer with; they have an environment of their own.
 PEERS := litecli cmd2 xonsh
 PEERS_VENV := .venv-bench
 
-.PHONY: run test test-all bench lint types man tools clean
+.PHONY: run test test-all bench pictures lint types man tools clean
 
 run: $(VENV)/installed
 	@$(BIN)/filer --demo
@@ -28,6 +30,9 @@ test-all: test
 
 bench: $(VENV)/installed-test $(PEERS_VENV)/installed
 	$(BIN)/python -W ignore -m bench --peers $(PEERS_VENV)/bin --results bench/RESULTS.md
+
+pictures: $(VENV)/installed-test tools
+	$(BIN)/python -m tests.pictures
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check

@@ -34,7 +34,7 @@ class Storage:
         with _refusals_of(path):
             for directory in (*reversed(path.parents), path):
                 if not directory.exists():
-                    directory.mkdir(_DIRECTORY_MODE)
+                    directory.mkdir(_DIRECTORY_MODE, exist_ok=True)  # somebody else may be faster
                     directory.chmod(_DIRECTORY_MODE)
                     _sync_directory(directory.parent)
             mode = path.stat().st_mode

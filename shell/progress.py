@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import TextIO
 
+from commands import OutputLost
 from filer.progress import Steps, Tell, Work
 
 PATIENCE = 0.5
@@ -18,17 +19,24 @@ _BETWEEN_LOOKS = 0.1
 
 @contextmanager
 def unechoed(terminal: TextIO) -> Iterator[None]:
-    """Let what is typed ahead at ``terminal`` wait unseen for the next prompt."""
+    """Let what is typed ahead at ``terminal`` wait unseen for the next prompt.
+
+    Raises OutputLost if it has hung up.
+    """
     import termios
 
-    before = termios.tcgetattr(terminal)
-    silent = [*before]
-    silent[_LOCAL_MODES] &= ~termios.ECHO
-    termios.tcsetattr(terminal, termios.TCSANOW, silent)
+    try:
+        before = termios.tcgetattr(terminal)
+        silent = [*before]
+        silent[_LOCAL_MODES] &= ~termios.ECHO
+        termios.tcsetattr(terminal, termios.TCSANOW, silent)
+    except termios.error:
+        raise OutputLost(None) from None
     try:
         yield
     finally:
-        termios.tcsetattr(terminal, termios.TCSANOW, before)
+        with suppress(termios.error):
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
 
 
 class ProgressLine:

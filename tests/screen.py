@@ -75,6 +75,14 @@ class Screen:
                 return [cells[column + at] for at in range(len(text))]
         return []
 
+    def rows(self) -> list[list[Char]]:
+        """Return all cells, row by row."""
+        columns = range(self._screen.columns)
+        return [
+            [self._screen.buffer[row][column] for column in columns]
+            for row in range(self._screen.lines)
+        ]
+
     def colours(self, text: str) -> set[str]:
         """Return the colours in which ``text`` is written."""
         return {cell.fg for cell in self.cells(text)}

@@ -187,6 +187,8 @@ def test_a_secret_is_found_however_it_is_written(tmp_path: Path) -> None:
     assert len(contents(sparse)) < 2**20
 
 
+HOOKS = "authority, key_servers, pytest_configure, watched"
+
 LEAKING = """
 import subprocess, sys
 from secrets import token_hex
@@ -232,7 +234,7 @@ def test_a_run_of_tests_that_leaks_fails(workers: int, ways: list[str], told: li
         leaking = Path(directory, "test_leaking.py")
         leaking.write_text(LEAKING.format(ways=ways), encoding="utf-8")
         hooks = leaking.with_name("conftest.py")
-        hooks.write_text("from tests.conftest import *\n", encoding="utf-8")
+        hooks.write_text(f"from tests.conftest import {HOOKS}\n", encoding="utf-8")
         ended = subprocess.run(
             [sys.executable, "-m", "pytest", "-n", str(workers), "--rootdir", directory, leaking],
             env={"PATH": os.defpath, "PYTHONPATH": str(HOUSE), "TMPDIR": directory},
