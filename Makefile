@@ -1,7 +1,7 @@
 # make run:  install into .venv, then a filer with two running key servers
 # make test: install what the tests need, then run them all
+# make test-all: the same, trying every point of which "make test" tries a few
 # make bench: measure the filer beside its peers (bench/README.md)
-# make test-all: the same, trying every point of which "make test" tries a few (minutes)
 # make pictures: take the pictures of the README again
 
 PYTHON ?= python3

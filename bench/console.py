@@ -17,6 +17,8 @@ from filer.bootdevice import Registration
 from filer.interrupt import Interrupt
 from filer.keytable import merge
 from shell.line_editor import LineEditor
+from shell.manpages import find
+from shell.manual_colours import ManualText, coloured
 from shell.signals import Signals
 
 _LINE = "key_manager show"
@@ -44,12 +46,21 @@ def lines(shop: Workshop) -> Iterator[Row]:
 
 
 def man(shop: Workshop) -> Iterator[Row]:
-    """Take a manual page."""
+    """Take a manual page, as a pipe gets it and as a terminal does."""
+    page = find("key_manager")
+    assert page
+
+    def in_colours() -> None:
+        coloured(ManualText(page.source, 80, house.session.commands), "dark", "xterm-256color")
+
     with shop.account().booted() as house:
-        (taken,) = interleave(
-            shop.times(30), partial(seconds, partial(house.execute, "man key_manager"))
+        plain, colours = interleave(
+            shop.times(30),
+            partial(seconds, partial(house.execute, "man key_manager")),
+            partial(seconds, in_colours),
         )
-    yield Row("`man key_manager`", taken, below(0.010))
+    yield Row("`man key_manager`", plain, below(0.010))
+    yield Row("`man key_manager`, in colours", colours, below(0.010))
 
 
 def completion(shop: Workshop) -> Iterator[Row]:

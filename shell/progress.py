@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 from commands import OutputLost
 from filer.progress import Steps, Tell, Work
@@ -19,31 +19,32 @@ _BETWEEN_LOOKS = 0.1
 
 @contextmanager
 def unechoed(terminal: TextIO) -> Iterator[None]:
-    """Let what is typed ahead at ``terminal`` wait unseen for the next prompt.
-
-    Raises OutputLost if it has hung up.
-    """
+    """Let what is typed ahead at ``terminal`` wait unseen for the next prompt."""
     import termios
 
-    try:
-        before = termios.tcgetattr(terminal)
-        silent = [*before]
-        silent[_LOCAL_MODES] &= ~termios.ECHO
-        termios.tcsetattr(terminal, termios.TCSANOW, silent)
-    except termios.error:
-        raise OutputLost(None) from None
-    try:
+    with ExitStack() as stack:
+        with suppress(termios.error):  # it has hung up
+            before = termios.tcgetattr(terminal)
+            stack.callback(_set_modes, terminal, before)
+            silent = [*before]
+            silent[_LOCAL_MODES] &= ~termios.ECHO
+            _set_modes(terminal, silent)
         yield
-    finally:
-        with suppress(termios.error):
-            termios.tcsetattr(terminal, termios.TCSANOW, before)
+
+
+def _set_modes(terminal: TextIO, modes: list[Any]) -> None:
+    import termios
+
+    with suppress(termios.error):
+        termios.tcsetattr(terminal, termios.TCSANOW, modes)
 
 
 class ProgressLine:
     """Draws with carriage returns and blanks only, which every terminal knows.
 
     ``width`` tells the columns of the screen; while the line is there, ``quiet`` keeps what is
-    typed ahead off the screen.
+    typed ahead off the screen.  That nobody is there any more is no reason to break off: whatever
+    is printed next finds out.
     """
 
     def __init__(
@@ -83,13 +84,15 @@ class ProgressLine:
     def clear(self) -> None:
         """Take the line away, so that something else can be printed there."""
         if self._columns:
-            self._draw(f"\r{' ' * self._columns}\r")
-            self._columns = 0
+            self._columns, columns = 0, self._columns
+            with suppress(OutputLost):
+                self._draw(f"\r{' ' * columns}\r")
 
     def _put(self, line: str) -> None:
         line = line[: self._width() - 1]  # a full line would make the screen scroll
-        self._draw(f"\r{line.ljust(self._columns)}\r")
-        self._columns = len(line)
+        with suppress(OutputLost):
+            self._draw(f"\r{line.ljust(self._columns)}\r")
+            self._columns = len(line)
 
 
 def text(work: Work, done: int, seconds: float) -> str:

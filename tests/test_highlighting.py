@@ -1,6 +1,5 @@
 """What the colours of a line say, and what the toolbar does: without a screen."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shell.highlighting import WRONG, spans
+from shell.highlighting import spans
 from shell.toolbar import Part, fitting, fragments, parts
 from tests import manual
 from tests.manual import Build, House
@@ -119,23 +118,6 @@ def test_a_line_that_runs_has_nothing_wrong(house: House) -> None:
     for line in ("hostname", "key_manager show", "help key_manager", "disk encrypt show 0c.00.1 *"):
         assert house.session.would_run(line)
         assert not any(word.endswith("=wrong") for word in coloured(house, line))
-
-
-def test_a_key_costs_less_than_two_milliseconds_of_processor_time(tmp_path: Path) -> None:
-    (tmp_path / "filer.toml").write_text('[shelf]\ndisks = 1440\ndisk_size = "1 MiB"\n')
-    house = House(tmp_path, [])
-    line = f"key_manager restore -all -key_tag x; disk encrypt lock {'0c.00.1 ' * 20}"
-
-    def seconds() -> float:
-        begun = time.process_time()
-        assert not any(span.kind == WRONG for span in spans(house.session, line))
-        assert parts(house.session)
-        return time.process_time() - begun
-
-    try:
-        assert min(seconds() for _ in range(10)) < 0.002
-    finally:
-        house.close()
 
 
 # The toolbar.

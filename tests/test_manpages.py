@@ -4,7 +4,6 @@ import random
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -464,16 +463,6 @@ def test_a_line_is_broken_after_a_hyphen_between_letters_only() -> None:
 
 
 # What it costs.
-
-
-@every_page
-def test_a_page_is_set_within_ten_milliseconds_of_processor_time(name: str) -> None:
-    def seconds() -> float:
-        begun = time.process_time()
-        render(PAGES[name], 80)
-        return time.process_time() - begun
-
-    assert min(seconds() for _ in range(5)) < 0.010
 
 
 def test_reading_pages_imports_nothing_heavy() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import OutputLost
 from filer.disk import Disk, DiskError
 from filer.progress import Progress, Steps, Tell, Wait, Work
 from keyserver.server import KeyServer
@@ -161,16 +163,6 @@ def test_the_line_never_fills_the_width_of_the_screen(columns: int) -> None:
     assert paper.shown == ""
 
 
-def test_a_thousand_disks_cost_next_to_nothing_more_to_be_shown() -> None:
-    drawn = StringIO()
-    begun = time.process_time()
-    with ProgressLine(drawn.write, lambda: 80).show(REKEY) as tell:
-        for done in range(1000):
-            tell(done)
-
-    assert time.process_time() - begun < 0.01
-
-
 def test_what_is_typed_ahead_is_kept_but_not_echoed() -> None:
     keys, terminal = os.openpty()
     with os.fdopen(keys, "r+b", buffering=0) as person, os.fdopen(terminal, "r") as program:
@@ -181,6 +173,24 @@ def test_what_is_typed_ahead_is_kept_but_not_echoed() -> None:
 
         assert person.read(100) == b"seen\r\n"
         assert program.readline() == "seen\n"
+
+
+def test_work_goes_on_when_the_terminal_has_hung_up() -> None:
+    def nobody_there(_text: str) -> None:
+        raise OutputLost(None)
+
+    keys, terminal = os.openpty()
+    now = iter(range(100))
+    with os.fdopen(terminal, "r") as program:
+        line = ProgressLine(
+            nobody_there, lambda: 80, quiet=lambda: unechoed(program), clock=lambda: next(now)
+        )
+        with line.show(REKEY) as tell:
+            os.close(keys)
+            tell(1)
+            tell(2)
+        with pytest.raises(termios.error):
+            termios.tcgetattr(program)
 
 
 # What tells.

@@ -1,7 +1,6 @@
 """What is read at a terminal: manual pages in colour, and the list of commands."""
 
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -114,15 +113,6 @@ def test_the_commands_of_an_example_are_coloured_and_what_they_print_is_not(prom
         ("", "key_manager: interrupted"),
         ("", "key_manager nonsense"),
     ]
-
-
-def test_a_page_is_coloured_within_ten_milliseconds_of_processor_time() -> None:
-    def seconds() -> float:
-        begun = time.process_time()
-        coloured(ManualText(PAGES["na_key_manager"], 80, COMMANDS), "dark", TERMINAL)
-        return time.process_time() - begun
-
-    assert min(seconds() for _ in range(7)) < 0.010
 
 
 # References.
