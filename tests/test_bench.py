@@ -44,6 +44,7 @@ def test_cheap_rows_run_end_to_end(tmp_path: Path) -> None:
     assert [line.strip("| ") for line in lines] == [
         "`status`, 4 silent servers",
         "`man key_manager`",
+        "`man key_manager`, in colours",
         "rekey of 4 disks, a disk",
         "rekey of 12 disks, a disk",
         "memory for a rekey of 12 disks",

@@ -28,7 +28,7 @@ build = manual.build
 
 REKEY = Steps("rekey", "disks", 1000, interruptible=True)
 UNLOCK = Steps("unlock", "disks", 1000, interruptible=False)
-MANY = 600
+MANY = 2000
 
 
 # The line.
