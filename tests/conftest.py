@@ -10,8 +10,10 @@ from typing import Protocol
 import pytest
 from hypothesis import settings
 
+from keyserver.server import KeyServer
 from shell.pytest_kit import ADDRESSES, StartKeyServers, make_authority
 from shell.pytest_kit import key_servers as key_servers_of
+from tests.console import Account, having_added
 from tests.leak_guard import LeakGuard
 
 __all__ = ["ADDRESSES", "IPV6", "StartKeyServers"]
@@ -55,6 +57,24 @@ def key_servers(authority: Path, tmp_path: Path) -> Iterator[StartKeyServers]:
     """
     with key_servers_of(authority, tmp_path / "key servers") as start:
         yield start
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Account:
+    """Give somebody with a home of their own, who has started no filer yet."""
+    return Account(tmp_path / "home")
+
+
+@pytest.fixture
+def servers(key_servers: StartKeyServers) -> list[KeyServer]:
+    """Give two key servers."""
+    return key_servers(2)
+
+
+@pytest.fixture
+def registered(tmp_path: Path, servers: list[KeyServer]) -> Account:
+    """Give a filer that has registered its two key servers."""
+    return having_added(servers, tmp_path / "home")
 
 
 class Count(Protocol):

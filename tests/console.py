@@ -29,6 +29,7 @@ __all__ = [
     "answers_to_setup",
     "beside",
     "files_below",
+    "having_added",
     "plain",
 ]
 
@@ -48,6 +49,14 @@ def beside(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Acco
     kmip = f"[kmip]\nport = {servers[0].port}\ntimeout = 20.0\n{settings}"
     account = Account(home, f"{kmip}{SMALL_SHELF}")
     install_certificates(servers, account.root)
+    return account
+
+
+def having_added(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Account:
+    """Return an account whose filer has registered ``servers``."""
+    account = beside(servers, home, settings)
+    add = " ".join(f"-key_server {server.address}" for server in servers)
+    assert account.commands(f"key_manager add {add}").status == 0
     return account
 
 

@@ -21,7 +21,6 @@ import pytest
 
 from filer.interrupt import Interrupt, Interrupted
 from keyserver.server import KeyServer
-from tests.conftest import StartKeyServers
 from tests.console import DISKS, PATIENCE, PROGRAM, SMALL_SHELF, Account, beside
 from tests.faulty import House, check_that_no_key_is_lost_by
 from tests.points import ALL
@@ -32,16 +31,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 MANY_DISKS = 60
 
 Child = subprocess.Popen[bytes]
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
-@pytest.fixture
-def servers(key_servers: StartKeyServers) -> list[KeyServer]:
-    return key_servers(2)
 
 
 @contextmanager

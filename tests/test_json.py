@@ -27,7 +27,6 @@ from shell.plugins import Commands, commands_at_loader
 from shell.script import LineInput
 from shell.session import Session
 from shell.signals import Signals
-from tests.conftest import StartKeyServers
 from tests.console import (
     DISKS,
     OTHER_PASSPHRASE,
@@ -119,16 +118,6 @@ def only(account: Account, *lines: str, options: Sequence[str] = ()) -> Object:
 
 def types_of(each: Object) -> list[str]:
     return [result["type"] for result in each["results"]]
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
-@pytest.fixture
-def servers(key_servers: StartKeyServers) -> list[KeyServer]:
-    return key_servers(2)
 
 
 @pytest.fixture

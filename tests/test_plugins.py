@@ -37,11 +37,6 @@ COMMAND = Command("fail", "fail", ("fail",), _run)
 
 
 @pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
-@pytest.fixture
 def site(tmp_path: Path) -> Path:
     """Give a directory in which the program looks for distributions."""
     directory = tmp_path / "site"

@@ -30,11 +30,6 @@ from tests.console import (
 
 
 @pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
-@pytest.fixture
 def servers(key_servers: StartKeyServers) -> list[KeyServer]:
     return key_servers(1)
 

@@ -17,8 +17,7 @@ from filer.progress import Progress, Steps, Tell, Wait, Work
 from keyserver.server import KeyServer
 from shell.progress import PATIENCE, ProgressLine, text, unechoed
 from tests import manual
-from tests.conftest import StartKeyServers
-from tests.console import Account, beside
+from tests.console import having_added
 from tests.manual import Build
 from tests.screen import Screen, screen
 from tests.test_program import silent
@@ -303,18 +302,6 @@ def test_of_several_people_each_sees_their_own_work() -> None:
 # On the screen, and elsewhere.
 
 
-@pytest.fixture
-def servers(key_servers: StartKeyServers) -> list[KeyServer]:
-    return key_servers(2)
-
-
-def registered(servers: list[KeyServer], home: Path, settings: str = "") -> Account:
-    account = beside(servers, home, settings)
-    add = " ".join(f"-key_server {server.address}" for server in servers)
-    assert account.commands(f"key_manager add {add}").status == 0
-    return account
-
-
 def watched(person: Screen) -> StringIO:
     """Return where all that is sent to the screen is kept."""
     sent = StringIO()
@@ -325,7 +312,7 @@ def watched(person: Screen) -> StringIO:
 def test_a_rekey_of_many_disks_is_shown_and_can_be_stopped(
     tmp_path: Path, servers: list[KeyServer]
 ) -> None:
-    account = registered(servers, tmp_path / "home")
+    account = having_added(servers, tmp_path / "home")
     account.settings.write_text(
         account.settings.read_text(encoding="utf-8").replace("disks = 4", f"disks = {MANY}"),
         encoding="utf-8",
@@ -362,7 +349,7 @@ def test_a_rekey_of_many_disks_is_shown_and_can_be_stopped(
 def test_a_wait_for_a_key_server_is_shown_and_leaves_nothing(
     tmp_path: Path, servers: list[KeyServer]
 ) -> None:
-    account = registered(servers, tmp_path / "home")
+    account = having_added(servers, tmp_path / "home")
     with screen(account) as person:
         person.booted()
         with silent(servers[1]) as listener:
@@ -374,7 +361,7 @@ def test_a_wait_for_a_key_server_is_shown_and_leaves_nothing(
 
 
 def test_a_boot_that_waits_says_so(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = registered(servers, tmp_path / "home")
+    account = having_added(servers, tmp_path / "home")
     account.settings.write_text(
         account.settings.read_text(encoding="utf-8").replace("timeout = 20.0", "timeout = 1.5"),
         encoding="utf-8",
@@ -395,7 +382,7 @@ def test_a_boot_that_waits_says_so(tmp_path: Path, servers: list[KeyServer]) -> 
 def test_a_terminal_that_is_no_persons_sees_nothing_of_it(
     tmp_path: Path, servers: list[KeyServer], environment: dict[str, str]
 ) -> None:
-    account = registered(servers, tmp_path / "home")
+    account = having_added(servers, tmp_path / "home")
     with account.terminal(environment=environment) as terminal:
         terminal.shows("filer1>")
         with silent(servers[1]) as listener:
@@ -409,7 +396,7 @@ def test_a_terminal_that_is_no_persons_sees_nothing_of_it(
 
 
 def test_a_pipe_sees_nothing_of_it(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = registered(servers, tmp_path / "home", "init_maxwait = 0.0\n")
+    account = having_added(servers, tmp_path / "home", "init_maxwait = 0.0\n")
     account.settings.write_text(
         account.settings.read_text(encoding="utf-8").replace("timeout = 20.0", "timeout = 1.0"),
         encoding="utf-8",
@@ -423,7 +410,7 @@ def test_a_pipe_sees_nothing_of_it(tmp_path: Path, servers: list[KeyServer]) -> 
 
 
 def test_a_recording_has_nothing_of_it(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = registered(servers, tmp_path / "home")
+    account = having_added(servers, tmp_path / "home")
     cast = tmp_path / "session.cast"
     with screen(account, "--record", str(cast)) as person:
         person.booted()

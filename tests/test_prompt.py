@@ -11,7 +11,6 @@ import pytest
 from keyserver.server import KeyServer
 from shell.manpages import find
 from shell.typesetting import render
-from tests.conftest import StartKeyServers
 from tests.console import PASSPHRASE, Account, answers_to_setup, beside
 from tests.screen import Screen, screen
 from tests.test_plugins import install
@@ -20,25 +19,6 @@ from tests.test_program import silent
 UP, DOWN, RIGHT, ESCAPE, TAB, BACK_TAB = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b", "\t", "\x1b[Z"
 CTRL_C, CTRL_R, CTRL_U = "\x03", "\x12", "\x15"
 F2, F3, F4 = "\x1bOQ", "\x1bOR", "\x1bOS"
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
-@pytest.fixture
-def servers(key_servers: StartKeyServers) -> list[KeyServer]:
-    return key_servers(2)
-
-
-@pytest.fixture
-def registered(tmp_path: Path, servers: list[KeyServer]) -> Account:
-    """Give a filer that has registered its two key servers."""
-    account = beside(servers, tmp_path / "home")
-    add = " ".join(f"-key_server {server.address}" for server in servers)
-    assert account.commands(f"key_manager add {add}").status == 0
-    return account
 
 
 Open = Callable[..., Screen]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
@@ -19,11 +18,6 @@ TERMINAL = "xterm-256color"
 COMMANDS: Mapping[str, Command] = Commands(pytest.fail)
 
 every_page = pytest.mark.parametrize("name", PAGES)
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
 
 
 def styled(body: str) -> list[tuple[str, str]]:

@@ -11,7 +11,6 @@ import pytest
 
 from keyserver.server import KeyServer
 from shell.asciicast import CTRL_C, CTRL_D, Mode, read
-from tests.conftest import StartKeyServers
 from tests.console import (
     OTHER_PASSPHRASE,
     PASSPHRASE,
@@ -23,16 +22,6 @@ from tests.console import (
 )
 
 DUMB = {"TERM": "dumb"}
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
-@pytest.fixture
-def servers(key_servers: StartKeyServers) -> list[KeyServer]:
-    return key_servers(2)
 
 
 @pytest.fixture

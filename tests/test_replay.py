@@ -13,21 +13,10 @@ from filer.text import printable
 from keyserver.server import KeyServer
 from shell.asciicast import CastError, read
 from shell.volatile import Pairing
-from tests.conftest import StartKeyServers
 from tests.console import OTHER_PASSPHRASE, PASSPHRASE, Account, answers_to_setup, beside
 
 HEADER = '{"version": 2, "width": 80, "height": 24}\n'
 SCRIPT = f'{HEADER}[0.0, "m", "session: script"]\n'
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
-@pytest.fixture
-def servers(key_servers: StartKeyServers) -> list[KeyServer]:
-    return key_servers(2)
 
 
 def fresh(servers: Sequence[KeyServer], home: Path) -> Account:

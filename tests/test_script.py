@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from keyserver.server import KeyServer
-from tests.conftest import StartKeyServers
 from tests.console import (
     DISKS,
     OTHER_PASSPHRASE,
@@ -38,25 +37,6 @@ LINES = (
     "rdfile /etc/passwd",
     "hostname",
 )
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
-@pytest.fixture
-def servers(key_servers: StartKeyServers) -> list[KeyServer]:
-    return key_servers(2)
-
-
-@pytest.fixture
-def registered(tmp_path: Path, servers: list[KeyServer]) -> Account:
-    """Give a filer that has registered its two key servers."""
-    account = beside(servers, tmp_path / "home")
-    add = " ".join(f"-key_server {server.address}" for server in servers)
-    assert account.commands(f"key_manager add {add}").status == 0
-    return account
 
 
 def text(*lines: str) -> str:

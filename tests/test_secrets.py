@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from keyserver.server import KeyServer
-from tests.conftest import StartKeyServers
 from tests.console import (
     OTHER_PASSPHRASE,
     PASSPHRASE,
@@ -29,11 +28,6 @@ from tests.leaks import STORES, Secrets, contents, forms, stored_secrets, visibl
 HOUSE = Path(__file__).parent.parent
 TYPED = {secret.encode() for secret in (PASSPHRASE, OTHER_PASSPHRASE, WEAK_PASSPHRASE)}
 UNLIMITED = ("bash", "-c", 'ulimit -c unlimited && exec "$@"', "bash")
-
-
-@pytest.fixture
-def servers(key_servers: StartKeyServers) -> list[KeyServer]:
-    return key_servers(2)
 
 
 @pytest.fixture

@@ -21,11 +21,6 @@ PROGRAMS = ("filer", "filer-keyserver")
 PROMPT = "READY> "
 
 
-@pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
 def program(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 

@@ -50,11 +50,6 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
 
 
 @pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
-@pytest.fixture
 def server(authority: Path, tmp_path: Path) -> Iterator[FaultyKeyServer]:
     with faulty.running(authority, tmp_path / "key server", 1) as servers:
         yield servers[0]

@@ -11,7 +11,6 @@ import pytest
 from keyserver.server import KeyServer
 from shell.manpages import find
 from shell.typesetting import render
-from tests.conftest import StartKeyServers
 from tests.console import (
     OTHER_PASSPHRASE,
     PASSPHRASE,
@@ -28,25 +27,6 @@ from tests.test_program import silent
 
 UNKNOWN = "{} not found.  Type '?' for a list of commands\n"
 DUMB = {"TERM": "dumb"}
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Account:
-    return Account(tmp_path / "home")
-
-
-@pytest.fixture
-def servers(key_servers: StartKeyServers) -> list[KeyServer]:
-    return key_servers(2)
-
-
-@pytest.fixture
-def registered(tmp_path: Path, servers: list[KeyServer]) -> Account:
-    """Give a filer that has registered its two key servers."""
-    account = beside(servers, tmp_path / "home")
-    add = " ".join(f"-key_server {server.address}" for server in servers)
-    assert account.commands(f"key_manager add {add}").status == 0
-    return account
 
 
 def test_the_prompt_is_the_hostname(tmp_path: Path) -> None:
