@@ -73,7 +73,7 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
     def _process_batch(self, request_batch: Any, *options: Any) -> Any:
         asked = (getattr(item.request_payload, "unique_identifier", None) for item in request_batch)
         self._to_read = {number for number in map(_number, asked) if number is not None}
-        self._in_use: list[Any] = []
+        self._in_use: list[Any] = []  # or the session would forget what it has read
         return super()._process_batch(request_batch, *options)
 
     def _get_object_with_access_controls(self, uid: Any, operation: Any) -> Any:
