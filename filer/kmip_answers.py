@@ -3,11 +3,11 @@
 PyKMIP's objects stay in here; what is given out is plain data.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, wraps
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from filer.authentication_key import AuthenticationKey
 from filer.kmip_requests import DESCRIBED_BY, NAMESPACE, Item, batch_item_id
@@ -21,15 +21,19 @@ from filer.pykmip import (
 )
 from filer.ttlv import Element, MalformedTtlv, check, elements, structure
 
+T = TypeVar("T")
+
 RESPONSE_MESSAGE: int = enums.Tags.RESPONSE_MESSAGE.value
 
 _MAXIMUM_DECODED = 16 * 1024
 """Bytes of the largest piece given to PyKMIP; no part of a key pair comes near it."""
 
-_REMEMBERED = 1024
-"""Pieces whose meaning is kept: PyKMIP reads slowly, and key pairs differ in little but the name.
+_REMEMBERED = 16 * 1024
+_MOST_REMEMBERED = 512
+"""Pieces whose meaning is kept, and bytes of the largest one.
 
-None of them is a secret.
+PyKMIP reads slowly, and the same key pairs are read again and again, from one server or several.
+None of these pieces is a secret.
 """
 
 _MAXIMUM_FIELDS = 16
@@ -154,6 +158,17 @@ class _Head:
     payload: bytes | None
 
 
+def _remembering(read: Callable[[bytes, Any], T]) -> Callable[[bytes, Any], T]:
+    remembered = lru_cache(_REMEMBERED)(read)
+
+    @wraps(read)
+    def look_up(encoding: bytes, version: Any) -> T:
+        small = len(encoding) <= _MOST_REMEMBERED
+        return remembered(encoding, version) if small else read(encoding, version)
+
+    return look_up
+
+
 def _read(thing: Any, encoding: bytes, version: Any) -> bool:
     # PyKMIP raises anything at all on bad input, now and then with the input in the text; so its
     # exceptions end here, and are not even the context of another.
@@ -206,7 +221,7 @@ def _head(answer: list[Element], version: Any) -> _Head:
     return _Head(operation, number, refusal, found[0].value if found else None)
 
 
-@lru_cache(_REMEMBERED)
+@_remembering
 def _item_head(encoding: bytes, version: Any) -> tuple[Any, bytes | None, Any]:
     """Return operation, number and status of a batch item.  Raises NotKmip."""
     batch_item = messages.ResponseBatchItem()
@@ -320,7 +335,7 @@ def _description(attributes: Sequence[Element], version: Any) -> Description | N
     )
 
 
-@lru_cache(_REMEMBERED)
+@_remembering
 def _attribute(encoding: bytes, version: Any) -> tuple[str, Any] | None:
     """Return the name of an attribute and, of those in DESCRIBED_BY, the value as plain data."""
     attribute = objects.Attribute()
