@@ -35,6 +35,18 @@ def local_time() -> datetime:
     return datetime.now().astimezone()
 
 
+def _is_of_another_use(root: Root) -> bool:
+    """Say whether there is a directory that has files, but none that a root has.
+
+    Its owner would be surprised to find it closed to everybody else.
+    """
+    if not root.path.is_dir():
+        return False
+    own = {root.lock, root.hardware, root.var, root.mroot, root.shelf, root.ssh}
+    found = set(root.path.iterdir())
+    return bool(found) and found.isdisjoint(own)
+
+
 class Machine:
     """The hardware: what stays when the filer loses power, and the switch."""
 
@@ -56,8 +68,12 @@ class Machine:
         self._random = random
         self._interrupt = interrupt
         try:
+            if _is_of_another_use(self._root):
+                raise FilerError(
+                    f"cannot use {printable(str(root))}: there are other files, and no filer"
+                )
             self._storage.make_directory(root)
-            self._lock = RootLock(root / "lock")
+            self._lock = RootLock(self._root.lock)
         except (OSError, StorageError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise FilerError(f"cannot use {printable(str(root))}: {reason}") from None

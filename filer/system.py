@@ -49,6 +49,11 @@ class Root:
     path: Path
 
     @property
+    def lock(self) -> Path:
+        """What a running filer holds."""
+        return self.path / "lock"
+
+    @property
     def hardware(self) -> Path:
         """filer.toml."""
         return self.path / "filer.toml"

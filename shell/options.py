@@ -60,7 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         default="text",
         help="how results are printed (default: text)",
     )
-    add("--root", metavar="DIR", type=Path, help="where it lives (or FILER_ROOT; default: XDG)")
+    add(
+        "--root",
+        metavar="DIR",
+        type=_directory,
+        help="where it lives (or FILER_ROOT; default: XDG)",
+    )
     add("--demo", action="store_true", help="a temporary root, with two live key servers")
     add("--record", metavar="FILE", help="record the session in a new asciicast file")
     add("--replay", metavar="FILE", help="run a recording again and show what differs")
@@ -108,18 +113,27 @@ def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespac
 
 
 def _address_and_port(text: str) -> tuple[str, int]:
-    from ipaddress import ip_address
+    from ipaddress import IPv4Address, IPv6Address
 
     address, colon, port = text.rpartition(":")
-    if not colon:
-        address = "127.0.0.1"
     try:
-        ip_address(address.removeprefix("[").removesuffix("]"))
+        if not colon:
+            address = "127.0.0.1"
+        elif address.startswith("[") and address.endswith("]"):
+            address = str(IPv6Address(address[1:-1]))
+        else:
+            address = str(IPv4Address(address))
     except ValueError:
         raise argparse.ArgumentTypeError(f'"{text}" does not begin with an IP address') from None
     if not (port.isascii() and port.isdecimal() and int(port) < 2**16):
         raise argparse.ArgumentTypeError(f'"{text}" does not end with a TCP port number')
-    return address.removeprefix("[").removesuffix("]"), int(port)
+    return address, int(port)
+
+
+def _directory(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("not the name of a directory")
+    return Path(text)
 
 
 class _Parser(argparse.ArgumentParser):

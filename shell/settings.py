@@ -56,9 +56,18 @@ def _one_of(choices: Sequence[str]) -> Check:
 
 
 def _program(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or printable(value) != value:
+    if not isinstance(value, str) or printable(value) != value or not _is_command(value):
         raise RuleError('must be a program and its options, such as "less -R"')
     return value
+
+
+def _is_command(text: str) -> bool:
+    from shlex import split
+
+    try:
+        return bool(split(text))
+    except ValueError:  # a quote that is not closed
+        return False
 
 
 def _key(value: object) -> tuple[str, ...]:

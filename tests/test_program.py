@@ -172,6 +172,28 @@ def test_python_m_shell_is_the_same_program(account: Account) -> None:
     assert as_module == account.commands("hostname", "nonsense")
 
 
+def test_a_directory_of_another_use_is_refused_and_left_as_it_is(
+    account: Account, tmp_path: Path
+) -> None:
+    used = tmp_path / "used"
+    used.mkdir(mode=0o755)
+    (used / "precious").write_text("mine")
+
+    ended = account.run("--root", used, "-c", "hostname")
+
+    assert (ended.out, ended.status) == ("", 2)
+    assert ended.err == f"filer: cannot use {used}: there are other files, and no filer\n"
+    assert [path.name for path in used.iterdir()] == ["precious"]
+    assert stat.S_IMODE(used.stat().st_mode) == 0o755
+
+
+def test_an_empty_name_is_no_root(account: Account) -> None:
+    ended = account.run("--root", "", "-c", "hostname")
+
+    assert (ended.out, ended.status) == ("", 2)
+    assert ended.err.endswith("argument --root: not the name of a directory\n")
+
+
 @pytest.mark.parametrize("place", ["below a file", "a file", "below a device"])
 def test_a_root_that_cannot_be_used_is_status_2_and_one_line(account: Account, place: str) -> None:
     root = {

@@ -75,6 +75,7 @@ def test_what_is_not_set_has_its_default() -> None:
         ('# why\nmenu = "on"\n', "config.toml:2: menu must be true or false"),
         ("toolbar = 0\n", "config.toml:1: toolbar must be true or false"),
         ('pager = " "\n', f"config.toml:1: pager {NO_PAGER}"),
+        ("pager = \"less 'unclosed\"\n", f"config.toml:1: pager {NO_PAGER}"),
         ("keys = 1\n", "config.toml:1: keys must be a section, [keys]"),
         ('complete = "f5"\n', 'config.toml:1: "complete" belongs in the section [keys]'),
         ('[keys]\ntheme = "dark"\n', 'config.toml:2: "theme" belongs before the sections'),

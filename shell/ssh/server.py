@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 from dataclasses import dataclass, field
 
@@ -96,8 +97,8 @@ class _Service:
         self._all_gone = asyncio.Event()
         with self._host.signals.woken() as woken:
             key = host_key(self.directory / HOST_KEY, self.filer.storage)
-            self._warn_if_nobody_can_log_in()
             listener = await self._listen(key)
+            self._warn_if_nobody_can_log_in()
             loop.add_reader(woken, self._end_after_signal)
             try:
                 self._end_after_signal()
@@ -138,8 +139,9 @@ class _Service:
                 keepalive_count_max=limits.lost_after,
             )
         except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise FilerError(
-                f"cannot listen on {host.address} port {host.port}: {error.strerror}"
+                f"cannot listen on {host.address} port {host.port}: {printable(reason)}"
             ) from None
 
     def _warn_if_nobody_can_log_in(self) -> None:
