@@ -40,18 +40,15 @@ class ManualText(str):
 
 
 class _Grammars:
-    """The grammars of commands, compiled when they are needed."""
+    """The grammars of commands."""
 
     def __init__(self, commands: Mapping[str, Command]) -> None:
         self.commands = commands
-        self._compiled: dict[str, Grammar] = {}
         self._known: dict[str, Sequence[Span] | None] = {}
 
     def grammar(self, name: str) -> Grammar:
-        if name not in self._compiled:
-            command = self.commands[name]
-            self._compiled[name] = Grammar.compile(command.synopsis, command.variables)
-        return self._compiled[name]
+        command = self.commands[name]
+        return _compiled(tuple(command.synopsis), tuple(command.variables))
 
     def spans(self, text: str) -> Sequence[Span] | None:
         """Return what the words of ``text`` are, if they are a command or the beginning of one."""
@@ -64,6 +61,11 @@ class _Grammars:
             return None
         found = list(spans(self, text))
         return None if any(span.kind == WRONG for span in found) else found
+
+
+@cache
+def _compiled(synopsis: tuple[str, ...], variables: tuple[str, ...]) -> Grammar:
+    return Grammar.compile(synopsis, variables)
 
 
 def _styled(grammars: _Grammars, line: Line) -> Iterator[Fragment]:
