@@ -17,6 +17,7 @@ import socket
 import sqlite3
 import stat
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -259,7 +260,7 @@ def stored_key_ids(server: KeyServer) -> list[str]:
 Work = Callable[[], None]
 
 
-class WatchedStorage(Storage):
+class WatchedStorage(Storage, ABC):
     """Storage that has a say in each change; ``changes`` counts them.
 
     What is there, or gone, already is not a change.
@@ -267,9 +268,9 @@ class WatchedStorage(Storage):
 
     changes = 0
 
+    @abstractmethod
     def _do(self, work: Work, *torn: Work) -> None:
         """Do ``work``, or one of what an interrupted ``work`` may leave behind."""
-        raise NotImplementedError
 
     def _do_removal(self, work: Work, *torn: Work) -> None:
         """Do ``work``, which makes room."""
