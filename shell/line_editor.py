@@ -8,7 +8,12 @@ from typing import Any
 
 from platformdirs import user_state_path
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import get_app_or_none, run_in_terminal
+from prompt_toolkit.application import (
+    Application,
+    get_app_or_none,
+    get_app_session,
+    run_in_terminal,
+)
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory, ConditionalAutoSuggest
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition, renderer_height_is_known
@@ -17,10 +22,10 @@ from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyPressEvent
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.output import Output
-from prompt_toolkit.renderer import CPR_Support
 
 from shell.appearance import GrammarLexer, Toolbar, color_depth, style, theme_of
 from shell.completion import Paths, no_paths
+from shell.cursor_query import CursorQuery
 from shell.history import ConsoleHistory, open_history
 from shell.key_bindings import NO_MOUSE, GrammarCompleter, key_bindings
 from shell.session import Session
@@ -70,7 +75,8 @@ class LineEditor(LineReader):
         screen: Output | None = None,
     ) -> None:
         super().__init__(signals)
-        self._keyboard, self._screen = keyboard, screen
+        self._keyboard, self._screen = keyboard, screen or get_app_session().output
+        self._cursor = CursorQuery(self._screen)
         self._before = ""
         self._opens_menu, self._shows_toolbar = settings.menu, settings.toolbar
         self._toolbar = Toolbar(session_of)
@@ -97,7 +103,7 @@ class LineEditor(LineReader):
             style=style(theme),
             color_depth=color_depth(theme),
             input=keyboard,
-            output=screen,
+            output=self._screen,
         )
         # Of the two that prompt_toolkit allows one at a time, the other is the search by prefix.
         self._commands.default_buffer.complete_while_typing = renderer_height_is_known & Condition(
@@ -109,7 +115,8 @@ class LineEditor(LineReader):
     def _has_room(self) -> bool:
         return self._commands.app.output.get_size().rows > _ROOM_FOR_MENU + 1
 
-    def _fit(self, _app: object) -> None:
+    def _fit(self, app: Application[str]) -> None:
+        self._cursor.look(app)
         has_room = self._has_room
         self._commands.reserve_space_for_menu = _ROOM_FOR_MENU if has_room else 0
         self._commands.bottom_toolbar = self._toolbar if self._shows_toolbar and has_room else None
@@ -117,8 +124,8 @@ class LineEditor(LineReader):
         if not self._knows_commands and renderer_height_is_known():
             # Plug-ins are looked for while the person looks at the prompt, not at the first key.
             self._knows_commands = True
-            assert self._commands.app.loop is not None
-            self._commands.app.loop.call_soon(lambda: len(self._session_of().commands))
+            assert app.loop is not None
+            app.loop.call_soon(lambda: len(self._session_of().commands))
 
     def _switch_menu(self, event: KeyPressEvent) -> None:
         self._opens_menu = not self._opens_menu
@@ -151,9 +158,7 @@ class LineEditor(LineReader):
     @property
     def is_watched(self) -> bool:
         """Whether a person watches: what they use tells where its cursor is."""
-        app = self._commands.app
-        supported = app.renderer.cpr_support is not CPR_Support.NOT_SUPPORTED
-        return app.output.responds_to_cpr and supported
+        return self._cursor.is_watched
 
     def interject(self, show: Callable[[], None]) -> None:
         """Show something above the line that is being typed, if one is."""

@@ -28,9 +28,11 @@ from shell.signals import SIGNALLED, Ended, Signals
 from shell.standard_streams import abandon_standard_streams
 
 if TYPE_CHECKING:
+    from filer.document import ConfigError
     from shell.demo import Demo
     from shell.recorder import Recorder
     from shell.replay import Replay
+    from shell.settings import Settings
 
 CALLED_WRONGLY = 2
 
@@ -158,12 +160,9 @@ def _host(
 def _terminal(
     signals: Signals, session: Callable[[], Session], recorder: "Recorder | None"
 ) -> tuple[Host, Console]:
-    from platformdirs import user_config_path
-
-    from shell import settings as settings_module
     from shell.terminal import Terminal, TerminalConsole, open_reader
 
-    settings, errors = settings_module.load(user_config_path("filer", appauthor=False))
+    settings, errors = _settings()
     reader = open_reader(session, signals, settings)
     if recorder:
         from shell.recorder import RecordedReader, RecordedTerminalConsole
@@ -172,9 +171,21 @@ def _terminal(
         console: TerminalConsole = RecordedTerminalConsole(reader, signals, recorder, settings)
     else:
         console = TerminalConsole(reader, signals, settings)
+    _warn(console, errors)
+    return Terminal(reader, signals), console
+
+
+def _settings() -> "tuple[Settings, list[ConfigError]]":
+    from platformdirs import user_config_path
+
+    from shell.settings import load
+
+    return load(user_config_path("filer", appauthor=False))
+
+
+def _warn(console: Console, errors: "list[ConfigError]") -> None:
     for error in errors:
         console.warn(f"WARNING: {error}; ignored")
-    return Terminal(reader, signals), console
 
 
 def _script(
@@ -247,8 +258,11 @@ def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
             raise
         raise FilerError("--ssh needs asyncssh: pip install 'filer[ssh]'") from None
     signals.end_at_ctrl_c()
+    console = ScriptConsole(LineInput(()), signals)
+    settings, errors = _settings()
+    _warn(console, errors)
     address, port = options.ssh
-    return SshHost(address, port, signals), ScriptConsole(LineInput(()), signals)
+    return SshHost(address, port, signals, settings), console
 
 
 def _lines_of(stream: BinaryIO) -> LineInput:

@@ -68,22 +68,27 @@ class TerminalConsole:
         self._reader = reader
         self._signals = signals
         self._settings = settings
-        self._line = ProgressLine(self._draw, lambda: self.width, quiet=lambda: unechoed(sys.stdin))
+        self._line = ProgressLine(self._draw, lambda: self.width, quiet=self._quiet)
 
     @property
     def width(self) -> int:
         """Columns of the screen."""
         return shutil.get_terminal_size().columns
 
+    @property
+    def terminal(self) -> str:
+        """What the terminal is, as TERM says it."""
+        return os.environ["TERM"]
+
     def show(self, result: Result) -> None:
         """Print a result."""
         self._line.clear()
-        write(sys.stdout, "".join(f"{line}\n" for line in result.lines()))
+        self._print("".join(f"{line}\n" for line in result.lines()))
 
     def fail(self, message: str) -> None:
         """Print a failure, on the screen even where results go elsewhere."""
         self._line.clear()
-        write(sys.stdout if sys.stdout.isatty() else sys.stderr, f"{message}\n")
+        self._print_on_screen(f"{message}\n")
 
     def warn(self, message: str) -> None:
         """Print a warning, above what is being typed."""
@@ -111,13 +116,18 @@ class TerminalConsole:
 
         if self._settings.pager is not None:
             os.environ["MANPAGER"] = self._settings.pager  # where pydoc looks first
+        options = os.environ.get("LESS", "")
+        coloured = self._coloured(text)
+        if coloured is not text and not options.startswith(_LESS_COLOURED):
+            os.environ["LESS"] = f"{_LESS_COLOURED} {options}"
         try:
             with self._signals.waiting():
-                pager(self._coloured(text))
+                pager(coloured)
         except KeyboardInterrupt:
             raise Cancelled from None
 
     def _coloured(self, text: str) -> str:
+        """Return a manual page in its colours, if there are any, or else ``text`` itself."""
         from shell.manual_colours import ManualText, coloured
 
         if not (isinstance(text, ManualText) and self._reader.is_watched):
@@ -125,20 +135,26 @@ class TerminalConsole:
         from shell.appearance import theme_of
 
         theme = theme_of(self._settings)
-        if theme == "none":
-            return text
-        options = os.environ.get("LESS", "")
-        if not options.startswith(_LESS_COLOURED):
-            os.environ["LESS"] = f"{_LESS_COLOURED} {options}"
-        return coloured(text, theme, os.environ["TERM"])
+        return text if theme == "none" else coloured(text, theme, self.terminal)
 
     def progress(self, work: Work) -> AbstractContextManager[Tell]:
         """Show long work in a line that goes when it is done."""
         return self._line.show(work) if self._reader.is_watched else show_nothing(work)
 
+    # Where it goes.
+
+    def _print(self, text: str) -> None:
+        write(sys.stdout, text)
+
+    def _print_on_screen(self, text: str) -> None:
+        write(sys.stdout if sys.stdout.isatty() else sys.stderr, text)
+
     def _draw(self, text: str) -> None:
         assert sys.__stdout__ is not None
         write(sys.__stdout__, text)  # not into a recording, whose replay may take another time
+
+    def _quiet(self) -> AbstractContextManager[object]:
+        return unechoed(sys.stdin)
 
 
 def remember(session: Session, line: str) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 
 from tests.console import PATIENCE, Account, Outcome, Terminal
+from tests.screen import Screen
 
 if TYPE_CHECKING:
     from pexpect.popen_spawn import PopenSpawn
@@ -95,6 +96,14 @@ class Remote:
             program=program, rows=rows, columns=columns, environment={"TERM": term}
         ) as terminal:
             yield terminal
+
+    @contextmanager
+    def screen(
+        self, *command: str, rows: int = 24, columns: int = 80, term: str = "xterm-256color"
+    ) -> Iterator[Screen]:
+        """Log in from the terminal of a person."""
+        with self.terminal(*command, rows=rows, columns=columns, term=term) as terminal:
+            yield Screen(terminal.child, rows, columns)
 
     @property
     def log(self) -> str:

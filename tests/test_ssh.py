@@ -764,7 +764,7 @@ def clients_of(house: House, work: Callable[[int], None], **limits: Any) -> None
     with ThreadPoolExecutor() as pool:
         worked = pool.submit(work, port)
         with pytest.raises(PowerOff):
-            SshHost("127.0.0.1", port, signals, Limits(**limits)).run(session)
+            SshHost("127.0.0.1", port, signals, limits=Limits(**limits)).run(session)
         worked.result()
 
 

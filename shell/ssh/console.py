@@ -1,12 +1,13 @@
 """A person at the other end of an SSH connection: signals, keyboard, screen."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO, TextIO
 
-from commands import Result
 from filer.interrupt import Interrupt
 from shell.output import write
 from shell.session import OK, Session
+from shell.settings import Settings
 from shell.signals import Signals
 from shell.terminal import LineReader, TerminalConsole
 
@@ -75,14 +76,25 @@ class PlainReader(LineReader):
 class RemoteConsole(TerminalConsole):
     """The console of a person elsewhere, whose one screen shows everything.
 
-    No pager: it would be a program of this host, and lead to its shell.
+    ``terminal`` is what the client calls it.  No pager: it would be a program of this host, and
+    lead to its shell.
     """
 
+    terminal = ""
+
     def __init__(
-        self, reader: LineReader, signals: Signals, screen: TextIO, columns: Callable[[], int]
+        self,
+        reader: LineReader,
+        signals: Signals,
+        settings: Settings,
+        *,
+        screen: TextIO,
+        terminal: str,
+        columns: Callable[[], int],
     ) -> None:
-        super().__init__(reader, signals)
+        super().__init__(reader, signals, settings)
         self._screen = screen
+        self.terminal = terminal
         self._columns = columns
 
     @property
@@ -90,19 +102,17 @@ class RemoteConsole(TerminalConsole):
         """Columns of the screen."""
         return self._columns()
 
-    def show(self, result: Result) -> None:
-        """Print a result."""
-        write(self._screen, "".join(f"{line}\n" for line in result.lines()))
-
-    def fail(self, message: str) -> None:
-        """Print a failure."""
-        write(self._screen, f"{message}\n")
-
-    warn = fail
-
     def page(self, text: str) -> None:
         """Print a long text."""
-        write(self._screen, f"{text.rstrip()}\n")
+        self._print(self._coloured(text).rstrip("\n") + "\n")
+
+    def _print(self, text: str) -> None:
+        write(self._screen, text)
+
+    _print_on_screen = _draw = _print
+
+    def _quiet(self) -> AbstractContextManager[object]:
+        return nullcontext()  # the client shows nothing by itself
 
 
 class OneShot:

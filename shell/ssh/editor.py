@@ -12,6 +12,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from shell.history import SessionHistory
 from shell.line_editor import LineEditor
 from shell.session import Session
+from shell.settings import Settings
 from shell.signals import Signals
 
 
@@ -48,6 +49,7 @@ def line_editor(
     terminal: str,
     session_of: Callable[[], Session],
     signals: Signals,
+    settings: Settings,
 ) -> Iterator[LineEditor]:
     """Give an editor for keys from ``descriptor``; ``size`` is in columns and rows.
 
@@ -59,10 +61,13 @@ def line_editor(
         columns, rows = size()
         return Size(rows=rows, columns=columns)
 
-    # A terminal that does not tell where its cursor is would cost a wait, and a script that
-    # drives this prompt does not tell.
-    output = Vt100_Output(screen, rows_and_columns, term=terminal, enable_cpr=False)
+    output = Vt100_Output(screen, rows_and_columns, term=terminal)
     with create_app_session(keyboard, output):
         yield LineEditor(
-            session_of, signals, history=SessionHistory(), keyboard=keyboard, screen=output
+            session_of,
+            signals,
+            settings=settings,
+            history=SessionHistory(),
+            keyboard=keyboard,
+            screen=output,
         )

@@ -14,6 +14,7 @@ from filer.text import printable
 from shell.defects import describe
 from shell.output import write
 from shell.session import OK, Session
+from shell.settings import DEFAULTS, Settings
 from shell.signals import Signals
 from shell.ssh.access import (
     ADMINISTRATOR,
@@ -61,6 +62,7 @@ class SshHost:
     address: str
     port: int
     signals: Signals
+    settings: Settings = DEFAULTS
     limits: Limits = field(default_factory=Limits)
     status: int = OK
 
@@ -85,7 +87,9 @@ class _Service:
         self.passwords = passwords_below(self.directory, self.filer.storage)
         self.connections: set[asyncssh.SSHServerConnection] = set()
         self._host = host
-        self._served = Served(self.filer, console.commands, host.limits.idle, self._session_ended)
+        self._served = Served(
+            self.filer, console.commands, host.settings, host.limits.idle, self._session_ended
+        )
         self._sessions: set[ConsoleSession] = set()
         self._by = ""
 

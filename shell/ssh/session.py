@@ -17,6 +17,7 @@ from shell.defects import describe
 from shell.power_cycle import Host
 from shell.script import LineInput, Script, ScriptConsole
 from shell.session import FAILED, OK, Session
+from shell.settings import Settings
 from shell.signals import SIGNALLED, Ended
 from shell.ssh.console import CTRL_C, CTRL_D, OneShot, PlainReader, RemoteConsole, RemoteSignals
 from shell.ssh.streams import Feed, Flow, text_output
@@ -30,10 +31,11 @@ _COLUMNS, _ROWS = 80, 24
 
 @dataclass(frozen=True)
 class Served:
-    """What sessions are given: the filer, its commands, and how long one may be idle (s)."""
+    """What sessions are given; ``idle`` is how long one may be idle, in seconds."""
 
     filer: Filer
     commands: Mapping[str, Command]
+    settings: Settings
     idle: float
     ended: "Callable[[ConsoleSession, PowerOff | None], None]"
     """Told, in the event loop, that a session is over, and whether it takes the power."""
@@ -256,9 +258,17 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
                 terminal=self._terminal or "",
                 session_of=session_of,
                 signals=signals,
+                settings=self._served.settings,
             )
             reader = stack.enter_context(editor)
-        console = RemoteConsole(reader, signals, screen, lambda: self._size()[0])
+        console = RemoteConsole(
+            reader,
+            signals,
+            self._served.settings,
+            screen=screen,
+            terminal=self._terminal or "",
+            columns=lambda: self._size()[0],
+        )
         if self._command is None:
             return Terminal(reader, signals), console
         return OneShot(self._command, signals), console
