@@ -19,7 +19,7 @@ from filer.pykmip import (
     messages,
     objects,
 )
-from filer.ttlv import Element, MalformedTtlv, check, elements, structure
+from filer.ttlv import STRUCTURE, Element, MalformedTtlv, check, elements, structure
 
 T = TypeVar("T")
 
@@ -272,7 +272,7 @@ def _success(item: Item, payload: bytes | None, version: Any) -> Success:
         attributes = [part for part in parts if part.tag == _ATTRIBUTE]
         payload = b"".join(part.encoding() for part in parts if part.tag != _ATTRIBUTE)
     answer = ResponsePayloadFactory().create(item.operation)
-    encoding = Element(enums.Tags.RESPONSE_PAYLOAD.value, 1, payload).encoding()
+    encoding = Element(enums.Tags.RESPONSE_PAYLOAD.value, STRUCTURE, payload).encoding()
     if not _read(answer, encoding, version):
         return _beyond_pykmip(item)
     if item.operation is enums.Operation.QUERY:

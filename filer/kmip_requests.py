@@ -16,6 +16,7 @@ from filer.pykmip import (
     objects,
     payloads,
 )
+from filer.ttlv import STRUCTURE, Element
 
 MAXIMUM_ANSWER = 4 * 1024 * 1024
 """Bytes of the largest answer that is asked for, and read."""
@@ -126,16 +127,22 @@ def encode(items: Sequence[Item], first: int) -> bytes:
         batch_error_cont_option=contents.BatchErrorContinuationOption(continue_option),
         batch_count=contents.BatchCount(len(items)),
     )
-    batch = [
+    batch = (
         messages.RequestBatchItem(
             operation=contents.Operation(item.operation),
             unique_batch_item_id=contents.UniqueBatchItemID(batch_item_id(number)),
             request_payload=item.payload,
         )
         for number, item in enumerate(items, first)
-    ]
+    )
+    # A stream of PyKMIP copies all it holds with each write: one for each part.
+    parts = b"".join(map(_encoding, (header, *batch)))
+    return Element(enums.Tags.REQUEST_MESSAGE.value, STRUCTURE, parts).encoding()
+
+
+def _encoding(part: Any) -> bytes:
     stream = BytearrayStream()
-    messages.RequestMessage(header, batch).write(stream, _VERSION)
+    part.write(stream, _VERSION)
     return bytes(stream.buffer)
 
 

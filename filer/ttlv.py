@@ -12,8 +12,8 @@ from dataclasses import dataclass
 HEADER_LENGTH = 8
 """Bytes of tag, type and length, which precede every value."""
 
-_STRUCTURE = 1
-_TYPES = range(_STRUCTURE, 11)
+STRUCTURE = 1
+_TYPES = range(STRUCTURE, 11)
 _ALIGNMENT = 8
 _DEPTH = 16
 
@@ -38,7 +38,7 @@ class Element:
 
 def structure(tag: int, elements: Iterator[Element] | list[Element]) -> bytes:
     """Return the encoding of the structure ``tag`` that consists of ``elements``."""
-    return Element(tag, _STRUCTURE, b"".join(element.encoding() for element in elements)).encoding()
+    return Element(tag, STRUCTURE, b"".join(element.encoding() for element in elements)).encoding()
 
 
 def structure_length(header: bytes, tag: int) -> int:
@@ -47,7 +47,7 @@ def structure_length(header: bytes, tag: int) -> int:
     Raises MalformedTtlv for anything that is not the header of one.
     """
     tag_and_type, length = struct.unpack("!II", header)
-    if tag_and_type != tag << 8 | _STRUCTURE:
+    if tag_and_type != tag << 8 | STRUCTURE:
         raise MalformedTtlv
     return int(length)
 
@@ -75,5 +75,5 @@ def check(value: bytes, depth: int = _DEPTH) -> None:
     if not depth:
         raise MalformedTtlv
     for element in elements(value):
-        if element.type == _STRUCTURE:
+        if element.type == STRUCTURE:
             check(element.value, depth - 1)

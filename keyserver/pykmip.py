@@ -24,8 +24,11 @@ with (
     warnings.catch_warnings(action="ignore", category=DeprecationWarning),
     warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning),
 ):
+    from kmip.core.enums import KMIPVersion
     from kmip.core.exceptions import ConnectionClosed, ItemNotFound, PermissionDenied
+    from kmip.core.messages.messages import ResponseMessage
     from kmip.core.policy import policies
+    from kmip.core.primitives import Struct
     from kmip.core.utils import BytearrayStream
     from kmip.pie.objects import ManagedObject
     from kmip.pie.sqltypes import EnumType, UsageMaskType
@@ -42,6 +45,42 @@ logging.getLogger("kmip.server").setLevel(logging.CRITICAL + 1)
 
 _LINGER_SECONDS = 1.0
 _REQUEST_MESSAGE = b"\x42\x00\x78\x01"
+
+
+class _Request(BytearrayStream):  # type: ignore[misc]  # PyKMIP has no types
+    """The bytes of a request; PyKMIP's own stream copies all that is left for each piece."""
+
+    def __init__(self, data: bytes) -> None:
+        self._rest = memoryview(data)
+
+    def peek(self, n: int | None = None) -> bytes:
+        return bytes(self._rest[:n])
+
+    def read(self, n: int | None = None) -> bytes:
+        data = bytes(self._rest[: None if n == -1 else n])
+        self._rest = self._rest[len(data) :]
+        return data
+
+    def length(self) -> int:
+        return len(self._rest)
+
+    __len__ = length
+
+
+class _Response(ResponseMessage):  # type: ignore[misc]  # PyKMIP has no types
+    """An answer; PyKMIP's own message copies all that is there for each piece."""
+
+    def write(
+        self, ostream: BytearrayStream, kmip_version: KMIPVersion = KMIPVersion.KMIP_1_0
+    ) -> None:
+        parts = bytearray()
+        for part in (self.response_header, *self.batch_items):
+            stream = BytearrayStream()
+            part.write(stream, kmip_version=kmip_version)
+            parts += stream.buffer
+        self.length = len(parts)
+        Struct.write(self, ostream, kmip_version=kmip_version)
+        ostream.write(bytes(parts))
 
 
 class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
@@ -75,6 +114,10 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         self._to_read = {number for number in map(_number, asked) if number is not None}
         self._in_use: list[Any] = []  # or the session would forget what it has read
         return super()._process_batch(request_batch, *options)
+
+    def _build_response(self, version: Any, batch_items: list[Any]) -> ResponseMessage:
+        response = super()._build_response(version, batch_items)
+        return _Response(response.response_header, response.batch_items)
 
     def _get_object_with_access_controls(self, uid: Any, operation: Any) -> Any:
         number = _number(uid)
@@ -183,9 +226,9 @@ class Session(KmipSession):  # type: ignore[misc]  # PyKMIP has no types
             if not socket.socket.recv(self._connection, 4096):
                 break
 
-    def _receive_request(self) -> BytearrayStream:
+    def _receive_request(self) -> _Request:
         header = self._receive_bytes(8)
         (size,) = struct.unpack("!I", header[4:])
         if not header.startswith(_REQUEST_MESSAGE) or size > self._max_request_size:
             raise ConnectionClosed
-        return BytearrayStream(header + self._receive_bytes(size))
+        return _Request(header + self._receive_bytes(size))
