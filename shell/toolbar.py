@@ -8,13 +8,20 @@ from filer.text import printable
 from shell.session import Session
 
 _GAP = " | "
+_CUT = "..."
+_TAG = 21
+"""Columns of a key tag in brief: two system IDs, as in the tag of who has chosen none."""
 
 
 class Part(NamedTuple):
-    """A part of the toolbar; ``alarm`` is what the administrator should look into."""
+    """A part of the toolbar; ``alarm`` is what the administrator should look into.
+
+    ``brief`` says the same in fewer columns, where that can be done.
+    """
 
     text: str
     alarm: bool = False
+    brief: str = ""
 
 
 def parts(session: Session) -> list[Part]:
@@ -26,13 +33,22 @@ def parts(session: Session) -> list[Part]:
 
 
 def fitting(parts: list[Part], width: int) -> list[Part]:
-    """Return as many of ``parts``, from the first on, as fit into ``width`` columns."""
-    taken = 0
-    for index, part in enumerate(parts):
-        taken += len(part.text) + (len(_GAP) if index else 0)
-        if taken > width:
-            return parts[:index]
-    return parts
+    """Return as many of ``parts``, from the first on, as fit into ``width`` columns.
+
+    They are brief where they have to be, from the last on.
+    """
+    shown = [part._replace(text=part.brief or part.text) for part in parts]
+    while _columns(shown) > width:
+        shown.pop()
+    for index in range(len(shown)):
+        longer = [*shown[:index], parts[index], *shown[index + 1 :]]
+        if _columns(longer) <= width:
+            shown = longer
+    return shown
+
+
+def _columns(parts: list[Part]) -> int:
+    return len(_GAP.join(part.text for part in parts))
 
 
 def fragments(parts: list[Part]) -> list[tuple[str, str]]:
@@ -48,13 +64,14 @@ def fragments(parts: list[Part]) -> list[tuple[str, str]]:
 def _key_servers(session: Session) -> Iterator[Part]:
     registered = session.filer.registration.servers
     heard = session.filer.last_heard
+    count = len(registered)
     if not registered:
-        yield Part("no key servers")
+        yield Part("no key servers", brief="no servers")
     elif any(address in heard for address in registered):
         up = sum(heard.get(address, False) for address in registered)
-        yield Part(f"key servers {up}/{len(registered)} up", alarm=up < len(registered))
+        yield Part(f"key servers {up}/{count} up", up < count, brief=f"servers {up}/{count}")
     else:
-        yield Part(f"key servers {len(registered)}, not asked yet")
+        yield Part(f"key servers {count}, not asked yet", brief=f"servers ?/{count}")
 
 
 def _disks(session: Session) -> Iterator[Part]:
@@ -63,10 +80,17 @@ def _disks(session: Session) -> Iterator[Part]:
         locked = sum(disk.destroyed or disk.locking or disk.locked_out for disk in disks)
     except FilerError:  # without power nothing is known of them
         return
-    yield Part(f"disks {locked}/{len(disks)} locked")
+    share = f"{locked}/{len(disks)}"
+    yield Part(f"disks {share} locked", brief=f"locked {share}")
 
 
 def _keys(session: Session) -> Iterator[Part]:
-    yield Part(f"{len(session.filer.keytable)} key pairs")
-    yield Part(f"tag {printable(session.filer.key_tag)}")
+    count = len(session.filer.keytable)
+    yield Part(f"{count} key pairs", brief=f"keys {count}")
     yield Part(session.state.privilege)
+    tag = printable(session.filer.key_tag)
+    yield Part(f"tag {tag}", brief=f"tag {_cut(tag)}")
+
+
+def _cut(tag: str) -> str:
+    return tag if len(tag) <= _TAG else f"{tag[: _TAG - len(_CUT)]}{_CUT}"

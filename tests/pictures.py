@@ -65,7 +65,7 @@ def prompt(person: Screen) -> None:
     _enter(person, "key_manager add -key_servr 127.0.0.4")
     _enter(person, "key_manager query -key_server 127.0.0.3")
     _type(person, "key_manager re")
-    person.shows("restore  -all")
+    person.shows("restore  load the key pairs")
     person.type(DOWN + DOWN)
     person.shows_typed("filer1> key_manager rekey")
 

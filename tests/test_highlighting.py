@@ -1,6 +1,7 @@
 """What the colours of a line say, and what the toolbar does: without a screen."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from shell.highlighting import spans
 from shell.toolbar import Part, fitting, fragments, parts
 from tests import manual
-from tests.manual import Build, House
+from tests.manual import PARENT_TAG, Build, House, new_pair, put
 
 build = manual.build
 
@@ -132,25 +133,25 @@ def test_the_toolbar_has_what_matters(house: House) -> None:
         "no key servers",
         "disks 0/4 locked",
         "0 key pairs",
-        f"tag {house.filer.key_tag}",
         "admin",
+        f"tag {house.filer.key_tag}",
     ]
 
 
 def test_the_toolbar_tells_what_was_heard_last(build: Build) -> None:
     house = build()
     house.good("key_manager add -key_server 127.0.0.2 -key_server 127.0.0.3")
-    assert parts(house.session)[0] == Part("key servers 2/2 up")
+    assert parts(house.session)[0] == Part("key servers 2/2 up", brief="servers 2/2")
 
     house.servers[1].stop()
-    assert parts(house.session)[0] == Part("key servers 2/2 up")
+    assert parts(house.session)[0] == Part("key servers 2/2 up", brief="servers 2/2")
     house.execute("key_manager status")
-    assert parts(house.session)[0] == Part("key servers 1/2 up", alarm=True)
+    assert parts(house.session)[0] == Part("key servers 1/2 up", alarm=True, brief="servers 1/2")
     assert house.filer.last_heard == {"127.0.0.2": True, "127.0.0.3": False}
 
     house.servers[1].start()
     house.good("key_manager status -key_server 127.0.0.3")
-    assert parts(house.session)[0] == Part("key servers 2/2 up")
+    assert parts(house.session)[0] == Part("key servers 2/2 up", brief="servers 2/2")
 
     house.good("key_manager rekey -key_tag weekly")
     (entry,) = house.filer.keytable
@@ -167,6 +168,48 @@ def test_a_narrow_toolbar_leaves_out_the_least_important() -> None:
     assert fitting(some, 16) == some[:2]
     assert fitting(some, 3) == some[:1]
     assert fitting(some, 2) == []
+
+
+def test_a_narrow_toolbar_is_brief_from_the_last_part_on() -> None:
+    some = [Part("one and all", brief="one"), Part("two"), Part("three or more", brief="three")]
+
+    def shown(width: int) -> list[str]:
+        return [part.text for part in fitting(some, width)]
+
+    assert shown(33) == ["one and all", "two", "three or more"]
+    assert shown(32) == shown(25) == ["one and all", "two", "three"]
+    assert shown(24) == shown(17) == ["one", "two", "three"]
+    assert shown(16) == ["one", "two"]
+
+
+def test_all_that_matters_of_a_large_filer_fits_into_80_columns(build: Build) -> None:
+    house = build(servers=4, disks=2400)
+    house.add()
+    put(house.servers[0], *(new_pair() for _ in range(200)))
+    house.execute("key_manager restore -all")
+    house.good("priv set advanced")
+    locked = [f"0c.{shelf:02}.0" for shelf in range(100)]
+    key_id = next(iter(house.filer.keytable)).key_id
+    house.good(f"disk encrypt rekey {key_id} {' '.join(locked)}")
+    house.good(f"disk encrypt lock {' '.join(locked)}")
+
+    shown = "".join(text for _, text in fragments(fitting(parts(house.session), 80)))
+
+    assert shown == (f"servers 4/4 | locked 100/2400 | keys 200 | advanced | tag {PARENT_TAG}")
+    assert len(shown) == 79  # with every disk locked it would be 80
+
+
+def test_a_long_tag_is_cut_before_anything_is_left_out(build: Build) -> None:
+    tag = "a" * 64
+    house = build()
+    house.filer.registration = replace(house.filer.registration, default_tag=tag)
+
+    def shown(width: int) -> list[str]:
+        return [part.text for part in fitting(parts(house.session), width)]
+
+    assert shown(200)[-1] == f"tag {tag}"
+    assert shown(80)[-2:] == ["admin", f"tag {'a' * 18}..."]
+    assert shown(40) == ["no servers", "locked 0/4", "keys 0", "admin"]
 
 
 def test_an_alarm_is_styled() -> None:
