@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from filer.address import AddressError, parse_address
+from filer.command_line import Parser, PrintCompletion
 from filer.core_files import forbid_core_files
 from filer.errors import FilerError
-from filer.print_completion import PrintCompletion
 from filer.text import printable
 from keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
 
@@ -26,12 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     forbid_core_files()
     try:
         if arguments.version:
-            _tell(f"{_PROGRAM} {_version()}")
+            parser.tell(f"{_PROGRAM} {_version()}\n")
         else:
             _serve(
                 (arguments.dir or _default_directory()).absolute(),
@@ -79,12 +80,12 @@ def _serve(directory: Path, addresses: Sequence[str], port: int) -> None:
             server.stop()
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {printable(message)}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = _Parser(
         prog=_PROGRAM,
         description="Run KMIP key servers for trying out. The certificates that the filer needs "

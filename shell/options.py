@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from filer import __version__
-from filer.print_completion import PrintCompletion
+from filer.command_line import Parser, PrintCompletion
 from filer.text import printable
 
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--demo", "--format json", "--record", "--replay")
@@ -136,7 +136,7 @@ def _directory(text: str) -> Path:
     return Path(text)
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
 

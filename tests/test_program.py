@@ -23,6 +23,7 @@ from tests.console import (
     PROGRAM,
     SMALL_SHELF,
     Account,
+    Outcome,
     answers_to_setup,
     beside,
     files_below,
@@ -358,13 +359,15 @@ def test_a_signal_stops_a_command_that_waits_for_a_silent_key_server(
         assert child.proc.wait() == 128 + number
 
 
-def run_with_reader_gone(account: Account, arguments: str, merged: bool) -> tuple[str, int]:
+def run_with_reader_gone(
+    account: Account, arguments: str, merged: bool, program: str = PROGRAM
+) -> tuple[str, int]:
     """Run the program with outputs that nobody reads; return its standard error and status."""
     readable, writable = os.pipe()
     os.close(readable)
     try:
         ended = subprocess.run(
-            [PROGRAM, *arguments.split("|")],
+            [program, *arguments.split("|")],
             stdin=subprocess.DEVNULL,
             stdout=writable,
             stderr=writable if merged else subprocess.PIPE,
@@ -397,6 +400,44 @@ def test_head_sees_its_line_and_nobody_complains(account: Account) -> None:
     assert ended.out.startswith("\tNetApp Release ")
     assert is_one_line(ended.out)
     assert (ended.err, ended.status) == ("", 0)
+
+
+TOLD_BY_THE_OPTIONS = [
+    ("filer", "--version"),
+    ("filer", "--help"),
+    ("filer", "--print-completion bash"),
+    ("filer-keyserver", "--help"),
+    ("filer-keyserver", "--print-completion zsh"),
+]
+
+
+@pytest.mark.parametrize(("name", "option"), TOLD_BY_THE_OPTIONS)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_what_an_option_tells_costs_one_line(
+    account: Account, name: str, option: str, unbuffered: str
+) -> None:
+    environment = {"PYTHONUNBUFFERED": unbuffered}
+    command = f"'{Path(PROGRAM).with_name(name)}' {option}"
+
+    def lost(redirection: str) -> Outcome:
+        return account.run(
+            "-c", f"{command} {redirection}", program=("sh",), environment=environment
+        )
+
+    reason = "cannot write standard output: No space left on device"
+    assert lost("> /dev/full") == ("", f"{name}: {reason}\n", 1)
+    assert lost("> /dev/full 2> /dev/full") == ("", "", 1)
+
+
+@pytest.mark.parametrize(("name", "option"), TOLD_BY_THE_OPTIONS)
+def test_a_closed_pipe_under_what_an_option_tells_ends_it_silently(
+    account: Account, name: str, option: str
+) -> None:
+    program = str(Path(PROGRAM).with_name(name))
+
+    ended = run_with_reader_gone(account, option.replace(" ", "|"), merged=False, program=program)
+
+    assert ended == ("", 141)
 
 
 def test_a_full_disk_under_the_output_costs_one_line(account: Account) -> None:
