@@ -231,8 +231,10 @@ class Terminal:
         return self.child.exitstatus
 
     def leave(self) -> int:
-        """Press Ctrl-D at the prompt and return the exit status."""
+        """Press Ctrl-D, first at the question that is open, if one is; return the exit status."""
         self.type("\x04")
+        while self.child.expect([pexpect.EOF, _EDITING]):
+            self.type("\x04")
         return self.end()
 
 

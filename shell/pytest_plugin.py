@@ -7,7 +7,7 @@ time; what the fixture is made of is in `shell.pytest_kit`.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pytest
 
@@ -15,10 +15,22 @@ if TYPE_CHECKING:
     from keyserver.server import KeyServer
     from shell.pytest_kit import Account, Terminal
 
-_MARKER = (
-    "filer(key_servers=2, disks=12, settings={}, options=(), rows=24, columns=80): "
-    "what the fixture filer gives"
-)
+
+class _Wanted(NamedTuple):
+    """What a test wants: the arguments of the marker.
+
+    ``settings`` are tables of filer.toml, ``options`` those of the program.
+    """
+
+    key_servers: int = 2
+    disks: int = 12
+    settings: Mapping[str, Mapping[str, Any]] = {}
+    options: Sequence[str] = ()
+    rows: int = 24
+    columns: int = 80
+
+
+_ARGUMENTS = ", ".join(f"{name}={value!r}" for name, value in _Wanted._field_defaults.items())
 
 
 class FilerUnderTest:
@@ -73,7 +85,8 @@ class FilerUnderTest:
         """A person's terminal, at the prompt: switched on when it is first asked for.
 
         ``enter(line)`` types a line and returns what is printed up to the next prompt or question,
-        which is ``prompt`` then; ``leave()`` powers off; ``child`` is the ``pexpect.spawn``.
+        which is ``prompt`` then; ``leave()`` gives up a question that is open and powers off;
+        ``child`` is the ``pexpect.spawn``.
         """
         if self._console is None or not self._console.child.isalive():
             rows, columns = self._size
@@ -84,7 +97,7 @@ class FilerUnderTest:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Announce the marker."""
-    config.addinivalue_line("markers", _MARKER)
+    config.addinivalue_line("markers", f"filer({_ARGUMENTS}): what the fixture filer gives")
 
 
 @pytest.fixture(scope="session")
@@ -109,39 +122,41 @@ def filer(
 
     ``@pytest.mark.filer(key_servers=3, disks=24)`` says what it has.
     """
-    marker = request.node.get_closest_marker("filer")
+    wanted = _wanted(request.node.get_closest_marker("filer"))
     with ExitStack() as stack:
-        yield _filer(stack, tmp_path, _filer_authority, **(marker.kwargs if marker else {}))
+        yield _filer(stack, tmp_path, _filer_authority, wanted)
 
 
-def _filer(
-    stack: ExitStack,
-    directory: Path,
-    authority: Path,
-    *,
-    key_servers: int = 2,
-    disks: int = 12,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
-    options: Sequence[str] = (),
-    rows: int = 24,
-    columns: int = 80,
-) -> FilerUnderTest:
-    """Make a filer; ``settings`` are tables of filer.toml, ``options`` those of the program."""
+def _wanted(marker: pytest.Mark | None) -> _Wanted:
+    if marker is None:
+        return _Wanted()
+    unknown = [*map(repr, marker.args), *(marker.kwargs.keys() - _Wanted._fields)]
+    if unknown:
+        _refuse(f"unexpected {', '.join(sorted(unknown))}; its arguments are {_ARGUMENTS}")
+    return _Wanted(**marker.kwargs)
+
+
+def _refuse(reason: str) -> NoReturn:
+    pytest.fail(f"pytest.mark.filer: {reason}", pytrace=False)
+
+
+def _filer(stack: ExitStack, directory: Path, authority: Path, wanted: _Wanted) -> FilerUnderTest:
     import tomli_w
 
     from shell.pytest_kit import ADDRESSES, Account, install_certificates
     from shell.pytest_kit import key_servers as key_servers_of
 
-    if not 0 <= key_servers <= len(ADDRESSES):
-        pytest.fail(f"there are 0 to {len(ADDRESSES)} key servers, not {key_servers}")
+    if wanted.key_servers not in range(len(ADDRESSES) + 1):
+        _refuse(f"there are 0 to {len(ADDRESSES)} key servers, not {wanted.key_servers!r}")
     start = stack.enter_context(key_servers_of(authority, directory / "key servers"))
-    servers = start(key_servers) if key_servers else []
-    tables: dict[str, dict[str, Any]] = {"shelf": {"disks": disks, "disk_size": "1 MiB"}}
+    servers = start(wanted.key_servers) if wanted.key_servers else []
+    tables: dict[str, dict[str, Any]] = {"shelf": {"disks": wanted.disks, "disk_size": "1 MiB"}}
     if servers:
         tables["kmip"] = {"port": servers[0].port}
-    for name, table in (settings or {}).items():
+    for name, table in wanted.settings.items():
         tables.setdefault(name, {}).update(table)
     account = Account(directory / "filer", tomli_w.dumps(tables))
     if servers:
         install_certificates(servers, account.root)
-    return FilerUnderTest(account, servers, stack, options, (rows, columns))
+    size = wanted.rows, wanted.columns
+    return FilerUnderTest(account, servers, stack, wanted.options, size)

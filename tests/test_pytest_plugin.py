@@ -96,16 +96,37 @@ def test_busy(filer):
 @pytest.mark.filer(key_servers=9)
 def test_many(filer):
     pass
+
+@pytest.mark.filer(key_servers="2")
+def test_text(filer):
+    pass
+
+@pytest.mark.filer(3, disk=5)
+def test_unknown(filer):
+    pass
 """
+
+MARKER = "pytest.mark.filer: "
+ARGUMENTS = "key_servers=2, disks=12, settings={}, options=(), rows=24, columns=80"
 
 
 def test_what_goes_wrong_fails_the_test_and_says_why(tmp_path: Path) -> None:
     status, printed = run_pytest(tmp_path, FAILING, "--tb=short")
 
-    assert (status, outcomes(printed)) == (1, "2 failed, 1 passed, 1 error"), printed
+    assert (status, outcomes(printed)) == (1, "2 failed, 1 passed, 3 errors"), printed
     assert "filer ended with status 1, not 0:\nE   filer1\nE   nonsense not found." in printed
     assert re.search(r"filer: \S+ is in use by process \d+", printed)
-    assert "there are 0 to 5 key servers, not 9" in printed
+    lines = printed.splitlines()
+    assert f"{MARKER}there are 0 to 5 key servers, not 9" in lines
+    assert f"{MARKER}there are 0 to 5 key servers, not '2'" in lines
+    assert f"{MARKER}unexpected 3, disk; its arguments are {ARGUMENTS}" in lines
+    assert "_filer" not in printed
+
+
+def test_the_marker_is_listed_with_its_arguments(tmp_path: Path) -> None:
+    _, printed = run_pytest(tmp_path, "", "--markers")
+
+    assert f"@pytest.mark.filer({ARGUMENTS}): what the fixture filer gives" in printed
 
 
 WITHOUT_PEXPECT = """
@@ -146,6 +167,30 @@ def test_a_fixture_of_the_project_goes_before_ours(tmp_path: Path) -> None:
     status, printed = run_pytest(tmp_path, f"{own}def test_it(filer):\n    assert filer == 7\n")
 
     assert (status, outcomes(printed)) == (0, "1 passed"), printed
+
+
+@pytest.mark.filer(key_servers=1)
+@pytest.mark.parametrize(
+    ("lines", "question"),
+    [
+        (["key_manager setup"], "Enter the IP address for a key server, 'q' to quit:"),
+        (["disk encrypt destroy 0c.00.9; disk encrypt destroy 0c.00.8"], "To continue, enter"),
+        (
+            ["key_manager add -key_server 127.0.0.2", "key_manager rekey -manual"],
+            "enter a new passphrase",
+        ),
+    ],
+)
+def test_a_console_can_be_left_at_a_question(
+    filer: FilerUnderTest, lines: list[str], question: str
+) -> None:
+    console = filer.console
+    for line in lines:
+        console.enter(line)
+    assert question in console.prompt
+
+    assert console.leave() == 0
+    assert "0x0" in filer.run("disk encrypt show 0c.00.9")
 
 
 @pytest.mark.filer(key_servers=1)
