@@ -8,7 +8,7 @@ its grammar; its ``run`` is given a ``Call`` and works on the one ``Filer``.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, Self, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 from filer.errors import FilerError
 from filer.progress import Tell, Work
@@ -72,8 +72,7 @@ class Text:
         return {"lines": list(self.lines())}
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
     """Words, or an empty line, for a reader; they add nothing to the results beside them."""
 
     text: str
@@ -180,7 +179,7 @@ class Console(Protocol):
         """Columns of the screen; 80 where there is none."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SessionState:
     """What belongs to one console session rather than to the filer."""
 
@@ -188,7 +187,7 @@ class SessionState:
     history: list[str] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Call:
     """One run of a command."""
 
@@ -262,14 +261,15 @@ Values = Callable[[Filer, tuple[str, ...]], Iterable[Suggestion]]
 """Lists the live values of a variable, for a subcommand."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Command:
     """A command of the console.
 
     ``variables`` maps each variable of the SYNOPSIS to a function that lists its live values for
     a subcommand.  ``unread`` says how many lines of answers follow a line with these words in a
     script, so that they are not taken for commands when the dialogue never begins.  ``changes``
-    says whether a line may change the filer: of such lines one runs at a time.
+    says whether a line may change the filer: of such lines one runs at a time.  ``help`` has a
+    word of help for each subcommand and option, by the words that lead to it: ``rekey -manual``.
     """
 
     name: str
@@ -280,9 +280,10 @@ class Command:
     unread: Callable[[Sequence[str]], int] = _asks_nothing
     privilege: str = "admin"
     changes: Callable[[Arguments], bool] = _changes_something
+    help: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class HostFiles:
     """The live values of a variable that is a path on the host; ``wanted`` judges a file's name.
 

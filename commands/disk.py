@@ -28,6 +28,27 @@ SYNOPSIS_IN_MAINTENANCE = (
     "disk encrypt destroy disk_list",
 )
 
+_HELP_ON_ERASURE = {
+    "encrypt show": "show the key ID of each disk and whether it is locked",
+    "encrypt sanitize": "throw the data away; the disks are as they left the factory",
+    "encrypt destroy": "throw the data away, and the use of the disks with it",
+}
+
+HELP = {
+    "show": "list the disks with their owner, pool and serial number",
+    "encrypt": "show, rekey, lock and erase self-encrypting disks",
+    **_HELP_ON_ERASURE,
+    "encrypt lock": "lock disks whenever they lose power",
+    "encrypt rekey": "change the authentication key of disks",
+    "encrypt sanitize -all": "all spare disks",
+}
+
+HELP_IN_MAINTENANCE = {
+    "encrypt": "show and erase self-encrypting disks",
+    **_HELP_ON_ERASURE,
+    "encrypt sanitize -all": "all disks",
+}
+
 
 @dataclass(frozen=True)
 class KeyState:
@@ -208,6 +229,7 @@ COMMAND = Command(
     synopsis=SYNOPSIS,
     run=_run,
     variables={"disk_list": _disks, "new_key_id": _key_ids},
+    help=HELP,
     unread=_unread,
     changes=changes_unless("show", "encrypt show"),
 )
@@ -218,5 +240,6 @@ COMMAND_IN_MAINTENANCE = Command(
     synopsis=SYNOPSIS_IN_MAINTENANCE,
     run=partial(_run, maintenance=True),
     variables={"disk_list": _disks},
+    help=HELP_IN_MAINTENANCE,
     unread=_unread,
 )

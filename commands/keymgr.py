@@ -16,6 +16,15 @@ SYNOPSIS = (
     "keymgr delete cert name",
 )
 
+HELP = {
+    "install": "check a certificate file and copy it into the filer",
+    "install cert": "the path of a certificate file",
+    "list": "list the installed certificate files",
+    "list cert": "certificate files",
+    "delete": "uninstall a certificate file",
+    "delete cert": "the name of a certificate file",
+}
+
 
 def _data(info: CertificateInfo) -> dict[str, Json]:
     return {
@@ -179,5 +188,6 @@ COMMAND = Command(
     synopsis=SYNOPSIS,
     run=_run,
     variables={"path": HostFiles(_is_name, "certificate file"), "name": _installed},
+    help=HELP,
     changes=changes_unless("list cert"),
 )

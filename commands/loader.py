@@ -119,7 +119,11 @@ def _addresses(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestio
 
 COMMANDS_AT_LOADER = (
     Command(
-        "boot_ontap", "boot the filer; maint: maintenance mode", ("boot_ontap [ maint ]",), _boot
+        "boot_ontap",
+        "boot the filer; maint: maintenance mode",
+        ("boot_ontap [ maint ]",),
+        _boot,
+        help={"maint": "maintenance mode, without keys, kmip_init or WAFL"},
     ),
     Command(
         "kmip_setup",
@@ -134,6 +138,11 @@ COMMANDS_AT_LOADER = (
         "set a variable of the environment",
         ("setenv AUTOBOOT { true | false }",),
         _setenv,
+        help={
+            "AUTOBOOT": "whether the filer boots again by itself after a panic",
+            "AUTOBOOT true": "it boots again",
+            "AUTOBOOT false": "it stays at LOADER",
+        },
     ),
     Command("help", "list the commands", ("help",), _help),
     Command("?", "list the commands", ("?",), _help),

@@ -186,6 +186,7 @@ COMMANDS = (
         "print the hardware and its disks",
         ("sysconfig [ -r ]",),
         _sysconfig,
+        help={"-r": "what each disk is in the root aggregate or outside of it"},
         changes=changes_nothing,
     ),
     Command(
@@ -193,6 +194,10 @@ COMMANDS = (
         "print the state of the aggregates",
         ("aggr status [ -r ]",),
         _aggr,
+        help={
+            "status": "show the state of the root aggregate",
+            "status -r": "its disks and all others",
+        },
         changes=changes_nothing,
     ),
 )

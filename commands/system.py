@@ -271,6 +271,11 @@ COMMANDS = (
         "set the privilege of this session",
         ("priv set [ admin | advanced ]",),
         _priv,
+        help={
+            "set": "set the privilege of this session",
+            "set admin": "the usual privilege",
+            "set advanced": "for dangerous commands as well",
+        },
         changes=changes_nothing,
     ),
 )

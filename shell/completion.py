@@ -1,6 +1,7 @@
 """Completion: what the grammar allows next, with the live values of the filer."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from filer.text import printable
 from shell.grammar import Expectation, Grammar, Kind
 from shell.help import is_listed
 from shell.language import LanguageError, cursor_words, quote
+from shell.paths import Paths, no_paths
 from shell.session import Session
 
 _MOST = 100
@@ -28,18 +30,6 @@ class Completion:
     whole: bool = True
 
 
-Paths = Callable[[str, Callable[[str], bool]], Iterable[str]]
-"""Returns the host's paths that begin with a text, directories with a slash at the end.
-
-Of files only those whose name is wanted.
-"""
-
-
-def no_paths(_typed: str, _wanted: Callable[[str], bool]) -> Iterable[str]:
-    """Return none: whoever types is not to see the files of the host."""
-    return ()
-
-
 def completions(
     session: Session, before_cursor: str, paths: Paths = no_paths
 ) -> Iterator[Completion]:
@@ -51,12 +41,9 @@ def completions(
     for candidate in _candidates(session, cursor.words, cursor.prefix, paths):
         if candidate.word.startswith(cursor.prefix):
             found.setdefault(candidate.word, candidate)
-    words: Iterable[str] = found
     if len(found) > _MOST:
-        typed = len(cursor.prefix)
-        words = dict.fromkeys(word[: word.find(".", typed) + 1] or word for word in found)
-    for word in words:
-        _, help_text, is_value, is_whole = found.get(word, _Candidate(word, "", whole=False))
+        found = _up_to_the_next_dot(found, len(cursor.prefix))
+    for word, help_text, is_value, is_whole in found.values():
         try:
             text = quote(word) if is_value else word
         except LanguageError:  # a value that cannot be typed
@@ -69,6 +56,15 @@ class _Candidate(NamedTuple):
     help: str
     is_value: bool = True
     whole: bool = True
+
+
+def _up_to_the_next_dot(found: Mapping[str, _Candidate], typed: int) -> dict[str, _Candidate]:
+    """Return ``found``, in the place of all words with the same beginning just that beginning."""
+    counts = Counter(word[: word.find(".", typed) + 1] or word for word in found)
+    return {
+        word: found.get(word) or _Candidate(word, f"{count} to choose from", whole=False)
+        for word, count in counts.items()
+    }
 
 
 def _candidates(
@@ -96,7 +92,9 @@ def _candidates(
             else:
                 yield from (_Candidate(*value) for value in _values(session, values, subcommand))
         elif expectation.kind is not Kind.END:
-            help_text = _what_follows(grammar, words, expectation)
+            help_text = command.help.get(" ".join((*subcommand, expectation.name)))
+            if help_text is None:
+                help_text = _what_follows(grammar, words, expectation)
             yield _Candidate(expectation.name, help_text, is_value=False)
 
 
@@ -107,7 +105,7 @@ def _commands(session: Session) -> Iterator[Suggestion]:
 
 
 def _what_follows(grammar: Grammar, words: Sequence[str], literal: Expectation) -> str:
-    """Return what the grammar wants after ``literal``: its arguments, or its subcommands."""
+    """Return what the grammar wants after ``literal`` of a plug-in that has no help for it."""
     before = {each.name for each in grammar.expected(words)}
     following = [
         each.name
@@ -120,7 +118,7 @@ def _what_follows(grammar: Grammar, words: Sequence[str], literal: Expectation) 
 def _files(files: HostFiles, prefix: str, paths: Paths) -> Iterator[_Candidate]:
     for path in paths(prefix, files.wanted):
         if path.endswith("/"):
-            yield _Candidate(path, "", whole=False)
+            yield _Candidate(path, "directory", whole=False)
         else:
             yield _Candidate(path, files.help)
 

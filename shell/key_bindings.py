@@ -1,14 +1,12 @@
 """What the keys of the prompt do beyond what prompt_toolkit has them do."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prompt_toolkit.buffer import Buffer, CompletionState
 from prompt_toolkit.completion import (
     CompleteEvent,
     Completer,
     Completion,
-    PathCompleter,
     get_common_complete_suffix,
 )
 from prompt_toolkit.document import Document
@@ -23,7 +21,7 @@ from prompt_toolkit.filters import (
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
-from shell.completion import Paths, completions
+from shell.paths import Paths
 from shell.session import Session
 from shell.settings import KEYS
 
@@ -53,6 +51,8 @@ class GrammarCompleter(Completer):
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
         """Yield the words that fit, as prompt_toolkit wants them."""
+        from shell.completion import completions  # not before there is a line
+
         before = self._before()
         text = before + document.text_before_cursor
         for found in completions(self._session_of(), text, self._paths):
@@ -64,19 +64,6 @@ class GrammarCompleter(Completer):
                 display=found.text,
                 display_meta=found.help,
             )
-
-
-def host_paths(typed: str, wanted: Callable[[str], bool]) -> Iterator[str]:
-    """Yield the paths of this host that begin with ``typed`` (`shell.completion.Paths`)."""
-    if typed.startswith("/mroot/"):  # a path of the filer
-        return
-    files = PathCompleter(
-        file_filter=lambda path: os.path.isdir(path) or wanted(os.path.basename(path))  # noqa: PTH112, PTH119
-    )
-    for found in files.get_completions(Document(typed), CompleteEvent()):
-        path = typed + found.text + ("/" if found.display_text.endswith("/") else "")
-        if path.isprintable():
-            yield path
 
 
 def key_bindings(

@@ -8,7 +8,9 @@ import pytest
 
 from filer.disk import LOCKOUT_LIMIT
 from shell.completion import Completion, completions
-from shell.key_bindings import host_paths
+from shell.grammar import Grammar, Kind
+from shell.paths import host_paths
+from shell.plugins import commands_at_loader, commands_in_maintenance
 from tests import manual
 from tests.manual import Build, House
 
@@ -40,6 +42,8 @@ def test_many_words_with_dots_are_completed_from_dot_to_dot(many_disks: House) -
 
     (prefix,) = offered("disk encrypt show ")
     assert (prefix.text, prefix.whole) == ("0c.", False)
+    assert prefix.help == "120 to choose from"
+    assert {each.help for each in shelves} == {"24 to choose from"}
 
 
 # What is offered, and the word of help.
@@ -73,7 +77,24 @@ def test_pages_have_their_summary(house: House) -> None:
     assert pages["filer"] == "the console of a storage system with self-encrypting disks"
 
 
-def test_subcommands_and_options_have_what_follows_them(house: House) -> None:
+def test_subcommands_and_options_have_a_word_of_help(house: House) -> None:
+    assert offered(house, "key_manager re") == {
+        "remove": "take key servers away from the system",
+        "rekey": "make a key pair and change the key of every disk to it",
+        "restore": "load the key pairs that the key servers hold",
+    }
+    assert offered(house, "key_manager rekey -k") == {
+        "-key_tag": "the text that goes with the new key ID"
+    }
+    assert offered(house, "key_manager restore -all ") == {
+        "-key_tag": "only the key pairs with this key tag"
+    }
+
+
+def test_without_a_word_of_help_they_have_what_follows_them(house: House) -> None:
+    key_manager = replace(house.session.commands["key_manager"], help={})
+    house.session.commands = {"key_manager": key_manager}
+
     assert offered(house, "key_manager ") == {
         "setup": "",
         "add": "-key_server",
@@ -86,6 +107,40 @@ def test_subcommands_and_options_have_what_follows_them(house: House) -> None:
     }
     assert offered(house, "key_manager rekey ") == {"-manual": "", "-key_tag": "tag"}
     assert offered(house, "key_manager status -k") == {"-key_server": "ipaddr"}
+
+
+def positions(grammar: Grammar, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield ``words``, and every line that goes on from there without a value."""
+    yield words
+    for following in grammar.expected(words):
+        if following.kind not in (Kind.VARIABLE, Kind.END):
+            yield from positions(grammar, (*words, following.name))
+
+
+@pytest.mark.parametrize("mode", ["console", "maintenance", "LOADER"])
+def test_no_entry_is_without_a_word_of_help(house: House, mode: str) -> None:
+    match mode:
+        case "maintenance":
+            house.session.commands = commands_in_maintenance()
+        case "LOADER":
+            house.session.commands = commands_at_loader()
+    for name, command in house.session.commands.items():
+        grammar = house.session.grammar(name)
+        needed: set[str] = set()
+        for words in positions(grammar, (name,)):
+            line = f"{' '.join(words)} "
+            assert all(offered(house, line).values()), line
+            subcommand = [
+                word
+                for word, kind in zip(words, grammar.check(words).kinds, strict=True)
+                if kind is Kind.SUBCOMMAND
+            ]
+            needed |= {
+                " ".join((*subcommand, each.name))
+                for each in grammar.expected(words)
+                if each.kind not in (Kind.VARIABLE, Kind.END)
+            }
+        assert needed == set(command.help)
 
 
 def test_addresses_tell_what_was_last_heard(house: House) -> None:
@@ -146,9 +201,9 @@ def test_paths_of_the_host_lead_to_certificate_files(house: House, tmp_path: Pat
         (there / name).touch()
     line = "keymgr install cert "
 
-    assert offered(house, f"{line}{tmp_path}/with") == {f"'{there}/'": ""}
+    assert offered(house, f"{line}{tmp_path}/with") == {f"'{there}/'": "directory"}
     assert offered(house, f"{line}'{there}/") == {
-        f"'{there}/certs/'": "",
+        f"'{there}/certs/'": "directory",
         f"'{there}/client.pem'": "certificate file",
         f"'{there}/::1_CA.pem'": "certificate file",
     }

@@ -18,6 +18,28 @@ SYNOPSIS = (
     "key_manager restore -key_server ipaddr [ -key_tag tag ]",
 )
 
+_ADDRESS = "the IP address of a key server"
+
+HELP = {
+    "setup": "a dialogue: which key servers, a key pair, rekey and lock all disks",
+    "add": "add key servers to the system",
+    "add -key_server": _ADDRESS,
+    "remove": "take key servers away from the system",
+    "remove -key_server": _ADDRESS,
+    "show": "list the key servers that are registered",
+    "status": "tell which key servers can be talked to",
+    "status -key_server": _ADDRESS,
+    "query": "list the key IDs that the key servers hold",
+    "query -key_server": _ADDRESS,
+    "rekey": "make a key pair and change the key of every disk to it",
+    "rekey -manual": "the passphrase is typed instead of generated",
+    "rekey -key_tag": "the text that goes with the new key ID",
+    "restore": "load the key pairs that the key servers hold",
+    "restore -all": "all key pairs from all registered key servers",
+    "restore -key_server": "the key pairs from this key server",
+    "restore -key_tag": "only the key pairs with this key tag",
+}
+
 _CLOSE = 0.6  # difflib's ratio, from which a word may be a slip of the pen
 
 
@@ -81,6 +103,7 @@ COMMAND = Command(
     synopsis=SYNOPSIS,
     run=_run,
     variables={"ipaddr": _addresses, "tag": _tags},
+    help=HELP,
     unread=_unread,
     changes=changes_unless("show", "status", "query"),
 )
