@@ -1,7 +1,7 @@
 """A person at a terminal: prompt, history, completion, questions."""
 
-import getpass
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from commands import Cancelled, EndOfAnswers, Result
 from filer.progress import Tell, Work, show_nothing
 from shell.defects import describe
-from shell.language import continues
 from shell.output import write
 from shell.progress import ProgressLine, unechoed
 from shell.session import Session
@@ -19,6 +18,8 @@ from shell.signals import Signals
 
 _LESS_COLOURED = "-R"
 """The option of less that lets colours through."""
+
+_PROGRAM = re.compile(r"[\w./+-]+")
 
 _MORE = ">"
 """The prompt for the rest of a line that a backslash continues."""
@@ -55,8 +56,10 @@ class LineReader:
 
     def secret(self, prompt: str) -> str:
         """Return an answer that is not echoed.  Raises EOFError or KeyboardInterrupt."""
+        from getpass import getpass
+
         with self._signals.waiting():
-            return getpass.getpass(prompt)
+            return getpass(prompt)
 
 
 class TerminalConsole:
@@ -116,6 +119,11 @@ class TerminalConsole:
 
         if self._settings.pager is not None:
             os.environ["MANPAGER"] = self._settings.pager  # where pydoc looks first
+        missing = _missing_program(os.environ.get("MANPAGER") or os.environ.get("PAGER") or "")
+        if missing and sys.stdout.isatty():
+            self.warn(f"WARNING: pager {missing} not found")
+            self._print(text)
+            return
         options = os.environ.get("LESS", "")
         coloured = self._coloured(text)
         if coloured is not text and not options.startswith(_LESS_COLOURED):
@@ -157,6 +165,12 @@ class TerminalConsole:
         return unechoed(sys.stdin)
 
 
+def _missing_program(command: str) -> str | None:
+    """Return the program that sh would look for in vain; None also if it takes sh to tell."""
+    name, _, _ = command.partition(" ")
+    return name if _PROGRAM.fullmatch(name) and not shutil.which(name) else None
+
+
 def remember(session: Session, line: str) -> None:
     """Put a line into the history of the session, unless it is empty or begins with a blank."""
     if (command := line.strip()) and not line.startswith(" "):
@@ -191,7 +205,7 @@ class Terminal:
 
     def _logical_line(self, session: Session) -> str:
         line = self._reader.line(f"{session.prompt} ")
-        while continues(line):
+        while session.continues(line):
             line += "\n"
             line += self._reader.line(f"{_MORE} ", line)
         return line
@@ -203,7 +217,7 @@ def open_reader(
     """Return the best reader for this terminal; ``session_of`` is asked while a line is typed."""
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
         return LineReader(signals)
-    from shell.key_bindings import host_paths
     from shell.line_editor import LineEditor
+    from shell.paths import host_paths
 
     return LineEditor(session_of, signals, settings=settings, paths=host_paths)

@@ -199,6 +199,18 @@ def test_a_dumb_terminal_gets_the_plain_page(account: Account) -> None:
     assert "\x1b" not in terminal.seen
 
 
+@pytest.mark.parametrize("pager", ["no-such-pager", "no-such-pager -R", "./none", "/etc/passwd"])
+def test_a_pager_that_is_not_there_costs_a_warning_and_the_page_is_shown(
+    account: Account, pager: str
+) -> None:
+    with account.terminal(environment={"MANPAGER": pager}) as terminal:
+        shown = terminal.booted().enter("man na_disk")
+
+    assert shown == f"WARNING: pager {pager.split(maxsplit=1)[0]} not found\n" + render(
+        PAGES["na_disk"], 80
+    )
+
+
 def test_less_shows_the_page_with_its_colours(account: Account) -> None:
     with screen(account, rows=20, environment={"MANPAGER": "less"}) as person:
         person.booted().type("man key_manager\r")
