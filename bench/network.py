@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -201,7 +200,7 @@ def status(shop: Workshop) -> Iterator[Row]:
             house = stack.enter_context(account.booted())
         for address in servers.addresses:
             stack.enter_context(socket.create_server((address, servers.port)))
-        house.filer.hardware = replace(house.filer.hardware, timeout=timeout)
+        house.filer.hardware = house.filer.hardware._replace(timeout=timeout)
         (ours,) = interleave(
             shop.times(3),
             partial(seconds, partial(house.execute, "key_manager status", succeeds=False)),

@@ -8,8 +8,7 @@ import os
 import warnings as python_warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from filer.address import AddressError, parse_address
 from filer.errors import FilerError
@@ -50,8 +49,7 @@ class CertificateError(FilerError):
     """A certificate file that is refused; nothing was installed or registered."""
 
 
-@dataclass(frozen=True)
-class CertificateInfo:
+class CertificateInfo(NamedTuple):
     """What a certificate file holds; of several certificates, the first.
 
     The names are RFC 4514 strings; all texts are printable.

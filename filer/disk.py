@@ -125,7 +125,7 @@ class Disk:
             data_size=size - size % BLOCK_SIZE,
         )
         header = disk._wrapped(state, _DataKey(random(_DATA_KEY_SIZE)), None)
-        head = Head(header, Counter(sequence=1, life=state.life, count=0))
+        head = Head(header, Counter(sequence=1, life=state.life, failures=0))
         storage.create(path, head.pack(), DATA_OFFSET + state.data_size)
         return disk
 
@@ -347,7 +347,7 @@ class Disk:
     def _tidied(self, head: Head) -> Head:
         if head.untidy:
             self._erase(1 - head.slot)
-        return replace(head, untidy=False)
+        return head._replace(untidy=False)
 
     def _erase(self, slot: int) -> None:
         self._storage.overwrite(self.path, SLOT_OFFSETS[slot], bytes(SLOT_SIZE))
@@ -363,7 +363,7 @@ class Disk:
             with suppress(StorageError):
                 self._erase(slot)
             raise
-        self._head = replace(head, header=header, slot=slot, untidy=True)
+        self._head = head._replace(header=header, slot=slot, untidy=True)
         self._data_key = data_key
         self._head = self._tidied(self._head)
 
@@ -372,7 +372,7 @@ class Disk:
         slot = 1 - head.counter_slot
         counter = Counter(head.counter.sequence + 1, head.header.state.life, failures)
         self._storage.overwrite(self.path, COUNTER_OFFSETS[slot], counter.pack())
-        self._head = replace(head, counter=counter, counter_slot=slot)
+        self._head = head._replace(counter=counter, counter_slot=slot)
 
     def _stretched(self, state: State, key: AuthenticationKey | None) -> StretchedKey:
         if key is None:

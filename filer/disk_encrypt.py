@@ -1,8 +1,8 @@
 """Rekeying and locking many disks, one by one, each wholly or not at all."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from filer.authentication_key import AuthenticationKey
 from filer.disk import AuthenticationFailed, Disk, DiskError, LockedOut
@@ -21,8 +21,7 @@ class FailureKind(Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True)
-class DiskFailure:
+class DiskFailure(NamedTuple):
     """A disk that was left as it is, and why."""
 
     disk: str
@@ -30,8 +29,7 @@ class DiskFailure:
     reason: str
 
 
-@dataclass(frozen=True)
-class DiskReport:
+class DiskReport(NamedTuple):
     """What an operation on many disks came to."""
 
     verb: str

@@ -17,7 +17,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from filer.derivation import STANDARD, Scrypt
 from filer.digest import sha256
@@ -181,17 +181,16 @@ def _is_wrap(wrap: bytes) -> bool:
     return len(wrap) == WRAP_SIZE and any(wrap)
 
 
-@dataclass(frozen=True)
-class Counter:
+class Counter(NamedTuple):
     """A counter record: how often in a row authentication has failed in this ``life``."""
 
     sequence: int
     life: int
-    count: int
+    failures: int
 
     def pack(self) -> bytes:
         """Return the record, `COUNTER_SIZE` bytes."""
-        body = _COUNTER.pack(_COUNTER_MAGIC, self.sequence, self.life, self.count, 0)[:-_CRC_SIZE]
+        body = _COUNTER.pack(_COUNTER_MAGIC, *self, 0)[:-_CRC_SIZE]
         return body + zlib.crc32(body).to_bytes(_CRC_SIZE, "big")
 
     @classmethod
@@ -205,8 +204,7 @@ class Counter:
         return cls(sequence, life, count) if sequence < _LARGEST else None
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """The first `DATA_OFFSET` bytes of a disk file.
 
     ``slot`` and ``counter_slot`` say which of the two places holds what stands; ``untidy`` says
@@ -254,4 +252,4 @@ class Head:
     @property
     def failures(self) -> int:
         """How often in a row authentication with the present data key has failed."""
-        return self.counter.count if self.counter.life == self.header.state.life else 0
+        return self.counter.failures if self.counter.life == self.header.state.life else 0

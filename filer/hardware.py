@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from filer.document import Check, Document, RuleError, Sections, switch
 from filer.durable import Storage
@@ -32,8 +32,7 @@ autoboot = false
 """
 
 
-@dataclass(frozen=True)
-class Hardware:
+class Hardware(NamedTuple):
     """The settings of filer.toml; sizes in bytes, times in seconds."""
 
     hostname: str = "filer1"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from filer.authentication_key import AuthenticationKey
 from filer.keytable import KeyPair, merge
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from filer.kmip import StoredPair
 
 
-@dataclass(frozen=True)
-class Holdings:
+class Holdings(NamedTuple):
     """The key pairs of this system as its key servers report them."""
 
     by_server: Mapping[str, Sequence[StoredPair]]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from filer.authentication_key import AuthenticationKey
 from filer.errors import FilerError
@@ -31,8 +30,7 @@ class KeyCreationError(FilerError):
         self.left_behind = left_behind
 
 
-@dataclass(frozen=True)
-class SystemIdentity:
+class SystemIdentity(NamedTuple):
     """The two system IDs that key IDs and the parent tag are made of."""
 
     system_id: int

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from filer.authentication_key import AuthenticationKey
 
@@ -17,8 +17,7 @@ def is_key_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
-@dataclass(frozen=True)
-class KeyPair:
+class KeyPair(NamedTuple):
     """An authentication key with its key ID and key tag."""
 
     key_id: str
@@ -26,8 +25,7 @@ class KeyPair:
     key: AuthenticationKey
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What the keytable knows of one key ID.
 
     ``candidates`` holds more than one key only while key servers contradict each other; a disk
@@ -99,7 +97,7 @@ class Keytable:
         """Put ``key``, which has just opened a disk, before the other candidates."""
         entry = self._entries[key_id]
         others = tuple(candidate for candidate in entry.candidates if candidate != key)
-        self._entries[key_id] = replace(entry, candidates=(key, *others))
+        self._entries[key_id] = entry._replace(candidates=(key, *others))
 
     def clear(self) -> None:
         """Forget everything, as the loss of power does."""

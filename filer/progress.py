@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Tell = Callable[[int], None]
 """Is told how many are done; it may be told as often as one likes."""
 
 
-@dataclass(frozen=True)
-class Steps:
+class Steps(NamedTuple):
     """Something done to one of ``things`` after the other, ``total`` of them.
 
     ``interruptible`` says that Ctrl-C stops it between two.
@@ -22,8 +21,7 @@ class Steps:
     interruptible: bool
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(NamedTuple):
     """A wait for the answers of ``things``, ``total`` of them, which were asked all at once.
 
     ``interruptible`` says that Ctrl-C ends it.

@@ -9,8 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 from filer.digest import sha256
 from filer.disk import BLOCK_SIZE, Disk, DiskError
@@ -26,8 +25,7 @@ _LABEL_BLOCK = 0
 _DIGEST_SIZE = 32
 
 
-@dataclass(frozen=True)
-class Label:
+class Label(NamedTuple):
     """What the first block of a disk in an aggregate says; ``members`` are serial numbers."""
 
     system_id: int
@@ -68,8 +66,7 @@ class Label:
         return None
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A place in the aggregate; ``disk`` is None where it is not in the shelf."""
 
     position: str
@@ -77,8 +74,7 @@ class Member:
     disk: Disk | None
 
 
-@dataclass(frozen=True)
-class Aggregate:
+class Aggregate(NamedTuple):
     """The root aggregate as the disks show it.
 
     ``members`` is empty while nothing tells who they are.  ``readable`` and ``foreign`` hold
@@ -232,4 +228,4 @@ def _made(found: Aggregate) -> Aggregate:
         Member(position, disk.serial, disk)
         for position, disk in zip(POSITIONS, spares, strict=False)
     )
-    return replace(found, members=members)
+    return found._replace(members=members)

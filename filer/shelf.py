@@ -4,9 +4,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from filer.derivation import Derivation
 from filer.disk import Disk
@@ -41,8 +41,7 @@ def disk_index(name: str) -> int | None:
     return index if disk_name(index) == name else None
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """What is remembered of the shelves beside the disks themselves.
 
     ``populated`` is how many bays have ever been given a disk: one pulled since then is not made
@@ -70,8 +69,7 @@ class Record:
         return cls(populated, tuple(serials))
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """The disks that a disk list means, and the names of destroyed ones that it passes over."""
 
     disks: tuple[Disk, ...]
@@ -135,12 +133,12 @@ class Shelf:
                     name, self._path(name), self._storage, self._derivation, self._random, size=size
                 )
         if count > record.populated:
-            self._remember(replace(record, populated=count))
+            self._remember(record._replace(populated=count))
 
     def remember_aggr0(self, serials: Sequence[str]) -> None:
         """Remember the root aggregate: it is not made again while one of these may come back."""
         if self.record.aggr0 != tuple(serials):
-            self._remember(replace(self.record, aggr0=tuple(serials)))
+            self._remember(self.record._replace(aggr0=tuple(serials)))
 
     def load(self) -> None:
         """Look which disks are there; they are off.  What a crash left is removed."""

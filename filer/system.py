@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from filer.bootdevice import BootDevice, Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, Installed, ca_name
@@ -42,8 +42,7 @@ _LONGEST_PID = 16
 _LOOKS_FOR_HOLDER = 50
 
 
-@dataclass(frozen=True)
-class Root:
+class Root(NamedTuple):
     """Where a filer lives on the host."""
 
     path: Path
@@ -134,7 +133,7 @@ def _runs(pid: int) -> bool:
     return True
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Filer:
     """The state of one filer; everything a command shows or changes is reached from here."""
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from prompt_toolkit.application import get_app
 from prompt_toolkit.document import Document
@@ -14,10 +15,12 @@ from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
-from shell.highlighting import COMMENT, WRONG, Span, spans
 from shell.session import Session
 from shell.settings import Settings
 from shell.toolbar import Part, fitting, fragments, parts
+
+if TYPE_CHECKING:
+    from shell.highlighting import Span
 
 LINE = "line"
 """The class that the classes of words are in: ``line.command``."""
@@ -28,8 +31,8 @@ _STYLES: dict[str, dict[str, str]] = {
         "subcommand": "ansicyan",
         "option": "ansigreen",
         "variable": "ansiyellow",
-        COMMENT: "ansibrightblack",
-        WRONG: "ansibrightred underline",
+        "comment": "ansibrightblack",
+        "wrong": "ansibrightred underline",
         "alarm": "ansired",
         "auto-suggestion": "ansibrightblack",
     },
@@ -38,14 +41,14 @@ _STYLES: dict[str, dict[str, str]] = {
         "subcommand": "ansiblue",
         "option": "ansigreen",
         "variable": "ansimagenta",
-        COMMENT: "ansibrightblack",
-        WRONG: "ansired underline",
+        "comment": "ansibrightblack",
+        "wrong": "ansired underline",
         "alarm": "ansired",
         "auto-suggestion": "ansibrightblack",
     },
     # What colours say elsewhere is said by what every terminal has.
     "none": {
-        WRONG: "underline",
+        "wrong": "underline",
         "alarm": "bold",
         "auto-suggestion": "italic",
         "completion-menu": "reverse",
@@ -53,7 +56,7 @@ _STYLES: dict[str, dict[str, str]] = {
         "completion-menu.meta.completion.current": "noreverse bold",
     },
 }
-_OF_THE_LINE = {"command", "subcommand", "option", "variable", COMMENT, WRONG}
+_OF_THE_LINE = {"command", "subcommand", "option", "variable", "comment", "wrong"}
 
 
 def theme_of(settings: Settings) -> str:
@@ -106,9 +109,11 @@ class GrammarLexer(Lexer):
             end = span.end
         yield "", text[end:]
 
-    def _spans(self, text: str) -> Iterator[Span]:
-        if not self._wanted():
+    def _spans(self, text: str) -> "Iterator[Span]":
+        if not (text and self._wanted()):
             return
+        from shell.highlighting import Span, spans  # not for a prompt at which nothing is typed
+
         before = self._before()
         for span in spans(self._session_of(), before + text):
             if span.end > len(before):

@@ -7,7 +7,6 @@ from typing import ClassVar
 from commands import (
     Call,
     Command,
-    Complaint,
     Json,
     Refused,
     SessionState,
@@ -17,6 +16,7 @@ from commands import (
 )
 from filer.system import Filer
 from filer.text import printable
+from shell.session import not_found
 
 _GAP = 2
 
@@ -91,13 +91,6 @@ class HistoryList:
 def is_listed(command: Command, session: SessionState) -> bool:
     """Say whether ``?`` and completion name ``command`` at the privilege of ``session``."""
     return command.privilege in ("admin", session.privilege)
-
-
-def not_found(name: str) -> Complaint:
-    """Return what is said of a command that is not there."""
-    shown = printable(name)
-    text = f"{shown} not found.  Type '?' for a list of commands"
-    return Complaint(text, "unknown_command", name=shown)
 
 
 def _help(call: Call) -> None:

@@ -24,10 +24,10 @@ from prompt_toolkit.layout.processors import Processor, Transformation, Transfor
 from prompt_toolkit.output import Output
 
 from shell.appearance import GrammarLexer, Toolbar, color_depth, style, theme_of
-from shell.completion import Paths, no_paths
 from shell.cursor_query import CursorQuery
 from shell.history import ConsoleHistory, open_history
 from shell.key_bindings import NO_MOUSE, GrammarCompleter, key_bindings
+from shell.paths import Paths, no_paths
 from shell.session import Session
 from shell.settings import DEFAULTS, Settings
 from shell.signals import Ended, Signals
@@ -122,10 +122,15 @@ class LineEditor(LineReader):
         self._commands.bottom_toolbar = self._toolbar if self._shows_toolbar and has_room else None
 
         if not self._knows_commands and renderer_height_is_known():
-            # Plug-ins are looked for while the person looks at the prompt, not at the first key.
             self._knows_commands = True
             assert app.loop is not None
-            app.loop.call_soon(lambda: len(self._session_of().commands))
+            app.loop.call_soon(self._learn_commands)
+
+    def _learn_commands(self) -> None:
+        """Get plug-ins and grammars while the person looks at the prompt, not at the first key."""
+        session = self._session_of()
+        for name in session.commands:
+            session.grammar(name)
 
     def _switch_menu(self, event: KeyPressEvent) -> None:
         self._opens_menu = not self._opens_menu

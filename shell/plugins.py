@@ -3,13 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
-from pkgutil import iter_modules
 
 import commands
 from commands import ENTRY_POINTS, Command
 from filer.text import printable
-from shell import help as help_module
-from shell.grammar import Grammar
 from shell.signals import Ended
 
 
@@ -60,6 +57,7 @@ def commands_in_maintenance() -> Mapping[str, Command]:
     """Return the commands of maintenance mode."""
     from commands.disk import COMMAND_IN_MAINTENANCE
     from commands.power import HALT_IN_MAINTENANCE
+    from shell import help as help_module
 
     return _by_name((COMMAND_IN_MAINTENANCE, HALT_IN_MAINTENANCE, *help_module.COMMANDS))
 
@@ -83,6 +81,10 @@ def _said(problem: BaseException) -> str:
 
 
 def _built_in() -> Iterator[Command]:
+    from pkgutil import iter_modules
+
+    from shell import help as help_module
+
     for module in iter_modules(commands.__path__, prefix="commands."):
         yield from _commands_of(import_module(module.name))
     yield from help_module.COMMANDS
@@ -90,6 +92,8 @@ def _built_in() -> Iterator[Command]:
 
 def _plugged_in(plugin: object) -> Sequence[Command]:
     """Return the commands of a plug-in.  Raises ValueError for what is wrong with them."""
+    from shell.grammar import Grammar
+
     offered = _commands_of(plugin)
     if not offered:
         raise ValueError("it offers no command")

@@ -47,7 +47,7 @@ def wait_before_boot(panics: int) -> float:
     return LONGEST_WAIT if panics > _DOUBLINGS else min(2.0 ** (panics - 1), LONGEST_WAIT)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class PowerCycle:
     """Powers a machine on, and goes on until whoever is at the console leaves.
 

@@ -9,7 +9,6 @@ from commands import ALL_ANSWERS, EndOfAnswers, Result
 from filer.passphrase import is_passphrase
 from filer.progress import show_nothing
 from filer.text import printable
-from shell.language import continues
 from shell.output import write
 from shell.session import FAILED, OK, Session
 from shell.signals import Signals
@@ -202,7 +201,7 @@ class Script:
             return None
         self._console.at(self._file, self._lines.number)
         self._console.echo(session.prompt, line)
-        while continues(line):
+        while session.continues(line):
             following = self._line()
             if following is None:
                 line = line.removesuffix("\\")

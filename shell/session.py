@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from commands import (
     ALL_ANSWERS,
@@ -24,10 +24,10 @@ from filer.interrupt import Interrupted
 from filer.system import Filer
 from filer.text import printable
 from shell.defects import describe
-from shell.grammar import Grammar, Parse, UsageError
-from shell.help import not_found
-from shell.language import LanguageError, split
 from shell.signals import Ended
+
+if TYPE_CHECKING:
+    from shell.grammar import Grammar, Parse
 
 OK, FAILED = 0, 1
 
@@ -59,8 +59,18 @@ class NoRecord:
         """Do nothing."""
 
 
+def not_found(name: str) -> Complaint:
+    """Return what is said of a command that is not there."""
+    shown = printable(name)
+    text = f"{shown} not found.  Type '?' for a list of commands"
+    return Complaint(text, "unknown_command", name=shown)
+
+
 class Session:
-    """Runs lines on a filer, for ``who``, who is at the console."""
+    """Runs lines on a filer, for ``who``, who is at the console.
+
+    Language and grammar are imported where there is a line, so that no prompt waits for them.
+    """
 
     def __init__(
         self,
@@ -88,8 +98,16 @@ class Session:
         self.filer = filer
         self.state.privilege = "admin"
 
-    def grammar(self, name: str) -> Grammar:
+    def continues(self, line: str) -> bool:
+        """Say whether the next line goes on with ``line``, which ends in a backslash."""
+        from shell.language import continues
+
+        return continues(line)
+
+    def grammar(self, name: str) -> "Grammar":
         """Return the grammar of a command, compiled when it is first needed."""
+        from shell.grammar import Grammar
+
         if name not in self._grammars:
             command = self.commands[name]
             self._grammars[name] = Grammar.compile(command.synopsis, command.variables)
@@ -111,6 +129,8 @@ class Session:
 
         Raises PowerOff or Logout when a command asks for it.
         """
+        from shell.language import LanguageError, split
+
         self._interrupted = False
         try:
             commands = split(line)
@@ -143,6 +163,8 @@ class Session:
         return status
 
     def _parse_and_call(self, words: Sequence[str]) -> int:
+        from shell.grammar import UsageError
+
         command = self.commands.get(words[0])
         if command is None:
             self.console.fail(not_found(words[0]))
@@ -165,7 +187,7 @@ class Session:
         self._record.name(" ".join((command.name, *parse.subcommand)))
         return self._call(command, parse)
 
-    def _call(self, command: Command, parse: Parse) -> int:
+    def _call(self, command: Command, parse: "Parse") -> int:
         call = Call(command, parse, self.filer, self.console, self.state, self.commands)
         try:
             with self._turn(command, parse), self.filer.progress.shown(self.console.progress):
@@ -188,7 +210,7 @@ class Session:
         self.asked_all = call.asked_all
         return FAILED if call.failed else OK
 
-    def _turn(self, command: Command, parse: Parse) -> AbstractContextManager[None]:
+    def _turn(self, command: Command, parse: "Parse") -> AbstractContextManager[None]:
         """Return the turn to change the filer, which a line that only reads does not need."""
         if not command.changes(parse):
             return nullcontext()
@@ -196,6 +218,9 @@ class Session:
 
     def would_run(self, line: str) -> bool:
         """Say whether ``line`` is made of commands whose words fit their grammar."""
+        from shell.grammar import UsageError
+        from shell.language import LanguageError, split
+
         try:
             commands = split(line)
             for words in commands:
@@ -210,6 +235,8 @@ class Session:
         Where the name of a command is unknown it may be a mistyped one: the most that any
         command would ask.
         """
+        from shell.language import LanguageError, split
+
         try:
             lists: Sequence[Sequence[str]] = split(line)
         except LanguageError:

@@ -1,8 +1,9 @@
 """What a person may set about the interactive console: config.toml in the XDG config home."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from filer.document import TOP, Check, ConfigError, Document, RuleError, Sections, switch
 from filer.mroot import NotThereError
@@ -28,8 +29,7 @@ _KEPT = {"c-m", "enter", "c-j", "c-c", "c-d", *_ESCAPE}
 _LONGEST = 4
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The settings of the console; ``keys`` has those that config.toml gives to actions."""
 
     theme: str = "dark"
@@ -37,7 +37,7 @@ class Settings:
     menu: bool = True
     toolbar: bool = True
     pager: str | None = None
-    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    keys: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 DEFAULTS = Settings()

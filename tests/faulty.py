@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -611,7 +611,7 @@ class House:
 
     def wait_at_most(self, seconds: float) -> None:
         """Give each key server this long to answer, until the next boot."""
-        self.filer.hardware = replace(self.filer.hardware, timeout=seconds)
+        self.filer.hardware = self.filer.hardware._replace(timeout=seconds)
 
     def off(self) -> Filer:
         """Take power away, and give it back, but do not boot."""

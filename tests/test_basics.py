@@ -9,7 +9,6 @@ import pprint
 import reprlib
 import traceback
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, asdict, astuple
 from typing import Any
 
 import pytest
@@ -121,11 +120,11 @@ def test_a_secret_is_neither_pickled_nor_copied_nor_taken_apart(kind: type[Secre
 
 
 def test_a_key_pair_gives_its_key_to_no_dictionary() -> None:
-    copies: list[Callable[[Any], object]] = [asdict, astuple, copy.deepcopy, pickle.dumps]
+    copies: list[Callable[[Any], object]] = [copy.deepcopy, pickle.dumps, json.dumps]
     for taken in copies:
-        with pytest.raises(TypeError, match="cannot be pickled"):
+        with pytest.raises(TypeError, match=r"cannot be pickled|not JSON serializable"):
             taken(make_pair(1))
-    assert SECRET.decode() not in f"{vars(make_pair(1))}"
+    assert SECRET.decode() not in f"{make_pair(1)._asdict()}"
 
 
 def test_secrets_of_two_kinds_are_not_equal() -> None:
@@ -267,7 +266,7 @@ def test_what_the_keytable_is_fed_does_not_change_later() -> None:
     table.replace(entries)
     entries.clear()
     assert len(table) == 1
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         next(iter(table)).tag = "other"  # type: ignore[misc]
 
 

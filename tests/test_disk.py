@@ -106,7 +106,7 @@ def head_of(disk: Disk) -> Head:
 def put_header(disk: Disk, header: Header) -> None:
     head = head_of(disk)
     with disk.path.open("r+b") as file:
-        file.write(replace(head, header=header).pack())
+        file.write(head._replace(header=header).pack())
 
 
 # who gets the data

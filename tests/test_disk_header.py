@@ -117,7 +117,7 @@ def test_one_torn_slot_and_one_torn_record_do_no_harm(
     data = bytearray(head.pack())
     data[: len(slot)] = slot
     data[COUNTER_OFFSETS[1] : COUNTER_OFFSETS[1] + len(record)] = record
-    assert Head.parse(bytes(data)) == replace(head, untidy=any(slot))
+    assert Head.parse(bytes(data)) == head._replace(untidy=any(slot))
 
 
 @given(headers(), st.integers(0, SLOT_SIZE * 8 - 1))
@@ -147,7 +147,7 @@ def test_of_two_whole_headers_the_younger_stands(header: Header) -> None:
         data = bytearray(head.pack())
         other = SLOT_OFFSETS[1 - slot]
         data[other : other + SLOT_SIZE] = replace(header, generation=8).pack()
-        assert Head.parse(bytes(data)) == replace(head, untidy=True)
+        assert Head.parse(bytes(data)) == head._replace(untidy=True)
 
 
 def test_of_two_counter_records_the_later_stands(header: Header) -> None:
@@ -158,8 +158,8 @@ def test_of_two_counter_records_the_later_stands(header: Header) -> None:
 
 
 def test_failures_of_an_earlier_data_key_are_over(header: Header) -> None:
-    assert Head(header, Counter(5, life=header.state.life, count=9)).failures == 9
-    assert Head(header, Counter(5, life=header.state.life + 1, count=9)).failures == 0
+    assert Head(header, Counter(5, life=header.state.life, failures=9)).failures == 9
+    assert Head(header, Counter(5, life=header.state.life + 1, failures=9)).failures == 0
 
 
 @pytest.mark.parametrize(

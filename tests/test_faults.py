@@ -182,7 +182,7 @@ class Scene:
         """Make a key pair that is nowhere yet."""
         identity, random = self.house.filer.identity, self.house.filer.random
         pair = identity.new_pair(self.house.filer.key_tag, AuthenticationKey(LIE), random)
-        return replace(pair, key_id=key_id or pair.key_id)
+        return pair._replace(key_id=key_id or pair.key_id)
 
     def meet(self, command: str) -> Outcome:
         """Run ``command`` against the fault; make sure that no key is lost by it."""

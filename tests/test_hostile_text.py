@@ -11,7 +11,7 @@ import random
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -598,11 +598,11 @@ def replace_pair(house: House, key_id: str) -> Any:
 def at_port(house: House, port: int) -> Iterator[None]:
     """Let the filer talk to what stands before its key server."""
     before = house.filer.hardware
-    house.filer.hardware = replace(before, port=port, timeout=2.0)
+    house.filer.hardware = before._replace(port=port, timeout=2.0)
     try:
         yield
     finally:
-        house.filer.hardware = replace(house.filer.hardware, port=before.port, timeout=10.0)
+        house.filer.hardware = house.filer.hardware._replace(port=before.port, timeout=10.0)
 
 
 def meddled(found: Sequence[Element], randomness: random.Random, chance: float) -> list[Element]:

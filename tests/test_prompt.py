@@ -364,7 +364,7 @@ def test_the_toolbar_follows_the_commands(tmp_path: Path, servers: list[KeyServe
     with screen(account, columns=100) as person:
         person.booted()
         ids = "1573922311-1573922407"
-        person.shows_toolbar(f"no key servers | disks 0/4 locked | 0 key pairs | tag {ids} | admin")
+        person.shows_toolbar(f"no key servers | disks 0/4 locked | 0 key pairs | admin | tag {ids}")
         person.enter("key_manager add -key_server 127.0.0.2 -key_server 127.0.0.3")
         person.shows("key servers 2/2 up")
         assert {cell.bold for cell in person.cells("2/2 up")} == {False}
@@ -374,10 +374,17 @@ def test_the_toolbar_follows_the_commands(tmp_path: Path, servers: list[KeyServe
         servers[1].start()
         person.enter("key_manager rekey -key_tag weekly; priv set advanced")
         person.shows_toolbar(
-            f"key servers 2/2 up | disks 0/4 locked | 1 key pairs | tag {ids} | advanced"
+            f"key servers 2/2 up | disks 0/4 locked | 1 key pairs | advanced | tag {ids}"
         )
         # Lines that have run show neither menu nor toolbar any more.
         assert person.text.count("key servers 2/2 up") == 1
+
+
+def test_all_of_the_toolbar_fits_into_80_columns(registered: Account) -> None:
+    with screen(registered) as person:
+        person.booted().shows_toolbar(
+            "key servers 2/2 up | locked 0/4 | keys 0 | admin | tag 1573922311-1573922407"
+        )
 
 
 def test_the_boot_is_the_first_to_hear_of_key_servers(
@@ -418,9 +425,9 @@ def test_toolbar_and_menu_can_be_switched(at: Open) -> None:
     person = at("toolbar = false\n")
     assert person.toolbar == ""
     person.type(F3)
-    person.shows("0 key pairs")
+    person.shows("keys 0")
     person.type(F3)
-    person.shows_no("0 key pairs")
+    person.shows_no("keys 0")
     person.type(f"{F2}key")
     person.shows_typed("filer1> key")
     person.settle()
@@ -468,7 +475,7 @@ def test_keys_can_be_chosen(at: Open, account: Account) -> None:
     person.type(f"{CTRL_U}\x1b[19~")
     person.shows("reverse-i-search")
     person.type(f"{CTRL_C}{F2}")
-    person.shows_no("0 key pairs")
+    person.shows_no("keys 0")
 
 
 def test_a_pager_can_be_chosen(at: Open, account: Account) -> None:
@@ -504,7 +511,7 @@ def test_settings_do_not_concern_scripts(account: Account) -> None:
 
 def test_a_narrow_window_has_a_short_toolbar_and_a_menu(at: Open) -> None:
     person = at(columns=40)
-    person.shows_toolbar("no key servers | disks 0/4 locked")
+    person.shows_toolbar("no servers | locked 0/4 | keys 0 | admin")
     person.type("disk encrypt show 0")
     person.shows("0c.00.3")
     person.type(f"{CTRL_U}hostname\r")
@@ -513,7 +520,7 @@ def test_a_narrow_window_has_a_short_toolbar_and_a_menu(at: Open) -> None:
 
 def test_a_wide_window_shows_all(at: Open) -> None:
     person = at(columns=200)
-    person.shows("| admin")
+    person.shows("| admin | tag ")
     person.type("k")
     person.shows("key_manager  external key server management commands")
     assert person.cursor == (1, len("filer1> k"))
@@ -525,9 +532,9 @@ def test_a_window_that_is_resized_is_drawn_again(at: Open) -> None:
     person.shows_typed("filer1> disk encrypt show")
     person.resize(30, 40)
     person.shows("filer1> disk encrypt show")
-    person.shows_toolbar("no key servers | disks 0/4 locked")
+    person.shows_toolbar("no servers | locked 0/4 | keys 0 | admin")
     person.resize(12, 120)
-    person.wait(lambda: person.toolbar.endswith("| admin"), "a wide toolbar")
+    person.wait(lambda: "| disks 0/4 locked | 0 key pairs |" in person.toolbar, "a wide toolbar")
     person.type(f"{CTRL_U}hostname\r")
     person.shows("\nfiler1\n")
 
@@ -539,7 +546,7 @@ def test_a_window_without_room_has_just_the_prompt(at: Open, rows: int) -> None:
     person.shows_typed("filer1> hostname")
     person.settle()
     assert "too small" not in person.text
-    assert "key pairs" not in person.text
+    assert "0/4" not in person.text
     person.type("\r")
     person.shows_typed("filer1>")
     assert rows == 1 or person.line(person.cursor[0] - 1) == "filer1"
@@ -573,7 +580,8 @@ def test_a_terminal_that_does_not_tell_its_cursor_is_shown_no_more_than_before(
     account: Account,
 ) -> None:
     with_history(account, "hostname", "key_manager show")
-    with account.terminal(environment={"TERM": "xterm-256color"}) as terminal:
+    answers = {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": ""}
+    with account.terminal(environment=answers) as terminal:
         terminal.booted()
         assert terminal.enter("hostname") == "filer1\n"
         for key in "key_mana":
@@ -582,9 +590,23 @@ def test_a_terminal_that_does_not_tell_its_cursor_is_shown_no_more_than_before(
         assert terminal.enter("ger show") == "No key servers are registered.\n"
         seen = terminal.seen
 
-    assert "key pairs" not in seen
+    assert seen.count("\x1b[6n") == 1
+    assert "WARNING" not in seen
+    assert "0/4" not in seen
     assert "keymgr" not in seen
     assert not re.search(r"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|38)[0-9;]*m", seen)
+
+
+def test_a_line_that_is_typed_ahead_of_the_first_prompt_leaves_nothing_but_its_output(
+    account: Account,
+) -> None:
+    with screen(account) as person:
+        person.type("hostname\r")
+        person.booted()
+        assert "\nfiler1> hostname\nfiler1\nfiler1>\n" in person.text
+        assert "[" not in person.text
+
+        person.wait(lambda: "locked" in person.toolbar, "a toolbar")
 
 
 def test_a_dumb_terminal_shows_plain_lines(account: Account) -> None:
