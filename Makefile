@@ -29,6 +29,7 @@ test-all: export FILER_TEST_ALL = 1
 test-all: test
 
 bench: $(VENV)/installed-test $(PEERS_VENV)/installed
+	$(BIN)/python -m compileall -q commands filer keyserver shell  # as an installed program is
 	$(BIN)/python -W ignore -m bench --peers $(PEERS_VENV)/bin --results bench/RESULTS.md
 
 pictures: $(VENV)/installed-test tools

@@ -52,6 +52,7 @@ def process_seconds(
     """Return how long a process takes from its start to its end; it has to succeed."""
     with Path(stdin or "/dev/null").open("rb") as file:
         begun = perf_counter()
+        # Without a time-out: with one, the end would be looked for ever more seldom.
         subprocess.run(
             command,
             stdin=file,
@@ -59,7 +60,6 @@ def process_seconds(
             stderr=subprocess.DEVNULL,
             env=environment,
             check=True,
-            timeout=PATIENCE,
         )
         return perf_counter() - begun
 

@@ -56,12 +56,13 @@ class Structured(Result, Protocol):
         """Return the fields, none of them secret."""
 
 
-@dataclass(frozen=True)
 class Text:
     """A result that is just text."""
 
     TYPE: ClassVar[str] = "text"
-    text: str
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
     def lines(self) -> Iterable[str]:
         """Return the text, line by line."""

@@ -8,8 +8,9 @@ import errno
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from filer.address import AddressError, parse_address
 from filer.certificates import (
@@ -40,8 +41,7 @@ MAXIMUM = 4
 """Key servers that can be registered (man key_manager, DESCRIPTION)."""
 
 
-@dataclass(frozen=True)
-class Registration:
+class Registration(NamedTuple):
     """The registered key servers, in order, and the certificate files copied for them.
 
     ``port`` and ``default_tag`` are None until setup has asked for them.
@@ -50,8 +50,11 @@ class Registration:
     servers: tuple[str, ...] = ()
     port: int | None = None
     default_tag: str | None = None
-    # Never shown: a private key is among them.
-    certificates: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    certificates: Mapping[str, bytes] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        """Show no certificate file: a private key is among them."""
+        return f"Registration({self.servers}, {self.port}, {self.default_tag!r}, ...)"
 
     def missing(self) -> list[str]:
         """Return the certificate files without which these servers cannot be talked to."""

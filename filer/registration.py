@@ -6,7 +6,7 @@ Pure decisions; ``filer.bootdevice`` makes them durable.  Installed means: in
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from filer.bootdevice import Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair
@@ -62,7 +62,7 @@ def with_servers(
         for name, data in registration.certificates.items()
         if name in CLIENT_FILES or name in map(ca_name, servers)
     }
-    base = replace(registration, servers=tuple(servers), certificates=kept)
+    base = registration._replace(servers=tuple(servers), certificates=kept)
     return _with_files(base, [ca_name(address) for address in named], installed, must_be_installed)
 
 
@@ -77,7 +77,7 @@ def without_servers(registration: Registration, removed: Sequence[str]) -> Regis
         for name, data in registration.certificates.items()
         if servers and name not in map(ca_name, removed)
     }
-    return replace(registration, servers=servers, certificates=certificates)
+    return registration._replace(servers=servers, certificates=certificates)
 
 
 def _with_files(
@@ -97,4 +97,4 @@ def _with_files(
         if data is not None and (must_be_installed or certificates.get(name) != data):
             certificates[name] = data
             copied.append(name)
-    return Planned(replace(registration, certificates=certificates), tuple(copied))
+    return Planned(registration._replace(certificates=certificates), tuple(copied))

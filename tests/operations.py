@@ -375,7 +375,7 @@ class Trial:
         if "setup" not in str(self.operation.lines) or before.servers:
             return before
         files = {name: (self.laboratory.files / name).read_bytes() for name in _INSTALLED[:2]}
-        return replace(before, certificates=files)
+        return before._replace(certificates=files)
 
     def _named_alike(self, kept: Kept) -> Mapping[str, DiskState]:
         """Return the disks with "new" for each key ID that was made by the operation."""

@@ -5,7 +5,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,7 +136,7 @@ def test_the_private_key_is_not_in_the_repr() -> None:
 def test_a_registration_without_a_file_that_it_needs_is_not_committed(var: Path) -> None:
     device(var).commit(OLD)
     with pytest.raises(ConfigError, match=r"^127\.0\.0\.3_CA\.pem is not registered$"):
-        device(var).commit(replace(OLD, servers=("127.0.0.2", "127.0.0.3")))
+        device(var).commit(OLD._replace(servers=("127.0.0.2", "127.0.0.3")))
     assert device(var).load() == OLD
 
 
@@ -319,8 +318,8 @@ def test_whenever_power_is_lost_the_old_or_the_new_registration_is_there(
         seen.add(loaded == NEW)
         # What is left of the other is gone, and the next change works.
         assert len(list(var.iterdir())) in (0, 2)
-        device(var).commit(replace(NEW, port=1))
-        assert device(var).load() == replace(NEW, port=1)
+        device(var).commit(NEW._replace(port=1))
+        assert device(var).load() == NEW._replace(port=1)
         assert len(list(var.iterdir())) == 2
     assert fatal > 10
     assert seen == {False, True}

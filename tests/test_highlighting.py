@@ -1,7 +1,6 @@
 """What the colours of a line say, and what the toolbar does: without a screen."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,7 +201,7 @@ def test_all_that_matters_of_a_large_filer_fits_into_80_columns(build: Build) ->
 def test_a_long_tag_is_cut_before_anything_is_left_out(build: Build) -> None:
     tag = "a" * 64
     house = build()
-    house.filer.registration = replace(house.filer.registration, default_tag=tag)
+    house.filer.registration = house.filer.registration._replace(default_tag=tag)
 
     def shown(width: int) -> list[str]:
         return [part.text for part in fitting(parts(house.session), width)]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from commands import GAP, Call, Note, Refused
 from commands.dialogue import AnswerRefused, ask_until, ask_yes_no
@@ -102,7 +101,7 @@ def _register(call: Call, servers: Sequence[str], port: int, tag: str) -> None:
     named = with_servers(
         filer.registration, servers, servers, filer.installed.find, must_be_installed=False
     )
-    registration = replace(named.registration, port=port, default_tag=tag)
+    registration = named.registration._replace(port=port, default_tag=tag)
     with begin(filer, registration) as trial:
         asked = trial.key_servers(servers)
         asked.probe()
