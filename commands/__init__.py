@@ -124,14 +124,6 @@ class PowerOff(Exception):
         self.again = again
 
 
-class OutputLost(Exception):
-    """Nothing can be printed any more; ``reason`` is None if the reader has just gone."""
-
-    def __init__(self, reason: str | None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 class Boot(Exception):
     """The boot loader is to boot the filer, or its maintenance mode."""
 

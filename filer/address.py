@@ -1,13 +1,16 @@
-"""Addresses of key servers: IPv4 or IPv6, never a name (man key_manager, BUGS)."""
+"""Addresses of key servers: IPv4 or IPv6, never a name (man key_manager, BUGS); and ports."""
 
 import ipaddress
+import re
 
 from filer.errors import FilerError
 from filer.text import printable
 
+HIGHEST_PORT = 65535
+
 
 class AddressError(FilerError):
-    """A text that is not the address of a key server."""
+    """A text that is not the address of a key server, or not a TCP port."""
 
 
 def parse_address(text: str) -> str:
@@ -34,6 +37,13 @@ def parse_address(text: str) -> str:
         if refused:
             raise AddressError(f'"{address}" is {kind} address; a key server has one of its own')
     return str(address)
+
+
+def parse_port(text: str, *, least: int = 1) -> int:
+    """Return the TCP port in ``text``.  Raises AddressError."""
+    if re.fullmatch("[0-9]{1,5}", text) and least <= int(text) <= HIGHEST_PORT:
+        return int(text)
+    raise AddressError(f'"{printable(text)}" is not a TCP port ({least} to {HIGHEST_PORT})')
 
 
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")

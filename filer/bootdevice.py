@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from filer.address import AddressError, parse_address
+from filer.address import HIGHEST_PORT, AddressError, parse_address
 from filer.certificates import (
     CLIENT,
     CLIENT_PRIVATE,
@@ -35,7 +35,6 @@ _CONFIG_NAME = f"{_LINK_NAME}/{_CONFIG}"
 _CERTIFICATES_NAME = f"{_LINK_NAME}/{_CERTIFICATES}"
 _GENERATION = re.compile(r"kmip\.([1-9][0-9]{0,17})")
 _KEYS = ("servers", "port", "default_tag")
-_HIGHEST_PORT = 65535
 
 MAXIMUM = 4
 """Key servers that can be registered (man key_manager, DESCRIPTION)."""
@@ -88,8 +87,8 @@ def _registration(document: Document) -> Registration:
     if len(addresses) > MAXIMUM:
         raise document.error(("servers",), f"servers has more than {MAXIMUM} addresses")
     port = values.get("port")
-    if port is not None and (type(port) is not int or not 1 <= port <= _HIGHEST_PORT):
-        raise document.error(("port",), f"port must be a whole number from 1 to {_HIGHEST_PORT}")
+    if port is not None and (type(port) is not int or not 1 <= port <= HIGHEST_PORT):
+        raise document.error(("port",), f"port must be a whole number from 1 to {HIGHEST_PORT}")
     tag = values.get("default_tag")
     if tag is not None and not (isinstance(tag, str) and is_key_tag(tag)):
         raise document.error(("default_tag",), "default_tag must be a key tag")

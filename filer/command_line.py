@@ -4,45 +4,33 @@ The completion script is made by shtab, from the very parser that reads the comm
 """
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from filer.standard_streams import OutputLost, abandon_standard_streams, write
+from filer.text import printable
+
 if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
+    from typing import TextIO
 
 SHELLS = ("bash", "zsh")
 
-_FAILED = 1
-_READER_GONE = 128 + signal.SIGPIPE
-
 
 class Parser(argparse.ArgumentParser):
-    """A parser that ends the program, with a failing status, if its output cannot be written."""
+    """A parser that raises OutputLost where what it is asked for cannot be printed."""
 
-    def tell(self, text: str) -> None:
-        """Print ``text``.  If that fails, say so, unless the reader has just gone, and end."""
+    def error(self, message: str) -> NoReturn:
+        """End the program with the usage, and with what is wrong, safe for a terminal."""
+        super().error(printable(message))
+
+    def _print_message(self, message: str, file: "TextIO | None" = None) -> None:  # type: ignore[override]
         try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _end(_READER_GONE)
-        except OSError as error:
-            reason = f"cannot write standard output: {error.strerror}"
-            self._print_message(f"{self.prog}: {reason}\n", sys.stderr)
-            _end(_FAILED)
-
-    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
-        if message and file is not None and file is sys.stdout:
-            self.tell(message)
-        else:
-            super()._print_message(message, file)
-
-
-def _end(status: int) -> NoReturn:
-    os._exit(status)  # what could not be written is still buffered and would fail once more
+            write(file or sys.stderr, message)
+        except OutputLost:
+            if file is sys.stdout:
+                raise
+            abandon_standard_streams()  # the exit status tells that it was called wrongly
 
 
 class PrintCompletion(argparse.Action):
@@ -61,13 +49,12 @@ class PrintCompletion(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> NoReturn:
-        """Print the script for the shell that was named."""
+        """Print the script for the shell that was named.  Raises OutputLost."""
         import shtab
 
-        assert isinstance(parser, Parser)
         for action in parser._actions:
             kind = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}.get(str(action.metavar))
             if kind is not None:
                 action.complete = kind  # type: ignore[attr-defined]
-        parser.tell(f"{shtab.complete(parser, shell=str(values))}\n")
+        write(sys.stdout, f"{shtab.complete(parser, shell=str(values))}\n")
         parser.exit()

@@ -2,19 +2,24 @@
 
 import argparse
 import gc
-import io
-import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NoReturn
 
-from filer.address import AddressError, parse_address
+from filer import __version__
+from filer.address import AddressError, parse_address, parse_port
 from filer.command_line import Parser, PrintCompletion
 from filer.core_files import forbid_core_files
 from filer.errors import FilerError
+from filer.standard_streams import (
+    OutputLost,
+    prepare_standard_streams,
+    status_without_output,
+    write,
+)
 from filer.text import printable
 from keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
 
@@ -23,28 +28,22 @@ _PROGRAM = "filer-keyserver"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with ``argv`` (default: the process's own) and return its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    forbid_core_files()
+    prepare_standard_streams()
     try:
-        if arguments.version:
-            parser.tell(f"{_PROGRAM} {_version()}\n")
-        else:
-            _serve(
-                (arguments.dir or _default_directory()).absolute(),
-                list(dict.fromkeys(arguments.address or [DEFAULT_ADDRESS])),
-                arguments.port,
-            )
+        arguments = _parser().parse_args(argv)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        forbid_core_files()
+        _serve(
+            (arguments.dir or _default_directory()).absolute(),
+            list(dict.fromkeys(arguments.address or [DEFAULT_ADDRESS])),
+            arguments.port,
+        )
     except KeyboardInterrupt:
         return 0
+    except OutputLost as lost:
+        return status_without_output(_PROGRAM, lost)
     except FilerError as error:
         _complain(str(error))
-    except BrokenPipeError:
-        pass
     except OSError as error:
         _complain(printable(error.strerror or str(error)))
     else:
@@ -70,9 +69,10 @@ def _serve(directory: Path, addresses: Sequence[str], port: int) -> None:
         start_together(servers)
         gc.freeze()  # what is loaded stays; looked through again and again, it costs a tenth
         for server in servers:
-            _tell(
+            write(
+                sys.stdout,
                 f"Key server {server.address} listens on port {server.port}; "
-                f"its files are in {printable(str(directory))}"
+                f"its files are in {printable(str(directory))}\n",
             )
         signal.sigwait(stopping)
     finally:
@@ -80,14 +80,10 @@ def _serve(directory: Path, addresses: Sequence[str], port: int) -> None:
             server.stop()
 
 
-class _Parser(Parser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {printable(message)}\n")
-
-
 def _parser() -> Parser:
-    parser = _Parser(
+    parser = Parser(
         prog=_PROGRAM,
+        usage=f"{_PROGRAM} [options]",
         description="Run KMIP key servers for trying out. The certificates that the filer needs "
         "(client.pem, client_private.pem, IP_CA.pem) are made in DIR, where the keys are kept "
         "too.",
@@ -116,7 +112,7 @@ def _parser() -> Parser:
         action=PrintCompletion,
         help="print the completion for bash or zsh",
     )
-    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
     return parser
 
 
@@ -134,9 +130,10 @@ def _address(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f'"{printable(text)}" is not a port (0 to 65535)')
-    return int(text)
+    try:
+        return parse_port(text, least=0)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _default_directory() -> Path:
@@ -145,30 +142,9 @@ def _default_directory() -> Path:
     return user_data_path(_PROGRAM, appauthor=False)
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("filer")
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
-def _tell(line: str) -> None:
-    try:
-        print(line, flush=True)  # noqa: T201
-    except OSError as error:
-        # What could not be written is still buffered; it would fail once more at exit.
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise
-        reason = printable(error.strerror or str(error))
-        raise FilerError(f"cannot write to standard output: {reason}") from error
-
-
 def _complain(line: str) -> None:
-    print(f"{_PROGRAM}: {line}", file=sys.stderr)  # noqa: T201
+    with suppress(OutputLost):
+        write(sys.stderr, f"{_PROGRAM}: {line}\n")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Until the program takes it over, Ctrl-C would be a traceback out of an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from filer.standard_streams import OutputLost, prepare_standard_streams, status_without_output
     from shell.options import parse
-    from shell.standard_streams import prepare_standard_streams
 
     gc.disable()  # what is imported is no garbage; collection begins with the first session
     prepare_standard_streams()
-    options = parse(argv)
+    try:
+        options = parse(argv)
+    except OutputLost as lost:
+        return status_without_output("filer", lost)
     try:
         from shell.program import run  # --version and --help need none of it
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from commands import Complaint, EndOfAnswers, Json, Note, Result, Structured, Text
+from filer.standard_streams import write
 from filer.text import printable
-from shell.output import write
 from shell.script import Input, KeyboardInput, ScriptConsole
 from shell.session import OK
 from shell.signals import Signals

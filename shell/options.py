@@ -6,11 +6,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from filer import __version__
 from filer.command_line import Parser, PrintCompletion
-from filer.text import printable
 
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--demo", "--format json", "--record", "--replay")
 _NOT_WITH = {
@@ -37,7 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="filer",
         usage="filer [options] [FILE]",
         description="The console of a filer with Storage Encryption.",
@@ -115,6 +113,8 @@ def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespac
 def _address_and_port(text: str) -> tuple[str, int]:
     from ipaddress import IPv4Address, IPv6Address
 
+    from filer.address import AddressError, parse_port
+
     address, colon, port = text.rpartition(":")
     try:
         if not colon:
@@ -125,20 +125,16 @@ def _address_and_port(text: str) -> tuple[str, int]:
             address = str(IPv4Address(address))
     except ValueError:
         raise argparse.ArgumentTypeError(f'"{text}" does not begin with an IP address') from None
-    if not (port.isascii() and port.isdecimal() and int(port) < 2**16):
-        raise argparse.ArgumentTypeError(f'"{text}" does not end with a TCP port number')
-    return address, int(port)
+    try:
+        return address, parse_port(port, least=0)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _directory(text: str) -> Path:
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError("not the name of a directory")
     return Path(text)
-
-
-class _Parser(Parser):
-    def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
 
 
 def _default_root() -> Path:

@@ -7,25 +7,29 @@ import sys
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
-from commands import Console, OutputLost, Text
+from commands import Console, Text
 from filer.core_files import forbid_core_files
 from filer.errors import FilerError
 from filer.interrupt import Interrupt
 from filer.power import Machine
+from filer.standard_streams import (
+    OutputLost,
+    abandon_standard_streams,
+    status_without_output,
+    write,
+)
 from filer.system import Filer
 from filer.text import printable
 from shell.defects import describe
 from shell.options import is_interactive
-from shell.output import write
 from shell.plugins import Commands
 from shell.power_cycle import PANICKED, Host, PowerCycle
 from shell.script import Input, KeyboardInput, LineInput, Script, ScriptConsole
-from shell.session import FAILED, NoRecord, Record, Session
+from shell.session import NoRecord, Record, Session
 from shell.signals import SIGNALLED, Ended, Signals
-from shell.standard_streams import abandon_standard_streams
 
 if TYPE_CHECKING:
     from filer.document import ConfigError
@@ -57,20 +61,12 @@ def _exit_status(end: BaseException, signals: Signals, *, as_json: bool) -> int:
             return SIGNALLED + signal.SIGINT
         case Ended():
             return SIGNALLED + (signals.received or signal.SIGTERM)
-        case OutputLost(reason=None):
-            abandon_standard_streams()
-            return SIGNALLED + signal.SIGPIPE
         case OutputLost():
-            status, text = FAILED, f"filer: cannot write standard output: {end.reason}"
+            return status_without_output("filer", end)
         case FilerError():
             status, text = CALLED_WRONGLY, f"filer: {end}"
         case _:
             status, text = PANICKED, f"PANIC: internal error: {describe(end)}"
-    if isinstance(end, OutputLost):
-        with suppress(OutputLost):
-            write(sys.stderr, f"{text}\n")
-        abandon_standard_streams()
-        return status
     try:
         _tell_failure(status, text, as_json=as_json)
     except OutputLost:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, TextIO
 
-from commands import OutputLost
 from filer.progress import Steps, Tell, Work
+from filer.standard_streams import OutputLost
 
 PATIENCE = 0.5
 """Seconds of work of which nothing is shown."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from commands import Cancelled, EndOfAnswers, Result
 from filer.errors import FilerError
 from filer.progress import show_nothing
+from filer.standard_streams import write
 from filer.text import printable
 from shell.asciicast import CTRL_C, CTRL_D, LARGEST, CastError, Mode, Reply, Step, read
 from shell.asciicast import Session as Recorded
-from shell.output import write
 from shell.script import Input, KeyboardInput
 from shell.session import FAILED, OK, Session
 from shell.signals import Signals

@@ -8,8 +8,8 @@ from typing import Protocol, TextIO
 from commands import ALL_ANSWERS, EndOfAnswers, Result
 from filer.passphrase import is_passphrase
 from filer.progress import show_nothing
+from filer.standard_streams import write
 from filer.text import printable
-from shell.output import write
 from shell.session import FAILED, OK, Session
 from shell.signals import Signals
 

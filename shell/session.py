@@ -14,13 +14,13 @@ from commands import (
     Console,
     EndOfAnswers,
     Logout,
-    OutputLost,
     PowerOff,
     SessionState,
     Unprefixed,
 )
 from filer.errors import FilerError
 from filer.interrupt import Interrupted
+from filer.standard_streams import OutputLost
 from filer.system import Filer
 from filer.text import printable
 from shell.defects import describe

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 
 from commands import Cancelled, EndOfAnswers, Result
 from filer.progress import Tell, Work, show_nothing
+from filer.standard_streams import write
 from shell.defects import describe
-from shell.output import write
 from shell.progress import ProgressLine, unechoed
 from shell.session import Session
 from shell.settings import DEFAULTS, Settings

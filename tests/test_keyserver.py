@@ -758,7 +758,7 @@ class TestProgram:
             )
         assert (done.returncode, done.stderr) == (
             1,
-            "filer-keyserver: cannot write to standard output: No space left on device\n",
+            "filer-keyserver: cannot write standard output: No space left on device\n",
         )
         reader, writer = os.pipe()
         os.close(reader)
@@ -768,14 +768,14 @@ class TestProgram:
             )
         finally:
             os.close(writer)
-        assert (done.returncode, done.stderr) == (1, "")
+        assert (done.returncode, done.stderr) == (141, "")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--port", "65536"], 'argument --port: "65536" is not a port (0 to 65535)'),
-            (["--port", "٣"], 'argument --port: "٣" is not a port (0 to 65535)'),
-            (["--port", "-1"], 'argument --port: "-1" is not a port (0 to 65535)'),
+            (["--port", "65536"], 'argument --port: "65536" is not a TCP port (0 to 65535)'),
+            (["--port", "٣"], 'argument --port: "٣" is not a TCP port (0 to 65535)'),
+            (["--port", "-1"], 'argument --port: "-1" is not a TCP port (0 to 65535)'),
             (["--addr", "127.0.0.1"], "unrecognized arguments: --addr 127.0.0.1"),
             (["a\x1b[31m\nb"], "unrecognized arguments: a\\x1b[31m\\nb"),
             (["--dir", ""], "argument --dir: not the name of a directory"),
@@ -791,13 +791,14 @@ class TestProgram:
             ),
         ],
     )
-    def test_wrong_usage_costs_one_line(
+    def test_wrong_usage_is_named_below_the_usage(
         self, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
     ) -> None:
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
-        assert capsys.readouterr() == ("", f"filer-keyserver: {message}\n")
+        usage = "usage: filer-keyserver [options]\n"
+        assert capsys.readouterr() == ("", f"{usage}filer-keyserver: error: {message}\n")
 
     def test_help_and_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as caught:

@@ -406,6 +406,7 @@ TOLD_BY_THE_OPTIONS = [
     ("filer", "--version"),
     ("filer", "--help"),
     ("filer", "--print-completion bash"),
+    ("filer-keyserver", "--version"),
     ("filer-keyserver", "--help"),
     ("filer-keyserver", "--print-completion zsh"),
 ]
@@ -438,6 +439,21 @@ def test_a_closed_pipe_under_what_an_option_tells_ends_it_silently(
     ended = run_with_reader_gone(account, option.replace(" ", "|"), merged=False, program=program)
 
     assert ended == ("", 141)
+
+
+@pytest.mark.parametrize(("name", "option"), TOLD_BY_THE_OPTIONS)
+def test_without_standard_output_an_option_tells_nobody(
+    account: Account, name: str, option: str
+) -> None:
+    program = Path(PROGRAM).with_name(name)
+
+    assert account.run("-c", f"'{program}' {option} >&-", program=("sh",)) == ("", "", 0)
+
+
+def test_wrong_usage_has_its_status_even_where_nobody_can_be_told(account: Account) -> None:
+    ended = account.run("-c", f"'{PROGRAM}' --nonsense 2> /dev/full", program=("sh",))
+
+    assert ended == ("", "", 2)
 
 
 def test_a_full_disk_under_the_output_costs_one_line(account: Account) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from commands import OutputLost
 from filer.disk import Disk, DiskError
 from filer.progress import Progress, Steps, Tell, Wait, Work
+from filer.standard_streams import OutputLost
 from keyserver.server import KeyServer
 from shell.progress import PATIENCE, ProgressLine, text, unechoed
 from tests import manual

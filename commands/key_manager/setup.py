@@ -1,6 +1,5 @@
 """key_manager setup: the dialogue that configures key servers and encrypts all disks."""
 
-import re
 from collections.abc import Sequence
 
 from commands import GAP, Call, Note, Refused
@@ -9,7 +8,7 @@ from commands.encrypting_disks import report_disks
 from commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
 from commands.key_manager.servers import remove_anyway, tell_copied, warn_of
 from commands.key_manager.text import RegisteredFiles, RegisteredWithFiles
-from filer.address import parse_address
+from filer.address import HIGHEST_PORT, AddressError, parse_address, parse_port
 from filer.bootdevice import MAXIMUM
 from filer.disk_encrypt import lock_disks
 from filer.errors import FilerError
@@ -79,9 +78,10 @@ def _ask_port(call: Call) -> int:
     def read(answer: str) -> int:
         if not answer:
             return default
-        if re.fullmatch("[0-9]{1,5}", answer) and 0 < int(answer) < 2**16:
-            return int(answer)
-        raise FilerError("A TCP port number is 1 to 65535.")
+        try:
+            return parse_port(answer)
+        except AddressError:
+            raise FilerError(f"A TCP port number is 1 to {HIGHEST_PORT}.") from None
 
     return ask_until(call.console, f"Enter the TCP port number for kmip server [{default}]: ", read)
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO, TextIO
 
 from filer.interrupt import Interrupt
-from shell.output import write
+from filer.standard_streams import write
 from shell.session import OK, Session
 from shell.settings import Settings
 from shell.signals import Signals

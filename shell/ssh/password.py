@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from filer.durable import Storage
+from filer.standard_streams import write
 from filer.system import Root
 from filer.text import printable
-from shell.output import write
 from shell.session import FAILED, OK
 from shell.signals import Signals
 from shell.ssh.access import passwords_below

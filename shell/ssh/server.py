@@ -10,9 +10,9 @@ import asyncssh
 
 from commands import PowerOff
 from filer.errors import FilerError
+from filer.standard_streams import write
 from filer.text import printable
 from shell.defects import describe
-from shell.output import write
 from shell.session import OK, Session
 from shell.settings import DEFAULTS, Settings
 from shell.signals import Signals

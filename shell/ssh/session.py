@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 import asyncssh
 
-from commands import Command, Console, Logout, OutputLost, PowerOff
+from commands import Command, Console, Logout, PowerOff
+from filer.standard_streams import OutputLost
 from filer.system import Filer
 from shell.defects import describe
 from shell.power_cycle import Host
