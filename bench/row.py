@@ -13,7 +13,6 @@ class Unit(Enum):
 
     SECONDS = "s"
     MEGABYTES = "MB"
-    TIMES = "times"
     LINES = "lines/s"
     TRIPS = "round trips"
 

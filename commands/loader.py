@@ -1,11 +1,12 @@
 """LOADER: the commands of the boot loader, there before and after a boot."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
 from commands import Boot, Call, Command, Json, Logout, Refused, Suggestion, no_values
+from commands.command_list import CommandList
 from filer.address import parse_address
 from filer.bootdevice import MAXIMUM, Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, inspect, read_host
@@ -87,26 +88,9 @@ def _setenv(call: Call) -> None:
     call.filer.loader.autoboot = "true" in call.arguments.options
 
 
-@dataclass(frozen=True)
-class Summaries:
-    """``help``: what each command is for."""
-
-    TYPE: ClassVar[str] = "command_list"
-    commands: Sequence[tuple[str, str]]
-
-    def lines(self) -> Iterable[str]:
-        """A line a command."""
-        return [f"{name:<12} {summary}" for name, summary in self.commands]
-
-    def data(self) -> Mapping[str, Json]:
-        """The commands."""
-        return {
-            "commands": [{"command": name, "summary": summary} for name, summary in self.commands]
-        }
-
-
 def _help(call: Call) -> None:
-    call.show(Summaries([(each.name, each.summary) for each in call.commands.values()]))
+    summaries = {command.name: command.summary for command in call.commands.values()}
+    call.show(CommandList(summaries, call.console.width, one_a_line=True))
 
 
 def _bye(_call: Call) -> NoReturn:

@@ -63,12 +63,8 @@ class Registration(NamedTuple):
         return [name for name in needed if name not in self.certificates]
 
 
-def parse_config(data: bytes) -> Registration:
+def parse_config(document: Document) -> Registration:
     """Return what config.toml says; its certificates stand beside it.  Raises ConfigError."""
-    return _registration(Document(_CONFIG_NAME, data))
-
-
-def _registration(document: Document) -> Registration:
     values = document.values
     for key in values:
         if key not in _KEYS:
@@ -258,7 +254,7 @@ class BootDevice:
 
     def _read(self, directory: Path) -> Registration:
         try:
-            plan = _registration(Document.read(_CONFIG_NAME, directory / _CONFIG))
+            plan = parse_config(Document.read(_CONFIG_NAME, directory / _CONFIG))
         except NotThereError as reason:
             raise ConfigError(f"{_CONFIG_NAME}: {reason}") from None
         certificates = _read_certificates(directory)

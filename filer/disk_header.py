@@ -44,7 +44,7 @@ _STATE = struct.Struct(">8sHHIQ16s32s64s3I")
 _KEYS = struct.Struct(f">Q{WRAP_SIZE}s{WRAP_SIZE}s")
 _PADDING = bytes(SLOT_SIZE - _STATE.size - _KEYS.size - _DIGEST_SIZE)
 
-# magic, sequence, life, count, CRC-32 of these
+# magic, sequence, life, failures, CRC-32 of these
 _COUNTER = struct.Struct(">4sQIII")
 _COUNTER_MAGIC = b"FAIL"
 _CRC_SIZE = 4
@@ -190,7 +190,8 @@ class Counter(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the record, `COUNTER_SIZE` bytes."""
-        body = _COUNTER.pack(_COUNTER_MAGIC, *self, 0)[:-_CRC_SIZE]
+        counted = self.sequence, self.life, self.failures
+        body = _COUNTER.pack(_COUNTER_MAGIC, *counted, 0)[:-_CRC_SIZE]
         return body + zlib.crc32(body).to_bytes(_CRC_SIZE, "big")
 
     @classmethod
@@ -198,10 +199,10 @@ class Counter(NamedTuple):
         """Read a record; None for one that is torn or was never written."""
         if len(record) != COUNTER_SIZE:
             return None
-        magic, sequence, life, count, checksum = _COUNTER.unpack(record)
+        magic, sequence, life, failures, checksum = _COUNTER.unpack(record)
         if magic != _COUNTER_MAGIC or zlib.crc32(record[:-_CRC_SIZE]) != checksum:
             return None
-        return cls(sequence, life, count) if sequence < _LARGEST else None
+        return cls(sequence, life, failures) if sequence < _LARGEST else None
 
 
 class Head(NamedTuple):

@@ -153,15 +153,15 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     holdings = kmip_init.load_keytable(filer, notices)
     before_disks()
     unlock_disks(filer, holdings, notices, held_back=_hold_back(filer, holdings))
-    filer.aggregate = raid.bring_online(filer.shelf, filer.hardware.system_id)
-    if not filer.aggregate.online:
+    aggregate = filer.aggregate = raid.bring_online(filer.shelf, filer.hardware.system_id)
+    if not filer.wafl_is_up:
         raise Panic(
-            f"PANIC: raid: root aggregate {filer.aggregate.name} cannot be brought online: "
-            f"{filer.aggregate.problem}"
+            f"PANIC: raid: root aggregate {aggregate.name} cannot be brought online: "
+            f"{aggregate.problem}"
         )
     with suppress(StorageError):  # no boot fails for its log; each line is tried again
         filer.messages.attach(filer.root.system_log, filer.storage)
-    notices.progress("raid.aggr.online", f"{len(filer.shelf)} disks, {filer.aggregate.name} online")
+    notices.progress("raid.aggr.online", f"{len(filer.shelf)} disks, {aggregate.name} online")
 
 
 def _hold_back(filer: Filer, holdings: Holdings) -> str | None:

@@ -59,12 +59,20 @@ class _Candidate(NamedTuple):
 
 
 def _up_to_the_next_dot(found: Mapping[str, _Candidate], typed: int) -> dict[str, _Candidate]:
-    """Return ``found``, in the place of all words with the same beginning just that beginning."""
-    counts = Counter(word[: word.find(".", typed) + 1] or word for word in found)
-    return {
-        word: found.get(word) or _Candidate(word, f"{count} to choose from", whole=False)
-        for word, count in counts.items()
-    }
+    """Return ``found``, in the place of several words with one beginning just that beginning."""
+
+    def beginning(word: str) -> str:
+        return word[: word.find(".", typed) + 1]
+
+    counts = Counter(map(beginning, found))
+    shorter: dict[str, _Candidate] = {}
+    for word, candidate in found.items():
+        start = beginning(word)
+        if start and counts[start] > 1:
+            shorter[start] = _Candidate(start, f"{counts[start]} to choose from", whole=False)
+        else:
+            shorter[word] = candidate
+    return shorter
 
 
 def _candidates(

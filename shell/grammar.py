@@ -17,12 +17,16 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from itertools import groupby, takewhile
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from filer.errors import FilerError
 from filer.text import printable
 from shell.language import Word
+
+if TYPE_CHECKING:
+    from commands import Command
 
 _TOKEN = re.compile(r"\)[*+]?|[][{}|(]|[^][{}|()\s]+")
 _CLOSING = {"[": ("]",), "{": ("}",), "(": (")*", ")+")}
@@ -402,3 +406,13 @@ class Grammar:
         usage = (line.text for line in self._synopsis if not known or line.head in heads)
         expected = tuple(each.name for each in expectations)
         return UsageError(f"{printable(name)}: {text}", good + 1, expected, tuple(usage))
+
+
+def grammar_of(command: "Command") -> Grammar:
+    """Return the grammar of a command, which is compiled once, whoever asks for it."""
+    return _compiled(tuple(command.synopsis), tuple(command.variables))
+
+
+@cache
+def _compiled(synopsis: tuple[str, ...], variables: tuple[str, ...]) -> Grammar:
+    return Grammar.compile(synopsis, variables)

@@ -75,7 +75,8 @@ class LineEditor(LineReader):
         screen: Output | None = None,
     ) -> None:
         super().__init__(signals)
-        self._keyboard, self._screen = keyboard, screen or get_app_session().output
+        self._keyboard = keyboard
+        self._screen = get_app_session().output if screen is None else screen
         self._cursor = CursorQuery(self._screen)
         self._before = ""
         self._opens_menu, self._shows_toolbar = settings.menu, settings.toolbar
@@ -109,28 +110,31 @@ class LineEditor(LineReader):
         self._commands.default_buffer.complete_while_typing = renderer_height_is_known & Condition(
             lambda: self._opens_menu and self._has_room
         )
+        self._commands.app.before_render += self._cursor.look
         self._commands.app.before_render += self._fit
+        self._commands.app.before_render += self._learn_commands
 
     @property
     def _has_room(self) -> bool:
         return self._commands.app.output.get_size().rows > _ROOM_FOR_MENU + 1
 
-    def _fit(self, app: Application[str]) -> None:
-        self._cursor.look(app)
+    def _fit(self, _app: object) -> None:
         has_room = self._has_room
         self._commands.reserve_space_for_menu = _ROOM_FOR_MENU if has_room else 0
         self._commands.bottom_toolbar = self._toolbar if self._shows_toolbar and has_room else None
 
+    def _learn_commands(self, app: Application[str]) -> None:
+        """Get plug-ins and grammars while the person looks at the prompt, not at the first key."""
+
+        def learn() -> None:
+            session = self._session_of()
+            for name in session.commands:
+                session.grammar(name)
+
         if not self._knows_commands and renderer_height_is_known():
             self._knows_commands = True
             assert app.loop is not None
-            app.loop.call_soon(self._learn_commands)
-
-    def _learn_commands(self) -> None:
-        """Get plug-ins and grammars while the person looks at the prompt, not at the first key."""
-        session = self._session_of()
-        for name in session.commands:
-            session.grammar(name)
+            app.loop.call_soon(learn)
 
     def _switch_menu(self, event: KeyPressEvent) -> None:
         self._opens_menu = not self._opens_menu
@@ -152,13 +156,15 @@ class LineEditor(LineReader):
         return self._unrecorded(_ShowNothing())
 
     def _unrecorded(self, *processors: Processor) -> PromptSession[str]:
-        return PromptSession(
+        session: PromptSession[str] = PromptSession(
             history=DummyHistory(),
             input_processors=list(processors),
             key_bindings=NO_MOUSE,
             input=self._keyboard,
             output=self._screen,
         )
+        session.app.before_render += self._cursor.look
+        return session
 
     @property
     def is_watched(self) -> bool:
@@ -215,3 +221,5 @@ class LineEditor(LineReader):
             return session.prompt(prompt, pre_run=begin, set_exception_handler=False)
         finally:
             self._signals.end_prompt = None
+            if self._keyboard is None:  # elsewhere no terminal of this host echoes
+                self._cursor.wait(app.input)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Self
 
 from commands import Command
-from shell.grammar import Grammar, Kind
+from shell.grammar import Grammar, Kind, grammar_of
 from shell.highlighting import WRONG, Span, spans
 from shell.typesetting import EXAMPLE, HEADING, Fragment, Line, render_fragments
 
@@ -47,8 +47,7 @@ class _Grammars:
         self._known: dict[str, Sequence[Span] | None] = {}
 
     def grammar(self, name: str) -> Grammar:
-        command = self.commands[name]
-        return _compiled(tuple(command.synopsis), tuple(command.variables))
+        return grammar_of(self.commands[name])
 
     def spans(self, text: str) -> Sequence[Span] | None:
         """Return what the words of ``text`` are, if they are a command or the beginning of one."""
@@ -61,11 +60,6 @@ class _Grammars:
             return None
         found = list(spans(self, text))
         return None if any(span.kind == WRONG for span in found) else found
-
-
-@cache
-def _compiled(synopsis: tuple[str, ...], variables: tuple[str, ...]) -> Grammar:
-    return Grammar.compile(synopsis, variables)
 
 
 def _styled(grammars: _Grammars, line: Line) -> Iterator[Fragment]:

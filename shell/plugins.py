@@ -92,7 +92,7 @@ def _built_in() -> Iterator[Command]:
 
 def _plugged_in(plugin: object) -> Sequence[Command]:
     """Return the commands of a plug-in.  Raises ValueError for what is wrong with them."""
-    from shell.grammar import Grammar
+    from shell.grammar import grammar_of
 
     offered = _commands_of(plugin)
     if not offered:
@@ -105,7 +105,7 @@ def _plugged_in(plugin: object) -> Sequence[Command]:
         for line in command.synopsis:
             if line.split()[:1] != [command.name]:
                 raise ValueError(f"the synopsis of {command.name} is that of another command")
-        Grammar.compile(command.synopsis, command.variables)
+        grammar_of(command)
     return offered
 
 

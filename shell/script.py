@@ -199,9 +199,11 @@ class Script:
             line = self._line()
         if line is None:
             return None
+        from shell.language import continues
+
         self._console.at(self._file, self._lines.number)
         self._console.echo(session.prompt, line)
-        while session.continues(line):
+        while continues(line):
             following = self._line()
             if following is None:
                 line = line.removesuffix("\\")

@@ -91,27 +91,17 @@ class Session:
         self._who = who
         self.asked_all = False
         self._interrupted = False
-        self._grammars: dict[str, Grammar] = {}
 
     def begin(self, filer: Filer) -> None:
         """Take up a filer that has just booted; the privilege is that of the start again."""
         self.filer = filer
         self.state.privilege = "admin"
 
-    def continues(self, line: str) -> bool:
-        """Say whether the next line goes on with ``line``, which ends in a backslash."""
-        from shell.language import continues
-
-        return continues(line)
-
     def grammar(self, name: str) -> "Grammar":
         """Return the grammar of a command, compiled when it is first needed."""
-        from shell.grammar import Grammar
+        from shell.grammar import grammar_of
 
-        if name not in self._grammars:
-            command = self.commands[name]
-            self._grammars[name] = Grammar.compile(command.synopsis, command.variables)
-        return self._grammars[name]
+        return grammar_of(self.commands[name])
 
     @property
     def prompt(self) -> str:

@@ -21,6 +21,9 @@ _LESS_COLOURED = "-R"
 
 _PROGRAM = re.compile(r"[\w./+-]+")
 
+_MOST_DEFECTS = 10
+"""Failures of a prompt in a row; each costs a line."""
+
 _MORE = ">"
 """The prompt for the rest of a line that a backslash continues."""
 
@@ -117,17 +120,14 @@ class TerminalConsole:
         """Show a long text in the pager of the settings, of MANPAGER or PAGER."""
         from pydoc import pager
 
-        if self._settings.pager is not None:
-            os.environ["MANPAGER"] = self._settings.pager  # where pydoc looks first
-        missing = _missing_program(os.environ.get("MANPAGER") or os.environ.get("PAGER") or "")
-        if missing and sys.stdout.isatty():
-            self.warn(f"WARNING: pager {missing} not found")
-            self._print(text)
-            return
-        options = os.environ.get("LESS", "")
         coloured = self._coloured(text)
-        if coloured is not text and not options.startswith(_LESS_COLOURED):
-            os.environ["LESS"] = f"{_LESS_COLOURED} {options}"
+        command = self._settings.pager or os.environ.get("MANPAGER") or os.environ.get("PAGER")
+        if command and sys.stdout.isatty() and (missing := _missing_program(command)):
+            self.warn(f"WARNING: pager {missing} not found")
+            self._print(coloured)
+            return
+        less = os.environ.get("LESS", "")
+        os.environ |= _environment_of_pager(command, less, in_colours=coloured is not text)
         try:
             with self._signals.waiting():
                 pager(coloured)
@@ -165,10 +165,28 @@ class TerminalConsole:
         return unechoed(sys.stdin)
 
 
+def _environment_of_pager(command: str | None, less: str, *, in_colours: bool) -> dict[str, str]:
+    """Return where pydoc looks first for its pager, and less for its options."""
+    environment = {"MANPAGER": command} if command else {}
+    if in_colours and not less.startswith(_LESS_COLOURED):
+        environment["LESS"] = f"{_LESS_COLOURED} {less}"
+    return environment
+
+
 def _missing_program(command: str) -> str | None:
-    """Return the program that sh would look for in vain; None also if it takes sh to tell."""
+    """Return the program that sh would look for in vain; None also if the words do not tell."""
     name, _, _ = command.partition(" ")
-    return name if _PROGRAM.fullmatch(name) and not shutil.which(name) else None
+    if not _PROGRAM.fullmatch(name) or shutil.which(name):
+        return None
+    return None if "/" not in name and _is_built_in(name) else name
+
+
+def _is_built_in(name: str) -> bool:
+    """Say whether ``name`` is a word of sh itself, such as ``exec``."""
+    from subprocess import DEVNULL, call
+
+    asked = ("sh", "-c", 'command -v "$1"', "sh", name)
+    return call(asked, stdout=DEVNULL) == 0  # noqa: S603  (the person's own)
 
 
 def remember(session: Session, line: str) -> None:
@@ -187,7 +205,12 @@ class Terminal:
         self._signals = signals
 
     def run(self, session: Session) -> None:
-        """Run what is typed.  Returns at Ctrl-D; raises PowerOff or Logout from a command."""
+        """Run what is typed.  Returns at Ctrl-D; raises PowerOff or Logout from a command.
+
+        A prompt that fails time and again, with no line between, is given up: what it fails with
+        is raised.
+        """
+        defects = 0
         while True:
             try:
                 line = self._logical_line(session)
@@ -196,8 +219,12 @@ class Terminal:
             except EOFError:
                 return
             except Exception as defect:  # of a key binding, say; the console goes on
+                defects += 1
+                if defects == _MOST_DEFECTS:
+                    raise
                 session.console.fail(f"internal error: {describe(defect)}")
                 continue
+            defects = 0
             remember(session, line)
             self._signals.end_if_asked()
             session.execute(line)
@@ -205,7 +232,9 @@ class Terminal:
 
     def _logical_line(self, session: Session) -> str:
         line = self._reader.line(f"{session.prompt} ")
-        while session.continues(line):
+        from shell.language import continues  # not before there is a line
+
+        while continues(line):
             line += "\n"
             line += self._reader.line(f"{_MORE} ", line)
         return line

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from filer.address import AddressError, parse_address
 from filer.bootdevice import BootDevice, Registration, format_config, parse_config
-from filer.document import ConfigError
+from filer.document import ConfigError, Document
 from filer.durable import Storage, StorageError
 
 CLIENT_FILES = {"client.pem": b"client", "client_private.pem": b"client and key"}
@@ -489,7 +489,9 @@ def test_a_config_reads_as_it_was_written(
     addresses: list[str], port: int | None, tag: str | None
 ) -> None:
     registration = Registration(tuple(addresses), port, tag)
-    assert parse_config(format_config(registration)) == registration
+    assert (
+        parse_config(Document("var/kmip/config.toml", format_config(registration))) == registration
+    )
 
 
 @given(st.binary() | st.text().map(lambda text: text.encode()))
@@ -497,7 +499,7 @@ def test_a_config_reads_as_it_was_written(
 @example(b"servers = []\nport = " + b"9" * 5000)
 def test_any_bytes_are_a_registration_or_an_error_with_a_line(data: bytes) -> None:
     try:
-        parse_config(data)
+        parse_config(Document("var/kmip/config.toml", data))
     except ConfigError as error:
         refusal = str(error)
     else:

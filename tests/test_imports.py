@@ -21,7 +21,7 @@ import json, os, sys
 from shell.__main__ import main
 status = main(sys.argv[2:])
 with open(sys.argv[1], "w") as told:
-    json.dump(sorted({name.partition(".")[0] for name in sys.modules}), told)
+    json.dump(sorted(sys.modules), told)
 sys.exit(status)
 """
 
@@ -64,7 +64,11 @@ def loaded_by(account: Account, *arguments: str) -> set[str]:
     told = account.home / "modules"
     ended = account.run("-c", TELL_MODULES, told, *arguments, program=(sys.executable,))
     assert (ended.err, ended.status) == ("", 0)
-    return set(json.loads(told.read_text(encoding="utf-8")))
+    return told_in(told)
+
+
+def told_in(path: Path) -> set[str]:
+    return set(json.loads(path.read_text(encoding="utf-8")))
 
 
 def is_acyclic(graph: dict[str, Iterable[str]]) -> bool:
@@ -163,9 +167,10 @@ def test_the_first_prompt_loads_no_kmip(account: Account) -> None:
     with account.terminal(program=program) as terminal:
         assert terminal.booted().leave() == 0
 
-    loaded = set(json.loads(told.read_text(encoding="utf-8")))
-    assert "prompt_toolkit" in loaded
+    loaded = told_in(told)
+    assert {"prompt_toolkit", "shell.line_editor"} <= loaded
     assert loaded.isdisjoint({"kmip", "sqlalchemy"})
+    assert loaded.isdisjoint({"shell.language", "shell.grammar", "shell.help", "commands.disk"})
 
 
 def test_a_dumb_terminal_loads_no_line_editor(account: Account) -> None:
@@ -175,4 +180,4 @@ def test_a_dumb_terminal_loads_no_line_editor(account: Account) -> None:
         terminal.shows("filer1> ")
         assert terminal.leave() == 0
 
-    assert set(json.loads(told.read_text(encoding="utf-8"))).isdisjoint(COSTLY)
+    assert told_in(told).isdisjoint(COSTLY)

@@ -313,6 +313,41 @@ def test_kmip_setup_finds_the_keys_again_after_the_boot_device_was_lost(
     assert sealed.commands("key_manager status").status == 0
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("\r", "kmip_setup: the registration stays as it was"),
+        ("no\r", "kmip_setup: the registration stays as it was"),
+        ("\x03", "kmip_setup: interrupted"),
+        ("\x04", "kmip_setup: end of input"),
+    ],
+)
+def test_kmip_setup_asks_before_it_replaces_files_that_may_lead_to_the_keys(
+    answer: str, told: str, sealed: Account, server: KeyServer
+) -> None:
+    before = BootDevice(sealed.root / "var", Storage()).load()
+    server.stop()
+    files = server.directory
+    shutil.copyfile(files / ca_name(server.address), files / ca_name("127.0.0.9"))
+    with panicked(sealed) as terminal:
+        warned = terminal.enter(f"kmip_setup '{files}' 127.0.0.9")
+        assert f"{DISKS} locked disks" in warned
+        assert terminal.prompt == "Register anyway? {no}"
+        terminal.type(answer)
+        terminal.shows(told)
+
+    assert BootDevice(sealed.root / "var", Storage()).load() == before
+
+
+def test_kmip_setup_replaces_the_files_if_it_is_told_to(sealed: Account, server: KeyServer) -> None:
+    server.stop()
+    with panicked(sealed) as terminal:
+        terminal.enter(f"kmip_setup '{server.directory}' {server.address}")
+        assert terminal.enter("yes").endswith("Registration complete.\n")
+
+    assert BootDevice(sealed.root / "var", Storage()).load().servers == (server.address,)
+
+
 class Loader:
     """LOADER, in this process."""
 

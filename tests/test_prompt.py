@@ -16,7 +16,7 @@ from tests.screen import Screen, screen
 from tests.test_plugins import install
 from tests.test_program import silent
 
-UP, DOWN, RIGHT, ESCAPE, TAB, BACK_TAB = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b", "\t", "\x1b[Z"
+UP, DOWN, RIGHT, ESCAPE, TAB = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b", "\t"
 CTRL_C, CTRL_R, CTRL_U = "\x03", "\x12", "\x15"
 F2, F3, F4 = "\x1bOQ", "\x1bOR", "\x1bOS"
 

@@ -76,11 +76,8 @@ class PlainReader(LineReader):
 class RemoteConsole(TerminalConsole):
     """The console of a person elsewhere, whose one screen shows everything.
 
-    ``terminal`` is what the client calls it.  No pager: it would be a program of this host, and
-    lead to its shell.
+    No pager: it would be a program of this host, and lead to its shell.
     """
-
-    terminal = ""
 
     def __init__(
         self,
@@ -94,13 +91,18 @@ class RemoteConsole(TerminalConsole):
     ) -> None:
         super().__init__(reader, signals, settings)
         self._screen = screen
-        self.terminal = terminal
+        self._terminal = terminal
         self._columns = columns
 
     @property
     def width(self) -> int:
         """Columns of the screen."""
         return self._columns()
+
+    @property
+    def terminal(self) -> str:
+        """What the client calls the terminal."""
+        return self._terminal
 
     def page(self, text: str) -> None:
         """Print a long text."""

@@ -96,8 +96,11 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
     async def _begin(self) -> None:
         try:
             readable, writable = os.pipe()
-            await self._feed.open(writable)
-            threading.Thread(target=self._serve, args=(readable,), daemon=True).start()
+            with ExitStack() as stack:
+                stack.callback(os.close, readable)
+                await self._feed.open(writable)
+                threading.Thread(target=self._serve, args=(readable,), daemon=True).start()
+                stack.pop_all()  # the thread has it now
         except (OSError, RuntimeError) as problem:  # no descriptor or no thread is left
             self._served.filer.messages.log("ssh.session.failure", "error", describe(problem))
             self._end(FAILED, None)
@@ -211,7 +214,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
             status, power_off = OK, request
         except KeyboardInterrupt:
             status = SIGNALLED + signal.SIGINT
-        except (Ended, OutputLost, OSError):  # nobody is there any more
+        except (Ended, OutputLost, BrokenPipeError):  # nobody is there any more
             status = SIGNALLED + signal.SIGHUP
         except BaseException as defect:  # the others go on
             self._served.filer.messages.log("kern.internal.error", "error", describe(defect))
