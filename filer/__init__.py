@@ -1,3 +1,6 @@
-"""The storage encryption of a filer: state, keys, key servers, disks, boot. Knows no screen."""
+"""The storage encryption of a filer: state, keys, key servers, disks, boot. Knows no screen.
+
+What the process of either program needs is here too: command line, standard streams, no core file.
+"""
 
 __version__ = "0.1.0"

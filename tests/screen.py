@@ -96,6 +96,10 @@ class Screen:
             for cell in self._screen.buffer[row].values()
         )
 
+    def answer(self, reply: Callable[[str], object]) -> None:
+        """Let ``reply`` have what the terminal answers; by default it is sent at once."""
+        self._screen.reply = reply
+
     def type(self, keys: str) -> None:
         """Press keys."""
         self.child.send(keys)

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shell.highlighting import spans
+from shell.appearance import LINE, style
+from shell.grammar import Kind
+from shell.highlighting import COMMENT, WRONG, spans
 from shell.toolbar import Part, fitting, fragments, parts
 from tests import manual
 from tests.manual import PARENT_TAG, Build, House, new_pair, put
@@ -27,6 +29,15 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def coloured(house: House, text: str) -> list[str]:
     return [f"{text[span.start : span.end]}={span.kind}" for span in spans(house.session, text)]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_every_kind_of_word_has_a_colour(theme: str) -> None:
+    of_theme = style(theme)
+    kinds = [kind.value for kind in Kind if kind is not Kind.END]
+
+    for kind in [*kinds, COMMENT, WRONG]:
+        assert of_theme.get_attrs_for_style_str(f"class:{LINE}.{kind}").color, kind
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ CTRL_C, CTRL_R, CTRL_U = "\x03", "\x12", "\x15"
 F2, F3, F4 = "\x1bOQ", "\x1bOR", "\x1bOS"
 
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|38)[0-9;]*m")
+
 Open = Callable[..., Screen]
 
 
@@ -594,7 +596,7 @@ def test_a_terminal_that_does_not_tell_its_cursor_is_shown_no_more_than_before(
     assert "WARNING" not in seen
     assert "0/4" not in seen
     assert "keymgr" not in seen
-    assert not re.search(r"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|38)[0-9;]*m", seen)
+    assert not COLOUR.search(seen)
 
 
 def test_a_line_that_is_typed_ahead_of_the_first_prompt_leaves_nothing_but_its_output(
@@ -607,6 +609,36 @@ def test_a_line_that_is_typed_ahead_of_the_first_prompt_leaves_nothing_but_its_o
         assert "[" not in person.text
 
         person.wait(lambda: "locked" in person.toolbar, "a toolbar")
+
+
+def test_an_answer_about_the_cursor_may_come_late_and_to_another_prompt(
+    account: Account,
+) -> None:
+    late: list[str] = []
+    with screen(account) as person:
+        person.answer(late.append)
+        person.booted().type("disk encrypt sanitize -all\r")
+        person.shows("To continue, enter sanitize disk:")
+        assert person.toolbar == ""
+        person.answer(person.child.send)
+        person.type(late.pop())
+        person.settle()
+        person.type("\r")
+        person.wait(lambda: "locked" in person.toolbar, "a toolbar")
+
+        assert late == []
+        assert "[" not in person.text
+
+
+def test_a_driver_that_types_ahead_is_no_person(account: Account) -> None:
+    environment = {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": ""}
+    with account.terminal(environment=environment) as terminal:
+        terminal.type("man na_disk\rman na_disk\rhostname\r")
+        terminal.shows("filer1\r\n")
+        seen = terminal.seen
+
+    assert seen.count("SYNOPSIS") >= 2
+    assert not COLOUR.search(seen)
 
 
 def test_a_dumb_terminal_shows_plain_lines(account: Account) -> None:

@@ -211,6 +211,12 @@ def test_a_pager_that_is_not_there_costs_a_warning_and_the_page_is_shown(
     )
 
 
+@pytest.mark.parametrize("pager", ["exec cat", "command cat", "A=b cat", "'cat'"])
+def test_what_sh_runs_is_a_pager(account: Account, pager: str) -> None:
+    with account.terminal(environment={"MANPAGER": pager}) as terminal:
+        assert terminal.booted().enter("man na_disk") == render(PAGES["na_disk"], 80)
+
+
 def test_less_shows_the_page_with_its_colours(account: Account) -> None:
     with screen(account, rows=20, environment={"MANPAGER": "less"}) as person:
         person.booted().type("man key_manager\r")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -589,6 +591,33 @@ def test_more_sessions_than_there_can_be_are_refused_with_a_reason(remote: Remot
 
     assert "too many sessions; there can be 32" in refused.err
     assert refused.status == 255
+
+
+def descriptors_of(process: int) -> set[int]:
+    return {int(path.name) for path in Path(f"/proc/{process}/fd").iterdir()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this host has no /proc")
+def test_a_session_without_a_descriptor_is_logged_and_keeps_none(account: Account) -> None:
+    with serving(account) as remote:
+        process = remote.child.proc.pid
+        used = descriptors_of(process)
+        limits = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        free = (number for number in count() if number not in used)
+        # One for the connection and one to read the keys; a pipe takes two.
+        few = next(islice(free, 2, None))
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (few, limits[1]))
+        refused = remote.run("hostname")
+        resource.prlimit(process, resource.RLIMIT_NOFILE, limits)
+
+        assert (refused.out, refused.status) == ("", 1)
+        assert remote.run("hostname") == ("filer1\n", "", 0)
+        for _ in range(PATIENCE * 100):  # until the last connection is closed here too
+            if descriptors_of(process) == used:
+                break
+            threading.Event().wait(0.01)
+        assert descriptors_of(process) == used
+        assert "ssh.session.failure:error]: OSError at ssh/session.py" in remote.log
 
 
 # The clients of programs.

@@ -3,14 +3,19 @@
 import signal
 import stat
 from contextlib import closing
+from errno import EMFILE
 from pathlib import Path
 
 import pexpect
 import pytest
 
+from filer.interrupt import Interrupt
 from keyserver.server import KeyServer
+from shell import terminal as shell_terminal
 from shell.manpages import find
+from shell.signals import Signals
 from shell.typesetting import render
+from tests import manual
 from tests.console import (
     OTHER_PASSPHRASE,
     PASSPHRASE,
@@ -23,7 +28,11 @@ from tests.console import (
     files_below,
     plain,
 )
+from tests.manual import House
+from tests.manual import Screen as ListedConsole
 from tests.test_program import silent
+
+build, house = manual.build, manual.house
 
 UNKNOWN = "{} not found.  Type '?' for a list of commands\n"
 DUMB = {"TERM": "dumb"}
@@ -476,6 +485,34 @@ def test_man_goes_through_the_pager_of_the_user(account: Account) -> None:
         assert terminal.prompt == "filer1>"
 
     assert shown.read_text(encoding="utf-8") == render(page.source, 80)
+
+
+class FailingReader(shell_terminal.LineReader):
+    """Fails as often as it is asked, but for the times in ``lines``."""
+
+    def __init__(self, lines: dict[int, str]) -> None:
+        super().__init__(Signals(Interrupt()))
+        self._lines = lines
+        self.asked = 0
+
+    def line(self, prompt: str, before: str = "") -> str:
+        self.asked += 1
+        try:
+            return self._lines[self.asked]
+        except KeyError:
+            raise OSError(EMFILE, "Too many open files") from None
+
+
+def test_a_prompt_that_keeps_failing_is_given_up(house: House) -> None:
+    reader = FailingReader({5: "hostname"})
+    console = house.session.console
+    assert isinstance(console, ListedConsole)
+    with pytest.raises(OSError, match="Too many open files"):
+        shell_terminal.Terminal(reader, Signals(Interrupt())).run(house.session)
+
+    assert reader.asked == 5 + 10
+    assert len(console.err) == 4 + 9
+    assert console.out == ["filer1\n"]
 
 
 def test_man_sets_the_page_at_the_width_of_the_terminal(account: Account) -> None:
