@@ -130,14 +130,18 @@ class JsonConsole(ScriptConsole):
     def _ask(self, question: str, *, secret: bool) -> str:
         asked: dict[str, Json] = {"question": question.rstrip(), "secret": secret}
         self._current.questions.append(asked)
-        if self._asks_a_person:
-            write(sys.stderr, question)
-        answer = self._answer(secret=secret)
+        answer = self._answer(lambda: self._tell(question), secret=secret)
+        if secret:
+            self._tell("\n")
         if answer is None:
             raise EndOfAnswers
         if self._echo and not secret:
             asked["answer"] = printable(answer)
         return answer
+
+    def _tell(self, text: str) -> None:
+        if self._asks_a_person:
+            write(sys.stderr, text)
 
     def page(self, text: str) -> None:
         """Take a long text."""

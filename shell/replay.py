@@ -84,15 +84,13 @@ class ReplayConsole:
 
     def ask_secret(self, question: str) -> str:
         """Answer with the next line of standard input."""
-        if self._asks_a_person:
-            write(sys.stderr, question)
         return self._answer(question, secret=True)
 
     def _say(self, text: str) -> None:
         self.steps[-1].said.append(text)
 
     def _answer(self, question: str, *, secret: bool) -> str:
-        reply = self._reply(secret=secret)
+        reply = self._reply(question, secret=secret)
         self.steps[-1].answered(question, reply)
         if reply.text == CTRL_C:
             raise Cancelled
@@ -100,7 +98,7 @@ class ReplayConsole:
             raise EndOfAnswers
         return reply.text
 
-    def _reply(self, *, secret: bool) -> Reply:
+    def _reply(self, question: str, *, secret: bool) -> Reply:
         """Take the next reply of a kind out of the recording, or out of standard input."""
         for reply in self._replies:
             if reply.secret == secret:
@@ -113,8 +111,13 @@ class ReplayConsole:
         self._secrets.skip(self._passed_over)
         self._passed_over = 0
         with self._signals.waiting():
-            line = self._secrets.secret()
+            line = self._secrets.secret(lambda: self._tell(question))
+            self._tell("\n")
         return Reply(secret, CTRL_D if line is None else line)
+
+    def _tell(self, text: str) -> None:
+        if self._asks_a_person:
+            write(sys.stderr, text)
 
 
 class Replay:

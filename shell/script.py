@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TextIO
 
 from commands import ALL_ANSWERS, EndOfAnswers, Result
@@ -10,6 +10,7 @@ from filer.passphrase import is_passphrase
 from filer.progress import show_nothing
 from filer.standard_streams import write
 from filer.text import printable
+from shell.progress import unechoed
 from shell.session import FAILED, OK, Session
 from shell.signals import Signals
 
@@ -23,8 +24,8 @@ class Input(Protocol):
     def line(self) -> str | None:
         """Return the next line without its line end, or None."""
 
-    def secret(self) -> str | None:
-        """Return the next line as ``line`` does, without showing it anywhere."""
+    def secret(self, ask: Callable[[], object]) -> str | None:
+        """``ask``, and return the next line as ``line`` does, without showing it anywhere."""
 
     def skip(self, count: int) -> None:
         """Pass over the next ``count`` lines, or with ALL_ANSWERS over all there are."""
@@ -47,7 +48,10 @@ class LineInput:
             self._skipped -= 1
         return None
 
-    secret = line
+    def secret(self, ask: Callable[[], object]) -> str | None:
+        """Ask, and return the next line."""
+        ask()
+        return self.line()
 
     def skip(self, count: int) -> None:
         """Pass over lines when the next one is asked for; a negative count never ends."""
@@ -57,23 +61,16 @@ class LineInput:
 class KeyboardInput:
     """Answers of a person, for a ``-c`` command that asks."""
 
-    def __init__(self) -> None:
-        # Not when it is used: between the question and the end of echo there is no time to lose.
-        from getpass import getpass
-
-        self._getpass = getpass
-
     def line(self) -> str | None:
         """Return what is typed up to Enter."""
         text = sys.stdin.readline()
         return text.rstrip("\r\n") if text else None
 
-    def secret(self) -> str | None:
-        """Return what is typed up to Enter, not echoed."""
-        try:
-            return self._getpass("")
-        except EOFError:
-            return None
+    def secret(self, ask: Callable[[], object]) -> str | None:
+        """Ask, and return what is typed up to Enter, not echoed: not even what is typed at once."""
+        with unechoed(sys.stdin):
+            ask()
+            return self.line()
 
     def skip(self, count: int) -> None:
         """Do nothing: a person sees which question an answer is for."""
@@ -132,17 +129,20 @@ class ScriptConsole:
         return self._ask(question, secret=True)
 
     def _ask(self, question: str, *, secret: bool) -> str:
-        write(self._out, question)
-        answer = self._answer(secret=secret)
+        answer = self._answer(lambda: write(self._out, question), secret=secret)
         shown = printable(answer) if self._echo and answer and not secret else ""
         write(self._out, f"{shown}\n")
         if answer is None:
             raise EndOfAnswers
         return answer
 
-    def _answer(self, *, secret: bool) -> str | None:
+    def _answer(self, ask: Callable[[], object], *, secret: bool) -> str | None:
         with self._signals.waiting():
-            answer = self._answers.secret() if secret else self._answers.line()
+            if secret:
+                answer = self._answers.secret(ask)
+            else:
+                ask()
+                answer = self._answers.line()
         self.answers_read += answer is not None
         return answer
 
