@@ -1,8 +1,6 @@
 """Completion: what the grammar allows next, with the live values of the filer."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from commands import HostFiles, Suggestion, Values, command_names
@@ -17,8 +15,7 @@ _MOST = 100
 """Words in one menu; more, such as the disks of many shelves, are completed from dot to dot."""
 
 
-@dataclass(frozen=True)
-class Completion:
+class Completion(NamedTuple):
     """A word that fits: ``text`` takes the place of what begins at offset ``start``.
 
     Where ``whole`` is false it is the beginning of several words.
@@ -60,18 +57,15 @@ class _Candidate(NamedTuple):
 
 def _up_to_the_next_dot(found: Mapping[str, _Candidate], typed: int) -> dict[str, _Candidate]:
     """Return ``found``, in the place of several words with one beginning just that beginning."""
-
-    def beginning(word: str) -> str:
-        return word[: word.find(".", typed) + 1]
-
-    counts = Counter(map(beginning, found))
-    shorter: dict[str, _Candidate] = {}
+    groups: dict[str, list[_Candidate]] = {}
     for word, candidate in found.items():
-        start = beginning(word)
-        if start and counts[start] > 1:
-            shorter[start] = _Candidate(start, f"{counts[start]} to choose from", whole=False)
-        else:
-            shorter[word] = candidate
+        groups.setdefault(word[: word.find(".", typed) + 1] or word, []).append(candidate)
+    shorter = {}
+    for beginning, group in groups.items():
+        candidate = group[0]
+        if len(group) > 1:
+            candidate = _Candidate(beginning, f"{len(group)} to choose from", whole=False)
+        shorter[candidate.word] = candidate
     return shorter
 
 

@@ -37,6 +37,24 @@ def _ignore(_event: KeyPressEvent) -> None:
     """Pass over what looks like the mouse: a pasted colour sequence does, and is none."""
 
 
+class _Entry(Completion):
+    """An entry of the menu in plain text, which prompt_toolkit need not take apart to measure."""
+
+    def __init__(self, text: str, start_position: int, shown: str, help_text: str) -> None:
+        super().__init__(text, start_position, shown, help_text)
+        self._shown, self._help = shown, help_text
+
+    @property
+    def display_text(self) -> str:
+        """What the menu shows."""
+        return self._shown
+
+    @property
+    def display_meta_text(self) -> str:
+        """The word of help beside it."""
+        return self._help
+
+
 class GrammarCompleter(Completer):
     """Completes by the grammar; ``before`` gives the lines that the present one continues."""
 
@@ -58,12 +76,8 @@ class GrammarCompleter(Completer):
         for found in completions(self._session_of(), text, self._paths):
             if found.start < len(before):  # a word that began on the line before
                 continue
-            yield Completion(
-                f"{found.text} " if found.whole else found.text,
-                start_position=found.start - len(text),
-                display=found.text,
-                display_meta=found.help,
-            )
+            typed = f"{found.text} " if found.whole else found.text
+            yield _Entry(typed, found.start - len(text), found.text, found.help)
 
 
 def key_bindings(
