@@ -46,11 +46,15 @@ def report_disks(call: Call, report: DiskReport) -> None:
         cause = failure.kind.name.lower()
         call.fail(Complaint(failure.reason, "disk", disk=failure.disk, cause=cause))
     completed = Completed(report)
-    call.filer.messages.log(f"disk.encrypt.{report.verb}", "info", " ".join(completed.lines()))
+    event = f"disk.encrypt.{report.verb}"
+    log = call.filer.messages.log
+    log(event, "info", " ".join(completed.lines()))
+    interrupted = f"{report.verb}: interrupted; {report.not_reached} disks were not reached"
+    if report.not_reached:
+        log(event, "warning", interrupted)  # first of all: there may be nobody to be told
     call.show(completed)
     if report.not_reached:
-        text = f"{report.verb}: interrupted; {report.not_reached} disks were not reached"
-        call.fail(Complaint(text, "interrupted"))
+        call.fail(Complaint(interrupted, "interrupted"))
 
 
 def all_disks(call: Call) -> list[Disk]:

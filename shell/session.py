@@ -174,7 +174,7 @@ class Session:
             for usage in problem.usage:
                 self.console.fail(Complaint(f"usage: {usage}", None))
             return FAILED
-        self._record.name(" ".join((command.name, *parse.subcommand)))
+        self._record.name(_full_name(command, parse))
         return self._call(command, parse)
 
     def _call(self, command: Command, parse: "Parse") -> int:
@@ -188,10 +188,15 @@ class Session:
             call.fail(Complaint(f"{command.name}: {refusal}", "refused"))
         except EndOfAnswers:
             call.fail(Complaint(f"{command.name}: end of input", "end_of_input"))
-        except (Cancelled, Interrupted):
+        except (Cancelled, Interrupted) as stop:
             self._interrupted = True
+            if isinstance(stop, Interrupted):
+                self._log_interruption(command, parse)
             call.fail(Complaint(f"{command.name}: interrupted", "interrupted"))
-        except (Boot, Logout, PowerOff, OutputLost, Ended, KeyboardInterrupt):
+        except (OutputLost, Ended):
+            self._log_interruption(command, parse)
+            raise
+        except (Boot, Logout, PowerOff, KeyboardInterrupt):
             raise
         except BaseException as defect:  # of ours or of a plug-in; the console goes on
             text = f"{command.name}: internal error: {describe(defect)}"
@@ -200,11 +205,17 @@ class Session:
         self.asked_all = call.asked_all
         return FAILED if call.failed else OK
 
+    def _log_interruption(self, command: Command, parse: "Parse") -> None:
+        """Log that a change may be incomplete; there may be nobody left to be told."""
+        if command.changes(parse):
+            text = f"{_full_name(command, parse)} of {self._who}: interrupted"
+            self.filer.messages.log("console.interrupted", "warning", text)
+
     def _turn(self, command: Command, parse: "Parse") -> AbstractContextManager[None]:
         """Return the turn to change the filer, which a line that only reads does not need."""
         if not command.changes(parse):
             return nullcontext()
-        return self.filer.changes.turn(" ".join((command.name, *parse.subcommand)), self._who)
+        return self.filer.changes.turn(_full_name(command, parse), self._who)
 
     def would_run(self, line: str) -> bool:
         """Say whether ``line`` is made of commands whose words fit their grammar."""
@@ -239,6 +250,10 @@ class Session:
             )
         ]
         return ALL_ANSWERS if ALL_ANSWERS in counts else max(counts, default=0)
+
+
+def _full_name(command: Command, parse: "Parse") -> str:
+    return " ".join((command.name, *parse.subcommand))
 
 
 def _unread(command: Command, words: Sequence[str]) -> int:

@@ -421,6 +421,10 @@ def test_a_connection_lost_in_a_rekey_stops_it_at_a_safe_point(
 
     assert encrypted.run("disk encrypt show").out == before
     assert "went on" not in encrypted.log
+    interrupted = (
+        "console.interrupted:warning]: key_manager rekey of root from 127.0.0.1: interrupt"
+    )
+    assert interrupted in encrypted.log
     assert "kern.internal.error" not in encrypted.log
     assert encrypted.run("key_manager rekey").status == 0
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from keyserver.server import KeyServer
@@ -122,3 +123,16 @@ def test_the_settings_are_those_of_who_serves_and_a_wrong_one_is_told_there(
         person.wait(lambda: person.toolbar.startswith("vi insert | "), "a toolbar")
 
         assert not person.is_coloured
+
+
+def test_the_farewell_stands_alone_below_the_line(account: Account) -> None:
+    with serving(account) as remote, remote.screen() as person:
+        person.booted().type("key_manager ")
+        person.shows("setup")
+        assert remote.run("reboot").status == 0
+        person.shows("this session ends.")
+        person.child.expect(pexpect.EOF)
+
+        lines = person.text.rstrip().splitlines()
+        assert lines[-1].startswith("filer1: the system reboots")
+        assert lines[-2] == "filer1> key_manager"

@@ -173,8 +173,13 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
             if self._terminal is None:
                 self._put_error(f"{farewell}\n".encode())
             else:
-                self._put(f"\r\n{farewell}\r\n".encode())
+                self._put(f"{self._erased_below}\r\n{farewell}\r\n".encode())
         self.hang_up()
+
+    @property
+    def _erased_below(self) -> str:
+        """What takes a menu and the toolbar away, which stand below the line that is typed."""
+        return "" if self._is_plain else "\x1b[J"
 
     def _look_whether_idle(self) -> None:
         """End a session whose client is waited for, and says nothing, for too long.
