@@ -31,7 +31,7 @@ class LeakGuard:
 
     def __init__(self) -> None:
         self._directory: Path | None = None
-        self._reported: list[str] = []
+        self._reported: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._leaks: list[str] = []
 
@@ -47,7 +47,9 @@ class LeakGuard:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a test has printed, and why it failed."""
-        self._reported += [report.longreprtext, *(text for _, text in report.sections)]
+        texts = [report.longreprtext, *(text for _, text in report.sections)]
+        if told := "\n".join(filter(None, texts)):
+            self._reported[report.nodeid] = self._reported.get(report.nodeid, "") + told
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Search, and tell the controller or the exit status."""
@@ -89,16 +91,21 @@ class LeakGuard:
                     self._counts["files"] += len(files)
                 secrets |= here
         generated = Secrets(secret for secret in secrets if secret not in sources)
-        reports = "\n".join(filter(None, self._reported)).encode(errors="surrogateescape")
+        reports = {
+            name: text.encode(errors="surrogateescape") for name, text in self._reported.items()
+        }
+        everywhere = Secrets(secrets)
         process = b"".join(Path("/proc/self", name).read_bytes() for name in ("environ", "cmdline"))
         for place, found in {
-            "the reports of the tests": Secrets(secrets).are_in(reports),
+            **{f"the report of {name}": everywhere.are_in(text) for name, text in reports.items()},
             "the start of a program": generated.are_in(_started(directory)),
             "the start of the tests": generated.are_in(process),
         }.items():
             if found:
                 self._leaks.append(place)
-        self._counts.update({"secrets": len(secrets), "bytes of reports": len(reports)})
+        self._counts.update(
+            {"secrets": len(secrets), "bytes of reports": sum(map(len, reports.values()))}
+        )
 
 
 def _shown(secrets: Secrets, files: Iterable[Path], made: Path) -> Iterator[str]:

@@ -212,7 +212,7 @@ def test_leak(key_servers, tmp_path):
             ["file", "name", "output", "argument"],
             [
                 "the name of a file in (.*)/test_leak0",
-                "the reports of the tests",
+                r"the report of test_leaking\.py::test_leak",
                 "the start of a program",
                 "(.*)/test_leak0/kept",
             ],
