@@ -49,7 +49,8 @@ class LeakGuard:
         """Keep what a test has printed, and why it failed."""
         texts = [report.longreprtext, *(text for _, text in report.sections)]
         if told := "\n".join(filter(None, texts)):
-            self._reported[report.nodeid] = self._reported.get(report.nodeid, "") + told
+            name, _, _ = report.nodeid.partition("[")  # parameters may be anything
+            self._reported[name] = self._reported.get(name, "") + told
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Search, and tell the controller or the exit status."""
