@@ -612,11 +612,13 @@ def test_any_state_but_compromised_and_destroyed_is_read(state: str, real: RealS
 
 def test_the_same_key_id_twice_is_told(real: RealServer) -> None:
     pair = new_pair()
-    put(real, pair.key_id, material=b"one")
-    put(real, pair.key_id, material=b"two")
+    # Long enough to be found nowhere else, such as in the path of this checkout.
+    one, two = b"one of two keys", b"two of two keys"
+    put(real, pair.key_id, material=one)
+    put(real, pair.key_id, material=two)
     fetched = client_of(real).fetch(PARENT)
     assert {each.pair.key_id for each in fetched} == {pair.key_id}
-    assert [each.pair.key.reveal() for each in fetched] in ([b"one", b"two"], [b"two", b"one"])
+    assert [each.pair.key.reveal() for each in fetched] in ([one, two], [two, one])
 
 
 def test_pair_without_a_usable_tag(real: RealServer) -> None:
@@ -666,7 +668,7 @@ def test_foreign_objects_are_left_alone(real: RealServer) -> None:
             objects.SymmetricKey(
                 CryptographicAlgorithm.AES, 256, bytes(32), [CryptographicUsageMask.ENCRYPT]
             ),
-            objects.SecretData(b"a secret", SecretDataType.SEED),
+            objects.SecretData(b"a seed that no report names", SecretDataType.SEED),
             objects.OpaqueObject(b"anything", OpaqueDataType.NONE, foreign),
             objects.X509Certificate(ssl.PEM_cert_to_DER_cert(certificate.decode())),
         ):
