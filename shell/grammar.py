@@ -168,12 +168,15 @@ def _moves(node: _Node, needed: bool = False) -> Iterator[tuple[Expectation, _No
                     yield expectation, _in_order((rest, *after))
 
 
-def _accepts(expectation: Expectation, word: str) -> bool:
+def _looks_like_option(word: str) -> bool:
+    return word.startswith("-") and word != "-" and not (isinstance(word, Word) and word.quoted)
+
+
+def _accepts(expectation: Expectation, read: str | bool) -> bool:
+    """Say whether a word fits: a literal, or any other, of which is known if it looks like one."""
     if expectation.kind in _LITERAL:
-        return word == expectation.name
-    if not word.startswith("-") or word == "-" or expectation.name == _REST_OF_LINE:
-        return True
-    return isinstance(word, Word) and word.quoted
+        return read == expectation.name
+    return read is False or (read is True and expectation.name == _REST_OF_LINE)
 
 
 def _is_option(node: _Node) -> bool:
@@ -257,50 +260,77 @@ class _Synopsis:
         return _AnyOrder((_Item(body, required, many=opening == "("),))
 
 
-@dataclass(frozen=True, slots=True)
-class _Thread:
-    """One way to read the words so far, and the ``node`` that is left for those to come.
-
-    The last word was read as ``read``, those before it as in ``before``, which is None where no
-    word was read yet.
-    """
+class _Way(NamedTuple):
+    """One way to read the words so far: the line it follows, and what that leaves to come."""
 
     synopsis: _Synopsis
-    node: _Node
-    read: Expectation = _END
-    before: "_Thread | None" = None
+    rest: _Node
 
-    def readings(self) -> list[Expectation]:
+
+class _Step(NamedTuple):
+    """Where one word leads: for each way of ``state`` the index of the way before it, and as what
+    it reads the word.
+    """
+
+    state: "_State"
+    origins: tuple[tuple[int, Expectation], ...]
+
+
+class _State:
+    """All ways to read the words so far, of which no two are alike.
+
+    Where a word leads is worked out once: the states are an automaton that grows with its use.
+    ``known`` are those that there are.
+    """
+
+    def __init__(self, ways: tuple[_Way, ...], known: dict[tuple[_Way, ...], "_State"]) -> None:
+        known[ways] = self
+        self.ways = ways
+        self.expectations = _expectations(ways)
+        self._known = known
+        self._literals = {each.name for each in self.expectations if each.kind in _LITERAL}
+        self._steps: dict[str | bool, _Step | None] = {}
+
+    def step(self, word: str) -> _Step | None:
+        """Return where ``word`` leads, or None if it fits nowhere."""
+        read = str(word) if word in self._literals else _looks_like_option(word)
+        if read not in self._steps:
+            self._steps[read] = self._work_out(read)
+        return self._steps[read]
+
+    def _work_out(self, read: str | bool) -> _Step | None:
+        """Return the step of a literal, or of all words that are none and look alike."""
+        following: dict[_Way, tuple[int, Expectation]] = {}
+        for index, way in enumerate(self.ways):
+            for expectation, rest in _moves(way.rest):
+                if _accepts(expectation, read):
+                    following.setdefault(_Way(way.synopsis, rest), (index, expectation))
+        if not following:
+            return None
+        ways = tuple(following)
+        state = self._known.get(ways) or _State(ways, self._known)
+        return _Step(state, tuple(following.values()))
+
+
+class _Path(NamedTuple):
+    """The steps that words take through the states, up to the first one that fits nowhere."""
+
+    state: _State
+    steps: Sequence[_Step]
+
+    def readings(self, way: int) -> list[Expectation]:
+        """Return as what each word is read in a way of the state, given by its index."""
         backwards: list[Expectation] = []
-        thread = self
-        while thread.before is not None:
-            backwards.append(thread.read)
-            thread = thread.before
+        for step in reversed(self.steps):
+            way, expectation = step.origins[way]
+            backwards.append(expectation)
         return backwards[::-1]
 
 
-def _advance(threads: list[_Thread], word: str) -> list[_Thread]:
-    following = [
-        _Thread(thread.synopsis, rest, expectation, thread)
-        for thread in threads
-        for expectation, rest in _moves(thread.node)
-        if _accepts(expectation, word)
-    ]
-    literal = [thread for thread in following if thread.read.kind in _LITERAL]
-    following = literal or following
-    if len(following) <= len(threads):
-        return following
-    # An ambiguous line must not double its readings with every word.
-    different: dict[tuple[_Synopsis, _Node], _Thread] = {}
-    for thread in following:
-        different.setdefault((thread.synopsis, thread.node), thread)
-    return list(different.values())
-
-
-def _expectations(threads: Iterable[_Thread], needed: bool = False) -> list[Expectation]:
-    found = {move: None for thread in threads for move, _ in _moves(thread.node, needed)}
-    ends = not needed and any(_nullable(thread.node) for thread in threads)
-    return [*found, _END] if ends else [*found]
+def _expectations(ways: Iterable[_Way], needed: bool = False) -> tuple[Expectation, ...]:
+    found = {move: None for way in ways for move, _ in _moves(way.rest, needed)}
+    ends = not needed and any(_nullable(way.rest) for way in ways)
+    return (*found, _END) if ends else (*found,)
 
 
 def _expected(expectations: Iterable[Expectation]) -> str:
@@ -314,6 +344,7 @@ class Grammar:
     def __init__(self, synopsis: list[_Synopsis], variables: tuple[str, ...]) -> None:
         self._synopsis = synopsis
         self._variables = variables
+        self._start = _State(tuple(_Way(line, line.tree) for line in synopsis), {})
 
     @classmethod
     def compile(cls, synopsis: Sequence[str], variables: Collection[str] = ()) -> Self:
@@ -332,56 +363,63 @@ class Grammar:
 
         Raises ``UsageError``, which counts words from 1.
         """
-        threads, good = self._walk(words)
+        path = self._path(words)
+        state, good = path.state, len(path.steps)
         if good < len(words):
-            text = self._unexpected(threads, words, good)
-            raise self._usage_error(threads, words, good, text, _expectations(threads))
-        for thread in threads:
-            if _nullable(thread.node):
-                return self._parse(thread, words)
-        needed = _expectations(threads, needed=True)
+            text = self._unexpected(state.expectations, words, good)
+            raise self._usage_error(state, words, good, text, state.expectations)
+        for index, way in enumerate(state.ways):
+            if _nullable(way.rest):
+                return self._parse(way.synopsis, path.readings(index), words)
+        needed = _expectations(state.ways, needed=True)
         text = f"incomplete; {_expected(needed)}"
-        raise self._usage_error(threads, words, good, text, needed)
+        raise self._usage_error(state, words, good, text, needed)
 
-    def expected(self, words: Sequence[str]) -> list[Expectation]:
+    def expected(self, words: Sequence[str]) -> tuple[Expectation, ...]:
         """Return what may come after ``words``; nothing if these are already wrong."""
-        threads, good = self._walk(words)
-        return _expectations(threads) if good == len(words) else []
+        path = self._path(words)
+        return path.state.expectations if len(path.steps) == len(words) else ()
 
     def check(self, words: Sequence[str]) -> Check:
         """Return which of ``words`` is the first wrong one; a line that only lacks words is not."""
-        threads, good = self._walk(words)
-        kinds = tuple(reading.kind for reading in threads[0].readings())
+        path = self._path(words)
+        good = len(path.steps)
+        kinds = tuple(reading.kind for reading in path.readings(0))
         return Check(good if good < len(words) else None, kinds)
 
-    def _walk(self, words: Sequence[str]) -> tuple[list[_Thread], int]:
-        """Return the ways to read as many of ``words`` as make sense, and how many these are."""
-        threads = [_Thread(synopsis, synopsis.tree) for synopsis in self._synopsis]
-        for index, word in enumerate(words):
-            following = _advance(threads, word)
-            if not following:
-                return threads, index
-            threads = following
-        return threads, len(words)
+    def _path(self, words: Iterable[str]) -> _Path:
+        """Return the path of as many of ``words`` as make sense."""
+        state = self._start
+        steps: list[_Step] = []
+        for word in words:
+            step = state.step(word)
+            if step is None:
+                break
+            steps.append(step)
+            state = step.state
+        return _Path(state, steps)
 
-    def _parse(self, thread: _Thread, words: Sequence[str]) -> Parse:
+    def _parse(
+        self, synopsis: _Synopsis, readings: Iterable[Expectation], words: Iterable[str]
+    ) -> Parse:
         options: set[str] = set()
         values: dict[str, list[str]] = {name: [] for name in self._variables}
-        for reading, word in zip(thread.readings(), words, strict=True):
+        for reading, word in zip(readings, words, strict=True):
             if reading.kind is Kind.VARIABLE:
                 values[reading.name].append(str(word))
             elif reading.kind is Kind.OPTION:
                 options.add(reading.name)
         return Parse(
-            thread.synopsis.text,
-            thread.synopsis.head[1:],
+            synopsis.text,
+            synopsis.head[1:],
             frozenset(options),
             {name: tuple(given) for name, given in values.items()},
         )
 
-    def _unexpected(self, threads: Iterable[_Thread], words: Sequence[str], index: int) -> str:
+    def _unexpected(
+        self, expectations: Sequence[Expectation], words: Sequence[str], index: int
+    ) -> str:
         word = words[index]
-        expectations = _expectations(threads)
         advice = _expected(expectations)
         if not any(word in synopsis.words for synopsis in self._synopsis):
             literals = {e.name.casefold(): e.name for e in expectations if e.kind in _LITERAL}
@@ -394,14 +432,14 @@ class Grammar:
 
     def _usage_error(
         self,
-        threads: Iterable[_Thread],
+        state: _State,
         words: Sequence[str],
         good: int,
         text: str,
         expectations: Iterable[Expectation],
     ) -> UsageError:
         name = words[0] if words else self._synopsis[0].head[0]
-        heads = {thread.synopsis.head for thread in threads}
+        heads = {way.synopsis.head for way in state.ways}
         known = all(len(head) <= good for head in heads)
         usage = (line.text for line in self._synopsis if not known or line.head in heads)
         expected = tuple(each.name for each in expectations)

@@ -304,22 +304,22 @@ def test_a_command_without_synopsis_is_refused() -> None:
 
 
 def test_completion_learns_what_may_come_next() -> None:
-    assert GRAMMARS["key_manager"].expected(["key_manager", "rekey", "-manual"]) == [
+    assert GRAMMARS["key_manager"].expected(["key_manager", "rekey", "-manual"]) == (
         Expectation("-key_tag", Kind.OPTION),
         Expectation("end of line", Kind.END),
-    ]
-    assert GRAMMARS["disk"].expected(["disk", "encrypt", "lock"]) == [
-        Expectation("disk_list", Kind.VARIABLE)
-    ]
-    assert GRAMMARS["disk"].expected(["disk"]) == [
+    )
+    assert GRAMMARS["disk"].expected(["disk", "encrypt", "lock"]) == (
+        Expectation("disk_list", Kind.VARIABLE),
+    )
+    assert GRAMMARS["disk"].expected(["disk"]) == (
         Expectation("show", Kind.SUBCOMMAND),
         Expectation("encrypt", Kind.SUBCOMMAND),
-    ]
-    assert GRAMMARS["date"].expected([]) == [Expectation("date", Kind.COMMAND)]
+    )
+    assert GRAMMARS["date"].expected([]) == (Expectation("date", Kind.COMMAND),)
 
 
 def test_nothing_completes_a_wrong_line() -> None:
-    assert GRAMMARS["key_manager"].expected(["key_manager", "x"]) == []
+    assert GRAMMARS["key_manager"].expected(["key_manager", "x"]) == ()
 
 
 def test_colouring_learns_the_kind_of_each_word() -> None:
