@@ -247,7 +247,10 @@ def changes_unless(*reading: str) -> Callable[[Arguments], bool]:
     return lambda arguments: " ".join(arguments.subcommand) not in reading
 
 
-Suggestion = tuple[str, str]
+Help = str | Callable[[], str]
+"""A word of help, or what returns it if it is ever shown."""
+
+Suggestion = tuple[str, Help]
 """A live value, and a word of help for it."""
 
 Values = Callable[[Filer, tuple[str, ...]], Iterable[Suggestion]]

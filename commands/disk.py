@@ -202,7 +202,7 @@ def _never_asked(_key_id: str, _key: object) -> bool:
 
 
 def _disks(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
-    return [(disk.name, _state_in_words(disk)) for disk in filer.shelf]
+    return [(disk.name, partial(_state_in_words, disk)) for disk in filer.shelf]
 
 
 def _state_in_words(disk: Disk) -> str:

@@ -1,9 +1,10 @@
 """Completion: what the grammar allows next, with the live values of the filer."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from commands import HostFiles, Suggestion, Values, command_names
+from commands import Help, HostFiles, Suggestion, Values, command_names
 from filer.text import printable
 from shell.grammar import Expectation, Grammar, Kind
 from shell.help import is_listed
@@ -45,27 +46,27 @@ def completions(
             text = quote(word) if is_value else word
         except LanguageError:  # a value that cannot be typed
             continue
-        yield Completion(text, cursor.start, printable(help_text), is_whole)
+        yield Completion(text, cursor.start, printable(_in_words(help_text)), is_whole)
 
 
 class _Candidate(NamedTuple):
     word: str
-    help: str
+    help: Help
     is_value: bool = True
     whole: bool = True
 
 
 def _up_to_the_next_dot(found: Mapping[str, _Candidate], typed: int) -> dict[str, _Candidate]:
     """Return ``found``, in the place of several words with one beginning just that beginning."""
-    groups: dict[str, list[_Candidate]] = {}
-    for word, candidate in found.items():
-        groups.setdefault(word[: word.find(".", typed) + 1] or word, []).append(candidate)
+    beginnings = {word: word[: word.find(".", typed) + 1] or word for word in found}
+    alike = Counter(beginnings.values())
     shorter = {}
-    for beginning, group in groups.items():
-        candidate = group[0]
-        if len(group) > 1:
-            candidate = _Candidate(beginning, f"{len(group)} to choose from", whole=False)
-        shorter[candidate.word] = candidate
+    for word, beginning in beginnings.items():
+        if alike[beginning] == 1:
+            shorter[word] = found[word]
+        elif beginning not in shorter:
+            help_text = f"{alike[beginning]} to choose from"
+            shorter[beginning] = _Candidate(beginning, help_text, whole=False)
     return shorter
 
 
@@ -98,6 +99,13 @@ def _candidates(
             if help_text is None:
                 help_text = _what_follows(grammar, words, expectation)
             yield _Candidate(expectation.name, help_text, is_value=False)
+
+
+def _in_words(help_text: Help) -> str:
+    try:
+        return help_text if isinstance(help_text, str) else help_text()
+    except Exception:  # of a plug-in, or of a disk that cannot be read
+        return ""
 
 
 def _commands(session: Session) -> Iterator[Suggestion]:
