@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import pairwise
 from typing import Self
 
 from commands import Command
@@ -12,6 +11,7 @@ from shell.highlighting import WRONG, Span, spans
 from shell.typesetting import EXAMPLE, HEADING, Fragment, Line, render_fragments
 
 _BEFORE_COMMAND = re.compile(r" *(?:[^ ]+> )?")
+_WORDS = re.compile(" +|[^ ]+")
 _FONTS = {"italic": Kind.VARIABLE.value, EXAMPLE: ""}
 
 
@@ -67,17 +67,11 @@ def _styled(grammars: _Grammars, line: Line) -> Iterator[Fragment]:
     if EXAMPLE in fonts and "bold" not in fonts:
         yield from _example(grammars, "".join(text for _, text in line))
         return
-    bold: Line = []  # words with a blank between them
-    for (font, text), (following, _) in pairwise([*line, ("", "")]):
-        if font == "bold" or (bold and text == " " and following == "bold"):
-            bold.append((font, text))
-            continue
-        if bold:
-            yield from _bold(grammars, bold)
-            bold = []
-        yield _FONTS.get(font, font), text
-    if bold:
-        yield from _bold(grammars, bold)
+    for font, text in line:
+        if font == "bold":
+            yield from _bold(grammars, text)
+        else:
+            yield _FONTS.get(font, font), text
 
 
 def _example(grammars: _Grammars, text: str) -> Iterator[Fragment]:
@@ -88,14 +82,13 @@ def _example(grammars: _Grammars, text: str) -> Iterator[Fragment]:
     yield from _spanned(text[start:], grammars.spans(text[start:]) or ())
 
 
-def _bold(grammars: _Grammars, words: Line) -> Iterator[Fragment]:
-    text = "".join(text for _, text in words)
+def _bold(grammars: _Grammars, text: str) -> Iterator[Fragment]:
     command = grammars.spans(text)
     if command is not None:
         yield from _spanned(text, command)
         return
-    for font, word in words:
-        yield Kind.OPTION.value if word.startswith("-") else font, word
+    for word in _WORDS.findall(text):
+        yield Kind.OPTION.value if word.startswith("-") else "bold", word
 
 
 def _spanned(text: str, found: Iterable[Span]) -> Iterator[Fragment]:

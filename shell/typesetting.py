@@ -9,7 +9,7 @@ to its current paragraph, and a paragraph becomes lines when something ends it.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from filer.errors import FilerError
 from filer.text import printable
@@ -53,6 +53,7 @@ _ESCAPE = re.compile(r"(\\(?:\(..|f.|.)?)")
 # An escape takes the hyphens after it along: only one between two letters may end a line.
 _HYPHEN = re.compile(r"\\(?:\(..|f.|.)?-*|(?<=[A-Za-z])-(?=[A-Za-z])")
 _ARGUMENT = re.compile(r'"((?:[^"]|"")*)"?|((?:\\.|[^ ])+)')
+_BLANKS = re.compile(" *")
 _COLUMNS = re.compile(r"([0-9]{1,2})n?")
 
 
@@ -81,33 +82,27 @@ def render_fragments(source: str, width: int) -> list[Line]:
 
 
 class _Paragraph:
-    """Words waiting to be set, each with the number of blanks before it."""
+    """Text waiting to be set."""
 
     def __init__(self) -> None:
-        self._words: list[tuple[int, Line]] = []
+        self._text: Line = []
         self._blanks = 0
 
     def add(self, fragments: Iterable[Fragment], ends_sentence: bool) -> None:
         """Add a line of source; after one that ends a sentence two blanks follow."""
-        words = self._words
-        blanks: int | None = self._blanks
-        for style, text in fragments:
-            for position, part in enumerate(text.split(" ")):
-                if position:
-                    blanks = 1 if blanks is None else blanks + 1
-                if not part:
-                    continue
-                if blanks is None:
-                    words[-1][1].append((style, part))
-                else:
-                    words.append((blanks, [(style, part)]))
-                    blanks = None
-        self._blanks = (blanks or 0) + (2 if ends_sentence else 1)
+        for style, words in fragments:
+            if not words:
+                continue
+            between = style if self._text and self._text[-1][0] == style else ""
+            _append(self._text, between, " " * self._blanks)
+            _append(self._text, style, words)
+            self._blanks = 0
+        self._blanks += 2 if ends_sentence else 1
 
-    def take(self) -> list[tuple[int, Line]]:
-        """Return the words that were added, and begin anew."""
-        words, self._words, self._blanks = self._words, [], 0
-        return words
+    def take(self) -> Line:
+        """Return the text that was added, unless it is blank, and begin anew."""
+        text, self._text, self._blanks = self._text, [], 0
+        return text if any(words.strip(" ") for _, words in text) else []
 
 
 class _Typesetter:
@@ -138,6 +133,8 @@ class _Typesetter:
             macro, _, arguments = line.partition(" ")
             self._read_macro(macro, _arguments(arguments))
         elif line:
+            if line.startswith(" ") and not self._tag_expected:
+                self._break()
             text = _HYPHEN.sub(lambda match: _hyphen(match[0]), line)
             self._add([("", text)], _ends_sentence(line))
         else:
@@ -155,17 +152,18 @@ class _Typesetter:
         name = f"{title}({section})"
         header = self._three_columns(name, manual, name)
         footer = self._three_columns(source, date, name)
-        return [_tidied(line) for line in (header, [], *self._lines, [], footer)]
+        return [header, [], *self._lines, [], footer]
 
     def _three_columns(self, left: str, middle: str, right: str) -> Line:
-        texts = (left, middle, right)
-        starts = (0, (self._width - len(middle) + 1) // 2, self._width - len(right))
-        line: Line = []
-        for text, start in zip(texts, starts, strict=True):
-            blanks = max(start - _length(line), 1 if line else 0)
-            if not line or _length(line) + blanks + len(text) <= self._width:
-                line += [("", " " * blanks), ("", text)]
-        return line
+        text = left
+        for part, start in (
+            (middle, (self._width - len(middle) + 1) // 2),
+            (right, self._width - len(right)),
+        ):
+            blanks = max(start - len(text), 1)
+            if len(text) + blanks + len(part) <= self._width:
+                text += " " * blanks + part
+        return [("", text)]
 
     def _read_macro(self, macro: str, arguments: list[str]) -> None:
         if "" in arguments:
@@ -208,10 +206,10 @@ class _Typesetter:
             self._tag = last
 
     def _break(self) -> None:
-        words = self._paragraph.take()
-        if words or self._tag:
+        text = self._paragraph.take()
+        if text or self._tag:
             width = self._width if self._filling else UNLIMITED
-            self._lines += _set(words, self._indent, width, self._tag)
+            self._lines += _set(text, self._indent, width, self._tag)
             self._tag = []
 
     def _blank_line(self) -> None:
@@ -251,7 +249,8 @@ class _Typesetter:
     def th(self, *parts: str) -> None:
         if self._header:
             raise ManualPageError(".TH again")
-        self._header = tuple("".join(text for _, text in _unescaped([("", p)])) for p in parts)
+        texts = ("".join(text for _, text in _unescaped([("", part)])) for part in parts)
+        self._header = tuple(map(_shown, texts))
 
     def sh(self, *words: str) -> None:
         self._heading(words, 0)
@@ -383,75 +382,89 @@ def _unescaped(styled: Iterable[Fragment], plain: str = "") -> Line:
 
 
 def _length(line: Line) -> int:
-    if len(line) == 1:
-        return len(line[0][1])
-    return sum([len(text) for _, text in line])
+    return sum(len(text) for _, text in line)
+
+
+def _append(line: Line, style: str, text: str) -> None:
+    """Add to a line, to its last fragment if that has the same style."""
+    if line and line[-1][0] == style:
+        line[-1] = (style, line[-1][1] + text)
+    elif text:
+        line.append((style, text))
+
+
+def _shown(text: str) -> str:
+    """Put plain characters in place of the internal ones."""
+    return text.replace(_BREAKABLE_HYPHEN, "-").replace(_FIXED_BLANK, " ")
 
 
 def _set(
-    words: list[tuple[int, Line]],
+    text: Line,
     indent: int,
     width: int,
     start: Iterable[Fragment] = (),
     hanging: int | None = None,
 ) -> list[Line]:
-    """Set words in lines that begin at column ``indent``, the first after ``start``.
+    """Set text in lines that begin at column ``indent``, the first after ``start``.
 
-    ``hanging`` is where all lines but the first begin.  Where a line is broken, the blanks are
-    gone.  A word goes beyond ``width`` only where it has a line to itself.
+    ``hanging`` is where all lines but the first begin.
     """
     line = list(start)
-    lines = [line]
-    if words:
-        line.append(("", " " * (indent - _length(line))))
-    column, empty = indent, True
-    for blanks, word in words:
-        before, rest, length = blanks, word, _length(word)
-        while length > width - column - before:
-            head, tail = _divided(rest, width - column - before, must=empty)
-            if empty and not head:
-                break
-            if head:
-                line += [("", " " * before), *head]
-            before, rest, length = 0, tail, _length(tail)
-            column, empty = indent if hanging is None else hanging, True
-            line = [("", " " * column)]
-            lines.append(line)
-        line.append(("", " " * before))
-        line += rest
-        column, empty = column + before + length, False
+    if not text:
+        return [line]
+    margin = indent if hanging is None else hanging
+    words = "".join(part for _, part in text).rstrip(" ")
+    lines = []
+    for part in _sliced(text, _broken(words, width - indent, width - margin)):
+        _append(line, "", " " * (indent - _length(line)))
+        for fragment in part:
+            _append(line, *fragment)
+        lines.append(line)
+        line, indent = [], margin
     return lines
 
 
-def _divided(word: Line, room: int, must: bool) -> tuple[Line, Line]:
-    """Divide a word after the last hyphen in ``room``, or, if it must be, after the first of all.
+def _broken(text: str, first_room: int, room: int) -> Iterator[tuple[int, int]]:
+    """Yield where each line of ``text`` begins and ends, so that it has room.
 
-    The first part is empty where there is no such hyphen.
+    Where a line is broken, the blanks are gone.  A word goes beyond the room only where it has a
+    line to itself, and is broken at its first hyphen even there.
     """
-    text = "".join(text for _, text in word)
-    end = text.rfind(_BREAKABLE_HYPHEN, 0, max(room, 0)) + 1
-    if not end and must:
-        end = text.find(_BREAKABLE_HYPHEN) + 1
-    head: Line = []
-    tail: Line = []
-    for style, part in word:
-        head.append((style, part[: max(end, 0)]))
-        tail.append((style, part[max(end, 0) :]))
-        end -= len(part)
-    return [f for f in head if f[1]], [f for f in tail if f[1]]
+    begin, room_here = 0, max(first_room, 0)
+    word = _end_of_blanks(text, 0)
+    while len(text) - begin > room_here:
+        blank = text.rfind(" ", word, begin + room_here + 1)
+        hyphen = text.rfind(_BREAKABLE_HYPHEN, word, begin + room_here)
+        end = max(blank, hyphen + 1)
+        if end <= word:
+            blank = text.find(" ", word)
+            word_end = len(text) if blank < 0 else blank
+            end = text.find(_BREAKABLE_HYPHEN, word, word_end) + 1 or word_end
+        yield begin, begin + len(text[begin:end].rstrip(" "))
+        begin = word = _end_of_blanks(text, end)
+        room_here = max(room, 0)
+    if begin < len(text):
+        yield begin, len(text)
 
 
-def _tidied(line: Line) -> Line:
-    """Join neighbours of one style, and put plain characters in place of the internal ones."""
-    joined: Line = []
-    for style, text in line:
-        if not text:
-            continue
-        if joined and joined[-1][0] == style:
-            joined[-1] = (style, joined[-1][1] + text)
-        else:
-            joined.append((style, text))
-    return [
-        (style, text.replace(_BREAKABLE_HYPHEN, "-").replace(_FIXED_BLANK, " "))
-        for style, text in joined
-    ]
+def _end_of_blanks(text: str, start: int) -> int:
+    blanks = _BLANKS.match(text, start)
+    assert blanks is not None  # it matches the empty text
+    return blanks.end()
+
+
+def _sliced(text: Line, slices: Iterable[tuple[int, int]]) -> Iterator[Line]:
+    """Yield what is between each two offsets, which only go up."""
+    fragments = iter(text)
+    start, style, words = 0, "", ""
+    for begin, end in slices:
+        line: Line = []
+        position = begin
+        while position < end:
+            if position < start + len(words):
+                line.append((style, _shown(words[position - start : end - start])))
+                position = min(end, start + len(words))
+            else:
+                start += len(words)
+                style, words = next(fragments)
+        yield line

@@ -55,7 +55,7 @@ def test_headings_and_fonts_have_styles() -> None:
     page = ManualText(f"{HEAD}.SH SEE ALSO\n.B bold\nand\n.I so\non.\n", 80, COMMANDS)
     fragments = list(page.fragments())
 
-    assert (HEADING, "ALSO") in fragments
+    assert (HEADING, "SEE ALSO") in fragments
     assert ("bold", "bold") in fragments
     assert ("variable", "so") in fragments
 
