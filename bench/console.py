@@ -41,7 +41,7 @@ def lines(shop: Workshop) -> Iterator[Row]:
     (taken,) = interleave(
         shop.times(5), partial(process_seconds, account.filer(), account.environment, script)
     )
-    rate = Figure(number / taken.value, Unit.LINES, taken.spread)
+    rate = taken.map(lambda seconds: number / seconds, Unit.LINES)
     yield Row(f"{number:,} lines of `{_LINE}`", rate, reaches(number, Unit.LINES))
 
 

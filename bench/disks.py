@@ -98,7 +98,7 @@ def rekey(shop: Workshop) -> Iterator[Row]:
             partial(seconds, shelf.rekey),
             partial(seconds, partial(_bare, bare, disks)),
         )
-        ours, theirs = (Figure(each.value / disks, each.unit, each.spread) for each in figures)
+        ours, theirs = (_a_disk(each, disks) for each in figures)
         yield Row(f"rekey of {disks} disks, a disk", ours, at_most(1.5), theirs, "bare loop")
     yield Row(
         f"memory for a rekey of {sizes[-1]} disks",
@@ -107,6 +107,10 @@ def rekey(shop: Workshop) -> Iterator[Row]:
         memory[0],
         f"{sizes[0]}",
     )
+
+
+def _a_disk(figure: Figure, disks: int) -> Figure:
+    return figure.map(lambda whole: whole / disks)
 
 
 def _memory(directory: Path, disks: int) -> float:

@@ -156,17 +156,20 @@ def _key_by_key(servers: KeyServers, pairs: int) -> None:
 def scaling(shop: Workshop) -> Iterator[Row]:
     """Take ``restore -all`` with ever more key pairs on one server."""
     sizes = (1, 16) if shop.quick else (1, 128, 1000, 4000)
-    times: dict[int, Figure] = {}
-    memory: dict[int, Figure] = {}
-    for pairs in sizes:
-        with shop.key_servers(1, pairs) as servers:
-            account = shop.account(servers=servers)
-            with account.booted() as house:
-                (times[pairs],) = interleave(
-                    shop.times(5),
-                    partial(seconds, partial(_restore, house, pairs)),
-                )
-            memory[pairs] = Figure(_memory_of_restore(account), Unit.MEGABYTES)
+    with ExitStack() as stack:
+        accounts = [
+            shop.account(servers=stack.enter_context(shop.key_servers(1, pairs))) for pairs in sizes
+        ]
+        used = [Figure(_memory_of_restore(account), Unit.MEGABYTES) for account in accounts]
+        houses = [stack.enter_context(account.booted()) for account in accounts]
+        restored = interleave(
+            shop.times(7),
+            *(
+                partial(seconds, partial(_restore, house, pairs))
+                for house, pairs in zip(houses, sizes, strict=True)
+            ),
+        )
+    times, memory = (dict(zip(sizes, each, strict=True)) for each in (restored, used))
     for fewer, more in pairwise(sizes):
         limit = at_most(more / fewer)
         yield Row(f"`restore -all`, {more} pairs", times[more], limit, times[fewer], f"{fewer}")

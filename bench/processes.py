@@ -71,7 +71,7 @@ def first_prompt(shop: Workshop) -> Iterator[Row]:
     }
     there = {name: command for name, command in peers.items() if Path(command[0]).exists()}
     ours, five_lines, *theirs = interleave(
-        shop.times(10),
+        shop.times(20),
         partial(prompt_seconds, account.filer(), account.environment, _PROMPT),
         *(
             partial(prompt_seconds, command, account.environment, "bench>")
@@ -92,7 +92,7 @@ def boot(shop: Workshop) -> Iterator[Row]:
     with shop.key_servers(2, pairs=14) as servers:
         account = shop.account(servers=servers)
         ours, theirs = interleave(
-            shop.times(10),
+            shop.times(20),
             partial(prompt_seconds, account.filer(), account.environment, _PROMPT),
             partial(
                 prompt_seconds,

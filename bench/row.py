@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from statistics import median, quantiles
 
+_FEWEST = 3
+"""Rounds that have quartiles."""
+
 _PREFIXES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
@@ -19,26 +22,38 @@ class Unit(Enum):
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value: the median, and half the distance of the quartiles as a part of it."""
+    """A measured value; ``rounds`` are what it was in each round, if there were some."""
 
     value: float
     unit: Unit = Unit.SECONDS
-    spread: float = 0.0
+    rounds: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, values: Sequence[float], unit: Unit = Unit.SECONDS) -> "Figure":
-        """Make a figure of what was measured one after the other."""
-        middle = median(values)
-        if len(values) < 3 or not middle:
-            return cls(middle, unit)
-        low, _, high = quantiles(values, n=4)
-        return cls(middle, unit, (high - low) / 2 / middle)
+    def of(cls, rounds: Sequence[float], unit: Unit = Unit.SECONDS) -> "Figure":
+        """Make a figure of what was measured round after round: the median."""
+        return cls(median(rounds), unit, tuple(rounds))
+
+    def map(self, change: Callable[[float], float], unit: Unit | None = None) -> "Figure":
+        """Return the figure that the rounds make after a change."""
+        return Figure.of([change(each) for each in self.rounds], unit or self.unit)
+
+    def divided_by(self, other: "Figure") -> float:
+        """Return the ratio of two figures; of those taken in turn, the median of each round's.
+
+        A machine that is slow for a while is so for both sides of a round.
+        """
+        if len(self.rounds) != len(other.rounds) or not self.rounds:
+            return self.value / other.value
+        return median(mine / theirs for mine, theirs in zip(self.rounds, other.rounds, strict=True))
 
     def __str__(self) -> str:
         factor, name = 1.0, self.unit.value
         if self.unit is Unit.SECONDS:
             factor, name = next((p for p in _PREFIXES if self.value >= p[0]), _PREFIXES[-1])
-        spread = f" ±{self.spread:.0%}" if self.spread else ""
+        spread = ""
+        if len(self.rounds) >= _FEWEST:
+            low, _, high = quantiles(self.rounds, n=4)
+            spread = f" ±{(high - low) / 2 / self.value:.0%}"
         return f"{_digits(self.value / factor)} {name}{spread}"
 
 
@@ -110,8 +125,8 @@ class Row:
         if self.ours is None or self.limit is None or other is None:
             return None
         if self.limit.bound is Bound.AT_LEAST:
-            return other.value / self.ours.value
-        return self.ours.value / other.value
+            return other.divided_by(self.ours)
+        return self.ours.divided_by(other)
 
     @property
     def met(self) -> bool:

@@ -92,5 +92,13 @@ def test_figure_is_a_median_with_its_spread() -> None:
     assert str(Figure.of([12_000.0], Unit.LINES)) == "12,000 lines/s"
 
 
+def test_a_ratio_is_that_of_most_rounds_however_slow_the_machine_was_in_each() -> None:
+    ours, theirs = Figure.of([2.0, 4.0, 9.0]), Figure.of([1.0, 2.0, 3.0])
+
+    assert Row("what", ours, at_most(2), theirs, "peer").ratio == 2
+    assert Row("what", ours, faster(), theirs, "peer").ratio == 0.5
+    assert Row("what", ours, at_most(2), Figure(1.0), "peer").ratio == 4
+
+
 def test_row_that_failed_is_in_the_table() -> None:
     assert "**NO**" in table([Row("man", None, None, against="failed: OSError")])
