@@ -128,6 +128,8 @@ def continues(line: str) -> bool:
     The logical line is then ``line + "\n" + next_line``; ``split`` leaves out the backslash and
     the line end, so that a word may go on across them.
     """
+    if not line.endswith("\\"):
+        return False
     reading = _read(line)
     return reading.continued and reading.open_quote is None
 
