@@ -5,7 +5,8 @@ The completion script is made by shtab, from the very parser that reads the comm
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from filer.standard_streams import OutputLost, abandon_standard_streams, write
@@ -16,9 +17,30 @@ if TYPE_CHECKING:
 
 SHELLS = ("bash", "zsh")
 
+_FormatterClass = Callable[..., argparse.HelpFormatter]
+_ANY_WIDTH = 80
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises OutputLost where what it is asked for cannot be printed."""
+
+    def __init__(
+        self, *, formatter_class: _FormatterClass = argparse.HelpFormatter, **options: Any
+    ) -> None:
+        # argparse tries each option on a formatter, which without a width loads what asks the
+        # terminal for one; only for help does it matter.
+        super().__init__(formatter_class=partial(formatter_class, width=_ANY_WIDTH), **options)
+        self._formatter_of_help = formatter_class
+
+    def format_help(self) -> str:
+        """Return the help, as wide as the terminal."""
+        self.formatter_class = self._formatter_of_help
+        return super().format_help()
+
+    def format_usage(self) -> str:
+        """Return the usage, as wide as the terminal."""
+        self.formatter_class = self._formatter_of_help
+        return super().format_usage()
 
     def error(self, message: str) -> NoReturn:
         """End the program with the usage, and with what is wrong, safe for a terminal."""
