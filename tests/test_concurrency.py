@@ -489,9 +489,11 @@ def test_a_terminal_that_was_stopped_or_resized_keeps_its_line(account: Account)
         time.sleep(0.02)
         terminal.child.kill(signal.SIGCONT)
         terminal.child.setwinsize(24, 20)
-        terminal.type("me")
+        terminal.type("me\r")
 
-        assert terminal.enter().endswith("filer1\n")
+        # A line that is drawn anew for the new width looks like the end of one, and a new prompt.
+        terminal.shows("filer1\r\n")
+        terminal.wait_for_prompt()
         listed = terminal.enter("?").splitlines()
         assert "key_manager" in listed
         assert max(map(len, listed)) <= 20
