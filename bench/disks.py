@@ -94,7 +94,7 @@ def rekey(shop: Workshop) -> Iterator[Row]:
         shelf = _Shelf(directory, disks)
         _make_bare(bare, disks)
         figures = interleave(
-            shop.times(7 if disks < 1000 else 3),
+            shop.times(7),
             partial(seconds, shelf.rekey),
             partial(seconds, partial(_bare, bare, disks)),
         )

@@ -28,8 +28,8 @@ from filer.disk_header import (
     BLOCK_SIZE,
     COUNTER_OFFSETS,
     DATA_OFFSET,
+    EMPTY_SLOT,
     SLOT_OFFSETS,
-    SLOT_SIZE,
     Counter,
     DiskError,
     Head,
@@ -350,7 +350,7 @@ class Disk:
         return head._replace(untidy=False)
 
     def _erase(self, slot: int) -> None:
-        self._storage.overwrite(self.path, SLOT_OFFSETS[slot], bytes(SLOT_SIZE))
+        self._storage.overwrite(self.path, SLOT_OFFSETS[slot], EMPTY_SLOT)
 
     def _commit(self, header: Header, data_key: _DataKey | None) -> None:
         """Put ``header`` in the place of the present one, and leave no trace of that."""

@@ -27,6 +27,7 @@ from filer.key_id import MSID_KEY_ID, is_key_id
 BLOCK_SIZE = 4096
 SLOT_SIZE = 4096
 SLOT_OFFSETS = (0, 4096)
+EMPTY_SLOT = bytes(SLOT_SIZE)
 COUNTER_OFFSETS = (8192, 8704)
 DATA_OFFSET = 16384
 WRAP_SIZE = 72
@@ -156,8 +157,7 @@ class Header:
 
     def pack(self) -> bytes:
         """Return the slot: `SLOT_SIZE` bytes, the last 32 of them the SHA-256 of the others."""
-        keys = _KEYS.pack(self.generation, self.wrap, self.open_wrap)
-        body = self.state.pack() + keys + _PADDING
+        body = self._body()
         return body + sha256(body)
 
     @classmethod
@@ -169,8 +169,12 @@ class Header:
         state = State.parse(body[: _STATE.size])
         generation, wrap, open_wrap = _KEYS.unpack_from(body, _STATE.size)
         header = cls(state, _present(wrap), _present(open_wrap), generation)
-        _require(header.pack() == slot, "padding")
+        _require(header._body() == body, "padding")
         return header
+
+    def _body(self) -> bytes:
+        keys = _KEYS.pack(self.generation, self.wrap, self.open_wrap)
+        return self.state.pack() + keys + _PADDING
 
 
 def _present(wrap: bytes) -> bytes:
@@ -233,7 +237,7 @@ class Head(NamedTuple):
         faults: list[DiskError] = []
         slots = [data[offset : offset + SLOT_SIZE] for offset in SLOT_OFFSETS]
         for place, content in enumerate(slots):
-            if any(content):
+            if content != EMPTY_SLOT:
                 try:
                     headers[place] = Header.parse(content)
                 except DiskError as fault:
@@ -248,7 +252,9 @@ class Head(NamedTuple):
         _require(bool(counters), "count of failures")
         slot = max(headers, key=lambda place: headers[place].generation)
         latest = max(counters, key=lambda place: counters[place].sequence)
-        return cls(headers[slot], counters[latest], slot, latest, untidy=any(slots[1 - slot]))
+        return cls(
+            headers[slot], counters[latest], slot, latest, untidy=slots[1 - slot] != EMPTY_SLOT
+        )
 
     @property
     def failures(self) -> int:
