@@ -1,6 +1,6 @@
 """Completion: what the grammar allows next, with the live values of the filer."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from shell.paths import Paths, no_paths
 from shell.session import Session
 
 _MOST = 100
-"""Words in one menu; more, such as the disks of many shelves, are completed from dot to dot."""
+"""Values in one menu; more, such as the disks of many shelves, are completed from dot to dot."""
 
 
 class Completion(NamedTuple):
@@ -39,8 +39,6 @@ def completions(
     for candidate in _candidates(session, cursor.words, cursor.prefix, paths):
         if candidate.word.startswith(cursor.prefix):
             found.setdefault(candidate.word, candidate)
-    if len(found) > _MOST:
-        found = _up_to_the_next_dot(found, len(cursor.prefix))
     for word, help_text, is_value, is_whole in found.values():
         try:
             text = quote(word) if is_value else word
@@ -54,20 +52,6 @@ class _Candidate(NamedTuple):
     help: Help
     is_value: bool = True
     whole: bool = True
-
-
-def _up_to_the_next_dot(found: Mapping[str, _Candidate], typed: int) -> dict[str, _Candidate]:
-    """Return ``found``, in the place of several words with one beginning just that beginning."""
-    beginnings = {word: word[: word.find(".", typed) + 1] or word for word in found}
-    alike = Counter(beginnings.values())
-    shorter = {}
-    for word, beginning in beginnings.items():
-        if alike[beginning] == 1:
-            shorter[word] = found[word]
-        elif beginning not in shorter:
-            help_text = f"{alike[beginning]} to choose from"
-            shorter[beginning] = _Candidate(beginning, help_text, whole=False)
-    return shorter
 
 
 def _candidates(
@@ -93,7 +77,7 @@ def _candidates(
             elif values is command_names:
                 yield from (_Candidate(*named) for named in _commands(session))
             else:
-                yield from (_Candidate(*value) for value in _values(session, values, subcommand))
+                yield from _values(session, values, subcommand, prefix)
         elif expectation.kind is not Kind.END:
             help_text = command.help.get(" ".join((*subcommand, expectation.name)))
             if help_text is None:
@@ -133,8 +117,27 @@ def _files(files: HostFiles, prefix: str, paths: Paths) -> Iterator[_Candidate]:
             yield _Candidate(path, files.help)
 
 
-def _values(session: Session, values: Values, subcommand: tuple[str, ...]) -> Sequence[Suggestion]:
+def _values(
+    session: Session, values: Values, subcommand: tuple[str, ...], prefix: str
+) -> Iterator[_Candidate]:
     try:
-        return list(values(session.filer, subcommand))
+        listed = values(session.filer, subcommand)
+        found = {word: help_text for word, help_text in listed if word.startswith(prefix)}
     except Exception:  # of a plug-in, or of a disk or file that cannot be read: nothing to offer
-        return ()
+        return
+    if len(found) > _MOST:
+        yield from _up_to_the_next_dot(found, len(prefix))
+    else:
+        yield from (_Candidate(*value) for value in found.items())
+
+
+def _up_to_the_next_dot(found: Mapping[str, Help], typed: int) -> Iterator[_Candidate]:
+    """Yield ``found``, in the place of several words with one beginning just that beginning."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for word in found:
+        alike[word[: word.find(".", typed) + 1] or word].append(word)
+    for beginning, words in alike.items():
+        if len(words) > 1:
+            yield _Candidate(beginning, f"{len(words)} to choose from", whole=False)
+        else:
+            yield _Candidate(words[0], found[words[0]])

@@ -23,7 +23,7 @@ _PIECE = re.compile(
     re.VERBOSE,
 )
 _ESCAPED_IN_DOUBLE_QUOTES = re.compile(r'\\([$`"\\])')
-_NEEDS_QUOTES = re.compile(r"""\A\Z|\A[-#]|[ \t\r;'"\\]""")
+_NEEDS_NO_QUOTES = re.compile(r"""[^-# \t\r;'"\\][^ \t\r;'"\\]*""")
 
 
 class LanguageError(FilerError):
@@ -163,6 +163,6 @@ def quote(text: str) -> str:
     """
     if "\n" in text:
         raise LanguageError("a word cannot contain a line end", text.index("\n"))
-    if not _NEEDS_QUOTES.search(text):
+    if _NEEDS_NO_QUOTES.fullmatch(text):
         return text
     return "'" + text.replace("'", r"'\''") + "'"

@@ -604,8 +604,7 @@ def test_a_line_that_is_typed_ahead_of_the_first_prompt_leaves_nothing_but_its_o
 ) -> None:
     with screen(account) as person:
         person.type("hostname\r")
-        person.booted()
-        assert "\nfiler1> hostname\nfiler1\nfiler1>\n" in person.text
+        person.shows("\nfiler1> hostname\nfiler1\nfiler1>\n")
         assert "[" not in person.text
 
         person.wait(lambda: "locked" in person.toolbar, "a toolbar")
