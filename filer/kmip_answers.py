@@ -130,10 +130,11 @@ Outcome = Success | Refusal
 
 
 def decode(body: bytes, items: Sequence[Item], first: int) -> Iterator[Outcome]:
-    """Read the answer to ``encode(items, first)``, less the first eight bytes, item by item.
+    """Read the answer to ``encode(items, first)``, less the first eight bytes.
 
     An answer has to be complete: each item once, with its number and operation, and the object
-    it was about.  Raises NotKmip if it is not, and RequestRefused.
+    it was about.  Raises NotKmip if it is not, and RequestRefused.  What the items brought is read
+    one after the other, when it is wanted; that may raise NotKmip too.
     """
     version, answers = _take_apart(body, len(items))
     heads = [_head(answer, version) for answer in answers]
@@ -143,11 +144,13 @@ def decode(body: bytes, items: Sequence[Item], first: int) -> Iterator[Outcome]:
     numbers = [batch_item_id(number) for number, _ in enumerate(items, first)]
     if len(heads) != len(items) or set(by_number) != set(numbers):
         raise NotKmip
-    for number, item in zip(numbers, items, strict=True):
-        head = by_number[number]
-        if head.operation is not item.operation:
-            raise NotKmip
-        yield head.refusal or _success(item, head.payload, version)
+    in_order = [by_number[number] for number in numbers]
+    if [head.operation for head in in_order] != [item.operation for item in items]:
+        raise NotKmip
+    return (
+        head.refusal or _success(item, head.payload, version)
+        for item, head in zip(items, in_order, strict=True)
+    )
 
 
 @dataclass(frozen=True, repr=False)

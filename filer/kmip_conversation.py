@@ -1,7 +1,8 @@
 """Requests to a key server and its answers, over one connection that is ready."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from filer.authentication_key import AuthenticationKey
 from filer.key_id import is_key_id
@@ -34,8 +35,8 @@ from filer.kmip_requests import (
 from filer.tls_connection import Deadline, TlsConnection
 from filer.ttlv import HEADER_LENGTH, MalformedTtlv, structure_length
 
-_OBJECTS_AT_ONCE = 512
-"""Objects read in one request: about half a MiB to answer, of PyKMIP's one."""
+_ITEMS_AT_ONCE = 1024
+"""Items of one request: 512 objects are about half a MiB to answer, of PyKMIP's one."""
 
 _ACTIVE = "active"
 _NO_LONGER_USED = ("compromised", "destroyed", "destroyed-compromised")
@@ -66,7 +67,7 @@ class Conversation:
         self._connection = connection
         self._deadline = deadline
         self._items_sent = 0
-        self._items_at_once = 2 * _OBJECTS_AT_ONCE
+        self._items_at_once = _ITEMS_AT_ONCE
 
     def query(self) -> None:
         """Ask who the server is."""
@@ -118,17 +119,9 @@ class Conversation:
     def _read(
         self, identifiers: Sequence[str], parent_tag: str | None = None
     ) -> Iterator[StoredObject]:
-        for start in range(0, len(identifiers), _OBJECTS_AT_ONCE):
-            yield from self._read_some(identifiers[start : start + _OBJECTS_AT_ONCE], parent_tag)
-
-    def _read_some(
-        self, identifiers: Sequence[str], parent_tag: str | None
-    ) -> Iterator[StoredObject]:
         # Between Locate and Get an object may be destroyed by somebody else; it is passed over.
-        outcomes = self._ask([ask(each) for each in identifiers for ask in (get_attributes, get)])
-        for identifier, about, content in zip(
-            identifiers, outcomes[::2], outcomes[1::2], strict=True
-        ):
+        outcomes = self._ask(ask(each) for each in identifiers for ask in (get_attributes, get))
+        for identifier, about, content in zip(identifiers, outcomes, outcomes, strict=True):
             if isinstance(about, Refusal):
                 if about.withheld:
                     continue
@@ -147,41 +140,56 @@ class Conversation:
             else:
                 raise KeyServerFailure(content.reason)
 
-    def _ask(self, items: Sequence[Item]) -> list[Outcome]:
-        # In as few messages as the server allows: one whose answer would be too large is asked
-        # again in halves, down to a single item, which then is refused for what it is.
-        outcomes: list[Outcome] = []
-        while len(outcomes) < len(items):
-            some = items[len(outcomes) : len(outcomes) + self._items_at_once]
-            try:
-                outcomes += self._exchange(some)
-            except RequestRefused as error:
-                refusal = error.refusal
-            else:
-                continue
-            if not refusal.too_large:
-                raise KeyServerFailure(refusal.reason)
-            if len(some) > 1:
-                self._items_at_once = len(some) // 2
-            else:
-                outcomes.append(refusal)
-                self._items_at_once = 2 * _OBJECTS_AT_ONCE
-        return outcomes
+    def _ask(self, items: Iterable[Item]) -> Iterator[Outcome]:
+        """Send ``items`` in as few requests as the server allows.
 
-    def _exchange(self, items: Sequence[Item]) -> list[Outcome]:
+        What an answer brought is read while the server works on the next request.  A request whose
+        answer would be too large is made again in halves, down to a single item, which then is
+        refused for what it is.
+        """
+        remaining = iter(items)
+        unread: Iterator[Outcome] = iter(())
+        while waiting := list(islice(remaining, _ITEMS_AT_ONCE)):
+            while waiting:
+                some = waiting[: self._items_at_once]
+                first = self._send(some)
+                yield from unread
+                try:
+                    unread = self._receive(some, first)
+                except RequestRefused as error:
+                    refusal = error.refusal
+                    if not refusal.too_large:
+                        raise KeyServerFailure(refusal.reason) from None
+                    if len(some) > 1:
+                        self._items_at_once = len(some) // 2
+                        continue
+                    unread = iter([refusal])
+                    self._items_at_once = _ITEMS_AT_ONCE
+                del waiting[: len(some)]
+        yield from unread
+
+    def _send(self, items: Sequence[Item]) -> int:
         first = self._items_sent
         self._items_sent += len(items)
         self._connection.send(encode(items, first))
-        outcomes = []
+        return first
+
+    def _receive(self, items: Sequence[Item], first: int) -> Iterator[Outcome]:
         try:
             length = structure_length(self._connection.receive(HEADER_LENGTH), RESPONSE_MESSAGE)
             if length > MAXIMUM_ANSWER:
                 raise KeyServerFailure(NOT_A_KMIP_SERVER)
             body = self._connection.receive(length)
             self._connection.expect_silence()
-            for outcome in decode(body, items, first):
-                outcomes.append(outcome)
-                self._deadline.remaining()
+            outcomes = decode(body, items, first)
         except (NotKmip, MalformedTtlv):
             raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
-        return outcomes
+        return self._in_time(outcomes)
+
+    def _in_time(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        try:
+            for outcome in outcomes:
+                yield outcome
+                self._deadline.remaining()
+        except NotKmip:
+            raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
