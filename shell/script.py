@@ -45,7 +45,8 @@ class LineInput:
             self.number += 1
             if self._skipped == 0:
                 return os.fsdecode(data.removesuffix(b"\n").removesuffix(b"\r"))
-            self._skipped -= 1
+            if self._skipped != ALL_ANSWERS:
+                self._skipped -= 1
         return None
 
     def secret(self, ask: Callable[[], object]) -> str | None:
@@ -54,8 +55,9 @@ class LineInput:
         return self.line()
 
     def skip(self, count: int) -> None:
-        """Pass over lines when the next one is asked for; a negative count never ends."""
-        self._skipped = count
+        """Pass over lines when the next one is asked for, and over those that still are to be."""
+        ends = ALL_ANSWERS not in (count, self._skipped)
+        self._skipped = self._skipped + count if ends else ALL_ANSWERS
 
 
 class KeyboardInput:

@@ -234,7 +234,7 @@ class Session:
         """Return how many lines of answers follow ``line`` in a script (see ``Command.unread``).
 
         Where the name of a command is unknown it may be a mistyped one: the most that any
-        command would ask.
+        command would ask.  Which of several dialogues has read how much, nobody can tell.
         """
         from shell.language import LanguageError, split
 
@@ -242,13 +242,13 @@ class Session:
             lists: Sequence[Sequence[str]] = split(line)
         except LanguageError:
             lists = [line.split()]
-        counts = [
-            _unread(command, words)
-            for words in lists
-            for command in (
-                [self.commands[words[0]]] if words[0] in self.commands else self.commands.values()
-            )
-        ]
+        counts = [count for words in lists if (count := self._unread(words))]
+        return sum(counts) if len(counts) <= 1 else ALL_ANSWERS
+
+    def _unread(self, words: Sequence[str]) -> int:
+        known = self.commands.get(words[0])
+        meant = self.commands.values() if known is None else [known]
+        counts = [_unread(command, words) for command in meant]
         return ALL_ANSWERS if ALL_ANSWERS in counts else max(counts, default=0)
 
 

@@ -495,6 +495,30 @@ def test_unread_entries_are_not_printed_as_answers_of_the_next_command_option(
     assert never_run_nor_printed(account, ended, PASSPHRASE)
 
 
+def test_entries_for_two_dialogues_of_one_line_are_swallowed_unseen(account: Account) -> None:
+    line = "key_manager rekey -manual; key_manager rekey -manual"
+    entries = [PASSPHRASE] * 4
+
+    ended = account.script(line, *entries, "hostname", echo=True)
+
+    assert ended.out.endswith("filer1> hostname\nfiler1\n")
+    assert "not found" not in ended.err
+    assert never_run_nor_printed(account, ended, PASSPHRASE)
+
+
+@pytest.mark.parametrize("between", ["hostname surplus", "key_manager rekey -manual"])
+def test_unread_entries_add_up_over_command_options(between: str, account: Account) -> None:
+    ended = account.run(
+        "-x",
+        *("-c", "key_manager rekey -manual", "-c", between),
+        *("-c", "disk encrypt sanitize 0c.00.3"),
+        input=text(*[PASSPHRASE] * (4 if "-manual" in between else 2)),
+    )
+
+    assert ended.err.endswith("disk: end of input\n")
+    assert never_run_nor_printed(account, ended, PASSPHRASE)
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -95,6 +95,13 @@ def test_one_command_prints_its_output_and_nothing_else(remote: Remote) -> None:
     assert remote.run("hostname") == ("filer1\n", "", 0)
 
 
+def test_a_command_of_several_lines_is_read_as_a_script_is(remote: Remote) -> None:
+    lines = "host\\\nname\nnonsense\nkey_manager \\\nshow"
+    unknown = "nonsense not found.  Type '?' for a list of commands\n"
+
+    assert remote.run(lines) == (f"filer1\n{NOTHING_REGISTERED}", unknown, 1)
+
+
 def test_a_failure_is_status_1_and_on_standard_error(remote: Remote) -> None:
     assert remote.run("key_manager status") == ("", NOTHING_REGISTERED, 1)
 

@@ -127,7 +127,6 @@ class OneShot:
 
     def run(self, session: Session) -> None:
         """Run the command.  Raises PowerOff or Logout when it asks for that."""
-        for line in self._command.split("\n"):
-            self._signals.end_if_asked()
-            self.status = max(self.status, session.execute(line))
+        self._signals.end_if_asked()
+        self.status = session.execute(self._command)
         self._signals.end_if_asked()
