@@ -7,9 +7,9 @@ from typing import ClassVar, Self
 
 from commands import ALL_ANSWERS, Call, Command, Json, Refused, Suggestion, changes_unless
 from commands.disk_erasure import destroy, sanitize
-from commands.encrypting_disks import report_disks, select_disks
+from commands.encrypting_disks import held_by_key_servers, report_disks, select_disks
 from filer.disk import Disk
-from filer.disk_encrypt import Held, lock_disks, rekey_disks
+from filer.disk_encrypt import lock_disks, rekey_disks
 from filer.key_id import MSID_KEY_ID, is_key_id
 from filer.system import Filer
 
@@ -157,27 +157,9 @@ def _show_owners(call: Call) -> None:
     call.show(OwnershipTable(hardware.hostname, hardware.system_id, disks))
 
 
-def _held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:
-    """Ask all key servers what they hold at this moment.
-
-    Raises Refused if they contradict each other about ``new_key_id``.
-    """
-    from commands.key_manager.servers import warn_of
-    from filer.registering import fetch_or_nothing
-
-    servers = call.filer.key_servers()
-    holdings = fetch_or_nothing(servers, call.filer.identity)
-    warn_of(call, servers)
-    if holders := holdings.contradictions().get(new_key_id or ""):
-        raise Refused(
-            f"key servers {', '.join(holders)} hold different keys for key ID {new_key_id}"
-        )
-    return holdings.holds
-
-
 def _lock(call: Call) -> None:
     disks = select_disks(call, call.words("disk_list"))
-    held = _held_by_key_servers(call)
+    held = held_by_key_servers(call)
     filer = call.filer
     report_disks(
         call, lock_disks(disks, filer.keytable, filer.interrupt, held, show=filer.progress.show)
@@ -189,7 +171,7 @@ def _rekey(call: Call) -> None:
     if key_id != MSID_KEY_ID and not is_key_id(key_id):
         raise Refused(f"a key ID is {MSID_KEY_ID} or 64 hexadecimal digits")
     disks = select_disks(call, call.words("disk_list"))
-    held = _never_asked if key_id == MSID_KEY_ID else _held_by_key_servers(call, key_id)
+    held = _never_asked if key_id == MSID_KEY_ID else held_by_key_servers(call, key_id)
     filer = call.filer
     report_disks(
         call,

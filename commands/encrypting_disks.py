@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from commands import Call, Complaint, Json
+from commands import Call, Complaint, Json, Refused
 from filer.disk import Disk
-from filer.disk_encrypt import DiskReport, FailureKind
+from filer.disk_encrypt import DiskReport, FailureKind, Held
+from filer.holdings import conflict
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,25 @@ def all_disks(call: Call) -> list[Disk]:
 
 
 def select_disks(call: Call, disk_list: Iterable[str]) -> list[Disk]:
-    """Return the disks that ``disk_list`` names.  Raises DiskError if a name fits none."""
+    """Return the disks that ``disk_list`` names.  Raises ShelfError if a name fits none."""
     selection = call.filer.shelf.select(tuple(disk_list))
     for name in selection.passed_over:
         text = f"{name}: is destroyed; passed over"
         call.console.warn(Complaint(text, "disk_passed_over", disk=name))
     return list(selection.disks)
+
+
+def held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:
+    """Ask all key servers what they hold at this moment, and warn of those that do not answer.
+
+    Raises Refused if they contradict each other about ``new_key_id``.
+    """
+    from commands.key_manager.servers import warn_of
+    from filer.registering import fetch_or_nothing
+
+    servers = call.filer.key_servers()
+    holdings = fetch_or_nothing(servers, call.filer.identity)
+    warn_of(call, servers)
+    if holders := holdings.contradictions().get(new_key_id or ""):
+        raise Refused(conflict(new_key_id or "", holders))
+    return holdings.holds

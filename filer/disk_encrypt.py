@@ -118,7 +118,7 @@ def rekey_disks(
             raise _UnknownKey(f"{disk.name}: key ID {key_id} is not in the keytable")
         current = _current_keys(keytable, disk)
         if len(new) > 1:
-            raise _NotOnKeyServer(f"{disk.name}: key servers hold different keys for {key_id}")
+            raise _NotOnKeyServer(f"{disk.name}: more than one key is known for key ID {key_id}")
         _only_held(disk, key_id, new, held)
         try_in_turn(current, lambda key: disk.rekey(key, key_id, new[0]))
 

@@ -1,7 +1,5 @@
 """What the key servers hold: the key pairs of this system, server by server."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,18 +8,22 @@ from filer.keytable import KeyPair, merge
 
 if TYPE_CHECKING:
     from filer.key_server_failure import KeyServerFailure
-    from filer.kmip import StoredPair
+
+
+def conflict(key_id: str, holders: Sequence[str]) -> str:
+    """Return what to say of key servers that contradict each other."""
+    return f"key servers {', '.join(holders)} hold different keys for key ID {key_id}"
 
 
 class Holdings(NamedTuple):
     """The key pairs of this system as its key servers report them."""
 
-    by_server: Mapping[str, Sequence[StoredPair]]
-    failures: Mapping[str, KeyServerFailure]
+    by_server: Mapping[str, Sequence[KeyPair]]
+    failures: Mapping[str, "KeyServerFailure"]
 
     def pairs(self) -> list[KeyPair]:
         """Return the key pairs of all servers that answered, in their order."""
-        return [stored.pair for held in self.by_server.values() for stored in held]
+        return [pair for held in self.by_server.values() for pair in held]
 
     def key_ids(self) -> set[str]:
         """Return the distinct key IDs on all servers that answered."""
@@ -36,7 +38,7 @@ class Holdings(NamedTuple):
         return [
             address
             for address, held in self.by_server.items()
-            if any(stored.pair.key_id == key_id for stored in held)
+            if any(pair.key_id == key_id for pair in held)
         ]
 
     def contradictions(self) -> dict[str, list[str]]:
@@ -52,5 +54,5 @@ class Holdings(NamedTuple):
         return [
             address
             for address, held in self.by_server.items()
-            if any(stored.pair.key_id == key_id and stored.pair.key != key for stored in held)
+            if any(pair.key_id == key_id and pair.key != key for pair in held)
         ]

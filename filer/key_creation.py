@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from filer.authentication_key import AuthenticationKey
 from filer.errors import FilerError
-from filer.holdings import Holdings
+from filer.holdings import conflict
 from filer.key_id import new_key_id, parent_tag
 from filer.keytable import CREATION_LIMIT, Entry, KeyPair, Keytable
 
@@ -46,7 +46,7 @@ class SystemIdentity(NamedTuple):
         return KeyPair(new_key_id(self.system_id, self.partner_id, random), tag, key)
 
 
-def refuse_early(servers: KeyServers, identity: SystemIdentity, keytable: Keytable) -> Holdings:
+def refuse_early(servers: KeyServers, identity: SystemIdentity, keytable: Keytable) -> None:
     """Make sure that a key pair can be created, before anything is asked or changed.
 
     Raises NoKeyServers, or KeyCreationError if a registered key server does not answer, the
@@ -60,14 +60,10 @@ def refuse_early(servers: KeyServers, identity: SystemIdentity, keytable: Keytab
             f"key server {address} is not responding: {failure.reason}; no key pair was created"
         )
     for key_id, holders in holdings.contradictions().items():
-        raise KeyCreationError(
-            f"key servers {', '.join(holders)} hold different keys for key ID {key_id}; "
-            "no key pair was created"
-        )
+        raise KeyCreationError(f"{conflict(key_id, holders)}; no key pair was created")
     existing = holdings.key_ids() | {entry.key_id for entry in keytable}
     if len(existing) >= CREATION_LIMIT:
         raise KeyCreationError(f"the limit of {CREATION_LIMIT} key pairs is reached")
-    return holdings
 
 
 def store_key_pair(

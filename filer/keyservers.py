@@ -59,7 +59,7 @@ class KeyServers:
         """
 
         def is_there(server: KeyServer) -> bool:
-            found = [stored.pair for stored in server.fetch(parent_tag)]
+            found = server.fetch(parent_tag)
             return [each for each in found if each.key_id == pair.key_id] == [pair]
 
         return self._ask(is_there)

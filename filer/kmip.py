@@ -19,7 +19,7 @@ from filer.keytable import KeyPair
 if TYPE_CHECKING:
     from filer.kmip_conversation import Conversation, StoredObject
 
-__all__ = ["Credentials", "KeyServer", "KeyServerFailure", "StoredPair"]
+__all__ = ["Credentials", "KeyServer", "KeyServerFailure"]
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,6 @@ class Credentials:
     client: Path
     client_private: Path
     ca: Path
-
-
-@dataclass(frozen=True)
-class StoredPair:
-    """A key pair as a key server has it.
-
-    ``identifier`` is the server's own name for it, printable ASCII; ``state`` is a KMIP state in
-    small letters, such as ``active`` or ``pre-active``.
-    """
-
-    pair: KeyPair
-    identifier: str
-    state: str
 
 
 class KeyServer:
@@ -74,7 +61,7 @@ class KeyServer:
         with self._conversation() as conversation:
             conversation.query()
 
-    def fetch(self, parent_tag: str) -> list[StoredPair]:
+    def fetch(self, parent_tag: str) -> list[KeyPair]:
         """Read all key pairs of the system ``parent_tag``.
 
         Servers filter loosely, so each object is looked at again; what is no key pair of this
@@ -82,9 +69,7 @@ class KeyServer:
         """
         with self._conversation() as conversation:
             return [
-                StoredPair(pair, each.identifier, each.description.state)
-                for each in conversation.objects_of_system(parent_tag)
-                for pair in each.pairs()
+                pair for each in conversation.objects_of_system(parent_tag) for pair in each.pairs()
             ]
 
     def store(self, pair: KeyPair, parent_tag: str) -> str:
@@ -101,7 +86,8 @@ class KeyServer:
         """Destroy the objects named ``key_id`` that are ``identifier`` or hold this very ``key``.
 
         An active one is revoked first.  Returns False if one is still there afterwards, although
-        the server said otherwise.  Fails if the server has ``identifier`` and does not show it.
+        the server said otherwise, or if ``identifier`` is there and is not the object that was
+        stored: whose it is then is not known.
         """
         with self._conversation() as conversation:
 
@@ -114,9 +100,7 @@ class KeyServer:
 
             found = ours()
             if not found:
-                if identifier is not None:
-                    conversation.expect_no_secrecy(identifier)
-                return True
+                return identifier is None or not conversation.is_in_use(identifier)
             conversation.remove(found)
             return not ours()
 

@@ -95,11 +95,15 @@ class Conversation:
         """Activate an object."""
         self._succeed(activate(identifier))
 
-    def expect_no_secrecy(self, identifier: str) -> None:
-        """Make sure that an object that is not shown is not there at all."""
+    def is_in_use(self, identifier: str) -> bool:
+        """Say whether there is an object ``identifier``, whatever it says of itself."""
         (outcome,) = self._ask([get_attributes(identifier)])
-        if isinstance(outcome, Refusal) and not outcome.gone:
-            raise KeyServerFailure(outcome.reason)
+        if isinstance(outcome, Success):
+            about = outcome.description
+            return about is None or about.state not in _NO_LONGER_USED
+        if outcome.gone:
+            return False
+        raise KeyServerFailure(outcome.reason)
 
     def remove(self, objects: Sequence[StoredObject]) -> None:
         """Revoke those that are active, then destroy all."""

@@ -76,7 +76,7 @@ def _must_see_keys_in_use(filer: Filer, trial: Trial) -> None:
             f"{failure.reason}; the registered one stays"
         )
     for address, held in holdings.by_server.items():
-        seen = {stored.pair.key_id for stored in held}
+        seen = {pair.key_id for pair in held}
         for key_id in in_use:
             if key_id not in seen:
                 raise RegistrationError(

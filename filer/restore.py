@@ -12,6 +12,8 @@ class Restored:
     """What a restore did: pairs read by each server, and what became of the keytable.
 
     ``kept`` maps a key ID that disks use, but no key server holds, to the number of disks.
+    ``contradictions`` and ``differences`` map a key ID to the key servers that hold it: those that
+    contradict each other, and those that agree, but not with the keytable.
     """
 
     read: Mapping[str, int]
@@ -20,6 +22,7 @@ class Restored:
     removed: int
     kept: Mapping[str, int]
     contradictions: Mapping[str, list[str]]
+    differences: Mapping[str, list[str]]
     complete: bool
 
 
@@ -53,6 +56,7 @@ def load(
     ]
     read_ids = {pair.key_id for pair in wanted}
     entries = merge([pair for pair in known if pair.key_id in read_ids] + wanted)
+    contradictions = holdings.contradictions()
     on_servers = holdings.key_ids()
     kept: dict[str, int] = {}
     before = {entry.key_id for entry in keytable}
@@ -67,7 +71,7 @@ def load(
     after = {entry.key_id for entry in keytable}
     return Restored(
         read={
-            address: len({each.pair.key_id for each in held if tag in (None, each.pair.tag)})
+            address: len({pair.key_id for pair in held if tag in (None, pair.tag)})
             for address, held in holdings.by_server.items()
         },
         total=len(after),
@@ -75,9 +79,12 @@ def load(
         removed=len(before - after),
         kept=kept,
         contradictions={
-            entry.key_id: holdings.holders(entry.key_id)
-            for entry in entries.values()
-            if entry.contradicted
+            key_id: holders for key_id, holders in contradictions.items() if key_id in read_ids
+        },
+        differences={
+            key_id: holdings.holders(key_id)
+            for key_id in sorted(read_ids - contradictions.keys())
+            if entries[key_id].contradicted
         },
         complete=complete,
     )

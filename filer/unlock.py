@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from filer.disk import AuthenticationFailed, Disk, LockedOut
 from filer.disk_encrypt import Keys, keys_of, try_in_turn
 from filer.errors import FilerError
-from filer.holdings import Holdings
+from filer.holdings import Holdings, conflict
 from filer.notices import Notices
 from filer.progress import Steps
 from filer.system import Filer
@@ -43,9 +43,7 @@ def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, held_back: 
         notices.warning("disk.encrypt.locked", f"{listed(names)} stay locked: {reason}")
     for key_id, holders in holdings.contradictions().items():
         # Which of them is wrong is known only where a disk was opened.
-        for text in liars.get(key_id) or [
-            f"key servers {', '.join(holders)} hold different keys for key ID {key_id}"
-        ]:
+        for text in liars.get(key_id) or [conflict(key_id, holders)]:
             notices.warning("kmip.init.mismatch", text)
 
 

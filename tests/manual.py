@@ -311,7 +311,7 @@ def lose(server: KeyServer, *pairs: KeyPair) -> None:
 
 def pairs_on(server: KeyServer) -> list[KeyPair]:
     """Return the key pairs of the filer on a key server."""
-    return [stored.pair for stored in client_of(server).fetch(PARENT_TAG)]
+    return client_of(server).fetch(PARENT_TAG)
 
 
 @contextmanager

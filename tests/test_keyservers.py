@@ -14,7 +14,7 @@ from filer.interrupt import Interrupt, Interrupted
 from filer.key_id import new_key_id, parent_tag
 from filer.keyservers import Answers, KeyServers
 from filer.keytable import KeyPair
-from filer.kmip import Credentials, KeyServer, KeyServerFailure, StoredPair
+from filer.kmip import Credentials, KeyServer, KeyServerFailure
 from tests import faulty, pki
 from tests.faulty import FaultyKeyServer
 
@@ -48,7 +48,7 @@ def new_pair(key: bytes | None = None) -> KeyPair:
 
 
 def pairs(holdings: Holdings, server: FaultyKeyServer) -> list[KeyPair]:
-    return [stored.pair for stored in holdings.by_server[server.address]]
+    return list(holdings.by_server[server.address])
 
 
 def test_a_pair_is_stored_on_every_server_and_read_back_from_each(
@@ -260,13 +260,7 @@ LIE = KeyPair(A.key_id, "tag", AuthenticationKey(b"a lie"))
 
 
 def holdings(**held: list[KeyPair]) -> Holdings:
-    return Holdings(
-        {
-            address: [StoredPair(pair, str(number), "active") for number, pair in enumerate(each)]
-            for address, each in held.items()
-        },
-        {"down": KeyServerFailure("connection refused")},
-    )
+    return Holdings(held, {"down": KeyServerFailure("connection refused")})
 
 
 def test_the_same_secret_on_several_servers_or_twice_on_one_is_no_contradiction() -> None:

@@ -22,7 +22,7 @@ from filer.authentication_key import AuthenticationKey
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.key_id import new_key_id, parent_tag
 from filer.keytable import KeyPair
-from filer.kmip import Credentials, KeyServer, KeyServerFailure, StoredPair
+from filer.kmip import Credentials, KeyServer, KeyServerFailure
 from filer.ttlv import Element, elements, structure
 from keyserver.authority import Identity
 from keyserver.server import KeyServer as RealServer
@@ -67,8 +67,8 @@ def new_pair(tag: str = "filer1", key: bytes | None = None) -> KeyPair:
     return KeyPair(key_id, tag, AuthenticationKey(key or os.urandom(16).hex().encode()))
 
 
-def pairs_of(stored: list[StoredPair]) -> list[KeyPair]:
-    return sorted((each.pair for each in stored), key=lambda pair: pair.key_id)
+def in_order(pairs: list[KeyPair]) -> list[KeyPair]:
+    return sorted(pairs, key=lambda pair: pair.key_id)
 
 
 def failure_of(ask: Ask, client: KeyServer) -> KeyServerFailure:
@@ -233,7 +233,7 @@ def test_items_may_come_in_another_order(real: RealServer) -> None:
         return hostile.Answer(answer.header, answer.items[::-1])
 
     with hostile.proxy(real, reverse) as server:
-        assert pairs_of(client_of(real, server).fetch(PARENT)) == pairs_of(
+        assert in_order(client_of(real, server).fetch(PARENT)) == in_order(
             client_of(real).fetch(PARENT)
         )
 
@@ -563,21 +563,20 @@ def test_real_server_refuses_another_authority_s_client(real: RealServer) -> Non
 # Key pairs
 
 
-def found(client: KeyServer, key_id: str) -> list[StoredPair]:
+def found(client: KeyServer, key_id: str) -> list[KeyPair]:
     """Return what a boot finds under ``key_id``."""
-    return [stored for stored in client.fetch(PARENT) if stored.pair.key_id == key_id]
+    return [pair for pair in client.fetch(PARENT) if pair.key_id == key_id]
 
 
 def test_what_is_stored_is_found(real: RealServer) -> None:
     pair, other = new_pair(), new_pair("another-tag")
     client = client_of(real)
     assert client.fetch(PARENT) == []
-    identifier = client.store(pair, PARENT)
-    expected = StoredPair(pair, identifier, "active")
-    assert client.fetch(PARENT) == [expected]
+    client.store(pair, PARENT)
+    assert client.fetch(PARENT) == [pair]
     client.store(other, PARENT)
-    assert found(client, pair.key_id) == [expected]
-    assert pairs_of(client.fetch(PARENT)) == sorted([pair, other], key=lambda each: each.key_id)
+    assert found(client, pair.key_id) == [pair]
+    assert in_order(client.fetch(PARENT)) == sorted([pair, other], key=lambda each: each.key_id)
     assert client.fetch("1573922407") == []
 
 
@@ -605,9 +604,8 @@ def test_another_kmip_client_reads_it(real: RealServer) -> None:
 @pytest.mark.parametrize("state", ["pre-active", "active", "deactivated", "compromised"])
 def test_any_state_but_compromised_and_destroyed_is_read(state: str, real: RealServer) -> None:
     pair = new_pair()
-    identifier = put(real, pair.key_id, material=pair.key.reveal(), state=state)
-    expected = [] if state == "compromised" else [StoredPair(pair, identifier, state)]
-    assert client_of(real).fetch(PARENT) == expected
+    put(real, pair.key_id, material=pair.key.reveal(), state=state)
+    assert client_of(real).fetch(PARENT) == ([] if state == "compromised" else [pair])
 
 
 def test_the_same_key_id_twice_is_told(real: RealServer) -> None:
@@ -617,14 +615,14 @@ def test_the_same_key_id_twice_is_told(real: RealServer) -> None:
     put(real, pair.key_id, material=one)
     put(real, pair.key_id, material=two)
     fetched = client_of(real).fetch(PARENT)
-    assert {each.pair.key_id for each in fetched} == {pair.key_id}
-    assert [each.pair.key.reveal() for each in fetched] in ([one, two], [two, one])
+    assert {each.key_id for each in fetched} == {pair.key_id}
+    assert [each.key.reveal() for each in fetched] in ([one, two], [two, one])
 
 
 def test_pair_without_a_usable_tag(real: RealServer) -> None:
     for tag in None, "two words", "x" * 65:
         put(real, new_pair().key_id, tag=tag)
-    assert [each.pair.tag for each in client_of(real).fetch(PARENT)] == ["-"] * 3
+    assert [each.tag for each in client_of(real).fetch(PARENT)] == ["-"] * 3
 
 
 def unfiltered(request: bytes) -> bytes:
@@ -674,12 +672,11 @@ def test_foreign_objects_are_left_alone(real: RealServer) -> None:
         ):
             client.register(thing)
     pair = new_pair()
-    identifier = client_of(real).store(pair, PARENT)
-    expected = [StoredPair(pair, identifier, "active")]
-    assert client_of(real).fetch(PARENT) == expected
+    client_of(real).store(pair, PARENT)
+    assert client_of(real).fetch(PARENT) == [pair]
     with hostile.proxy(real, ask=unfiltered) as server:
         client = client_of(real, server)
-        assert client.fetch(PARENT) == expected
+        assert client.fetch(PARENT) == [pair]
         assert client.take_back(foreign, pair.key, None)
     with pykmip(real) as client:
         assert len(client.locate()) == 13
@@ -697,7 +694,7 @@ def test_text_that_pykmip_cannot_read_is_foreign(real: RealServer) -> None:
         return answer
 
     with hostile.proxy(real, hostile.only_for(hostile.GET, rename), ask=unfiltered) as server:
-        assert pairs_of(client_of(real, server).fetch(PARENT)) == [pair]
+        assert in_order(client_of(real, server).fetch(PARENT)) == [pair]
 
 
 @pytest.mark.parametrize("operation", [hostile.GET, hostile.GET_ATTRIBUTES])
@@ -718,7 +715,7 @@ def test_object_that_went_between_locate_and_get(
     with hostile.proxy(real, hostile.only_for(hostile.GET, lose)) as server:
         left = client_of(real, server).fetch(PARENT)
     assert len(left) == 1
-    assert left[0].pair in pairs
+    assert left[0] in pairs
 
 
 @pytest.mark.parametrize("operation", [hostile.GET, hostile.GET_ATTRIBUTES, hostile.LOCATE])
@@ -799,7 +796,7 @@ def test_round_trips_do_not_grow_with_the_number_of_keys(real: RealServer) -> No
         with hostile.proxy(real) as server:
             fetched = client_of(real, server, 60).fetch(PARENT)
             counts.append(len(server.requests))
-    assert pairs_of(fetched) == sorted(pairs, key=lambda pair: pair.key_id)
+    assert in_order(fetched) == sorted(pairs, key=lambda pair: pair.key_id)
     assert counts == [2, 2]
 
 
@@ -814,7 +811,7 @@ def test_answers_too_large_for_the_server_are_asked_in_halves(real: RealServer) 
     with hostile.proxy(real, limit) as server:
         fetched = client_of(real, server).fetch(PARENT)
         assert len(server.requests) < 15
-    assert pairs_of(fetched) == sorted(pairs, key=lambda pair: pair.key_id)
+    assert in_order(fetched) == sorted(pairs, key=lambda pair: pair.key_id)
 
 
 def test_huge_foreign_object_does_not_hide_the_others(real: RealServer) -> None:
@@ -869,14 +866,34 @@ def test_another_secret_is_not_taken_back(real: RealServer) -> None:
         assert set(client.locate()) == {other, stranger}
     assert ours not in {other, stranger}
     assert client_of(real).take_back(pair.key_id, pair.key, ours)
-    assert [each.identifier for each in found(client_of(real), pair.key_id)] == [other]
+    assert [each.key.reveal() for each in found(client_of(real), pair.key_id)] == [b"another's"]
 
 
 def test_identifier_of_an_object_with_another_name_is_not_taken_back(real: RealServer) -> None:
     pair, other = new_pair(), new_pair()
     identifier = client_of(real).store(other, PARENT)
+    assert client_of(real).take_back(pair.key_id, pair.key, identifier) is False
+    assert in_order(client_of(real).fetch(PARENT)) == [other]
+
+
+@pytest.mark.parametrize(("renamed", "namespace"), [(False, "other"), (True, "filer")])
+def test_an_object_that_is_no_key_pair_any_more_is_not_called_taken_back(
+    renamed: bool, namespace: str, real: RealServer
+) -> None:
+    pair = new_pair()
+    identifier = put(
+        real,
+        "renamed" if renamed else pair.key_id,
+        material=pair.key.reveal(),
+        namespace=namespace,
+        state="pre-active",
+    )
+    assert client_of(real).take_back(pair.key_id, pair.key, identifier) is False
+    assert client_of(real).take_back(pair.key_id, pair.key, None)
+    with pykmip(real) as client:
+        assert client.locate() == [identifier]
+        client.destroy(identifier)
     assert client_of(real).take_back(pair.key_id, pair.key, identifier)
-    assert pairs_of(client_of(real).fetch(PARENT)) == [other]
 
 
 def test_object_made_by_this_command_is_taken_back_unread(real: RealServer) -> None:
@@ -963,7 +980,7 @@ def test_ipv6(key_servers: StartKeyServers) -> None:
     pair = new_pair()
     client = client_of(server)
     client.store(pair, PARENT)
-    assert pairs_of(client.fetch(PARENT)) == [pair]
+    assert in_order(client.fetch(PARENT)) == [pair]
     with hostile.start("is another address", server) as other:
         failure = failure_of(OPERATIONS["probe"], client_of(server, other))
     assert failure.reason == "certificate not trusted"
@@ -972,7 +989,7 @@ def test_ipv6(key_servers: StartKeyServers) -> None:
 def test_several_servers_at_the_same_time(key_servers: StartKeyServers) -> None:
     servers = key_servers(4)
     pair = new_pair()
-    results: dict[str, list[StoredPair]] = {}
+    results: dict[str, list[KeyPair]] = {}
 
     def talk(server: RealServer) -> None:
         client = client_of(server)
@@ -984,7 +1001,7 @@ def test_several_servers_at_the_same_time(key_servers: StartKeyServers) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [pairs_of(results[server.address]) for server in servers] == [[pair]] * 4
+    assert [in_order(results[server.address]) for server in servers] == [[pair]] * 4
 
 
 def test_nothing_slow_is_imported_before_a_server_is_talked_to() -> None:

@@ -311,8 +311,8 @@ def test_the_parent_tag_is_both_system_ids_in_sort_order(
     house.add()
     printed = house.good("key_manager rekey")
     assert printed.startswith(created(GENERATED, house.key_id(), tag, "127.0.0.2"))
-    (stored,) = client_of(house.servers[0]).fetch(SystemIdentity(SYSTEM_ID, partner_id).parent_tag)
-    assert stored.pair.tag == tag
+    (pair,) = client_of(house.servers[0]).fetch(SystemIdentity(SYSTEM_ID, partner_id).parent_tag)
+    assert pair.tag == tag
 
 
 def test_rekey_takes_the_default_tag_before_the_parent_tag(house: House) -> None:

@@ -306,6 +306,33 @@ def test_setup_locks_only_what_it_has_rekeyed(house: House) -> None:
     assert [disk.locking for disk in house.filer.shelf] == [True, True, True, False]
 
 
+def test_setup_that_is_stopped_while_it_rekeys_does_not_lock(house: House) -> None:
+    def stop(question: str) -> None:
+        if question == LOCK.lstrip():
+            house.filer.interrupt.request()
+
+    house.screen.before_answer = stop
+    status, out, err = house.execute("key_manager setup", *TWO, "", "", "", "", "yes")
+    assert (status, err) == (1, "rekey: interrupted; 4 disks were not reached\n")
+    assert out.endswith(f"{LOCK}yes\n{completed('rekey', 0)}")
+    assert not any(disk.locking for disk in house.filer.shelf)
+
+
+def test_setup_names_the_key_servers_that_fell_silent_before_the_rekey(house: House) -> None:
+    def stop(question: str) -> None:
+        if question == LOCK.lstrip():
+            for server in house.servers:
+                server.stop()
+
+    house.screen.before_answer = stop
+    status, out, err = house.execute("key_manager setup", *TWO, "", "", "", "", "yes")
+    assert status == 1
+    for server in house.servers:
+        gone = f"Key server {server.address} is not responding: connection refused.\n"
+        assert f"WARNING: {gone}" in err
+    assert out.endswith(f"{LOCK}yes\n{completed('rekey', 4, failures=4)}")
+
+
 @pytest.mark.parametrize(("end", "said"), [(Cancelled, INTERRUPTED), (EndOfAnswers, END_OF_INPUT)])
 @pytest.mark.parametrize("asked", range(4))
 def test_setup_left_before_registering_changes_nothing_else(

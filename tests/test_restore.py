@@ -12,7 +12,6 @@ from filer.authentication_key import AuthenticationKey
 from filer.holdings import Holdings
 from filer.key_server_failure import KeyServerFailure
 from filer.keytable import Entry, KeyPair, Keytable, merge
-from filer.kmip import StoredPair
 from filer.restore import load
 from shell.session import FAILED
 from tests import faulty
@@ -193,6 +192,30 @@ def test_restore_names_the_servers_that_contradict_each_other(
     ]
 
 
+def test_a_key_that_only_the_keytable_has_is_no_contradiction_of_key_servers(house: House) -> None:
+    key_id = house.key_ids[0]
+    entry = house.filer.keytable.get(key_id)
+    assert entry is not None
+    house.filer.keytable.add([entry._replace(candidates=(AuthenticationKey(LIE),))])
+    result = house.must("key_manager restore -all")
+    assert result.warnings == [
+        f"WARNING: the keytable has another key for key ID {key_id} than 127.0.0.2, 127.0.0.3."
+    ]
+    house.boot()
+    assert house.must("key_manager restore -all").warnings == []
+
+
+def test_key_servers_that_agree_again_are_not_said_to_contradict_each_other(
+    house: House, servers: list[FaultyKeyServer]
+) -> None:
+    key_id = house.key_ids[0]
+    faulty.lie_about(servers[0], key_id, LIE)
+    assert len(house.must("key_manager restore -all").warnings) == 1
+    faulty.lie_about(servers[1], key_id, LIE)
+    (warning,) = house.must("key_manager restore -all").warnings
+    assert warning.startswith("WARNING: the keytable has another key")
+
+
 def test_more_than_128_key_pairs_are_restored_with_a_warning(house: House) -> None:
     for _ in range(128):
         store_another(house)
@@ -238,11 +261,7 @@ SERVERS = st.dictionaries(
 
 def holdings_of(servers: dict[str, list[KeyPair] | None]) -> Holdings:
     return Holdings(
-        {
-            address: [StoredPair(pair, str(number), "active") for number, pair in enumerate(held)]
-            for address, held in servers.items()
-            if held is not None
-        },
+        {address: held for address, held in servers.items() if held is not None},
         {
             address: KeyServerFailure("connection refused")
             for address, held in servers.items()

@@ -13,6 +13,7 @@ from commands.key_manager.text import (
 )
 from filer.authentication_key import AuthenticationKey
 from filer.disk_encrypt import DiskReport, Held, rekey_disks
+from filer.holdings import conflict
 from filer.key_creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair
 from filer.keytable import CREATION_LIMIT, KeyPair, is_key_tag, recommended_limit
 from filer.passphrase import generate
@@ -38,7 +39,7 @@ def query(call: Call) -> None:
         if address in holdings.failures:
             call.fail(not_responding(address, holdings.failures[address].reason))
             continue
-        names = {(held.pair.tag, held.pair.key_id) for held in holdings.by_server[address]}
+        names = {(pair.tag, pair.key_id) for pair in holdings.by_server[address]}
         rows = [QueryRow(tag, key_id, key_id in keytable) for tag, key_id in sorted(names)]
         any_unknown = any_unknown or not all(row.in_keytable for row in rows)
         call.show(QueryBlock(address, rows))
@@ -123,10 +124,16 @@ def restore(call: Call) -> None:
         text = f'kept: {key_id}, in use by {disks} disks, on no key server; run "key_manager rekey"'
         call.fail(Complaint(text, "key_kept", key_id=key_id, disk_count=disks))
     for key_id, holders in restored.contradictions.items():
-        text = f"key servers {', '.join(holders)} hold different keys for key ID {key_id}."
-        conflict = Complaint(text, "key_conflict", key_id=key_id, key_servers=holders)
-        call.console.warn(conflict.as_warning())
+        _warn_of_conflict(call, key_id, holders, conflict(key_id, holders))
+    for key_id, holders in restored.differences.items():
+        text = f"the keytable has another key for key ID {key_id} than {', '.join(holders)}"
+        _warn_of_conflict(call, key_id, holders, text)
     if restored.total > CREATION_LIMIT:
         text = f"{recommended_limit(restored.total)}."
         call.console.warn(Complaint(text, "keytable", key_pairs=restored.total).as_warning())
     warn_of_servers(call, servers)
+
+
+def _warn_of_conflict(call: Call, key_id: str, holders: list[str], text: str) -> None:
+    complaint = Complaint(f"{text}.", "key_conflict", key_id=key_id, key_servers=holders)
+    call.console.warn(complaint.as_warning())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from commands import GAP, Call, Note, Refused
 from commands.dialogue import AnswerRefused, ask_until, ask_yes_no
-from commands.encrypting_disks import report_disks
+from commands.encrypting_disks import held_by_key_servers, report_disks
 from commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
 from commands.key_manager.servers import remove_anyway, tell_copied, warn_of
 from commands.key_manager.text import RegisteredFiles, RegisteredWithFiles
@@ -130,10 +130,12 @@ def _encrypt_drives(call: Call, tag: str) -> None:
     ):
         return
     # The question may have stood for hours: what was read back before it counts no more.
-    filer = call.filer
-    held = filer.key_servers().fetch(filer.identity.parent_tag).holds
+    held = held_by_key_servers(call, pair.key_id)
     rekeyed = rekey_all_disks(call, pair, held)
     report_disks(call, rekeyed)
+    if rekeyed.not_reached or not rekeyed.succeeded:
+        return
+    filer = call.filer
     disks = [filer.shelf[name] for name in rekeyed.succeeded]
     report_disks(
         call, lock_disks(disks, filer.keytable, filer.interrupt, held, show=filer.progress.show)
