@@ -1,8 +1,12 @@
 """man key_manager, setup: the dialogue, statement by statement."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from commands import Cancelled, EndOfAnswers
+from filer.progress import Steps, Tell, Work
 from tests import manual
 from tests.manual import (
     ACCEPTED,
@@ -307,14 +311,18 @@ def test_setup_locks_only_what_it_has_rekeyed(house: House) -> None:
 
 
 def test_setup_that_is_stopped_while_it_rekeys_does_not_lock(house: House) -> None:
-    def stop(question: str) -> None:
-        if question == LOCK.lstrip():
-            house.filer.interrupt.request()
+    @contextmanager
+    def stop_at_the_third_disk(work: Work) -> Iterator[Tell]:
+        def tell(done: int) -> None:
+            if isinstance(work, Steps) and work.what == "rekey" and done == 2:
+                house.filer.interrupt.request()
 
-    house.screen.before_answer = stop
+        yield tell
+
+    house.screen.progress = stop_at_the_third_disk
     status, out, err = house.execute("key_manager setup", *TWO, "", "", "", "", "yes")
-    assert (status, err) == (1, "rekey: interrupted; 4 disks were not reached\n")
-    assert out.endswith(f"{LOCK}yes\n{completed('rekey', 0)}")
+    assert (status, err) == (1, "rekey: interrupted; 2 disks were not reached\n")
+    assert out.endswith(f"{LOCK}yes\n{completed('rekey', 2)}")
     assert not any(disk.locking for disk in house.filer.shelf)
 
 
