@@ -8,6 +8,7 @@ from typing import Protocol
 from commands import Boot, Command, Complaint, Console, Logout, PowerOff
 from filer.errors import FilerError
 from filer.interrupt import Interrupted
+from filer.panics import LIMIT
 from filer.power import Machine, Panic, boot, power_off
 from filer.system import Filer
 from shell.boot_notices import BootNotices
@@ -68,14 +69,14 @@ class PowerCycle:
         """Run the machine and return the exit status of the program."""
         self._filer = self.machine.power_on()
         self._console_session: Session | None = None
-        self._panicked = False
+        self._panics = 0
         step = _Next.BOOT
         try:
             while step is not _Next.END:
                 step = self._do(step)
         finally:
             power_off(self._filer)
-        return PANICKED if self._panicked else self.host.status
+        return PANICKED if self._panics else self.host.status
 
     def _do(self, step: _Next) -> _Next:
         try:
@@ -104,7 +105,6 @@ class PowerCycle:
         return _Next.END
 
     def _boot(self) -> None:
-        self._panicked = True
         status = FAILED
         self.record.begin(event="boot")
         try:
@@ -113,11 +113,12 @@ class PowerCycle:
             status = OK
         except Panic as panic:
             status = PANICKED
+            self._panics += 1
             self.console.fail(Complaint(str(panic), "panic"))
             raise
         finally:
             self.record.end(status)
-        self._panicked = False
+        self._panics = 0
         self.signals.end_if_asked()
 
     def _session(self) -> Session:
@@ -144,7 +145,7 @@ class PowerCycle:
         """Boot again if AUTOBOOT is set, later each time; else, or in the end, stop at LOADER."""
         self.signals.end_if_asked()
         if self._may_boot_again():
-            seconds = wait_before_boot(self._filer.panics.in_a_row)
+            seconds = wait_before_boot(self._panics_in_a_row())
             text = f"Starting AUTOBOOT in {seconds:g} s, press Ctrl-C to abort..."
             self.console.warn(Complaint(text, "autoboot", seconds=seconds))
             try:
@@ -158,7 +159,11 @@ class PowerCycle:
 
     def _may_boot_again(self) -> bool:
         try:
-            return self._filer.loader.autoboot and not self._filer.panics.at_limit
+            return self._filer.loader.autoboot and self._panics_in_a_row() < LIMIT
         except FilerError as damage:  # LOADER is where it can be repaired
             self.console.fail(Complaint(str(damage), "refused"))
             return False
+
+    def _panics_in_a_row(self) -> int:
+        """Return the count of the boot device, which may be too full to count on."""
+        return max(self._filer.panics.in_a_row, self._panics)

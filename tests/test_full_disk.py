@@ -16,8 +16,14 @@ from keyserver.server import KeyServer
 from tests.conftest import StartKeyServers
 from tests.console import DISKS, PROGRAM, Account, Outcome, beside, files_below
 
-# Four KiB a file (in blocks of 512 bytes); Python ignores the signal that goes with it.
-LIMITED = ("sh", "-c", 'ulimit -f 8; exec "$0" "$@"', PROGRAM)
+# Four KiB a file (in blocks of 512 bytes); Python ignores the signal that goes with it, and would
+# keep as much as fits of a module that it compiles.
+LIMITED = (
+    "sh",
+    "-c",
+    'export PYTHONDONTWRITEBYTECODE=1; ulimit -f 8; exec "$0" "$@"',
+    PROGRAM,
+)
 
 
 @pytest.fixture
@@ -108,6 +114,23 @@ def test_a_first_start_on_a_full_file_system_is_refused_in_a_line(
         rf"filer: cannot (write|use) .*: {os.strerror(errno.ENOSPC)}\n", refused.err
     )
     seal(account, server)
+    comes_up(account)
+
+
+def test_autoboot_waits_ever_longer_where_panics_cannot_be_counted(
+    volume: Path, server: KeyServer
+) -> None:
+    account = beside([server], volume / "home")
+    seal(account, server)
+    server.stop()
+    account.settings.write_text(f"{account.settings.read_text()}[boot]\nautoboot = true\n")
+    with full(volume), account.terminal() as terminal:
+        for seconds in (1, 2, 4):
+            terminal.shows(f"Starting AUTOBOOT in {seconds} s, press Ctrl-C to abort...")
+        terminal.type("\x03")
+        terminal.wait_for_prompt()
+        assert terminal.prompt == "LOADER>"
+    server.start()
     comes_up(account)
 
 

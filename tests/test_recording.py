@@ -266,7 +266,7 @@ def test_a_file_that_cannot_be_made_is_named(account: Account, name: str, reason
 
 
 def test_a_disk_that_is_full_costs_the_recording_and_not_the_session(account: Account) -> None:
-    limited = 'ulimit -f 1; trap "" XFSZ; exec "$@"'
+    limited = 'export PYTHONDONTWRITEBYTECODE=1; ulimit -f 1; trap "" XFSZ; exec "$@"'
     lines = "hostname\n" * 40
     with account.pipe() as child:  # a root that is made needs no room later
         child.sendeof()
