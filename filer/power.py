@@ -165,25 +165,27 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
 
 
 def _hold_back(filer: Filer, holdings: Holdings) -> str | None:
-    """Return why no MSID may be tried on locked disks, if so.
+    """Return why no MSID may be tried on the locked disks whose key is not known, if so.
 
-    Where some would be tried, the panic that may follow is counted before: a boot that is killed
-    in between has cost the disks a try all the same.
+    Where it is tried, the panic that may follow is counted before: a boot that is killed in
+    between has cost the disks a try all the same.
     """
+    if all(
+        disk.key_id in filer.keytable
+        for disk in filer.shelf
+        if disk.locked and not (disk.destroyed or disk.locked_out)
+    ):
+        return None
     if filer.interrupt.requested:
         return "kmip_init was interrupted"
-    if filer.panics.at_limit and not holdings.by_server:
-        return f"{filer.panics.in_a_row} panics in a row and no key server answers"
-    if any(
-        disk.locked
-        and not (disk.destroyed or disk.locked_out)
-        and disk.key_id not in filer.keytable
-        for disk in filer.shelf
-    ):
-        try:
-            filer.panics.add()
-        except StorageError as refusal:
-            return str(refusal)
+    if filer.panics.at_limit and (holdings.failures or not holdings.by_server):
+        # One that is silent may have the keys that another has lost.
+        answering = "not every" if holdings.by_server else "no"
+        return f"{filer.panics.in_a_row} panics in a row and {answering} key server answers"
+    try:
+        filer.panics.add()
+    except StorageError as refusal:
+        return str(refusal)
     return None
 
 

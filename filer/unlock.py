@@ -26,7 +26,7 @@ def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, held_back: 
     reason given, such as too many panics before it (man key_manager, LIMITATIONS).
     """
     if held_back:
-        notices.warning("disk.encrypt.heldback", f"{held_back}; no authentication is tried")
+        notices.warning("disk.encrypt.heldback", f"{held_back}; no MSID is tried")
     stay_locked: dict[str, list[str]] = {}
     liars: dict[str, Sequence[str]] = {}
     locked = [disk for disk in filer.shelf if disk.locked and not disk.destroyed]

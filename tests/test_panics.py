@@ -27,7 +27,7 @@ from tests.manual import Build, House, Screen, completed, lose, pairs_on
 build, house = manual.build, manual.house
 
 HELD_BACK = (
-    "WARNING: disk: {} panics in a row and no key server answers; no authentication is tried.\n"
+    "WARNING: disk: {} panics in a row and no key server answers; no MSID is tried.\n"
 )
 
 
@@ -155,7 +155,7 @@ def test_a_machine_started_anew_is_held_back_too(house: House) -> None:
         filer = machine.power_on()
         with pytest.raises(Panic, match="3 of 3 disks locked"):
             boot(filer, BootNotices(screen))
-        assert "no authentication is tried" in "".join(screen.err)
+        assert "no MSID is tried" in "".join(screen.err)
         assert [disk.failures for disk in filer.shelf] == [LIMIT] * 4
         power_off(filer)
         machine.unplug()
@@ -187,6 +187,23 @@ def test_a_key_server_that_answers_ends_the_hold_back_even_without_the_keys(
         lose(server)
     assert "panics in a row" not in panicking(house)
     assert failures(house) == [LIMIT + 1] * 4
+
+
+def test_a_key_server_that_has_lost_the_keys_does_not_end_the_hold_back_while_another_is_silent(
+    house: House,
+) -> None:
+    house.encrypt()
+    stop(house)
+    panicking(house, LIMIT)
+    house.servers[0].start()
+    kept = pairs_on(house.servers[0])
+    lose(house.servers[0])
+    said = HELD_BACK.replace("no key server", "not every key server")
+    assert said.format(LIMIT + 1) in panicking(house, 2)
+    assert failures(house) == [LIMIT] * 4
+    house.servers[1].start()
+    assert house.reboot() == ""
+    assert pairs_on(house.servers[1]) == kept
 
 
 def test_no_key_server_at_all_is_held_back_too(house: House) -> None:
