@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Self
 
-from commands import ALL_ANSWERS, Call, Command, Json, Refused, Suggestion, changes_unless
+from commands import Call, Command, Json, Refused, Suggestion, changes_unless
 from commands.disk_erasure import destroy, sanitize
 from commands.encrypting_disks import held_by_key_servers, report_disks, select_disks
 from filer.disk import Disk
@@ -202,7 +202,7 @@ def _key_ids(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]
 
 def _unread(words: Sequence[str]) -> int:
     asks = words[:1] == ["encrypt"] and words[1:2] in (["sanitize"], ["destroy"])
-    return ALL_ANSWERS if asks else 0
+    return 1 if asks else 0
 
 
 COMMAND = Command(

@@ -89,7 +89,7 @@ class Uptime:
 
     def lines(self) -> Iterable[str]:
         """One line; the protocols, none of which is emulated, have served nothing."""
-        up = self.now - self.since
+        up = self._up
         yield (
             f"{self.now:%l:%M}{'am' if self.now.hour < 12 else 'pm'} up {_duration(up)}, "
             "0 NFS ops, 0 CIFS ops, 0 HTTP ops, 0 FCP ops, 0 iSCSI ops"
@@ -97,8 +97,12 @@ class Uptime:
 
     def data(self) -> Mapping[str, Json]:
         """Both times, and the whole seconds between them."""
-        up = self.now - self.since
-        return {"now": iso(self.now), "since": iso(self.since), "seconds": int(up.total_seconds())}
+        seconds = int(self._up.total_seconds())
+        return {"now": iso(self.now), "since": iso(self.since), "seconds": seconds}
+
+    @property
+    def _up(self) -> timedelta:
+        return max(timedelta(), self.now - self.since)  # the clock may have been set back
 
 
 def _duration(up: timedelta) -> str:

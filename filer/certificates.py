@@ -130,6 +130,11 @@ def inspect(
         )
 
 
+def check_ca(name: str, data: bytes) -> None:
+    """Check that ``data`` can be registered as the CA file ``name``.  Raises CertificateError."""
+    _certificates(name, data)
+
+
 def check_pair(client: bytes, client_private: bytes) -> None:
     """Check that client.pem and client_private.pem can be registered together.
 

@@ -102,6 +102,7 @@ class Disk:
         self._random = random
         self._head: Head | None = None
         self._data_key: _DataKey | None = None
+        self._accepted: AuthenticationKey | None = None
 
     @classmethod
     def create(
@@ -146,6 +147,11 @@ class Disk:
     def key_id(self) -> str:
         """The key ID of the current authentication key; `MSID_KEY_ID` for the factory key."""
         return self._state.key_id
+
+    @property
+    def accepted_key(self) -> AuthenticationKey | None:
+        """The present authentication key, if it was used since power-on; never the MSID."""
+        return self._accepted
 
     @property
     def locking(self) -> bool:
@@ -196,6 +202,7 @@ class Disk:
         """Forget all that is lost with the power: the data key above all."""
         self._head = None
         self._data_key = None
+        self._accepted = None
 
     def tidy(self) -> None:
         """Take the file's word for the state, and finish a change that was interrupted."""
@@ -223,6 +230,7 @@ class Disk:
             raise AuthenticationFailed(f"{self.name}: authentication failed") from error
         self._count(0)
         self._data_key = data_key
+        self._accepted = key
 
     def rekey(
         self, current: AuthenticationKey | None, new_key_id: str, new: AuthenticationKey | None
@@ -239,6 +247,7 @@ class Disk:
         locking = state.locking and new is not None
         state = replace(state, key_id=new_key_id, locking=locking, scrypt=STANDARD)
         self._commit(self._wrapped(state, self._opened, new), self._opened)
+        self._accepted = new
 
     def lock(self, current: AuthenticationKey | None) -> None:
         """Set locking: from the next loss of power on, only the current key opens the data.
@@ -267,6 +276,7 @@ class Disk:
         state = State(old.serial, old.msid, old.data_size, life=old.life + 1)
         data_key = _DataKey(self._random(_DATA_KEY_SIZE))
         self._commit(self._wrapped(state, data_key, None), data_key)
+        self._accepted = None
 
     def destroy(self) -> None:
         """Leave the disk without any data key, of no use to anyone for ever."""
@@ -308,7 +318,7 @@ class Disk:
 
     def _refuse_destroyed(self) -> None:
         if self.destroyed:
-            raise Destroyed(f"{self.name}: destroyed")
+            raise Destroyed(f"{self.name}: is destroyed")
 
     def _refuse_locked_out(self) -> None:
         if self.locked_out:

@@ -21,8 +21,7 @@ from filer.mroot import Mroot
 from filer.notices import Logged, Notices
 from filer.panics import Panics
 from filer.shelf import Shelf
-from filer.system import Filer, Root, RootLock
-from filer.text import printable
+from filer.system import Filer, Root, RootLock, unusable
 from filer.unlock import unlock_disks
 
 
@@ -33,18 +32,6 @@ class Panic(FilerError):
 def local_time() -> datetime:
     """Return the time of day, in the time zone of the host."""
     return datetime.now().astimezone()
-
-
-def _is_of_another_use(root: Root) -> bool:
-    """Say whether there is a directory that has files, but none that a root has.
-
-    Its owner would be surprised to find it closed to everybody else.
-    """
-    if not root.path.is_dir():
-        return False
-    own = {root.lock, root.hardware, root.var, root.mroot, root.shelf, root.ssh}
-    found = set(root.path.iterdir())
-    return bool(found) and found.isdisjoint(own)
 
 
 class Machine:
@@ -67,16 +54,13 @@ class Machine:
         self._now = now
         self._random = random
         self._interrupt = interrupt
+        self._root.refuse_another_use()
         try:
-            if _is_of_another_use(self._root):
-                raise FilerError(
-                    f"cannot use {printable(str(root))}: there are other files, and no filer"
-                )
             self._storage.make_directory(root)
             self._lock = RootLock(self._root.lock)
         except (OSError, StorageError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise FilerError(f"cannot use {printable(str(root))}: {reason}") from None
+            raise unusable(root, str(reason)) from None
 
     def power_on(self) -> Filer:
         """Apply power: the keytable is empty and every disk that has locking set is locked.

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from filer.authentication_key import AuthenticationKey
 from filer.bootdevice import Registration, Staged
 from filer.holdings import Holdings
 from filer.key_creation import SystemIdentity
 from filer.keyservers import KeyServers
-from filer.keytable import Keytable
 from filer.registration import CLIENT_FILES, RegistrationError
 from filer.system import Filer
 
@@ -94,10 +94,11 @@ def out_of_reach(filer: Filer, servers: KeyServers) -> Mapping[str, int]:
     if not locked:
         return {}
     holdings = fetch_or_nothing(servers, filer.identity)
+    accepted = filer.accepted_keys()
     return {
         key_id: disks
         for key_id, disks in locked.items()
-        if not _is_held(filer.keytable, holdings, key_id)
+        if not _is_held(holdings, key_id, accepted.get(key_id) or _known(filer, key_id))
     }
 
 
@@ -106,9 +107,13 @@ def fetch_or_nothing(servers: KeyServers, identity: SystemIdentity) -> Holdings:
     return servers.fetch(identity.parent_tag) if len(servers) else Holdings({}, {})
 
 
-def _is_held(keytable: Keytable, holdings: Holdings, key_id: str) -> bool:
-    entry = keytable.get(key_id)
-    if entry is None:
-        return key_id in holdings.key_ids()
+def _known(filer: Filer, key_id: str) -> Sequence[AuthenticationKey]:
     # While servers contradict each other, one of the candidates is a lie.
-    return all(holdings.holds(key_id, key) for key in entry.candidates)
+    entry = filer.keytable.get(key_id)
+    return entry.candidates if entry else ()
+
+
+def _is_held(holdings: Holdings, key_id: str, keys: Sequence[AuthenticationKey]) -> bool:
+    if not keys:
+        return key_id in holdings.key_ids()
+    return all(holdings.holds(key_id, key) for key in keys)

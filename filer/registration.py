@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from filer.bootdevice import Registration
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair
+from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_ca, check_pair
 from filer.errors import FilerError
 
 CLIENT_FILES = (CLIENT, CLIENT_PRIVATE)
@@ -55,7 +55,7 @@ def with_servers(
 
     With ``must_be_installed`` even a registered CA file has to be installed too, and is copied
     again (``add`` refreshes it); without, it is copied if necessary (``setup``).
-    Raises RegistrationError.
+    Raises RegistrationError, or CertificateError if a file that is copied is damaged.
     """
     kept = {
         name: data
@@ -95,6 +95,8 @@ def _with_files(
                 f'{name} is not installed; use "keymgr install cert /path/{name}"'
             )
         if data is not None and (must_be_installed or certificates.get(name) != data):
+            if name not in CLIENT_FILES:
+                check_ca(name, data)
             certificates[name] = data
             copied.append(name)
     return Planned(registration._replace(certificates=certificates), tuple(copied))

@@ -1,8 +1,9 @@
 """Loading key pairs from key servers into the keytable (man key_manager, restore; KEYTABLE)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from filer.authentication_key import AuthenticationKey
 from filer.holdings import Holdings
 from filer.keytable import KeyPair, Keytable, merge
 
@@ -11,7 +12,7 @@ from filer.keytable import KeyPair, Keytable, merge
 class Restored:
     """What a restore did: pairs read by each server, and what became of the keytable.
 
-    ``kept`` maps a key ID that disks use, but no key server holds, to the number of disks.
+    ``kept`` maps a key ID whose key disks use, but no key server holds, to the number of disks.
     ``contradictions`` and ``differences`` map a key ID to the key servers that hold it: those that
     contradict each other, and those that agree, but not with the keytable.
     """
@@ -30,13 +31,15 @@ def load(
     keytable: Keytable,
     holdings: Holdings,
     in_use: Mapping[str, int],
+    accepted: Mapping[str, Sequence[AuthenticationKey]],
     tag: str | None,
     *,
     discard: bool,
 ) -> Restored:
     """Load what ``holdings`` has of ``tag`` (None: of every tag) into ``keytable``.
 
-    ``in_use`` maps each key ID that a disk names to the number of its disks.  With ``discard``
+    ``in_use`` maps each key ID that a disk names to the number of its disks, and ``accepted`` one
+    whose locked disks have accepted a key to that.  With ``discard``
     the old table is discarded, but only if every server answered, and never a key ID in use:
     a secret that may be the only one to open a disk stays a candidate.
     """
@@ -59,11 +62,17 @@ def load(
     contradictions = holdings.contradictions()
     on_servers = holdings.key_ids()
     kept: dict[str, int] = {}
+    lost = {
+        key_id
+        for key_id, keys in accepted.items()
+        if not all(holdings.holds(key_id, key) for key in keys)
+    }
+    in_doubt = read_ids - contradictions.keys() - (accepted.keys() - lost)
     before = {entry.key_id for entry in keytable}
     if discarding:
         for entry in keytable:
-            if entry.key_id in in_use and entry.key_id not in on_servers:
-                entries[entry.key_id] = entry
+            if entry.key_id in in_use and (entry.key_id not in on_servers or entry.key_id in lost):
+                entries.setdefault(entry.key_id, entry)
                 kept[entry.key_id] = in_use[entry.key_id]
         keytable.replace(entries.values())
     else:
@@ -83,7 +92,7 @@ def load(
         },
         differences={
             key_id: holdings.holders(key_id)
-            for key_id in sorted(read_ids - contradictions.keys())
+            for key_id in sorted(in_doubt - kept.keys())
             if entries[key_id].contradicted
         },
         complete=complete,

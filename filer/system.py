@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from filer.authentication_key import AuthenticationKey
 from filer.bootdevice import BootDevice, Registration
 from filer.certificates import CLIENT, CLIENT_PRIVATE, Installed, ca_name
 from filer.changes import Changes
@@ -42,10 +43,29 @@ _LONGEST_PID = 16
 _LOOKS_FOR_HOLDER = 50
 
 
+def unusable(path: Path, reason: str) -> FilerError:
+    """Return what to raise where nothing can be kept in ``path``."""
+    return FilerError(f"cannot use {printable(str(path))}: {reason}")
+
+
 class Root(NamedTuple):
     """Where a filer lives on the host."""
 
     path: Path
+
+    def refuse_another_use(self) -> None:
+        """Make sure that a directory with files in it has some that a root has.
+
+        The owner of others would be surprised to find it closed to everybody else.  Raises
+        FilerError, also if it cannot be read.
+        """
+        own = {self.lock, self.hardware, self.var, self.mroot, self.shelf, self.ssh}
+        try:
+            found = set(self.path.iterdir()) if self.path.is_dir() else set()
+        except OSError as error:
+            raise unusable(self.path, str(error.strerror)) from None
+        if found and found.isdisjoint(own):
+            raise unusable(self.path, "there are other files, and no filer")
 
     @property
     def lock(self) -> Path:
@@ -214,6 +234,22 @@ class Filer:
     def key_ids_of_locked_disks(self) -> Mapping[str, int]:
         """Return each key ID without which disks stay locked after the next loss of power."""
         return self._count(lambda disk: disk.locking)
+
+    def accepted_keys(self) -> Mapping[str, list[AuthenticationKey]]:
+        """Return the keys that locked disks have accepted since power-on, by key ID.
+
+        Of a key ID that a disk names which has accepted none, nothing is known for sure.
+        """
+        accepted: dict[str, list[AuthenticationKey]] = {}
+        unknown: set[str] = set()
+        for disk in self.shelf:
+            if disk.destroyed or not disk.locking:
+                continue
+            if disk.accepted_key is None:
+                unknown.add(disk.key_id)
+            else:
+                accepted.setdefault(disk.key_id, []).append(disk.accepted_key)
+        return {key_id: keys for key_id, keys in accepted.items() if key_id not in unknown}
 
     def _count(self, wanted: Callable[[Disk], bool]) -> Mapping[str, int]:
         return Counter(

@@ -2,7 +2,7 @@
 
 A small certificate authority issues one certificate for each key server address and one for the
 client.  What an administrator of the filer installs has the names that ``keymgr install cert``
-wants (man key_manager, DESCRIPTION).  A file ``*_private.pem`` or ``*_server.pem`` is a private
+wants (man key_manager, CERTIFICATES).  A file ``*_private.pem`` or ``*_server.pem`` is a private
 key followed by its certificate, so that the two can only change together.
 """
 
@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -59,12 +59,15 @@ class Identity:
         """Read what ``private_pem`` wrote; anything else is a ValueError."""
         try:
             key = serialization.load_pem_private_key(pem, password=None)
+            certificate = x509.load_pem_x509_certificate(pem)
+            public_key = certificate.public_key()
         except TypeError as error:
             raise ValueError("the private key is under a passphrase") from error
-        certificate = x509.load_pem_x509_certificate(pem)
+        except (UnsupportedAlgorithm, x509.InvalidVersion) as error:
+            raise ValueError(str(error)) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ValueError("not an elliptic-curve key")
-        if key.public_key() != certificate.public_key():
+        if key.public_key() != public_key:
             raise ValueError("the private key is not that of the certificate")
         return cls(key, certificate)
 
@@ -85,7 +88,7 @@ class Identity:
         """Say whether ``issuer`` signed this certificate."""
         try:
             self.certificate.verify_directly_issued_by(issuer.certificate)
-        except (InvalidSignature, ValueError, TypeError):
+        except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
             return False
         return True
 

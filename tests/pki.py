@@ -9,6 +9,7 @@ in client.pem or IP_CA.pem, ``private_pem()`` is client_private.pem, or the file
     pki.serve_as(key_server, odd)
 """
 
+import base64
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -83,6 +84,22 @@ def client(
     """Make a client certificate; to a key server, the common name is who owns the keys."""
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
     return _identity(common_name, issuer, valid, usage, key_identifiers=key_identifiers)
+
+
+def private_pem_of_unknown_algorithm(identity: Identity) -> bytes:
+    """Return what would be the identity's private key, were there such an algorithm."""
+    der = identity.key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    elliptic_curve = bytes.fromhex("06072a8648ce3d0201")
+    assert elliptic_curve in der
+    body = base64.encodebytes(der.replace(elliptic_curve, elliptic_curve[:-1] + b"\x7f"))
+    return b"-----BEGIN PRIVATE KEY-----\n%b-----END PRIVATE KEY-----\n%b" % (
+        body,
+        identity.certificate_pem(),
+    )
 
 
 def encrypted_private_pem(identity: Identity, passphrase: bytes) -> bytes:

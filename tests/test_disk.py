@@ -449,7 +449,7 @@ def test_a_destroyed_disk_is_of_no_use(locking: Disk) -> None:
         with pytest.raises(DiskLocked):
             disk.read_block(3)
         for operation in (authenticate, rekey, lock, Disk.sanitize, Disk.destroy):
-            with pytest.raises(Destroyed, match=r"^0c\.00\.3: destroyed$"):
+            with pytest.raises(Destroyed, match=r"^0c\.00\.3: is destroyed$"):
                 operation(disk)
     assert disk.failures == 0
     header = head_of(locking).header

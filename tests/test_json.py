@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from importlib.resources import files
 from io import StringIO
@@ -18,6 +19,7 @@ import pytest
 
 from commands import Note
 from commands.loader import COMMANDS_AT_LOADER
+from commands.system import Uptime
 from filer.interrupt import Interrupt
 from filer.power import Machine, power_off
 from filer.system import Filer
@@ -946,3 +948,10 @@ def test_what_is_no_object_of_this_version_does_not_fit(account: Account, spoil:
     assert not OPEN_VALIDATOR.is_valid(told | spoil)
     assert not VALIDATOR.is_valid(told | {"more": 1})
     assert OPEN_VALIDATOR.is_valid(told | {"more": 1})
+
+
+def test_a_clock_that_was_set_back_leaves_a_filer_just_started() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    uptime = Uptime(now, now + timedelta(minutes=5))
+    assert uptime.data()["seconds"] == 0
+    assert " up 0 mins, " in "".join(uptime.lines())

@@ -240,7 +240,9 @@ class TestCertificates:
         assert len({(tmp_path / "new" / ca_name(each)).read_bytes() for each in addresses}) == 1
 
     @pytest.mark.parametrize("name", [AUTHORITY_PRIVATE, CLIENT_PRIVATE, "127.0.0.2_server.pem"])
-    @pytest.mark.parametrize("kind", ["garbage", "encrypted", "other key", "no key"])
+    @pytest.mark.parametrize(
+        "kind", ["garbage", "encrypted", "other key", "no key", "unknown algorithm"]
+    )
     def test_a_damaged_file_is_named_and_left_alone(
         self, tmp_path: Path, name: str, kind: str
     ) -> None:
@@ -251,6 +253,7 @@ class TestCertificates:
             "encrypted": pki.encrypted_private_pem(some, b"passphrase"),
             "other key": Identity(pki.client(None).key, some.certificate).private_pem(),
             "no key": some.certificate_pem(),
+            "unknown algorithm": pki.private_pem_of_unknown_algorithm(some),
         }[kind]
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(AuthorityError, match=f"{name}: not a private key with its certificate"):

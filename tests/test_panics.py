@@ -26,9 +26,7 @@ from tests.manual import Build, House, Screen, completed, lose, pairs_on
 
 build, house = manual.build, manual.house
 
-HELD_BACK = (
-    "WARNING: disk: {} panics in a row and no key server answers; no MSID is tried.\n"
-)
+HELD_BACK = "WARNING: disk: {} panics in a row and no key server answers; no MSID is tried.\n"
 
 
 def stop(house: House) -> None:

@@ -180,10 +180,11 @@ def test_a_directory_of_another_use_is_refused_and_left_as_it_is(
     used.mkdir(mode=0o755)
     (used / "precious").write_text("mine")
 
-    ended = account.run("--root", used, "-c", "hostname")
+    for more in (["-c", "hostname"], ["--ssh-password", "root"]):
+        ended = account.run("--root", used, *more, input="password\n")
 
-    assert (ended.out, ended.status) == ("", 2)
-    assert ended.err == f"filer: cannot use {used}: there are other files, and no filer\n"
+        assert (ended.out, ended.status) == ("", 2)
+        assert ended.err == f"filer: cannot use {used}: there are other files, and no filer\n"
     assert [path.name for path in used.iterdir()] == ["precious"]
     assert stat.S_IMODE(used.stat().st_mode) == 0o755
 

@@ -448,6 +448,27 @@ def test_a_liar_in_the_keytable_does_not_count_as_a_way_to_a_key(
     before.check()
 
 
+def test_the_liar_itself_is_removed_without_a_question_once_disks_have_opened(
+    house: House, servers: list[FaultyKeyServer]
+) -> None:
+    faulty.lie_about(servers[0], house.key_ids[0], b"Another-secret-under-this-name-1")
+    house.boot()
+    assert house.must("key_manager remove -key_server 127.0.0.2").questions == []
+    assert house.must("key_manager restore -all").warnings == []
+    house.boot()
+    assert not any(disk.locked for disk in house.filer.shelf)
+
+
+@pytest.mark.parametrize("content", [b"foo\n", b"", b"-----BEGIN CERTIFICATE-----\n"])
+def test_add_refuses_a_ca_file_that_is_no_certificate(content: bytes, house: House) -> None:
+    before = Before(house)
+    (house.filer.root.installed_certificates / "127.0.0.3_CA.pem").write_bytes(content)
+    result = house.run("key_manager add -key_server 127.0.0.3")
+    assert (result.status, result.shown) == (FAILED, [])
+    assert result.failures[0].startswith("key_manager: 127.0.0.3_CA.pem: ")
+    before.check()
+
+
 def test_removing_one_of_two_servers_that_hold_the_key_is_not_asked_about(house: House) -> None:
     result = house.must("key_manager remove -key_server 127.0.0.3")
     assert result.questions == []

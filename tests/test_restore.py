@@ -192,28 +192,52 @@ def test_restore_names_the_servers_that_contradict_each_other(
     ]
 
 
-def test_a_key_that_only_the_keytable_has_is_no_contradiction_of_key_servers(house: House) -> None:
-    key_id = house.key_ids[0]
-    entry = house.filer.keytable.get(key_id)
-    assert entry is not None
-    house.filer.keytable.add([entry._replace(candidates=(AuthenticationKey(LIE),))])
-    result = house.must("key_manager restore -all")
-    assert result.warnings == [
-        f"WARNING: the keytable has another key for key ID {key_id} than 127.0.0.2, 127.0.0.3."
-    ]
-    house.boot()
-    assert house.must("key_manager restore -all").warnings == []
+def test_a_key_that_only_the_keytable_has_is_no_contradiction_of_key_servers() -> None:
+    lie = KeyPair("A" * 64, "tag", AuthenticationKey(LIE))
+    truth = lie._replace(key=AuthenticationKey(b"The-secret-that-servers-have-001"))
+    keytable = Keytable()
+    keytable.add(merge([lie]).values())
+    holdings = holdings_of({"127.0.0.2": [truth], "127.0.0.3": [truth]})
+    in_use = {truth.key_id: 4}
+
+    restored = load(keytable, holdings, in_use, {}, None, discard=False)
+    assert restored.contradictions == {}
+    assert restored.differences == {truth.key_id: ["127.0.0.2", "127.0.0.3"]}
+    assert restored.kept == {}
+
+    restored = load(keytable, holdings, in_use, {truth.key_id: [truth.key]}, None, discard=True)
+    assert (restored.contradictions, restored.differences, restored.kept) == ({}, {}, {})
+
+    restored = load(keytable, holdings, in_use, {truth.key_id: [lie.key]}, None, discard=True)
+    assert (restored.contradictions, restored.differences) == ({}, {})
+    assert restored.kept == in_use
 
 
-def test_key_servers_that_agree_again_are_not_said_to_contradict_each_other(
+def test_a_difference_of_keytable_and_key_servers_is_a_warning(
     house: House, servers: list[FaultyKeyServer]
 ) -> None:
     key_id = house.key_ids[0]
     faulty.lie_about(servers[0], key_id, LIE)
-    assert len(house.must("key_manager restore -all").warnings) == 1
     faulty.lie_about(servers[1], key_id, LIE)
-    (warning,) = house.must("key_manager restore -all").warnings
-    assert warning.startswith("WARNING: the keytable has another key")
+    result = house.must("key_manager restore -key_server 127.0.0.3")
+    assert result.warnings == [
+        f"WARNING: the keytable has another key for key ID {key_id} than 127.0.0.3."
+    ]
+
+
+def test_a_key_in_use_whose_servers_all_hold_another_secret_is_named_and_saved_by_a_rekey(
+    house: House, servers: list[FaultyKeyServer]
+) -> None:
+    key_id = house.key_ids[0]
+    for server in servers:
+        faulty.lie_about(server, key_id, LIE)
+    result = house.run("key_manager restore -all")
+    assert result.failures == [
+        f'kept: {key_id}, in use by 4 disks, on no key server; run "key_manager rekey"'
+    ]
+    house.rekey()
+    house.boot()
+    faulty.check_that_no_key_is_lost(house)
 
 
 def test_more_than_128_key_pairs_are_restored_with_a_warning(house: House) -> None:
@@ -294,7 +318,7 @@ def test_no_restore_drops_a_secret_that_a_disk_may_need(
     old = {entry.key_id: secrets(entry) for entry in keytable}
     holdings = holdings_of(servers)
 
-    restored = load(keytable, holdings, in_use, tag, discard=discard)
+    restored = load(keytable, holdings, in_use, {}, tag, discard=discard)
 
     for key_id in in_use:
         assert secrets(keytable.get(key_id)) >= old.get(key_id, set())
@@ -322,7 +346,7 @@ def test_restore_all_of_a_tag_has_nothing_else(
     holdings = holdings_of(servers)
     if holdings.failures:
         return
-    load(keytable, holdings, {}, tag, discard=True)
+    load(keytable, holdings, {}, {}, tag, discard=True)
     assert {entry.key_id: secrets(entry) for entry in keytable} == {
         key_id: {
             pair.key.reveal()

@@ -506,6 +506,17 @@ def test_entries_for_two_dialogues_of_one_line_are_swallowed_unseen(account: Acc
     assert never_run_nor_printed(account, ended, PASSPHRASE)
 
 
+def test_behind_an_erasure_that_never_asks_one_line_is_swallowed_and_no_more(
+    account: Account,
+) -> None:
+    refused = account.script("disk encrypt sanitize 0c.00.0", "sanitize disk", "nosuch", "nosuch")
+    asked = account.script("disk encrypt sanitize 0c.00.3", "no", "nosuch")
+
+    assert refused.err.endswith(UNKNOWN.format("nosuch") * 2)
+    assert refused.err.count("\n") == 3
+    assert asked.err.endswith(f"nothing was changed\n{UNKNOWN.format('nosuch')}")
+
+
 @pytest.mark.parametrize("between", ["hostname surplus", "key_manager rekey -manual"])
 def test_unread_entries_add_up_over_command_options(between: str, account: Account) -> None:
     ended = account.run(

@@ -114,7 +114,14 @@ def restore(call: Call) -> None:
     holdings = servers.fetch(filer.identity.parent_tag)
     for address, failure in holdings.failures.items():
         call.fail(not_responding(address, failure.reason))
-    restored = load(filer.keytable, holdings, filer.key_ids_in_use(), tag, discard=everything)
+    restored = load(
+        filer.keytable,
+        holdings,
+        filer.key_ids_in_use(),
+        filer.accepted_keys(),
+        tag,
+        discard=everything,
+    )
     if holdings.by_server:
         call.show(RestoredKeys(restored))
     if everything and not restored.complete:

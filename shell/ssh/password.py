@@ -20,12 +20,14 @@ def set_password(user: str, root: Path, signals: Signals) -> int:
     A person types it twice; otherwise it is the first line of standard input.  Returns the exit
     status; raises FilerError for a user name or password that is none, or if it cannot be kept.
     """
+    where = Root(root)
+    where.refuse_another_use()
     with signals.waiting():
         password, again = _typed(user) if sys.stdin.isatty() else _read()
     if password != again:
         write(sys.stderr, "filer: the two passwords differ; nothing was changed\n")
         return FAILED
-    passwords_below(Root(root).ssh, Storage()).set(user, password, os.urandom)
+    passwords_below(where.ssh, Storage()).set(user, password, os.urandom)
     write(sys.stdout, f"filer: password set for {user}\n")
     return OK
 
