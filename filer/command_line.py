@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from filer.standard_streams import OutputLost, abandon_standard_streams, write
@@ -53,6 +54,13 @@ class Parser(argparse.ArgumentParser):
             if file is sys.stdout:
                 raise
             abandon_standard_streams()  # the exit status tells that it was called wrongly
+
+
+def directory(text: str) -> Path:
+    """Read the name of a directory.  Raises ArgumentTypeError."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("not the name of a directory")
+    return Path(text)
 
 
 class PrintCompletion(argparse.Action):

@@ -10,11 +10,16 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from filer.authentication_key import AuthenticationKey
+from filer.errors import FilerError
 from filer.secret import Secret
 
 _KEY_SIZE = 32
 _N, _R, _P = 2**15, 8, 1
 _DEAREST = 16  # times the standard work and memory that a header may ask for
+
+
+class DerivationError(FilerError):
+    """A key could not be derived; it says nothing of the key."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +72,28 @@ class Derivation:
         self._known: dict[tuple[str, Scrypt], list[tuple[AuthenticationKey, StretchedKey]]] = {}
 
     def stretch(self, key_id: str, key: AuthenticationKey, cost: Scrypt = STANDARD) -> StretchedKey:
-        """Stretch ``key`` with ``key_id`` as the salt; about 0.1 s the first time."""
+        """Stretch ``key`` with ``key_id`` as the salt; about 0.1 s the first time.
+
+        Raises DerivationError where the host has not the memory that it takes.
+        """
         known = self._known.setdefault((key_id, cost), [])
         for candidate, stretched in known:
             if candidate == key:
                 return stretched
         from hashlib import scrypt
 
-        material = scrypt(
-            key.reveal(),
-            salt=key_id.encode("ascii"),
-            n=cost.n,
-            r=cost.r,
-            p=cost.p,
-            maxmem=cost.memory,
-            dklen=_KEY_SIZE,
-        )
+        try:
+            material = scrypt(
+                key.reveal(),
+                salt=key_id.encode("ascii"),
+                n=cost.n,
+                r=cost.r,
+                p=cost.p,
+                maxmem=cost.memory,
+                dklen=_KEY_SIZE,
+            )
+        except (MemoryError, ValueError):  # of the parameters none is wrong
+            raise DerivationError(f"there are no {cost.memory >> 20} MiB for scrypt") from None
         stretched = StretchedKey(material)
         known.append((key, stretched))
         return stretched

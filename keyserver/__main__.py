@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filer import __version__
 from filer.address import AddressError, parse_address, parse_port
-from filer.command_line import Parser, PrintCompletion
+from filer.command_line import Parser, PrintCompletion, directory
 from filer.core_files import forbid_core_files
 from filer.errors import FilerError
 from filer.standard_streams import (
@@ -90,7 +90,7 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--dir", type=_directory, metavar="DIR", help="default: the XDG data home, filer-keyserver/"
+        "--dir", type=directory, metavar="DIR", help="default: the XDG data home, filer-keyserver/"
     )
     parser.add_argument(
         "--address",
@@ -114,12 +114,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
     return parser
-
-
-def _directory(text: str) -> Path:
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError("not the name of a directory")
-    return Path(text)
 
 
 def _address(text: str) -> str:

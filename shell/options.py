@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from filer import __version__
-from filer.command_line import Parser, PrintCompletion
+from filer.command_line import Parser, PrintCompletion, directory
 
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--demo", "--format json", "--record", "--replay")
 _NOT_WITH = {
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--root",
         metavar="DIR",
-        type=_directory,
+        type=directory,
         help="where it lives (or FILER_ROOT; default: XDG)",
     )
     add("--demo", action="store_true", help="a temporary root, with two live key servers")
@@ -129,12 +129,6 @@ def _address_and_port(text: str) -> tuple[str, int]:
         return address, parse_port(port, least=0)
     except AddressError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _directory(text: str) -> Path:
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError("not the name of a directory")
-    return Path(text)
 
 
 def _default_root() -> Path:

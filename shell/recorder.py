@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from filer.errors import FilerError
@@ -268,11 +269,17 @@ def recording(path: str, mode: Mode) -> Iterator[Recorder]:
             timestamp=int(time.time()),
             environment=os.environ,
         )
-        with (
-            redirect_stdout(_Tee(sys.stdout, recorder)),
-            redirect_stderr(_Tee(sys.stderr, recorder)),
-        ):
-            yield recorder
+        begun = file.tell()
+        try:
+            with (
+                redirect_stdout(_Tee(sys.stdout, recorder)),
+                redirect_stderr(_Tee(sys.stderr, recorder)),
+            ):
+                yield recorder
+        except FilerError:
+            if file.tell() == begun:  # a start that was refused is no session
+                Path(path).unlink()
+            raise
     if problems:
         raise _failure(path, problems[0])
 

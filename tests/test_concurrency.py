@@ -364,7 +364,9 @@ def test_ctrl_c_stops_a_rekey_of_many_disks_between_two_and_reports(
         terminal.booted().enter(f"key_manager add {add}")
         before = disk.stat().st_mtime_ns
         terminal.type("key_manager rekey; hostname\r")
+        deadline = time.monotonic() + PATIENCE
         while disk.stat().st_mtime_ns == before:
+            assert time.monotonic() < deadline, "no rekey"
             time.sleep(0.0005)
         terminal.type("\x03")
         said = terminal.wait_for_prompt()

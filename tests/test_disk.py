@@ -1,6 +1,8 @@
 """One self-encrypting drive: who gets its data, and what a crash or an edit can do to it."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -681,3 +683,32 @@ def test_no_secret_is_shown(locking: Disk) -> None:
     texts = [repr(locking), str(locking), repr(locking._derivation.stretch(KEY_ID, KEY))]
     assert texts == ["<disk 0c.00.3>", "<disk 0c.00.3>", "<stretched key>"]
     assert KEY.reveal().decode() not in repr(vars(locking._derivation))
+
+
+def test_without_the_memory_for_scrypt_a_disk_says_so(tmp_path: Path) -> None:
+    script = """
+import resource, sys
+from pathlib import Path
+from filer.authentication_key import AuthenticationKey
+from filer.derivation import Derivation
+from filer.disk import Disk
+from filer.durable import Storage
+from filer.errors import FilerError
+disk = Disk.create("0c.00.3", Path(sys.argv[1]), Storage(), Derivation(), size=1 << 20)
+disk.power_on()
+import hashlib
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), resource.RLIM_INFINITY))
+try:
+    disk.rekey(None, "A" * 64, AuthenticationKey(b"a key"))
+except FilerError as problem:
+    print(problem, disk.key_id)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "disk"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert run.stdout == "there are no 32 MiB for scrypt 0x0\n"

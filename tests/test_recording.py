@@ -248,6 +248,17 @@ def test_a_file_that_is_there_is_not_overwritten(account: Account) -> None:
     assert cast.read_text(encoding="utf-8") == "precious"
 
 
+def test_a_start_that_is_refused_leaves_no_recording(account: Account) -> None:
+    account.settings.parent.mkdir(parents=True, exist_ok=True)
+    account.settings.write_text("nonsense", encoding="utf-8")
+
+    ended = account.run("--record", "a.cast", "-c", "hostname")
+
+    assert (ended.out, ended.status) == ("", 2)
+    assert ended.err.startswith("filer: filer.toml:1: ")
+    assert not (account.home / "a.cast").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
