@@ -38,10 +38,10 @@ def load(
 ) -> Restored:
     """Load what ``holdings`` has of ``tag`` (None: of every tag) into ``keytable``.
 
-    ``in_use`` maps each key ID that a disk names to the number of its disks, and ``accepted`` one
-    whose locked disks have accepted a key to that.  With ``discard``
-    the old table is discarded, but only if every server answered, and never a key ID in use:
-    a secret that may be the only one to open a disk stays a candidate.
+    ``in_use`` maps each key ID that a disk names to the number of its disks, and ``accepted`` a key
+    ID to the keys that its locked disks are known to have.  With ``discard`` the old table is
+    discarded, but only if every server answered, and never a key ID in use: a secret that may be
+    the only one to open a disk stays a candidate.
     """
     complete = not holdings.failures
     discarding = discard and complete

@@ -238,7 +238,7 @@ class Filer:
     def accepted_keys(self) -> Mapping[str, list[AuthenticationKey]]:
         """Return the keys that locked disks have accepted since power-on, by key ID.
 
-        Of a key ID that a disk names which has accepted none, nothing is known for sure.
+        A key ID that has a locked disk which accepted none is left out: that one may have another.
         """
         accepted: dict[str, list[AuthenticationKey]] = {}
         unknown: set[str] = set()

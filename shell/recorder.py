@@ -244,7 +244,8 @@ def recording(path: str, mode: Mode) -> Iterator[Recorder]:
     """Record all that is written to the standard streams in a new file, mode 0600.
 
     When the file can take no more, the session goes on and the recording does not; this is told
-    at the end.  Raises FilerError, also if there is such a file already.
+    at the end.  A start that is refused leaves no file.  Raises FilerError, also if there is such
+    a file already.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -277,7 +278,7 @@ def recording(path: str, mode: Mode) -> Iterator[Recorder]:
             ):
                 yield recorder
         except FilerError:
-            if file.tell() == begun:  # a start that was refused is no session
+            if file.tell() == begun:
                 Path(path).unlink()
             raise
     if problems:
