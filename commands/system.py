@@ -4,10 +4,13 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 from typing import ClassVar
 
 from commands import Call, Command, Json, Refused, Suggestion, changes_nothing, no_values
 from filer import __version__
+from filer.certificates import CLIENT_PRIVATE
+from filer.quoting import named
 from filer.system import Filer
 from filer.text import printable
 
@@ -155,7 +158,7 @@ def _options(call: Call) -> None:
     values = option_values(call.filer)
     chosen = [(name, value) for name, value in values.items() if name.startswith(prefix)]
     if not chosen:
-        raise Refused(f"No such option {printable(prefix)}")
+        raise Refused(f"No such option {named(prefix)}")
     call.show(OptionTable(chosen))
 
 
@@ -166,7 +169,7 @@ def _option_names(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Sugges
 def _rdfile(call: Call) -> None:
     path = call.value("path") or ""
     content = call.filer.mroot.read(path)
-    if b"PRIVATE KEY-----" in content:
+    if b"PRIVATE KEY" in content or PurePosixPath(path).name == CLIENT_PRIVATE:
         raise Refused(f"{printable(path)}: holds a private key")
     call.show(FileContent(path, content))
 

@@ -4,7 +4,7 @@ import ipaddress
 import re
 
 from filer.errors import FilerError
-from filer.text import printable
+from filer.quoting import quoted
 
 HIGHEST_PORT = 65535
 
@@ -43,13 +43,11 @@ def parse_port(text: str, *, least: int = 1) -> int:
     """Return the TCP port in ``text``.  Raises AddressError."""
     if re.fullmatch("[0-9]{1,5}", text) and least <= int(text) <= HIGHEST_PORT:
         return int(text)
-    raise AddressError(f'"{printable(text)}" is not a TCP port ({least} to {HIGHEST_PORT})')
+    raise AddressError(f"{quoted(text)} is not a TCP port ({least} to {HIGHEST_PORT})")
 
 
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
 def _no_address(text: str) -> AddressError:
-    return AddressError(
-        f'"{printable(text)}" is not an IP address; key servers cannot be named by DNS'
-    )
+    return AddressError(f"{quoted(text)} is not an IP address; key servers cannot be named by DNS")

@@ -25,6 +25,7 @@ from filer.document import ConfigError, Document
 from filer.durable import Storage, StorageError
 from filer.keytable import is_key_tag
 from filer.mroot import NotThereError, UnreadableError, read_regular
+from filer.quoting import quoted
 from filer.text import printable
 
 _LINK = "kmip"
@@ -68,7 +69,7 @@ def parse_config(document: Document) -> Registration:
     values = document.values
     for key in values:
         if key not in _KEYS:
-            raise document.error((key,), f'unknown key "{key}"')
+            raise document.error((key,), f"unknown key {quoted(key)}")
     if "servers" not in values:
         raise ConfigError(f"{document.name}:1: servers is missing")
     servers = values["servers"]

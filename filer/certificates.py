@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
+import re
 import warnings as python_warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from filer.address import AddressError, parse_address
 from filer.errors import FilerError
 from filer.mroot import NotThereError, UnreadableError, read_regular
+from filer.quoting import quoted, shortened
 from filer.text import printable
 
 if TYPE_CHECKING:
@@ -33,6 +35,19 @@ _CA_ENDING = "_CA.pem"
 _CERTIFICATE_LABELS = ("CERTIFICATE", "X509 CERTIFICATE")
 _PKCS8_LABEL = "PRIVATE KEY"
 _KEY_LABELS = (_PKCS8_LABEL, "RSA PRIVATE KEY", "EC PRIVATE KEY")
+_ENCRYPTED_LABEL = "ENCRYPTED PRIVATE KEY"
+_NAMED_LABELS = {
+    *_CERTIFICATE_LABELS,
+    *_KEY_LABELS,
+    _ENCRYPTED_LABEL,
+    *("DSA PRIVATE KEY", "OPENSSH PRIVATE KEY", "PUBLIC KEY", "RSA PUBLIC KEY"),
+    *("TRUSTED CERTIFICATE", "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST", "X509 CRL"),
+    *("PKCS7", "CMS", "DH PARAMETERS", "EC PARAMETERS", "SSH2 ENCRYPTED PRIVATE KEY"),
+}
+"""The labels that messages name; in a damaged file any other may be a piece of the key."""
+
+_BODY = re.compile(rb"[A-Za-z0-9+/]{40,}")
+"""What the lines of a PEM block are made of; with letters of one case only, it is hexadecimal."""
 _ANY_KEY = "PRIVATE KEY"
 _KEY_LIMIT = 8 * 1024
 """Bytes of the largest private key, as PEM; RSA with 8192 bits has less."""
@@ -41,6 +56,9 @@ _DIFFIE_HELLMAN = (
     bytes.fromhex("06092a864886f70d010301"),  # PKCS #3
     bytes.fromhex("06072a8648ce3e0201"),  # X9.42
 )
+_LONGEST_NAME = 256
+"""Characters of a subject or an issuer that are shown."""
+
 _SEQUENCE = b"\x30"
 """How a binary certificate or key store begins (ASN.1 DER)."""
 
@@ -85,7 +103,7 @@ def canonical_name(name: str) -> str:
     address = address_of(name)
     if address is None:
         raise CertificateError(
-            f'"{printable(name)}" is not the name of a certificate file; '
+            f"{quoted(name)} is not the name of a certificate file; "
             f"expected {CLIENT}, {CLIENT_PRIVATE} or IPADDR{_CA_ENDING}"
         )
     return ca_name(address)
@@ -176,7 +194,7 @@ def _dates(certificates: list[Certificate], now: datetime) -> list[str]:
 
 
 def _name(name: Name) -> str:
-    return printable(name.rfc4514_string()) or "(none)"
+    return shortened(name.rfc4514_string(), _LONGEST_NAME) or "(none)"
 
 
 @contextmanager
@@ -204,11 +222,15 @@ def _certificates(name: str, data: bytes) -> list[Certificate]:
     found = [block for label, block in blocks if label in _CERTIFICATE_LABELS]
     has_key = any(label.endswith(_ANY_KEY) for label, _ in blocks)
     if not found:
-        others = ", ".join(sorted({printable(label) for label, _ in blocks}))
+        others = ", ".join(sorted({_shown(label) for label, _ in blocks}))
         raise CertificateError(f"{name}: no certificate in it, only {others}")
     if has_key and name != CLIENT_PRIVATE:
         raise CertificateError(
             f"{name}: there is a private key in it, which belongs only in {CLIENT_PRIVATE}"
+        )
+    if name != CLIENT_PRIVATE and any(label not in _NAMED_LABELS for label, _ in blocks):
+        raise CertificateError(
+            f"{name}: damaged; a block in it is of an unknown kind, and may be a private key"
         )
     with _damage_is(name):
         certificates = [load_pem_x509_certificate(block) for block in found]
@@ -246,14 +268,12 @@ def _key_of(name: str, data: bytes) -> bytes:
     if len(keys) > 1:
         raise CertificateError(f"{name}: more than one private key in it")
     label, block = keys[0]
-    if label == "ENCRYPTED PRIVATE KEY" or b"Proc-Type: 4,ENCRYPTED" in block:
+    if label == _ENCRYPTED_LABEL or b"Proc-Type: 4,ENCRYPTED" in block:
         raise CertificateError(
             f"{name}: the private key is under a passphrase, which nobody could type at boot"
         )
     if label not in _KEY_LABELS:
-        raise CertificateError(
-            f"{name}: {printable(label)} is not usable for TLS; expected PKCS #8"
-        )
+        raise CertificateError(f"{name}: {_shown(label)} is not usable for TLS; expected PKCS #8")
     if len(block) > _KEY_LIMIT:
         raise CertificateError(f"{name}: the private key is larger than {_KEY_LIMIT // 1024} KiB")
     with _damage_is(name, "private key"):
@@ -288,30 +308,47 @@ def _der(block: bytes) -> bytes:
 
 
 def _blocks(name: str, data: bytes) -> list[tuple[str, bytes]]:
-    """Return the label and the text of each PEM block; what is between them is comment."""
+    """Return the label and the text of each PEM block; what is between them is comment.
+
+    Raises CertificateError, which quotes nothing of ``data``: it may be a private key.
+    """
     if len(data) > SIZE_LIMIT:
         raise CertificateError(f"{name}: larger than {SIZE_LIMIT // 1024 // 1024} MiB")
     blocks: list[tuple[str, bytes]] = []
     begun: list[bytes] = []
     label = b""
-    for line in map(bytes.rstrip, data.split(b"\n")):
-        if line.startswith(b"-----BEGIN ") and line.endswith(b"-----"):
+    begins_on = 0
+    for number, line in enumerate(map(bytes.rstrip, data.split(b"\n")), start=1):
+        if line.startswith(b"-----BEGIN "):
             if begun:
                 break
-            label = line[len(b"-----BEGIN ") : -len(b"-----")]
+            if line.find(b"-----", len(b"-----BEGIN ")) != len(line) - len(b"-----"):
+                raise CertificateError(
+                    f"{name}: damaged; more text follows -----BEGIN ...----- on line {number}: "
+                    "were its line ends lost?"
+                )
+            label, begins_on = line[len(b"-----BEGIN ") : -len(b"-----")], number
         if label:
             begun.append(line)
+        elif any(run != run.lower() and run != run.upper() for run in _BODY.findall(line)):
+            raise CertificateError(
+                f"{name}: damaged; line {number} is in no block, but looks like a part of one"
+            )
         if label and line == b"-----END " + label + b"-----":
             blocks.append((label.decode("ascii", "backslashreplace"), b"\n".join(begun) + b"\n"))
             begun, label = [], b""
     if begun:
         raise CertificateError(
-            f"{name}: damaged; a block that begins with {printable(begun[0])} has no end"
+            f"{name}: damaged; the block that begins on line {begins_on} has no end"
         )
     if not blocks:
         form = "binary (DER or PKCS #12), not PEM" if data[:1] == _SEQUENCE else "not a PEM file"
         raise CertificateError(f"{name}: {form}")
     return blocks
+
+
+def _shown(label: str) -> str:
+    return label if label in _NAMED_LABELS else "an unknown block"
 
 
 class Installed:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from filer.errors import FilerError
 from filer.mroot import NotThereError, UnreadableError, read_regular
-from filer.text import printable
+from filer.quoting import quoted, shortened
 
 SIZE_LIMIT = 16 * 1024
 """Bytes of the largest configuration file that is read."""
+
+_LONGEST_TEXT = 240
+"""Characters of what is wrong; the TOML parser may quote a key, of any length."""
 
 
 class ConfigError(FilerError):
@@ -101,7 +104,7 @@ class Document:
         return False
 
     def _error(self, line: int, text: str) -> ConfigError:
-        return ConfigError(f"{self.name}:{line}: {printable(text)}")
+        return ConfigError(f"{self.name}:{line}: {shortened(text, _LONGEST_TEXT)}")
 
 
 def _contains(values: object, path: tuple[str, ...]) -> bool:
@@ -168,17 +171,18 @@ class Sections:
     def _unknown(self, name: str) -> str:
         """Return what is wrong with a name before all sections, or with that of a section."""
         if home := self._home(name):
-            return f'"{name}" belongs in the section [{home}]'
+            return f"{quoted(name)} belongs in the section [{home}]"
         if TOP in self._known:
-            return f'unknown key "{name}"{_did_you_mean(name, [*self._known[TOP], *self._known])}'
-        return f'unknown section "{name}"{_did_you_mean(name, self._known)}'
+            near = _did_you_mean(name, [*self._known[TOP], *self._known])
+            return f"unknown key {quoted(name)}{near}"
+        return f"unknown section {quoted(name)}{_did_you_mean(name, self._known)}"
 
     def _unknown_key(self, section: str, key: str) -> str:
         home = self._home(key)
         if home is not None:
             where = f"in the section [{home}]" if home else "before the sections"
-            return f'"{key}" belongs {where}'
-        return f'unknown key "{key}" in [{section}]{_did_you_mean(key, self._known[section])}'
+            return f"{quoted(key)} belongs {where}"
+        return f"unknown key {quoted(key)} in [{section}]{_did_you_mean(key, self._known[section])}"
 
     def _home(self, key: str) -> str | None:
         return next((home for home, keys in self._known.items() if key in keys), None)

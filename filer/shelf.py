@@ -14,6 +14,7 @@ from filer.document import Document
 from filer.durable import Storage
 from filer.errors import FilerError
 from filer.mroot import NotThereError
+from filer.quoting import quoted
 from filer.text import printable
 
 BAYS = 24
@@ -181,7 +182,7 @@ class Shelf:
             if len(pattern) <= _LONGEST_PATTERN:
                 names = [name for name in self.disks if fnmatchcase(name, pattern)]
             if not names:
-                raise ShelfError(f'no disk matches "{printable(pattern)}"')
+                raise ShelfError(f"no disk matches {quoted(pattern)}")
             for name in names:
                 passed = self.disks[name].destroyed and name != pattern
                 (passed_over if passed else selected).add(name)

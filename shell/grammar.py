@@ -22,6 +22,7 @@ from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from filer.errors import FilerError
+from filer.quoting import quoted
 from filer.text import printable
 from shell.language import Word
 
@@ -428,7 +429,7 @@ class Grammar:
             close = get_close_matches(word.casefold(), literals, n=1, cutoff=_CLOSE)
             if close:
                 advice = f'did you mean "{literals[close[0]]}"?'
-        return f'word {index + 1}: unexpected "{printable(word)}"; {advice}'
+        return f"word {index + 1}: unexpected {quoted(word)}; {advice}"
 
     def _usage_error(
         self,

@@ -15,6 +15,7 @@ from commands import (
     command_names,
 )
 from commands.command_list import CommandList
+from filer.quoting import named
 from filer.system import Filer
 from filer.text import printable
 from shell.session import not_found
@@ -74,7 +75,7 @@ def _help(call: Call) -> None:
     elif name in call.commands:
         call.show(CommandSummary(call.commands[name]))
     else:
-        call.fail(not_found(name))
+        call.fail(not_found(named(name)))
 
 
 def _man(call: Call) -> None:
@@ -84,7 +85,7 @@ def _man(call: Call) -> None:
     name = call.value("page") or ""
     page = manpages.find(name)
     if page is None:
-        raise Refused(f"no manual page for {printable(name)}")
+        raise Refused(f"no manual page for {named(name)}")
     call.console.page(ManualText(page.source, call.console.width, call.commands))
 
 

@@ -6,8 +6,11 @@ from importlib import import_module
 
 import commands
 from commands import ENTRY_POINTS, Command
-from filer.text import printable
+from filer.quoting import shortened
 from shell.signals import Ended
+
+_LONGEST_WARNING = 240
+"""Characters; what a plug-in fails with may be of any length."""
 
 
 class Commands(Mapping[str, Command]):
@@ -49,7 +52,8 @@ class Commands(Mapping[str, Command]):
                 raise
             except BaseException as problem:  # a plug-in may fail in any way; the console must not
                 reason = f"{type(problem).__name__}: {_said(problem)}"
-                self._warn(printable(f"command plug-in {entry.name} cannot be loaded: {reason}"))
+                text = f"command plug-in {entry.name} cannot be loaded: {reason}"
+                self._warn(shortened(text, _LONGEST_WARNING))
         return found
 
 

@@ -20,9 +20,10 @@ from commands import (
 )
 from filer.errors import FilerError
 from filer.interrupt import Interrupted
+from filer.passphrase import is_passphrase
+from filer.quoting import HIDDEN, named
 from filer.standard_streams import OutputLost
 from filer.system import Filer
-from filer.text import printable
 from shell.defects import describe
 from shell.signals import Ended
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from shell.grammar import Grammar, Parse
 
 OK, FAILED = 0, 1
+
+_USUAL_IN_NAMES = "abcdefghijklmnopqrstuvwxyz_?"
 
 
 @runtime_checkable
@@ -59,9 +62,8 @@ class NoRecord:
         """Do nothing."""
 
 
-def not_found(name: str) -> Complaint:
-    """Return what is said of a command that is not there."""
-    shown = printable(name)
+def not_found(shown: str) -> Complaint:
+    """Return the complaint about an unknown command; ``shown`` is its name, safe to show."""
     text = f"{shown} not found.  Type '?' for a list of commands"
     return Complaint(text, "unknown_command", name=shown)
 
@@ -135,16 +137,16 @@ class Session:
         for words in commands:
             if self._interrupted or self.filer.interrupt.stopped:
                 return FAILED
-            status = max(status, self._run(words))
+            status = max(status, self._run(words, _shown(words[0], line)))
             if exit_on_error and status != OK:
                 break
         return status
 
-    def _run(self, words: Sequence[str]) -> int:
-        self._record.begin(command=printable(words[0]))
+    def _run(self, words: Sequence[str], shown: str) -> int:
+        self._record.begin(command=shown)
         status = FAILED
         try:
-            status = self._parse_and_call(words)
+            status = self._parse_and_call(words, shown)
         except (Boot, Logout, PowerOff):
             status = OK
             raise
@@ -152,12 +154,13 @@ class Session:
             self._record.end(status)
         return status
 
-    def _parse_and_call(self, words: Sequence[str]) -> int:
+    def _parse_and_call(self, words: Sequence[str], shown: str) -> int:
         from shell.grammar import UsageError
 
         command = self.commands.get(words[0])
         if command is None:
-            self.console.fail(not_found(words[0]))
+            is_misspelt = words[0].casefold() in self.commands
+            self.console.fail(not_found(named(words[0]) if is_misspelt else shown))
             return FAILED
         try:
             parse = self.grammar(command.name).parse(words)
@@ -250,6 +253,15 @@ class Session:
         meant = self.commands.values() if known is None else [known]
         counts = [_unread(command, words) for command in meant]
         return ALL_ANSWERS if ALL_ANSWERS in counts else max(counts, default=0)
+
+
+def _shown(name: str, line: str) -> str:
+    """Return the name of a command, hidden if it may be a passphrase or a part of one.
+
+    Blanks and semicolons split a passphrase into words.
+    """
+    is_usual = all(char in _USUAL_IN_NAMES for char in name)
+    return HIDDEN if is_passphrase(line.strip()) and not is_usual else named(name)
 
 
 def _full_name(command: Command, parse: "Parse") -> str:

@@ -150,5 +150,7 @@ def host_key(path: Path, storage: Storage) -> "SSHKey":
         storage.make_directory(path.parent)
         storage.write(path, key.export_private_key())
         return key
-    except (UnreadableError, ValueError) as problem:
-        raise AccessError(f"ssh/{path.name}: {printable(str(problem))}") from None
+    except UnreadableError as reason:
+        raise AccessError(f"ssh/{path.name}: {reason}") from None
+    except ValueError:  # its text may quote the file
+        raise AccessError(f"ssh/{path.name}: not a private key that can be used") from None
