@@ -116,7 +116,14 @@ class Cancelled(Exception):
     """A question was answered with Ctrl-C."""
 
 
-class PowerOff(Exception):
+class Leaving(Exception):
+    """A command leaves the console; the commands behind it on its line are not run."""
+
+    after_failure: bool = False
+    """Whether a command before it on its line has failed; set by the session."""
+
+
+class PowerOff(Leaving):
     """The filer is to lose power; ``again`` says whether it is to boot again at once."""
 
     def __init__(self, *, again: bool) -> None:
@@ -124,7 +131,7 @@ class PowerOff(Exception):
         self.again = again
 
 
-class Boot(Exception):
+class Boot(Leaving):
     """The boot loader is to boot the filer, or its maintenance mode."""
 
     def __init__(self, *, maintenance: bool) -> None:
@@ -132,7 +139,7 @@ class Boot(Exception):
         self.maintenance = maintenance
 
 
-class Logout(Exception):
+class Logout(Leaving):
     """The console is to be left."""
 
 

@@ -20,10 +20,20 @@ class OutputLost(Exception):
 
 
 def prepare_standard_streams() -> None:
-    """Put the null device in the place of a stream that is closed; escape what cannot be shown."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    """Put the null device in the place of a closed stream; escape what cannot be shown.
+
+    Each takes its own descriptor, so that no file is opened under it.  A closed standard input is
+    empty, what is written to a closed standard error is discarded, and writing to a closed
+    standard output fails, as it does for programs that write to the descriptor.
+    """
+    for name, mode, flags in (
+        ("stdin", "r", os.O_RDONLY),
+        ("stdout", "w", os.O_RDONLY),
+        ("stderr", "w", os.O_WRONLY),
+    ):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+            null = os.open(os.devnull, flags)
+            setattr(sys, name, open(null, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -130,7 +130,7 @@ class Replay:
         self.console = ReplayConsole(recorded.mode, secrets, signals, recorded.steps[0])
 
     def run(self, session: Session) -> None:
-        """Run the lines that are left.  Raises PowerOff or Logout when one asks for it."""
+        """Run the lines that are left.  Raises Leaving when one asks for it."""
         self._signals.end_if_asked()
         while self._left:
             step = self._left.popleft()

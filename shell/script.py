@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TextIO
 
-from commands import ALL_ANSWERS, EndOfAnswers, Result
+from commands import ALL_ANSWERS, EndOfAnswers, Leaving, Result
 from filer.passphrase import is_passphrase
 from filer.progress import show_nothing
 from filer.standard_streams import write
@@ -181,12 +181,17 @@ class Script:
     def run(self, session: Session) -> None:
         """Run lines until the input ends; ``status`` tells if all succeeded.
 
-        Raises PowerOff or Logout when a line asks for it; then the next call goes on behind it.
+        Raises Leaving when a line asks for it; then the next call goes on behind it.
         """
         self._signals.end_if_asked()
         while (line := self._next_command(session)) is not None:
             self._console.answers_read = 0
-            status = session.execute(line, exit_on_error=self._exit_on_error)
+            try:
+                status = session.execute(line, exit_on_error=self._exit_on_error)
+            except Leaving as leaving:
+                if leaving.after_failure:
+                    self.status = FAILED
+                raise
             self._signals.end_if_asked()
             if status != OK:
                 self.status = FAILED

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from commands import (
     ALL_ANSWERS,
-    Boot,
     Call,
     Cancelled,
     Command,
     Complaint,
     Console,
     EndOfAnswers,
-    Logout,
-    PowerOff,
+    Leaving,
     SessionState,
     Unprefixed,
 )
@@ -119,7 +117,7 @@ class Session:
         With ``exit_on_error`` the first one that fails is the last one to run; one that Ctrl-C
         has stopped always is.
 
-        Raises PowerOff or Logout when a command asks for it.
+        Raises Leaving when a command asks for it.
         """
         from shell.language import LanguageError, split
 
@@ -137,7 +135,11 @@ class Session:
         for words in commands:
             if self._interrupted or self.filer.interrupt.stopped:
                 return FAILED
-            status = max(status, self._run(words, _shown(words[0], line)))
+            try:
+                status = max(status, self._run(words, _shown(words[0], line)))
+            except Leaving as leaving:
+                leaving.after_failure = status != OK
+                raise
             if exit_on_error and status != OK:
                 break
         return status
@@ -147,7 +149,7 @@ class Session:
         status = FAILED
         try:
             status = self._parse_and_call(words, shown)
-        except (Boot, Logout, PowerOff):
+        except Leaving:
             status = OK
             raise
         finally:
@@ -199,7 +201,7 @@ class Session:
         except (OutputLost, Ended):
             self._log_interruption(command, parse)
             raise
-        except (Boot, Logout, PowerOff, KeyboardInterrupt):
+        except (Leaving, KeyboardInterrupt):
             raise
         except BaseException as defect:  # of ours or of a plug-in; the console goes on
             text = f"{command.name}: internal error: {describe(defect)}"

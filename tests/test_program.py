@@ -442,13 +442,94 @@ def test_a_closed_pipe_under_what_an_option_tells_ends_it_silently(
     assert ended == ("", 141)
 
 
-@pytest.mark.parametrize(("name", "option"), TOLD_BY_THE_OPTIONS)
-def test_without_standard_output_an_option_tells_nobody(
-    account: Account, name: str, option: str
-) -> None:
-    program = Path(PROGRAM).with_name(name)
+WRITING = [
+    *TOLD_BY_THE_OPTIONS,
+    ("filer", "-c hostname"),
+    ("filer", "-e -x -c 'logger x'"),
+    ("filer", "--format json -c 'logger x'"),
+    ("filer", "commands"),
+    ("filer", "- < commands"),
+    ("filer", "< commands"),
+    ("filer", "--demo -c hostname"),
+    ("filer", "--ssh 0"),
+    ("filer", "--ssh-password root < password"),
+    ("filer-keyserver", "--port 0 --dir keys"),
+]
 
-    assert account.run("-c", f"'{program}' {option} >&-", program=("sh",)) == ("", "", 0)
+
+@pytest.mark.parametrize(("name", "arguments"), WRITING)
+@pytest.mark.parametrize(
+    ("redirection", "reason"),
+    [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")],
+)
+def test_output_that_cannot_be_written_is_a_failure_on_every_way_in(
+    account: Account, name: str, arguments: str, redirection: str, reason: str
+) -> None:
+    (account.home / "commands").write_text("hostname\n", encoding="ascii")
+    (account.home / "password").write_text("open-sesame-7\n", encoding="ascii")
+    program = Path(PROGRAM).with_name(name)
+    root = account.home / "keys" if "--demo" in arguments else account.root
+
+    ended = account.run(
+        "-c",
+        f"'{program}' {arguments} {redirection}",
+        program=("sh",),
+        environment={"FILER_ROOT": str(root)},
+    )
+
+    assert (ended.out, ended.status) == ("", 1)
+    assert ended.err.endswith(f"{name}: cannot write standard output: {reason}\n")
+    assert ended.err.count("\n") == (2 if arguments == "--ssh 0" else 1)
+
+
+def test_a_closed_standard_output_is_no_failure_of_what_prints_nothing(account: Account) -> None:
+    ended = account.run("-c", f"'{PROGRAM}' -c 'logger x' >&-", program=("sh",))
+
+    assert ended == ("", "", 0)
+    assert ":logger.usr:notice]: x\n" in (account.root / "mroot" / "etc" / "messages").read_text()
+
+
+@pytest.mark.parametrize("leaving", ["exit", "logout", "halt", "reboot", "reboot; exit"])
+@pytest.mark.parametrize("way", ["-c", "FILE", "standard input", "-x -", "--format json -"])
+def test_a_failure_before_the_end_is_not_forgotten(
+    account: Account, way: str, leaving: str
+) -> None:
+    def status(*lines: str) -> int:
+        text = "".join(f"{line}\n" for line in lines)
+        if way == "-c":
+            return account.commands(*lines).status
+        if way == "FILE":
+            (account.home / "commands").write_text(text, encoding="ascii")
+            return account.run("commands").status
+        return account.run(*(way.split() if way != "standard input" else ()), input=text).status
+
+    assert status(leaving) == 0
+    assert status(f"hostname; {leaving}") == 0
+    assert status(f"bad; {leaving}") == 1
+    assert status("bad", leaving) == 1
+    assert status("bad; reboot", "hostname", leaving) == 1
+    assert status(f"key_manager query; hostname; {leaving}") == 1
+
+
+@pytest.mark.parametrize("line", ["bad; exit", "bad; logout", "bad"])
+def test_an_interactive_session_that_a_person_leaves_is_status_0(
+    account: Account, line: str
+) -> None:
+    with account.terminal() as terminal:
+        terminal.booted()
+        if line == "bad":
+            terminal.enter(line)
+            assert terminal.leave() == 0
+        else:
+            terminal.type(f"{line}\r")
+            assert terminal.end() == 0
+
+
+def test_at_loader_bye_after_a_failure_is_status_0(account: Account) -> None:
+    with account.terminal() as terminal:
+        terminal.booted().enter("bad; halt")
+        terminal.type("bad; bye\r")
+        assert terminal.end() == 0
 
 
 def test_wrong_usage_has_its_status_even_where_nobody_can_be_told(account: Account) -> None:

@@ -106,6 +106,30 @@ def test_a_failure_is_status_1_and_on_standard_error(remote: Remote) -> None:
     assert remote.run("key_manager status") == ("", NOTHING_REGISTERED, 1)
 
 
+@pytest.mark.parametrize("leaving", ["exit", "logout"])
+def test_a_failure_before_the_end_is_not_forgotten(remote: Remote, leaving: str) -> None:
+    assert remote.run(leaving).status == 0
+    assert remote.run(f"bad; {leaving}").status == 1
+    assert remote.run(input=f"bad\n{leaving}\n").status == 1
+    assert remote.run(input=f"bad; {leaving}\n").status == 1
+    with remote.terminal(f"bad; {leaving}") as terminal:
+        assert terminal.end() == 1
+    with remote.terminal() as terminal:
+        terminal.booted().type(f"bad; {leaving}\r")
+        assert terminal.end() == 0
+
+
+@pytest.mark.parametrize("leaving", ["reboot", "halt"])
+def test_a_failure_before_the_power_goes_is_not_forgotten(account: Account, leaving: str) -> None:
+    for command, text, status in (
+        ((f"bad; {leaving}",), "", 1),
+        ((), f"bad\n{leaving}\n", 1),
+        ((), f"{leaving}\n", 0),
+    ):
+        with serving(account) as remote:
+            assert remote.run(*command, input=text).status == status
+
+
 def test_an_unknown_command_is_no_command_of_the_host(remote: Remote) -> None:
     unknown = "not found.  Type '?' for a list of commands\n"
 

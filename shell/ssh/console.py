@@ -4,9 +4,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO, TextIO
 
+from commands import Leaving
 from filer.interrupt import Interrupt
 from filer.standard_streams import write
-from shell.session import OK, Session
+from shell.session import FAILED, OK, Session
 from shell.settings import Settings
 from shell.signals import Signals
 from shell.terminal import LineReader, TerminalConsole
@@ -126,7 +127,11 @@ class OneShot:
         self.status = OK
 
     def run(self, session: Session) -> None:
-        """Run the command.  Raises PowerOff or Logout when it asks for that."""
+        """Run the command.  Raises Leaving when it asks for that."""
         self._signals.end_if_asked()
-        self.status = session.execute(self._command)
+        try:
+            self.status = session.execute(self._command)
+        except Leaving as leaving:
+            self.status = FAILED if leaving.after_failure else OK
+            raise
         self._signals.end_if_asked()

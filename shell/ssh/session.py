@@ -17,7 +17,7 @@ from filer.system import Filer
 from shell.defects import describe
 from shell.power_cycle import Host
 from shell.script import LineInput, Script, ScriptConsole
-from shell.session import FAILED, OK, Session
+from shell.session import FAILED, Session
 from shell.settings import Settings
 from shell.signals import SIGNALLED, Ended
 from shell.ssh.console import CTRL_C, CTRL_D, OneShot, PlainReader, RemoteConsole, RemoteSignals
@@ -212,11 +212,13 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         try:
             with ExitStack() as stack:
                 host, session = self._open(readable, stack)
-                with suppress(Logout):
+                try:
                     host.run(session)
+                except Logout:
+                    pass
+                except PowerOff as request:
+                    power_off = request
                 status = host.status
-        except PowerOff as request:
-            status, power_off = OK, request
         except KeyboardInterrupt:
             status = SIGNALLED + signal.SIGINT
         except (Ended, OutputLost, BrokenPipeError):  # nobody is there any more
