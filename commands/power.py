@@ -38,8 +38,11 @@ def _logout(_call: Call) -> NoReturn:
 
 
 COMMANDS = (
-    Command("halt", "stop the filer and remove power", ("halt",), _halt),
-    Command("reboot", "stop the filer and boot it again", ("reboot",), _reboot),
+    # They wait for no other command: that one is stopped, as Ctrl-C would stop it.
+    Command("halt", "stop the filer and remove power", ("halt",), _halt, changes=changes_nothing),
+    Command(
+        "reboot", "stop the filer and boot it again", ("reboot",), _reboot, changes=changes_nothing
+    ),
     Command("logout", "leave the console", ("logout",), _logout, changes=changes_nothing),
     Command("exit", "leave the console", ("exit",), _logout, changes=changes_nothing),
 )

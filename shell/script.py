@@ -145,6 +145,7 @@ class ScriptConsole:
             else:
                 ask()
                 answer = self._answers.line()
+        self._signals.end_if_asked()
         self.answers_read += answer is not None
         return answer
 

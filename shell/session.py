@@ -1,7 +1,7 @@
 """One console session: a line in, its output, a status out."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from commands import (
@@ -66,6 +66,11 @@ def not_found(shown: str) -> Complaint:
     return Complaint(text, "unknown_command", name=shown)
 
 
+def interrupted(name: str) -> Complaint:
+    """Return the complaint about a command that was stopped."""
+    return Complaint(f"{name}: interrupted", "interrupted")
+
+
 class Session:
     """Runs lines on a filer, for ``who``, who is at the console.
 
@@ -90,6 +95,8 @@ class Session:
         self._prompt = prompt
         self._who = who
         self.asked_all = False
+        self.running: str | None = None
+        """The command that is running, for another thread to tell."""
         self._interrupted = False
 
     def begin(self, filer: Filer) -> None:
@@ -184,6 +191,7 @@ class Session:
 
     def _call(self, command: Command, parse: "Parse") -> int:
         call = Call(command, parse, self.filer, self.console, self.state, self.commands)
+        self.running = command.name
         try:
             with self._turn(command, parse), self.filer.progress.shown(self.console.progress):
                 command.run(call)
@@ -197,9 +205,14 @@ class Session:
             self._interrupted = True
             if isinstance(stop, Interrupted):
                 self._log_interruption(command, parse)
-            call.fail(Complaint(f"{command.name}: interrupted", "interrupted"))
-        except (OutputLost, Ended):
+            call.fail(interrupted(command.name))
+        except OutputLost:
             self._log_interruption(command, parse)
+            raise
+        except Ended:
+            self._log_interruption(command, parse)
+            with suppress(OutputLost):
+                call.fail(interrupted(command.name))
             raise
         except (Leaving, KeyboardInterrupt):
             raise
@@ -207,6 +220,8 @@ class Session:
             text = f"{command.name}: internal error: {describe(defect)}"
             call.fail(Complaint(text, "internal"))
             self.filer.messages.log("kern.internal.error", "error", describe(defect))
+        finally:
+            self.running = None
         self.asked_all = call.asked_all
         return FAILED if call.failed else OK
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from commands import Cancelled, EndOfAnswers, Result
 from filer.progress import Tell, Work, show_nothing
-from filer.standard_streams import write
+from filer.standard_streams import OutputLost, write
 from shell.defects import describe
 from shell.progress import ProgressLine, unechoed
 from shell.session import Session
@@ -114,7 +114,10 @@ class TerminalConsole:
         except KeyboardInterrupt:
             raise Cancelled from None
         except EOFError:
+            self._signals.end_if_asked()  # which closes the input of a session over SSH
             raise EndOfAnswers from None
+        except BrokenPipeError:  # as the editor draws
+            raise OutputLost(None) from None
 
     def page(self, text: str) -> None:
         """Show a long text in the pager of the settings, of MANPAGER or PAGER."""

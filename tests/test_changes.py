@@ -19,8 +19,6 @@ from shell.grammar import Parse
 from shell.plugins import Commands
 
 CHANGING = {
-    "halt",
-    "reboot",
     *(f"key_manager {verb}" for verb in ("setup", "add", "remove", "rekey", "restore")),
     *(f"keymgr {verb} cert" for verb in ("install", "delete")),
     *(f"disk encrypt {verb}" for verb in ("lock", "rekey", "sanitize", "destroy")),

@@ -342,7 +342,6 @@ def test_a_second_change_is_told_who_holds_the_first_and_reading_goes_on(
 
         assert encrypted.run("key_manager rekey") == ("", f"key_manager: {busy}", 1)
         assert encrypted.run("disk encrypt lock '*'") == ("", f"disk: {busy}", 1)
-        assert encrypted.run("halt") == ("", f"halt: {busy}", 1)
         assert encrypted.run("disk encrypt show").status == 0
         assert encrypted.run("sysconfig -r; aggr status; keymgr list cert; uptime").status == 0
         held.release()
@@ -785,6 +784,123 @@ def test_halt_ends_the_program(account: Account) -> None:
         assert remote.run("halt") == ("System halting...\n", "", 0)
         idle.shows("filer1: the system halts by root from 127.0.0.1; this session ends.")
         assert remote.child.proc.wait(PATIENCE) == 0
+
+
+ENDS = {
+    "reboot": "filer1: the system reboots by root from 127.0.0.1; this session ends.",
+    "halt": "filer1: the system halts by root from 127.0.0.1; this session ends.",
+    "SIGTERM": "filer1: the system halts; this session ends.",
+}
+
+QUESTIONS = {
+    "disk encrypt sanitize 0c.00.3": "disk: interrupted",
+    "key_manager setup": "key_manager: interrupted",
+    "key_manager rekey -manual": "key_manager: interrupted",
+    "key_manager remove -key_server 127.0.0.2": "key_manager: interrupted",
+}
+
+
+def end(remote: Remote, how: str) -> None:
+    """Have the filer halt or reboot, by another session or by a signal, and wait until it has."""
+    if how == "SIGTERM":
+        remote.child.kill(signal.SIGTERM)
+    else:
+        assert remote.run(how) == (f"System {how}ing...\n", "", 0)
+    if how == "reboot":
+        remote.again()
+    else:
+        assert remote.child.proc.wait(PATIENCE) == 0
+
+
+def kept(account: Account) -> dict[str, bytes]:
+    """Return all that a command might change, less the log."""
+    files = [path for path in account.root.rglob("*") if path.is_file() and path.suffix != ".sed"]
+    return {str(path): path.read_bytes() for path in files if path.name not in ("messages", "lock")}
+
+
+@pytest.mark.parametrize(
+    ("line", "term", "how"),
+    [
+        (line, "vt100" if (number + other) % 2 else "xterm", how)
+        for number, line in enumerate(QUESTIONS)
+        for other, how in enumerate(ENDS)
+    ],
+)
+def test_a_question_that_waits_holds_up_no_end(
+    encrypted: Remote, line: str, term: str, how: str
+) -> None:
+    shown = encrypted.run("disk encrypt show").out
+    before = kept(encrypted.account)
+    with encrypted.terminal(term=term) as terminal:
+        terminal.shows("filer1>")
+        terminal.type(f"{line}\r")
+        wait_until_busy(encrypted)
+
+        end(encrypted, how)
+        assert terminal.end() == 129
+    assert f"{QUESTIONS[line]}\n" in plain(terminal.seen)
+    assert f"{ENDS[how]}\n" in plain(terminal.seen)
+
+    assert kept(encrypted.account) == before
+    again = encrypted.run if how == "reboot" else encrypted.account.commands
+    assert again("disk encrypt show").out == shown
+    name = " ".join(word for word in line.split()[:3] if not word.startswith("-"))
+    assert f"console.interrupted:warning]: {name} of root from 127.0.0.1: inter" in encrypted.log
+
+
+def wait_until_busy(remote: Remote) -> None:
+    """Wait until a command holds the turn, which a harmless change then is refused."""
+    for _ in range(PATIENCE * 10):
+        if "busy" in remote.run("keymgr delete cert nonsense").err:
+            return
+    pytest.fail("no command is running")
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_question_of_one_command_holds_up_no_end(
+    encrypted: Remote, terminal: bool, how: str
+) -> None:
+    client = encrypted.client(*(["-tt"] if terminal else []))
+    with subprocess.Popen(
+        [*client, "disk encrypt sanitize 0c.00.3"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**encrypted.account.environment(), "TERM": "vt100"},
+    ) as asking:
+        wait_until_busy(encrypted)
+
+        end(encrypted, how)
+        out, _ = asking.communicate(timeout=PATIENCE)
+    said = plain(out.decode())
+    assert "disk: interrupted\n" in said
+    assert ENDS[how] in said
+    assert asking.returncode == 129
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_change_at_work_ends_at_its_safe_point_and_then_the_end_goes_on(
+    encrypted: Remote, server: FaultyKeyServer, how: str
+) -> None:
+    shown = encrypted.run("disk encrypt show").out
+    held = hold(server, "REGISTER")
+    with encrypted.terminal() as terminal, ThreadPoolExecutor() as pool:
+        terminal.booted().type("key_manager rekey; logger went on\r")
+        assert held.reached.wait(PATIENCE)
+
+        ended = pool.submit(end, encrypted, how)
+        terminal.shows(ENDS[how])
+        assert not ended.done()
+        held.release()
+        terminal.shows("interrupted")
+        ended.result()
+        assert terminal.end() == 129
+
+    assert "went on" not in encrypted.log
+    again = encrypted.run if how == "reboot" else encrypted.account.commands
+    assert again("disk encrypt show").out == shown
+    assert again("key_manager rekey").status == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

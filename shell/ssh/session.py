@@ -17,7 +17,7 @@ from filer.system import Filer
 from shell.defects import describe
 from shell.power_cycle import Host
 from shell.script import LineInput, Script, ScriptConsole
-from shell.session import FAILED, Session
+from shell.session import FAILED, Session, interrupted
 from shell.settings import Settings
 from shell.signals import SIGNALLED, Ended
 from shell.ssh.console import CTRL_C, CTRL_D, OneShot, PlainReader, RemoteConsole, RemoteSignals
@@ -60,6 +60,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         self._watch: asyncio.TimerHandle | None = None
         self._beginning: asyncio.Task[None] | None = None
         self._echoes = True
+        self._session: Session | None = None
 
     # What the client asks for.
 
@@ -168,13 +169,25 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         self._feed.break_off()
 
     def end_with(self, farewell: str) -> None:
-        """Say why, and end the session."""
+        """Say why, and end the session.
+
+        A question that waits is cancelled at once.  A command at work goes on to its next safe
+        point, and says what it has done if the client reads.
+        """
+        command = self._session.running if self._session and self._signals.awaited else None
+        lines = [f"{interrupted(command)}"] if command else []
         with suppress(OSError):
             if self._terminal is None:
-                self._put_error(f"{farewell}\n".encode())
+                self._put_error("".join(f"{line}\n" for line in (*lines, farewell)).encode())
             else:
-                self._put(f"{self._erased_below}\r\n{farewell}\r\n".encode())
-        self.hang_up()
+                text = "".join(f"\r\n{line}" for line in (*lines, farewell))
+                self._put(f"{self._erased_below}{text}\r\n".encode())
+        if self._signals.awaited:
+            self.hang_up()
+        else:
+            self._flow.never_wait()
+            self._signals.deliver(signal.SIGHUP)
+            self._feed.break_off()
 
     @property
     def _erased_below(self) -> str:
@@ -235,6 +248,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         else:
             host, console = self._person(keys, stack, lambda: session)
         session = Session(self._served.filer, self._served.commands, console, who=self.who)
+        self._session = session
         return host, session
 
     def _script(self, stream: BinaryIO) -> tuple[Host, Console]:

@@ -67,6 +67,7 @@ class Flow:
         self._may_write = threading.Event()
         self._may_write.set()
         self._lost = False
+        self._never_waits = False
         self.paused = False
 
     def put(self, data: bytes, put: Put) -> None:
@@ -81,14 +82,23 @@ class Flow:
         self._loop.call_soon_threadsafe(self._put, data, put)
 
     def pause(self) -> None:
-        """Let the writer wait."""
+        """Let the writer wait, or fail if it is never to wait."""
         self.paused = True
-        self._may_write.clear()
+        if self._never_waits:
+            self.lose()
+        else:
+            self._may_write.clear()
 
     def resume(self) -> None:
         """Let the writer go on."""
         self.paused = False
         self._may_write.set()
+
+    def never_wait(self) -> None:
+        """Let writes fail once the client does not read: the session ends."""
+        self._never_waits = True
+        if self.paused:
+            self.lose()
 
     def lose(self) -> None:
         """Let every write fail: the client has gone."""
