@@ -17,6 +17,13 @@ _LONGEST_TEXT = 240
 """Characters of what is wrong; the TOML parser may quote a key, of any length."""
 
 
+_MOST_TRIED = 32
+"""Lines that are tried to find a key; each costs a run of the parser."""
+
+_MOST_ERRORS = 20
+"""Errors that are told of one document; the place of each has to be searched for."""
+
+
 class ConfigError(FilerError):
     """A damaged or hand-broken configuration file: ``FILE:LINE: what is wrong``."""
 
@@ -68,8 +75,9 @@ class Document:
             if ("=" in line or "[" in line) and not line.lstrip().startswith("#")
         ]
         # A key may be written with escapes; then every line is possible.
-        naming = [number for number in possible if path[-1] in self._lines[number]]
-        for number in reversed(naming or possible):
+        name = re.compile(rf"(?<![\w-]){re.escape(path[-1])}(?![\w-])")
+        naming = [number for number in possible if name.search(self._lines[number])]
+        for number in (naming or possible)[: -_MOST_TRIED - 1 : -1]:
             try:
                 before = self._parse_until(number)
             except (ValueError, RecursionError):
@@ -149,10 +157,9 @@ class Sections:
             if name in at_top:
                 self._take(document, TOP, name, value)
             elif name not in known:
-                self.errors.append(document.error((name,), self._unknown(name)))
+                self._wrong(document, (name,), self._unknown(name))
             elif not isinstance(value, dict):
-                text = f"{name} must be a section, [{name}]"
-                self.errors.append(document.error((name,), text))
+                self._wrong(document, (name,), f"{name} must be a section, [{name}]")
             else:
                 for key, each in value.items():
                     self._take(document, name, key, each)
@@ -161,12 +168,16 @@ class Sections:
         path = (section, key) if section else (key,)
         check = self._known[section].get(key)
         if check is None:
-            self.errors.append(document.error(path, self._unknown_key(section, key)))
+            self._wrong(document, path, self._unknown_key(section, key))
             return
         try:
             self.values[section][key] = check(value)
         except RuleError as rule:
-            self.errors.append(document.error(path, f"{key} {rule}"))
+            self._wrong(document, path, f"{key} {rule}")
+
+    def _wrong(self, document: Document, path: tuple[str, ...], text: str) -> None:
+        if len(self.errors) < _MOST_ERRORS:
+            self.errors.append(document.error(path, text))
 
     def _unknown(self, name: str) -> str:
         """Return what is wrong with a name before all sections, or with that of a section."""
