@@ -3,7 +3,6 @@
 import sys
 from collections import deque
 from collections.abc import Iterator
-from difflib import unified_diff
 from itertools import zip_longest
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from filer.standard_streams import write
 from filer.text import printable
 from shell.asciicast import CTRL_C, CTRL_D, LARGEST, CastError, Mode, Reply, Step, read
 from shell.asciicast import Session as Recorded
+from shell.differences import unified
 from shell.script import Input, KeyboardInput
 from shell.session import FAILED, OK, Session
 from shell.signals import Signals
@@ -50,15 +50,20 @@ class ReplayConsole:
         self.steps = [Step(boot.line, boot.width)]
         self._secrets, self._signals = secrets, signals
         self._asks_a_person = isinstance(secrets, KeyboardInput)
-        self._replies: list[Reply] = []
+        self._replies: dict[bool, deque[Reply]] = {}
+        """Those that are left of this step: secrets, and others."""
         self._passed_over = 0
 
     def begin(self, step: Step, prompt: str) -> None:
         """Go on to the next step; the secrets that the last one did not ask for are passed over."""
-        self._passed_over += sum(_is_kept_out(reply) for reply in self._replies)
+        left = self._replies.get(True, ())
+        self._passed_over += sum(_is_kept_out(reply) for reply in left)
         self.width = step.width
         self.steps.append(Step(step.line, step.width, prompt, step.typed))
-        self._replies = list(step.replies)
+        self._replies = {
+            secret: deque(reply for reply in step.replies if reply.secret is secret)
+            for secret in (True, False)
+        }
 
     def show(self, result: Result) -> None:
         """Keep a result."""
@@ -100,12 +105,10 @@ class ReplayConsole:
 
     def _reply(self, question: str, *, secret: bool) -> Reply:
         """Take the next reply of a kind out of the recording, or out of standard input."""
-        for reply in self._replies:
-            if reply.secret == secret:
-                break
-        else:
+        replies = self._replies.get(secret)
+        if not replies:
             return Reply(secret, CTRL_D)
-        self._replies.remove(reply)
+        reply = replies.popleft()
         if not _is_kept_out(reply):
             return reply
         self._secrets.skip(self._passed_over)
@@ -157,13 +160,7 @@ class Replay:
             step = then or now
             title = f"{self._path}:{step.line}: {_title(step)}"
             recorded, replayed = pairing.lines(_log(then), _log(now))
-            yield from unified_diff(
-                recorded,
-                replayed,
-                fromfile=f"{title} (recorded)",
-                tofile=f"{title} (replayed)",
-                lineterm="",
-            )
+            yield from unified(recorded, replayed, (f"{title} (recorded)", f"{title} (replayed)"))
 
 
 def _is_kept_out(reply: Reply) -> bool:

@@ -3,8 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import SequenceMatcher
 from itertools import groupby
+
+from shell.differences import LineMatcher
 
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
@@ -50,8 +51,7 @@ class Pairing:
 
     def _pair(self, before: Sequence[str], after: Sequence[str]) -> None:
         shapes = [[_VOLATILE.sub(_kind, line) for line in lines] for lines in (before, after)]
-        matcher = SequenceMatcher(None, shapes[0], shapes[1], autojunk=False)
-        for same in matcher.get_matching_blocks():
+        for same in LineMatcher(*shapes).get_matching_blocks():
             for number in range(same.size):
                 found = map(_numbered, (before[same.a + number], after[same.b + number]))
                 for (kind, one), (_, other) in zip(*found, strict=True):
