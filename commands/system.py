@@ -8,14 +8,11 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from commands import Call, Command, Json, Refused, Suggestion, changes_nothing, no_values
-from filer import __version__
+from filer import RELEASE, __version__
 from filer.certificates import CLIENT_PRIVATE
 from filer.quoting import named
 from filer.system import Filer
 from filer.text import printable
-
-RELEASE = "8.2.5"
-"""The release of Data ONTAP whose console this is."""
 
 
 @dataclass(frozen=True)

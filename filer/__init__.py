@@ -4,3 +4,6 @@ What the process of either program needs is here too: command line, standard str
 """
 
 __version__ = "0.1.0"
+
+RELEASE = "8.2.5"
+"""The release of Data ONTAP that the filer emulates."""

@@ -128,6 +128,12 @@ class Storage:
             finally:
                 os.close(handle)
 
+    def rename(self, path: Path, new: Path) -> None:
+        """Give the file ``path`` the name ``new``; a file that has it is replaced."""
+        with _refusals_of(path):
+            path.replace(new)
+            _sync_directory(new.parent)
+
     def sweep(self, directory: Path) -> None:
         """Remove what a crash left in ``directory``: files that never became whole."""
         with _refusals_of(directory):

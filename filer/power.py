@@ -91,7 +91,7 @@ class Machine:
             registration=boot_device.load(),
             installed=Installed(self._root.installed_certificates, self._storage),
             mroot=Mroot(self._root.mroot),
-            messages=Messages(hardware.hostname, self._now),
+            messages=Messages(hardware.hostname, self._now, hardware.system_id),
             derivation=derivation,
             shelf=shelf,
             now=self._now,

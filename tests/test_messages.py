@@ -94,6 +94,7 @@ def test_the_log_is_shown_by_its_path_in_the_filer(
 
 def test_a_torn_last_line_stays_a_line_of_its_own(log: Messages, path: Path) -> None:
     path.write_text(line(10, "whole") + "Tue Nov 24 10:1")
+    os.utime(path, (NOON.timestamp(),) * 2)
     log.log("test.event", "info", "one")
     log.attach(path, Storage())
     assert path.read_text() == line(10, "whole") + "Tue Nov 24 10:1\n" + line(29, "one")
