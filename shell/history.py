@@ -2,9 +2,18 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+
+from filer.durable import Storage, StorageError
+
+LARGEST = 1024 * 1024
+"""Bytes of the history file above which its older half goes when a console opens it."""
+
+_ENTRY = b"\n# "
+"""What an entry of ``FileHistory`` begins with: the time in a comment, behind an empty line."""
 
 
 class ConsoleHistory(History):
@@ -54,6 +63,19 @@ def open_history(directory: Path) -> ConsoleHistory:
             os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
+        _shorten(path)
     except OSError:
         return SessionHistory()
     return PrivateFileHistory(path)
+
+
+def _shorten(path: Path) -> None:
+    """Keep the newest entries of a history that has grown large, or all if it cannot be written."""
+    if path.stat().st_size <= LARGEST:
+        return
+    with path.open("rb") as file:
+        file.seek(-LARGEST // 2, os.SEEK_END)
+        newest = file.read()
+    start = newest.find(_ENTRY)
+    with suppress(StorageError):
+        Storage().write(path.resolve(), newest[start:] if start >= 0 else b"")

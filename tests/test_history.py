@@ -1,0 +1,69 @@
+"""The history file: who may read it, and how large it becomes."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from shell.history import LARGEST, open_history
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "history"
+
+
+def remembered(path: Path) -> list[str]:
+    """Return the lines that a console finds, newest first."""
+    return list(open_history(path.parent).load_history_strings())
+
+
+def test_a_history_that_grows_large_loses_its_oldest_lines_only(path: Path) -> None:
+    history = open_history(path.parent)
+    numbers = range(LARGEST // 1000 + 100)
+    for number in numbers:
+        history.store_string(f"line {number} " + "x" * 1000)
+    assert path.stat().st_size > LARGEST
+
+    kept = [int(line.split()[1]) for line in remembered(path)]
+
+    assert kept == sorted(numbers, reverse=True)[: len(kept)]
+    assert LARGEST // 2200 < len(kept) <= LARGEST // 2000
+    assert path.stat().st_size <= LARGEST // 2
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    open_history(path.parent).store_string("another")
+    assert remembered(path)[:2] == ["another", f"line {numbers[-1]} " + "x" * 1000]
+
+
+def test_a_history_of_the_largest_size_stays_as_it_is(path: Path) -> None:
+    content = "\n# 2026-11-24\n+hostname\n" * (LARGEST // 25)
+    path.write_text(content, encoding="ascii")
+
+    assert set(remembered(path)) == {"hostname"}
+    assert path.read_text(encoding="ascii") == content
+
+
+def test_a_history_without_an_entry_that_fits_begins_anew(path: Path) -> None:
+    path.write_text("x" * (2 * LARGEST), encoding="ascii")
+
+    assert remembered(path) == []
+    assert path.stat().st_size == 0
+
+
+def test_a_history_elsewhere_stays_there(path: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("\n# 2026-11-24\n+hostname\n" * (LARGEST // 20), encoding="ascii")
+    path.symlink_to(elsewhere)
+
+    assert set(remembered(path)) == {"hostname"}
+    assert path.is_symlink()
+    assert elsewhere.stat().st_size <= LARGEST // 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_history_that_cannot_be_shortened_is_used_as_it_is(path: Path) -> None:
+    path.write_text("\n# 2026-11-24\n+hostname\n" * (LARGEST // 20), encoding="ascii")
+    path.parent.chmod(0o500)
+
+    assert set(remembered(path)) == {"hostname"}
