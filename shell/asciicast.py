@@ -197,6 +197,8 @@ def _session(width: int, events: Iterable[Event]) -> Session:
     mode: Mode | None = None
     steps = [Step(1, width)]
     asked: Event | None = None
+    lines: list[str] = []
+    """Those of the last step; joined one by one, very many would take very long."""
     for each in events:
         match each.kind:
             case Kind.MARKER if each.text in list(Mode):
@@ -206,11 +208,12 @@ def _session(width: int, events: Iterable[Event]) -> Session:
             case Kind.RESIZE if size := _SIZE.fullmatch(each.text):
                 width = int(size[1])
             case Kind.INPUT if asked is not None:
-                _add_reply(steps, asked, each, width)
+                _add_reply(steps, lines, asked, each, width)
                 asked = None
             case Kind.OUTPUT if asked is None:
                 shown = _CONTROL_SEQUENCE.sub("", each.text)
                 steps[-1].said.append(shown.replace("\r\n", "\n"))
+    _join(steps[-1], lines)
     if mode is None:
         raise CastError("1: not a recording of a filer")
     return Session(mode, steps)
@@ -220,7 +223,7 @@ def _is_of_a_filer(marker: str) -> bool:
     return marker.startswith((Asked.ANSWER, Asked.SECRET)) or _PROMPT.fullmatch(marker) is not None
 
 
-def _add_reply(steps: list[Step], asked: Event, reply: Event, width: int) -> None:
+def _add_reply(steps: list[Step], lines: list[str], asked: Event, reply: Event, width: int) -> None:
     text = reply.text.removesuffix(ENTER)
     for kind in (Asked.ANSWER, Asked.SECRET):
         if asked.text.startswith(kind):
@@ -230,8 +233,15 @@ def _add_reply(steps: list[Step], asked: Event, reply: Event, width: int) -> Non
     prompt = asked.text.partition(" ")[0]
     typed = None if text in (CTRL_C, CTRL_D) else text
     if prompt != ">":
+        _join(steps[-1], lines)
         steps.append(Step(asked.line, width, prompt, typed))
+        lines[:] = [text]
     elif typed is not None and steps[-1].typed is not None:
-        steps[-1].typed += f"\n{typed}"
+        lines.append(typed)
     else:
         steps[-1].typed = None
+
+
+def _join(step: Step, lines: Sequence[str]) -> None:
+    if step.typed is not None:
+        step.typed = "\n".join(lines)

@@ -134,6 +134,35 @@ def continues(line: str) -> bool:
     return reading.continued and reading.open_quote is None
 
 
+class LogicalLine:
+    """The lines that backslashes join, each read once however many there are."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._within_word = False
+
+    def add(self, line: str) -> bool:
+        """Add a line, without its line end; say whether it ends in a backslash that continues it.
+
+        No line is added after one that does not.
+        """
+        self._lines.append(line)
+        text = f"x{line}" if self._within_word else line
+        if not continues(text):
+            return False
+        last = typed_words(text)[-1][-1]
+        self._within_word = last.start < len(text) - 1
+        return True
+
+    def end(self) -> None:
+        """Take away the backslash at the end: there is no line that could follow."""
+        self._lines[-1] = self._lines[-1].removesuffix("\\")
+
+    def __str__(self) -> str:
+        """Return the lines, as ``split`` reads them."""
+        return "\n".join(self._lines)
+
+
 def typed_words(text: str) -> list[list[Word]]:
     """Return the commands of ``text``, which is still being typed: a quote may be open."""
     return _read(text).commands

@@ -207,18 +207,19 @@ class Script:
             line = self._line()
         if line is None:
             return None
-        from shell.language import continues
+        from shell.language import LogicalLine
 
         self._console.at(self._file, self._lines.number)
         self._console.echo(session.prompt, line)
-        while continues(line):
+        logical = LogicalLine()
+        while logical.add(line):
             following = self._line()
             if following is None:
-                line = line.removesuffix("\\")
+                logical.end()
                 break
-            self._console.echo(">", following)
-            line = f"{line}\n{following}"
-        return line
+            line = following
+            self._console.echo(">", line)
+        return str(logical)
 
     def _line(self) -> str | None:
         with self._signals.waiting():

@@ -1,22 +1,21 @@
 """Diffs of outputs: small ones are those of difflib, large ones take no longer for each line."""
 
-import sys
+import difflib
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
 from pathlib import Path
 from random import Random
-from types import FrameType
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shell import asciicast, differences, volatile
+from shell import differences, volatile
 from shell.asciicast import Kind, event, header
 from shell.differences import LineMatcher, unified
 from shell.volatile import Pairing
 from tests.console import Account
+from tests.steps import steps_of
 
 Lines = list[str]
 
@@ -84,28 +83,6 @@ def test_lines_between_differences_are_paired() -> None:
     }
 
 
-def steps_of(work: Callable[[], object]) -> int:
-    """Return how many lines of Python ``work`` runs in what compares outputs."""
-    files = {module.__file__ for module in (differences, volatile, asciicast)}
-    files.add(sys.modules["difflib"].__file__)
-    steps = 0
-
-    def trace(frame: FrameType, what: str, _: Any) -> Any:
-        nonlocal steps
-        if what == "call" and frame.f_code.co_filename not in files:
-            return None
-        steps += what == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return steps
-
-
 def logged(number: int, text: str) -> str:
     return f"Tue Nov 24 10:{number // 60 % 60:02}:{number % 60:02} UTC [filer1:logger:info]: {text}"
 
@@ -139,7 +116,10 @@ ADVERSARIAL: dict[str, Callable[[int], tuple[Lines, Lines]]] = {
 def test_the_work_grows_with_the_number_of_lines_alone(kind: str) -> None:
     def compare(number: int) -> int:
         then, now = ("\n".join(lines) for lines in ADVERSARIAL[kind](number))
-        return steps_of(lambda: list(unified(*Pairing().lines(then, now), ("then", "now"))))
+        return steps_of(
+            lambda: list(unified(*Pairing().lines(then, now), ("then", "now"))),
+            *(differences, volatile, difflib),
+        )
 
     few, many = compare(1000), compare(4000)
 

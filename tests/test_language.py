@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shell.language import LanguageError, continues, cursor_words, quote, split
+from shell import language
+from shell.language import LanguageError, LogicalLine, continues, cursor_words, quote, split
+from tests.steps import steps_of
 
 SPECIAL_TEXT = st.text(st.sampled_from("ab '\"\\#;\n\t-$`"), max_size=12)
 ONE_LINE = st.text(st.characters(exclude_characters="\n"))
@@ -226,3 +228,27 @@ def test_words_are_those_of_sh() -> None:
     for line, words in zip(lines, outputs, strict=True):
         mine: list[str] = [word for command in split(line) for word in command]
         assert words == "".join(f"<{word}>" for word in mine or [""])
+
+
+@given(
+    st.lists(st.text(alphabet="a#'\" ;\\", max_size=6).map(lambda text: f"{text}\\"), max_size=5)
+)
+def test_lines_that_are_joined_continue_as_their_whole_does(lines: list[str]) -> None:
+    logical = LogicalLine()
+    whole = ""
+    for number, line in enumerate(lines):
+        whole = f"{whole}\n{line}" if number else line
+        goes_on = logical.add(line)
+        assert goes_on is continues(whole)
+        assert str(logical) == whole
+        if not goes_on:
+            return
+
+
+def test_each_of_many_joined_lines_is_read_once() -> None:
+    def join(number: int) -> None:
+        logical = LogicalLine()
+        for each in range(number):
+            assert logical.add(f"word{each} an\\")
+
+    assert steps_of(lambda: join(2000), language) < 5 * steps_of(lambda: join(500), language)
