@@ -166,7 +166,7 @@ def _option_names(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Sugges
 def _rdfile(call: Call) -> None:
     path = call.value("path") or ""
     content = call.filer.mroot.read(path)
-    if b"PRIVATE KEY" in content or PurePosixPath(path).name == CLIENT_PRIVATE:
+    if b"PRIVATE KEY-----" in content or PurePosixPath(path).name == CLIENT_PRIVATE:
         raise Refused(f"{printable(path)}: holds a private key")
     call.show(FileContent(path, content))
 

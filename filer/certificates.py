@@ -42,12 +42,15 @@ _NAMED_LABELS = {
     _ENCRYPTED_LABEL,
     *("DSA PRIVATE KEY", "OPENSSH PRIVATE KEY", "PUBLIC KEY", "RSA PUBLIC KEY"),
     *("TRUSTED CERTIFICATE", "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST", "X509 CRL"),
-    *("PKCS7", "CMS", "DH PARAMETERS", "EC PARAMETERS", "SSH2 ENCRYPTED PRIVATE KEY"),
+    *("PKCS7", "CMS", "DH PARAMETERS", "EC PARAMETERS"),
 }
 """The labels that messages name; in a damaged file any other may be a piece of the key."""
 
-_BODY = re.compile(rb"[A-Za-z0-9+/]{40,}")
-"""What the lines of a PEM block are made of; with letters of one case only, it is hexadecimal."""
+_SHORTEST_PIECE = 16
+"""Bytes of a line that is looked at, of a million that a file may have."""
+
+_BODY = re.compile(rb"[A-Za-z0-9+/]{40,}={0,2}")
+"""A line of a PEM block; with letters of one case only, it is hexadecimal."""
 _ANY_KEY = "PRIVATE KEY"
 _KEY_LIMIT = 8 * 1024
 """Bytes of the largest private key, as PEM; RSA with 8192 bits has less."""
@@ -330,7 +333,7 @@ def _blocks(name: str, data: bytes) -> list[tuple[str, bytes]]:
             label, begins_on = line[len(b"-----BEGIN ") : -len(b"-----")], number
         if label:
             begun.append(line)
-        elif any(run != run.lower() and run != run.upper() for run in _BODY.findall(line)):
+        elif len(line) >= _SHORTEST_PIECE and _may_be_key(line.strip()):
             raise CertificateError(
                 f"{name}: damaged; line {number} is in no block, but looks like a part of one"
             )
@@ -345,6 +348,12 @@ def _blocks(name: str, data: bytes) -> list[tuple[str, bytes]]:
         form = "binary (DER or PKCS #12), not PEM" if data[:1] == _SEQUENCE else "not a PEM file"
         raise CertificateError(f"{name}: {form}")
     return blocks
+
+
+def _may_be_key(line: bytes) -> bool:
+    """Say whether a line outside all blocks may be a piece of a private key."""
+    is_body = _BODY.fullmatch(line) and line not in (line.lower(), line.upper())
+    return b"PRIVATE KEY-----" in line or bool(is_body)
 
 
 def _shown(label: str) -> str:

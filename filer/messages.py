@@ -48,7 +48,8 @@ class Messages:
     def __init__(self, hostname: str, now: Callable[[], datetime], system_id: int = 0) -> None:
         self._hostname = hostname
         self._now = now
-        self._system = f"System {hostname} (ID {system_id:010}) is running NetApp Release {RELEASE}"
+        release = f"NetApp Release {RELEASE} 7-Mode"
+        self._system = f"System {hostname} (ID {system_id:010}) is running {release}"
         self._kept: deque[str] = deque(maxlen=_MOST_KEPT)
         self._latest = datetime.min
         """The time of the last line."""

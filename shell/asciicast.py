@@ -197,8 +197,7 @@ def _session(width: int, events: Iterable[Event]) -> Session:
     mode: Mode | None = None
     steps = [Step(1, width)]
     asked: Event | None = None
-    lines: list[str] = []
-    """Those of the last step; joined one by one, very many would take very long."""
+    lines: list[str] = []  # of the last step; joined one by one, very many would take very long
     for each in events:
         match each.kind:
             case Kind.MARKER if each.text in list(Mode):

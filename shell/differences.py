@@ -83,8 +83,7 @@ def _ascending(
 ) -> list[tuple[int, int]]:
     """Return the longest list of places of the same line that ascends in both."""
     pairs = [(at, after[line]) for line, at in before.items() if line in after]
-    lowest: list[int] = []
-    """The lowest place in ``after`` at which a list of each length can end."""
+    lowest: list[int] = []  # the lowest place in ``after`` at which a list of each length ends
     ends: list[int] = []
     previous: list[int] = []
     for number, (_, at) in enumerate(pairs):

@@ -590,7 +590,7 @@ def test_a_signal_leaves_whole_objects(account: Account, number: int, status: in
     told = objects(out)
     assert told[1]["command"] == "hostname"
     ends = [each["errors"] for each in told[2:]]
-    assert ends in ([], [[{"kind": "ended", "message": "ended before it was done"}]])
+    assert ends in ([], [[{"kind": "interrupted", "message": "disk: interrupted"}]])
 
 
 def test_ctrl_c_is_a_failure_of_the_command_that_it_stops(

@@ -156,6 +156,18 @@ def test_a_damaged_copy_in_the_filer_is_neither_shown_nor_quoted(
         assert runs(ended.out + ended.err) == set(), path
 
 
+def test_comments_between_the_blocks_are_none_of_a_key(account: Account) -> None:
+    comments = (
+        b"# See example.com/pki/IssuingAuthorityNumber2/certificates/RootOfTheHouse\n",
+        b"Bag Attributes\n    localKeyID: 54 69 6D 65 20 31 36 30\n",
+        b"SHA256 Fingerprint\n" + b"5DD026075DD02667" * 4 + b"\n",
+        b"        Signature Algorithm: ecdsa-with-SHA256\n",
+    )
+    path = account.home / CLIENT
+    path.write_bytes(b"".join(comments) + CERTIFICATE + b"".join(comments))
+    assert account.commands(f"keymgr install cert {path}") == ("", "", 0)
+
+
 def test_a_key_that_is_pasted_at_the_prompt_is_not_named(account: Account) -> None:
     pasted = (CERTIFICATE + KEY).decode()
     for arguments in ((), ("--format", "json")):

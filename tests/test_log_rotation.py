@@ -17,7 +17,9 @@ from tests.console import Account
 
 FRIDAY = datetime(2026, 11, 27, 12, 0, 0, tzinfo=timezone(timedelta(hours=1), "CET"))
 WEEK = timedelta(weeks=1)
-ROTATED = "kern.log.rotate:notice]: System filer1 (ID 1573922407) is running NetApp Release 8.2.5"
+ROTATED = (
+    "kern.log.rotate:notice]: System filer1 (ID 1573922407) is running NetApp Release 8.2.5 7-Mode"
+)
 
 
 class Host:
