@@ -869,7 +869,10 @@ def test_a_question_of_one_command_holds_up_no_end(
         stderr=subprocess.STDOUT,
         env={**encrypted.account.environment(), "TERM": "vt100"},
     ) as asking:
-        wait_until_busy(encrypted)
+        assert asking.stdout is not None
+        asked = b""
+        while not asked.endswith(b"enter sanitize disk: "):
+            asked += os.read(asking.stdout.fileno(), 1)
 
         end(encrypted, how)
         out, _ = asking.communicate(timeout=PATIENCE)
