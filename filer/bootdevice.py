@@ -249,9 +249,13 @@ class BootDevice:
 
     def _remove_all_but(self, in_force: int | None) -> None:
         self._storage.sweep(self._var)
-        for number in self._generations():
-            if number != in_force:
-                self._storage.remove_tree(self._var / f"{_LINK}.{number}")
+        others = [number for number in self._generations() if number != in_force]
+        if others:
+            # An interrupted change may have moved the link in the cache only: after a loss of
+            # power, the link would lead to a generation that is removed here.
+            self._storage.settle(self._var)
+        for number in others:
+            self._storage.remove_tree(self._var / f"{_LINK}.{number}")
 
     def _read(self, directory: Path) -> Registration:
         try:

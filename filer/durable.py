@@ -1,10 +1,12 @@
 """Durable, atomic changes to files: every change to a file of the root goes through here."""
 
 import errno
+import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filer.errors import FilerError
@@ -13,6 +15,7 @@ from filer.text import printable
 _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
 _NEW = ".new-"  # what a file is called until it is whole
+_TEMPORARY = re.compile(rf"{re.escape(_NEW)}[0-9a-f]+")
 
 # macOS has no fdatasync
 _sync_data = getattr(os, "fdatasync", os.fsync)
@@ -23,25 +26,48 @@ class StorageError(FilerError):
 
 
 class Storage:
-    """Durable, atomic changes to files; directories are 0700, files 0600, whatever the umask.
+    """Durable, atomic changes to files; new directories are 0700, files 0600, whatever the umask.
 
-    Whoever reads a file, or starts after a crash, finds the old content or the new.  Every method
-    raises `StorageError` where the host refuses, and leaves nothing half-made behind then.
+    A reader, or a start after a crash, finds the old content or the new.  No method changes what
+    a link in the place of ``path`` leads to.  Every method raises `StorageError` where the host
+    refuses, and leaves nothing half-made behind then.
     """
 
     def make_directory(self, path: Path) -> None:
-        """Make the directory ``path`` with its missing parents; one that is there becomes 0700."""
+        """Make the directory ``path`` with its missing parents; one that is there keeps its mode.
+
+        Its name is durable afterwards, also if an earlier run made it and was killed.
+        """
         with _refusals_of(path):
-            for directory in (*reversed(path.parents), path):
-                if not directory.exists():
-                    directory.mkdir(_DIRECTORY_MODE, exist_ok=True)  # somebody else may be faster
-                    directory.chmod(_DIRECTORY_MODE)
-                    _sync_directory(directory.parent)
-            mode = path.stat().st_mode
-            if not stat.S_ISDIR(mode):
+            chain = (*reversed(path.parents), path)
+            missing = [directory for directory in chain if not directory.exists()]
+            for directory in missing:
+                _make_directory(directory)
+                _sync(directory.parent)
+            if not stat.S_ISDIR(path.lstat().st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            if stat.S_IMODE(mode) != _DIRECTORY_MODE:
-                path.chmod(_DIRECTORY_MODE)
+            if not missing:
+                _sync(path.parent)
+
+    def settle(self, path: Path) -> None:
+        """Make durable what the file or directory ``path`` holds, whoever wrote it.
+
+        After a crash the host may show what is in its cache only.  Call this before anything is
+        removed or recorded because of it.
+        """
+        with _refusals_of(path):
+            _sync(path)
+
+    def settle_above(self, path: Path) -> None:
+        """Make durable the names of ``path`` and of the directories above it.
+
+        An earlier run may have made several of them, and been killed before it synced the first.
+        """
+        with _refusals_of(path):
+            path = path.absolute()
+            for directory in (path, *path.parents):
+                if _may_be_ours(directory):
+                    _sync(directory.parent)
 
     def write(self, path: Path, data: bytes) -> None:
         """Make ``data`` the whole content of ``path``, which may exist already."""
@@ -49,7 +75,7 @@ class Storage:
             _write_all(handle, data, 0)
             os.fsync(handle)
             new.replace(path)
-            _sync_directory(path.parent)
+            _sync(path.parent)
 
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
         """Put ``data`` at ``offset`` (bytes) into the existing file ``path``, in place.
@@ -57,7 +83,7 @@ class Storage:
         Not atomic: after a crash any part of ``data`` may have arrived.
         """
         with _refusals_of(path):
-            handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 _write_all(handle, data, offset)
                 _sync_data(handle)
@@ -75,7 +101,7 @@ class Storage:
             os.fsync(handle)
             taken = not _link_new(new, path)
             if not taken:
-                _sync_directory(path.parent)
+                _sync(path.parent)
         if taken:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
 
@@ -89,34 +115,29 @@ class Storage:
             except OSError:
                 new.unlink()
                 raise
-            _sync_directory(path.parent)
+            _sync(path.parent)
 
     def remove(self, path: Path) -> None:
-        """Remove the file or link ``path``; one that is not there is removed already."""
+        """Remove the file or link ``path``; if it is gone already, make that durable."""
         with _refusals_of(path):
-            try:
-                path.unlink()
-            except FileNotFoundError:
-                return
-            _sync_directory(path.parent)
+            path.unlink(missing_ok=True)
+            _sync(path.parent)
 
     def remove_tree(self, path: Path) -> None:
         """Remove the directory ``path`` and all in it; after a crash a part may be left."""
         import shutil
 
         with _refusals_of(path):
-            try:
+            with suppress(FileNotFoundError):
                 shutil.rmtree(path)
-            except FileNotFoundError:
-                return
-            _sync_directory(path.parent)
+            _sync(path.parent)
 
     def append(self, path: Path, data: bytes) -> None:
         """Add ``data`` to the end of the log ``path``, in one write.
 
         Not durable at once: after a crash of the host the last lines may be torn or missing.
         """
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with _refusals_of(path):
             handle = os.open(path, flags, _FILE_MODE)
             try:
@@ -135,16 +156,25 @@ class Storage:
             _sync_directory(new.parent)
 
     def sweep(self, directory: Path) -> None:
-        """Remove what a crash left in ``directory``: files that never became whole."""
+        """Remove what a crash left in ``directory``: files that never became whole.
+
+        One that another process is writing now stays.
+        """
         with _refusals_of(directory):
             try:
-                left = [entry for entry in directory.iterdir() if entry.name.startswith(_NEW)]
+                found = [entry for entry in directory.iterdir() if is_temporary(entry.name)]
             except FileNotFoundError:
                 return
+            left = [entry for entry in found if not _is_being_written(entry)]
             for entry in left:
                 entry.unlink(missing_ok=True)
             if left:
-                _sync_directory(directory)
+                _sync(directory)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether ``name`` is that of a file which is not whole yet."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextmanager
@@ -165,6 +195,7 @@ def _new_file(directory: Path) -> Iterator[tuple[int, Path]]:
     new = _new_name(directory)
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # `sweep` leaves it alone
         os.fchmod(handle, _FILE_MODE)
         yield handle, new
     finally:
@@ -190,8 +221,37 @@ def _write_all(handle: int, data: bytes, offset: int) -> None:
         offset += written
 
 
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(_DIRECTORY_MODE)
+    except FileExistsError:  # another process was faster
+        return
+    path.chmod(_DIRECTORY_MODE)
+
+
+def _may_be_ours(directory: Path) -> bool:
+    """Whether an earlier run may have made ``directory``."""
+    parent = directory.parent
+    return directory.stat().st_uid == os.geteuid() and os.access(parent, os.R_OK | os.W_OK)
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether a process has the temporary file ``path`` open to write it."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # a link, which is never open
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

@@ -15,7 +15,6 @@ import shutil
 import signal
 import socket
 import sqlite3
-import stat
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -277,8 +276,9 @@ class WatchedStorage(Storage, ABC):
         self._do(work, *torn)
 
     def make_directory(self, path: Path) -> None:
-        made = path.is_dir() and stat.S_IMODE(path.stat().st_mode) == 0o700
-        if not made:
+        if path.is_dir():
+            Storage.make_directory(self, path)
+        else:
             self._do(lambda: Storage.make_directory(self, path))
 
     def write(self, path: Path, data: bytes) -> None:
@@ -384,10 +384,16 @@ class FailingStorage(WatchedStorage):
         self.changes, self._first = 0, first
 
     def disarm(self) -> bool:
-        """Work again; return whether anything was refused since ``arm``."""
+        """Work again, and count anew; return whether anything was refused since ``arm``."""
         refused = self._first is not None and self.changes >= self._first
-        self._first = None
+        self._first, self.changes = None, 0
         return refused
+
+    def settle(self, path: Path) -> None:
+        self._do(lambda: Storage.settle(self, path))
+
+    def settle_above(self, path: Path) -> None:
+        self._do(lambda: Storage.settle_above(self, path))
 
     def append(self, path: Path, data: bytes) -> None:
         self._refuse_at(self._in_trouble)

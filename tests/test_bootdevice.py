@@ -225,6 +225,54 @@ def test_while_it_is_unsure_which_generation_is_in_force_both_are_kept(var: Path
     assert device(var).load() == OLD
 
 
+# what a killed change leaves in the cache
+
+
+class NotingStorage(Storage):
+    """Notes what it settles and removes; ``refusing``: nothing can be settled."""
+
+    def __init__(self, *, refusing: bool = False) -> None:
+        self.noted: list[tuple[str, str]] = []
+        self._refusing = refusing
+
+    def settle(self, path: Path) -> None:
+        self.noted.append(("settle", path.name))
+        if self._refusing:
+            raise StorageError(f"cannot write {path.name}: Input/output error")
+        super().settle(path)
+
+    def remove_tree(self, path: Path) -> None:
+        self.noted.append(("remove_tree", path.name))
+        super().remove_tree(path)
+
+
+def kill_after_moving_the_link(var: Path) -> None:
+    """Leave what a change leaves that was killed before the sync of its new link."""
+    device(var).commit(OLD)
+    device(var).stage(NEW)
+    (var / "kmip").unlink()
+    (var / "kmip").symlink_to("kmip.2")
+
+
+@pytest.mark.parametrize("change", [BootDevice.load, BootDevice.stage])
+def test_the_link_is_durable_before_the_other_generation_is_removed(
+    var: Path, change: Callable[..., object]
+) -> None:
+    kill_after_moving_the_link(var)
+    storage = NotingStorage()
+    change(device(var, storage), *([OLD] if change is BootDevice.stage else []))
+    assert storage.noted[:2] == [("settle", "var"), ("remove_tree", "kmip.1")]
+
+
+def test_while_the_link_cannot_be_made_durable_both_generations_stay(var: Path) -> None:
+    kill_after_moving_the_link(var)
+    before = snapshot(var)
+    assert device(var, NotingStorage(refusing=True)).load() == NEW
+    with pytest.raises(StorageError):
+        device(var, NotingStorage(refusing=True)).commit(OLD)
+    assert snapshot(var) == before
+
+
 # interrupted changes
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -53,15 +54,90 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path, storage: Storage) -> N
     assert {mode(entry) for entry in directory.iterdir()} == {0o600}
 
 
-def test_make_directory_corrects_its_mode_but_not_that_of_its_parents(
-    tmp_path: Path, storage: Storage
-) -> None:
+def test_make_directory_changes_no_mode_of_what_is_there(tmp_path: Path, storage: Storage) -> None:
     directory = tmp_path / "there"
     directory.mkdir()
     for path in (tmp_path, directory):
         path.chmod(0o755)
     storage.make_directory(directory)
-    assert (mode(directory), mode(tmp_path)) == (0o700, 0o755)
+    storage.make_directory(directory / "new")
+    assert (mode(directory), mode(tmp_path)) == (0o755, 0o755)
+    assert mode(directory / "new") == 0o700
+
+
+def test_the_names_of_directories_that_were_not_synced_are_synced_later(
+    tmp_path: Path, storage: Storage
+) -> None:
+    path = tmp_path / "one" / "two" / "three"
+    path.mkdir(parents=True)
+    syncs: list[object] = []
+
+    def watch(_frame: FrameType, event: str, call: object) -> None:
+        if event == "c_return" and call is os.fsync:
+            syncs.append(call)
+
+    counts = []
+    for settle in (storage.settle, storage.make_directory, storage.settle_above):
+        syncs.clear()
+        sys.setprofile(watch)
+        try:
+            settle(path)
+        finally:
+            sys.setprofile(None)
+        counts.append(len(syncs))
+    assert counts[:2] == [1, 1]
+    assert counts[2] >= len(path.relative_to(tmp_path).parts)
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_no_change_goes_through_a_link(tmp_path: Path, storage: Storage, dangling: bool) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    link.symlink_to(target)
+    if not dangling:
+        target.write_bytes(b"kept")
+        target.chmod(0o644)
+    attempts: list[Callable[[], None]] = [
+        lambda: storage.make_directory(link),
+        lambda: storage.overwrite(link, 0, b"x"),
+        lambda: storage.append(link, b"x"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(StorageError, match=r"^cannot write link: "):
+            attempt()
+    assert link.is_symlink()
+    assert target.exists() is not dangling
+    if not dangling:
+        assert (target.read_bytes(), mode(target)) == (b"kept", 0o644)
+
+
+def test_a_link_to_a_directory_is_not_taken_for_one(tmp_path: Path, storage: Storage) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(StorageError, match=r"^cannot write link: Not a directory$"):
+        storage.make_directory(tmp_path / "link")
+
+
+def test_sweep_leaves_what_another_process_is_writing(tmp_path: Path, storage: Storage) -> None:
+    script = """
+import sys
+from pathlib import Path
+from types import FrameType
+from filer.durable import _new_file
+with _new_file(Path(sys.argv[1])):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        open_still = names(tmp_path)
+        storage.sweep(tmp_path)
+        assert names(tmp_path) == open_still
+        writer.kill()
+        writer.wait()
+        storage.sweep(tmp_path)
+    assert (len(open_still), names(tmp_path)) == (1, set())
 
 
 def test_write_replaces_content_mode_and_link(tmp_path: Path, storage: Storage) -> None:
@@ -149,8 +225,9 @@ def test_sweep_removes_only_what_never_became_whole(tmp_path: Path, storage: Sto
     (tmp_path / ".new-0123").write_bytes(b"half")
     (tmp_path / ".new-4567").symlink_to("nowhere")
     (tmp_path / "new-file").write_bytes(b"")
+    (tmp_path / ".new-file").write_bytes(b"")
     storage.sweep(tmp_path)
-    assert names(tmp_path) == {"new-file"}
+    assert names(tmp_path) == {"new-file", ".new-file"}
     storage.sweep(tmp_path / "gone")
 
 
@@ -166,6 +243,8 @@ def test_every_refusal_of_the_host_is_one_line(tmp_path: Path, storage: Storage)
         lambda: storage.remove_tree(path),
         lambda: storage.append(path, b"x"),
         lambda: storage.sweep(path),
+        lambda: storage.settle(path),
+        lambda: storage.settle_above(path),
     ]
     for attempt in attempts:
         with pytest.raises(StorageError, match=r"^cannot write x: Not a directory$"):
@@ -192,6 +271,7 @@ def test_a_full_disk_leaves_the_old_content() -> None:
     script = """
 import resource, signal, sys, tempfile
 from pathlib import Path
+from types import FrameType
 from filer.durable import Storage, StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
@@ -229,6 +309,7 @@ def test_a_killed_writer_leaves_the_old_content_or_the_new(
     script = """
 import sys
 from pathlib import Path
+from types import FrameType
 from filer.durable import Storage
 from tests.test_durable import A, B
 path, link, storage = Path(sys.argv[1]), Path(sys.argv[2]), Storage()
