@@ -1,7 +1,7 @@
 """Who is changing the filer: one command at a time, whoever gives it."""
 
 from _thread import allocate_lock  # threading has much more, which a short script would load
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from filer.errors import FilerError
@@ -12,9 +12,13 @@ class Busy(FilerError):
 
 
 class Changes:
-    """The turn of the one command that changes the filer; whoever only reads needs none."""
+    """The turn of the one command that changes the filer; whoever only reads needs none.
 
-    def __init__(self) -> None:
+    ``check`` is called first of all, and raises FilerError if nothing may be changed any more.
+    """
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self._check = check
         self._guard = allocate_lock()
         self._running: str | None = None
 
@@ -25,6 +29,7 @@ class Changes:
         Raises Busy, which names the holder, if it is another's.  Nobody waits in line: whoever
         gives a command knows the filer as it is now, not as the other command will leave it.
         """
+        self._check()
         with self._guard:
             if self._running is not None:
                 raise Busy(f"busy: {self._running} is running")

@@ -133,14 +133,18 @@ def _hardware(document: Document) -> Hardware:
     return hardware
 
 
+def read(path: Path) -> Hardware:
+    """Read filer.toml at ``path``.  Raises ConfigError, or NotThereError."""
+    return _hardware(Document.read(path.name, path))
+
+
 def load(path: Path, storage: Storage) -> Hardware:
     """Read filer.toml at ``path``; where there is none, write the defaults first.
 
     Raises ConfigError, or StorageError.  A file that is there is never changed.
     """
     try:
-        return _hardware(Document.read(path.name, path))
+        return read(path)
     except NotThereError:
-        storage.sweep(path.parent)
         storage.write(path, DEFAULT_TEXT.encode())
         return parse(DEFAULT_TEXT)

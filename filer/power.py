@@ -9,6 +9,7 @@ from pathlib import Path
 from filer import kmip_init, raid
 from filer.bootdevice import BootDevice
 from filer.certificates import Installed
+from filer.changes import Changes
 from filer.derivation import Derivation
 from filer.durable import Storage, StorageError
 from filer.errors import FilerError
@@ -20,8 +21,9 @@ from filer.messages import Messages
 from filer.mroot import Mroot
 from filer.notices import Logged, Notices
 from filer.panics import Panics
+from filer.root import Root, RootLock
 from filer.shelf import Shelf
-from filer.system import Filer, Root, RootLock, unusable
+from filer.system import Filer
 from filer.unlock import unlock_disks
 
 
@@ -49,38 +51,34 @@ class Machine:
 
         Raises FilerError if the root cannot be used, and RootInUse if another filer runs on it.
         """
-        self._root = Root(root)
+        self._root = Root.at(root)
         self._storage = storage or Storage()
         self._now = now
         self._random = random
         self._interrupt = interrupt
-        self._root.refuse_another_use()
-        try:
-            self._storage.make_directory(root)
-            self._lock = RootLock(self._root.lock)
-        except (OSError, StorageError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise unusable(root, str(reason)) from None
+        self._lock = RootLock(self._root, self._storage)
 
     def power_on(self) -> Filer:
         """Apply power: the keytable is empty and every disk that has locking set is locked.
 
-        Raises FilerError if a file of the root is damaged.
+        Raises FilerError if a file of the root is damaged, or if its disks are missing.
         """
-        for directory in (self._root.var, self._root.installed_certificates, self._root.shelf):
-            self._storage.make_directory(directory)
-        self._storage.sweep(self._root.installed_certificates)
+        self._lock.check()
+        marker = self._root.examine()
         hardware = load_hardware(self._root.hardware, self._storage)
+        self._prepare_directories()
         boot_device = BootDevice(self._root.var, self._storage)
         derivation = Derivation()
         shelf = Shelf(
             self._root.shelf,
-            self._root.var / "shelf.toml",
+            self._root.shelf_record,
             self._storage,
             derivation,
             self._random,
         )
-        shelf.populate(hardware.disks, hardware.disk_size)
+        shelf.populate(hardware.disks, hardware.disk_size, had_disks=marker.populated)
+        if not marker.populated:
+            self._root.mark_populated(self._storage)
         shelf.load()
         shelf.power_on()
         return Filer(
@@ -98,6 +96,7 @@ class Machine:
             random=self._random,
             powered_on=self._now(),
             interrupt=self._interrupt,
+            changes=Changes(self._lock.check),
             panics=Panics(self._root.var / "panics.toml", self._storage),
             loader=LoaderEnvironment(
                 self._root.var / "loader.toml", self._storage, hardware.autoboot
@@ -107,6 +106,20 @@ class Machine:
     def unplug(self) -> None:
         """Give the root back; nothing of the machine is used afterwards."""
         self._lock.release()
+
+    def _prepare_directories(self) -> None:
+        """Make the directories of the root, and finish what an earlier run left of its changes.
+
+        A run that was killed may have left temporary files, which may hold keys, and names that
+        are in the cache of the host only; these are made durable before anything relies on them.
+        """
+        for directory in self._root.directories:
+            if directory == self._root.ssh and not directory.exists():
+                continue  # made when it is needed
+            if not directory.exists():
+                self._storage.make_directory(directory)
+            self._storage.settle(directory)
+            self._storage.sweep(directory)
 
 
 def boot(filer: Filer, notices: Notices, before_disks: Callable[[], None] = lambda: None) -> None:

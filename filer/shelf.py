@@ -2,8 +2,8 @@
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,10 @@ _LONGEST_PATTERN = 256
 """Characters; the time that a pattern takes grows with their square."""
 
 _SUFFIX = ".sed"
+
+DISK_FILES = f"*{_SUFFIX}"
+"""Matches the names of disk files."""
+
 _NAME = re.compile(r"0c\.([0-9]{2,})\.([0-9]{1,2})")
 
 
@@ -121,20 +125,33 @@ class Shelf:
         except NotThereError:
             return Record()
 
-    def populate(self, count: int, size: int) -> None:
+    def populate(self, count: int, size: int, *, had_disks: bool = False) -> None:
         """Fill the first ``count`` bays with factory-new disks of ``size`` bytes, each bay once.
 
-        A file that is there is left alone, and a disk that was pulled is not made again.
+        A file that is there is left alone, and a disk that was pulled is not made again.  If the
+        shelf ``had_disks`` and the record was lost with the boot device, no disk is made.  Raises
+        `ShelfError`, and changes nothing, if there were disks and all of them are gone: another
+        directory may be in the place of the shelf.
         """
         record = self.record
+        if had_disks and not record.populated:
+            self._remember(record._replace(populated=count))
+            return
+        if count <= record.populated:
+            return
+        if record.populated and not any(self._names()):
+            raise ShelfError(
+                f"{printable(self._directory.name)} had {record.populated} disks and has none now; "
+                "no new disk is made; is a file system not mounted?"
+            )
         for name in map(disk_name, range(record.populated, count)):
-            # a crash, or a disk moved here, may have been first
-            with suppress(FileExistsError):
+            try:
                 Disk.create(
                     name, self._path(name), self._storage, self._derivation, self._random, size=size
                 )
-        if count > record.populated:
-            self._remember(record._replace(populated=count))
+            except FileExistsError:
+                self._settle(self._path(name))
+        self._remember(record._replace(populated=count))
 
     def remember_aggr0(self, serials: Sequence[str]) -> None:
         """Remember the root aggregate: it is not made again while one of these may come back."""
@@ -142,14 +159,13 @@ class Shelf:
             self._remember(self.record._replace(aggr0=tuple(serials)))
 
     def load(self) -> None:
-        """Look which disks are there; they are off.  What a crash left is removed."""
+        """Look which disks are there; they are off."""
         self.disks.clear()
         self.warnings.clear()
         for _index, name in sorted(self._names()):
             self.disks[name] = Disk(
                 name, self._path(name), self._storage, self._derivation, self._random
             )
-        self._storage.sweep(self._directory)
 
     def power_on(self) -> None:
         """Apply power to every disk; a damaged one is left out with a warning."""
@@ -205,8 +221,16 @@ class Shelf:
                 index = disk_index(entry.stem)
                 if index is None:
                     self.warnings.append(f"{printable(entry.name)}: not a disk name; left out")
+                elif entry.is_symlink():
+                    self.warnings.append(f"{entry.stem}: a link, not a disk; left out")
                 else:
                     yield index, entry.stem
+
+    def _settle(self, path: Path) -> None:
+        """Make a disk durable that an interrupted run has made, or that was moved here."""
+        if stat.S_ISREG(path.lstat().st_mode):
+            self._storage.settle(path)
+        self._storage.settle(self._directory)
 
     def _leave_out(self, disk: Disk, reason: str) -> None:
         self.warnings.append(f"{reason}; left out")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from filer.authentication_key import AuthenticationKey
 from filer.bootdevice import BootDevice, Registration
@@ -19,7 +16,6 @@ from filer.changes import Changes
 from filer.derivation import Derivation
 from filer.disk import Disk
 from filer.durable import Storage
-from filer.errors import FilerError
 from filer.hardware import Hardware
 from filer.interrupt import Interrupt
 from filer.key_creation import SystemIdentity
@@ -31,126 +27,13 @@ from filer.mroot import Mroot
 from filer.panics import Panics
 from filer.progress import Progress
 from filer.raid import Aggregate
+from filer.root import Root
 from filer.shelf import Shelf
-from filer.text import printable
 
 if TYPE_CHECKING:
     from filer.keyservers import KeyServers
 
 CertificatePath = Callable[[str], Path]
-
-_LONGEST_PID = 16
-_LOOKS_FOR_HOLDER = 50
-
-
-def unusable(path: Path, reason: str) -> FilerError:
-    """Return what to raise where nothing can be kept in ``path``."""
-    return FilerError(f"cannot use {printable(str(path))}: {reason}")
-
-
-class Root(NamedTuple):
-    """Where a filer lives on the host."""
-
-    path: Path
-
-    def refuse_another_use(self) -> None:
-        """Make sure that a directory with files in it has some that a root has.
-
-        The owner of others would be surprised to find it closed to everybody else.  Raises
-        FilerError, also if it cannot be read.
-        """
-        own = {self.lock, self.hardware, self.var, self.mroot, self.shelf, self.ssh}
-        try:
-            found = set(self.path.iterdir()) if self.path.is_dir() else set()
-        except OSError as error:
-            raise unusable(self.path, str(error.strerror)) from None
-        if found and found.isdisjoint(own):
-            raise unusable(self.path, "there are other files, and no filer")
-
-    @property
-    def lock(self) -> Path:
-        """What a running filer holds."""
-        return self.path / "lock"
-
-    @property
-    def hardware(self) -> Path:
-        """filer.toml."""
-        return self.path / "filer.toml"
-
-    @property
-    def var(self) -> Path:
-        """The CompactFlash boot device, which holds /var/kmip."""
-        return self.path / "var"
-
-    @property
-    def mroot(self) -> Path:
-        """The root volume, there only while WAFL is up."""
-        return self.path / "mroot"
-
-    @property
-    def installed_certificates(self) -> Path:
-        """/mroot/etc/keymgr/cert."""
-        return self.mroot / "etc" / "keymgr" / "cert"
-
-    @property
-    def system_log(self) -> Path:
-        """/mroot/etc/messages."""
-        return self.mroot / "etc" / "messages"
-
-    @property
-    def shelf(self) -> Path:
-        """The self-encrypting disks, a file each."""
-        return self.path / "shelf"
-
-    @property
-    def ssh(self) -> Path:
-        """Host key, authorized keys and passwords of the console over SSH."""
-        return self.path / "ssh"
-
-
-class RootInUse(FilerError):
-    """Another filer runs on this root."""
-
-
-class RootLock:
-    """Held while a filer is powered on; the system frees it when the process ends, however."""
-
-    def __init__(self, path: Path) -> None:
-        """Take the lock.  Raises RootInUse, or OSError if ``path`` cannot be opened."""
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(self._descriptor)
-            os.close(self._descriptor)
-            root = printable(str(path.parent))
-            raise RootInUse(f"{root} is in use by process {holder}") from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """Free the lock."""
-        os.close(self._descriptor)
-
-
-def _holder(descriptor: int) -> str:
-    """Return the number of the process that holds the lock, which may be just writing it down."""
-    for _ in range(_LOOKS_FOR_HOLDER):
-        written = os.pread(descriptor, _LONGEST_PID, 0).strip()
-        if written.isdigit() and _runs(int(written)):
-            return written.decode("ascii")
-        time.sleep(0.01)
-    return "?"
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:  # that of somebody else
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
 
 
 @dataclass(eq=False, repr=False)

@@ -61,7 +61,7 @@ class Account:
         self.root = root or home / "root"
         self.settings = self.root / "filer.toml"
         if not self.root.exists():
-            self.root.mkdir()
+            self.root.mkdir(mode=0o700)
             self.settings.write_text(settings, encoding="utf-8")
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -294,8 +294,12 @@ def key_servers(authority: Path, directory: Path) -> Iterator[StartKeyServers]:
 def install_certificates(servers: "Sequence[KeyServer]", root: Path) -> None:
     """Install the certificates of key servers in a root that has none, as ``keymgr`` does."""
     from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
+    from filer.durable import Storage
+    from filer.root import Root
 
-    installed = root / "mroot" / "etc" / "keymgr" / "cert"
-    installed.mkdir(parents=True)
+    storage, place = Storage(), Root(root)
+    place.claim(storage)
+    installed = place.installed_certificates
+    storage.make_directory(installed)
     for name in (CLIENT, CLIENT_PRIVATE, *(ca_name(server.address) for server in servers)):
         shutil.copy(servers[0].directory / name, installed)

@@ -37,10 +37,9 @@ def make_key(path: Path) -> Path:
 def give_access(account: Account, user: str = "root") -> Path:
     """Give ``user`` the password PASSWORD and root a key, and return the key."""
     key = make_key(account.home / "key")
-    keys = account.root / "ssh" / "authorized_keys"
-    keys.parent.mkdir(mode=0o700, exist_ok=True)
-    keys.write_bytes(b"# of the tests\n" + key.with_suffix(".pub").read_bytes())
     assert account.run("--ssh-password", user, input=f"{PASSWORD}\n").status == 0
+    keys = account.root / "ssh" / "authorized_keys"
+    keys.write_bytes(b"# of the tests\n" + key.with_suffix(".pub").read_bytes())
     return key
 
 

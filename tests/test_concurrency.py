@@ -143,7 +143,7 @@ def test_a_number_left_by_a_crash_is_not_taken_for_the_holder(account: Account) 
     assert account.run().status == 0
     with House(account.root) as house, subprocess.Popen(["true"]) as gone:
         gone.wait()
-        (house.root / "lock").write_text(f"{gone.pid}\n")
+        (house.root / "power").write_text(f"{gone.pid}\n")
 
         ended = account.commands("hostname")
 

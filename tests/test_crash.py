@@ -17,13 +17,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import pytest
 
+from filer.durable import Storage
 from filer.errors import FilerError
 from tests import faulty, points
 from tests.conftest import Count
@@ -132,12 +133,26 @@ def serve_crashes() -> None:
 
 def _operate(root: Path, operation: Operation, files: Path, point: Point) -> object:
     storage = CrashingStorage()
-    house = House(root, storage)
-    operation.prepare(house)
-    storage.arm(point.number or None, point.moment)
+    house = _house(
+        root, operation, storage, lambda: storage.arm(point.number or None, point.moment)
+    )
     for result in operation.act(house, files):
         assert result.status == 0, result.text
     return storage.kinds
+
+
+def _house(root: Path, operation: Operation, storage: Storage, arm: Callable[[], object]) -> House:
+    """Return a filer where ``operation`` begins, with the storage armed.
+
+    A boot begins before the root is taken, so that a first start is armed from its first change.
+    """
+    if operation.at == BOOT:
+        arm()
+    house = House(root, storage)
+    operation.prepare(house)
+    if operation.at != BOOT:
+        arm()
+    return house
 
 
 @pytest.fixture(scope="module")
@@ -306,9 +321,7 @@ def test_a_refused_change_is_told_in_a_line_and_loses_no_disk(
 ) -> None:
     trial = laboratory.trial(OPERATIONS[name])
     root, storage = trial.begin(), FailingStorage()
-    with House(root, storage) as house:
-        trial.operation.prepare(house)
-        storage.changes = 0
+    with _house(root, trial.operation, storage, storage.disarm) as house:
         trial.operation.act(house, laboratory.files)
     if trial.after is None:
         trial.check(root, done=True)
@@ -324,17 +337,19 @@ def _refuse(trial: Trial, root: Path, point: Point) -> None:
     """Do an operation where one change, or more, is refused; then power on without trouble."""
     storage, trouble = FailingStorage(), TROUBLES[point.moment]
     failures: list[str] = []
-    with House(root, storage) as house:
-        trial.operation.prepare(house)
-        storage.arm(point.number, trouble)
-        try:
-            for result in trial.operation.act(house, trial.laboratory.files):
-                assert bool(result.failures) == (result.status != 0)
-                failures += result.failures
-        except FilerError as problem:
-            failures.append(str(problem))
-        storage.disarm()
-        remembered = look(house) if hasattr(house, "filer") else None
+    remembered = None
+    house: House | None = None
+    try:
+        house = _house(root, trial.operation, storage, lambda: storage.arm(point.number, trouble))
+        for result in trial.operation.act(house, trial.laboratory.files):
+            assert bool(result.failures) == (result.status != 0)
+            failures += result.failures
+    except FilerError as problem:
+        failures.append(str(problem))
+    storage.disarm()
+    if house:
+        with house:
+            remembered = look(house) if hasattr(house, "filer") else None
     for failure in failures:
         assert "\n" not in failure
         assert "internal error" not in failure

@@ -316,7 +316,8 @@ ROOT_FILES = (
     "var/shelf.toml",
     "mroot/etc/messages",
     f"mroot/etc/keymgr/cert/{CLIENT}",
-    "lock",
+    "power",
+    ".filer",
 )
 KEPT = ("var/panics.toml", "var/shelf.toml", "mroot/etc/messages")
 """Files that a boot itself writes when they say something that it understands."""
@@ -375,10 +376,7 @@ def test_a_hostile_filer_toml_is_one_line_of_the_program(tmp_path: Path, content
     assert (ended.out, ended.status) == ("", 2)
     assert ended.err.startswith("filer: filer.toml:")
     assert is_one_line(ended.err.removesuffix("\n"))
-    assert sorted(path.name for path in account.root.rglob("*") if path.is_file()) == [
-        "filer.toml",
-        "lock",
-    ]
+    assert [path.name for path in account.root.rglob("*")] == ["filer.toml"]
 
 
 # Disks.
@@ -878,7 +876,7 @@ def test_a_hostile_root_and_lock_are_told_escaped(tmp_path: Path) -> None:
     account = Account(tmp_path / "home", root=root)
     assert account.commands("hostname").status == 0
     with House(root):
-        (root / "lock").write_bytes(b"\x1b[31m\x9b1\n")
+        (root / "power").write_bytes(b"\x1b[31m\x9b1\n")
 
         in_use = account.commands("hostname")
 
@@ -977,5 +975,5 @@ def test_the_installed_program_takes_any_bytes_for_lines_and_files(tmp_path: Pat
         assert "internal error" not in ended.err
     after = state_of(account.root)
     assert {path for path in after if after[path] != before.get(path)} <= {
-        str(account.root / "lock")
+        str(account.root / "power")
     }

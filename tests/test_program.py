@@ -184,7 +184,10 @@ def test_a_directory_of_another_use_is_refused_and_left_as_it_is(
         ended = account.run("--root", used, *more, input="password\n")
 
         assert (ended.out, ended.status) == ("", 2)
-        assert ended.err == f"filer: cannot use {used}: there are other files, and no filer\n"
+        assert ended.err == (
+            f"filer: cannot use {used}: it is not empty (it has precious), and not the root of a "
+            "filer\n"
+        )
     assert [path.name for path in used.iterdir()] == ["precious"]
     assert stat.S_IMODE(used.stat().st_mode) == 0o755
 
@@ -231,7 +234,7 @@ def test_a_broken_filer_toml_is_named_with_its_line_and_nothing_is_written(
     assert ended.err.startswith(f"filer: {said}")
     assert is_one_line(ended.err)
     assert account.settings.read_text(encoding="utf-8") == settings
-    assert {path.name for path in files_below(account.root)} == {"filer.toml", "lock"}
+    assert {path.name for path in files_below(account.root)} == {"filer.toml"}
 
 
 def test_a_broken_registration_is_named_with_its_line_and_stays_as_it_is(

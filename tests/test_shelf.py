@@ -115,12 +115,41 @@ def test_filling_goes_on_where_it_stopped(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         shelf.populate(5, SIZE)
     before = {name: (tmp_path / "shelf" / name).read_bytes() for name in files(tmp_path)}
-    (tmp_path / "shelf" / ".new-0123").write_bytes(b"half a disk")
     assert len(powered(tmp_path, 5)) == 5
     assert files(tmp_path) == {f"{disk_name(index)}.sed" for index in range(5)}
     assert len(before) == 2
     for name, content in before.items():
         assert (tmp_path / "shelf" / name).read_bytes() == content
+
+
+class NotingStorage(Storage):
+    """Notes what it settles and writes; ``refusing``: nothing can be settled."""
+
+    def __init__(self, *, refusing: bool = False) -> None:
+        self.noted: list[str] = []
+        self._refusing = refusing
+
+    def settle(self, path: Path) -> None:
+        self.noted.append(path.name)
+        if self._refusing:
+            raise StorageError("cannot write")
+        super().settle(path)
+
+    def write(self, path: Path, data: bytes) -> None:
+        self.noted.append(path.name)
+        super().write(path, data)
+
+
+def test_a_disk_is_durable_before_the_record_of_it(tmp_path: Path) -> None:
+    powered(tmp_path, 2)
+    record = tmp_path / "var" / "shelf.toml"
+    record.unlink()
+    with pytest.raises(StorageError):
+        shelf_at(tmp_path, NotingStorage(refusing=True)).populate(3, SIZE)
+    assert not record.exists()
+    storage = NotingStorage()
+    shelf_at(tmp_path, storage).populate(3, SIZE)
+    assert storage.noted == ["0c.00.0.sed", "shelf", "0c.00.1.sed", "shelf", "shelf.toml"]
 
 
 def test_a_moved_disk_is_there(tmp_path: Path) -> None:
@@ -146,9 +175,9 @@ def test_what_is_no_whole_disk_is_left_out_with_a_warning(tmp_path: Path) -> Non
     shelf = powered(tmp_path, 4)
     assert [disk.name for disk in shelf] == ["0c.00.2", "0c.00.3"]
     assert shelf.warnings == [
+        "0c.00.1: a link, not a disk; left out",
         r"evil\x1b[31m.sed: not a disk name; left out",
         "0c.00.0: damaged: the file is too short; left out",
-        "0c.00.1: cannot be read: No such file or directory; left out",
         "0c.00.5: cannot be read: Is a directory; left out",
         "0c.00.9: has the serial number of 0c.00.2; left out",
     ]

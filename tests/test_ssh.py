@@ -19,7 +19,9 @@ import pexpect
 import pytest
 
 from commands import PowerOff
+from filer.durable import Storage
 from filer.interrupt import Interrupt
+from filer.root import Root
 from keyserver.server import KeyServer
 from shell.plugins import Commands
 from shell.session import Session
@@ -737,6 +739,7 @@ def test_a_damaged_file_is_named_and_stays_as_it_is(
     account: Account, name: str, content: str, said: str
 ) -> None:
     path = account.root / "ssh" / name
+    Root(account.root).claim(Storage())
     path.parent.mkdir(mode=0o700)
     path.write_text(content, encoding="utf-8")
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from filer.durable import Storage
+from filer.root import Root
 from filer.standard_streams import write
-from filer.system import Root
 from filer.text import printable
 from shell.session import FAILED, OK
 from shell.signals import Signals
@@ -20,14 +20,16 @@ def set_password(user: str, root: Path, signals: Signals) -> int:
     A person types it twice; otherwise it is the first line of standard input.  Returns the exit
     status; raises FilerError for a user name or password that is none, or if it cannot be kept.
     """
-    where = Root(root)
-    where.refuse_another_use()
+    where = Root.at(root)
+    where.examine()
     with signals.waiting():
         password, again = _typed(user) if sys.stdin.isatty() else _read()
     if password != again:
         write(sys.stderr, "filer: the two passwords differ; nothing was changed\n")
         return FAILED
-    passwords_below(where.ssh, Storage()).set(user, password, os.urandom)
+    storage = Storage()
+    where.claim(storage)
+    passwords_below(where.ssh, storage).set(user, password, os.urandom)
     write(sys.stdout, f"filer: password set for {user}\n")
     return OK
 

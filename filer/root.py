@@ -1,0 +1,361 @@
+"""The root, the directory where a filer lives: how it is recognised, and who holds it.
+
+A root has the marker ``.filer``.  Any other directory is taken only if it is empty, holds nothing
+but a valid filer.toml, or is a complete root of version 0.1, which had no marker.  Nothing is
+changed before that is known, and only directories that the filer makes get a mode.
+"""
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from filer.document import Document
+from filer.durable import Storage, StorageError, is_temporary
+from filer.errors import FilerError
+from filer.hardware import read as read_hardware
+from filer.mroot import NotThereError
+from filer.own_files import followed, objection
+from filer.shelf import DISK_FILES
+from filer.text import printable
+
+FORMAT = 1
+"""The version of the layout of a root; a higher one is refused."""
+
+_MARKER = ".filer"
+_HARDWARE = "filer.toml"
+_LOCK, _OLD_LOCK = "power", "lock"
+_VAR, _SHELF, _MROOT, _SSH = "var", "shelf", "mroot", "ssh"
+_ETC, _KEYMGR, _CERTIFICATES = "mroot/etc", "mroot/etc/keymgr", "mroot/etc/keymgr/cert"
+_SHELF_RECORD = "var/shelf.toml"
+_DIRECTORIES = (_VAR, _MROOT, _ETC, _KEYMGR, _CERTIFICATES, _SHELF, _SSH)
+_FILES = (
+    _MARKER,
+    _LOCK,
+    _OLD_LOCK,
+    _SHELF_RECORD,
+    "var/panics.toml",
+    "var/loader.toml",
+    "mroot/etc/messages",
+    "ssh/host_key",
+    "ssh/passwords.toml",
+    "ssh/authorized_keys",
+)
+_VERSION_0_1 = (_OLD_LOCK, _HARDWARE, _MROOT, _SHELF_RECORD, _SHELF)
+"""What every complete root of version 0.1 has."""
+
+_NEEDED_BY_DISKS = (_HARDWARE, _SHELF)
+"""What is missing only if the root is not whole; without var, the boot device was replaced."""
+
+_LONGEST_PID = 16
+_LOOKS_FOR_HOLDER = 50
+_NO_DIRECTORY_LOCKS = {errno.EBADF, errno.EINVAL, errno.EOPNOTSUPP}
+
+
+class RootInUse(FilerError):
+    """Another filer runs on this root."""
+
+
+class RootReplaced(FilerError):
+    """The root, or its lock, is no longer the one that this filer holds."""
+
+
+def unusable(path: Path, reason: str) -> FilerError:
+    """Return the error for a root ``path`` that cannot be used."""
+    return FilerError(f"cannot use {printable(str(path))}: {reason}")
+
+
+class Marker(NamedTuple):
+    """The content of ``.filer``; ``populated``: the shelf has had disks."""
+
+    populated: bool = False
+
+    def pack(self) -> bytes:
+        """Return the marker as TOML."""
+        populated = str(self.populated).lower()
+        text = f"# This directory is the root of a filer.\nformat = {FORMAT}\n"
+        return f"{text}populated = {populated}\n".encode()
+
+    @classmethod
+    def parse(cls, document: Document) -> Self:
+        """Read the marker.  Raises ConfigError, with the line."""
+        version, populated = (document.values.get(key) for key in ("format", "populated"))
+        if type(version) is not int or version < 1:
+            raise document.error(("format",), "format must be the version of the root")
+        if version > FORMAT:
+            raise document.error(("format",), f"format {version} needs a newer version of filer")
+        if not isinstance(populated, bool):
+            raise document.error(("populated",), "populated must be true or false")
+        return cls(populated)
+
+
+class Root(NamedTuple):
+    """Where a filer lives on the host."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Return the root ``path``; a link of the user is followed, once for all.
+
+        Raises FilerError for a link of another user, and for one that leads nowhere.
+        """
+        with _told_of(path):
+            return cls(followed(path))
+
+    def examine(self) -> Marker:
+        """Return the marker that the root has, or would get; changes nothing.
+
+        Raises FilerError if the directory must not be used, or if its disks are missing, and
+        ConfigError if the marker, or the filer.toml of a directory without marker, is damaged.
+        """
+        with _told_of(self.path):
+            if reason := objection(self.path, directory=True):
+                raise unusable(self.path, f"it {reason}")
+            marker = self._recognise()
+            self._refuse_strangers()
+            if marker.populated or self._has(_SHELF_RECORD):
+                self._refuse_missing_disks()
+        return marker
+
+    def make(self, storage: Storage) -> None:
+        """Make the directory if it is missing, and its name durable if it has no disks yet.
+
+        Raises what `examine` raises, and StorageError.
+        """
+        if self.examine().populated:
+            return
+        storage.make_directory(self.path)
+        storage.settle_above(self.path)
+
+    def mark(self, storage: Storage) -> None:
+        """Write the marker if there is none.  Raises what `make` raises."""
+        marker = self.examine()
+        if not self._has(_MARKER):
+            content = marker.pack()
+            with suppress(FileExistsError):  # another program has just marked it
+                storage.create(self.path / _MARKER, content, len(content))
+
+    def claim(self, storage: Storage) -> None:
+        """Make and mark the root, without holding it.  Raises what `make` raises."""
+        self.make(storage)
+        self.mark(storage)
+
+    def mark_populated(self, storage: Storage) -> None:
+        """Note that the shelf has disks: from now on, missing ones are never replaced.
+
+        To be called when the disks and the record of them are durable: a start that is cut short
+        before goes on with them.
+        """
+        storage.write(self.path / _MARKER, Marker(populated=True).pack())
+
+    @property
+    def lock(self) -> Path:
+        """The lock file of a running filer, with its process number."""
+        return self.path / _LOCK
+
+    @property
+    def old_lock(self) -> Path:
+        """The lock file of version 0.1."""
+        return self.path / _OLD_LOCK
+
+    @property
+    def hardware(self) -> Path:
+        """filer.toml."""
+        return self.path / _HARDWARE
+
+    @property
+    def var(self) -> Path:
+        """The CompactFlash boot device, which holds /var/kmip."""
+        return self.path / _VAR
+
+    @property
+    def shelf_record(self) -> Path:
+        """The record of which bays have had a disk."""
+        return self.path / _SHELF_RECORD
+
+    @property
+    def mroot(self) -> Path:
+        """The root volume, there only while WAFL is up."""
+        return self.path / _MROOT
+
+    @property
+    def installed_certificates(self) -> Path:
+        """/mroot/etc/keymgr/cert."""
+        return self.path / _CERTIFICATES
+
+    @property
+    def system_log(self) -> Path:
+        """/mroot/etc/messages."""
+        return self.mroot / "etc" / "messages"
+
+    @property
+    def shelf(self) -> Path:
+        """The self-encrypting disks, a file each."""
+        return self.path / _SHELF
+
+    @property
+    def ssh(self) -> Path:
+        """Host key, authorized keys and passwords of the console over SSH."""
+        return self.path / _SSH
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Every directory in which the filer replaces files, each after its parent.
+
+        Those of a registration are left out: they are written once, and removed as a whole.
+        """
+        return (self.path, *(self.path / name for name in _DIRECTORIES))
+
+    def _has(self, name: str) -> bool:
+        return os.path.lexists(self.path / name)
+
+    def _refuse_strangers(self) -> None:
+        for names, directory in ((_DIRECTORIES, True), (_FILES, False)):
+            for name in names:
+                if reason := objection(self.path / name, directory=directory):
+                    raise unusable(self.path, f"{name} {reason}")
+
+    def _recognise(self) -> Marker:
+        if reason := objection(self.path / _MARKER):
+            raise unusable(self.path, f"{_MARKER} {reason}")
+        with suppress(NotThereError):
+            return Marker.parse(Document.read(_MARKER, self.path / _MARKER))
+        is_version_0_1 = all(map(self._has, _VERSION_0_1))
+        if not is_version_0_1:
+            self._refuse_other_files()
+        with suppress(NotThereError):
+            read_hardware(self.hardware)
+        return Marker(populated=is_version_0_1)
+
+    def _refuse_other_files(self) -> None:
+        names = [entry.name for entry in self.path.iterdir()] if self.path.exists() else []
+        for name in sorted(names):
+            if name != _HARDWARE and not is_temporary(name):
+                reason = f"it is not empty (it has {printable(name)}), and not the root of a filer"
+                raise unusable(self.path, reason)
+
+    def _refuse_missing_disks(self) -> None:
+        missing = [f"{name} is missing" for name in _NEEDED_BY_DISKS if not self._has(name)]
+        if not missing and not self._has(_SHELF_RECORD) and not any(self.shelf.glob(DISK_FILES)):
+            missing.append(f"neither a disk nor {_SHELF_RECORD} is there")
+        if missing:
+            reason = f"it had disks, but {missing[0]}; is a file system not mounted?"
+            raise unusable(self.path, reason)
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unusable(path, printable(error.strerror or str(error))) from None
+
+
+class RootLock:
+    """Held while a filer is powered on; the system frees it when the process ends, however.
+
+    The directory itself is locked too, so removing a lock file does not let a second filer in.
+    """
+
+    def __init__(self, root: Root, storage: Storage) -> None:
+        """Take the root, which is made and marked if it is new.
+
+        Raises RootInUse, or what `Root.mark` raises; nothing stays changed then but a directory
+        that was made.
+        """
+        self._root = root
+        self._held: list[tuple[int, Path]] = []
+        try:
+            with _told_of(root.path):
+                root.make(storage)
+                self._take(root.path, os.O_RDONLY | os.O_DIRECTORY)
+                if os.path.lexists(root.old_lock):
+                    self._take(root.old_lock, os.O_RDWR)
+                root.mark(storage)
+                self._take(root.lock, os.O_RDWR | os.O_CREAT)
+                for descriptor, path in self._held:
+                    if path != root.path:
+                        _write_down_process(descriptor)
+        except StorageError as refusal:
+            self.release()
+            raise unusable(root.path, str(refusal)) from None
+        except BaseException:
+            self.release()
+            raise
+
+    def check(self) -> None:
+        """Raise RootReplaced if another directory or lock file is now where ours was."""
+        for descriptor, path in self._held:
+            if not _is_at(path, descriptor):
+                raise RootReplaced(
+                    f"{printable(str(path))} was removed or replaced while this filer runs; "
+                    "nothing was changed"
+                )
+
+    def release(self) -> None:
+        """Free the lock."""
+        while self._held:
+            os.close(self._held.pop()[0])
+
+    def _take(self, path: Path, flags: int) -> None:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        self._held.append((descriptor, path))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            root = printable(str(self._root.path))
+            raise RootInUse(f"{root} is in use by process {self._holder()}") from None
+        except OSError as error:
+            # NFS locks no directories; there, the lock files alone have to do.
+            if not (flags & os.O_DIRECTORY and error.errno in _NO_DIRECTORY_LOCKS):
+                raise
+        self.check()
+
+    def _holder(self) -> str:
+        """Return the number of the process that holds the root, which may be writing it down."""
+        for _ in range(_LOOKS_FOR_HOLDER):
+            for path in (self._root.lock, self._root.old_lock):
+                with suppress(OSError):
+                    if found := _running_process(path):
+                        return found
+            time.sleep(0.01)
+        return "?"
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _write_down_process(descriptor: int) -> None:
+    line = f"{os.getpid()}\n".encode()
+    os.fchmod(descriptor, 0o600)
+    # Written before it is cut: on a full disk the block that is there is kept.
+    os.pwrite(descriptor, line, 0)
+    os.ftruncate(descriptor, len(line))
+
+
+def _running_process(path: Path) -> str | None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        written = os.pread(descriptor, _LONGEST_PID, 0).strip()
+    finally:
+        os.close(descriptor)
+    return written.decode("ascii") if written.isdigit() and _runs(int(written)) else None
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # a process of another user
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
