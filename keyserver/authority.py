@@ -23,8 +23,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from filer.address import parse_address
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.durable import Storage
+from filer.durable import Storage, is_temporary
 from filer.errors import FilerError
+from filer.own_files import followed, objection
 from filer.text import printable
 
 AUTHORITY_PRIVATE = "authority_private.pem"
@@ -45,6 +46,11 @@ class AuthorityError(FilerError):
 def server_name(address: str) -> str:
     """Name the file of the key server's own private key and certificate."""
     return f"{address}_server.pem"
+
+
+def store_name(address: str) -> str:
+    """Name the file of the key server's keys."""
+    return f"{address}.sqlite"
 
 
 @dataclass(frozen=True)
@@ -134,20 +140,27 @@ def prepare(
     """See to it that ``directory`` holds valid certificates for the key servers at ``addresses``.
 
     What is there is kept; what is missing or has expired is made.  A new authority, needed when
-    the old one has expired, makes all other certificates anew.
+    the old one has expired, makes all other certificates anew.  A directory is used if it is
+    missing, is empty, or has files that only a key server makes.
 
-    Raises AddressError for what is no address of a key server, AuthorityError for a file that is
-    damaged (it is never overwritten) or a directory that cannot be used, and StorageError for one
-    that cannot be written.
+    Raises AddressError for an invalid address, AuthorityError for a file that is damaged (it is
+    never overwritten) or a directory that must not be used, and StorageError for one that cannot
+    be written.
     """
     now = now or datetime.now(UTC)
     storage = storage or Storage()
-    ours = _is_ours(directory)
-    if ours:
-        storage.make_directory(directory)
+    addresses = [parse_address(address) for address in addresses]
+    try:
+        directory = followed(directory)
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    _refuse_another_use(directory, addresses)
+    storage.make_directory(directory)
+    storage.settle_above(directory)
     with _alone(directory):
-        if ours:
-            storage.sweep(directory)
+        _refuse_another_use(directory, addresses)  # it may have been filled meanwhile
+        storage.settle(directory)
+        storage.sweep(directory)
         authority = _kept(directory / AUTHORITY_PRIVATE, now)
         if authority is None:
             authority = new_authority(now)
@@ -157,7 +170,7 @@ def prepare(
             client = issue_client(authority, now)
             storage.write(directory / CLIENT_PRIVATE, client.private_pem())
         _keep_equal(storage, directory / CLIENT, client.certificate_pem())
-        for address in map(parse_address, addresses):
+        for address in addresses:
             if _kept(directory / server_name(address), now, authority) is None:
                 server = issue_server(authority, address, now)
                 storage.write(directory / server_name(address), server.private_pem())
@@ -221,16 +234,36 @@ def _issue(
     return Identity(key, builder.sign(authority.key, hashes.SHA256()))
 
 
-def _is_ours(directory: Path) -> bool:
-    # A directory that somebody uses for other things keeps its mode: "--dir /tmp" must not make
-    # /tmp private.  The files themselves are private anyway.
+def _refuse_another_use(directory: Path, addresses: Iterable[str]) -> None:
+    """Refuse a directory with files of another use, or with anything of another user.
+
+    Such files, a client.pem for instance, would be overwritten.
+    """
     try:
-        entries = {entry.name for entry in os.scandir(directory)}
+        if reason := objection(directory, directory=True):
+            raise AuthorityError(f"{printable(str(directory))}: {reason}")
+        names = sorted(entry.name for entry in os.scandir(directory))
+        own = {AUTHORITY_PRIVATE, CLIENT, CLIENT_PRIVATE}
+        for address in addresses:
+            own |= {server_name(address), ca_name(address), store_name(address)}
+        for name in own.intersection(names):
+            if reason := objection(directory / name):
+                raise AuthorityError(f"{printable(str(directory / name))}: {reason}")
     except FileNotFoundError:
-        return True
+        return
     except OSError as error:
         raise _unusable(directory, error) from error
-    return not entries or AUTHORITY_PRIVATE in entries
+    others = [name for name in names if not is_temporary(name)]
+    if others and not any(map(_is_of_a_key_server, others)):
+        raise AuthorityError(
+            f"{printable(str(directory))}: not empty (it has {printable(others[0])}), and not the "
+            "directory of a key server"
+        )
+
+
+def _is_of_a_key_server(name: str) -> bool:
+    """Whether only a key server makes a file called ``name``; an administrator has the others."""
+    return name == AUTHORITY_PRIVATE or name.endswith((server_name(""), store_name("")))
 
 
 @contextmanager

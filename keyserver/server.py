@@ -19,7 +19,7 @@ from filer.certificates import ca_name
 from filer.errors import FilerError
 from filer.text import printable
 from keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
-from keyserver.authority import server_name
+from keyserver.authority import server_name, store_name
 from keyserver.pykmip import Engine, Session
 
 __all__ = ["DEFAULT_PORT", "AddressInUseError", "KeyServer", "KeyServerError", "start_together"]
@@ -71,7 +71,7 @@ class KeyServer:
     @property
     def store(self) -> Path:
         """The SQLite file with the keys of this server."""
-        return self.directory / f"{self.address}.sqlite"
+        return self.directory / store_name(self.address)
 
     def start(self) -> None:
         """Listen, and serve clients in the background; nothing happens if it runs already.

@@ -229,7 +229,7 @@ class TestCertificates:
         whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         (tmp_path / CLIENT).write_bytes(pki.client(None).certificate_pem())
         (tmp_path / ca_name("127.0.0.2")).unlink()
-        (tmp_path / ".new-cut-short").write_bytes(b"-----BEGIN")
+        (tmp_path / ".new-0123456789abcdef").write_bytes(b"-----BEGIN")
         prepare(tmp_path, ["127.0.0.2"])
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
 
@@ -269,23 +269,94 @@ class TestCertificates:
         assert mode(tmp_path / "a") == mode(tmp_path / "a" / "b") == 0o700
         assert {mode(path) for path in (tmp_path / "a" / "b").iterdir()} == {0o600}
 
-    def test_only_a_directory_of_its_own_is_made_private(self, tmp_path: Path) -> None:
-        shared, empty = tmp_path / "shared", tmp_path / "empty"
-        for directory in (shared, empty):
-            directory.mkdir()
-            directory.chmod(0o755)
-        (shared / "somebody's").touch()
-        prepare(shared, [])
+    def test_an_empty_directory_keeps_its_mode(self, tmp_path: Path) -> None:
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        empty.chmod(0o755)
         prepare(empty, [])
-        assert (mode(shared), mode(empty)) == (0o755, 0o700)
-        assert mode(shared / CLIENT_PRIVATE) == 0o600
+        assert mode(empty) == 0o755
+        assert mode(empty / CLIENT_PRIVATE) == 0o600
+
+    @pytest.mark.parametrize(
+        "name", ["precious", CLIENT, CLIENT_PRIVATE, "127.0.0.2_CA.pem", ".new-file", "\udcff"]
+    )
+    def test_a_directory_of_another_use_is_refused_and_left_as_it_is(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        used = tmp_path / "used"
+        used.mkdir()
+        used.chmod(0o755)
+        # Certificates for a real key server have these names too.
+        (used / name).write_bytes(pki.client(None).private_pem())
+        before = (used / name).read_bytes()
+        with pytest.raises(AuthorityError, match=r"/used: not empty .* not the directory of a key"):
+            prepare(used, ["127.0.0.2"])
+        assert [path.name for path in used.iterdir()] == [name]
+        assert ((used / name).read_bytes(), mode(used)) == (before, 0o755)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            AUTHORITY_PRIVATE,
+            CLIENT,
+            CLIENT_PRIVATE,
+            "127.0.0.2_CA.pem",
+            "127.0.0.2_server.pem",
+            "127.0.0.2.sqlite",
+        ],
+    )
+    def test_a_link_in_the_place_of_a_file_is_refused(self, tmp_path: Path, name: str) -> None:
+        directory, target = tmp_path / "directory", tmp_path / "target"
+        prepare(directory, ["127.0.0.2"])
+        (directory / name).unlink(missing_ok=True)
+        (directory / name).symlink_to(target)
+        before = {path.name for path in directory.iterdir()}
+        for there in (False, True):
+            if there:
+                target.write_bytes(b"kept")
+            with pytest.raises(AuthorityError, match=f"/{name}: is a link$"):
+                prepare(directory, ["127.0.0.2"])
+        assert target.read_bytes() == b"kept"
+        assert {path.name for path in directory.iterdir()} == before
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+    @pytest.mark.parametrize("name", [".", AUTHORITY_PRIVATE, CLIENT_PRIVATE])
+    def test_what_belongs_to_another_user_is_refused(self, tmp_path: Path, name: str) -> None:
+        directory = tmp_path / "directory"
+        prepare(directory, ["127.0.0.2"])
+        before = {path.name: path.read_bytes() for path in directory.iterdir()}
+        os.chown(directory / name, 1000, 1000)
+        with pytest.raises(AuthorityError, match=r": belongs to another user$"):
+            prepare(directory, ["127.0.0.2", "127.0.0.3"])
+        assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+
+    def test_a_directory_that_others_can_change_is_refused(self, tmp_path: Path) -> None:
+        directory = tmp_path / "directory"
+        directory.mkdir()
+        for bits in (0o777, 0o1777, 0o775):
+            directory.chmod(bits)
+            with pytest.raises(AuthorityError, match="can be changed by other users"):
+                prepare(directory, ["127.0.0.2"])
+        assert list(directory.iterdir()) == []
+
+    def test_a_link_to_a_directory_of_ours_is_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        prepare(tmp_path / "link", ["127.0.0.2"])
+        assert (tmp_path / "real" / AUTHORITY_PRIVATE).is_file()
+
+    def test_a_new_authority_is_made_where_only_it_was_removed(self, tmp_path: Path) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        (tmp_path / AUTHORITY_PRIVATE).unlink()
+        prepare(tmp_path, ["127.0.0.2"])
+        assert (tmp_path / AUTHORITY_PRIVATE).is_file()
 
     def test_no_key_in_a_repr(self, tmp_path: Path) -> None:
         assert "key" not in repr(pki.client(None)).lower()
 
     def test_a_directory_that_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(AuthorityError, match="/file: Not a directory"):
+        with pytest.raises(AuthorityError, match="/file: is not a directory"):
             prepare(tmp_path / "file", [])
 
 
