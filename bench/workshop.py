@@ -156,7 +156,7 @@ class Workshop:
     def account(self, settings: str = "", servers: KeyServers | None = None) -> Account:
         """Make a filer that has booted once; with ``servers``, they are registered."""
         account = Account(self.new("account"))
-        account.root.mkdir()
+        account.root.mkdir(mode=0o700)
         if servers is not None:
             settings += f"[kmip]\nport = {servers.port}\ntimeout = 60.0\n"
         (account.root / "filer.toml").write_text(settings, encoding="utf-8")

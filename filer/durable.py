@@ -162,7 +162,7 @@ class Storage:
         """
         with _refusals_of(directory):
             try:
-                found = [entry for entry in directory.iterdir() if is_temporary(entry.name)]
+                found = [entry for entry in directory.iterdir() if is_temporary(entry)]
             except FileNotFoundError:
                 return
             left = [entry for entry in found if not _is_being_written(entry)]
@@ -172,9 +172,9 @@ class Storage:
                 _sync(directory)
 
 
-def is_temporary(name: str) -> bool:
-    """Whether ``name`` is that of a file which is not whole yet."""
-    return _TEMPORARY.fullmatch(name) is not None
+def is_temporary(path: Path) -> bool:
+    """Whether ``path`` is a file or link that a change has not given its name yet."""
+    return bool(_TEMPORARY.fullmatch(path.name)) and (path.is_symlink() or not path.is_dir())
 
 
 @contextmanager

@@ -38,5 +38,6 @@ def objection(path: Path, *, directory: bool = False) -> str | None:
     if directory and not stat.S_ISDIR(status.st_mode):
         return "is not a directory"
     if directory and status.st_mode & _WRITABLE_BY_OTHERS:
-        return f"can be changed by other users (mode {stat.S_IMODE(status.st_mode):04o})"
+        mode = stat.S_IMODE(status.st_mode)
+        return f"can be changed by other users (mode {mode:04o}; needs chmod go-w)"
     return None

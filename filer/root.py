@@ -233,10 +233,11 @@ class Root(NamedTuple):
         return Marker(populated=is_version_0_1)
 
     def _refuse_other_files(self) -> None:
-        names = [entry.name for entry in self.path.iterdir()] if self.path.exists() else []
-        for name in sorted(names):
-            if name != _HARDWARE and not is_temporary(name):
-                reason = f"it is not empty (it has {printable(name)}), and not the root of a filer"
+        entries = sorted(self.path.iterdir()) if self.path.exists() else []
+        for entry in entries:
+            if entry != self.hardware and not is_temporary(entry):
+                found = printable(entry.name)
+                reason = f"it is not empty (it has {found}), and not the root of a filer"
                 raise unusable(self.path, reason)
 
     def _refuse_missing_disks(self) -> None:

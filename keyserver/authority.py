@@ -242,7 +242,7 @@ def _refuse_another_use(directory: Path, addresses: Iterable[str]) -> None:
     try:
         if reason := objection(directory, directory=True):
             raise AuthorityError(f"{printable(str(directory))}: {reason}")
-        names = sorted(entry.name for entry in os.scandir(directory))
+        names = sorted(path.name for path in directory.iterdir() if not is_temporary(path))
         own = {AUTHORITY_PRIVATE, CLIENT, CLIENT_PRIVATE}
         for address in addresses:
             own |= {server_name(address), ca_name(address), store_name(address)}
@@ -253,10 +253,9 @@ def _refuse_another_use(directory: Path, addresses: Iterable[str]) -> None:
         return
     except OSError as error:
         raise _unusable(directory, error) from error
-    others = [name for name in names if not is_temporary(name)]
-    if others and not any(map(_is_of_a_key_server, others)):
+    if names and not any(map(_is_of_a_key_server, names)):
         raise AuthorityError(
-            f"{printable(str(directory))}: not empty (it has {printable(others[0])}), and not the "
+            f"{printable(str(directory))}: not empty (it has {printable(names[0])}), and not the "
             "directory of a key server"
         )
 
