@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from filer.address import parse_address
+from filer.address import AddressError, parse_address
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.durable import Storage, is_temporary
 from filer.errors import FilerError
@@ -261,8 +261,14 @@ def _refuse_another_use(directory: Path, addresses: Iterable[str]) -> None:
 
 
 def _is_of_a_key_server(name: str) -> bool:
-    """Whether only a key server makes a file called ``name``; an administrator has the others."""
-    return name == AUTHORITY_PRIVATE or name.endswith((server_name(""), store_name("")))
+    """Whether only a key server makes a file called ``name``; a person may have the others."""
+    address = name.removesuffix(store_name(""))
+    if address == name:
+        return name == AUTHORITY_PRIVATE
+    try:
+        return parse_address(address) == address
+    except AddressError:
+        return False
 
 
 @contextmanager

@@ -278,7 +278,11 @@ class TestCertificates:
         assert mode(empty / CLIENT_PRIVATE) == 0o600
 
     @pytest.mark.parametrize(
-        "name", ["precious", CLIENT, CLIENT_PRIVATE, "127.0.0.2_CA.pem", ".new-file", "\udcff"]
+        "name",
+        [
+            *("precious", CLIENT, CLIENT_PRIVATE, "127.0.0.2_CA.pem", "127.0.0.2_server.pem"),
+            *("notes.sqlite", ".new-file", "\udcff"),
+        ],
     )
     def test_a_directory_of_another_use_is_refused_and_left_as_it_is(
         self, tmp_path: Path, name: str
@@ -347,7 +351,8 @@ class TestCertificates:
 
     def test_a_new_authority_is_made_where_only_it_was_removed(self, tmp_path: Path) -> None:
         prepare(tmp_path, ["127.0.0.2"])
-        (tmp_path / AUTHORITY_PRIVATE).unlink()
+        with KeyServer(tmp_path, "127.0.0.2", port=0):
+            (tmp_path / AUTHORITY_PRIVATE).unlink()
         prepare(tmp_path, ["127.0.0.2"])
         assert (tmp_path / AUTHORITY_PRIVATE).is_file()
 
