@@ -12,7 +12,7 @@ class Busy(FilerError):
 
 
 class Changes:
-    """The turn of the one command that changes the filer; whoever only reads needs none.
+    """The turn of the one command that changes the filer; commands that only read need none.
 
     ``check`` is called first of all, and raises FilerError if nothing may be changed any more.
     """
@@ -26,8 +26,8 @@ class Changes:
     def turn(self, command: str, who: str) -> Iterator[None]:
         """Hold the turn for ``command``, given by ``who``.
 
-        Raises Busy, which names the holder, if it is another's.  Nobody waits in line: whoever
-        gives a command knows the filer as it is now, not as the other command will leave it.
+        Raises Busy, which names the holder, if another command has it; there is no queue, since
+        the command was given for the filer as it is now, not as the other one will leave it.
         """
         self._check()
         with self._guard:

@@ -50,7 +50,7 @@ class Storage:
                 _sync(path.parent)
 
     def settle(self, path: Path) -> None:
-        """Make durable what the file or directory ``path`` holds, whoever wrote it.
+        """Make durable what the file or directory ``path`` holds, even if a killed run wrote it.
 
         After a crash the host may show what is in its cache only.  Call this before anything is
         removed or recorded because of it.
