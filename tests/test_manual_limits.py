@@ -148,13 +148,14 @@ def test_a_disk_moved_to_another_system_is_locked_there(house: House, tmp_path: 
     house.write("0c.00.3", "secret")
     house.power_off()
     thief = tmp_path / "thief"
-    (thief / "shelf").mkdir(parents=True)
+    thief.mkdir(mode=0o700)
     (thief / "filer.toml").write_text(
         '[system]\nsystem_id = 7\n[shelf]\ndisks = 3\ndisk_size = "1 MiB"\n'
     )
+    machine, screen = Machine(thief, Interrupt()), Screen()
+    machine.power_on()
     stolen = thief / "shelf" / "0c.00.9.sed"
     stolen.write_bytes((house.root / "shelf" / "0c.00.3.sed").read_bytes())
-    machine, screen = Machine(thief, Interrupt()), Screen()
     filer = machine.power_on()
     try:
         boot(filer, BootNotices(screen))
