@@ -12,7 +12,8 @@ from bench.row import Figure, Row, Unit, at_most
 from bench.workshop import Workshop, new_pairs
 from filer.derivation import Derivation
 from filer.disk_encrypt import rekey_disks
-from filer.disk_header import COUNTER_OFFSETS, COUNTER_SIZE, DATA_OFFSET, SLOT_OFFSETS, SLOT_SIZE
+from filer.disk_header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, SLOT_SIZE
+from filer.disk_record import RECORD_SIZE
 from filer.durable import Storage
 from filer.interrupt import Interrupt
 from filer.key_id import MSID_KEY_ID
@@ -21,12 +22,12 @@ from filer.shelf import Shelf
 
 _DISK_SIZE = 1 << 20
 _WRITES = (
-    (COUNTER_OFFSETS[0], COUNTER_SIZE),
-    (COUNTER_OFFSETS[1], COUNTER_SIZE),
+    (RECORD_OFFSETS[0], RECORD_SIZE),
     (SLOT_OFFSETS[0], SLOT_SIZE),
     (SLOT_OFFSETS[1], SLOT_SIZE),
+    (RECORD_OFFSETS[1], RECORD_SIZE),
 )
-"""What a rekey writes to a disk: the failure that may come, its end, the new slot, the old one."""
+"""What a rekey writes to a disk: the failure that may come, the new slot, the old one, its end."""
 
 _DERIVATIONS = 3
 """What a rekey derives for a disk: the current wrapping key, the new one, that of the MSID."""

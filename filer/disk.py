@@ -7,11 +7,11 @@ key (``man key_manager``, LIMITATIONS, says what this protects against and what 
 
 import os
 from base64 import b32encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -24,18 +24,9 @@ from cryptography.hazmat.primitives.keywrap import (
 
 from filer.authentication_key import AuthenticationKey
 from filer.derivation import STANDARD, Derivation, StretchedKey, stretch_msid
-from filer.disk_header import (
-    BLOCK_SIZE,
-    COUNTER_OFFSETS,
-    DATA_OFFSET,
-    EMPTY_SLOT,
-    SLOT_OFFSETS,
-    Counter,
-    DiskError,
-    Head,
-    Header,
-    State,
-)
+from filer.disk_head import HeadFile
+from filer.disk_header import BLOCK_SIZE, DATA_OFFSET, DiskError, Head, Header, State
+from filer.disk_record import LOCKOUT_LIMIT, MOST_TAGS, TAG_SIZE, Record
 from filer.durable import Storage, StorageError
 from filer.key_id import MSID_KEY_ID
 from filer.secret import Secret
@@ -43,6 +34,7 @@ from filer.secret import Secret
 __all__ = [
     "BLOCK_SIZE",
     "LOCKOUT_LIMIT",
+    "AlreadyRefused",
     "AuthenticationFailed",
     "Destroyed",
     "Disk",
@@ -51,16 +43,20 @@ __all__ = [
     "LockedOut",
 ]
 
-LOCKOUT_LIMIT = 1024
-"""Failed authentications in a row that end all others (``man key_manager``, LIMITATIONS)."""
+T = TypeVar("T")
 
 _DATA_KEY_SIZE = 64
 _CURRENT = b"filer: data key under the authentication key\0"
 _OPEN = b"filer: data key while locking is not set\0"
+_REFUSED = b"filer: tag of a refused key\0"
 
 
 class AuthenticationFailed(DiskError):
-    """The key was tried and is not the one."""
+    """The key is wrong."""
+
+
+class AlreadyRefused(AuthenticationFailed):
+    """The disk has refused this key before; it was not tried, and nothing was counted."""
 
 
 class LockedOut(DiskError):
@@ -100,9 +96,11 @@ class Disk:
         self._storage = storage
         self._derivation = derivation
         self._random = random
-        self._head: Head | None = None
+        self._file: HeadFile | None = None
         self._data_key: _DataKey | None = None
         self._accepted: AuthenticationKey | None = None
+        self.warnings: Sequence[str] = ()
+        """What power-on found wrong with the disk although it works, a line each."""
 
     @classmethod
     def create(
@@ -126,7 +124,7 @@ class Disk:
             data_size=size - size % BLOCK_SIZE,
         )
         header = disk._wrapped(state, _DataKey(random(_DATA_KEY_SIZE)), None)
-        head = Head(header, Counter(sequence=1, life=state.life, failures=0))
+        head = Head(header, Record(sequence=1, binding=header.binding))
         storage.create(path, head.pack(), DATA_OFFSET + state.data_size)
         return disk
 
@@ -166,7 +164,12 @@ class Disk:
     @property
     def failures(self) -> int:
         """How many authentications in a row have failed."""
-        return self._powered.failures
+        return self._powered.head.failures
+
+    @property
+    def tries_nothing_more(self) -> bool:
+        """Whether the disk remembers so many refused keys that a boot may try no other."""
+        return len(self._powered.head.tags) >= MOST_TAGS
 
     @property
     def locked_out(self) -> bool:
@@ -184,51 +187,66 @@ class Disk:
         return self._state.data_size // BLOCK_SIZE
 
     def power_on(self) -> None:
-        """Read the header; a disk without locking then gives its data to anyone."""
+        """Read the header; a disk without locking then gives its data to anyone.
+
+        Finishes a change that was interrupted.  Raises StorageError if it is not known which of two
+        headers the medium has and neither can be written.
+        """
         self.power_off()
-        head = self._read_head()
-        state = head.header.state
-        self._read(DATA_OFFSET + state.data_size - 1, 1)  # the whole file is there
+        file = self._named(lambda: HeadFile(self.path, self._storage))
+        header = file.head.header
+        state = header.state
+        with suppress(OSError):  # a last block that cannot be read is there all the same
+            if not self._storage.read(self.path, DATA_OFFSET + state.data_size - 1, 1):
+                raise DiskError(f"{self.name}: damaged: the file is too short")
         data_key = None
         if not state.locking and not state.destroyed:
             try:
-                data_key = _unwrap(stretch_msid(state.msid), _OPEN, state, head.header.open_wrap)
+                data_key = _unwrap(stretch_msid(state.msid), _OPEN, state, header.open_wrap)
             except InvalidUnwrap as error:
                 raise DiskError(f"{self.name}: damaged header: edited") from error
-        self._head = self._tidied(head)
+        warnings = list(file.warnings())
+        if refusal := file.try_to_clean():
+            warnings.append(f"an older header may be left in it: {refusal}")
+        self.warnings = [f"{self.name}: {warning}" for warning in warnings]
+        self._file = file
         self._data_key = data_key
 
     def power_off(self) -> None:
         """Forget all that is lost with the power: the data key above all."""
-        self._head = None
+        self._file = None
         self._data_key = None
         self._accepted = None
+        self.warnings = ()
 
-    def tidy(self) -> None:
-        """Take the file's word for the state, and finish a change that was interrupted."""
-        old, head = self._state, self._read_head()
-        new = head.header.state
-        if (new.serial, new.life) != (old.serial, old.life):
-            raise DiskError(f"{self.name}: not the disk that was here at power-on")
-        self._head = self._tidied(head)
+    def refresh(self) -> None:
+        """Read the header again, and finish a change that was interrupted."""
+        self._reread()
+        self._powered.clean()
+
+    def settle(self) -> None:
+        """Make sure that the medium has the present header and no other, whatever the cache has."""
+        self.refresh()
+        self._powered.settle()
+
+    def has_refused(self, key: AuthenticationKey) -> bool:
+        """Say whether the disk is known to have refused ``key``; tries and counts nothing."""
+        head = self._powered.head
+        return bool(head.tags) and self._tag(head.header, key) in head.tags
 
     def authenticate(self, key: AuthenticationKey | None) -> None:
         """Open the data with the current authentication key; None tries the MSID.
 
-        The failure is on the disk before the try and taken back after a success.  Raises
-        `AuthenticationFailed`, or, with nothing tried or counted, `LockedOut` or `Destroyed`.
+        The failure is on the disk before the try and taken back after a success.  A key that is
+        refused is remembered, after that, by a tag.  Raises `AuthenticationFailed`, or, with
+        nothing tried or counted, `AlreadyRefused`, `LockedOut` or `Destroyed`.
         """
-        self.tidy()
+        self._reread()
+        self._powered.try_to_clean()  # power-on has told what prevents it
         self._refuse_destroyed()
         self._refuse_locked_out()
-        header = self._powered.header
-        stretched = self._stretched(header.state, key)
-        self._count(self.failures + 1)
-        try:
-            data_key = _unwrap(stretched, _CURRENT, header.state, header.wrap)
-        except InvalidUnwrap as error:
-            raise AuthenticationFailed(f"{self.name}: authentication failed") from error
-        self._count(0)
+        data_key = self._try(key)
+        self._powered.write_record(failures=0)
         self._data_key = data_key
         self._accepted = key
 
@@ -242,49 +260,54 @@ class Disk:
         """
         if (new is None) != (new_key_id == MSID_KEY_ID):
             raise ValueError("the MSID, and nothing else, has the key ID of the MSID")
-        self.authenticate(current)
+        self.refresh()
+        self._refuse_destroyed()
+        self._refuse_locked_out()
         state = self._state
         locking = state.locking and new is not None
         state = replace(state, key_id=new_key_id, locking=locking, scrypt=STANDARD)
-        self._commit(self._wrapped(state, self._opened, new), self._opened)
-        self._accepted = new
+        self._rewrap(current, state, new)
 
     def lock(self, current: AuthenticationKey | None) -> None:
         """Set locking: from the next loss of power on, only the current key opens the data.
 
-        Nothing is tried if locking is set already.  Raises `DiskError` for a disk that has the
-        MSID, and what `authenticate` raises.
+        If locking is set already, no key is tried, but its header is settled.  Raises `DiskError`
+        for a disk that has the MSID, and what `authenticate` raises.
         """
-        self.tidy()
+        self.refresh()
         self._refuse_destroyed()
         self._refuse_locked_out()
         if self.key_id == MSID_KEY_ID:
             raise DiskError(f"{self.name}: a disk with key ID {MSID_KEY_ID} cannot be locked")
-        if not self.locking:
-            self.authenticate(current)
-            state = replace(self._state, locking=True)
-            self._commit(self._wrapped(state, self._opened, current), self._opened)
+        if self.locking:
+            self._powered.settle()
+        else:
+            self._rewrap(current, replace(self._state, locking=True), current)
 
     def sanitize(self) -> None:
         """Give the disk a new data key and the MSID: the data is gone, the disk is as new.
 
         Needs no authentication, and brings back a disk that is locked out.
         """
-        self.tidy()
+        self.refresh()
         self._refuse_destroyed()
         old = self._state
-        state = State(old.serial, old.msid, old.data_size, life=old.life + 1)
+        state = State(old.serial, old.msid, old.data_size, life=old.next_life)
         data_key = _DataKey(self._random(_DATA_KEY_SIZE))
-        self._commit(self._wrapped(state, data_key, None), data_key)
-        self._accepted = None
+        header = self._wrapped(state, data_key, None)
+        self._powered.write_record(unfinished=True)
+        self._commit(header, data_key, accepted=None)
 
     def destroy(self) -> None:
         """Leave the disk without any data key, of no use to anyone for ever."""
-        self.tidy()
-        self._refuse_destroyed()
+        self.refresh()
+        if self.destroyed:
+            self._powered.settle()
+            self._refuse_destroyed()
         old = self._state
         state = State(old.serial, old.msid, old.data_size, old.life, destroyed=True)
-        self._commit(Header(state, wrap=b"", open_wrap=b""), None)
+        self._powered.write_record(unfinished=True)
+        self._commit(Header(state, wrap=b"", open_wrap=b""), None, accepted=None)
 
     def read_block(self, number: int) -> bytes:
         """Return block ``number``; one that was never written reads as noise."""
@@ -301,14 +324,14 @@ class Disk:
         self._storage.overwrite(self.path, self._offset(number), encrypted)
 
     @property
-    def _powered(self) -> Head:
-        if self._head is None:
+    def _powered(self) -> HeadFile:
+        if self._file is None:
             raise DiskError(f"{self.name}: no power")
-        return self._head
+        return self._file
 
     @property
     def _state(self) -> State:
-        return self._powered.header.state
+        return self._powered.head.header.state
 
     @property
     def _opened(self) -> _DataKey:
@@ -335,54 +358,90 @@ class Disk:
 
     def _read(self, offset: int, size: int) -> bytes:
         try:
-            # without O_NONBLOCK, a named pipe in the shelf would be waited for
-            handle = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                data = os.pread(handle, size, offset)
-            finally:
-                os.close(handle)
+            data = self._storage.read(self.path, offset, size)
         except OSError as error:
             raise DiskError(f"{self.name}: cannot be read: {error.strerror}") from error
         if len(data) != size:
             raise DiskError(f"{self.name}: damaged: the file is too short")
         return data
 
-    def _read_head(self) -> Head:
-        data = self._read(0, DATA_OFFSET)
+    def _reread(self) -> None:
+        file, before = self._powered, self._powered.head.header
+        self._named(file.refresh)
+        after = file.head.header
+        if after != before:  # a change that could be neither made nor taken back was made
+            self._accepted = None
+            if after.state.life != before.state.life or after.state.destroyed:
+                self._data_key = None
+
+    def _named(self, work: Callable[[], T]) -> T:
+        """Do ``work``, with the name of the disk before what is wrong with its file."""
         try:
-            return Head.parse(data)
+            return work()
         except DiskError as error:
             raise DiskError(f"{self.name}: {error}") from error
 
-    def _tidied(self, head: Head) -> Head:
-        if head.untidy:
-            self._erase(1 - head.slot)
-        return head._replace(untidy=False)
+    def _try(self, key: AuthenticationKey | None, *, before_change: bool = False) -> _DataKey:
+        """Return the data key under ``key``, with a failure counted on the disk.
 
-    def _erase(self, slot: int) -> None:
-        self._storage.overwrite(self.path, SLOT_OFFSETS[slot], EMPTY_SLOT)
-
-    def _commit(self, header: Header, data_key: _DataKey | None) -> None:
-        """Put ``header`` in the place of the present one, and leave no trace of that."""
-        head = self._powered
-        header = replace(header, generation=head.header.generation + 1)
-        slot = 1 - head.slot
+        ``before_change``: the record says as well that a change is unfinished.
+        """
+        head = self._powered.head
+        if key is not None and self.has_refused(key):
+            raise AlreadyRefused(f"{self.name}: has refused this key before; it was not tried")
+        stretched = self._stretched(head.header.state, key)
+        mark = before_change or head.record.unfinished
+        self._powered.write_record(failures=head.failures + 1, unfinished=mark)
         try:
-            self._storage.overwrite(self.path, SLOT_OFFSETS[slot], header.pack())
-        except StorageError:
-            with suppress(StorageError):
-                self._erase(slot)
-            raise
-        self._head = head._replace(header=header, slot=slot, untidy=True)
-        self._data_key = data_key
-        self._head = self._tidied(self._head)
+            return _unwrap(stretched, _CURRENT, head.header.state, head.header.wrap)
+        except InvalidUnwrap as error:
+            tags = head.tags
+            if key is not None and len(tags) < MOST_TAGS:
+                tags = (*tags, self._tag(head.header, key))
+            if before_change or tags != head.tags:
+                with suppress(StorageError):  # the failure is what has to be told
+                    self._powered.write_record(tags=tags, unfinished=head.record.unfinished)
+            raise AuthenticationFailed(f"{self.name}: authentication failed") from error
 
-    def _count(self, failures: int) -> None:
-        head = self._powered
-        slot = 1 - head.counter_slot
-        counter = Counter(head.counter.sequence + 1, head.header.state.life, failures)
-        self._storage.overwrite(self.path, COUNTER_OFFSETS[slot], counter.pack())
-        self._head = head._replace(counter=counter, counter_slot=slot)
+    def _tag(self, header: Header, key: AuthenticationKey) -> bytes:
+        """Return the short tag that stands for ``key`` in the record beside this very wrap."""
+        info = _REFUSED + header.state.pack() + header.wrap
+        return self._stretched(header.state, key).wrapping_key(info)[:TAG_SIZE]
+
+    def _rewrap(
+        self, current: AuthenticationKey | None, state: State, new: AuthenticationKey | None
+    ) -> None:
+        """Bring the disk to ``state``, with ``new`` for its key, if ``current`` opens it."""
+        self._stretched(state, new)  # memory may be too little for it: before anything is counted
+        data_key = self._data_key = self._try(current, before_change=True)
+        self._accepted = current
+        self._commit(self._wrapped(state, data_key, new), data_key, accepted=new, failures=0)
+
+    def _commit(
+        self,
+        header: Header,
+        data_key: _DataKey | None,
+        accepted: AuthenticationKey | None,
+        failures: int | None = None,
+    ) -> None:
+        """Put ``header`` in the place of the present one, and leave no trace of that.
+
+        ``failures`` is the count if the present one has to stay; None: as it was.
+        """
+        file = self._powered
+        same_data = header.state.life == self._state.life and data_key is not None
+        try:
+            file.put(header)
+        except StorageError:
+            if not file.head.leftover:
+                with suppress(StorageError):
+                    file.write_record(failures=failures, unfinished=False)
+            elif not same_data:
+                self._data_key = None  # what is written now might be lost with the old data key
+            raise
+        self._data_key = data_key
+        self._accepted = accepted
+        file.finish()
 
     def _stretched(self, state: State, key: AuthenticationKey | None) -> StretchedKey:
         if key is None:

@@ -5,7 +5,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from filer.authentication_key import AuthenticationKey
-from filer.disk import AuthenticationFailed, Disk, DiskError, LockedOut
+from filer.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskError, LockedOut
 from filer.errors import FilerError
 from filer.interrupt import Interrupt, Interrupted
 from filer.key_id import MSID_KEY_ID
@@ -61,7 +61,7 @@ class _NotOnKeyServer(FilerError):
 
 
 Keys = Sequence[AuthenticationKey | None]
-"""Authentication keys to try in turn; None stands for the MSID."""
+"""Authentication keys in the order to try them; None stands for the MSID."""
 
 Belongs = Callable[[Disk], str | None]
 """Why a disk may not lose its data: what it belongs to; None if it is a spare."""
@@ -78,22 +78,33 @@ def keys_of(keytable: Keytable, key_id: str) -> Keys:
     return entry.candidates if entry else ()
 
 
-def try_in_turn(
-    keys: Keys, attempt: Callable[[AuthenticationKey | None], None]
+def try_one(
+    disk: Disk,
+    keys: Keys,
+    keytable: Keytable,
+    attempt: Callable[[AuthenticationKey | None], None],
 ) -> AuthenticationKey | None:
-    """Call ``attempt`` with each of ``keys`` until one authenticates, and return that one.
+    """Call ``attempt`` with the first of ``keys`` that ``disk`` has not refused; return that key.
 
-    More than one is there only while key servers contradict each other.  Raises
-    AuthenticationFailed when the last one fails.
+    One try is all that a command, or a boot, may cost a disk.  The other disks with its key ID
+    learn from it: ``keytable`` has a key that opened one first, and one that was refused last.
+    Raises AuthenticationFailed, also if every key was refused before.
     """
-    for key in keys[:-1]:
+    key_id = disk.key_id
+    for key in keys:
+        if key is None:
+            attempt(None)
+            return None
         try:
-            attempt(key)
+            if not disk.has_refused(key):
+                attempt(key)
+                keytable.prefer(key_id, key)
+                return key
         except AuthenticationFailed:
-            continue
-        return key
-    attempt(keys[-1])
-    return keys[-1]
+            keytable.defer(key_id, key)
+            raise
+        keytable.defer(key_id, key)
+    raise AlreadyRefused(f"{disk.name}: every key known for key ID {key_id} was refused before")
 
 
 def rekey_disks(
@@ -113,6 +124,7 @@ def rekey_disks(
     new = keys_of(keytable, key_id)
 
     def rekey(disk: Disk) -> None:
+        disk.refresh()
         _refuse_useless(disk)
         if not new:
             raise _UnknownKey(f"{disk.name}: key ID {key_id} is not in the keytable")
@@ -120,7 +132,7 @@ def rekey_disks(
         if len(new) > 1:
             raise _NotOnKeyServer(f"{disk.name}: more than one key is known for key ID {key_id}")
         _only_held(disk, key_id, new, held)
-        try_in_turn(current, lambda key: disk.rekey(key, key_id, new[0]))
+        try_one(disk, current, keytable, lambda key: disk.rekey(key, key_id, new[0]))
 
     return _each("rekey", disks, rekey, interrupt, show)
 
@@ -139,14 +151,15 @@ def lock_disks(
     """
 
     def lock(disk: Disk) -> None:
+        disk.refresh()
         _refuse_useless(disk)
         if disk.locking:
-            disk.tidy()
+            disk.settle()
             return
         if disk.key_id == MSID_KEY_ID:
             raise DiskError(f"{disk.name}: has key ID {MSID_KEY_ID}; rekey it before locking it")
         keys = _only_held(disk, disk.key_id, _current_keys(keytable, disk), held)
-        try_in_turn(keys, disk.lock)
+        try_one(disk, keys, keytable, disk.lock)
 
     return _each("lock", disks, lock, interrupt, show)
 
@@ -192,7 +205,8 @@ def _current_keys(keytable: Keytable, disk: Disk) -> Keys:
     current = keys_of(keytable, disk.key_id)
     if not current:
         raise _UnknownKey(f"{disk.name}: its key ID {disk.key_id} is not in the keytable")
-    return current
+    # The key that has opened this disk is right, whatever key servers hold.
+    return (disk.accepted_key,) if disk.accepted_key in current else current
 
 
 def _only_held(disk: Disk, key_id: str, keys: Keys, held: Held) -> Keys:

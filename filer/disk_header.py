@@ -1,34 +1,40 @@
-"""What stands before the data of a disk file: two header slots and two counter records.
+"""The head of a disk file: two header slots, two copies of the public record, then the data.
 
 ========  ===========================================================
 offset    content
 ========  ===========================================================
 0         header slot A (4 KiB)
 4096      header slot B (4 KiB); one of the two is zeros
-8192      counter record A, written in turn with B
-8704      counter record B
+8192      record copy A (4 KiB, see `filer.disk_record`), written in turn with B
+12288     record copy B (4 KiB)
 16384     the data, in blocks of 4 KiB
 ========  ===========================================================
+
+Each of the four blocks is read for itself: a disk needs one header slot, and nothing else.
+`filer.disk_head` says in which order they are written.
 
 Everything here is pure: bytes in, values out, and the other way round.
 """
 
 import re
 import struct
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from filer.derivation import STANDARD, Scrypt
 from filer.digest import sha256
+from filer.disk_record import BINDING_SIZE, COUNT_IF_LOST, RECORD_SIZE, OldCounter, Record
 from filer.errors import FilerError
 from filer.key_id import MSID_KEY_ID, is_key_id
+from filer.wrapping_counter import MODULUS, is_after
 
 BLOCK_SIZE = 4096
 SLOT_SIZE = 4096
 SLOT_OFFSETS = (0, 4096)
 EMPTY_SLOT = bytes(SLOT_SIZE)
-COUNTER_OFFSETS = (8192, 8704)
+RECORD_OFFSETS = (8192, 12288)
 DATA_OFFSET = 16384
 WRAP_SIZE = 72
 """A data key of 64 bytes under AES key wrap with padding (RFC 5649)."""
@@ -45,15 +51,11 @@ _STATE = struct.Struct(">8sHHIQ16s32s64s3I")
 _KEYS = struct.Struct(f">Q{WRAP_SIZE}s{WRAP_SIZE}s")
 _PADDING = bytes(SLOT_SIZE - _STATE.size - _KEYS.size - _DIGEST_SIZE)
 
-# magic, sequence, life, failures, CRC-32 of these
-_COUNTER = struct.Struct(">4sQIII")
-_COUNTER_MAGIC = b"FAIL"
-_CRC_SIZE = 4
-COUNTER_SIZE = _COUNTER.size
-
 _SERIAL = re.compile(r"[0-9A-Z]{16}")
 _MSID = re.compile(r"[!-~]{32}")
-_LARGEST = 2**62
+_LARGEST_DATA = 2**62
+_MOST_LIVES = 2**32 - 1
+_ALL_READABLE: Mapping[int, str] = MappingProxyType({})
 
 
 class DiskError(FilerError):
@@ -69,8 +71,8 @@ def _require(condition: bool, field: str) -> None:
 class State:
     """What a disk is, all of it bound to the wrapped data key: an edited field is noticed.
 
-    ``data_size`` is in bytes.  ``life`` counts the data keys that the disk has had, so that a new
-    one begins with a new count of failures.  Raises `DiskError` for what no disk can be.
+    ``data_size`` is in bytes.  ``life`` counts the data keys that the disk has had.  Raises
+    `DiskError` for an invalid field.
     """
 
     serial: str
@@ -86,11 +88,16 @@ class State:
         factory_key = self.key_id == MSID_KEY_ID
         _require(_SERIAL.fullmatch(self.serial) is not None, "serial number")
         _require(_MSID.fullmatch(self.msid) is not None, "MSID")
-        _require(self.data_size in range(BLOCK_SIZE, _LARGEST, BLOCK_SIZE), "size")
-        _require(0 < self.life < 2**32, "life")
+        _require(self.data_size in range(BLOCK_SIZE, _LARGEST_DATA, BLOCK_SIZE), "size")
+        _require(0 < self.life <= _MOST_LIVES, "life")
         _require(factory_key or is_key_id(self.key_id), "key ID")
         _require(not (self.locking and factory_key), "locking")
         _require(not self.destroyed or factory_key, "destroyed")
+
+    @property
+    def next_life(self) -> int:
+        """The life of the next data key; 1 comes after the highest, which only an edit reaches."""
+        return self.life % _MOST_LIVES + 1
 
     def pack(self) -> bytes:
         """Return the fields in bytes, for the header and for the derivation of its keys."""
@@ -138,7 +145,8 @@ class Header:
 
     ``wrap`` is the data key under the current authentication key.  ``open_wrap`` is the data key
     under the MSID, there only while locking is not set.  A destroyed disk has neither.  Of two
-    valid slots the higher ``generation`` stands.  Raises `DiskError` for what no disk can have.
+    valid slots the one with the later ``generation`` counts; the key does not bind it, so it wraps
+    around.  Raises `DiskError` for an invalid field.
     """
 
     state: State
@@ -148,12 +156,17 @@ class Header:
 
     def __post_init__(self) -> None:
         wrapped, opened = not self.state.destroyed, not self.state.locking
-        _require(0 < self.generation < 2**64, "generation")
+        _require(0 <= self.generation < MODULUS, "generation")
         _require(_is_wrap(self.wrap) if wrapped else not self.wrap, "wrapped key")
         _require(
             _is_wrap(self.open_wrap) if wrapped and opened else not self.open_wrap,
             "wrapped key of an unlocked disk",
         )
+
+    @property
+    def binding(self) -> bytes:
+        """What ties a record to this header: `BINDING_SIZE` bytes, others for any other header."""
+        return sha256(self.state.pack() + self._packed_keys())[:BINDING_SIZE]
 
     def pack(self) -> bytes:
         """Return the slot: `SLOT_SIZE` bytes, the last 32 of them the SHA-256 of the others."""
@@ -172,9 +185,11 @@ class Header:
         _require(header._body() == body, "padding")
         return header
 
+    def _packed_keys(self) -> bytes:
+        return _KEYS.pack(self.generation, self.wrap, self.open_wrap)
+
     def _body(self) -> bytes:
-        keys = _KEYS.pack(self.generation, self.wrap, self.open_wrap)
-        return self.state.pack() + keys + _PADDING
+        return self.state.pack() + self._packed_keys() + _PADDING
 
 
 def _present(wrap: bytes) -> bytes:
@@ -185,78 +200,109 @@ def _is_wrap(wrap: bytes) -> bool:
     return len(wrap) == WRAP_SIZE and any(wrap)
 
 
-class Counter(NamedTuple):
-    """A counter record: how often in a row authentication has failed in this ``life``."""
-
-    sequence: int
-    life: int
-    failures: int
-
-    def pack(self) -> bytes:
-        """Return the record, `COUNTER_SIZE` bytes."""
-        counted = self.sequence, self.life, self.failures
-        body = _COUNTER.pack(_COUNTER_MAGIC, *counted, 0)[:-_CRC_SIZE]
-        return body + zlib.crc32(body).to_bytes(_CRC_SIZE, "big")
-
-    @classmethod
-    def parse(cls, record: bytes) -> Self | None:
-        """Read a record; None for one that is torn or was never written."""
-        if len(record) != COUNTER_SIZE:
-            return None
-        magic, sequence, life, failures, checksum = _COUNTER.unpack(record)
-        if magic != _COUNTER_MAGIC or zlib.crc32(record[:-_CRC_SIZE]) != checksum:
-            return None
-        return cls(sequence, life, failures) if sequence < _LARGEST else None
-
-
 class Head(NamedTuple):
     """The first `DATA_OFFSET` bytes of a disk file.
 
-    ``slot`` and ``counter_slot`` say which of the two places holds what stands; ``untidy`` says
-    that the other header slot holds something, left by a change that was interrupted.
+    ``slot`` and ``record_slot`` say which of two places holds what counts.  ``leftover``: the other
+    header slot is not known to be empty.  ``count_lost``: neither copy of the record can be read.
     """
 
     header: Header
-    counter: Counter
+    record: Record
     slot: int = 0
-    counter_slot: int = 0
-    untidy: bool = False
+    record_slot: int = 0
+    leftover: bool = False
+    count_lost: bool = False
 
     def pack(self) -> bytes:
-        """Return the head of a tidy disk file, `DATA_OFFSET` bytes."""
+        """Return the head of a disk file without leftovers, `DATA_OFFSET` bytes."""
         head = bytearray(DATA_OFFSET)
-        slot, counter = SLOT_OFFSETS[self.slot], COUNTER_OFFSETS[self.counter_slot]
+        slot, record = SLOT_OFFSETS[self.slot], RECORD_OFFSETS[self.record_slot]
         head[slot : slot + SLOT_SIZE] = self.header.pack()
-        head[counter : counter + COUNTER_SIZE] = self.counter.pack()
+        head[record : record + RECORD_SIZE] = self.record.pack()
         return bytes(head)
 
     @classmethod
-    def parse(cls, data: bytes) -> Self:
-        """Read the head of a disk file; raises `DiskError` if there is no whole header in it."""
-        headers: dict[int, Header] = {}
-        faults: list[DiskError] = []
-        slots = [data[offset : offset + SLOT_SIZE] for offset in SLOT_OFFSETS]
-        for place, content in enumerate(slots):
-            if content != EMPTY_SLOT:
-                try:
-                    headers[place] = Header.parse(content)
-                except DiskError as fault:
-                    faults.append(fault)
-        if not headers:
-            raise faults[0] if faults else DiskError("damaged header: empty")
-        counters: dict[int, Counter] = {}
-        for place, offset in enumerate(COUNTER_OFFSETS):
-            counter = Counter.parse(data[offset : offset + COUNTER_SIZE])
-            if counter is not None:
-                counters[place] = counter
-        _require(bool(counters), "count of failures")
-        slot = max(headers, key=lambda place: headers[place].generation)
-        latest = max(counters, key=lambda place: counters[place].sequence)
+    def parse(cls, data: bytes, unreadable: Mapping[int, str] = _ALL_READABLE) -> Self:
+        """Read the head of a disk file; raises `DiskError` if there is no whole header in it.
+
+        ``unreadable`` maps the offset of each block that could not be read to the reason; what
+        ``data`` has in its place is ignored.
+        """
+        header, slot = _latest_header(data, unreadable)
+        other = SLOT_OFFSETS[1 - slot]
+        record, record_slot = _latest_record(data, unreadable, header)
         return cls(
-            headers[slot], counters[latest], slot, latest, untidy=slots[1 - slot] != EMPTY_SLOT
+            header,
+            # Without a record it is not known whether a change was finished.
+            record or Record(0, header.binding, COUNT_IF_LOST, unfinished=True),
+            slot,
+            record_slot,
+            leftover=other in unreadable or data[other : other + SLOT_SIZE] != EMPTY_SLOT,
+            count_lost=record is None,
         )
 
     @property
+    def unclean(self) -> bool:
+        """Whether an older header may be left in the file, or on the medium below the cache."""
+        return self.leftover or self.record.unfinished
+
+    @property
     def failures(self) -> int:
-        """How often in a row authentication with the present data key has failed."""
-        return self.counter.failures if self.counter.life == self.header.state.life else 0
+        """How often in a row authentication has failed since the header was written."""
+        return self.record.failures if self._bound else 0
+
+    @property
+    def tags(self) -> tuple[bytes, ...]:
+        """The tags of the keys that the disk has refused since the header was written."""
+        return self.record.tags if self.record.tags and self._bound else ()
+
+    @property
+    def _bound(self) -> bool:
+        return self.record.binding == self.header.binding
+
+
+def _latest_header(data: bytes, unreadable: Mapping[int, str]) -> tuple[Header, int]:
+    headers: dict[int, Header] = {}
+    faults: list[DiskError] = []
+    for place, offset in enumerate(SLOT_OFFSETS):
+        content = data[offset : offset + SLOT_SIZE]
+        if offset in unreadable:
+            faults.insert(0, DiskError(f"its header cannot be read: {unreadable[offset]}"))
+        elif content != EMPTY_SLOT:
+            try:
+                headers[place] = Header.parse(content)
+            except DiskError as fault:
+                faults.append(fault)
+    if not headers:
+        raise faults[0] if faults else DiskError("damaged header: empty")
+    second = len(headers) == 2 and is_after(headers[1].generation, headers[0].generation)
+    slot = 1 if second else min(headers)
+    return headers[slot], slot
+
+
+def _latest_record(
+    data: bytes, unreadable: Mapping[int, str], header: Header
+) -> tuple[Record | None, int]:
+    records: dict[int, Record] = {}
+    for place, offset in enumerate(RECORD_OFFSETS):
+        if offset in unreadable:
+            continue
+        content = data[offset : offset + RECORD_SIZE]
+        record = Record.parse(content)
+        if record is None and place == 0:
+            record = _from_version_0_1(content, header)
+        if record is not None:
+            records[place] = record
+    second = len(records) == 2 and is_after(records[1].sequence, records[0].sequence)
+    place = 1 if second else min(records, default=0)
+    return records.get(place), place
+
+
+def _from_version_0_1(block: bytes, header: Header) -> Record | None:
+    counter = OldCounter.latest_in(block)
+    if counter is None:
+        return None
+    failures = counter.failures if counter.life == header.state.life else 0
+    # Version 0.1 did not mark a change whose sync failed.
+    return Record(counter.sequence, header.binding, failures, unfinished=True)

@@ -90,6 +90,15 @@ class Storage:
             finally:
                 os.close(handle)
 
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        """Return ``size`` bytes at ``offset``, fewer at the end of the file.  Raises OSError."""
+        # without O_NONBLOCK, opening a named pipe would block
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.pread(handle, size, offset)
+        finally:
+            os.close(handle)
+
     def create(self, path: Path, head: bytes, size: int) -> None:
         """Make the sparse file ``path`` of ``size`` bytes that begins with ``head``.
 

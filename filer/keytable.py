@@ -28,8 +28,8 @@ class KeyPair(NamedTuple):
 class Entry(NamedTuple):
     """What the keytable knows of one key ID.
 
-    ``candidates`` holds more than one key only while key servers contradict each other; a disk
-    tries them in turn.
+    ``candidates`` holds more than one key only while key servers contradict each other, in the
+    order in which disks try them.
     """
 
     key_id: str
@@ -95,9 +95,18 @@ class Keytable:
 
     def prefer(self, key_id: str, key: AuthenticationKey) -> None:
         """Put ``key``, which has just opened a disk, before the other candidates."""
+        entry = self._without(key_id, key)
+        self._entries[key_id] = entry._replace(candidates=(key, *entry.candidates))
+
+    def defer(self, key_id: str, key: AuthenticationKey) -> None:
+        """Put ``key``, which a disk has refused, behind the other candidates."""
+        entry = self._without(key_id, key)
+        self._entries[key_id] = entry._replace(candidates=(*entry.candidates, key))
+
+    def _without(self, key_id: str, key: AuthenticationKey) -> Entry:
         entry = self._entries[key_id]
         others = tuple(candidate for candidate in entry.candidates if candidate != key)
-        self._entries[key_id] = entry._replace(candidates=(key, *others))
+        return entry._replace(candidates=others)
 
     def clear(self) -> None:
         """Forget everything, as the loss of power does."""

@@ -89,7 +89,7 @@ class Shelf:
     """All disks of a filer, in natural order: ``shelf["0c.00.3"]``, and iteration over the disks.
 
     ``record`` is the file that remembers what the disks themselves cannot tell.  ``warnings``
-    holds one line for each file that had to be left out.
+    holds one line for each file that had to be left out, and for each fault of a disk in use.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class Shelf:
             )
 
     def power_on(self) -> None:
-        """Apply power to every disk; a damaged one is left out with a warning."""
+        """Apply power to every disk; one that cannot be used is left out with a warning."""
         serials: dict[str, str] = {}
         for disk in tuple(self):
             try:
@@ -179,6 +179,8 @@ class Shelf:
             twin = serials.setdefault(disk.serial, disk.name)
             if twin != disk.name:
                 self._leave_out(disk, f"{disk.name}: has the serial number of {twin}")
+            else:
+                self.warnings.extend(disk.warnings)
 
     def power_off(self) -> None:
         """Take power from every disk."""

@@ -1,9 +1,10 @@
 """Opening the locked disks at boot, with what kmip_init has loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 
-from filer.disk import AuthenticationFailed, Disk, LockedOut
-from filer.disk_encrypt import Keys, keys_of, try_in_turn
+from filer.authentication_key import AuthenticationKey
+from filer.disk import AlreadyRefused, AuthenticationFailed, Disk, LockedOut
+from filer.disk_encrypt import keys_of, try_one
 from filer.errors import FilerError
 from filer.holdings import Holdings, conflict
 from filer.notices import Notices
@@ -11,70 +12,100 @@ from filer.progress import Steps
 from filer.system import Filer
 from filer.text import listed
 
-_FACTORY_KEY: Keys = (None,)
-
 
 class _NotInKeytable(FilerError):
     """The key of a disk is unknown."""
 
 
-def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, held_back: str | None) -> None:
-    """Open each locked disk with the key that its key ID names.
+class _TooManyRefused(FilerError):
+    """The disk has refused so many keys that a boot tries no other."""
 
-    For a key ID that is not in the keytable the MSID is tried, once, as a real filer does; but
-    with nothing tried, and nothing counted by the disk, in a boot that is ``held_back`` for the
-    reason given, such as too many panics before it (man key_manager, LIMITATIONS).
+
+def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, held_back: str | None) -> None:
+    """Open each locked disk with the key that its key ID names, at the cost of at most one try.
+
+    Where key servers hold different secrets, the disks are tried one after the other, in the
+    order of `filer.candidates`, and learn from each other (`try_one`).  For a key ID that is not
+    in the keytable the MSID is tried, once, as a real filer does; but not in a boot that is
+    ``held_back``, for the reason given (man key_manager, LIMITATIONS).
     """
     if held_back:
         notices.warning("disk.encrypt.heldback", f"{held_back}; no MSID is tried")
     stay_locked: dict[str, list[str]] = {}
-    liars: dict[str, Sequence[str]] = {}
+    opened_with: dict[str, AuthenticationKey | None] = {}
+    """By key ID; None: a disk has refused its key, and none was opened."""
     locked = [disk for disk in filer.shelf if disk.locked and not disk.destroyed]
     work = Steps("unlock", "disks", len(locked), interruptible=False)
     with filer.progress.show(work) as tell:
         for done, disk in enumerate(locked):
             tell(done)
             try:
-                if found := _open(filer, holdings, disk, try_msid=not held_back):
-                    liars[disk.key_id] = found
+                key = _open(filer, disk, try_msid=not held_back)
+                if key is not None:
+                    opened_with[disk.key_id] = key
             except FilerError as problem:
+                if isinstance(problem, AuthenticationFailed):
+                    opened_with.setdefault(disk.key_id, None)
                 stay_locked.setdefault(_reason(disk, problem), []).append(disk.name)
     for reason, names in stay_locked.items():
         notices.warning("disk.encrypt.locked", f"{listed(names)} stay locked: {reason}")
-    for key_id, holders in holdings.contradictions().items():
-        # Which of them is wrong is known only where a disk was opened.
-        for text in liars.get(key_id) or [conflict(key_id, holders)]:
-            notices.warning("kmip.init.mismatch", text)
+    for text in _wrong_servers(holdings, opened_with):
+        notices.warning("kmip.init.mismatch", text)
 
 
-def _open(filer: Filer, holdings: Holdings, disk: Disk, *, try_msid: bool) -> list[str]:
-    """Open one disk; return what is wrong with key servers that hold another key for it."""
-    known = keys_of(filer.keytable, disk.key_id)
-    try:
-        if known or try_msid:
-            key = try_in_turn(known or _FACTORY_KEY, disk.authenticate)
+def _open(filer: Filer, disk: Disk, *, try_msid: bool) -> AuthenticationKey | None:
+    """Open one disk, and return the key that did; None for the MSID."""
+    keys = keys_of(filer.keytable, disk.key_id)
+    if keys:
+        if disk.tries_nothing_more and not disk.locked_out:
+            raise _TooManyRefused
+        return try_one(disk, keys, filer.keytable, disk.authenticate)
+    if try_msid:
+        try:
+            disk.authenticate(None)
+        except AuthenticationFailed:
+            pass
         else:
-            raise _NotInKeytable
-    except AuthenticationFailed:
-        if known:
-            raise
-        raise _NotInKeytable from None
-    if key is None or len(known) == 1:
-        return []
-    filer.keytable.prefer(disk.key_id, key)
-    return [
-        f"key server {address} holds another key for key ID {disk.key_id} than the one that "
-        "opens its disks"
-        for address in holdings.servers_with_another(disk.key_id, key)
-    ]
+            return None
+    raise _NotInKeytable
+
+
+def _wrong_servers(
+    holdings: Holdings, opened_with: Mapping[str, AuthenticationKey | None]
+) -> Iterator[str]:
+    """Name the servers that hold a wrong key or, if the right one is unknown, different keys."""
+    contested = holdings.contradictions()
+    for key_id in {**contested, **opened_with}:
+        key = opened_with.get(key_id)
+        if key is not None:
+            for address in holdings.servers_with_another(key_id, key):
+                yield (
+                    f"key server {address} holds another key for key ID {key_id} than the one that "
+                    "opens its disks"
+                )
+        elif key_id in contested:
+            yield conflict(key_id, contested[key_id])
+        else:
+            for address in holdings.holders(key_id):
+                yield (
+                    f"key server {address} holds a key for key ID {key_id} that does not open its "
+                    "disks"
+                )
 
 
 def _reason(disk: Disk, problem: FilerError) -> str:
     match problem:
         case _NotInKeytable():
             return f"key ID {disk.key_id} is not in the keytable"
+        case _TooManyRefused():
+            return f"too many keys were refused for key ID {disk.key_id}; a boot tries no more"
+        case AlreadyRefused():
+            return (
+                f"every key that key servers hold for key ID {disk.key_id} was refused before; "
+                "none was tried"
+            )
         case AuthenticationFailed():
-            return f"the key of key ID {disk.key_id} does not open them"
+            return f"the key that was tried for key ID {disk.key_id} does not open them"
         case LockedOut():
             return "locked out after too many failed authentications"
     return str(problem)

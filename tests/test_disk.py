@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,18 +23,18 @@ from filer.disk import (
 )
 from filer.disk_header import (
     BLOCK_SIZE,
-    COUNTER_OFFSETS,
     DATA_OFFSET,
     SLOT_OFFSETS,
     SLOT_SIZE,
     WRAP_SIZE,
-    Counter,
     Head,
     Header,
     State,
 )
 from filer.durable import Storage, StorageError
 from filer.keytable import KeyPair
+from tests import disk_files
+from tests.disk_files import set_failures
 from tests.wraps import search, wraps
 
 KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
@@ -102,7 +103,7 @@ def power_cycled(disk: Disk) -> Disk:
 
 
 def head_of(disk: Disk) -> Head:
-    return Head.parse(disk.path.read_bytes()[:DATA_OFFSET])
+    return disk_files.head_of(disk.path)
 
 
 def put_header(disk: Disk, header: Header) -> None:
@@ -277,9 +278,9 @@ def test_lock_needs_the_current_key(keyed: Disk) -> None:
 
 
 def test_locking_again_tries_nothing(locking: Disk) -> None:
-    before = locking.path.read_bytes()
+    before = head_of(locking).header
     locking.lock(NEW_KEY)
-    assert locking.path.read_bytes() == before
+    assert (head_of(locking).header, locking.failures) == (before, 0)
 
 
 def test_a_failed_rekey_leaves_the_disk_as_it_is_but_for_the_count(locking: Disk) -> None:
@@ -327,17 +328,20 @@ class PowerLoss(BaseException):
 
 
 class FailingStorage(Storage):
-    """Loses power, or is refused, at change number ``at``, when ``part`` of it has arrived."""
+    """Loses power, or is refused, at change number ``at``, when ``part`` of it has arrived.
 
-    def __init__(self, at: int, part: float, fault: BaseException) -> None:
+    The refusal befalls so many changes as ``times`` says.
+    """
+
+    def __init__(self, at: int, part: float, fault: BaseException, times: int = 1) -> None:
         self.changes = 0
-        self._at = at
+        self._refused = range(at, at + times)
         self._part = part
         self._fault = fault
 
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
         self.changes += 1
-        if self.changes == self._at:
+        if self.changes in self._refused:
             super().overwrite(path, offset, data[: int(len(data) * self._part)])
             raise self._fault
         super().overwrite(path, offset, data)
@@ -354,22 +358,23 @@ def test_a_failure_is_on_the_disk_before_the_try(locking: Disk) -> None:
         assert power_cycled(disk).failures == before + 1
 
 
-@pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("part", [0.0, 0.004, 0.12])
 def test_a_torn_count_is_the_count_before(locking: Disk, part: float) -> None:
     for count in range(3):
         assert power_cycled(locking).failures == count
         disk = another(locking, FailingStorage(1, part, PowerLoss()))
         disk.power_on()
+        wrong = AuthenticationKey(b"wrong %d" % count)
         with pytest.raises(PowerLoss):
-            disk.authenticate(NEW_KEY)
+            disk.authenticate(wrong)
         assert power_cycled(locking).failures == count
         with pytest.raises(AuthenticationFailed):
-            power_cycled(locking).authenticate(NEW_KEY)
+            power_cycled(locking).authenticate(wrong)
 
 
 def test_no_try_without_a_count(locking: Disk) -> None:
-    for at in (1, 2):
-        disk = another(locking, FailingStorage(at, 0.0, StorageError("cannot write")))
+    for at in (1, 2):  # neither copy of the record can be written
+        disk = another(locking, FailingStorage(at, 0.0, StorageError("cannot write"), times=2))
         disk.power_on()
         with pytest.raises(StorageError):
             disk.authenticate(KEY)
@@ -390,16 +395,8 @@ def test_success_takes_the_count_back(locking: Disk) -> None:
     assert power_cycled(disk).failures == 0
 
 
-def set_count(disk: Disk, count: int) -> None:
-    head = head_of(disk)
-    counter = Counter(head.counter.sequence + 1, head.header.state.life, count)
-    with disk.path.open("r+b") as file:
-        file.seek(COUNTER_OFFSETS[1 - head.counter_slot])
-        file.write(counter.pack())
-
-
 def test_the_limit_locks_out_for_good(locking: Disk) -> None:
-    set_count(locking, LOCKOUT_LIMIT - 24)
+    set_failures(locking.path, LOCKOUT_LIMIT - 24)
     locking.power_on()
     for _ in range(24):
         assert not locking.locked_out
@@ -415,11 +412,11 @@ def test_the_limit_locks_out_for_good(locking: Disk) -> None:
 
 
 def test_the_last_try_may_succeed_and_sanitizing_ends_a_lockout(locking: Disk) -> None:
-    set_count(locking, LOCKOUT_LIMIT - 1)
+    set_failures(locking.path, LOCKOUT_LIMIT - 1)
     disk = power_cycled(locking)
     disk.authenticate(KEY)
     assert disk.failures == 0
-    set_count(locking, LOCKOUT_LIMIT)
+    set_failures(locking.path, LOCKOUT_LIMIT)
     disk = power_cycled(locking)
     disk.sanitize()
     for new in (disk, power_cycled(disk)):
@@ -486,7 +483,7 @@ def test_a_crash_at_any_change_leaves_the_old_disk_or_the_new(
             break
         disk = power_cycled(keyed)
         assert disk._state in {old, new}
-        check_the_file_is_tidy(disk)
+        check_the_file_is_clean(disk)
         check_it_opens(disk, KEY if disk._state == old else None)
         if not disk.destroyed and disk._state.life == old.life:
             assert disk.read_block(3) == PLAIN
@@ -494,9 +491,9 @@ def test_a_crash_at_any_change_leaves_the_old_disk_or_the_new(
     assert head_of(keyed).header.state == new
 
 
-def check_the_file_is_tidy(disk: Disk) -> None:
+def check_the_file_is_clean(disk: Disk) -> None:
     head = head_of(disk)
-    assert not head.untidy
+    assert not head.unclean
     raw = disk.path.read_bytes()
     assert raw.count(b"FILERSED") == 1
     assert not any(raw[SLOT_OFFSETS[1 - head.slot] :][:SLOT_SIZE])
@@ -513,32 +510,42 @@ def check_it_opens(disk: Disk, key: AuthenticationKey | None) -> None:
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 @pytest.mark.parametrize("operation", [lock, rekey], ids=lambda o: o.__name__)
 def test_a_refused_change_can_be_made_again(
-    keyed: Disk, operation: Operation, at: int, part: float
+    keyed: Disk, operation: Operation, at: int, times: int, part: float
 ) -> None:
     old = head_of(keyed).header
-    disk = another(keyed, FailingStorage(at, part, StorageError("cannot write")))
+    disk = another(keyed, FailingStorage(at, part, StorageError("cannot write"), times))
     disk.power_on()
-    with pytest.raises(StorageError):
-        operation(disk)
-    if disk._state == old.state:
+    if at in (1, 4) and times == 1:  # the other copy of the record is written
         operation(disk)
     else:
-        disk.tidy()
+        with pytest.raises(StorageError):
+            operation(disk)
+        with suppress(StorageError):  # refused once more
+            disk.refresh()
+        disk.refresh()
+    if disk._state == old.state:
+        operation(disk)
     assert old.wrap not in disk.path.read_bytes()
     assert old.open_wrap not in disk.path.read_bytes()
-    check_the_file_is_tidy(disk)
+    check_the_file_is_clean(disk)
     check_it_opens(power_cycled(disk), None)
     assert disk.read_block(3) == PLAIN
 
 
 def test_a_refused_sanitize_never_mixes_data_keys(keyed: Disk) -> None:
-    for at in (1, 2):
-        disk = another(keyed, FailingStorage(at, 1.0, StorageError("cannot write")))
+    for at, times in ((2, 1), (2, 2), (3, 1)):
+        storage = FailingStorage(at, 1.0, StorageError("cannot write"), times)
+        disk = another(keyed, storage)
         disk.power_on()
         with pytest.raises(StorageError):
+            disk.sanitize()
+        if (at, times) == (2, 2):  # which data key the medium has is not known
+            with pytest.raises(DiskLocked):
+                disk.write_block(5, PLAIN)
             disk.sanitize()
         disk.write_block(5, PLAIN)
         assert power_cycled(disk).read_block(5) == PLAIN
@@ -546,7 +553,7 @@ def test_a_refused_sanitize_never_mixes_data_keys(keyed: Disk) -> None:
 
 def test_a_read_only_file_is_refused_without_a_change(keyed: Disk) -> None:
     before = keyed.path.read_bytes()
-    disk = another(keyed, FailingStorage(1, 0.0, StorageError("cannot write")))
+    disk = another(keyed, FailingStorage(1, 0.0, StorageError("cannot write"), times=99))
     disk.power_on()
     with pytest.raises(StorageError):
         rekey(disk)

@@ -12,18 +12,17 @@ from hypothesis import strategies as st
 from filer.derivation import STANDARD, Scrypt
 from filer.disk_header import (
     BLOCK_SIZE,
-    COUNTER_OFFSETS,
-    COUNTER_SIZE,
     DATA_OFFSET,
+    RECORD_OFFSETS,
     SLOT_OFFSETS,
     SLOT_SIZE,
     WRAP_SIZE,
-    Counter,
     DiskError,
     Head,
     Header,
     State,
 )
+from filer.disk_record import BINDING_SIZE, MOST_TAGS, RECORD_SIZE, TAG_SIZE, Record
 
 KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
 SCRYPT_AT = 136  # N, r and p, in the header
@@ -52,12 +51,19 @@ def headers(draw: st.DrawFn) -> Header:
         state,
         wrap=b"" if destroyed else draw(wraps),
         open_wrap=b"" if destroyed or locking else draw(wraps),
-        generation=draw(st.integers(1, 2**64 - 1)),
+        generation=draw(st.integers(0, 2**64 - 1)),
     )
 
 
-counters = st.builds(
-    Counter, st.integers(0, 2**62 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)
+records = st.builds(
+    Record,
+    sequence=st.integers(0, 2**64 - 1),
+    binding=st.binary(min_size=BINDING_SIZE, max_size=BINDING_SIZE),
+    failures=st.integers(0, 2**32 - 1),
+    unfinished=st.booleans(),
+    tags=st.lists(
+        st.binary(min_size=TAG_SIZE, max_size=TAG_SIZE).filter(any), max_size=MOST_TAGS
+    ).map(tuple),
 )
 
 
@@ -78,9 +84,9 @@ def test_a_header_survives_packing(header: Header) -> None:
     assert Header.parse(header.pack()) == header
 
 
-@given(headers(), counters, st.sampled_from([0, 1]), st.sampled_from([0, 1]))
-def test_a_head_survives_packing(header: Header, counter: Counter, slot: int, place: int) -> None:
-    head = Head(header, counter, slot, place)
+@given(headers(), records, st.sampled_from([0, 1]), st.sampled_from([0, 1]))
+def test_a_head_survives_packing(header: Header, record: Record, slot: int, place: int) -> None:
+    head = Head(header, record, slot, place)
     assert len(head.pack()) == DATA_OFFSET
     assert Head.parse(head.pack()) == head
 
@@ -104,20 +110,20 @@ def test_an_edited_header_with_the_right_checksum_is_what_it_says_or_a_disk_erro
 
 @given(st.binary(max_size=2 * SLOT_SIZE), st.binary(max_size=600))
 def test_any_bytes_are_a_head_or_a_disk_error(slots: bytes, records: bytes) -> None:
-    data = slots.ljust(COUNTER_OFFSETS[0], b"\0") + records
+    data = slots.ljust(RECORD_OFFSETS[0], b"\0") + records
     with pytest.raises(DiskError):
         Head.parse(data.ljust(DATA_OFFSET, b"\0"))
 
 
-@given(headers(), st.binary(max_size=SLOT_SIZE), st.binary(max_size=COUNTER_SIZE))
+@given(headers(), st.binary(max_size=SLOT_SIZE), st.binary(max_size=RECORD_SIZE))
 def test_one_torn_slot_and_one_torn_record_do_no_harm(
     header: Header, slot: bytes, record: bytes
 ) -> None:
-    head = Head(header, Counter(7, 1, 3), slot=1, counter_slot=0)
+    head = Head(header, Record(7, header.binding, 3), slot=1, record_slot=0)
     data = bytearray(head.pack())
     data[: len(slot)] = slot
-    data[COUNTER_OFFSETS[1] : COUNTER_OFFSETS[1] + len(record)] = record
-    assert Head.parse(bytes(data)) == head._replace(untidy=any(slot))
+    data[RECORD_OFFSETS[1] : RECORD_OFFSETS[1] + len(record)] = record
+    assert Head.parse(bytes(data)) == head._replace(leftover=any(slot))
 
 
 @given(headers(), st.integers(0, SLOT_SIZE * 8 - 1))
@@ -128,38 +134,96 @@ def test_every_flipped_bit_is_noticed(header: Header, bit: int) -> None:
         Header.parse(bytes(slot))
 
 
-@given(counters, st.integers(0, COUNTER_SIZE * 8 - 1))
-def test_a_counter_survives_and_every_flipped_bit_is_noticed(counter: Counter, bit: int) -> None:
-    record = bytearray(counter.pack())
-    assert Counter.parse(bytes(record)) == counter
-    record[bit // 8] ^= 1 << bit % 8
-    assert Counter.parse(bytes(record)) is None
+@given(records)
+def test_a_record_survives_packing(record: Record) -> None:
+    assert len(record.pack()) == RECORD_SIZE
+    assert Record.parse(record.pack()) == record
+
+
+@given(records, st.integers(0, 512 * 8 - 1))
+def test_every_flipped_bit_of_the_count_is_noticed(record: Record, bit: int) -> None:
+    block = bytearray(record.pack())
+    block[bit // 8] ^= 1 << bit % 8
+    assert Record.parse(bytes(block)) is None
+
+
+@given(records, st.integers(0, 1023), st.binary(min_size=1, max_size=16))
+def test_a_damaged_tag_is_ignored_and_costs_no_other(
+    record: Record, place: int, noise: bytes
+) -> None:
+    block = bytearray(record.pack())
+    block[512 + place : 512 + place + len(noise)] = noise
+    read = Record.parse(bytes(block))
+    assert read is not None
+    hit = range(place // 16, (place + len(noise) - 1) // 16 + 1)
+    kept = tuple(tag for number, tag in enumerate(record.tags) if number not in hit)
+    assert read._replace(tags=()) == record._replace(tags=())
+    assert set(kept) <= set(read.tags) <= set(record.tags)
 
 
 @given(st.binary(max_size=40))
-def test_any_bytes_are_no_counter(record: bytes) -> None:
-    assert Counter.parse(record) is None
+def test_any_bytes_are_no_record(block: bytes) -> None:
+    assert Record.parse(block.ljust(RECORD_SIZE, b"\0")) is None
 
 
-def test_of_two_whole_headers_the_younger_stands(header: Header) -> None:
+def test_tags_of_another_header_are_ignored(header: Header) -> None:
+    tags = (b"t" * TAG_SIZE,)
+    assert Head(header, Record(1, header.binding, 2, tags=tags)).tags == tags
+    rewritten = replace(header, generation=header.generation + 1)
+    assert Head(rewritten, Record(1, header.binding, 2, tags=tags)).tags == ()
+    # A record of torn sectors: the count is of one header, the tags of another.
+    old, new = Record(1, header.binding, 2, tags=tags), Record(2, rewritten.binding)
+    torn = new.pack()[:512] + old.pack()[512:]
+    assert Record.parse(torn) == new
+
+
+def test_a_record_of_a_later_version_is_not_read_as_this_one(header: Header) -> None:
+    import zlib
+
+    block = bytearray(Record(1, header.binding).pack())
+    block[4:6] = b"\0\2"
+    block[508:512] = zlib.crc32(block[:508]).to_bytes(4, "big")
+    assert Record.parse(bytes(block)) is None
+
+
+@pytest.mark.parametrize(
+    ("older", "younger"),
+    [(8, 9), (0, 1), (2**64 - 1, 0), (2**64 - 2, 2**64 - 1), (2**63, 2**63 + 1)],
+)
+def test_of_two_whole_headers_the_younger_counts(header: Header, older: int, younger: int) -> None:
     for slot in (0, 1):
-        head = Head(replace(header, generation=9), Counter(1, 1, 0), slot=slot)
+        header = replace(header, generation=younger)
+        head = Head(header, Record(1, header.binding), slot=slot)
         data = bytearray(head.pack())
         other = SLOT_OFFSETS[1 - slot]
-        data[other : other + SLOT_SIZE] = replace(header, generation=8).pack()
-        assert Head.parse(bytes(data)) == head._replace(untidy=True)
+        data[other : other + SLOT_SIZE] = replace(header, generation=older).pack()
+        assert Head.parse(bytes(data)) == head._replace(leftover=True)
 
 
-def test_of_two_counter_records_the_later_stands(header: Header) -> None:
-    data = bytearray(Head(header, Counter(5, 1, 1)).pack())
-    later = Counter(6, 1, 2)
-    data[COUNTER_OFFSETS[1] : COUNTER_OFFSETS[1] + COUNTER_SIZE] = later.pack()
-    assert Head.parse(bytes(data)).failures == 2
+@pytest.mark.parametrize(("older", "younger"), [(5, 6), (2**64 - 1, 0), (2**62 - 1, 2**62)])
+def test_of_two_records_the_later_counts(header: Header, older: int, younger: int) -> None:
+    for place in (0, 1):
+        head = Head(header, Record(younger, header.binding, 2), record_slot=place)
+        data = bytearray(head.pack())
+        other = RECORD_OFFSETS[1 - place]
+        data[other : other + RECORD_SIZE] = Record(older, header.binding, 1).pack()
+        assert Head.parse(bytes(data)) == head
 
 
-def test_failures_of_an_earlier_data_key_are_over(header: Header) -> None:
-    assert Head(header, Counter(5, life=header.state.life, failures=9)).failures == 9
-    assert Head(header, Counter(5, life=header.state.life + 1, failures=9)).failures == 0
+def test_failures_under_an_earlier_header_are_over(header: Header) -> None:
+    assert Head(header, Record(5, header.binding, 9)).failures == 9
+    assert Head(header, Record(5, b"another!", 9)).failures == 0
+
+
+def test_any_other_header_has_another_binding(header: Header) -> None:
+    others = [
+        replace(header, generation=2),
+        replace(header, wrap=bytes([3] * WRAP_SIZE)),
+        replace(header, open_wrap=bytes([3] * WRAP_SIZE)),
+        replace(header, state=replace(header.state, life=2)),
+        replace(header, state=replace(header.state, serial="B" * 16)),
+    ]
+    assert len({each.binding for each in (header, *others)}) == 6
 
 
 @pytest.mark.parametrize(

@@ -386,18 +386,19 @@ def holds_two_secrets(scene: Scene) -> None:
     assert not filer.key_servers([BAD]).store(lie, filer.identity.parent_tag).failures
 
 
-def contradicting() -> Expected:
+def contradicting(*warnings: str, unlocked: int = 4) -> Expected:
     """Return what the commands come to when there are two secrets under the key ID in use."""
     problem = f"key servers {BAD}, {GOOD} hold different keys for key ID KEYID"
     liar = f"key server {BAD} holds another key for key ID KEYID than the one that opens its disks"
     (read,) = well()["restore -all"].said
+    boot = Outcome((*warnings, liar), f"up, {unlocked} disks unlocked, 1 key loaded")
     return {
         **well(),
         "restore -all": Outcome(
             (read, f"WARNING: {problem}."), "keytable: 1 removed, 1 with two secrets"
         ),
         "rekey": Outcome((f"key_manager: {problem}; no key pair was created",)),
-        "boot": up(1, liar),
+        "boot": boot,
     }
 
 
@@ -637,10 +638,17 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
     (
         "The keys that it holds",
         "Every exchange is as it should be, and what it brings is not. "
-        "A boot tries both secrets in turn, and names the key server whose secret opens no disk.",
+        "Of two secrets, a boot tries first the one that more key servers hold; on a tie, that of "
+        f"the key server that was registered first ({BAD}); last, those of a key server that holds "
+        "several. A disk tries one and stays locked if it is wrong; the others learn from that. "
+        "The wrong key server is named.",
     ): {
         "holds another secret under the key ID": Fault(
-            doing(lambda scene: faulty.lie_about(scene.bad, scene.key_id, LIE)), contradicting()
+            doing(lambda scene: faulty.lie_about(scene.bad, scene.key_id, LIE)),
+            contradicting(
+                "0c.00.0 stay locked: the key that was tried for key ID KEYID does not open them",
+                unlocked=3,
+            ),
         ),
         "holds two secrets under the key ID": Fault(doing(holds_two_secrets), contradicting()),
         "has lost the key": Fault(

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from filer.authentication_key import AuthenticationKey
 from filer.derivation import Derivation
-from filer.disk_header import BLOCK_SIZE, COUNTER_OFFSETS, Counter
+from filer.disk_header import BLOCK_SIZE
 from filer.durable import Storage
 from filer.raid import POSITIONS, Aggregate, Label, assemble, bring_online
 from filer.shelf import Shelf
+from tests.disk_files import set_failures
 
 SYSTEM = 1573922407
 OTHER_SYSTEM = 1573922311
@@ -255,10 +256,7 @@ def test_a_locked_out_spare_is_a_spare(shelf: Shelf) -> None:
     bring_online(shelf, SYSTEM)
     lock(shelf, "0c.00.1", "0c.00.3")
     for name in ("0c.00.1", "0c.00.3"):
-        with shelf[name].path.open("r+b") as file:
-            for offset in COUNTER_OFFSETS:
-                file.seek(offset)
-                file.write(Counter(1000, 1, 1024).pack())
+        set_failures(shelf[name].path, 1024)
     restart(shelf)
     found = assemble(shelf, SYSTEM)
     assert roles(found, shelf) == ["dparity", "parity", "data", "spare", "spare"]

@@ -1,0 +1,73 @@
+"""Disk files as other hands leave them: counts that were edited, and the layout of version 0.1."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from filer.disk_header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, Head, Header
+from filer.disk_record import RECORD_SIZE
+from filer.wrapping_counter import after
+
+
+def head_of(path: Path) -> Head:
+    """Return the head of a disk file."""
+    return Head.parse(path.read_bytes()[:DATA_OFFSET])
+
+
+def set_failures(path: Path, failures: int) -> None:
+    """Make a disk have counted ``failures`` in a row; it must be off."""
+    head = head_of(path)
+    record = head.record._replace(
+        sequence=after(head.record.sequence), binding=head.header.binding, failures=failures
+    )
+    with path.open("r+b") as file:
+        file.seek(RECORD_OFFSETS[1 - head.record_slot])
+        file.write(record.pack())
+
+
+def damage(path: Path, *offsets: int, size: int = RECORD_SIZE) -> None:
+    """Overwrite ``size`` bytes at each of ``offsets``, as a write that was torn."""
+    with path.open("r+b") as file:
+        for offset in offsets:
+            file.seek(offset)
+            file.write(b"\xa5" * size)
+
+
+class OldCount(NamedTuple):
+    """A counter record of version 0.1."""
+
+    sequence: int
+    life: int
+    failures: int
+
+    def pack(self) -> bytes:
+        """Return its 28 bytes."""
+        body = struct.pack(">4sQII", b"FAIL", *self)
+        return body + zlib.crc32(body).to_bytes(4, "big")
+
+
+OLD_COUNTER_OFFSETS = (8192, 8704)
+
+
+def old_head(header: Header, counts: Sequence[OldCount | None], slot: int = 0) -> bytes:
+    """Return the head of a disk file as version 0.1 wrote it, byte for byte.
+
+    The header slots have not changed since, so ``header`` packs them.
+    """
+    head = bytearray(DATA_OFFSET)
+    content = header.pack()
+    head[SLOT_OFFSETS[slot] : SLOT_OFFSETS[slot] + len(content)] = content
+    for offset, count in zip(OLD_COUNTER_OFFSETS, counts, strict=False):
+        if count is not None:
+            record = count.pack()
+            head[offset : offset + len(record)] = record
+    return bytes(head)
+
+
+def make_old(path: Path, counts: Sequence[OldCount | None]) -> None:
+    """Turn a disk file into one of version 0.1 with the same header and data; it must be off."""
+    head = head_of(path)
+    with path.open("r+b") as file:
+        file.write(old_head(head.header, counts, head.slot))
