@@ -7,7 +7,7 @@ import time
 
 from filer.holdings import Holdings
 from filer.interrupt import Interrupted
-from filer.keytable import CREATION_LIMIT, merge, recommended_limit
+from filer.keytable import CREATION_LIMIT, recommended_limit
 from filer.notices import Notices
 from filer.system import Filer
 
@@ -40,7 +40,9 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
         )
     if not holdings.by_server:
         notices.banner(ATTENTION)
-    filer.keytable.replace(merge(holdings.pairs()).values())
+    filer.keytable.replace(holdings.ranking.entries.values())
+    for surplus in holdings.ranking.surplus:
+        notices.warning("kmip.init.surplus", str(surplus))
     if len(filer.keytable) > CREATION_LIMIT:
         notices.warning("kmip.init.keytable", recommended_limit(len(filer.keytable)))
     notices.progress(
@@ -67,7 +69,15 @@ def _fetch(filer: Filer) -> Holdings:
                 filer.identity.parent_tag,
                 interruptible=False,
             )
-            answers = Holdings({**answers.by_server, **heard.by_server}, heard.failures)
+            answered = {**answers.by_server, **heard.by_server}
+            answers = Holdings(
+                {
+                    address: answered[address]
+                    for address in filer.registration.servers
+                    if address in answered
+                },
+                heard.failures,
+            )
             if not heard.failures or time.monotonic() >= deadline:
                 return answers
             filer.interrupt.sleep(min(_BETWEEN_TRIES, max(0.0, deadline - time.monotonic())))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from filer.authentication_key import AuthenticationKey
+from filer.candidates import Surplus, rank
 from filer.holdings import Holdings
 from filer.keytable import KeyPair, Keytable, merge
 
@@ -14,7 +15,8 @@ class Restored:
 
     ``kept`` maps a key ID whose key disks use, but no key server holds, to the number of disks.
     ``contradictions`` and ``differences`` map a key ID to the key servers that hold it: those that
-    contradict each other, and those that agree, but not with the keytable.
+    contradict each other, and those that agree, but not with the keytable.  ``surplus`` tells of
+    secrets that were not kept.
     """
 
     read: Mapping[str, int]
@@ -24,6 +26,7 @@ class Restored:
     kept: Mapping[str, int]
     contradictions: Mapping[str, list[str]]
     differences: Mapping[str, list[str]]
+    surplus: Sequence[Surplus]
     complete: bool
 
 
@@ -45,20 +48,27 @@ def load(
     """
     complete = not holdings.failures
     discarding = discard and complete
-    read = holdings.pairs()
-    wanted = [
-        pair
-        for pair in read
-        if tag is None or pair.tag == tag or (discard and pair.key_id in in_use)
-    ]
+    wanted = rank(
+        {
+            address: [
+                pair
+                for pair in held
+                if tag is None or pair.tag == tag or (discard and pair.key_id in in_use)
+            ]
+            for address, held in holdings.by_server.items()
+        }
+    )
+    read_ids = wanted.entries.keys()
     known = [
-        KeyPair(entry.key_id, entry.tag, key)
+        entry
         for entry in keytable
-        if entry.key_id in in_use or not discarding
-        for key in entry.candidates
+        if entry.key_id in read_ids and (entry.key_id in in_use or not discarding)
     ]
-    read_ids = {pair.key_id for pair in wanted}
-    entries = merge([pair for pair in known if pair.key_id in read_ids] + wanted)
+    entries = merge(
+        KeyPair(entry.key_id, entry.tag, key)
+        for entry in (*known, *wanted.entries.values())
+        for key in entry.candidates
+    )
     contradictions = holdings.contradictions()
     on_servers = holdings.key_ids()
     kept: dict[str, int] = {}
@@ -95,5 +105,6 @@ def load(
             for key_id in sorted(in_doubt - kept.keys())
             if entries[key_id].contradicted
         },
+        surplus=wanted.surplus,
         complete=complete,
     )

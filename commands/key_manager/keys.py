@@ -130,6 +130,8 @@ def restore(call: Call) -> None:
     for key_id, disks in restored.kept.items():
         text = f'kept: {key_id}, in use by {disks} disks, on no key server; run "key_manager rekey"'
         call.fail(Complaint(text, "key_kept", key_id=key_id, disk_count=disks))
+    for surplus in restored.surplus:
+        _warn_of_conflict(call, surplus.key_id, [surplus.server], str(surplus))
     for key_id, holders in restored.contradictions.items():
         _warn_of_conflict(call, key_id, holders, conflict(key_id, holders))
     for key_id, holders in restored.differences.items():
