@@ -12,10 +12,10 @@ A loss of power leaves one of the two headers, or both, and the later one counts
 **After a failed sync the cache is not believed.**  Linux marks the pages of a failed sync clean:
 they read as written, no later sync writes them, and the medium still has what was there before.  So
 recovery never relies on what it has read: it writes and syncs the header that counts, *then* zeros
-over the other slot, however empty that looks, and only after both takes the mark away.  Within a
-process ``leftover`` remembers that this is due; for the next process, which shares the cache but
-not the memory, the mark in the record does.  A power-on without mark and without a second header
-writes nothing.  A disk of version 0.1, which had no mark, is treated as marked, once.
+over the other slot, however empty that looks, and only after both takes the mark away.  The mark
+tells this process, and the next one, which shares the cache but not the memory, that this is due.
+A power-on without mark and without a second header writes nothing.  A disk of version 0.1, which
+had no mark, is treated as marked, once.
 
 **The record** is written in turn to two blocks.  The turn changes only after a sync, so that a
 failed one is made again in the same place; if a block cannot be written, the other one is.
@@ -74,7 +74,6 @@ class HeadFile:
             # The record in memory is the last one that was synced.
             record=known.record,
             record_slot=known.record_slot,
-            leftover=found.leftover or known.leftover,
             count_lost=known.count_lost,
         )
 

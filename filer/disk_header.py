@@ -20,6 +20,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
@@ -163,7 +164,7 @@ class Header:
             "wrapped key of an unlocked disk",
         )
 
-    @property
+    @cached_property
     def binding(self) -> bytes:
         """What ties a record to this header: `BINDING_SIZE` bytes, others for any other header."""
         return sha256(self.state.pack() + self._packed_keys())[:BINDING_SIZE]

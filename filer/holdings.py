@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def conflict(key_id: str, holders: Sequence[str]) -> str:
     """Return what to say of key servers that contradict each other."""
+    if len(holders) == 1:
+        return f"key server {holders[0]} holds different keys for key ID {key_id}"
     return f"key servers {', '.join(holders)} hold different keys for key ID {key_id}"
 
 

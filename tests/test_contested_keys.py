@@ -1,5 +1,7 @@
 """Key servers that hold wrong secrets: a boot, or a command, costs a disk one try at most."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -185,7 +187,7 @@ def test_secrets_that_were_all_refused_cost_nothing_more(
     assert told.warnings[-2:] == [
         f"0c.00.0, 0c.00.1, 0c.00.2, 0c.00.3 stay locked: every key that key servers hold for key "
         f"ID {key_id} was refused before; none was tried",
-        f"key servers 127.0.0.2 hold different keys for key ID {key_id}",
+        f"key server 127.0.0.2 holds different keys for key ID {key_id}",
     ]
     assert [disk.failures for disk in pair_house.disks] == [2] * DISKS
 
@@ -380,6 +382,30 @@ def test_killed_between_count_refusal_and_tag(locking: Disk, at: int, event: Eve
             assert again.failures == counted + 1
         again.authenticate(KEY)
         assert again.failures == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "torn 1", "torn 2", "after"])
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_process_that_is_killed_while_a_disk_refuses_its_key(
+    locking: Disk, at: int, moment: str
+) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            storage = faulty.CrashingStorage()
+            disk = on(locking, storage)
+            storage.arm(at, moment)
+            disk.authenticate(lie(1))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    disk = on(locking)
+    assert disk.warnings == []
+    # Half a block holds the whole count, and the tag.
+    assert disk.failures == (0 if at == 1 and moment in {"before", "torn 2"} else 1)
+    assert disk.has_refused(lie(1)) == (at == 2 and moment in {"torn 1", "after"})
+    disk.authenticate(KEY)
+    assert disk.failures == 0
 
 
 def test_no_tag_is_written_before_the_refusal(locking: Disk) -> None:
