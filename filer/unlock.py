@@ -32,8 +32,8 @@ def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, held_back: 
     if held_back:
         notices.warning("disk.encrypt.heldback", f"{held_back}; no MSID is tried")
     stay_locked: dict[str, list[str]] = {}
+    # by key ID; None: a disk has refused its key, and none was opened
     opened_with: dict[str, AuthenticationKey | None] = {}
-    """By key ID; None: a disk has refused its key, and none was opened."""
     locked = [disk for disk in filer.shelf if disk.locked and not disk.destroyed]
     work = Steps("unlock", "disks", len(locked), interruptible=False)
     with filer.progress.show(work) as tell:
