@@ -58,7 +58,14 @@ class _Shelf:
         self._rekey(MSID_KEY_ID)
 
     def _rekey(self, key_id: str) -> None:
-        report = rekey_disks(self.disks, key_id, self.keytable, Interrupt(), lambda _id, _key: True)
+        report = rekey_disks(
+            self.disks,
+            key_id,
+            self.keytable,
+            Interrupt(),
+            held=lambda _id, _key: True,
+            refusal=lambda _disk: None,
+        )
         if not report.complete:
             raise RuntimeError("not all disks were rekeyed")
 

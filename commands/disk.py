@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 from commands import Call, Command, Json, Refused, Suggestion, changes_unless
 from commands.disk_erasure import destroy, sanitize
@@ -11,6 +11,7 @@ from commands.encrypting_disks import held_by_key_servers, report_disks, select_
 from filer.disk import Disk
 from filer.disk_encrypt import lock_disks, rekey_disks
 from filer.key_id import MSID_KEY_ID, is_key_id
+from filer.ownership import Stranger, names_others
 from filer.system import Filer
 
 SYNOPSIS = (
@@ -100,29 +101,48 @@ class EncryptionTable:
         return {"disks": [row.data() for row in self.rows]}
 
 
+class OwnedDisk(NamedTuple):
+    """A line of ``disk show``; ``stranger`` says why the disk is foreign, None if it is not."""
+
+    name: str
+    serial: str
+    stranger: Stranger | None
+
+
 @dataclass(frozen=True)
 class OwnershipTable:
-    """``disk show``: who owns which disk; ``disks`` are names and serial numbers."""
+    """``disk show``: who owns which disk."""
 
     TYPE: ClassVar[str] = "disk_ownership"
     hostname: str
     system_id: int
-    disks: Sequence[tuple[str, str]]
+    disks: Sequence[OwnedDisk]
 
     def lines(self) -> Iterable[str]:
         """Two header lines and a line a disk."""
-        owner = f"{self.hostname} ({self.system_id})"
         yield "  DISK       OWNER                  POOL   SERIAL NUMBER         HOME"
         yield "------------ -------------          -----  -------------         -------------"
-        for name, serial in self.disks:
-            yield f"{name:<10} {owner:<22} {'Pool0':<6} {serial:<21} {owner}"
+        for name, serial, stranger in self.disks:
+            owner = f"{self.hostname} ({self.system_id})"
+            pool = "Pool0"
+            if stranger:
+                owner, pool = f"foreign ({stranger.owner})", "NONE"
+            yield f"{name:<10} {owner:<22} {pool:<6} {serial:<21} {owner}"
 
     def data(self) -> Mapping[str, Json]:
-        """The disks; their owner is this system, which is their home too."""
+        """The disks; the owner of those that are not foreign is this system, also their home."""
         return {
             "owner": self.hostname,
             "system_id": self.system_id,
-            "disks": [{"disk": name, "serial_number": serial} for name, serial in self.disks],
+            "disks": [
+                {
+                    "disk": name,
+                    "serial_number": serial,
+                    "foreign": stranger is not None,
+                    "system_ids": list(stranger.systems if stranger else (self.system_id,)),
+                }
+                for name, serial, stranger in self.disks
+            ],
         }
 
 
@@ -153,16 +173,28 @@ def _show(call: Call) -> None:
 
 def _show_owners(call: Call) -> None:
     hardware = call.filer.hardware
-    disks = [(disk.name, disk.serial) for disk in call.filer.shelf]
+    ownership = call.filer.ownership()
+    disks = [
+        OwnedDisk(disk.name, disk.serial, ownership.stranger(disk)) for disk in call.filer.shelf
+    ]
     call.show(OwnershipTable(hardware.hostname, hardware.system_id, disks))
 
 
 def _lock(call: Call) -> None:
-    disks = select_disks(call, call.words("disk_list"))
-    held = held_by_key_servers(call)
     filer = call.filer
+    ownership = filer.ownership()
+    disks = select_disks(call, call.words("disk_list"), ownership)
+    held = held_by_key_servers(call)
     report_disks(
-        call, lock_disks(disks, filer.keytable, filer.interrupt, held, show=filer.progress.show)
+        call,
+        lock_disks(
+            disks,
+            filer.keytable,
+            filer.interrupt,
+            held,
+            refusal=ownership.refusal,
+            show=filer.progress.show,
+        ),
     )
 
 
@@ -170,12 +202,23 @@ def _rekey(call: Call) -> None:
     key_id = call.value("new_key_id") or ""
     if key_id != MSID_KEY_ID and not is_key_id(key_id):
         raise Refused(f"a key ID is {MSID_KEY_ID} or 64 hexadecimal digits")
-    disks = select_disks(call, call.words("disk_list"))
-    held = _never_asked if key_id == MSID_KEY_ID else held_by_key_servers(call, key_id)
     filer = call.filer
+    if names_others(key_id, filer.hardware.system_id):
+        raise Refused("this is a key ID of another system, to which the disks would belong")
+    ownership = filer.ownership()
+    disks = select_disks(call, call.words("disk_list"), ownership)
+    held = _never_asked if key_id == MSID_KEY_ID else held_by_key_servers(call, key_id)
     report_disks(
         call,
-        rekey_disks(disks, key_id, filer.keytable, filer.interrupt, held, show=filer.progress.show),
+        rekey_disks(
+            disks,
+            key_id,
+            filer.keytable,
+            filer.interrupt,
+            held,
+            refusal=ownership.refusal,
+            show=filer.progress.show,
+        ),
     )
 
 

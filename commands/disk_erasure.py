@@ -7,7 +7,7 @@ from typing import ClassVar
 from commands import Call, Json, Refused
 from commands.encrypting_disks import report_disks, select_disks
 from filer.disk import Disk
-from filer.disk_encrypt import Belongs, destroy_disks, sanitize_disks
+from filer.disk_encrypt import Refusal, destroy_disks, sanitize_disks
 from filer.raid import POSITIONS, Aggregate, assemble
 from filer.text import listed
 
@@ -37,49 +37,47 @@ class DataLoss:
 
 def sanitize(call: Call, *, maintenance: bool = False) -> None:
     """Run ``disk encrypt sanitize``: the data is gone, and the disks are as new."""
-    belongs = _belongs(call, maintenance=maintenance)
-    if "-all" in call.arguments.options:
-        disks = [disk for disk in call.filer.shelf if not disk.destroyed and belongs(disk) is None]
-        if not disks:
-            raise Refused("there is no spare disk")
-    else:
-        disks = select_disks(call, call.words("disk_list"))
-    _confirm(call, "sanitize", disks, belongs)
     filer = call.filer
-    report_disks(call, sanitize_disks(disks, belongs, filer.interrupt, show=filer.progress.show))
+    aggregate = assemble(filer.shelf, filer.hardware.system_id)
+    refusal = _refusal(aggregate, maintenance=maintenance)
+    if "-all" in call.arguments.options:
+        disks = [disk for disk in filer.shelf if not disk.destroyed and refusal(disk) is None]
+        if not disks:
+            raise Refused(f"there is no {'disk to sanitize' if maintenance else 'spare disk'}")
+    else:
+        disks = select_disks(call, call.words("disk_list"), aggregate.ownership)
+    _confirm(call, "sanitize", disks, refusal)
+    report_disks(call, sanitize_disks(disks, refusal, filer.interrupt, show=filer.progress.show))
 
 
 def destroy(call: Call, *, maintenance: bool = False) -> None:
     """Run ``disk encrypt destroy``: the disks are of no use to anyone."""
-    belongs = _belongs(call, maintenance=maintenance)
-    disks = select_disks(call, call.words("disk_list"))
-    _confirm(call, "destroy", disks, belongs)
     filer = call.filer
-    report_disks(call, destroy_disks(disks, belongs, filer.interrupt, show=filer.progress.show))
+    aggregate = assemble(filer.shelf, filer.hardware.system_id)
+    refusal = _refusal(aggregate, maintenance=maintenance)
+    disks = select_disks(call, call.words("disk_list"), aggregate.ownership)
+    _confirm(call, "destroy", disks, refusal)
+    report_disks(call, destroy_disks(disks, refusal, filer.interrupt, show=filer.progress.show))
 
 
-def _belongs(call: Call, *, maintenance: bool) -> Belongs:
-    """Return what says whether a disk belongs to an aggregate; in maintenance mode none does."""
-    if maintenance:
-        return lambda disk: None
-    aggregate = assemble(call.filer.shelf, call.filer.hardware.system_id)
-    return lambda disk: _owner(aggregate, disk)
+def _refusal(aggregate: Aggregate, *, maintenance: bool) -> Refusal:
+    """Return what says why a disk keeps its data; in maintenance mode any own disk may lose it."""
+    foreign = aggregate.ownership.refusal
+    return foreign if maintenance else lambda disk: foreign(disk) or _use(aggregate, disk)
 
 
-def _owner(aggregate: Aggregate, disk: Disk) -> str | None:
+def _use(aggregate: Aggregate, disk: Disk) -> str | None:
     match aggregate.role(disk):
         case position if position in POSITIONS:
             return f"belongs to aggregate {aggregate.name}"
-        case "foreign":
-            return "belongs to an aggregate of another system"
         case "unknown":
             return "cannot be read, so it may belong to an aggregate"
     return None
 
 
-def _confirm(call: Call, verb: str, disks: list[Disk], belongs: Belongs) -> None:
+def _confirm(call: Call, verb: str, disks: list[Disk], refusal: Refusal) -> None:
     """Say what will be lost, and go on only if the exact words are typed.  Raises Refused."""
-    names = [disk.name for disk in disks if not disk.destroyed and belongs(disk) is None]
+    names = [disk.name for disk in disks if not disk.destroyed and refusal(disk) is None]
     if not names:
         return
     call.show(DataLoss(verb, names))

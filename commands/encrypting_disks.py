@@ -8,6 +8,7 @@ from commands import Call, Complaint, Json, Refused
 from filer.disk import Disk
 from filer.disk_encrypt import DiskReport, FailureKind, Held
 from filer.holdings import conflict
+from filer.ownership import Ownership
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,24 @@ def report_disks(call: Call, report: DiskReport) -> None:
         call.fail(Complaint(interrupted, "interrupted"))
 
 
-def all_disks(call: Call) -> list[Disk]:
-    """Return every disk, as ``*`` names them; destroyed ones are passed over, and said."""
-    return select_disks(call, ("*",))
+def select_disks(
+    call: Call, disk_list: Iterable[str], ownership: Ownership | None = None
+) -> list[Disk]:
+    """Return the disks that ``disk_list`` names; raise ShelfError if a name fits none.
 
+    Patterns pass over destroyed disks and, with ``ownership``, those of other systems; each of
+    them is told.
+    """
 
-def select_disks(call: Call, disk_list: Iterable[str]) -> list[Disk]:
-    """Return the disks that ``disk_list`` names.  Raises ShelfError if a name fits none."""
-    selection = call.filer.shelf.select(tuple(disk_list))
-    for name in selection.passed_over:
-        text = f"{name}: is destroyed; passed over"
-        call.console.warn(Complaint(text, "disk_passed_over", disk=name))
+    def reason(disk: Disk) -> object:
+        if ownership and (stranger := ownership.stranger(disk)):
+            return stranger
+        return "is destroyed" if disk.destroyed else None
+
+    selection = call.filer.shelf.select(tuple(disk_list), reason)
+    for disk in selection.passed_over:
+        text = f"{disk.name}: {reason(disk)}; passed over"
+        call.console.warn(Complaint(text, "disk_passed_over", disk=disk.name))
     return list(selection.disks)
 
 

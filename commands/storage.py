@@ -134,7 +134,9 @@ class RaidLayout:
         yield f"RAID Disk       {_HEADER}"
         yield f"---------       {_RULE}"
         for disk in disks:
-            yield f"{self.aggregate.role(disk):<15} {_columns(disk)}"
+            stranger = self.aggregate.ownership.stranger(disk)
+            owner = f" ({stranger.owner})" if stranger else ""
+            yield f"{self.aggregate.role(disk):<15} {_columns(disk)}{owner}"
 
 
 _HEADER = "Device          HA  SHELF BAY CHAN Pool Type  RPM  Used (MB/blks)    Phys (MB/blks)"

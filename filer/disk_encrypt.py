@@ -63,8 +63,8 @@ class _NotOnKeyServer(FilerError):
 Keys = Sequence[AuthenticationKey | None]
 """Authentication keys in the order to try them; None stands for the MSID."""
 
-Belongs = Callable[[Disk], str | None]
-"""Why a disk may not lose its data: what it belongs to; None if it is a spare."""
+Refusal = Callable[[Disk], str | None]
+"""Why a disk is left as it is, such as what it belongs to; None if it may be changed."""
 
 Held = Callable[[str, AuthenticationKey], bool]
 """Whether a registered key server has just been seen to hold this key under this key ID."""
@@ -114,6 +114,7 @@ def rekey_disks(
     interrupt: Interrupt,
     held: Held,
     *,
+    refusal: Refusal,
     show: Show = show_nothing,
 ) -> DiskReport:
     """Change the authentication key of ``disks`` to that of ``key_id`` (man key_manager, rekey).
@@ -134,7 +135,7 @@ def rekey_disks(
         _only_held(disk, key_id, new, held)
         try_one(disk, current, keytable, lambda key: disk.rekey(key, key_id, new[0]))
 
-    return _each("rekey", disks, rekey, interrupt, show)
+    return _each("rekey", disks, refusal, rekey, interrupt, show=show)
 
 
 def lock_disks(
@@ -143,6 +144,7 @@ def lock_disks(
     interrupt: Interrupt,
     held: Held,
     *,
+    refusal: Refusal,
     show: Show = show_nothing,
 ) -> DiskReport:
     """Set locking on ``disks``: from the next loss of power on they need their key.
@@ -161,44 +163,29 @@ def lock_disks(
         keys = _only_held(disk, disk.key_id, _current_keys(keytable, disk), held)
         try_one(disk, keys, keytable, disk.lock)
 
-    return _each("lock", disks, lock, interrupt, show)
+    return _each("lock", disks, refusal, lock, interrupt, show=show)
 
 
 def sanitize_disks(
     disks: Iterable[Disk],
-    belongs: Belongs,
+    refusal: Refusal,
     interrupt: Interrupt,
     *,
     show: Show = show_nothing,
 ) -> DiskReport:
     """Give each disk a new data key and the MSID: its data is gone, and it is as new."""
-
-    def sanitize(disk: Disk) -> None:
-        _refuse_member(disk, belongs)
-        disk.sanitize()
-
-    return _each("sanitize", disks, sanitize, interrupt, show)
+    return _each("sanitize", disks, refusal, Disk.sanitize, interrupt, show=show)
 
 
 def destroy_disks(
     disks: Iterable[Disk],
-    belongs: Belongs,
+    refusal: Refusal,
     interrupt: Interrupt,
     *,
     show: Show = show_nothing,
 ) -> DiskReport:
     """Leave each disk without any data key, of no use to anyone."""
-
-    def destroy(disk: Disk) -> None:
-        _refuse_member(disk, belongs)
-        disk.destroy()
-
-    return _each("destroy", disks, destroy, interrupt, show)
-
-
-def _refuse_member(disk: Disk, belongs: Belongs) -> None:
-    if owner := belongs(disk):
-        raise DiskError(f"{disk.name}: {owner}")
+    return _each("destroy", disks, refusal, Disk.destroy, interrupt, show=show)
 
 
 def _current_keys(keytable: Keytable, disk: Disk) -> Keys:
@@ -221,8 +208,10 @@ def _only_held(disk: Disk, key_id: str, keys: Keys, held: Held) -> Keys:
 def _each(
     verb: str,
     disks: Iterable[Disk],
+    refusal: Refusal,
     operation: Callable[[Disk], None],
     interrupt: Interrupt,
+    *,
     show: Show,
 ) -> DiskReport:
     waiting = list(disks)
@@ -237,6 +226,8 @@ def _each(
             except Interrupted:
                 break
             try:
+                if reason := refusal(disk):
+                    raise DiskError(f"{disk.name}: {reason}")
                 operation(disk)
             except FilerError as failure:
                 failures.append(DiskFailure(disk.name, _kind(failure), str(failure)))

@@ -7,6 +7,11 @@ MSID_KEY_ID = "0x0"
 """The key ID of a drive that still has its factory key, the MSID."""
 
 _KEY_ID = re.compile(r"[0-9A-Fa-f]{64}")
+_ALONE = "0100000000000000"
+_WITH_PARTNER = "0101000000000000"
+_SYSTEMS = re.compile(
+    rf"([0-9A-Fa-f]{{8}})(?:0{{8}}{_ALONE}|([0-9A-Fa-f]{{8}}){_WITH_PARTNER})[0-9A-Fa-f]{{32}}"
+)
 
 
 def is_key_id(text: str) -> bool:
@@ -24,10 +29,19 @@ def new_key_id(system_id: int, partner_id: int, random: Callable[[int], bytes]) 
     ``partner_id`` is 0 where there is no HA partner; the second field is then zero.
     """
     first, second = (*_system_ids(system_id, partner_id), 0)[:2]
-    kind = "0101000000000000" if second else "0100000000000000"
+    kind = _WITH_PARTNER if second else _ALONE
     return f"{first:08X}{second:08X}{kind}{random(16).hex().upper()}"
 
 
 def parent_tag(system_id: int, partner_id: int) -> str:
     """Return the parent tag, ``SYSTEMID-PARTNERID`` in sort order (``man key_manager, rekey``)."""
     return "-".join(str(number) for number in _system_ids(system_id, partner_id))
+
+
+def systems_of(key_id: str) -> tuple[int, ...]:
+    """Return the system IDs in ``key_id``, one or two; none if it is not laid out as ours are."""
+    found = _SYSTEMS.fullmatch(key_id)
+    if found is None:
+        return ()
+    systems = tuple(int(digits, 16) for digits in found.groups() if digits is not None)
+    return systems if all(systems) else ()

@@ -20,6 +20,7 @@ from filer.loader_environment import LoaderEnvironment
 from filer.messages import Messages
 from filer.mroot import Mroot
 from filer.notices import Logged, Notices
+from filer.ownership import Ownership
 from filer.panics import Panics
 from filer.root import Root, RootLock
 from filer.shelf import Shelf
@@ -149,7 +150,9 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
         raise Panic("PANIC: SnapLock and Storage Encryption cannot be used on the same system")
     holdings = kmip_init.load_keytable(filer, notices)
     before_disks()
-    unlock_disks(filer, holdings, notices, held_back=_hold_back(filer, holdings))
+    ownership = filer.ownership()
+    held_back = _hold_back(filer, holdings, ownership)
+    unlock_disks(filer, holdings, notices, ownership, held_back)
     aggregate = filer.aggregate = raid.bring_online(filer.shelf, filer.hardware.system_id)
     if not filer.wafl_is_up:
         raise Panic(
@@ -158,18 +161,19 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
         )
     with suppress(StorageError):  # no boot fails for its log; each line is tried again
         filer.messages.attach(filer.root.system_log, filer.storage)
-    notices.progress("raid.aggr.online", f"{len(filer.shelf)} disks, {aggregate.name} online")
+    own = len(aggregate.ownership.own(filer.shelf))
+    notices.progress("raid.aggr.online", f"{own} disks, {aggregate.name} online")
 
 
-def _hold_back(filer: Filer, holdings: Holdings) -> str | None:
-    """Return why no MSID may be tried on the locked disks whose key is not known, if so.
+def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | None:
+    """Return why no MSID may be tried on the own locked disks whose key is unknown, if so.
 
     Where it is tried, the panic that may follow is counted before: a boot that is killed in
     between has cost the disks a try all the same.
     """
     if all(
         disk.key_id in filer.keytable
-        for disk in filer.shelf
+        for disk in ownership.own(filer.shelf)
         if disk.locked and not (disk.destroyed or disk.locked_out)
     ):
         return None

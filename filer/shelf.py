@@ -75,10 +75,14 @@ class Record(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """The disks that a disk list means, and the names of destroyed ones that it passes over."""
+    """The disks that a disk list means, and those that its patterns pass over."""
 
     disks: tuple[Disk, ...]
-    passed_over: tuple[str, ...]
+    passed_over: tuple[Disk, ...]
+
+
+def _is_destroyed(disk: Disk) -> bool:
+    return disk.destroyed
 
 
 class ShelfError(FilerError):
@@ -187,11 +191,13 @@ class Shelf:
         for disk in self:
             disk.power_off()
 
-    def select(self, patterns: Sequence[str]) -> Selection:
+    def select(
+        self, patterns: Sequence[str], pass_over: Callable[[Disk], object] = _is_destroyed
+    ) -> Selection:
         """Return the disks that ``patterns``, names and shell patterns, mean; each disk once.
 
-        Patterns pass over destroyed disks; by its name, a destroyed disk is selected.  Raises
-        `ShelfError` for a name or pattern that fits no disk.
+        Patterns pass over the disks for which ``pass_over`` is true; by its name, such a disk is
+        selected.  Raises `ShelfError` for a name or pattern that fits no disk.
         """
         selected: set[str] = set()
         passed_over: set[str] = set()
@@ -202,11 +208,11 @@ class Shelf:
             if not names:
                 raise ShelfError(f"no disk matches {quoted(pattern)}")
             for name in names:
-                passed = self.disks[name].destroyed and name != pattern
+                passed = name != pattern and pass_over(self.disks[name])
                 (passed_over if passed else selected).add(name)
         return Selection(
             disks=tuple(disk for disk in self if disk.name in selected),
-            passed_over=tuple(name for name in self.disks if name in passed_over - selected),
+            passed_over=tuple(disk for disk in self if disk.name in passed_over - selected),
         )
 
     def _path(self, name: str) -> Path:

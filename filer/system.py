@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from filer.keytable import Keytable
 from filer.loader_environment import LoaderEnvironment
 from filer.messages import Messages
 from filer.mroot import Mroot
+from filer.ownership import Ownership, survey
 from filer.panics import Panics
 from filer.progress import Progress
 from filer.raid import Aggregate
@@ -83,6 +84,10 @@ class Filer:
         """The tag of a new key pair when none is given (man key_manager, rekey)."""
         return self.registration.default_tag or self.identity.parent_tag
 
+    def ownership(self) -> Ownership:
+        """Return whose each disk is, as the disks say now."""
+        return survey(self.shelf, self.hardware.system_id)
+
     def key_servers(self, addresses: Collection[str] | None = None) -> KeyServers:
         """Return the registered key servers, or those of ``addresses``, for one command."""
         chosen = self.registration.servers if addresses is None else addresses
@@ -111,12 +116,15 @@ class Filer:
         )
 
     def key_ids_in_use(self) -> Mapping[str, int]:
-        """Return each key ID that disks name, the MSID's excepted, and by how many."""
-        return self._count(lambda disk: True)
+        """Return each key ID that disks name, the MSID's excepted, and by how many.
+
+        The disks of other systems count too: their keys are not dropped from the keytable.
+        """
+        return _count_key_ids(self.shelf)
 
     def key_ids_of_locked_disks(self) -> Mapping[str, int]:
-        """Return each key ID without which disks stay locked after the next loss of power."""
-        return self._count(lambda disk: disk.locking)
+        """Return each key ID without which own disks stay locked after the next loss of power."""
+        return _count_key_ids(disk for disk in self.ownership().own(self.shelf) if disk.locking)
 
     def accepted_keys(self) -> Mapping[str, list[AuthenticationKey]]:
         """Return the keys that locked disks have accepted since power-on, by key ID.
@@ -134,9 +142,8 @@ class Filer:
                 accepted.setdefault(disk.key_id, []).append(disk.accepted_key)
         return {key_id: keys for key_id, keys in accepted.items() if key_id not in unknown}
 
-    def _count(self, wanted: Callable[[Disk], bool]) -> Mapping[str, int]:
-        return Counter(
-            disk.key_id
-            for disk in self.shelf
-            if not disk.destroyed and disk.key_id != MSID_KEY_ID and wanted(disk)
-        )
+
+def _count_key_ids(disks: Iterable[Disk]) -> Mapping[str, int]:
+    return Counter(
+        disk.key_id for disk in disks if not disk.destroyed and disk.key_id != MSID_KEY_ID
+    )

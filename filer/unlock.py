@@ -8,6 +8,7 @@ from filer.disk_encrypt import keys_of, try_one
 from filer.errors import FilerError
 from filer.holdings import Holdings, conflict
 from filer.notices import Notices
+from filer.ownership import Ownership
 from filer.progress import Steps
 from filer.system import Filer
 from filer.text import listed
@@ -21,12 +22,19 @@ class _TooManyRefused(FilerError):
     """The disk has refused so many keys that a boot tries no other."""
 
 
-def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, held_back: str | None) -> None:
-    """Open each locked disk with the key that its key ID names, at the cost of at most one try.
+def unlock_disks(
+    filer: Filer,
+    holdings: Holdings,
+    notices: Notices,
+    ownership: Ownership,
+    held_back: str | None,
+) -> None:
+    """Open each locked disk of this system with the key that its key ID names.
 
-    Where key servers hold different secrets, the disks are tried one after the other, in the
-    order of `filer.candidates`, and learn from each other (`try_one`).  For a key ID that is not
-    in the keytable the MSID is tried, once, as a real filer does; but not in a boot that is
+    This costs a disk at most one try, and a disk of another system none.  Where key servers hold
+    different secrets, the disks are tried one after the other, in the order of
+    `filer.candidates`, and learn from each other (`try_one`).  For a key ID that is not in the
+    keytable the MSID is tried, once, as a real filer does; but not in a boot that is
     ``held_back``, for the reason given (man key_manager, LIMITATIONS).
     """
     if held_back:
@@ -34,7 +42,15 @@ def unlock_disks(filer: Filer, holdings: Holdings, notices: Notices, held_back: 
     stay_locked: dict[str, list[str]] = {}
     # by key ID; None: a disk has refused its key, and none was opened
     opened_with: dict[str, AuthenticationKey | None] = {}
-    locked = [disk for disk in filer.shelf if disk.locked and not disk.destroyed]
+    locked = []
+    for disk in filer.shelf:
+        if disk.destroyed or not disk.locked:
+            continue
+        if stranger := ownership.stranger(disk):
+            reason = f"they belong to another system ({stranger.owner})"
+            stay_locked.setdefault(reason, []).append(disk.name)
+        else:
+            locked.append(disk)
     work = Steps("unlock", "disks", len(locked), interruptible=False)
     with filer.progress.show(work) as tell:
         for done, disk in enumerate(locked):

@@ -75,8 +75,11 @@ def _key_servers(session: Session) -> Iterator[Part]:
 
 
 def _disks(session: Session) -> Iterator[Part]:
-    disks = tuple(session.filer.shelf)
+    disks = list(session.filer.shelf)
+    aggregate = session.filer.aggregate
     try:
+        if aggregate:
+            disks = aggregate.ownership.own(disks)
         locked = sum(disk.destroyed or disk.locking or disk.locked_out for disk in disks)
     except FilerError:  # without power nothing is known of them
         return

@@ -4,7 +4,7 @@ import pytest
 
 from filer.disk import DiskLocked
 from filer.power import Panic
-from filer.raid import Label
+from filer.raid_label import Label
 from tests import manual
 from tests.manual import (
     Build,

@@ -24,7 +24,7 @@ from filer.disk_record import RECORD_SIZE
 from filer.durable import Storage
 from filer.interrupt import Interrupt
 from filer.power import Machine, Panic, boot, power_off
-from filer.raid import Label
+from filer.raid_label import Label
 from shell.boot_notices import BootNotices
 from shell.plugins import commands_in_maintenance
 from shell.session import Session
@@ -207,7 +207,11 @@ def with_a_disk_of_another_system(house: House, *, locked: bool) -> None:
 @pytest.mark.parametrize(
     ("locked", "why"),
     [
-        (False, "belongs to an aggregate of another system"),
+        (
+            False,
+            "belongs to an aggregate of another system (7); "
+            "sanitize it there before you use it here",
+        ),
         (True, "cannot be read, so it may belong to an aggregate"),
     ],
 )

@@ -26,7 +26,7 @@ from filer.disk import BLOCK_SIZE
 from filer.disk_header import DATA_OFFSET, SLOT_SIZE
 from filer.errors import FilerError
 from filer.hardware import DEFAULT_TEXT
-from filer.raid import Label
+from filer.raid_label import Label
 from filer.registering import begin
 from filer.ttlv import Element, elements
 from keyserver.server import KeyServer

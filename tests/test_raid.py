@@ -12,13 +12,16 @@ from filer.authentication_key import AuthenticationKey
 from filer.derivation import Derivation
 from filer.disk_header import BLOCK_SIZE
 from filer.durable import Storage
-from filer.raid import POSITIONS, Aggregate, Label, assemble, bring_online
+from filer.raid import POSITIONS, Aggregate, assemble, bring_online
+from filer.raid_label import Label
 from filer.shelf import Shelf
 from tests.disk_files import set_failures
 
 SYSTEM = 1573922407
 OTHER_SYSTEM = 1573922311
-KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
+KEY_ID = "5DD026075DD026670101000000000000A948EE8604F4598ADFFB185B5BB7FED3"
+"""Of both systems, as partners have it."""
+FOREIGN_KEY_ID = "0000004D000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
 KEY = AuthenticationKey(b"the only Passphrase, 1")
 MEMBERS = ("0c.00.0", "0c.00.1", "0c.00.2")
 
@@ -49,10 +52,10 @@ def restart(shelf: Shelf) -> None:
     shelf.power_on()
 
 
-def lock(shelf: Shelf, *names: str) -> None:
+def lock(shelf: Shelf, *names: str, key_id: str = KEY_ID) -> None:
     """Lock the disks, all without names, and take the power away for a moment."""
     for disk in [shelf[name] for name in names] or list(shelf):
-        disk.rekey(None, KEY_ID, KEY)
+        disk.rekey(None, key_id, KEY)
         disk.lock(KEY)
     restart(shelf)
 
@@ -286,6 +289,47 @@ def test_nothing_is_made_while_a_locked_disk_may_hold_the_aggregate(
     assert [disk.path.read_bytes() for disk in shelf] == raw
 
 
+def test_nothing_is_made_while_a_locked_disk_has_the_key_of_another_system(
+    tmp_path: Path, shelf: Shelf, derivation: Derivation
+) -> None:
+    """It may be our own, from before the system ID was changed."""
+    bring_online(shelf, SYSTEM)
+    lock(shelf, key_id=FOREIGN_KEY_ID)
+    for without_record in (False, True):
+        if without_record:
+            (tmp_path / "var" / "shelf.toml").unlink()
+        shelf = powered(tmp_path, derivation, count=9)
+        found = bring_online(shelf, SYSTEM)
+        assert (found.online, found.members) == (False, ())
+        assert found.problem == "0 of 4 disks locked, 5 of another system"
+        assert roles(found, shelf) == ["foreign"] * 5 + ["spare"] * 4
+
+
+def test_a_member_that_comes_back_with_the_label_of_another_system_is_a_member_no_more(
+    shelf: Shelf,
+) -> None:
+    bring_online(shelf, SYSTEM)
+    back = shelf["0c.00.0"]
+    back.write_block(0, Label(7, "aggr0", (back.serial, "OTHER1", "OTHER2")).pack())
+    lock(shelf, "0c.00.1")
+    found = bring_online(shelf, SYSTEM)
+    assert names(found) == (None, "0c.00.1", "0c.00.2")
+    assert (found.online, roles(found, shelf)[0]) == (False, "foreign")
+    assert found.problem == "1 of 3 disks locked, 1 missing, 1 of another system"
+
+
+def test_the_label_of_another_disk_is_no_evidence_against_the_key_of_this_system(
+    shelf: Shelf,
+) -> None:
+    """Serial numbers are public, so anybody can make a disk whose label claims ours."""
+    bring_online(shelf, SYSTEM)
+    lock(shelf, "0c.00.0", "0c.00.3")
+    claimed = tuple(shelf[name].serial for name in ("0c.00.0", "0c.00.3", "0c.00.1"))
+    shelf["0c.00.4"].write_block(0, Label(7, "aggr0", claimed).pack())
+    found = bring_online(shelf, SYSTEM)
+    assert roles(found, shelf) == [*POSITIONS, "unknown", "foreign"]
+
+
 # disks that come and go
 
 
@@ -339,7 +383,7 @@ def test_all_disks_of_another_system_are_not_ours(tmp_path: Path, derivation: De
     bring_online(shelf, SYSTEM)
     found = bring_online(shelf, OTHER_SYSTEM)
     assert (found.online, found.members) == (False, ())
-    assert found.problem == "0 of 7 disks locked, 3 of another system"
+    assert found.problem == "0 of 4 disks locked, 3 of another system"
     assert roles(found, shelf) == ["foreign"] * 3 + ["spare"] * 4
     assert bring_online(shelf, SYSTEM).online
 
@@ -353,7 +397,8 @@ def test_moved_disks_never_stand_in_for_locked_members(
     bring_online(origin, SYSTEM)
     move(origin, MEMBERS, shelf)
     found = bring_online(shelf, SYSTEM)
-    assert (found.online, names(found), found.problem) == (False, MEMBERS, "3 of 3 disks locked")
+    assert (found.online, names(found)) == (False, MEMBERS)
+    assert found.problem == "3 of 3 disks locked, 3 of another system"
     assert roles(found, shelf) == [*POSITIONS, "unknown", "unknown", *["foreign"] * 3]
 
 

@@ -2,7 +2,7 @@
 
 from commands import GAP, Call, Complaint, Note, Refused, Unprefixed
 from commands.dialogue import ask_passphrase
-from commands.encrypting_disks import all_disks, report_disks
+from commands.encrypting_disks import report_disks, select_disks
 from commands.key_manager.servers import servers_in_question, warn_of_servers
 from commands.key_manager.text import (
     KeyPairCreated,
@@ -91,14 +91,16 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
 
 
 def rekey_all_disks(call: Call, pair: KeyPair, held: Held) -> DiskReport:
-    """Rekey all disks to ``pair``, which a key server has just been seen to hold."""
+    """Rekey all own disks to ``pair``, which a key server has just been seen to hold."""
     filer = call.filer
+    ownership = filer.ownership()
     return rekey_disks(
-        all_disks(call),
+        select_disks(call, ("*",), ownership),
         pair.key_id,
         filer.keytable,
         filer.interrupt,
         held,
+        refusal=ownership.refusal,
         show=filer.progress.show,
     )
 

@@ -138,5 +138,13 @@ def _encrypt_drives(call: Call, tag: str) -> None:
     filer = call.filer
     disks = [filer.shelf[name] for name in rekeyed.succeeded]
     report_disks(
-        call, lock_disks(disks, filer.keytable, filer.interrupt, held, show=filer.progress.show)
+        call,
+        lock_disks(
+            disks,
+            filer.keytable,
+            filer.interrupt,
+            held,
+            refusal=filer.ownership().refusal,
+            show=filer.progress.show,
+        ),
     )
