@@ -144,6 +144,17 @@ def warn_of_certificate(call: Call, info: CertificateInfo) -> None:
         call.console.warn(Complaint(text, "certificate", name=info.name).as_warning())
 
 
+def warn_of_certificates(
+    call: Call, certificates: Mapping[str, bytes], names: Iterable[str]
+) -> None:
+    """Check the files ``names``, which are about to be used, and warn of what is accepted.
+
+    Raises CertificateError if one of them cannot be used.
+    """
+    for name in names:
+        warn_of_certificate(call, inspect(name, certificates[name], call.filer.now()))
+
+
 def _list(call: Call) -> None:
     filer = call.filer
     certificates = []

@@ -151,6 +151,23 @@ def inspect(
         )
 
 
+def date_warnings(name: str, data: bytes, now: datetime) -> list[str]:
+    """Return which certificates in ``data`` have expired or are not valid yet.
+
+    Raises CertificateError if one of them is damaged.
+    """
+    return _dates(_certificates(name, data), now)
+
+
+def expiry_of(name: str, data: bytes, now: datetime) -> str | None:
+    """Return ``expired on DATE`` if the first certificate of ``data`` has expired, else None.
+
+    Raises CertificateError if it is damaged.
+    """
+    certificate = _certificates(name, data)[0]
+    return _expiry(certificate) if now > certificate.not_valid_after_utc else None
+
+
 def check_ca(name: str, data: bytes) -> None:
     """Check that ``data`` can be registered as the CA file ``name``.  Raises CertificateError."""
     _certificates(name, data)
@@ -188,12 +205,16 @@ def _dates(certificates: list[Certificate], now: datetime) -> list[str]:
     for number, certificate in enumerate(certificates, start=1):
         which = "" if number == 1 else f"certificate {number} in the file "
         if now > certificate.not_valid_after_utc:
-            warnings.append(f"{which}expired on {certificate.not_valid_after_utc:%F %T} UTC")
+            warnings.append(f"{which}{_expiry(certificate)}")
         elif now < certificate.not_valid_before_utc:
             warnings.append(
                 f"{which}is not valid before {certificate.not_valid_before_utc:%F %T} UTC"
             )
     return warnings
+
+
+def _expiry(certificate: Certificate) -> str:
+    return f"expired on {certificate.not_valid_after_utc:%F %T} UTC"
 
 
 def _name(name: Name) -> str:

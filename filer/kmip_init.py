@@ -5,6 +5,7 @@ It sees /var/kmip only; /mroot is not there yet (man key_manager, CERTIFICATES a
 
 import time
 
+from filer.certificates import CertificateError, date_warnings
 from filer.holdings import Holdings
 from filer.interrupt import Interrupted
 from filer.keytable import CREATION_LIMIT, recommended_limit
@@ -34,6 +35,7 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
         return Holdings({}, {})
     begun = time.monotonic()
     holdings = _fetch(filer)
+    _warn_of_certificates(filer, notices)
     for address, failure in holdings.failures.items():
         notices.warning(
             "kmip.init.noresponse", f"key server {address} is not responding: {failure.reason}"
@@ -51,6 +53,22 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
         f"({time.monotonic() - begun:.2f} s)",
     )
     return holdings
+
+
+def _warn_of_certificates(filer: Filer, notices: Notices) -> None:
+    """Warn of registered certificate files that have expired, are not valid yet, or are damaged.
+
+    Comes after the key servers were asked: to load the library takes a while.
+    """
+    for name, data in filer.registration.certificates.items():
+        try:
+            warnings = date_warnings(name, data, filer.now())
+        except CertificateError as damage:
+            notices.warning("kmip.init.certificate", f"registered certificate {damage}")
+        else:
+            for warning in warnings:
+                text = f"registered certificate {name}: {warning}"
+                notices.warning("kmip.init.certificate", text)
 
 
 def _fetch(filer: Filer) -> Holdings:

@@ -1,11 +1,12 @@
 """Carrying a registration out: the new generation is tried before it becomes the registered one."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 from filer.authentication_key import AuthenticationKey
 from filer.bootdevice import Registration, Staged
+from filer.certificates import CLIENT, CertificateError, expiry_of
 from filer.holdings import Holdings
 from filer.key_creation import SystemIdentity
 from filer.keyservers import KeyServers
@@ -23,6 +24,8 @@ class Trial:
     filer: Filer
     registration: Registration
     staged: Staged
+    warnings: tuple[str, ...] = ()
+    """What was accepted because the registered client certificate is of no use any more."""
 
     def __enter__(self) -> Self:
         return self
@@ -45,12 +48,14 @@ class Trial:
 def begin(filer: Filer, registration: Registration) -> Trial:
     """Write ``registration`` as a new generation of /var/kmip, to be tried.
 
-    A changed client certificate must see every key ID in use on every registered key server,
-    since a key server may show keys to their owner alone.  Raises RegistrationError.
+    A changed client certificate must see every key ID in use that a registered key server shows
+    to the registered one, since a key server may show keys to their owner alone.  If the
+    registered one has expired, a server that refuses it is a warning only.
+    Raises RegistrationError.
     """
     with Trial(filer, registration, filer.boot_device.stage(registration)) as trial:
         if _client_changes(filer.registration, registration):
-            _must_see_keys_in_use(filer, trial)
+            return replace(trial, warnings=tuple(_try_the_changed_client(filer, trial)))
     return trial
 
 
@@ -62,27 +67,56 @@ def _client_changes(old: Registration, new: Registration) -> bool:
     )
 
 
-def _must_see_keys_in_use(filer: Filer, trial: Trial) -> None:
+def _try_the_changed_client(filer: Filer, trial: Trial) -> Iterator[str]:
+    """Yield what is accepted of the changed client certificate.  Raises RegistrationError."""
+    useless = _why_useless(filer)
+    if useless:
+        yield f"the registered {CLIENT} {useless} and is replaced"
     in_use = filer.key_ids_in_use()
     if not in_use:
         return
-    servers = filer.key_servers_at(
+    parent_tag = filer.identity.parent_tag
+    new = filer.key_servers_at(
         filer.registration.servers, filer.port, trial.staged.certificate_path
-    )
-    holdings = servers.fetch(filer.identity.parent_tag)
-    for address, failure in holdings.failures.items():
-        raise RegistrationError(
-            f"the changed client certificate cannot be tried on key server {address}: "
-            f"{failure.reason}; the registered one stays"
-        )
-    for address, held in holdings.by_server.items():
-        seen = {pair.key_id for pair in held}
-        for key_id in in_use:
-            if key_id not in seen:
-                raise RegistrationError(
-                    f"key server {address} does not show key ID {key_id}, which is in use, to "
-                    "the changed client certificate; the registered one stays"
-                )
+    ).fetch(parent_tag)
+    problems = {
+        address: f"the changed client certificate cannot be tried on key server {address}: "
+        f"{failure.reason}"
+        for address, failure in new.failures.items()
+    }
+    hidden: dict[str, set[str]] = {}
+    for address, held in new.by_server.items():
+        if unseen := in_use.keys() - {pair.key_id for pair in held}:
+            hidden[address] = unseen
+            problems[address] = (
+                f"key server {address} does not show key ID {min(unseen)}, which is in use, to "
+                "the changed client certificate"
+            )
+    if new.failures and not useless:
+        raise _stays(next(iter(problems.values())))
+    if not problems:
+        return
+    old = filer.key_servers(list(problems)).fetch(parent_tag)
+    for address, problem in problems.items():
+        if address in old.failures and useless:
+            yield problem
+        elif address in hidden and address not in old.failures:
+            if hidden[address].intersection(pair.key_id for pair in old.by_server[address]):
+                raise _stays(problem)
+        else:
+            raise _stays(problem)
+
+
+def _why_useless(filer: Filer) -> str | None:
+    """Return why no key server can be expected to accept the registered client certificate."""
+    try:
+        return expiry_of(CLIENT, filer.registration.certificates[CLIENT], filer.now())
+    except CertificateError:
+        return "is damaged"
+
+
+def _stays(problem: str) -> RegistrationError:
+    return RegistrationError(f"{problem}; the registered one stays")
 
 
 def out_of_reach(filer: Filer, servers: KeyServers) -> Mapping[str, int]:

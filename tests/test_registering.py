@@ -1,7 +1,9 @@
 """Registering key servers and certificates: all of it or nothing, and never out of reach."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,130 @@ def test_a_client_certificate_that_the_servers_do_not_accept_is_refused(
         assert result.status == FAILED
         assert "the registered one stays" in result.failures[0]
         before.check()
+
+
+def expire(house: House, days: int = 60) -> None:
+    """Let time pass on the filer, which makes all its certificates expire."""
+    late = house.filer.now() + timedelta(days=days)
+    house.filer.now = lambda: late
+
+
+def warnings_of(*names: str) -> str:
+    dated = r"expired on \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    return "\n".join(rf"WARNING: {re.escape(name)}: {dated}" for name in names)
+
+
+@pytest.mark.parametrize(
+    ("line", "answers"),
+    [(ADD, ()), ("key_manager add -key_server 127.0.0.4", ()), (SETUP, TWO)],
+)
+@pytest.mark.parametrize("registered", [False, True])
+def test_installed_files_that_have_expired_are_said_before_they_are_used(
+    new: House, line: str, answers: tuple[str, ...], registered: bool
+) -> None:
+    if registered:
+        new.must(ADD)
+    expire(new, days=20_000)
+    result = new.must(line, *answers)
+    addresses = ("127.0.0.4",) if ".4" in line else ("127.0.0.2", "127.0.0.3")
+    expected = warnings_of(CLIENT, CLIENT_PRIVATE, *map(ca_name, addresses))
+    assert re.fullmatch(expected, "\n".join(result.warnings))
+
+
+def test_an_expired_certificate_is_said_even_if_the_command_is_refused(
+    house: House, servers: list[FaultyKeyServer]
+) -> None:
+    before = Before(house)
+    bad = pki.client(pki.authority_of(servers[0]), common_name(servers[0]), valid=pki.EXPIRED)
+    house.install_client(bad)
+    result = house.run(ADD)
+    assert result.status == FAILED
+    assert re.fullmatch(warnings_of(CLIENT, CLIENT_PRIVATE), "\n".join(result.warnings))
+    before.check()
+
+
+@pytest.mark.parametrize(
+    ("line", "answers"), [(ADD, ()), (SETUP, ("", "", "", "", "", "no"))], ids=["add", "setup"]
+)
+def test_an_expired_registered_certificate_is_replaced_with_a_warning(
+    house: House, servers: list[FaultyKeyServer], line: str, answers: tuple[str, ...]
+) -> None:
+    """The new one is of another name, so the key servers do not show it the keys in use."""
+    key_id = house.key_ids[0]
+    spoiled = pki.client(pki.authority_of(servers[0]), common_name(servers[0]), valid=pki.EXPIRED)
+    register_at_once(house, spoiled)
+    other = pki.client(pki.authority_of(servers[0]), "somebody else")
+    house.install_client(other)
+    result = house.must(line, *answers)
+    first, *more = result.warnings
+    assert re.fullmatch(
+        r"WARNING: the registered client\.pem expired on .* UTC and is replaced\.", first
+    )
+    assert more[:2] == [
+        f"WARNING: key server {server.address} does not show key ID {key_id}, which is in use, to "
+        "the changed client certificate."
+        for server in servers[:2]
+    ]
+    assert house.registered.certificates[CLIENT] == other.certificate_pem()
+
+
+def register_at_once(house: House, client: Identity) -> None:
+    """Make ``client`` the registered one, as if it had been for years."""
+    certificates = dict(house.filer.registration.certificates)
+    certificates[CLIENT] = client.certificate_pem()
+    certificates[CLIENT_PRIVATE] = client.private_pem()
+    house.filer.registration = house.filer.registration._replace(certificates=certificates)
+    house.filer.boot_device.commit(house.filer.registration)
+
+
+def test_a_registered_certificate_that_only_the_filers_clock_takes_for_expired_is_kept(
+    house: House, servers: list[FaultyKeyServer]
+) -> None:
+    """The key servers still show it the keys in use, so it is the better one."""
+    expire(house, days=20_000)
+    before = Before(house)
+    house.install_client(pki.client(pki.authority_of(servers[0]), "somebody else"))
+    result = house.run(ADD)
+    assert result.status == FAILED
+    assert result.failures[0].endswith("; the registered one stays")
+    before.check()
+
+
+def test_a_key_id_that_the_registered_certificate_is_not_shown_is_no_obstacle(
+    house: House, servers: list[FaultyKeyServer]
+) -> None:
+    faulty.lose(servers[1], house.key_ids[0])
+    renewed = pki.client(pki.authority_of(servers[0]), common_name(servers[0]))
+    house.install_client(renewed)
+    house.must(ADD)
+    assert house.registered.certificates[CLIENT] == renewed.certificate_pem()
+
+
+def test_a_damaged_registered_certificate_is_replaced_with_a_warning(
+    house: House, servers: list[FaultyKeyServer]
+) -> None:
+    (house.root / "var" / "kmip" / "certs" / CLIENT).write_bytes(b"foo\n")
+    house.filer.registration = house.registered
+    result = house.must(ADD)
+    assert result.warnings[0] == "WARNING: the registered client.pem is damaged and is replaced."
+    house.boot()
+    assert not any(disk.locked for disk in house.disks)
+
+
+def test_a_boot_says_which_registered_certificates_have_expired(house: House) -> None:
+    house.filer = house.off()
+    expire(house, days=20_000)
+    told = house.boot_now(faulty.Told())
+    names = (CLIENT, CLIENT_PRIVATE, *map(ca_name, ("127.0.0.2", "127.0.0.3")))
+    assert [line.partition(" expired on ")[0] for line in told.warnings] == [
+        f"registered certificate {name}:" for name in sorted(names)
+    ]
+
+
+def test_a_boot_says_which_registered_certificate_is_damaged(house: House) -> None:
+    (house.root / "var" / "kmip" / "certs" / "127.0.0.3_CA.pem").write_bytes(b"foo\n")
+    told = house.boot()
+    assert "registered certificate 127.0.0.3_CA.pem: not a PEM file" in told.warnings
 
 
 def test_a_client_certificate_may_change_while_no_key_is_in_use(

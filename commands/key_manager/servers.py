@@ -13,11 +13,13 @@ from commands.key_manager.text import (
     UnregisteredServers,
     not_responding,
 )
+from commands.keymgr import warn_of_certificates
 from filer.address import parse_address
 from filer.bootdevice import MAXIMUM
+from filer.certificates import CLIENT, ca_name
 from filer.keyservers import KeyServers
-from filer.registering import begin, out_of_reach
-from filer.registration import with_client_files, with_servers, without_servers
+from filer.registering import Trial, begin, out_of_reach
+from filer.registration import CLIENT_FILES, with_client_files, with_servers, without_servers
 
 
 def addresses(call: Call) -> list[str]:
@@ -54,6 +56,12 @@ def warn_of_servers(call: Call, servers: KeyServers) -> None:
     """Warn of what was accepted of the key servers."""
     for warning in servers.warnings():
         call.console.warn(Complaint(warning, "key_server").as_warning())
+
+
+def warn_of_change(call: Call, trial: Trial) -> None:
+    """Warn of what was accepted because the registered client certificate has expired."""
+    for warning in trial.warnings:
+        call.console.warn(Complaint(f"{warning}.", "certificate", name=CLIENT).as_warning())
 
 
 def warn_of(call: Call, servers: KeyServers) -> None:
@@ -110,7 +118,11 @@ def add(call: Call) -> None:
     planned = with_servers(
         clients.registration, servers, added, filer.installed.find, must_be_installed=True
     )
+    warn_of_certificates(
+        call, planned.registration.certificates, (*CLIENT_FILES, *map(ca_name, added))
+    )
     with begin(filer, planned.registration) as trial:
+        warn_of_change(call, trial)
         asked = trial.key_servers(added)
         asked.probe()
         trial.accept()

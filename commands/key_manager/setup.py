@@ -6,14 +6,16 @@ from commands import GAP, Call, Note, Refused
 from commands.dialogue import AnswerRefused, ask_until, ask_yes_no
 from commands.encrypting_disks import held_by_key_servers, report_disks
 from commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
-from commands.key_manager.servers import remove_anyway, tell_copied, warn_of
+from commands.key_manager.servers import remove_anyway, tell_copied, warn_of, warn_of_change
 from commands.key_manager.text import RegisteredFiles, RegisteredWithFiles
+from commands.keymgr import warn_of_certificates
 from filer.address import HIGHEST_PORT, AddressError, parse_address, parse_port
 from filer.bootdevice import MAXIMUM
+from filer.certificates import ca_name
 from filer.disk_encrypt import lock_disks
 from filer.errors import FilerError
 from filer.registering import begin, out_of_reach
-from filer.registration import with_client_files, with_servers
+from filer.registration import CLIENT_FILES, with_client_files, with_servers
 
 _QUIT = "q"
 
@@ -26,8 +28,8 @@ def setup(call: Call) -> None:
     """
     _register_client_files(call)
     servers = _ask_servers(call)
-    port = _ask_port(call)
-    tag = _ask_tag(call)
+    port = ask_port(call)
+    tag = ask_tag(call)
     _register(call, servers, port, tag)
     call.show(GAP)
     if ask_yes_no(
@@ -42,8 +44,11 @@ def setup(call: Call) -> None:
 def _register_client_files(call: Call) -> None:
     filer = call.filer
     planned = with_client_files(filer.registration, filer.installed.find)
+    warn_of_certificates(call, planned.registration.certificates, CLIENT_FILES)
     if planned.copied:
-        begin(filer, planned.registration).accept()
+        trial = begin(filer, planned.registration)
+        warn_of_change(call, trial)
+        trial.accept()
         tell_copied(call, planned.copied)
 
 
@@ -72,7 +77,8 @@ def _ask_servers(call: Call) -> Sequence[str]:
     return servers
 
 
-def _ask_port(call: Call) -> int:
+def ask_port(call: Call) -> int:
+    """Ask for the port of all key servers.  Raises Cancelled or EndOfAnswers."""
     default = call.filer.port
 
     def read(answer: str) -> int:
@@ -86,7 +92,8 @@ def _ask_port(call: Call) -> int:
     return ask_until(call.console, f"Enter the TCP port number for kmip server [{default}]: ", read)
 
 
-def _ask_tag(call: Call) -> str:
+def ask_tag(call: Call) -> str:
+    """Ask for the default key tag.  Raises Cancelled or EndOfAnswers."""
     default = call.filer.registration.default_tag or call.filer.hardware.hostname
     call.show(Note("\nA key tag names the keys of this system; the hostname is the usual choice."))
     if ask_yes_no(
@@ -101,6 +108,7 @@ def _register(call: Call, servers: Sequence[str], port: int, tag: str) -> None:
     named = with_servers(
         filer.registration, servers, servers, filer.installed.find, must_be_installed=False
     )
+    warn_of_certificates(call, named.registration.certificates, map(ca_name, servers))
     registration = named.registration._replace(port=port, default_tag=tag)
     with begin(filer, registration) as trial:
         asked = trial.key_servers(servers)
