@@ -5,11 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
-from commands import Boot, Call, Command, Json, Logout, Refused, Suggestion, no_values
+from commands import (
+    ALL_ANSWERS,
+    GAP,
+    Boot,
+    Call,
+    Command,
+    Json,
+    Logout,
+    Refused,
+    Suggestion,
+    no_values,
+)
 from commands.command_list import CommandList
 from filer.address import parse_address
 from filer.bootdevice import MAXIMUM, Registration
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, inspect, read_host
+from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, read_host
 from filer.system import Filer
 
 
@@ -18,27 +29,29 @@ def _boot(call: Call) -> NoReturn:
 
 
 def _kmip_setup(call: Call) -> None:
-    """Register the certificate files of a host directory, for a boot device that has none."""
-    from commands.key_manager.text import RegisteredFiles, RegisteredWithFiles
-    from commands.keymgr import warn_of_certificate
+    """Register the certificate files of a host directory, for a boot device that has none.
 
-    filer = call.filer
+    Up to the last question nothing is changed.
+    """
+    from commands.key_manager.setup import ask_port, ask_tag
+    from commands.key_manager.text import RegisteredFiles, RegisteredWithFiles
+    from commands.keymgr import warn_of_certificates
+
     addresses = list(dict.fromkeys(map(parse_address, call.words("ipaddr_list"))))
     if len(addresses) > MAXIMUM:
         raise Refused("a maximum of four key servers can be registered")
     directory = Path(call.value("dir") or "")
     names = (CLIENT, CLIENT_PRIVATE, *map(ca_name, addresses))
-    certificates = {}
-    for name in names:
-        certificates[name] = read_host(directory / name)
-        warn_of_certificate(call, inspect(name, certificates[name], filer.now()))
+    certificates = {name: read_host(directory / name) for name in names}
+    warn_of_certificates(call, certificates, names)
     check_pair(certificates[CLIENT], certificates[CLIENT_PRIVATE])
-    registration = Registration(
-        tuple(addresses), filer.port, filer.registration.default_tag, certificates
-    )
-    _try_and_accept(call, registration)
+    port = ask_port(call)
+    tag = ask_tag(call)
+    _try_and_accept(call, Registration(tuple(addresses), port, tag, certificates))
+    call.show(GAP)
     files = RegisteredFiles(names)
     call.show(RegisteredWithFiles(addresses, files, announced=False))
+    call.asked_all = True
 
 
 def _try_and_accept(call: Call, registration: Registration) -> None:
@@ -115,6 +128,7 @@ COMMANDS_AT_LOADER = (
         ("kmip_setup dir ipaddr_list",),
         _kmip_setup,
         {"dir": no_values, "ipaddr_list": _addresses},
+        unread=lambda _words: ALL_ANSWERS,
     ),
     Command("printenv", "print the environment", ("printenv",), _printenv),
     Command(

@@ -132,7 +132,9 @@ OPERATIONS: Mapping[str, Operation] = {
         erased=("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3"),
     ),
     "kmip_setup": Operation(
-        (("kmip_setup '{files}' 127.0.0.2 127.0.0.3",),), (ADD_ONE, REKEY, LOCK), at=LOADER
+        (("kmip_setup '{files}' 127.0.0.2 127.0.0.3", "", ""),),
+        (ADD_ONE, REKEY, LOCK),
+        at=LOADER,
     ),
     "setenv": Operation((("setenv AUTOBOOT true",),), at=LOADER),
     "restore": _console(("key_manager restore -all",), before=SEALED),

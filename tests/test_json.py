@@ -781,9 +781,10 @@ def machine(account: Account) -> Iterator[Filer]:
     machine.unplug()
 
 
-def at_loader(machine: Filer, line: str) -> Object:
+def at_loader(machine: Filer, line: str, *answers: str) -> Object:
     out = StringIO()
-    console = JsonConsole(LineInput([]), Signals(Interrupt()), out=out)
+    lines = LineInput(f"{answer}\n".encode() for answer in answers)
+    console = JsonConsole(lines, Signals(Interrupt()), out=out)
     console.at(None, 1)
     Session(machine, commands_at_loader(), console, "LOADER>", console).execute(line)
     (told,) = objects(out.getvalue())
@@ -802,7 +803,7 @@ def test_loader_has_its_types_too(machine: Filer, servers: list[KeyServer]) -> N
     assert [each["command"] for each in listed["commands"]] == [
         command.name for command in COMMANDS_AT_LOADER
     ]
-    (done,) = at_loader(machine, setup)["results"]
+    (done,) = at_loader(machine, setup, "", "")["results"][-1:]
     assert (done["type"], done["key_servers"]) == ("key_servers_registered", addresses)
     assert len(done["files"]) == 2 + len(addresses)
 

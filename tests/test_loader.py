@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import Cancelled, EndOfAnswers
 from filer.bootdevice import BootDevice
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.disk_header import DATA_OFFSET, Head
@@ -19,7 +20,7 @@ from shell.session import Session
 from tests import pki
 from tests.conftest import StartKeyServers
 from tests.console import DISKS, SMALL_SHELF, Account, Terminal, beside
-from tests.manual import Outcome, Screen, completed
+from tests.manual import Answer, Outcome, Screen, completed
 
 PANIC = "PANIC: raid: root aggregate aggr0 cannot be brought online: {} of {} disks locked\n"
 AUTOBOOT = """\
@@ -296,19 +297,35 @@ def registered(*names: str) -> str:
     )
 
 
+TAG_ADVICE = "A key tag names the keys of this system; the hostname is the usual choice.\n"
+
+
+def asked(port: int, tag: str = "filer1") -> str:
+    """Return the questions of kmip_setup, answered with their defaults."""
+    return (
+        f"Enter the TCP port number for kmip server [{port}]: \n\n{TAG_ADVICE}"
+        f"Would you like to use {tag} as the default key tag name? {{yes}} \n"
+    )
+
+
 def test_kmip_setup_finds_the_keys_again_after_the_boot_device_was_lost(
     sealed: Account, server: KeyServer
 ) -> None:
     lose_the_boot_device(sealed)
     with panicked(sealed, DISKS) as terminal:
         files = (CLIENT, CLIENT_PRIVATE, ca_name(server.address))
-        assert terminal.enter(f"kmip_setup '{server.directory}' {server.address}") == (
-            f"{registered(*files)}Registration complete.\n"
-        )
+        assert terminal.enter(f"kmip_setup '{server.directory}' {server.address}") == ""
+        assert terminal.prompt == f"Enter the TCP port number for kmip server [{server.port}]:"
+        assert terminal.enter("") == f"\n{TAG_ADVICE}"
+        assert terminal.prompt == "Would you like to use filer1 as the default key tag name? {yes}"
+        assert terminal.enter("no") == ""
+        assert terminal.prompt == "Enter the default key tag name:"
+        assert terminal.enter("lab") == f"\n{registered(*files)}Registration complete.\n"
         assert "1 key pairs loaded" in terminal.enter("boot_ontap")
         assert terminal.prompt == "filer1>"
         assert failures(sealed) == [0] * DISKS
         assert terminal.enter("key_manager show") == f"{server.address}\n"
+        assert "\nKey tag: lab\n" in terminal.enter("key_manager rekey")
         assert terminal.leave() == 0
     assert sealed.commands("key_manager status").status == 0
 
@@ -330,7 +347,9 @@ def test_kmip_setup_asks_before_it_replaces_files_that_may_lead_to_the_keys(
     files = server.directory
     shutil.copyfile(files / ca_name(server.address), files / ca_name("127.0.0.9"))
     with panicked(sealed) as terminal:
-        warned = terminal.enter(f"kmip_setup '{files}' 127.0.0.9")
+        terminal.enter(f"kmip_setup '{files}' 127.0.0.9")
+        terminal.enter("")
+        warned = terminal.enter("")
         assert f"{DISKS} locked disks" in warned
         assert terminal.prompt == "Register anyway? {no}"
         terminal.type(answer)
@@ -343,6 +362,8 @@ def test_kmip_setup_replaces_the_files_if_it_is_told_to(sealed: Account, server:
     server.stop()
     with panicked(sealed) as terminal:
         terminal.enter(f"kmip_setup '{server.directory}' {server.address}")
+        terminal.enter("")
+        terminal.enter("")
         assert terminal.enter("yes").endswith("Registration complete.\n")
 
     assert BootDevice(sealed.root / "var", Storage()).load().servers == (server.address,)
@@ -356,8 +377,9 @@ class Loader:
         self.filer = self._machine.power_on()
         self._session = Session(self.filer, commands_at_loader(), self._screen, "LOADER>")
 
-    def execute(self, line: str) -> Outcome:
+    def execute(self, line: str, *answers: Answer) -> Outcome:
         self._screen.out, self._screen.err = [], []
+        self._screen.answers = list(answers)
         status = self._session.execute(line)
         return Outcome(status, "".join(self._screen.out), "".join(self._screen.err))
 
@@ -383,10 +405,11 @@ def test_kmip_setup_registers_several_servers_in_order_and_each_once(
 ) -> None:
     one, two = key_servers(2)
     outcome = loader.execute(
-        f"kmip_setup '{one.directory}' {two.address} {one.address} {two.address}"
+        f"kmip_setup '{one.directory}' {two.address} {one.address} {two.address}", "", ""
     )
     names = (CLIENT, CLIENT_PRIVATE, ca_name(two.address), ca_name(one.address))
-    assert outcome == (0, f"{registered(*names)}Registration complete.\n", "")
+    questions = asked(loader.filer.hardware.port)
+    assert outcome == (0, f"{questions}\n{registered(*names)}Registration complete.\n", "")
     registration = BootDevice(loader.filer.root.var, Storage()).load()
     assert registration == loader.filer.registration
     assert registration.servers == (two.address, one.address)
@@ -397,7 +420,7 @@ def test_kmip_setup_registers_several_servers_in_order_and_each_once(
     assert {path.stat().st_mode & 0o777 for path in certificates.iterdir()} == {0o600}
 
 
-def test_kmip_setup_keeps_port_and_tag_of_the_registration_before(
+def test_kmip_setup_offers_port_and_tag_of_the_registration_before(
     sealed: Account, server: KeyServer
 ) -> None:
     sealed.script(
@@ -406,9 +429,35 @@ def test_kmip_setup_keeps_port_and_tag_of_the_registration_before(
     before = BootDevice(sealed.root / "var", Storage()).load()
     assert (before.port, before.default_tag) == (server.port, "a_tag")
     loader = Loader(sealed.root)
-    assert loader.execute(f"kmip_setup '{server.directory}' {server.address}").status == 0
+    outcome = loader.execute(f"kmip_setup '{server.directory}' {server.address}", "", "")
+    assert outcome.out.startswith(asked(server.port, tag="a_tag"))
     loader.close()
     assert BootDevice(sealed.root / "var", Storage()).load() == before
+
+
+def test_kmip_setup_registers_the_port_and_the_tag_that_it_is_told(
+    loader: Loader, server: KeyServer
+) -> None:
+    line = f"kmip_setup '{server.directory}' {server.address}"
+    outcome = loader.execute(line, "0", "1234", "no", "two words", "lab")
+    assert "A TCP port number is 1 to 65535.\n" in outcome.out
+    assert "a key tag has 1 to 64 printable characters without blanks\n" in outcome.out
+    registration = BootDevice(loader.filer.root.var, Storage()).load()
+    assert (registration.port, registration.default_tag) == (1234, "lab")
+
+
+@pytest.mark.parametrize(
+    ("end", "said"), [(Cancelled, "interrupted"), (EndOfAnswers, "end of input")]
+)
+@pytest.mark.parametrize("answers", [(), ("1234",), ("1234", "no")])
+def test_kmip_setup_that_is_left_at_a_question_registers_nothing(
+    answers: tuple[str, ...], end: Answer, said: str, loader: Loader, server: KeyServer
+) -> None:
+    line = f"kmip_setup '{server.directory}' {server.address}"
+    outcome = loader.execute(line, *answers, end)
+    assert (outcome.status, outcome.err) == (1, f"kmip_setup: {said}\n")
+    assert not (loader.filer.root.var / "kmip").exists()
+    assert registered_in(loader) == ()
 
 
 @pytest.fixture
@@ -461,7 +510,7 @@ def test_kmip_setup_refuses_a_key_of_another_certificate(loader: Loader, files: 
 
 def test_kmip_setup_warns_of_a_certificate_that_has_expired(loader: Loader, files: Path) -> None:
     (files / ca_name("127.0.0.2")).write_bytes(pki.authority(valid=pki.EXPIRED).certificate_pem())
-    outcome = loader.execute(f"kmip_setup '{files}' 127.0.0.2")
+    outcome = loader.execute(f"kmip_setup '{files}' 127.0.0.2", "", "")
     assert outcome.status == 0
     assert outcome.err.startswith("WARNING: 127.0.0.2_CA.pem: ")
     assert registered_in(loader) == ("127.0.0.2",)
