@@ -108,6 +108,23 @@ class Complaint(str):
         return type(self)(f"WARNING: {self}", self.kind, **self.details)
 
 
+class Consent(str):
+    """A question whose answer can cost data, or the way to a key; for `Console.ask`.
+
+    ``consents`` says whether an answer agrees to that.  The answers of a recording do not: a
+    person has to be asked (``filer --replay``).
+    """
+
+    __slots__ = ("consents",)
+    consents: Callable[[str], bool]
+
+    def __new__(cls, text: str, consents: Callable[[str], bool]) -> Self:
+        """Make the question ``text``."""
+        question = super().__new__(cls, text)
+        question.consents = consents
+        return question
+
+
 class EndOfAnswers(Exception):
     """A question found no answer: end of input."""
 

@@ -1,10 +1,12 @@
 """The questions that commands ask."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, TypeVar
 
-from commands import Console, Json
+from commands import Consent, Console, Json
 from filer.authentication_key import AuthenticationKey
 from filer.errors import FilerError
 from filer.passphrase import PassphraseError, accept
@@ -37,26 +39,40 @@ def ask_until(console: Console, question: str, read: Callable[[str], T]) -> T:
     Raises EndOfAnswers or Cancelled.
     """
     while True:
+        answer = console.ask(question).strip()
         try:
-            return read(console.ask(question).strip())
+            return read(answer)
         except FilerError as problem:
             console.show(AnswerRefused(str(problem)))
 
 
 def ask_yes_no(console: Console, question: str, *, default: bool) -> bool:
     """Ask a question whose default stands in braces: ``{yes}``."""
+    hint = "yes" if default else "no"
+    return ask_until(console, f"{question} {{{hint}}} ", partial(_yes_or_no, default=default))
 
-    def read(answer: str) -> bool:
-        match answer.lower():
-            case "":
-                return default
-            case "y" | "yes":
-                return True
-            case "n" | "no":
-                return False
-        raise FilerError("Please answer yes or no.")
 
-    return ask_until(console, f"{question} {{{'yes' if default else 'no'}}} ", read)
+def ask_consent(console: Console, question: str) -> bool:
+    """Ask a question whose yes can cost data, or the way to a key; the default is no."""
+    read = partial(_yes_or_no, default=False)
+
+    def consents(answer: str) -> bool:
+        with suppress(FilerError):
+            return read(answer.strip())
+        return False
+
+    return ask_until(console, Consent(f"{question} {{no}} ", consents), read)
+
+
+def _yes_or_no(answer: str, *, default: bool) -> bool:
+    match answer.lower():
+        case "":
+            return default
+        case "y" | "yes":
+            return True
+        case "n" | "no":
+            return False
+    raise FilerError("Please answer yes or no.")
 
 
 def ask_passphrase(console: Console) -> AuthenticationKey:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from commands import Call, Json, Refused
+from commands import Call, Consent, Json, Refused
 from commands.encrypting_disks import report_disks, select_disks
 from filer.disk import Disk
 from filer.disk_encrypt import Refusal, destroy_disks, sanitize_disks
@@ -82,5 +82,6 @@ def _confirm(call: Call, verb: str, disks: list[Disk], refusal: Refusal) -> None
         return
     call.show(DataLoss(verb, names))
     words = f"{verb} disk"
-    if call.console.ask(f"To continue, enter {words}: ") != words:
+    question = Consent(f"To continue, enter {words}: ", lambda answer: answer == words)
+    if not question.consents(call.console.ask(question)):
         raise Refused(f"encrypt {verb}: not confirmed; nothing was changed")

@@ -59,7 +59,7 @@ def _try_and_accept(call: Call, registration: Registration) -> None:
 
     The client certificate that is replaced may be the only one that is shown these keys.
     """
-    from commands.dialogue import ask_yes_no
+    from commands.dialogue import ask_consent
     from commands.key_manager.servers import warn_of, warn_of_lost_keys
     from filer.registering import Trial, out_of_reach
 
@@ -70,7 +70,7 @@ def _try_and_accept(call: Call, registration: Registration) -> None:
         warn_of(call, servers)
         warn_of_lost_keys(call, lost)
         replaces = bool(trial.filer.registration.certificates)
-        if lost and replaces and not ask_yes_no(call.console, "Register anyway?", default=False):
+        if lost and replaces and not ask_consent(call.console, "Register anyway?"):
             raise Refused("the registration stays as it was")
         trial.accept()
 

@@ -68,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--record", metavar="FILE", help="record the session in a new asciicast file")
     add("--replay", metavar="FILE", help="run a recording again and show what differs")
     add(
+        "--allow-data-loss",
+        action="store_true",
+        help="let a recording confirm the loss of data",
+    )
+    add(
         "--ssh",
         metavar="[ADDRESS:]PORT",
         type=_address_and_port,
@@ -91,6 +96,8 @@ def is_interactive(options: argparse.Namespace) -> bool:
 
 
 def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.allow_data_loss and options.replay is None:
+        parser.error("--allow-data-loss goes with --replay only")
     given = {
         "-c": options.command,
         "FILE": options.file,

@@ -238,7 +238,8 @@ def _replay(options: Namespace, signals: Signals) -> "Replay | None":
     signals.end_at_ctrl_c()
     with signals.waiting():  # for whoever writes into a FIFO
         recorded = read_cast(options.replay)
-    return Replay(options.replay, recorded, _answers(), signals)
+    may_destroy = options.demo or options.allow_data_loss
+    return Replay(options.replay, recorded, _answers(), signals, may_destroy=may_destroy)
 
 
 def _answers() -> Input:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
-from commands import Cancelled, EndOfAnswers, Result
+from commands import Cancelled, Consent, EndOfAnswers, Refused, Result
 from filer.errors import FilerError
 from filer.progress import show_nothing
 from filer.standard_streams import write
@@ -41,15 +41,19 @@ class ReplayConsole:
     """Answers as it was answered before, and keeps what is printed.
 
     Secrets are not in a recording: they are read from ``secrets``, for each step as many as were
-    given then.
+    given then.  Unless it ``may_destroy``, a recording does not consent to a loss of data either:
+    a person at a terminal is asked, or else the command is refused.
     """
 
-    def __init__(self, mode: Mode, secrets: Input, signals: Signals, boot: Step) -> None:
+    def __init__(
+        self, mode: Mode, secrets: Input, signals: Signals, boot: Step, *, may_destroy: bool
+    ) -> None:
         self.is_terminal = mode is Mode.INTERACTIVE
         self.width = boot.width
         self.steps = [Step(boot.line, boot.width)]
         self._secrets, self._signals = secrets, signals
         self._asks_a_person = isinstance(secrets, KeyboardInput)
+        self._may_destroy = may_destroy
         self._replies: dict[bool, deque[Reply]] = {}
         """Those that are left of this step: secrets, and others."""
         self._passed_over = 0
@@ -84,7 +88,10 @@ class ReplayConsole:
     progress = staticmethod(show_nothing)
 
     def ask(self, question: str) -> str:
-        """Answer as was answered then, with Ctrl-C or Ctrl-D too."""
+        """Answer as was answered then, with Ctrl-C or Ctrl-D too.
+
+        Raises Refused if the answer would consent to a loss of data that no person can confirm.
+        """
         return self._answer(question, secret=False)
 
     def ask_secret(self, question: str) -> str:
@@ -96,6 +103,8 @@ class ReplayConsole:
 
     def _answer(self, question: str, *, secret: bool) -> str:
         reply = self._reply(question, secret=secret)
+        if isinstance(question, Consent) and question.consents(reply.text):
+            reply = self._confirmed(question, reply)
         self.steps[-1].answered(question, reply)
         if reply.text == CTRL_C:
             raise Cancelled
@@ -118,6 +127,21 @@ class ReplayConsole:
             self._tell("\n")
         return Reply(secret, CTRL_D if line is None else line)
 
+    def _confirmed(self, question: Consent, recorded: Reply) -> Reply:
+        """Return what a person answers in the place of the recording, where one has to."""
+        if self._may_destroy:
+            return recorded
+        if not self._asks_a_person:
+            raise Refused(
+                "a recording cannot consent to a loss of data; "
+                "replay it at a terminal, or with --allow-data-loss"
+            )
+        self._tell(self.steps[-1].log())
+        with self._signals.waiting():
+            self._tell(question)
+            line = self._secrets.line()
+        return Reply(secret=False, text=CTRL_D if line is None else line)
+
     def _tell(self, text: str) -> None:
         if self._asks_a_person:
             write(sys.stderr, text)
@@ -126,11 +150,21 @@ class ReplayConsole:
 class Replay:
     """Gives a session the lines of a recording; ``differences`` says what has changed."""
 
-    def __init__(self, path: str, recorded: Recorded, secrets: Input, signals: Signals) -> None:
+    def __init__(
+        self,
+        path: str,
+        recorded: Recorded,
+        secrets: Input,
+        signals: Signals,
+        *,
+        may_destroy: bool,
+    ) -> None:
         self.status = OK
         self._path, self._recorded, self._signals = path, recorded, signals
         self._left = deque(step for step in recorded.steps[1:] if step.typed is not None)
-        self.console = ReplayConsole(recorded.mode, secrets, signals, recorded.steps[0])
+        self.console = ReplayConsole(
+            recorded.mode, secrets, signals, recorded.steps[0], may_destroy=may_destroy
+        )
 
     def run(self, session: Session) -> None:
         """Run the lines that are left.  Raises Leaving when one asks for it."""

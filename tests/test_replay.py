@@ -9,11 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filer.disk_header import COUNTER_OFFSETS
 from filer.text import printable
 from keyserver.server import KeyServer
 from shell.asciicast import CastError, read
 from shell.volatile import Pairing
-from tests.console import OTHER_PASSPHRASE, PASSPHRASE, Account, answers_to_setup, beside
+from tests.console import (
+    OTHER_PASSPHRASE,
+    PASSPHRASE,
+    Account,
+    answers_to_setup,
+    beside,
+    files_below,
+)
 
 HEADER = '{"version": 2, "width": 80, "height": 24}\n'
 SCRIPT = f'{HEADER}[0.0, "m", "session: script"]\n'
@@ -206,6 +214,167 @@ def test_a_person_is_asked_for_the_secrets(tmp_path: Path, servers: list[KeyServ
 
         assert terminal.end() == 0
         assert PASSPHRASE not in terminal.seen
+
+
+# Consent to a loss of data.
+
+REFUSED = (
+    "a recording cannot consent to a loss of data; "
+    "replay it at a terminal, or with --allow-data-loss"
+)
+
+
+def cast(path: Path, *steps: tuple[str, str, Sequence[tuple[str, str]]]) -> Path:
+    """Write a recording of prompts, lines, and questions with their answers."""
+    events: list[tuple[float, str, str]] = [(0.0, "m", "session: interactive")]
+    for prompt, line, replies in steps:
+        for asked, reply in ((f"{prompt} {line}", line), *replies):
+            events += [(0.0, "m", asked), (0.0, "i", f"{reply}\r")]
+    lines = "".join(f"{json.dumps(event)}\n" for event in events)
+    path.write_text(f"{HEADER}{lines}", encoding="utf-8")
+    return path
+
+
+def sealed(servers: Sequence[KeyServer], home: Path) -> Account:
+    """Make a filer whose disks are locked with a key that only the first key server has."""
+    account = beside(servers, home)
+    add = f"key_manager add -key_server {servers[0].address}"
+    assert account.commands(add, "key_manager rekey", "disk encrypt lock *").status == 0
+    return account
+
+
+def answers(*replies: str) -> list[tuple[str, str]]:
+    return [("question: any", reply) for reply in replies]
+
+
+Steps = list[tuple[str, str, list[tuple[str, str]]]]
+LOSSES: dict[str, Steps] = {
+    "sanitize": [("filer1>", "disk encrypt sanitize 0c.00.3", answers("sanitize disk"))],
+    "sanitize -all": [("filer1>", "disk encrypt sanitize -all", answers("sanitize disk"))],
+    "destroy": [("filer1>", "disk encrypt destroy *", answers("destroy disk"))],
+    "maintenance": [
+        ("filer1>", "halt", []),
+        ("LOADER>", "boot_ontap maint", []),
+        ("*>", "disk encrypt destroy *", answers("destroy disk")),
+    ],
+    "remove": [("filer1>", "key_manager remove -key_server 127.0.0.2", answers("yes"))],
+    "remove, at the second try": [
+        ("filer1>", "key_manager remove -key_server 127.0.0.2", answers("sure", "Y"))
+    ],
+    "setup": [
+        (
+            "filer1>",
+            "key_manager setup",
+            answers("127.0.0.3", "q", "", "yes", "yes", "yes", "no", "no"),
+        )
+    ],
+    "kmip_setup": [
+        ("filer1>", "halt", []),
+        ("LOADER>", "kmip_setup '{directory}' 127.0.0.3", answers("", "yes", "yes")),
+    ],
+}
+
+each_loss = pytest.mark.parametrize("name", LOSSES)
+
+
+def loss(name: str, servers: Sequence[KeyServer], home: Path) -> tuple[Account, Path]:
+    """Return a filer with something to lose, and a recording that would cost it that."""
+    steps = [
+        (prompt, line.format(directory=servers[0].directory), replies)
+        for prompt, line, replies in LOSSES[name]
+    ]
+    return sealed(servers, home), cast(home / "a.cast", *steps)
+
+
+def kept(account: Account) -> dict[str, bytes]:
+    """Return the disks without their counts, and all that is registered."""
+    files = {
+        path.name: path.read_bytes()[: COUNTER_OFFSETS[0]]
+        for path in (account.root / "shelf").iterdir()
+    }
+    for path in files_below((account.root / "var" / "kmip").resolve()):
+        files[path.name] = path.read_bytes()
+    return files
+
+
+@each_loss
+def test_a_recording_does_not_consent_to_a_loss_of_data(
+    name: str, tmp_path: Path, servers: list[KeyServer]
+) -> None:
+    account, recorded = loss(name, servers, tmp_path / "home")
+    before = kept(account)
+
+    ended = account.run("--replay", recorded, input="yes\ndestroy disk\nsanitize disk\n")
+
+    assert (ended.err, ended.status) == ("", 1)
+    assert [line.partition(": ")[2] for line in ended.out.splitlines() if REFUSED in line] == [
+        REFUSED
+    ]
+    assert kept(account) == before
+
+
+@each_loss
+def test_a_recording_consents_to_a_loss_of_data_where_that_is_allowed(
+    name: str, tmp_path: Path, servers: list[KeyServer]
+) -> None:
+    account, recorded = loss(name, servers, tmp_path / "home")
+    before = kept(account)
+
+    ended = account.run("--replay", recorded, "--allow-data-loss")
+
+    assert (ended.err, ended.status) == ("", 1)
+    assert REFUSED not in ended.out
+    assert kept(account) != before
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [("no",), ("sanitize disk",), ("",), ("\x03",), ("\x04",), ()],
+    ids=repr,
+)
+def test_a_recording_may_refuse_a_loss_of_data(
+    replies: tuple[str, ...], tmp_path: Path, account: Account
+) -> None:
+    account.commands("version")
+    steps = ("filer1>", "disk encrypt destroy 0c.00.3", answers(*replies))
+
+    ended = account.run("--replay", cast(tmp_path / "a.cast", steps))
+
+    assert REFUSED not in ended.out
+    assert "(destroyed)" not in account.commands("disk encrypt show").out
+
+
+@pytest.mark.parametrize("answer", ["destroy disk", "no", "", "\x04"], ids=repr)
+def test_a_person_at_a_terminal_is_asked_and_is_told_what_would_be_lost(
+    answer: str, tmp_path: Path, account: Account
+) -> None:
+    account.commands("version")
+    steps = ("filer1>", "disk encrypt destroy 0c.00.3", answers("destroy disk"))
+    recorded = cast(tmp_path / "a.cast", steps)
+    with account.terminal("--replay", recorded) as terminal:
+        terminal.shows("filer1> disk encrypt destroy 0c.00.3")
+        terminal.shows("Warning: The data on 1 disks (0c.00.3) will be lost for good")
+        terminal.shows("To continue, enter destroy disk: ")
+        terminal.type(answer if answer == "\x04" else f"{answer}\r")
+        assert terminal.end() == 1
+
+    shown = account.commands("disk encrypt show").out
+    assert ("(destroyed)" in shown) == (answer == "destroy disk")
+
+
+def test_the_root_of_the_demo_has_nothing_to_lose(tmp_path: Path, account: Account) -> None:
+    steps = ("filer1>", "disk encrypt destroy 0c.00.3", answers("destroy disk"))
+
+    ended = account.run("--demo", "--replay", cast(tmp_path / "a.cast", steps))
+
+    assert "+Completed destroy on 1 disks: 1 successes" in ended.out
+
+
+def test_the_option_that_allows_it_goes_with_a_replay_only(account: Account) -> None:
+    ended = account.run("--allow-data-loss", "-c", "hostname")
+
+    assert (ended.out, ended.status) == ("", 2)
+    assert ended.err.endswith("filer: error: --allow-data-loss goes with --replay only\n")
 
 
 @pytest.mark.parametrize(

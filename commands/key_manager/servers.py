@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from commands import Call, Complaint, Refused, Unprefixed
-from commands.dialogue import ask_yes_no
+from commands.dialogue import ask_consent
 from commands.key_manager.text import (
     NO_KEY_SERVERS,
     RegisteredFiles,
@@ -87,7 +87,7 @@ def remove_anyway(call: Call, lost: Mapping[str, int]) -> bool:
     if not lost:
         return True
     warn_of_lost_keys(call, lost)
-    return ask_yes_no(call.console, "Remove anyway?", default=False)
+    return ask_consent(call.console, "Remove anyway?")
 
 
 def show(call: Call) -> None:
