@@ -11,7 +11,7 @@ from commands.encrypting_disks import held_by_key_servers, report_disks, select_
 from filer.disk import Disk
 from filer.disk_encrypt import lock_disks, rekey_disks
 from filer.key_id import MSID_KEY_ID, is_key_id
-from filer.ownership import Stranger, names_others
+from filer.ownership import ForeignOwner, names_others
 from filer.system import Filer
 
 SYNOPSIS = (
@@ -102,11 +102,11 @@ class EncryptionTable:
 
 
 class OwnedDisk(NamedTuple):
-    """A line of ``disk show``; ``stranger`` says why the disk is foreign, None if it is not."""
+    """A line of ``disk show``; ``foreign`` says why the disk is foreign, None if it is not."""
 
     name: str
     serial: str
-    stranger: Stranger | None
+    foreign: ForeignOwner | None
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ class OwnershipTable:
         """Two header lines and a line a disk."""
         yield "  DISK       OWNER                  POOL   SERIAL NUMBER         HOME"
         yield "------------ -------------          -----  -------------         -------------"
-        for name, serial, stranger in self.disks:
+        for name, serial, foreign in self.disks:
             owner = f"{self.hostname} ({self.system_id})"
             pool = "Pool0"
-            if stranger:
-                owner, pool = f"foreign ({stranger.owner})", "NONE"
+            if foreign:
+                owner, pool = f"foreign ({foreign.owner})", "NONE"
             yield f"{name:<10} {owner:<22} {pool:<6} {serial:<21} {owner}"
 
     def data(self) -> Mapping[str, Json]:
@@ -138,10 +138,10 @@ class OwnershipTable:
                 {
                     "disk": name,
                     "serial_number": serial,
-                    "foreign": stranger is not None,
-                    "system_ids": list(stranger.systems if stranger else (self.system_id,)),
+                    "foreign": foreign is not None,
+                    "system_ids": list(foreign.systems if foreign else (self.system_id,)),
                 }
-                for name, serial, stranger in self.disks
+                for name, serial, foreign in self.disks
             ],
         }
 
@@ -175,7 +175,8 @@ def _show_owners(call: Call) -> None:
     hardware = call.filer.hardware
     ownership = call.filer.ownership()
     disks = [
-        OwnedDisk(disk.name, disk.serial, ownership.stranger(disk)) for disk in call.filer.shelf
+        OwnedDisk(disk.name, disk.serial, ownership.foreign_owner(disk))
+        for disk in call.filer.shelf
     ]
     call.show(OwnershipTable(hardware.hostname, hardware.system_id, disks))
 

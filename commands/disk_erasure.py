@@ -9,6 +9,7 @@ from commands.encrypting_disks import report_disks, select_disks
 from filer.disk import Disk
 from filer.disk_encrypt import Refusal, destroy_disks, sanitize_disks
 from filer.raid import POSITIONS, Aggregate, assemble
+from filer.system import Filer
 from filer.text import listed
 
 _WHAT_IS_LOST = {
@@ -39,9 +40,10 @@ def sanitize(call: Call, *, maintenance: bool = False) -> None:
     """Run ``disk encrypt sanitize``: the data is gone, and the disks are as new."""
     filer = call.filer
     aggregate = assemble(filer.shelf, filer.hardware.system_id)
-    refusal = _refusal(aggregate, maintenance=maintenance)
+    refusal = _refusal(filer, aggregate, maintenance=maintenance)
     if "-all" in call.arguments.options:
-        disks = [disk for disk in filer.shelf if not disk.destroyed and refusal(disk) is None]
+        own = aggregate.ownership.own(filer.shelf)
+        disks = [disk for disk in own if not disk.destroyed and refusal(disk) is None]
         if not disks:
             raise Refused(f"there is no {'disk to sanitize' if maintenance else 'spare disk'}")
     else:
@@ -54,16 +56,28 @@ def destroy(call: Call, *, maintenance: bool = False) -> None:
     """Run ``disk encrypt destroy``: the disks are of no use to anyone."""
     filer = call.filer
     aggregate = assemble(filer.shelf, filer.hardware.system_id)
-    refusal = _refusal(aggregate, maintenance=maintenance)
+    refusal = _refusal(filer, aggregate, maintenance=maintenance)
     disks = select_disks(call, call.words("disk_list"), aggregate.ownership)
     _confirm(call, "destroy", disks, refusal)
     report_disks(call, destroy_disks(disks, refusal, filer.interrupt, show=filer.progress.show))
 
 
-def _refusal(aggregate: Aggregate, *, maintenance: bool) -> Refusal:
-    """Return what says why a disk keeps its data; in maintenance mode any own disk may lose it."""
-    foreign = aggregate.ownership.refusal
-    return foreign if maintenance else lambda disk: foreign(disk) or _use(aggregate, disk)
+def _refusal(filer: Filer, aggregate: Aggregate, *, maintenance: bool) -> Refusal:
+    """Return what says why a disk keeps its data.
+
+    In maintenance mode own disks may lose it, whatever they are used for, and also those of
+    another aggregate with the system ID of this filer: it may be an earlier one of its own.
+    """
+    ownership = aggregate.ownership
+
+    def refusal(disk: Disk) -> str | None:
+        if not maintenance:
+            return ownership.refusal(disk) or _use(aggregate, disk)
+        foreign = ownership.foreign_owner(disk)
+        same_id = foreign and filer.hardware.system_id in foreign.systems
+        return None if same_id else ownership.refusal(disk)
+
+    return refusal
 
 
 def _use(aggregate: Aggregate, disk: Disk) -> str | None:

@@ -69,8 +69,8 @@ def select_disks(
     """
 
     def reason(disk: Disk) -> object:
-        if ownership and (stranger := ownership.stranger(disk)):
-            return stranger
+        if ownership and (foreign := ownership.foreign_owner(disk)):
+            return foreign
         return "is destroyed" if disk.destroyed else None
 
     selection = call.filer.shelf.select(tuple(disk_list), reason)

@@ -134,8 +134,8 @@ class RaidLayout:
         yield f"RAID Disk       {_HEADER}"
         yield f"---------       {_RULE}"
         for disk in disks:
-            stranger = self.aggregate.ownership.stranger(disk)
-            owner = f" ({stranger.owner})" if stranger else ""
+            foreign = self.aggregate.ownership.foreign_owner(disk)
+            owner = f" ({foreign.owner})" if foreign else ""
             yield f"{self.aggregate.role(disk):<15} {_columns(disk)}{owner}"
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from filer.authentication_key import AuthenticationKey
 from filer.errors import FilerError
 from filer.holdings import conflict
-from filer.key_id import new_key_id, parent_tag
+from filer.key_id import new_key_id, parent_tag, systems_of
 from filer.keytable import CREATION_LIMIT, Entry, KeyPair, Keytable
 
 if TYPE_CHECKING:
@@ -46,11 +46,15 @@ class SystemIdentity(NamedTuple):
         return KeyPair(new_key_id(self.system_id, self.partner_id, random), tag, key)
 
 
-def refuse_early(servers: KeyServers, identity: SystemIdentity, keytable: Keytable) -> None:
+def refuse_early(
+    servers: KeyServers, identity: SystemIdentity, keytable: Keytable, in_use: Container[str]
+) -> Mapping[str, list[str]]:
     """Make sure that a key pair can be created, before anything is asked or changed.
 
-    Raises NoKeyServers, or KeyCreationError if a registered key server does not answer, the
-    servers contradict each other, or the creation limit (``man key_manager, rekey``) is reached.
+    ``in_use`` has the key IDs that own disks name.  Returns the contested key IDs of other
+    systems, each with the key servers that hold it: they are no obstacle.  Raises NoKeyServers, or
+    KeyCreationError if a registered key server does not answer, the servers contradict each other
+    about a key ID of this system, or the creation limit (``man key_manager, rekey``) is reached.
     """
     if not len(servers):
         raise NoKeyServers
@@ -59,11 +63,14 @@ def refuse_early(servers: KeyServers, identity: SystemIdentity, keytable: Keytab
         raise KeyCreationError(
             f"key server {address} is not responding: {failure.reason}; no key pair was created"
         )
-    for key_id, holders in holdings.contradictions().items():
-        raise KeyCreationError(f"{conflict(key_id, holders)}; no key pair was created")
+    contested = holdings.contradictions()
+    for key_id, holders in contested.items():
+        if key_id in in_use or identity.system_id in systems_of(key_id):
+            raise KeyCreationError(f"{conflict(key_id, holders)}; no key pair was created")
     existing = holdings.key_ids() | {entry.key_id for entry in keytable}
     if len(existing) >= CREATION_LIMIT:
         raise KeyCreationError(f"the limit of {CREATION_LIMIT} key pairs is reached")
+    return contested
 
 
 def store_key_pair(

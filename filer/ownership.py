@@ -16,7 +16,7 @@ from filer.shelf import Shelf
 ROOT_AGGREGATE = "aggr0"
 
 
-class Stranger(NamedTuple):
+class ForeignOwner(NamedTuple):
     """Why a disk is foreign: its label, or else its key ID, names ``systems`` (system IDs)."""
 
     systems: tuple[int, ...]
@@ -39,25 +39,25 @@ class Ownership(NamedTuple):
 
     ``root`` holds the serial numbers of the root aggregate of this system, in order, and is empty
     while they are unknown.  ``labels`` has the label, or None, of each disk that can be read, and
-    ``strangers`` why a disk is foreign, both by serial number.
+    ``foreign`` why a disk is foreign, both by serial number.
     """
 
     root: tuple[str, ...]
     labels: Mapping[str, Label | None]
-    strangers: Mapping[str, Stranger]
+    foreign: Mapping[str, ForeignOwner]
 
-    def stranger(self, disk: Disk) -> Stranger | None:
+    def foreign_owner(self, disk: Disk) -> ForeignOwner | None:
         """Return why ``disk`` is foreign; None if it is an own disk."""
-        return self.strangers.get(disk.serial)
+        return self.foreign.get(disk.serial)
 
     def own(self, disks: Iterable[Disk]) -> list[Disk]:
         """Return the own disks among ``disks``."""
-        return [disk for disk in disks if disk.serial not in self.strangers]
+        return [disk for disk in disks if disk.serial not in self.foreign]
 
     def refusal(self, disk: Disk) -> str | None:
         """Return why no command changes ``disk``, and what to do; None if it is an own disk."""
-        stranger = self.stranger(disk)
-        return f"{stranger}; sanitize it there before you use it here" if stranger else None
+        foreign = self.foreign_owner(disk)
+        return f"{foreign}; sanitize it there before you use it here" if foreign else None
 
 
 def names_others(key_id: str, system_id: int) -> bool:
@@ -84,22 +84,22 @@ def survey(shelf: Shelf, system_id: int) -> Ownership:
         if label and label != ours
         for serial in label.members
     }
-    strangers = {}
+    foreign = {}
     for serial, disk in disks.items():
         label = labels.get(serial)
         if label == ours:
             continue
         systems = systems_of(disk.key_id)
         if label:
-            strangers[serial] = Stranger((label.system_id,), by_label=True)
+            foreign[serial] = ForeignOwner((label.system_id,), by_label=True)
         elif names_others(disk.key_id, system_id):
-            strangers[serial] = Stranger(systems, by_label=False)
+            foreign[serial] = ForeignOwner(systems, by_label=False)
         elif serial in claims and serial not in root:
             claimant = claims[serial]
             # The label on another disk is no evidence against a key ID that names this system.
             if claimant in systems or system_id not in systems:
-                strangers[serial] = Stranger((claimant,), by_label=True)
-    return Ownership(root, labels, strangers)
+                foreign[serial] = ForeignOwner((claimant,), by_label=True)
+    return Ownership(root, labels, foreign)
 
 
 def _root_members(

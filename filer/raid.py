@@ -51,8 +51,8 @@ class Aggregate(NamedTuple):
         missing = len(self.members) - len(self._present)
         if missing:
             text += f", {missing} missing"
-        if self.ownership.strangers:
-            text += f", {len(self.ownership.strangers)} of another system"
+        if self.ownership.foreign:
+            text += f", {len(self.ownership.foreign)} of another system"
         return text
 
     def role(self, disk: Disk) -> str:
@@ -61,7 +61,7 @@ class Aggregate(NamedTuple):
         Unknown is an own disk that cannot be read and that no label names: it may belong to an
         aggregate.  A locked-out one is a spare all the same, since its data is gone for good.
         """
-        if self.ownership.stranger(disk):
+        if self.ownership.foreign_owner(disk):
             return "foreign"
         for member in self.members:
             if member.serial == disk.serial:

@@ -17,6 +17,7 @@ LABEL_BLOCK = 0
 
 _MAGIC = "filer raid label"
 _MEMBERS = 3
+_HIGHEST_ID = 2**32 - 1
 _DIGEST_SIZE = 32
 
 
@@ -56,7 +57,7 @@ class Label(NamedTuple):
                 "system_id": int(system_id),
                 "aggregate": str(aggregate),
                 "members": [str(dparity), str(parity), str(data)],
-            } if len({dparity, parity, data}) == _MEMBERS:
+            } if len({dparity, parity, data}) == _MEMBERS and 0 < system_id <= _HIGHEST_ID:
                 return cls(system_id, aggregate, (dparity, parity, data))
         return None
 

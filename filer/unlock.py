@@ -46,8 +46,8 @@ def unlock_disks(
     for disk in filer.shelf:
         if disk.destroyed or not disk.locked:
             continue
-        if stranger := ownership.stranger(disk):
-            reason = f"they belong to another system ({stranger.owner})"
+        if foreign := ownership.foreign_owner(disk):
+            reason = f"they belong to another system ({foreign.owner})"
             stay_locked.setdefault(reason, []).append(disk.name)
         else:
             locked.append(disk)

@@ -45,9 +45,9 @@ LAYOUT = "{:08X}{:08X}{}" + "00112233445566778899AABBCCDDEEFF"
 OF_OTHER = LAYOUT.format(OTHER, 0, "0100000000000000")
 OF_PARTNER_ALONE = LAYOUT.format(PARTNER_ID, 0, "0100000000000000")
 OF_OTHER_AND_US = LAYOUT.format(OTHER, SYSTEM_ID, "0101000000000000")
-STRANGER = "0c.01.0"
+FOREIGN = "0c.01.0"
 
-NEW_OWN = ("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3", "0c.00.4")
+OWN = ("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3", "0c.00.4")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_key_id_that_is_laid_out_otherwise_names_no_system(text: str) -> None:
     assert systems_of(text) == ()
 
 
-# Strangers of every sort, in the second shelf.
+# Foreign disks of every sort, in the second shelf.
 
 
 def insert(house: House, bay: int) -> Disk:
@@ -162,7 +162,7 @@ SORTS: tuple[Callable[[House], None], ...] = (
 each_sort = pytest.mark.parametrize("sort", SORTS, ids=lambda sort: sort.__name__)
 
 
-def strangers(house: House) -> list[str]:
+def foreign_disks(house: House) -> list[str]:
     return [disk.name for disk in house.filer.shelf if disk.name.startswith("0c.01.")]
 
 
@@ -173,7 +173,7 @@ def contents(house: House) -> dict[str, bytes]:
 
 @pytest.fixture
 def key_known(house: House) -> House:
-    """Give a filer whose key server shows it the keys of the strangers."""
+    """Give a filer whose key server shows it the keys of the foreign disks."""
     house.add()
     for key_id in (OF_OTHER, OF_PARTNER_ALONE, OF_OTHER_AND_US):
         put(house.servers[0], new_pair(key=KEY, key_id=key_id))
@@ -188,10 +188,10 @@ def test_no_command_and_no_boot_touches_a_disk_of_another_system(
     sort(house)
     before = contents(house)
     told = house.reboot()
-    assert all(name in told for name in strangers(house) if house.filer.shelf[name].locked)
+    assert all(name in told for name in foreign_disks(house) if house.filer.shelf[name].locked)
     house.good("key_manager restore -all")
 
-    passed = {f"{name}: " for name in strangers(house)}
+    passed = {f"{name}: " for name in foreign_disks(house)}
 
     def passes_over(line: str, verb: str, disks: int) -> None:
         outcome = house.execute(line)
@@ -238,10 +238,10 @@ def test_by_name_a_disk_of_another_system_is_refused_in_one_line(
     house.good("key_manager rekey")
     house.reboot()
     before = contents(house)
-    outcome = house.execute(line.format(key_id=house.key_id(), disk=STRANGER))
+    outcome = house.execute(line.format(key_id=house.key_id(), disk=FOREIGN))
     assert (outcome.status, outcome.out) == (1, completed(verb, 1, failures=1))
     assert re.fullmatch(
-        rf"{STRANGER}: (belongs to an aggregate|has the key) of another system \([0-9, ]+\); "
+        rf"{FOREIGN}: (belongs to an aggregate|has the key) of another system \([0-9, ]+\); "
         r"sanitize it there before you use it here\n",
         outcome.err,
     )
@@ -254,14 +254,14 @@ def test_a_disk_of_another_system_is_shown_as_such_everywhere(
 ) -> None:
     sort(house)
     house.reboot()
-    names = strangers(house)
+    names = foreign_disks(house)
     shown = house.good("disk show").splitlines()[2:]
     assert [line.split()[0] for line in shown if line.split()[1] == "foreign"] == names
-    assert [line.split()[1] for line in shown if line.split()[0] in NEW_OWN] == ["filer1"] * 5
+    assert [line.split()[1] for line in shown if line.split()[0] in OWN] == ["filer1"] * 5
     for line in ("sysconfig -r", "aggr status -r"):
         rows = re.findall(r"^ *(\w+) +(0c\.\d+\.\d+) ", house.good(line), re.MULTILINE)
         assert [disk for role, disk in rows if role == "foreign"] == names
-        assert [role for role, disk in rows if disk in NEW_OWN] == [
+        assert [role for role, disk in rows if disk in OWN] == [
             "dparity",
             "parity",
             "data",
@@ -269,16 +269,16 @@ def test_a_disk_of_another_system_is_shown_as_such_everywhere(
             "spare",
         ]
     assert [line.split()[0] for line in house.good("disk encrypt show").splitlines()[1:]] == [
-        *NEW_OWN,
+        *OWN,
         *names,
     ]
-    assert house.good(f"disk encrypt show {STRANGER} 0c.01.*").count("\n") == 1 + len(names)
+    assert house.good(f"disk encrypt show {FOREIGN} 0c.01.*").count("\n") == 1 + len(names)
 
 
 def test_disk_show_names_the_systems(house: House) -> None:
     with_a_label(house)
     house.reboot()
-    serial = house.filer.shelf[STRANGER].serial
+    serial = house.filer.shelf[FOREIGN].serial
     assert house.good("disk show").splitlines()[-1] == (
         f"0c.01.0    foreign (77)           NONE   {serial:<21} foreign (77)"
     )
@@ -288,8 +288,8 @@ def test_json_says_it_too(tmp_path: Path, key_servers: StartKeyServers) -> None:
     account = beside(key_servers(1), tmp_path / "home")
     account.commands("version")
     disk = Disk.create(
-        STRANGER,
-        account.root / "shelf" / f"{STRANGER}.sed",
+        FOREIGN,
+        account.root / "shelf" / f"{FOREIGN}.sed",
         Storage(),
         Derivation(),
         size=2**20,
@@ -315,7 +315,7 @@ def test_a_boot_tries_nothing_on_a_foreign_disk_however_often(house: House) -> N
     before = contents(house)
     for _ in range(3):
         assert house.reboot() == (
-            f"WARNING: disk: {STRANGER} stay locked: they belong to another system ({OTHER}).\n"
+            f"WARNING: disk: {FOREIGN} stay locked: they belong to another system ({OTHER}).\n"
         )
         assert house.filer.panics.in_a_row == 0
         assert contents(house) == before
@@ -375,6 +375,33 @@ def test_the_key_of_a_foreign_disk_is_no_reason_to_keep_a_key_server(house: Hous
     assert house.good("key_manager remove -key_server 127.0.0.2").endswith("complete.\n")
 
 
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_contested_key_id_of_another_system_does_not_stop_a_rekey(
+    in_use: bool, build: Build
+) -> None:
+    house = build(2)
+    house.add()
+    for server, key in zip(house.servers, (KEY, "Another-of-the-other-1"), strict=True):
+        put(server, new_pair(key=key, key_id=OF_OTHER))
+    if in_use:
+        locked(house)
+        house.reboot()
+    outcome = house.execute("key_manager rekey")
+    assert (outcome.status, outcome.err.splitlines()[0]) == (
+        0,
+        f"WARNING: key servers 127.0.0.2, 127.0.0.3 hold different keys for key ID {OF_OTHER}.",
+    )
+    assert completed("rekey", 4) in outcome.out
+
+
+def test_a_contested_key_id_that_names_this_system_stops_a_rekey(build: Build) -> None:
+    house = build(2)
+    house.add()
+    for server, key in zip(house.servers, (KEY, "Another-of-the-other-1"), strict=True):
+        put(server, new_pair(key=key, key_id=OF_OTHER_AND_US))
+    assert "no key pair was created" in house.bad("key_manager rekey")
+
+
 def test_no_disk_is_given_a_key_of_another_system(key_known: House) -> None:
     """At the next boot it would be foreign, and stay locked."""
     house = key_known
@@ -417,16 +444,31 @@ def test_maintenance_mode_erases_own_disks_only(
     sort(house)
     before = contents(house)
     with maintenance(house) as execute:
-        named = execute(f"disk encrypt destroy {STRANGER}")
-        assert (named.status, named.err[:8]) == (1, f"{STRANGER}:")
         erased = execute("disk encrypt sanitize -all", "sanitize disk")
         assert (erased.status, erased.err) == (0, "")
-        assert f"({', '.join(NEW_OWN)})" in erased.out
+        assert f"({', '.join(OWN)})" in erased.out
         assert contents(house) == before
         assert execute("disk encrypt destroy *", "destroy disk").out.endswith(
             completed("destroy", 5)
         )
-    assert contents(house) == before
+        assert contents(house) == before
+        if sort is not with_a_label_and_our_id:
+            named = execute(f"disk encrypt destroy {FOREIGN}")
+            assert (named.status, named.err[:8]) == (1, f"{FOREIGN}:")
+            assert contents(house) == before
+
+
+def test_an_earlier_aggregate_of_this_system_can_be_erased_by_name_in_maintenance_mode(
+    house: House,
+) -> None:
+    """There is no other system where that could be done."""
+    with_a_label_and_our_id(house)
+    with maintenance(house) as execute:
+        erased = execute(f"disk encrypt sanitize {FOREIGN}", "sanitize disk")
+        assert (erased.status, erased.err) == (0, "")
+    house.reboot()
+    assert house.filer.aggregate is not None
+    assert house.filer.aggregate.role(house.filer.shelf[FOREIGN]) == "spare"
 
 
 def test_maintenance_mode_without_an_own_disk_says_so(house: House) -> None:

@@ -134,6 +134,11 @@ def test_hostile_text_is_no_label(body: bytes) -> None:
     assert Label.parse(sealed(body)) is None
 
 
+@pytest.mark.parametrize("system", [0, -1, 2**32, 10**3900])
+def test_a_label_has_a_system_id_of_32_bits(system: int) -> None:
+    assert Label.parse(Label(system, "aggr0", ("A", "B", "C")).pack()) is None
+
+
 def test_members_must_differ() -> None:
     assert Label.parse(Label(1, "aggr0", ("A", "A", "B")).pack()) is None
 

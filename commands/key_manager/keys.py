@@ -16,6 +16,7 @@ from filer.disk_encrypt import DiskReport, Held, rekey_disks
 from filer.holdings import conflict
 from filer.key_creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair
 from filer.keytable import CREATION_LIMIT, KeyPair, is_key_tag, recommended_limit
+from filer.ownership import Ownership
 from filer.passphrase import generate
 from filer.restore import load
 
@@ -62,7 +63,7 @@ def rekey(call: Call) -> None:
     def just_read_back(key_id: str, key: AuthenticationKey) -> bool:
         return key_id == pair.key_id and key == pair.key
 
-    report_disks(call, rekey_all_disks(call, pair, just_read_back))
+    report_disks(call, rekey_all_disks(call, pair, just_read_back, call.filer.ownership()))
 
 
 def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
@@ -73,8 +74,11 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
     """
     filer = call.filer
     servers = filer.key_servers()
+    in_use = {disk.key_id for disk in filer.ownership().own(filer.shelf)}
     try:
-        refuse_early(servers, filer.identity, filer.keytable)
+        contested = refuse_early(servers, filer.identity, filer.keytable, in_use)
+        for key_id, holders in contested.items():
+            _warn_of_conflict(call, key_id, holders, conflict(key_id, holders))
         key = ask_passphrase(call.console) if manual else generate(filer.random)
         filer.interrupt.check()
         pair = filer.identity.new_pair(tag, key, filer.random)
@@ -90,10 +94,9 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
     return pair
 
 
-def rekey_all_disks(call: Call, pair: KeyPair, held: Held) -> DiskReport:
+def rekey_all_disks(call: Call, pair: KeyPair, held: Held, ownership: Ownership) -> DiskReport:
     """Rekey all own disks to ``pair``, which a key server has just been seen to hold."""
     filer = call.filer
-    ownership = filer.ownership()
     return rekey_disks(
         select_disks(call, ("*",), ownership),
         pair.key_id,

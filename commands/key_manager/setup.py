@@ -139,7 +139,8 @@ def _encrypt_drives(call: Call, tag: str) -> None:
         return
     # The question may have stood for hours: what was read back before it counts no more.
     held = held_by_key_servers(call, pair.key_id)
-    rekeyed = rekey_all_disks(call, pair, held)
+    ownership = call.filer.ownership()
+    rekeyed = rekey_all_disks(call, pair, held, ownership)
     report_disks(call, rekeyed)
     if rekeyed.not_reached or not rekeyed.succeeded:
         return
@@ -152,7 +153,7 @@ def _encrypt_drives(call: Call, tag: str) -> None:
             filer.keytable,
             filer.interrupt,
             held,
-            refusal=filer.ownership().refusal,
+            refusal=ownership.refusal,
             show=filer.progress.show,
         ),
     )
