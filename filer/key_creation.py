@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from filer.authentication_key import AuthenticationKey
@@ -47,22 +47,21 @@ class SystemIdentity(NamedTuple):
 
 
 def refuse_early(
-    servers: KeyServers, identity: SystemIdentity, keytable: Keytable, in_use: Container[str]
+    servers: KeyServers, identity: SystemIdentity, keytable: Keytable, in_use: Collection[str]
 ) -> Mapping[str, list[str]]:
     """Make sure that a key pair can be created, before anything is asked or changed.
 
     ``in_use`` has the key IDs that own disks name.  Returns the contested key IDs of other
     systems, each with the key servers that hold it: they are no obstacle.  Raises NoKeyServers, or
-    KeyCreationError if a registered key server does not answer, the servers contradict each other
-    about a key ID of this system, or the creation limit (``man key_manager, rekey``) is reached.
+    KeyCreationError if a registered key server does not answer, or not completely, if the servers
+    contradict each other about a key ID of this system, or if the creation limit
+    (``man key_manager, rekey``) is reached.
     """
     if not len(servers):
         raise NoKeyServers
-    holdings = servers.fetch(identity.parent_tag)
+    holdings = servers.fetch(identity.parent_tag, in_use)
     for address, failure in holdings.failures.items():
-        raise KeyCreationError(
-            f"key server {address} is not responding: {failure.reason}; no key pair was created"
-        )
+        raise KeyCreationError(f"{failure.about(address)}; no key pair was created")
     contested = holdings.contradictions()
     for key_id, holders in contested.items():
         if key_id in in_use or identity.system_id in systems_of(key_id):
@@ -87,32 +86,18 @@ def store_key_pair(
     stored = servers.store(pair, identity.parent_tag)
     if stored.failures:
         address, failure = next(iter(stored.failures.items()))
-        raise _taken_back(
-            servers, pair, stored.answers, f"could not be stored on {address}: {failure.reason}"
-        )
-    confirmed = servers.confirm(pair, identity.parent_tag)
+        raise _taken_back(servers, pair, f"could not be stored on {address}: {failure.reason}")
+    confirmed = servers.confirm(pair)
     for address, failure in confirmed.failures.items():
-        raise _taken_back(
-            servers,
-            pair,
-            stored.answers,
-            f"could not be read back from {address}: {failure.reason}",
-        )
+        raise _taken_back(servers, pair, f"could not be read back from {address}: {failure.reason}")
     for address, is_there in confirmed.answers.items():
         if not is_there:
-            raise _taken_back(
-                servers,
-                pair,
-                stored.answers,
-                f"read back from {address} is not what was stored",
-            )
+            raise _taken_back(servers, pair, f"read back from {address} is not what was stored")
     keytable.add([Entry(pair.key_id, pair.tag, (pair.key,))])
 
 
-def _taken_back(
-    servers: KeyServers, pair: KeyPair, identifiers: Mapping[str, str], problem: str
-) -> KeyCreationError:
-    outcome = servers.take_back(pair, identifiers)
+def _taken_back(servers: KeyServers, pair: KeyPair, problem: str) -> KeyCreationError:
+    outcome = servers.take_back(pair)
     left = {address: failure.reason for address, failure in outcome.failures.items()}
     left |= {address: "it is still there" for address, gone in outcome.answers.items() if not gone}
     return KeyCreationError(

@@ -1,14 +1,16 @@
 """The registered key servers, asked all at the same time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from filer.holdings import Holdings
 from filer.interrupt import Interrupt
+from filer.key_server_failure import PartlyRead
 from filer.keytable import KeyPair
 from filer.kmip import KeyServer, KeyServerFailure
 from filer.progress import Show, Wait, show_nothing
+from filer.text import listed
 
 T = TypeVar("T")
 
@@ -43,48 +45,69 @@ class KeyServers:
         """Make one KMIP exchange with each server."""
         return self._ask(lambda server: server.probe(), interruptible=True)
 
-    def fetch(self, parent_tag: str, *, interruptible: bool = True) -> Holdings:
-        """Read all key pairs that carry ``parent_tag``."""
-        heard = self._ask(lambda server: server.fetch(parent_tag), interruptible=interruptible)
-        return Holdings(heard.answers, heard.failures)
+    def fetch(
+        self, parent_tag: str, key_ids: Collection[str] = (), *, interruptible: bool = True
+    ) -> Holdings:
+        """Read all key pairs that carry ``parent_tag``; those with ``key_ids`` first, by name.
+
+        A server that showed only some of its key pairs is among the failures, and its key pairs
+        are among the others.
+        """
+        heard = self._ask(
+            lambda server: server.fetch(parent_tag, key_ids), interruptible=interruptible
+        )
+        shown = dict(heard.answers)
+        for address, failure in heard.failures.items():
+            if isinstance(failure, PartlyRead):
+                shown[address] = [*failure.pairs]
+        return Holdings(
+            {each: shown[each] for each in self.servers if each in shown}, heard.failures
+        )
+
+    def held(self, key_ids: Collection[str], parent_tag: str) -> Answers[dict[str, bool]]:
+        """Ask every server which of ``key_ids`` it has; see ``KeyServer.held``."""
+        return self._ask(lambda server: server.held(key_ids, parent_tag), interruptible=True)
 
     def store(self, pair: KeyPair, parent_tag: str) -> Answers[str]:
         """Store ``pair`` on every server; the answers are the identifiers it has there."""
         return self._ask(lambda server: server.store(pair, parent_tag))
 
-    def confirm(self, pair: KeyPair, parent_tag: str) -> Answers[bool]:
+    def confirm(self, pair: KeyPair) -> Answers[bool]:
         """Read ``pair`` back from every server; True where it is there, once and unchanged.
 
-        It is looked for in the way of kmip_init, so that what is confirmed is found at boot.
+        It is looked for by its name, as kmip_init looks for the key of a disk.
         """
+        return self._ask(lambda server: server.find(pair.key_id) == [pair])
 
-        def is_there(server: KeyServer) -> bool:
-            found = server.fetch(parent_tag)
-            return [each for each in found if each.key_id == pair.key_id] == [pair]
-
-        return self._ask(is_there)
-
-    def take_back(self, pair: KeyPair, identifiers: Mapping[str, str]) -> Answers[bool]:
+    def take_back(self, pair: KeyPair) -> Answers[bool]:
         """Destroy ``pair`` wherever it may have arrived, silent servers included."""
         self.failed.clear()
-        return self._ask(
-            lambda server: server.take_back(pair.key_id, pair.key, identifiers.get(server.address))
-        )
+        return self._ask(lambda server: server.take_back(pair.key_id, pair.key))
 
     def warnings(self) -> list[str]:
-        """Return what was accepted of the servers, but should be told."""
-        return [
+        """Return what users should know of the servers although it was tolerated."""
+        tolerated = [
             f"key server {address}: {warning}"
             for address, server in self.servers.items()
             for warning in dict.fromkeys(server.warnings)
         ]
+        return tolerated + self.unreadable()
+
+    def unreadable(self) -> list[str]:
+        """Return which objects could not be read, a line for each server and reason."""
+        lines = []
+        for address, server in self.servers.items():
+            for reason in dict.fromkeys(server.unreadable.values()):
+                names = [each for each, why in server.unreadable.items() if why == reason]
+                lines.append(f"key server {address}: cannot read {listed(names)}: {reason}")
+        return lines
 
     def _ask(
         self, operation: Callable[[KeyServer], T], *, interruptible: bool = False
     ) -> Answers[T]:
         """Run ``operation`` on all servers at once, one thread each.
 
-        Every operation has a deadline of its own, so this ends.  Only what changes nothing may
+        Every operation has deadlines of its own, so this ends.  Only what changes nothing may
         be ``interruptible``: a change that was sent must be known to have arrived or not.
         """
         import threading
@@ -126,7 +149,8 @@ class KeyServers:
             if address not in heard:
                 continue
             outcome = heard[address]
-            self.last_heard[address] = not isinstance(outcome, KeyServerFailure)
+            failed = isinstance(outcome, KeyServerFailure) and not outcome.answered
+            self.last_heard[address] = not failed
             if isinstance(outcome, KeyServerFailure):
                 self.failed[address] = outcome
             else:

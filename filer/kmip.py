@@ -1,4 +1,4 @@
-"""One key server on the wire: KMIP 1.2 over TLS with certificates on both sides.
+"""One key server on the wire: KMIP over TLS with certificates on both sides.
 
 A key pair is one Secret Data object, as in the OASIS profile *Storage Array with Self-Encrypting
 Drives*.  Its Name is the key ID, its Object Group the key tag, its Application Specific
@@ -6,18 +6,18 @@ Information the parent tag of the system, and its key material the authenticatio
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filer.authentication_key import AuthenticationKey
-from filer.key_server_failure import KeyServerFailure
+from filer.key_server_failure import IncompleteAnswer, KeyServerFailure, PartlyRead
 from filer.keytable import KeyPair
 
 if TYPE_CHECKING:
-    from filer.kmip_conversation import Conversation, StoredObject
+    from filer.kmip_conversation import Conversation
 
 __all__ = ["Credentials", "KeyServer", "KeyServerFailure"]
 
@@ -34,10 +34,11 @@ class Credentials:
 class KeyServer:
     """A key server as a filer talks to it.
 
-    Every method is a connection of its own, and one deadline, ``timeout`` seconds away, for all of
-    it: connecting, the handshake, all requests and the whole of their answers.  It raises
+    Every method makes a connection of its own.  ``timeout`` is in seconds: one deadline for
+    connecting and the handshake, and one for each request with its whole answer.  Methods raise
     KeyServerFailure, whose ``reason`` is what ``key_manager status`` shows.  An instance may be
-    used by one thread at a time; ``warnings`` collects what was accepted but should be told.
+    used by one thread at a time.  ``warnings`` collects irregularities that were tolerated, and
+    ``unreadable`` the objects that could not be read, with the reason.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class KeyServer:
         self.port = port
         self.timeout = timeout
         self.warnings: list[str] = []
+        self.unreadable: dict[str, str] = {}
+        self._registered: dict[str, str] = {}
         self._credentials = credentials
         self._clock = clock
 
@@ -61,16 +64,42 @@ class KeyServer:
         with self._conversation() as conversation:
             conversation.query()
 
-    def fetch(self, parent_tag: str) -> list[KeyPair]:
-        """Read all key pairs of the system ``parent_tag``.
+    def fetch(self, parent_tag: str, key_ids: Collection[str] = ()) -> list[KeyPair]:
+        """Read all key pairs of the system ``parent_tag``, those with ``key_ids`` first.
 
-        Servers filter loosely, so each object is looked at again; what is no key pair of this
-        system is left alone, and so is one that is destroyed or compromised.
+        A key ID of ``key_ids`` is looked for by name, whatever its parent tag.  Servers filter
+        loosely, so each object is looked at again; objects that are no key pair of this system are
+        ignored, and so are those that are destroyed or compromised.  Raises PartlyRead if some key
+        pairs arrived and others did not, or may not have.
         """
+        pairs: list[KeyPair] = []
+        try:
+            with self._conversation() as conversation:
+                for each in conversation.objects_of_system(parent_tag, key_ids):
+                    pairs += each.pairs()
+        except KeyServerFailure as failure:
+            if pairs or isinstance(failure, IncompleteAnswer):
+                raise PartlyRead(failure, pairs) from None
+            raise
+        return pairs
+
+    def find(self, key_id: str) -> list[KeyPair]:
+        """Read what is stored under the name ``key_id``, whatever its parent tag."""
         with self._conversation() as conversation:
             return [
-                pair for each in conversation.objects_of_system(parent_tag) for pair in each.pairs()
+                pair
+                for each in conversation.objects_named(key_id)
+                for pair in each.pairs()
+                if pair.key_id == key_id
             ]
+
+    def held(self, key_ids: Collection[str], parent_tag: str) -> dict[str, bool]:
+        """Return those of ``key_ids`` under which the server has an object, readable or not.
+
+        The value is whether ``fetch`` of ``parent_tag`` should have brought it.
+        """
+        with self._conversation() as conversation:
+            return conversation.held(key_ids, parent_tag)
 
     def store(self, pair: KeyPair, parent_tag: str) -> str:
         """Register and activate ``pair``; return the identifier it has there.
@@ -79,30 +108,23 @@ class KeyServer:
         """
         with self._conversation() as conversation:
             identifier = conversation.register(pair, parent_tag)
+            self._registered[pair.key_id] = identifier
             conversation.activate(identifier)
         return identifier
 
-    def take_back(self, key_id: str, key: AuthenticationKey, identifier: str | None) -> bool:
-        """Destroy the objects named ``key_id`` that are ``identifier`` or hold this very ``key``.
+    def take_back(self, key_id: str, key: AuthenticationKey, identifier: str | None = None) -> bool:
+        """Destroy the object that was registered as ``key_id``, activated or not.
 
-        An active one is revoked first.  Returns False if one is still there afterwards, although
-        the server said otherwise, or if ``identifier`` is there and is not the object that was
-        stored: whose it is then is not known.
+        That is ``identifier``, or else what ``store`` was told, whether it can be read or not.  If
+        neither is known, it is every object with that name and this very ``key``.  An active
+        object is revoked first.  Returns False if it is still there afterwards, although the
+        server said otherwise, or cannot be told from an object of another owner.
         """
+        known = identifier or self._registered.get(key_id)
         with self._conversation() as conversation:
-
-            def ours() -> "list[StoredObject]":
-                return [
-                    each
-                    for each in conversation.objects_named(key_id, identifier)
-                    if each.identifier == identifier or each.key == key
-                ]
-
-            found = ours()
-            if not found:
-                return identifier is None or not conversation.is_in_use(identifier)
-            conversation.remove(found)
-            return not ours()
+            if known:
+                return conversation.take_back(key_id, known)
+            return conversation.take_back_by_key(key_id, key)
 
     @contextmanager
     def _conversation(self) -> Iterator["Conversation"]:
@@ -122,4 +144,8 @@ class KeyServer:
             )
             if warning is not None and warning not in self.warnings:
                 self.warnings.append(warning)
-            yield Conversation(connection, deadline)
+            conversation = Conversation(connection, deadline)
+            try:
+                yield conversation
+            finally:
+                self.unreadable |= conversation.unreadable

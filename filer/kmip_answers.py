@@ -1,57 +1,38 @@
-"""The answers of a KMIP server, decoded by PyKMIP from pieces that are known to be whole.
+"""The answers of a KMIP server, read from their TTLV elements.
 
-PyKMIP's objects stay in here; what is given out is plain data.
+The reader is strict about structure (sizes, item numbers, operations, identifiers) and tolerant of
+content: it reads the elements that a filer asked for and ignores all others, whatever their type.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, wraps
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from filer.authentication_key import AuthenticationKey
-from filer.kmip_requests import DESCRIBED_BY, NAMESPACE, Item, batch_item_id
-from filer.pykmip import (
-    BytearrayStream,
-    ResponsePayloadFactory,
-    contents,
-    enums,
-    messages,
-    objects,
+from filer.kmip_requests import NAMESPACE, Item, Version, batch_item_id
+from filer.pykmip import enums
+from filer.text import printable
+from filer.ttlv import (
+    BYTE_STRING,
+    ENUMERATION,
+    INTEGER,
+    STRUCTURE,
+    TEXT_STRING,
+    Element,
+    MalformedTtlv,
+    elements,
 )
-from filer.ttlv import STRUCTURE, Element, MalformedTtlv, check, elements, structure
-
-T = TypeVar("T")
 
 RESPONSE_MESSAGE: int = enums.Tags.RESPONSE_MESSAGE.value
 
-_MAXIMUM_DECODED = 16 * 1024
-"""Bytes of the largest piece given to PyKMIP; no part of a key pair comes near it."""
+UNKNOWN = "unknown"
+"""The state of an object that does not tell it, or tells one that KMIP does not have."""
 
-_REMEMBERED = 16 * 1024
-_MOST_REMEMBERED = 512
-"""Pieces whose meaning is kept, and bytes of the largest one.
-
-PyKMIP reads slowly, and the same key pairs are read again and again, from one server or several.
-None of these pieces is a secret.
-"""
-
-_MAXIMUM_FIELDS = 16
-"""Elements of a batch item; KMIP has eight."""
-
-_ATTRIBUTE = enums.Tags.ATTRIBUTE.value
-_MAXIMUM_KEY = 64
+_TAGS = enums.Tags
 _MAXIMUM_IDENTIFIER = 1024
-_ITEM_HEAD = (
-    enums.Tags.OPERATION.value,
-    enums.Tags.UNIQUE_BATCH_ITEM_ID.value,
-    enums.Tags.RESULT_STATUS.value,
-)
-_MAY_BE_ANYTHING = (
-    enums.Operation.GET,
-    enums.Operation.GET_ATTRIBUTES,
-    enums.Operation.QUERY,
-)
+_SHOWN_OF_IDENTIFIER = 64
+_NUMBER_LENGTH = 4
 _GONE = frozenset(
     reason.value
     for reason in (
@@ -74,8 +55,27 @@ _WITHHELD = _GONE | frozenset(
 _TOO_LARGE = enums.ResultReason.RESPONSE_TOO_LARGE.value
 
 
+def _words(member: Any) -> str:
+    return str(member.name).lower().replace("_", " ")
+
+
+_STATES: dict[int | None, str] = {
+    state.value: _words(state).replace(" ", "-") for state in enums.State
+}
+_REASONS: dict[int, str] = {reason.value: _words(reason) for reason in enums.ResultReason}
+_FAILURES: dict[int | None, str] = {
+    status.value: _words(status)
+    for status in enums.ResultStatus
+    if status is not enums.ResultStatus.SUCCESS
+}
+
+
 class NotKmip(ValueError):
-    """An answer that is not what KMIP prescribes.  It never says what it was: it may hold a key."""
+    """An answer that is not what KMIP prescribes.  Its text is empty: the answer may hold a key."""
+
+
+class _Ambiguous(NotKmip):
+    """A field that occurs twice."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True)
 class Description:
-    """What the attributes of a managed object say; an attribute it does not have is empty."""
+    """What the attributes of a managed object say; a missing or unreadable one is empty."""
 
     names: tuple[str, ...]
     groups: tuple[str, ...]
@@ -109,259 +109,305 @@ class Description:
     state: str
     is_secret_data: bool
 
-    def belongs_to(self, parent_tag: str | None) -> bool:
-        """Say whether this is a key pair of the system ``parent_tag``, of any filer for None."""
-        return self.is_secret_data and any(
-            namespace == NAMESPACE and parent_tag in {None, data}
-            for namespace, data in self.applications
-        )
+    def belongs_to(self, parent_tag: str) -> bool:
+        """Say whether this is a key pair of the system ``parent_tag``."""
+        return self.is_secret_data and (NAMESPACE, parent_tag) in self.applications
+
+    def is_named(self, key_ids: Collection[str]) -> bool:
+        """Say whether this is Secret Data with one of the names ``key_ids``."""
+        return self.is_secret_data and any(name in key_ids for name in self.names)
+
+    def may_be_named(self, key_id: str) -> bool:
+        """Say whether ``key_id`` is one of the names, or none of them can be read."""
+        return not self.names or key_id in self.names
 
 
 @dataclass(frozen=True)
 class Success:
-    """What an item brought; of the fields, those that its operation has."""
+    """What an item brought; of the fields, those that its operation has.
+
+    ``total`` is the number of objects that a Locate found, if the server tells it, and
+    ``unusable`` has, printable and cut, the identifiers that no request can name.
+    """
 
     identifiers: tuple[str, ...] = ()
     description: Description | None = None
     key: AuthenticationKey | None = field(default=None, repr=False)
+    total: int | None = None
+    unusable: tuple[str, ...] = ()
+    versions: tuple[Version, ...] = ()
 
 
 Outcome = Success | Refusal
 
 
-def decode(body: bytes, items: Sequence[Item], first: int) -> Iterator[Outcome]:
-    """Read the answer to ``encode(items, first)``, less the first eight bytes.
+def decode(body: bytes, items: Sequence[Item], first: int) -> list[Outcome]:
+    """Read the answer to ``encode(items, first)``, less its first eight bytes.
 
     An answer has to be complete: each item once, with its number and operation, and the object
-    it was about.  Raises NotKmip if it is not, and RequestRefused.  What the items brought is read
-    one after the other, when it is wanted; that may raise NotKmip too.
+    it was about.  Raises NotKmip if it is not, and RequestRefused.
     """
-    version, answers = _take_apart(body, len(items))
-    heads = [_head(answer, version) for answer in answers]
-    if len(heads) == 1 and heads[0].operation is None and heads[0].refusal:
-        raise RequestRefused(heads[0].refusal)
-    by_number = {head.number: head for head in heads}
-    numbers = [batch_item_id(number) for number, _ in enumerate(items, first)]
-    if len(heads) != len(items) or set(by_number) != set(numbers):
-        raise NotKmip
-    in_order = [by_number[number] for number in numbers]
-    if [head.operation for head in in_order] != [item.operation for item in items]:
-        raise NotKmip
-    return (
-        head.refusal or _success(item, head.payload, version)
-        for item, head in zip(items, in_order, strict=True)
-    )
+    try:
+        heads = [_head(answer.value) for answer in _answers(body, len(items))]
+        if len(heads) == 1 and heads[0].operation is None and heads[0].refusal:
+            raise RequestRefused(heads[0].refusal)
+        if len(heads) > 1 and all(head.refusal and head.refusal.too_large for head in heads):
+            raise RequestRefused(heads[0].refusal or Refusal(""))
+        by_number = {head.number: head for head in heads}
+        numbers = [batch_item_id(number) for number, _ in enumerate(items, first)]
+        if len(heads) != len(items) or set(by_number) != set(numbers):
+            raise NotKmip
+        in_order = [by_number[number] for number in numbers]
+        if [head.operation for head in in_order] != [item.operation.value for item in items]:
+            raise NotKmip
+        return [
+            head.refusal or _success(item, head.payload)
+            for item, head in zip(items, in_order, strict=True)
+        ]
+    except MalformedTtlv:
+        raise NotKmip from None
 
 
 @dataclass(frozen=True, repr=False)
 class _Head:
-    operation: Any
+    operation: int | None
     number: bytes | None
     refusal: Refusal | None
     payload: bytes | None
 
 
-def _remembering(read: Callable[[bytes, Any], T]) -> Callable[[bytes, Any], T]:
-    remembered = lru_cache(_REMEMBERED)(read)
-
-    @wraps(read)
-    def look_up(encoding: bytes, version: Any) -> T:
-        small = len(encoding) <= _MOST_REMEMBERED
-        return remembered(encoding, version) if small else read(encoding, version)
-
-    return look_up
-
-
-def _read(thing: Any, encoding: bytes, version: Any) -> bool:
-    # PyKMIP raises anything at all on bad input, now and then with the input in the text; so its
-    # exceptions end here, and are not even the context of another.
-    if len(encoding) > _MAXIMUM_DECODED:
-        return False
-    try:
-        thing.read(BytearrayStream(encoding), version)
-    except Exception:
-        return False
-    return True
-
-
-def _take_apart(body: bytes, expected: int) -> tuple[Any, list[list[Element]]]:
-    parts = _at_most(expected + 1, body)
-    answers = [_at_most(_MAXIMUM_FIELDS, part.value) for part in parts[1:]]
-    tags = [enums.Tags.RESPONSE_HEADER.value]
-    tags += [enums.Tags.RESPONSE_BATCH_ITEM.value] * len(answers)
-    if [part.tag for part in parts] != tags:
+def _answers(body: bytes, most: int) -> list[Element]:
+    parts = list(islice(elements(body), most + 2))
+    tags = [_TAGS.RESPONSE_HEADER.value, *[_TAGS.RESPONSE_BATCH_ITEM.value] * (len(parts) - 1)]
+    if len(parts) > most + 1 or [(part.tag, part.type) for part in parts] != [
+        (tag, STRUCTURE) for tag in tags
+    ]:
         raise NotKmip
-    header = messages.ResponseHeader()
-    if not _read(header, parts[0].encoding(), enums.KMIPVersion.KMIP_1_2):
+    version, count = _fields(parts[0].value, _TAGS.PROTOCOL_VERSION, _TAGS.BATCH_COUNT)
+    if _version(version) is None or _number(count, INTEGER) != len(parts) - 1:
         raise NotKmip
-    version = contents.protocol_version_to_kmip_version(header.protocol_version)
-    if version is None or header.batch_count.value != len(answers):
-        raise NotKmip
-    return version, answers
+    return parts[1:]
 
 
-def _at_most(number: int, value: bytes) -> list[Element]:
-    try:
-        found = list(islice(elements(value), number + 1))
-    except MalformedTtlv:
-        raise NotKmip from None
-    if len(found) > number:
-        raise NotKmip
-    return found
-
-
-def _head(answer: list[Element], version: Any) -> _Head:
-    head = [element for element in answer if element.tag in _ITEM_HEAD]
-    operation, number, status = _item_head(
-        structure(enums.Tags.RESPONSE_BATCH_ITEM.value, head), version
+def _head(answer: bytes) -> _Head:
+    operation, number, status, reason, payload = _fields(
+        answer,
+        _TAGS.OPERATION,
+        _TAGS.UNIQUE_BATCH_ITEM_ID,
+        _TAGS.RESULT_STATUS,
+        _TAGS.RESULT_REASON,
+        _TAGS.RESPONSE_PAYLOAD,
     )
+    result = _number(status, ENUMERATION)
     refusal = None
-    if status is not enums.ResultStatus.SUCCESS:
-        refusal = _refusal(answer, status)
-    found = [each for each in answer if each.tag == enums.Tags.RESPONSE_PAYLOAD.value]
-    if len(found) > 1:
-        raise NotKmip
-    return _Head(operation, number, refusal, found[0].value if found else None)
-
-
-@_remembering
-def _item_head(encoding: bytes, version: Any) -> tuple[Any, bytes | None, Any]:
-    """Return operation, number and status of a batch item.  Raises NotKmip."""
-    batch_item = messages.ResponseBatchItem()
-    if not _read(batch_item, encoding, version):
-        raise NotKmip
-    return (
-        batch_item.operation and batch_item.operation.value,
-        batch_item.unique_batch_item_id and batch_item.unique_batch_item_id.value,
-        batch_item.result_status.value,
+    if result != enums.ResultStatus.SUCCESS.value:
+        refusal = _refusal(result, reason)
+    return _Head(
+        _number(operation, ENUMERATION),
+        _value(number, BYTE_STRING),
+        refusal,
+        _value(payload, STRUCTURE),
     )
 
 
-def _refusal(answer: list[Element], status: Any) -> Refusal:
+def _refusal(status: int | None, reason: Element | None) -> Refusal:
     # The result message beside the reason is not shown: it is the server's own free text, and the
     # key that it was sent, or has sent, could be in it.
-    reason = None
-    text = _words(status)
-    for element in answer:
-        if element.tag == enums.Tags.RESULT_REASON.value:
-            # PyKMIP does not read reasons that it has no name for.
-            reason = int.from_bytes(element.value[:4], "big")
-            known = enums.is_enum_value(enums.ResultReason, reason)
-            text = _words(enums.ResultReason(reason)) if known else f"result reason {reason:#x}"
+    if status not in _FAILURES:
+        raise NotKmip
+    text = _FAILURES[status]
+    number = None
+    if reason is not None:
+        number = int.from_bytes(reason.value[:4], "big")
+        text = _REASONS.get(number, f"result reason {number:#x}")
     return Refusal(
         text,
-        gone=reason in _GONE,
-        withheld=reason in _WITHHELD,
-        too_large=reason == _TOO_LARGE,
+        gone=number in _GONE,
+        withheld=number in _WITHHELD,
+        too_large=number == _TOO_LARGE,
     )
 
 
-def _words(member: Any) -> str:
-    return str(member.name).lower().replace("_", " ")
-
-
-def _success(item: Item, payload: bytes | None, version: Any) -> Success:
+def _success(item: Item, payload: bytes | None) -> Success:
     if payload is None:
         raise NotKmip
-    try:
-        if item.operation is enums.Operation.LOCATE:
-            return Success(tuple(_located(payload)))
-        check(payload)
-    except MalformedTtlv:
-        raise NotKmip from None
-    attributes = []
-    if item.operation is enums.Operation.GET_ATTRIBUTES and len(payload) <= _MAXIMUM_DECODED:
-        parts = list(elements(payload))
-        attributes = [part for part in parts if part.tag == _ATTRIBUTE]
-        payload = b"".join(part.encoding() for part in parts if part.tag != _ATTRIBUTE)
-    answer = ResponsePayloadFactory().create(item.operation)
-    encoding = Element(enums.Tags.RESPONSE_PAYLOAD.value, STRUCTURE, payload).encoding()
-    if not _read(answer, encoding, version):
-        return _beyond_pykmip(item)
-    if item.operation is enums.Operation.QUERY:
-        return Success()
-    identifier = _plain(answer.unique_identifier)
-    if item.identifier not in {None, identifier} or not _is_identifier(identifier):
+    match item.operation:
+        case enums.Operation.QUERY:
+            # What a server says of itself does not matter.
+            for _ in elements(payload):
+                pass
+            return Success()
+        case enums.Operation.DISCOVER_VERSIONS:
+            versions = (_version(each) for each in elements(payload))
+            return Success(versions=tuple(each for each in versions if each))
+        case enums.Operation.LOCATE:
+            return _located(payload)
+    return _about_object(item, payload)
+
+
+def _about_object(item: Item, payload: bytes) -> Success:
+    (named,) = _fields(payload, _TAGS.UNIQUE_IDENTIFIER)
+    identifier = _text(named)
+    if item.operation in {enums.Operation.GET, enums.Operation.GET_ATTRIBUTES}:
+        if identifier is None:
+            return Success()  # the item number says which object it is; what it is does not show
+        if identifier != item.identifier:
+            raise NotKmip
+        if item.operation is enums.Operation.GET:
+            return Success((identifier,), key=_key(payload))
+        return Success((identifier,), description=_description(payload))
+    if identifier is None or not _is_usable(identifier):
         raise NotKmip
-    if item.operation is enums.Operation.GET_ATTRIBUTES:
-        return Success((identifier,), description=_description(attributes, version))
-    if item.operation is enums.Operation.GET:
-        return Success((identifier,), key=_key(answer))
+    if item.identifier not in {None, identifier}:
+        raise NotKmip
     return Success((identifier,))
 
 
-def _beyond_pykmip(item: Item) -> Success:
-    # Well-formed, yet PyKMIP does not understand it: text beyond ASCII, a kind of object or of
-    # key it does not know.  A filer writes nothing of the kind, so the object is another's.
-    # Nor does it matter what exactly a server tells of itself.
-    if item.operation in _MAY_BE_ANYTHING:
-        return Success()
-    raise NotKmip
-
-
-def _located(payload: bytes) -> Iterator[str]:
-    # Of all answers this one grows with the server, and PyKMIP would take minutes for a long one.
-    seen = set()
+def _located(payload: bytes) -> Success:
+    total = None
+    identifiers: dict[str, None] = {}
+    unusable: dict[str, None] = {}
     for element in elements(payload):
-        if element.tag == enums.Tags.UNIQUE_IDENTIFIER.value and element.value not in seen:
-            seen.add(element.value)
-            identifier = element.value.decode("ascii", errors="replace")
-            if not _is_identifier(identifier):
-                raise NotKmip
-            yield identifier
+        if element.tag == _TAGS.UNIQUE_IDENTIFIER.value:
+            identifier = _text(element)
+            if identifier is not None and _is_usable(identifier):
+                identifiers[identifier] = None
+            else:
+                unusable[printable(element.value[:_SHOWN_OF_IDENTIFIER])] = None
+        elif element.tag == _TAGS.LOCATED_ITEMS.value:
+            total = _number(element, INTEGER)
+    return Success(tuple(identifiers), total=total, unusable=tuple(unusable))
 
 
-def _is_identifier(text: str) -> bool:
-    return 0 < len(text) <= _MAXIMUM_IDENTIFIER and text.isascii() and text.isprintable()
-
-
-def _plain(value: Any) -> str:
-    return str(getattr(value, "value", value) or "")
-
-
-def _description(attributes: Sequence[Element], version: Any) -> Description | None:
-    """Return what attributes say, or None if PyKMIP does not understand one."""
-    values: dict[str, list[Any]] = {kind.value: [] for kind in DESCRIBED_BY}
-    for encoded in attributes:
-        attribute = _attribute(encoded.encoding(), version)
-        if attribute is None:
-            return None
-        name, value = attribute
-        values.setdefault(name, []).append(value)
-    names, groups, applications, states, types = (values[kind.value] for kind in DESCRIBED_BY)
-    return Description(
-        names=tuple(names),
-        groups=tuple(groups),
-        applications=tuple(applications),
-        state=states[0] if states else "unknown",
-        is_secret_data=all(kind is enums.ObjectType.SECRET_DATA for kind in types),
+def _is_usable(identifier: str) -> bool:
+    """Say whether a request can name an object so; PyKMIP encodes no text beyond ASCII."""
+    return (
+        0 < len(identifier) <= _MAXIMUM_IDENTIFIER
+        and identifier.isascii()
+        and identifier.isprintable()
     )
 
 
-@_remembering
-def _attribute(encoding: bytes, version: Any) -> tuple[str, Any] | None:
-    """Return the name of an attribute and, of those in DESCRIBED_BY, the value as plain data."""
-    attribute = objects.Attribute()
-    if not _read(attribute, encoding, version):
-        return None
-    name, value = attribute.attribute_name.value, attribute.attribute_value
-    match name:
-        case enums.AttributeType.NAME.value:
-            return name, value.name_value.value
-        case enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION.value:
-            return name, (value.application_namespace, value.application_data)
-        case enums.AttributeType.STATE.value:
-            return name, _words(value.value).replace(" ", "-")
-        case enums.AttributeType.OBJECT_GROUP.value | enums.AttributeType.OBJECT_TYPE.value:
-            return name, value.value
-    return name, None
+def _description(payload: bytes) -> Description:
+    values: dict[str, list[Element]] = {}
+    for attribute in elements(payload):
+        if (attribute.tag, attribute.type) != (_TAGS.ATTRIBUTE.value, STRUCTURE):
+            continue
+        try:
+            name, value = _fields(attribute.value, _TAGS.ATTRIBUTE_NAME, _TAGS.ATTRIBUTE_VALUE)
+        except _Ambiguous:
+            continue
+        text = _text(name)
+        if text is not None and value is not None:
+            values.setdefault(text, []).append(value)
+    names, groups, applications, states, types = (
+        values.get(kind.value, [])
+        for kind in (
+            enums.AttributeType.NAME,
+            enums.AttributeType.OBJECT_GROUP,
+            enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION,
+            enums.AttributeType.STATE,
+            enums.AttributeType.OBJECT_TYPE,
+        )
+    )
+    state = _number(states[0], ENUMERATION) if states else None
+    return Description(
+        names=tuple(name for each in names for (name,) in _texts(each, _TAGS.NAME_VALUE)),
+        groups=tuple(text for each in groups if (text := _text(each)) is not None),
+        applications=tuple(
+            (namespace, data)
+            for each in applications
+            for namespace, data in _texts(each, _TAGS.APPLICATION_NAMESPACE, _TAGS.APPLICATION_DATA)
+        ),
+        state=_STATES.get(state, UNKNOWN),
+        is_secret_data=all(
+            _number(kind, ENUMERATION) == enums.ObjectType.SECRET_DATA.value for kind in types
+        ),
+    )
 
 
-def _key(answer: Any) -> AuthenticationKey | None:
-    if answer.object_type is not enums.ObjectType.SECRET_DATA:
+def _key(payload: bytes) -> AuthenticationKey | None:
+    """Return the secret of a Secret Data object, or None if it is wrapped, or no byte string."""
+    try:
+        kind, secret = _fields(payload, _TAGS.OBJECT_TYPE, _TAGS.SECRET_DATA)
+        (block,) = _fields(_value(secret, STRUCTURE), _TAGS.KEY_BLOCK)
+        value, wrapping, compression = _fields(
+            _value(block, STRUCTURE),
+            _TAGS.KEY_VALUE,
+            _TAGS.KEY_WRAPPING_DATA,
+            _TAGS.KEY_COMPRESSION_TYPE,
+        )
+        (found,) = _fields(_value(value, STRUCTURE), _TAGS.KEY_MATERIAL)
+    except _Ambiguous:
         return None
-    block = answer.secret.key_block
-    if block.key_wrapping_data is not None or block.key_compression_type is not None:
+    material = _value(found, BYTE_STRING)
+    if (
+        _number(kind, ENUMERATION) != enums.ObjectType.SECRET_DATA.value
+        or wrapping is not None
+        or compression is not None
+        or material is None
+    ):
         return None
-    material = block.key_value.key_material.value
-    return AuthenticationKey(material) if 0 < len(material) <= _MAXIMUM_KEY else None
+    return AuthenticationKey(material)
+
+
+# Elements
+
+
+def _fields(structure: bytes | None, *tags: Any) -> Iterator[Element | None]:
+    """Return, in order, the one element with each of ``tags`` in what a structure holds.
+
+    Elements with other tags are ignored.  Raises _Ambiguous if one that is wanted occurs twice.
+    """
+    wanted = {tag.value for tag in tags}
+    found: dict[int, Element] = {}
+    for element in elements(structure or b""):
+        if element.tag in wanted:
+            if element.tag in found:
+                raise _Ambiguous
+            found[element.tag] = element
+    return (found.get(tag.value) for tag in tags)
+
+
+def _value(element: Element | None, kind: int) -> bytes | None:
+    return element.value if element is not None and element.type == kind else None
+
+
+def _number(element: Element | None, kind: int) -> int | None:
+    value = _value(element, kind)
+    if value is None or len(value) != _NUMBER_LENGTH:
+        return None
+    return int.from_bytes(value, "big", signed=kind == INTEGER)
+
+
+def _text(element: Element | None) -> str | None:
+    value = _value(element, TEXT_STRING)
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _texts(element: Element, *tags: Any) -> list[list[str]]:
+    """Return the texts with ``tags`` in a structure as one row; none if one cannot be read."""
+    try:
+        found = [_text(each) for each in _fields(_value(element, STRUCTURE), *tags)]
+    except _Ambiguous:
+        return []
+    row = [text for text in found if text is not None]
+    return [row] if len(row) == len(tags) else []
+
+
+def _version(element: Element | None) -> Version | None:
+    """Return the protocol version in an element, or None if there is none in it."""
+    if element is None or element.tag != _TAGS.PROTOCOL_VERSION.value:
+        return None
+    major, minor = (
+        _number(each, INTEGER)
+        for each in _fields(
+            _value(element, STRUCTURE),
+            _TAGS.PROTOCOL_VERSION_MAJOR,
+            _TAGS.PROTOCOL_VERSION_MINOR,
+        )
+    )
+    return None if major is None or minor is None else (major, minor)

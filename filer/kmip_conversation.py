@@ -1,15 +1,23 @@
 """Requests to a key server and its answers, over one connection that is ready."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 from filer.authentication_key import AuthenticationKey
 from filer.key_id import is_key_id
-from filer.key_server_failure import NOT_A_KMIP_SERVER, KeyServerFailure
+from filer.key_server_failure import (
+    NOT_A_KMIP_SERVER,
+    IncompleteAnswer,
+    KeyServerFailure,
+    not_done,
+    not_listed,
+)
 from filer.keytable import KeyPair, is_key_tag
 from filer.kmip_answers import (
     RESPONSE_MESSAGE,
+    UNKNOWN,
     Description,
     NotKmip,
     Outcome,
@@ -20,9 +28,13 @@ from filer.kmip_answers import (
 )
 from filer.kmip_requests import (
     MAXIMUM_ANSWER,
+    SPOKEN,
+    WITH_OFFSET,
     Item,
+    Version,
     activate,
     destroy,
+    discover_versions,
     encode,
     get,
     get_attributes,
@@ -36,17 +48,27 @@ from filer.tls_connection import Deadline, TlsConnection
 from filer.ttlv import HEADER_LENGTH, MalformedTtlv, structure_length
 
 _ITEMS_AT_ONCE = 1024
-"""Items of one request: 512 objects are about half a MiB to answer, of PyKMIP's one."""
+"""Items of one request: 512 objects make a response of about 0.5 MiB; PyKMIP's limit is 1 MiB."""
+
+_OBJECTS_AT_ONCE = _ITEMS_AT_ONCE // 2
+_MOST_LOCATED = 256 * 1024
+"""Objects of which a server may show identifiers; this bounds the memory that it can take."""
+
+_PATIENCE = 4
+"""Timeouts after which a conversation goes on only while new key pairs arrive."""
 
 _ACTIVE = "active"
 _NO_LONGER_USED = ("compromised", "destroyed", "destroyed-compromised")
 _NO_TAG = "-"
 """Shown for an object that another program has put there without a key tag."""
 
+_MAXIMUM_KEY = 64
+"""Bytes of the longest authentication key."""
+
 
 @dataclass(frozen=True)
 class StoredObject:
-    """A filer's object on a key server; ``key`` is None if the server does not give one out."""
+    """A filer's object on a key server; ``key`` is None if it cannot be read."""
 
     identifier: str
     description: Description
@@ -54,37 +76,131 @@ class StoredObject:
 
     def pairs(self) -> list[KeyPair]:
         """Return the key pair that it is, under each of its names that is a key ID."""
-        if self.key is None:
+        if self.key is None or not 0 < len(self.key.reveal()) <= _MAXIMUM_KEY:
             return []
         tag = next(filter(is_key_tag, self.description.groups), _NO_TAG)
-        return [KeyPair(name, tag, self.key) for name in self.description.names if is_key_id(name)]
+        return [KeyPair(name, tag, self.key) for name in self._key_ids()]
+
+    def label(self) -> str:
+        """Return what to call it: by its key ID, if it has one."""
+        return next((f"key ID {name}" for name in self._key_ids()), f"object {self.identifier}")
+
+    def _key_ids(self) -> Iterator[str]:
+        return filter(is_key_id, self.description.names)
+
+
+@dataclass
+class _Located:
+    """The identifiers that a Locate brought, and why they are not all, if so."""
+
+    identifiers: dict[str, None] = field(default_factory=dict)
+    unusable: dict[str, None] = field(default_factory=dict)
+    problem: KeyServerFailure | None = None
+
+    def __len__(self) -> int:
+        return len(self.identifiers) + len(self.unusable)
+
+    def add(self, page: Success) -> bool:
+        """Add what a further answer brought; return whether anything is new."""
+        before = len(self)
+        self.identifiers.update(dict.fromkeys(page.identifiers))
+        self.unusable.update(dict.fromkeys(page.unusable))
+        return len(self) > before
 
 
 class Conversation:
-    """What a filer says to a key server.  All methods raise KeyServerFailure."""
+    """What a filer says to a key server.  All methods raise KeyServerFailure.
+
+    Each request has a deadline of its own, with its whole answer.  After four timeouts no further
+    request is sent, unless the last one has brought a new key pair.  ``unreadable`` maps what the
+    server holds and the filer cannot read to the reason.
+    """
 
     def __init__(self, connection: TlsConnection, deadline: Deadline) -> None:
+        self.unreadable: dict[str, str] = {}
         self._connection = connection
         self._deadline = deadline
         self._items_sent = 0
         self._items_at_once = _ITEMS_AT_ONCE
+        self._objects_at_once = 1
+        self._key_ids: set[str] = set()
+        self._end = _PATIENCE * deadline.seconds
+        self._failure: KeyServerFailure | None = None
+        self._undescribed = False
+        self._best_version: Version | None = None
 
     def query(self) -> None:
         """Ask who the server is."""
         self._succeed(query())
 
-    def objects_of_system(self, parent_tag: str) -> list[StoredObject]:
-        """Read the objects that belong to the system ``parent_tag``."""
-        return list(self._read(self._succeed(locate_system(parent_tag)).identifiers, parent_tag))
+    def objects_of_system(
+        self, parent_tag: str, key_ids: Collection[str] = ()
+    ) -> Iterator[StoredObject]:
+        """Read the objects that belong to the system ``parent_tag``, as they arrive.
 
-    def objects_named(self, key_id: str, identifier: str | None) -> list[StoredObject]:
-        """Read the objects of any filer that are named ``key_id``.
-
-        ``identifier`` is looked at even if the server does not find it by that name.
+        Objects named ``key_ids`` come first, and are located by name, whatever their parent tag.
+        Raises IncompleteAnswer in the end if the server has left out an object.
         """
-        located = self._succeed(locate_name(key_id)).identifiers
-        identifiers = dict.fromkeys([*located, *([identifier] if identifier else [])])
-        return [each for each in self._read([*identifiers]) if key_id in each.description.names]
+        named = self._locate_names(key_ids)
+        by_name = dict.fromkeys(identifier for each in named for identifier in each.identifiers)
+        read: dict[str, StoredObject] = {}
+        found: set[str] = set()
+        for each in self._read(by_name, lambda about: about.is_named(key_ids)):
+            read[each.identifier] = each
+            found.update(each.description.names)
+            yield each
+        list_system = partial(locate_system, parent_tag)
+        (page,) = self._ask([list_system(0)], self._version())
+        listed = self._continued(list_system, page)
+        others = [each for each in listed.identifiers if each not in read]
+        for each in self._read(others, lambda about: about.belongs_to(parent_tag)):
+            found.update(each.description.names)
+            yield each
+        left_out = (
+            each
+            for each in read.values()
+            if each.identifier not in listed.identifiers and each.description.belongs_to(parent_tag)
+        )
+        self._raise_first(
+            self._failure,
+            listed.problem,
+            *(not_listed(each.label()) for each in left_out),
+            *(
+                located.problem
+                for key_id, located in zip(key_ids, named, strict=True)
+                if key_id not in found
+            ),
+        )
+
+    def objects_named(self, key_id: str) -> list[StoredObject]:
+        """Read the objects that are named ``key_id``, whatever their parent tag."""
+        (located,) = self._locate_names([key_id])
+        objects = list(self._read(located.identifiers, lambda about: about.is_named([key_id])))
+        self._raise_first(self._failure, located.problem)
+        return objects
+
+    def held(self, key_ids: Collection[str], parent_tag: str) -> dict[str, bool]:
+        """Return those of ``key_ids`` under which the server has an object, readable or not.
+
+        The value is whether that belongs in the list of the system ``parent_tag``, as far as is
+        known.  Objects that are destroyed or compromised do not count.
+        """
+        named = self._locate_names(key_ids)
+        identifiers = [*dict.fromkeys(each for located in named for each in located.identifiers)]
+        outcomes = self._ask([get_attributes(each) for each in identifiers])
+        known = dict(zip(identifiers, outcomes, strict=True))
+        held: dict[str, bool] = {}
+        for key_id, located in zip(key_ids, named, strict=True):
+            self._raise_first(located.problem)
+            if located.unusable:
+                held[key_id] = True
+            for identifier in located.identifiers:
+                about = _description(known[identifier])
+                if _is_over(known[identifier]) or (about and not about.may_be_named(key_id)):
+                    continue
+                belongs = about is None or about.belongs_to(parent_tag)
+                held[key_id] = held.get(key_id, False) or belongs
+        return held
 
     def register(self, pair: KeyPair, parent_tag: str) -> str:
         """Put ``pair`` on the server; return the identifier it gets."""
@@ -95,24 +211,48 @@ class Conversation:
         """Activate an object."""
         self._succeed(activate(identifier))
 
-    def is_in_use(self, identifier: str) -> bool:
-        """Say whether there is an object ``identifier``, whatever it says of itself."""
-        (outcome,) = self._ask([get_attributes(identifier)])
-        if isinstance(outcome, Success):
-            about = outcome.description
-            return about is None or about.state not in _NO_LONGER_USED
-        if outcome.gone:
-            return False
-        raise KeyServerFailure(outcome.reason)
+    def take_back(self, key_id: str, identifier: str) -> bool:
+        """Destroy the object ``identifier``, which was registered with the name ``key_id``.
 
-    def remove(self, objects: Sequence[StoredObject]) -> None:
-        """Revoke those that are active, then destroy all."""
-        active = [each for each in objects if each.description.state == _ACTIVE]
-        changes = [revoke(each.identifier) for each in active]
-        for items in changes, [destroy(each.identifier) for each in objects]:
-            for outcome in self._ask(items):
-                if isinstance(outcome, Refusal) and not outcome.gone:
-                    raise KeyServerFailure(outcome.reason)
+        What it says of itself need not be readable.  Returns False if it is still there
+        afterwards, or has another name: whose it is then is not known.
+        """
+        (before,) = self._ask([get_attributes(identifier)])
+        if _is_over(before):
+            return True
+        about = _description(before)
+        if about and not about.may_be_named(key_id):
+            return False
+        self._destroy({identifier: about.state if about else UNKNOWN})
+        (after,) = self._ask([get_attributes(identifier)])
+        if isinstance(after, Refusal) and not after.gone:
+            raise KeyServerFailure(after.reason)
+        return _is_over(after)
+
+    def take_back_by_key(self, key_id: str, key: AuthenticationKey) -> bool:
+        """Destroy the objects named ``key_id`` that hold this very ``key``.
+
+        Returns False if one is still there afterwards, or may be: one that cannot be read.
+        """
+        self._destroy(
+            {
+                each.identifier: each.description.state
+                for each in self.objects_named(key_id)
+                if each.key == key
+            }
+        )
+        left = [each for each in self.objects_named(key_id) if each.key in (None, key)]
+        return not left and not self._undescribed
+
+    def _destroy(self, states: Mapping[str, str]) -> None:
+        """Revoke the objects that are active, or may be, then destroy all."""
+        active = [each for each, state in states.items() if state in {_ACTIVE, UNKNOWN}]
+        for identifier, outcome in zip(active, self._ask(map(revoke, active)), strict=True):
+            if isinstance(outcome, Refusal) and not outcome.gone and states[identifier] == _ACTIVE:
+                raise KeyServerFailure(outcome.reason)
+        for outcome in self._ask(map(destroy, states)):
+            if isinstance(outcome, Refusal) and not outcome.gone:
+                raise KeyServerFailure(outcome.reason)
 
     def _succeed(self, item: Item) -> Success:
         (outcome,) = self._ask([item])
@@ -120,80 +260,168 @@ class Conversation:
             raise KeyServerFailure(outcome.reason)
         return outcome
 
-    def _read(
-        self, identifiers: Sequence[str], parent_tag: str | None = None
-    ) -> Iterator[StoredObject]:
-        # Between Locate and Get an object may be destroyed by somebody else; it is passed over.
-        outcomes = self._ask(ask(each) for each in identifiers for ask in (get_attributes, get))
-        for identifier, about, content in zip(identifiers, outcomes, outcomes, strict=True):
-            if isinstance(about, Refusal):
-                if about.withheld:
-                    continue
-                raise KeyServerFailure(about.reason)
-            description = about.description
-            if (
-                description is None
-                or not description.belongs_to(parent_tag)
-                or description.state in _NO_LONGER_USED
-            ):
-                continue
-            if isinstance(content, Success):
-                yield StoredObject(identifier, description, content.key)
-            elif content.withheld:
-                yield StoredObject(identifier, description, None)
-            else:
-                raise KeyServerFailure(content.reason)
+    @staticmethod
+    def _raise_first(*problems: KeyServerFailure | None) -> None:
+        for problem in problems:
+            if problem is not None:
+                raise problem
 
-    def _ask(self, items: Iterable[Item]) -> Iterator[Outcome]:
+    def _version(self) -> Version:
+        """Return the best version for Locate; without Discover Versions, the one always spoken."""
+        if self._best_version is None:
+            self._best_version = SPOKEN
+            (outcome,) = self._ask([discover_versions()])
+            if isinstance(outcome, Success):
+                spoken = (each for each in WITH_OFFSET if each in outcome.versions)
+                self._best_version = next(spoken, SPOKEN)
+        return self._best_version
+
+    def _locate_names(self, key_ids: Collection[str]) -> list[_Located]:
+        """Search for each of ``key_ids`` by name, all in one request."""
+        searches = [partial(locate_name, key_id) for key_id in key_ids]
+        pages = self._ask(search(0) for search in searches)
+        # Some servers refuse a search that finds nothing; of a list this would be less credible.
+        return [
+            self._continued(search, Success() if isinstance(page, Refusal) and page.gone else page)
+            for search, page in zip(searches, pages, strict=True)
+        ]
+
+    def _continued(self, search: Callable[[int], Item], page: Outcome) -> _Located:
+        """Request page after page until all objects are known, or a page brings none.
+
+        ``search`` takes the number of objects to pass over.
+        """
+        located = _Located()
+        largest = 0
+        while isinstance(page, Success):
+            brought = located.add(page)
+            total = page.total or 0
+            for identifier in page.unusable:
+                self.unreadable[f"object {identifier}"] = "its identifier cannot be used"
+                self._undescribed = True
+            # A smaller total than before: an object went, and the rest has moved up unseen.
+            largest = max(largest, total)
+            if largest <= len(located):
+                return located
+            if total < largest or not brought or len(located) > _MOST_LOCATED:
+                break
+            (page,) = self._ask([search(len(located))], self._version())
+        if isinstance(page, Success) or largest:
+            located.problem = IncompleteAnswer(f"it listed {len(located)} of {largest} objects")
+        else:
+            located.problem = KeyServerFailure(page.reason)
+        return located
+
+    def _read(
+        self, identifiers: Iterable[str], wanted: Callable[[Description], bool]
+    ) -> Iterator[StoredObject]:
+        """Read the objects whose description is ``wanted``.
+
+        The first request is for one object.  The others are for as many as the server delivers in
+        half a timeout, as fast as it was before: so a slow server is not asked for more than it
+        can answer in time, and a fast one needs few requests.
+        """
+        remaining = iter(identifiers)
+        while some := list(islice(remaining, self._objects_at_once)):
+            begun = self._deadline.passed()
+            outcomes = iter(self._ask(ask(each) for each in some for ask in (get_attributes, get)))
+            spent = self._deadline.passed() - begun
+            in_time = int(len(some) * self._deadline.seconds / 2 / spent) if spent else len(some)
+            self._objects_at_once = min(max(in_time, 1), _OBJECTS_AT_ONCE)
+            for identifier, about, content in zip(some, outcomes, outcomes, strict=True):
+                stored = self._stored(identifier, about, content, wanted)
+                if stored is not None:
+                    self._count_new(stored.pairs())
+                    yield stored
+
+    def _count_new(self, pairs: Sequence[KeyPair]) -> None:
+        """A new key pair: the conversation may go on, however long it has lasted."""
+        new = {pair.key_id for pair in pairs} - self._key_ids
+        if new:
+            self._key_ids |= new
+            self._end = max(self._end, self._deadline.passed() + self._deadline.seconds)
+
+    def _stored(
+        self,
+        identifier: str,
+        about: Outcome,
+        content: Outcome,
+        wanted: Callable[[Description], bool],
+    ) -> StoredObject | None:
+        """Return the object of two outcomes, or None if it is not wanted or gone meanwhile."""
+        description = _description(about)
+        if _is_over(about) or (description and not wanted(description)):
+            return None
+        label = f"object {identifier}"
+        if description is None:
+            self._note(label, about)
+            self._undescribed = True
+            return None
+        stored = StoredObject(identifier, description, _key(content))
+        if isinstance(content, Refusal) and content.gone:
+            return None
+        if not stored.pairs():
+            self._note(stored.label(), content)
+        return stored
+
+    def _note(self, label: str, outcome: Outcome) -> None:
+        """Keep in mind that something cannot be read, and why."""
+        reason = "it holds no usable key pair"
+        if isinstance(outcome, Refusal):
+            reason = outcome.reason
+            if not outcome.withheld:
+                self._failure = self._failure or KeyServerFailure(reason)
+        self.unreadable[label] = reason
+
+    def _ask(self, items: Iterable[Item], version: Version = SPOKEN) -> list[Outcome]:
         """Send ``items`` in as few requests as the server allows.
 
-        What an answer brought is read while the server works on the next request.  A request whose
-        answer would be too large is made again in halves, down to a single item, which then is
-        refused for what it is.
+        A request that is refused as a whole is made again in halves, down to a single item, which
+        then is refused for what it is.
         """
-        remaining = iter(items)
-        unread: Iterator[Outcome] = iter(())
-        while waiting := list(islice(remaining, _ITEMS_AT_ONCE)):
-            while waiting:
-                some = waiting[: self._items_at_once]
-                first = self._send(some)
-                yield from unread
-                try:
-                    unread = self._receive(some, first)
-                except RequestRefused as error:
-                    refusal = error.refusal
-                    if not refusal.too_large:
-                        raise KeyServerFailure(refusal.reason) from None
-                    if len(some) > 1:
-                        self._items_at_once = len(some) // 2
-                        continue
-                    unread = iter([refusal])
-                    self._items_at_once = _ITEMS_AT_ONCE
-                del waiting[: len(some)]
-        yield from unread
+        waiting = list(items)
+        outcomes: list[Outcome] = []
+        while waiting:
+            some = waiting[: self._items_at_once]
+            try:
+                outcomes += self._exchange(some, version)
+            except RequestRefused as error:
+                if len(some) > 1:
+                    self._items_at_once = len(some) // 2
+                    continue
+                outcomes.append(error.refusal)
+                self._items_at_once = _ITEMS_AT_ONCE
+            del waiting[: len(some)]
+        return outcomes
 
-    def _send(self, items: Sequence[Item]) -> int:
+    def _exchange(self, items: Sequence[Item], version: Version) -> list[Outcome]:
+        if self._deadline.passed() > self._end:
+            raise not_done(_PATIENCE * self._deadline.seconds)
+        self._deadline.restart()
         first = self._items_sent
         self._items_sent += len(items)
-        self._connection.send(encode(items, first))
-        return first
-
-    def _receive(self, items: Sequence[Item], first: int) -> Iterator[Outcome]:
+        self._connection.send(encode(items, first, version))
         try:
             length = structure_length(self._connection.receive(HEADER_LENGTH), RESPONSE_MESSAGE)
             if length > MAXIMUM_ANSWER:
                 raise KeyServerFailure(NOT_A_KMIP_SERVER)
             body = self._connection.receive(length)
             self._connection.expect_silence()
-            outcomes = decode(body, items, first)
+            return decode(body, items, first)
         except (NotKmip, MalformedTtlv):
             raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
-        return self._in_time(outcomes)
 
-    def _in_time(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
-        try:
-            for outcome in outcomes:
-                yield outcome
-                self._deadline.remaining()
-        except NotKmip:
-            raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
+
+def _description(outcome: Outcome) -> Description | None:
+    return outcome.description if isinstance(outcome, Success) else None
+
+
+def _key(outcome: Outcome) -> AuthenticationKey | None:
+    return outcome.key if isinstance(outcome, Success) else None
+
+
+def _is_over(about: Outcome) -> bool:
+    """Say whether an object is gone, or in a state in which it is no longer used."""
+    if isinstance(about, Refusal):
+        return about.gone
+    return about.description is not None and about.description.state in _NO_LONGER_USED

@@ -4,6 +4,7 @@ It sees /var/kmip only; /mroot is not there yet (man key_manager, CERTIFICATES a
 """
 
 import time
+from collections.abc import Collection, Sequence
 
 from filer.certificates import CertificateError, date_warnings
 from filer.holdings import Holdings
@@ -34,12 +35,12 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
     if not filer.registration.servers or not filer.hardware.storage_encryption:
         return Holdings({}, {})
     begun = time.monotonic()
-    holdings = _fetch(filer)
+    holdings, unreadable = _fetch(filer)
     _warn_of_certificates(filer, notices)
     for address, failure in holdings.failures.items():
-        notices.warning(
-            "kmip.init.noresponse", f"key server {address} is not responding: {failure.reason}"
-        )
+        notices.warning("kmip.init.noresponse", failure.about(address))
+    for text in unreadable:
+        notices.warning("kmip.init.unreadable", text)
     if not holdings.by_server:
         notices.banner(ATTENTION)
     filer.keytable.replace(holdings.ranking.entries.values())
@@ -71,34 +72,46 @@ def _warn_of_certificates(filer: Filer, notices: Notices) -> None:
                 notices.warning("kmip.init.certificate", text)
 
 
-def _fetch(filer: Filer) -> Holdings:
-    """Ask until every server has answered, init_maxwait seconds have passed, or Ctrl-C."""
+def _fetch(filer: Filer) -> tuple[Holdings, list[str]]:
+    """Ask until every server has answered, init_maxwait seconds have passed, or Ctrl-C.
+
+    The keys that disks name are requested first.  Also returns what could not be read.
+    """
     deadline = time.monotonic() + filer.hardware.init_maxwait
-    answers: Holdings = Holdings({}, {})
+    registered = filer.registration.servers
+    answers = Holdings({}, {})
+    unreadable: dict[str, None] = {}
+    silent: Collection[str] = registered
     try:
         while True:
-            missing = [
-                address
-                for address in filer.registration.servers
-                if address not in answers.by_server
-            ]
-            heard = filer.key_servers(missing).fetch(
+            servers = filer.key_servers(silent)
+            heard = servers.fetch(
                 # What has been heard must not be lost; a request has its deadline.
                 filer.identity.parent_tag,
+                filer.key_ids_in_use(),
                 interruptible=False,
             )
-            answered = {**answers.by_server, **heard.by_server}
-            answers = Holdings(
-                {
-                    address: answered[address]
-                    for address in filer.registration.servers
-                    if address in answered
-                },
-                heard.failures,
-            )
-            if not heard.failures or time.monotonic() >= deadline:
-                return answers
+            answers = _joined(registered, answers, heard, asked=silent)
+            unreadable.update(dict.fromkeys(servers.unreadable()))
+            silent = [each for each, failure in answers.failures.items() if not failure.answered]
+            if not silent or time.monotonic() >= deadline:
+                break
             filer.interrupt.sleep(min(_BETWEEN_TRIES, max(0.0, deadline - time.monotonic())))
     except Interrupted:
         filer.interrupt.request()  # the wait has ended; the boot has yet to see why
-        return answers
+    return answers, list(unreadable)
+
+
+def _joined(
+    registered: Sequence[str], before: Holdings, heard: Holdings, asked: Collection[str]
+) -> Holdings:
+    """Add what the servers ``asked`` have answered; a pair that was shown once is kept."""
+    by_server = {}
+    for address in registered:
+        now, earlier = (each.by_server.get(address) for each in (heard, before))
+        if now is not None or earlier is not None:
+            kept = [pair for pair in earlier or () if pair not in (now or ())]
+            by_server[address] = [*(now or ()), *kept]
+    failures = {each: why for each, why in before.failures.items() if each not in asked}
+    failures |= heard.failures
+    return Holdings(by_server, {each: failures[each] for each in registered if each in failures})

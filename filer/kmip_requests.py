@@ -1,4 +1,4 @@
-"""KMIP 1.2 requests, as PyKMIP encodes them."""
+"""KMIP requests, as PyKMIP encodes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ MAXIMUM_ANSWER = 4 * 1024 * 1024
 NAMESPACE = "filer"
 """Namespace of the Application Specific Information that marks a filer's objects."""
 
-DESCRIBED_BY = (
+_DESCRIBED_BY = (
     enums.AttributeType.NAME,
     enums.AttributeType.OBJECT_GROUP,
     enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION,
@@ -33,7 +33,18 @@ DESCRIBED_BY = (
 )
 """The attributes by which a key pair is known again."""
 
-_VERSION = enums.KMIPVersion.KMIP_1_2
+Version = tuple[int, int]
+"""Major and minor number of a version of KMIP."""
+
+SPOKEN: Version = (1, 2)
+WITH_OFFSET: tuple[Version, ...] = ((1, 4), (1, 3))
+"""The versions, best first, in which a Locate can be continued where its answer was cut short."""
+
+_VERSIONS = {
+    SPOKEN: enums.KMIPVersion.KMIP_1_2,
+    (1, 3): enums.KMIPVersion.KMIP_1_3,
+    (1, 4): enums.KMIPVersion.KMIP_1_4,
+}
 _REVOCATION = enums.RevocationReasonCode.CESSATION_OF_OPERATION
 
 
@@ -52,19 +63,25 @@ def query() -> Item:
     return Item(enums.Operation.QUERY, payloads.QueryRequestPayload(functions))
 
 
-def locate_system(parent_tag: str) -> Item:
-    """Ask for all key pairs of a system."""
-    return _locate(_application(parent_tag))
+def discover_versions() -> Item:
+    """Ask which versions of KMIP the server speaks."""
+    payload = payloads.DiscoverVersionsRequestPayload()
+    return Item(enums.Operation.DISCOVER_VERSIONS, payload)
 
 
-def locate_name(key_id: str) -> Item:
-    """Ask for all objects with one name."""
-    return _locate(_attribute(enums.AttributeType.NAME, key_id))
+def locate_system(parent_tag: str, offset: int = 0) -> Item:
+    """Ask for all key pairs of a system, without the first ``offset``."""
+    return _locate(_application(parent_tag), offset)
+
+
+def locate_name(key_id: str, offset: int = 0) -> Item:
+    """Ask for all objects with one name, without the first ``offset``."""
+    return _locate(_attribute(enums.AttributeType.NAME, key_id), offset)
 
 
 def get_attributes(identifier: str) -> Item:
     """Ask for the description of an object."""
-    names = [attribute.value for attribute in DESCRIBED_BY]
+    names = [attribute.value for attribute in _DESCRIBED_BY]
     payload = payloads.GetAttributesRequestPayload(identifier, names)
     return Item(enums.Operation.GET_ATTRIBUTES, payload, identifier)
 
@@ -118,13 +135,16 @@ def destroy(identifier: str) -> Item:
     return Item(enums.Operation.DESTROY, payload, identifier)
 
 
-def encode(items: Sequence[Item], first: int) -> bytes:
+def encode(items: Sequence[Item], first: int, version: Version = SPOKEN) -> bytes:
     """Return the request that consists of ``items``, which are numbered from ``first``."""
-    continue_option = enums.BatchErrorContinuationOption.CONTINUE
+    # A request of one item must not have this option (KMIP 1.2, 6.13).
+    continue_option = contents.BatchErrorContinuationOption(
+        enums.BatchErrorContinuationOption.CONTINUE
+    )
     header = messages.RequestHeader(
-        protocol_version=contents.ProtocolVersion(1, 2),
+        protocol_version=contents.ProtocolVersion(*version),
         maximum_response_size=contents.MaximumResponseSize(MAXIMUM_ANSWER),
-        batch_error_cont_option=contents.BatchErrorContinuationOption(continue_option),
+        batch_error_cont_option=continue_option if len(items) > 1 else None,
         batch_count=contents.BatchCount(len(items)),
     )
     batch = (
@@ -135,14 +155,14 @@ def encode(items: Sequence[Item], first: int) -> bytes:
         )
         for number, item in enumerate(items, first)
     )
-    # A stream of PyKMIP copies all it holds with each write: one for each part.
-    parts = b"".join(map(_encoding, (header, *batch)))
+    # PyKMIP's stream copies its whole buffer on each write, so each part gets its own stream.
+    parts = b"".join(_encoding(part, version) for part in (header, *batch))
     return Element(enums.Tags.REQUEST_MESSAGE.value, STRUCTURE, parts).encoding()
 
 
-def _encoding(part: Any) -> bytes:
+def _encoding(part: Any, version: Version) -> bytes:
     stream = BytearrayStream()
-    part.write(stream, _VERSION)
+    part.write(stream, _VERSIONS[version])
     return bytes(stream.buffer)
 
 
@@ -151,9 +171,12 @@ def batch_item_id(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
-def _locate(attribute: Any) -> Item:
+def _locate(attribute: Any, offset: int) -> Item:
     kind = _attribute(enums.AttributeType.OBJECT_TYPE, enums.ObjectType.SECRET_DATA)
-    return Item(enums.Operation.LOCATE, payloads.LocateRequestPayload(attributes=[kind, attribute]))
+    payload = payloads.LocateRequestPayload(
+        offset_items=offset or None, attributes=[kind, attribute]
+    )
+    return Item(enums.Operation.LOCATE, payload)
 
 
 def _application(parent_tag: str) -> Any:

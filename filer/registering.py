@@ -1,6 +1,6 @@
 """Carrying a registration out: the new generation is tried before it becomes the registered one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -78,7 +78,7 @@ def _try_the_changed_client(filer: Filer, trial: Trial) -> Iterator[str]:
     parent_tag = filer.identity.parent_tag
     new = filer.key_servers_at(
         filer.registration.servers, filer.port, trial.staged.certificate_path
-    ).fetch(parent_tag)
+    ).fetch(parent_tag, in_use)
     problems = {
         address: f"the changed client certificate cannot be tried on key server {address}: "
         f"{failure.reason}"
@@ -96,7 +96,7 @@ def _try_the_changed_client(filer: Filer, trial: Trial) -> Iterator[str]:
         raise _stays(next(iter(problems.values())))
     if not problems:
         return
-    old = filer.key_servers(list(problems)).fetch(parent_tag)
+    old = filer.key_servers(list(problems)).fetch(parent_tag, in_use)
     for address, problem in problems.items():
         if address in old.failures and useless:
             yield problem
@@ -127,7 +127,7 @@ def out_of_reach(filer: Filer, servers: KeyServers) -> Mapping[str, int]:
     locked = filer.key_ids_of_locked_disks()
     if not locked:
         return {}
-    holdings = fetch_or_nothing(servers, filer.identity)
+    holdings = fetch_or_nothing(servers, filer.identity, locked)
     accepted = filer.accepted_keys()
     return {
         key_id: disks
@@ -136,9 +136,11 @@ def out_of_reach(filer: Filer, servers: KeyServers) -> Mapping[str, int]:
     }
 
 
-def fetch_or_nothing(servers: KeyServers, identity: SystemIdentity) -> Holdings:
-    """Fetch from ``servers``; no servers hold nothing."""
-    return servers.fetch(identity.parent_tag) if len(servers) else Holdings({}, {})
+def fetch_or_nothing(
+    servers: KeyServers, identity: SystemIdentity, key_ids: Collection[str]
+) -> Holdings:
+    """Fetch from ``servers``, ``key_ids`` first; no servers hold nothing."""
+    return servers.fetch(identity.parent_tag, key_ids) if len(servers) else Holdings({}, {})
 
 
 def _known(filer: Filer, key_id: str) -> Sequence[AuthenticationKey]:

@@ -1,12 +1,19 @@
 """Loading key pairs from key servers into the keytable (man key_manager, restore; KEYTABLE)."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from filer.authentication_key import AuthenticationKey
 from filer.candidates import Surplus, rank
 from filer.holdings import Holdings
+from filer.key_server_failure import KeyServerFailure, PartlyRead, not_listed
 from filer.keytable import KeyPair, Keytable, merge
+
+if TYPE_CHECKING:
+    from filer.keyservers import KeyServers
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,34 @@ class Restored:
     complete: bool
 
 
+def read(
+    servers: KeyServers,
+    parent_tag: str,
+    keytable: Keytable,
+    in_use: Collection[str],
+    *,
+    discard: bool,
+) -> tuple[Holdings, Collection[str]]:
+    """Read what ``servers`` hold, and check what a restore that discards would then drop.
+
+    A key ID is dropped only if no server has an object of that name.  Returns the holdings, in
+    which a server that left one out of its list is among the failures, and the key IDs that are
+    there with another parent tag.
+    """
+    holdings = servers.fetch(parent_tag, in_use)
+    missing = {entry.key_id for entry in keytable} - holdings.key_ids() - set(in_use)
+    if not discard or holdings.failures or not missing:
+        return holdings, ()
+    heard = servers.held(sorted(missing), parent_tag)
+    failures: dict[str, KeyServerFailure] = dict(heard.failures)
+    for address, held in heard.answers.items():
+        for key_id in (key_id for key_id, listed in held.items() if listed):
+            failure = not_listed(f"key ID {key_id}")
+            failures.setdefault(address, PartlyRead(failure, holdings.by_server[address]))
+    elsewhere = {key_id for held in heard.answers.values() for key_id in held}
+    return Holdings(holdings.by_server, failures), elsewhere
+
+
 def load(
     keytable: Keytable,
     holdings: Holdings,
@@ -38,13 +73,14 @@ def load(
     tag: str | None,
     *,
     discard: bool,
+    elsewhere: Collection[str] = (),
 ) -> Restored:
     """Load what ``holdings`` has of ``tag`` (None: of every tag) into ``keytable``.
 
     ``in_use`` maps each key ID that a disk names to the number of its disks, and ``accepted`` a key
     ID to the keys that its locked disks are known to have.  With ``discard`` the old table is
     discarded, but only if every server answered, and never a key ID in use: a secret that may be
-    the only one to open a disk stays a candidate.
+    the only one to open a disk stays a candidate.  A key ID of ``elsewhere`` stays too.
     """
     complete = not holdings.failures
     discarding = discard and complete
@@ -84,6 +120,8 @@ def load(
             if entry.key_id in in_use and (entry.key_id not in on_servers or entry.key_id in lost):
                 entries.setdefault(entry.key_id, entry)
                 kept[entry.key_id] = in_use[entry.key_id]
+            elif entry.key_id in elsewhere:
+                entries.setdefault(entry.key_id, entry)
         keytable.replace(entries.values())
     else:
         keytable.add(entries.values())

@@ -1,4 +1,4 @@
-"""A TLS connection to a key server whose every wait ends at one deadline."""
+"""A TLS connection to a key server whose every wait ends at a deadline."""
 
 import socket
 import ssl
@@ -25,19 +25,30 @@ _FLIGHTS_WITH_CERTIFICATE = 2
 
 
 class Deadline:
-    """The moment by which a key server has to have answered."""
+    """The moment by which a key server has to have answered.
+
+    It stands for ``seconds`` from its creation, and again from each ``restart``.
+    """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
         self._clock = clock
-        self._end = clock() + seconds
+        self._begun = self._restarted = clock()
+
+    def restart(self) -> None:
+        """Give the server all of its time again, for the next answer."""
+        self._restarted = self._clock()
 
     def remaining(self) -> float:
         """Return the seconds that are left.  Raises KeyServerFailure when there are none."""
-        remaining = self._end - self._clock()
+        remaining = self._restarted + self.seconds - self._clock()
         if remaining <= 0:
             raise no_answer(self.seconds)
         return remaining
+
+    def passed(self) -> float:
+        """Return the seconds since the creation, whatever was restarted."""
+        return self._clock() - self._begun
 
 
 class TlsConnection:

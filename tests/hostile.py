@@ -42,7 +42,9 @@ UNIQUE_IDENTIFIER, RESPONSE_PAYLOAD, NAME_VALUE = 0x420094, 0x42007C, 0x420055
 
 INTEGER, ENUMERATION, TEXT = 2, 5, 7
 LOCATE, GET, GET_ATTRIBUTES, REGISTER = 8, 10, 11, 3
-ACTIVATE, DESTROY = 18, 20
+ACTIVATE, DESTROY, DISCOVER_VERSIONS = 18, 20, 30
+OFFSET_ITEMS, LOCATED_ITEMS = 0x4200D4, 0x4200D5
+PROTOCOL_VERSION, MAJOR, MINOR = 0x420069, 0x42006A, 0x42006B
 
 _HEADER = struct.pack("!I", RESPONSE_MESSAGE << 8 | 1)
 _NOISE = random.Random(1).randbytes(4096)
@@ -439,6 +441,75 @@ def only_for(operation: int, meddle: Meddle) -> Meddle:
         return meddle(answer, request) if asked else answer
 
     return sometimes
+
+
+class CutShort:
+    """Shortens each answer to Locate to ``page`` identifiers, as ``meddle`` and ``ask`` of a proxy.
+
+    With ``tells`` the answer has Located Items, with ``goes_on`` a request may have Offset Items;
+    without, they are ignored, or refused with ``refuses``.  ``continued`` has the minor version
+    and the offset of each request that had one.
+    """
+
+    def __init__(
+        self,
+        page: int,
+        *,
+        tells: bool = True,
+        goes_on: bool = True,
+        refuses: bool = False,
+        newest_first: bool = True,
+    ) -> None:
+        self.continued: list[tuple[int, int]] = []
+        self._page = page
+        self._tells, self._goes_on, self._refuses = tells, goes_on, refuses
+        self._newest_first = newest_first
+
+    def ask(self, request: bytes) -> bytes:
+        """Leave Offset Items out of a request: the real server answers with everything."""
+        return b"".join(_without(each, OFFSET_ITEMS).encoding() for each in elements(request))
+
+    def meddle(self, answer: Answer, request: bytes) -> Answer:
+        """Shorten an answer."""
+        offset = next(iter(numbers(request, OFFSET_ITEMS)), 0)
+        if offset:
+            self.continued.append((numbers(request, MINOR)[0], offset))
+            if self._refuses:
+                return refusal(4)
+        for item in answer.items:
+            if operation_of(item) == LOCATE:
+                item[:] = [self._shortened(each, offset) for each in item]
+        return answer
+
+    def _shortened(self, element: Element, offset: int) -> Element:
+        if element.tag != RESPONSE_PAYLOAD:
+            return element
+        found = sorted(
+            elements(element.value), key=lambda each: int(each.value), reverse=self._newest_first
+        )
+        first = offset if self._goes_on else 0
+        total = Element(LOCATED_ITEMS, INTEGER, struct.pack("!I", len(found)))
+        shown = [total] if self._tells else []
+        shown += found[first : first + self._page]
+        return Element(RESPONSE_PAYLOAD, 1, b"".join(each.encoding() for each in shown))
+
+
+def numbers(message: bytes, tag: int) -> list[int]:
+    """Return the numbers with ``tag``, wherever they are in a message."""
+    found: list[int] = []
+    for element in elements(message):
+        if element.tag == tag:
+            found.append(int.from_bytes(element.value, "big"))
+        elif element.type == 1:
+            found += numbers(element.value, tag)
+    return found
+
+
+def _without(element: Element, tag: int) -> Element:
+    if element.type != 1:
+        return element
+    inner = [_without(each, tag) for each in elements(element.value) if each.tag != tag]
+    return Element(element.tag, 1, b"".join(each.encoding() for each in inner))
 
 
 class _Late:

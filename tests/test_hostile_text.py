@@ -577,11 +577,12 @@ def recorded(site: Site) -> Sequence[Recorded]:
         key_id = site.house.rekey()
         site.house.must("key_manager status")
         pair = replace_pair(site.house, key_id)
-        site.house.filer.key_servers().take_back(pair, {})
+        site.house.filer.key_servers().take_back(pair)
         site.house.must("disk encrypt rekey 0x0 *")
     operations = {item.operation.name for answer in answers for item in answer.items}
     assert operations == {
-        *("QUERY", "LOCATE", "GET", "GET_ATTRIBUTES", "REGISTER", "ACTIVATE", "REVOKE", "DESTROY")
+        *("QUERY", "DISCOVER_VERSIONS", "LOCATE", "GET", "GET_ATTRIBUTES"),
+        *("REGISTER", "ACTIVATE", "REVOKE", "DESTROY"),
     }
     return answers
 

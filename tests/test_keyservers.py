@@ -58,7 +58,7 @@ def test_a_pair_is_stored_on_every_server_and_read_back_from_each(
     addresses = [server.address for server in servers]
     stored = clients.store(pair, PARENT)
     assert (list(stored.answers), dict(stored.failures)) == (addresses, {})
-    confirmed = clients.confirm(pair, PARENT)
+    confirmed = clients.confirm(pair)
     assert dict(confirmed.answers) == dict.fromkeys(addresses, True)
     holdings = clients.fetch(PARENT)
     assert all(pairs(holdings, server) == [pair] for server in servers)
@@ -74,7 +74,7 @@ def test_what_was_not_really_kept_is_not_confirmed(
     clients, pair = clients_of(servers), new_pair()
     servers[1].on("ACTIVATE", fault)
     clients.store(pair, PARENT)
-    assert list(clients.confirm(pair, PARENT).answers.values()) == [True, False, True]
+    assert list(clients.confirm(pair).answers.values()) == [True, False, True]
 
 
 def test_what_is_there_twice_is_not_confirmed(servers: list[FaultyKeyServer]) -> None:
@@ -82,7 +82,7 @@ def test_what_is_there_twice_is_not_confirmed(servers: list[FaultyKeyServer]) ->
     for command in range(2):
         clients = clients_of(servers[: 1 + command])
         clients.store(pair, PARENT)
-    assert list(clients_of(servers[:2]).confirm(pair, PARENT).answers.values()) == [False, True]
+    assert list(clients_of(servers[:2]).confirm(pair).answers.values()) == [False, True]
 
 
 def test_all_servers_are_asked_at_the_same_time(servers: list[FaultyKeyServer]) -> None:
@@ -125,7 +125,7 @@ def test_taking_back_asks_the_silent_server_again(servers: list[FaultyKeyServer]
     stored = clients.store(pair, PARENT)
     assert list(stored.failures) == [servers[2].address]
     assert faulty.stored_key_ids(servers[2]) == [pair.key_id]
-    taken = clients.take_back(pair, stored.answers)
+    taken = clients.take_back(pair)
     assert (list(taken.answers.values()), dict(taken.failures)) == ([True] * 3, {})
     assert all(faulty.stored_key_ids(server) == [] for server in servers)
 
@@ -133,8 +133,8 @@ def test_taking_back_asks_the_silent_server_again(servers: list[FaultyKeyServer]
 def test_taking_back_leaves_every_other_pair_alone(servers: list[FaultyKeyServer]) -> None:
     clients, kept, pair = clients_of(servers), new_pair(), new_pair()
     clients.store(kept, PARENT)
-    stored = clients.store(pair, PARENT)
-    clients.take_back(pair, stored.answers)
+    clients.store(pair, PARENT)
+    clients.take_back(pair)
     assert all(faulty.stored_key_ids(server) == [kept.key_id] for server in servers)
 
 
@@ -145,8 +145,8 @@ def test_taking_back_leaves_another_secret_under_the_same_name_alone(
     ours = KeyPair(theirs.key_id, "tag", AuthenticationKey(b"our-secret"))
     clients_of(servers).store(theirs, PARENT)
     clients = clients_of(servers)
-    stored = clients.store(ours, PARENT)
-    taken = clients.take_back(ours, stored.answers)
+    clients.store(ours, PARENT)
+    taken = clients.take_back(ours)
     assert all(taken.answers.values())
     holdings = clients_of(servers).fetch(PARENT)
     assert all(pairs(holdings, server) == [theirs] for server in servers)
@@ -158,7 +158,7 @@ def test_taking_back_without_knowing_the_identifier_leaves_another_secret_alone(
     theirs = new_pair(b"their-secret")
     ours = KeyPair(theirs.key_id, "tag", AuthenticationKey(b"our-secret"))
     clients_of(servers).store(theirs, PARENT)
-    assert all(clients_of(servers).take_back(ours, {}).answers.values())
+    assert all(clients_of(servers).take_back(ours).answers.values())
     holdings = clients_of(servers).fetch(PARENT)
     assert all(pairs(holdings, server) == [theirs] for server in servers)
 
@@ -168,9 +168,9 @@ def test_what_cannot_be_taken_back_is_a_failure_of_that_server_alone(
     servers: list[FaultyKeyServer], refusing: str
 ) -> None:
     clients, pair = clients_of(servers), new_pair()
-    stored = clients.store(pair, PARENT)
+    clients.store(pair, PARENT)
     servers[0].on(refusing, faulty.refuses)
-    taken = clients.take_back(pair, stored.answers)
+    taken = clients.take_back(pair)
     assert list(taken.failures) == [servers[0].address]
     assert [bool(faulty.stored_key_ids(server)) for server in servers] == [True, False, False]
 
@@ -198,8 +198,8 @@ def test_an_interrupt_ends_the_reading_but_never_a_change(
     clients, pair = clients_of(servers, interrupt=interrupt), new_pair()
     servers[0].on("*", press)
     stored = clients.store(pair, PARENT)
-    confirmed = clients.confirm(pair, PARENT)
-    taken = clients.take_back(pair, stored.answers)
+    confirmed = clients.confirm(pair)
+    taken = clients.take_back(pair)
     assert len(stored.answers) == len(confirmed.answers) == len(taken.answers) == 3
     for ask in (clients.probe, lambda: clients.fetch(PARENT)):
         with pytest.raises(Interrupted):

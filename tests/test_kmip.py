@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from filer.authentication_key import AuthenticationKey
 from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.key_id import new_key_id, parent_tag
+from filer.key_server_failure import PartlyRead
 from filer.keytable import KeyPair
 from filer.kmip import Credentials, KeyServer, KeyServerFailure
 from filer.ttlv import Element, elements, structure
@@ -244,17 +245,80 @@ def test_unreachable(real: RealServer) -> None:
     assert failure_of(OPERATIONS["probe"], client).reason == "unreachable"
 
 
-def test_one_deadline_for_all_requests_and_answers(real: RealServer) -> None:
-    client_of(real).store(new_pair(), PARENT)
+class SlowAnswers:
+    """A clock by which each answer of a proxy takes 80 of the 100 seconds that it may take.
 
-    def dawdle(answer: hostile.Answer, _: bytes) -> hostile.Answer:
-        time.sleep(0.3)
+    So no test waits, and none depends on how fast the machine is.
+    """
+
+    TIMEOUT = 100.0
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.answers = 0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def meddle(self, answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        self.now += 80
+        self.answers += 1
         return answer
 
-    with hostile.proxy(real, dawdle) as server:
-        client_of(real, server, 0.5).probe()
-        failure = failure_of(OPERATIONS["fetch"], client_of(real, server, 0.5))
-    assert failure.reason == "no answer in 0.5 s"
+    def client(self, real: RealServer, at: Endpoint) -> KeyServer:
+        files = client_of(real)._credentials
+        return KeyServer(at.address, at.port, files, self.TIMEOUT, clock=self)
+
+
+def test_each_request_has_a_deadline_of_its_own(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(7)]
+    put_many(real, pairs)
+    clock = SlowAnswers()
+    with hostile.proxy(real, clock.meddle) as server:
+        assert in_order(clock.client(real, server).fetch(PARENT)) == in_order(pairs)
+    # Beyond four timeouts key pairs still arrived; the slow server was asked for one at a time.
+    assert clock.now == 80 * (2 + len(pairs)) > 4 * clock.TIMEOUT
+
+
+def test_after_four_timeouts_a_fetch_ends_when_no_key_pair_arrives(real: RealServer) -> None:
+    for number in range(9):
+        put(real, f"another's {number}", namespace="other")
+    clock = SlowAnswers()
+    with hostile.proxy(real, clock.meddle, ask=unfiltered) as server:
+        failure = failure_of(OPERATIONS["fetch"], clock.client(real, server))
+    assert failure.reason == "not done in 400 s"
+    assert clock.now <= 5 * clock.TIMEOUT
+
+
+def test_what_has_arrived_is_kept_when_a_server_falls_silent(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(3)]
+    put_many(real, pairs)
+
+    def stop(answer: hostile.Answer, _: bytes) -> hostile.Answer | bytes:
+        # Discover Versions, Locate, and one object; the answer after that never ends.
+        return answer if len(server.requests) <= 3 else bytes(answer)[:-9]
+
+    with hostile.proxy(real, stop) as server, pytest.raises(PartlyRead) as caught:
+        client_of(real, server, 5.0).fetch(PARENT)
+    assert len(caught.value.pairs) == 1
+    assert caught.value.pairs[0] in pairs
+    assert (caught.value.reason, caught.value.answered) == ("no answer in 5 s", False)
+
+
+def test_the_keys_that_disks_name_are_requested_first(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(5)]
+    put_many(real, pairs)
+    wanted = pairs[2]
+
+    def stop(answer: hostile.Answer, request: bytes) -> hostile.Answer | bytes:
+        lists = hostile.operation_of(answer.items[0]) == hostile.LOCATE and (
+            wanted.key_id.encode() not in request
+        )
+        return b"" if lists else answer
+
+    with hostile.proxy(real, stop) as server, pytest.raises(PartlyRead) as caught:
+        client_of(real, server, 1.0).fetch(PARENT, [wanted.key_id])
+    assert caught.value.pairs == [wanted]
 
 
 def test_deadline_is_taken_from_the_clock_given(real: RealServer) -> None:
@@ -309,7 +373,7 @@ def test_reason_of_any_length_is_short(real: RealServer) -> None:
     assert failure.reason == "result reason 0xffffffff"
 
 
-def test_answer_that_is_costly_to_decode_ends_at_the_deadline(real: RealServer) -> None:
+def test_answer_that_is_costly_to_follow_up_ends_after_four_timeouts(real: RealServer) -> None:
     # Two hundred thousand objects, all of them there, in the largest answer that is read.
     identifiers = b"".join(
         Element(hostile.UNIQUE_IDENTIFIER, hostile.TEXT, b"%d" % number).encoding()
@@ -324,22 +388,26 @@ def test_answer_that_is_costly_to_decode_ends_at_the_deadline(real: RealServer) 
         start = time.monotonic()
         failure = failure_of(OPERATIONS["fetch"], client)
         taken = time.monotonic() - start
-    assert failure.reason == "no answer in 2 s"
-    assert taken < 3.5
+    assert failure.reason in {"no answer in 2 s", "not done in 8 s"}
+    assert taken < 12
 
 
-def test_long_texts_are_not_decoded(real: RealServer) -> None:
-    pair = new_pair()
+def test_long_texts_cost_no_other_key_pair(real: RealServer) -> None:
+    pair, other = new_pair(), new_pair()
     client_of(real).store(pair, PARENT)
-    put(real, new_pair().key_id)
+    put(real, other.key_id)
 
     def lengthen(answer: hostile.Answer, _: bytes) -> hostile.Answer:
-        last = hostile.Answer([], answer.items[-2:])
-        last.replace(hostile.NAME_VALUE, b"A" * 3_000_000, hostile.GET_ATTRIBUTES)
+        items = [item for item in answer.items if other.key_id.encode() in bytes(item[-1].value)]
+        hostile.Answer([], items).replace(
+            hostile.NAME_VALUE, b"A" * 3_000_000, hostile.GET_ATTRIBUTES
+        )
         return answer
 
     with hostile.proxy(real, hostile.only_for(hostile.GET, lengthen)) as server:
-        assert len(client_of(real, server, 5.0).fetch(PARENT)) == 1
+        client = client_of(real, server)
+        assert client.fetch(PARENT) == [pair]
+    assert list(client.unreadable.values()) == ["it holds no usable key pair"]
 
 
 @settings(deadline=None)
@@ -682,19 +750,23 @@ def test_foreign_objects_are_left_alone(real: RealServer) -> None:
         assert len(client.locate()) == 13
 
 
-def test_text_that_pykmip_cannot_read_is_foreign(real: RealServer) -> None:
+def test_an_object_with_text_beyond_ascii_is_foreign(real: RealServer) -> None:
     pair = new_pair()
     client_of(real).store(pair, PARENT)
     put(real, "another's")
 
+    renamed = 0
+
     def rename(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        nonlocal renamed
         others = [item for item in answer.items if b"another's" in item[-1].value]
         hostile.Answer([], others).replace(hostile.NAME_VALUE, "Schlüssel".encode())
-        assert len(others) == 2
+        renamed += len(others)
         return answer
 
     with hostile.proxy(real, hostile.only_for(hostile.GET, rename), ask=unfiltered) as server:
         assert in_order(client_of(real, server).fetch(PARENT)) == [pair]
+    assert renamed == 2
 
 
 @pytest.mark.parametrize("operation", [hostile.GET, hostile.GET_ATTRIBUTES])
@@ -706,10 +778,14 @@ def test_object_that_went_between_locate_and_get(
     for pair in pairs:
         client_of(real).store(pair, PARENT)
 
+    lost: list[int] = []
+
     def lose(answer: hostile.Answer, _: bytes) -> hostile.Answer:
         index = 0 if operation == hostile.GET_ATTRIBUTES else 1
         assert hostile.operation_of(answer.items[index]) == operation
-        answer.items[index] = hostile.failed(answer.items[index], reason)
+        if not lost:
+            answer.items[index] = hostile.failed(answer.items[index], reason)
+            lost.append(index)
         return answer
 
     with hostile.proxy(real, hostile.only_for(hostile.GET, lose)) as server:
@@ -794,10 +870,11 @@ def test_round_trips_do_not_grow_with_the_number_of_keys(real: RealServer) -> No
     for more in [], pairs[10:]:
         put_many(real, more)
         with hostile.proxy(real) as server:
-            fetched = client_of(real, server, 60).fetch(PARENT)
+            fetched = client_of(real, server, 600).fetch(PARENT)
             counts.append(len(server.requests))
     assert in_order(fetched) == sorted(pairs, key=lambda pair: pair.key_id)
-    assert counts == [2, 2]
+    # Discover Versions, Locate, one object to see how fast the server is, all the others.
+    assert counts == [4, 4]
 
 
 def test_answers_too_large_for_the_server_are_asked_in_halves(real: RealServer) -> None:
@@ -859,12 +936,13 @@ def test_taking_back_what_never_arrived(real: RealServer) -> None:
 def test_another_secret_is_not_taken_back(real: RealServer) -> None:
     pair = new_pair()
     other = put(real, pair.key_id, material=b"another's")
-    stranger = put(real, pair.key_id, material=pair.key.reveal(), namespace="other")
+    # Some servers do not keep Application Specific Information.
+    unmarked = put(real, pair.key_id, material=pair.key.reveal(), namespace="other")
     ours = client_of(real).store(pair, PARENT)
     assert client_of(real).take_back(pair.key_id, pair.key, None)
     with pykmip(real) as client:
-        assert set(client.locate()) == {other, stranger}
-    assert ours not in {other, stranger}
+        assert client.locate() == [other]
+    assert ours not in {other, unmarked}
     assert client_of(real).take_back(pair.key_id, pair.key, ours)
     assert [each.key.reveal() for each in found(client_of(real), pair.key_id)] == [b"another's"]
 
@@ -876,18 +954,9 @@ def test_identifier_of_an_object_with_another_name_is_not_taken_back(real: RealS
     assert in_order(client_of(real).fetch(PARENT)) == [other]
 
 
-@pytest.mark.parametrize(("renamed", "namespace"), [(False, "other"), (True, "filer")])
-def test_an_object_that_is_no_key_pair_any_more_is_not_called_taken_back(
-    renamed: bool, namespace: str, real: RealServer
-) -> None:
+def test_an_object_that_was_renamed_is_not_called_taken_back(real: RealServer) -> None:
     pair = new_pair()
-    identifier = put(
-        real,
-        "renamed" if renamed else pair.key_id,
-        material=pair.key.reveal(),
-        namespace=namespace,
-        state="pre-active",
-    )
+    identifier = put(real, "renamed", material=pair.key.reveal(), state="pre-active")
     assert client_of(real).take_back(pair.key_id, pair.key, identifier) is False
     assert client_of(real).take_back(pair.key_id, pair.key, None)
     with pykmip(real) as client:

@@ -15,10 +15,12 @@ from filer.authentication_key import AuthenticationKey
 from filer.disk_encrypt import DiskReport, Held, rekey_disks
 from filer.holdings import conflict
 from filer.key_creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair
+from filer.key_id import MSID_KEY_ID
+from filer.key_server_failure import PartlyRead
 from filer.keytable import CREATION_LIMIT, KeyPair, is_key_tag, recommended_limit
 from filer.ownership import Ownership
 from filer.passphrase import generate
-from filer.restore import load
+from filer.restore import load, read
 
 
 def checked_tag(tag: str) -> str:
@@ -31,14 +33,15 @@ def checked_tag(tag: str) -> str:
 def query(call: Call) -> None:
     """Run ``key_manager query``."""
     servers = servers_in_question(call)
-    holdings = servers.fetch(call.filer.identity.parent_tag)
+    holdings = servers.fetch(call.filer.identity.parent_tag, call.filer.key_ids_in_use())
     keytable = call.filer.keytable
     any_unknown = False
     for number, address in enumerate(servers.servers):
         if number:
             call.show(GAP)
         if address in holdings.failures:
-            call.fail(not_responding(address, holdings.failures[address].reason))
+            call.fail(not_responding(address, holdings.failures[address]))
+        if address not in holdings.by_server:
             continue
         names = {(pair.tag, pair.key_id) for pair in holdings.by_server[address]}
         rows = [QueryRow(tag, key_id, key_id in keytable) for tag, key_id in sorted(names)]
@@ -74,7 +77,7 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
     """
     filer = call.filer
     servers = filer.key_servers()
-    in_use = {disk.key_id for disk in filer.ownership().own(filer.shelf)}
+    in_use = {disk.key_id for disk in filer.ownership().own(filer.shelf)} - {MSID_KEY_ID}
     try:
         contested = refuse_early(servers, filer.identity, filer.keytable, in_use)
         for key_id, holders in contested.items():
@@ -116,21 +119,27 @@ def restore(call: Call) -> None:
         checked_tag(tag)
     filer = call.filer
     servers = servers_in_question(call)
-    holdings = servers.fetch(filer.identity.parent_tag)
+    in_use = filer.key_ids_in_use()
+    holdings, elsewhere = read(
+        servers, filer.identity.parent_tag, filer.keytable, in_use, discard=everything
+    )
     for address, failure in holdings.failures.items():
-        call.fail(not_responding(address, failure.reason))
+        call.fail(not_responding(address, failure))
     restored = load(
         filer.keytable,
         holdings,
-        filer.key_ids_in_use(),
+        in_use,
         filer.accepted_keys(),
         tag,
         discard=everything,
+        elsewhere=elsewhere,
     )
     if holdings.by_server:
         call.show(RestoredKeys(restored))
     if everything and not restored.complete:
-        text = "key_manager: not every key server answered; no key pairs were removed"
+        partly = all(isinstance(each, PartlyRead) for each in holdings.failures.values())
+        did = "showed all key pairs" if partly else "answered"
+        text = f"key_manager: not every key server {did}; no key pairs were removed"
         call.fail(Complaint(text, "restore_incomplete"))
     for key_id, disks in restored.kept.items():
         text = f'kept: {key_id}, in use by {disks} disks, on no key server; run "key_manager rekey"'

@@ -53,7 +53,7 @@ def tell_copied(call: Call, copied: Sequence[str]) -> None:
 
 
 def warn_of_servers(call: Call, servers: KeyServers) -> None:
-    """Warn of what was accepted of the key servers."""
+    """Warn about what was tolerated, and about key pairs that cannot be read."""
     for warning in servers.warnings():
         call.console.warn(Complaint(warning, "key_server").as_warning())
 
@@ -65,9 +65,9 @@ def warn_of_change(call: Call, trial: Trial) -> None:
 
 
 def warn_of(call: Call, servers: KeyServers) -> None:
-    """Warn of what was accepted of the key servers, and of those that do not answer."""
+    """Warn about failures of the key servers, and about what was tolerated."""
     for address, failure in servers.failed.items():
-        call.console.warn(not_responding(address, failure.reason).as_warning())
+        call.console.warn(not_responding(address, failure).as_warning())
     warn_of_servers(call, servers)
 
 
@@ -103,7 +103,7 @@ def status(call: Call) -> None:
         if address in heard.answers:
             call.show(Responding(address))
         else:
-            call.fail(not_responding(address, heard.failures[address].reason))
+            call.fail(not_responding(address, heard.failures[address]))
     warn_of_servers(call, servers)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from commands import Complaint, Json
+from filer.key_server_failure import KeyServerFailure, PartlyRead
 from filer.registration import CLIENT_FILES
 from filer.restore import Restored
 
@@ -44,10 +45,13 @@ class Responding:
         return {"key_server": self.address, "responding": True}
 
 
-def not_responding(address: str, reason: str) -> Complaint:
-    """Return the line of ``key_manager status`` for a server that did not answer."""
-    text = f"Key server {address} is not responding: {reason}."
-    return Complaint(text, "key_server_not_responding", key_server=address, reason=reason)
+def not_responding(address: str, failure: KeyServerFailure) -> Complaint:
+    """Return the line for a server that did not answer, or not completely."""
+    sentence = failure.about(address)
+    partly = isinstance(failure, PartlyRead)
+    kind = "key_server_incomplete" if partly else "key_server_not_responding"
+    text = f"{sentence[0].upper()}{sentence[1:]}."
+    return Complaint(text, kind, key_server=address, reason=failure.reason)
 
 
 @dataclass(frozen=True)
