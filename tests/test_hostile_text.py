@@ -692,6 +692,40 @@ def test_any_well_formed_answer_is_understood_or_refused(
     check_decoded(message_of(parts)[8:], answer)
 
 
+@settings(max_examples=1000)
+@given(
+    choice=st.integers(0, 2**16),
+    seed=st.integers(0, 2**32),
+    chance=st.sampled_from([0.0, 0.005, 0.02, 0.1]),
+    breaks=st.booleans(),
+)
+def test_what_pykmip_can_read_is_read_in_the_same_way(
+    recorded: Sequence[Recorded], choice: int, seed: int, chance: float, breaks: bool
+) -> None:
+    from tests.second_opinion import differences
+
+    answer = recorded[choice % len(recorded)]
+    randomness = random.Random(seed)
+    parts = meddled(list(elements(answer.message[8:])), randomness, chance)
+    assert differences(message_of(parts)[8:], answer.items, answer.first) == []
+    if breaks:
+        body = damaged(answer.message[8:], randomness)
+        assert differences(body, answer.items, answer.first) == []
+
+
+def test_pykmip_has_an_opinion_on_every_real_answer(recorded: Sequence[Recorded]) -> None:
+    from tests import second_opinion
+
+    assert all(
+        not second_opinion.differences(each.message[8:], each.items, each.first)
+        for each in recorded
+    )
+    for answer in recorded:
+        read = second_opinion.read(answer.message[8:], answer.items, answer.first)
+        assert isinstance(read, list)
+        assert all(callable(each) and each() is not None for each in read)
+
+
 @settings(max_examples=200)
 @given(choice=st.integers(0, 2**16), seed=st.integers(0, 2**32))
 def test_any_damaged_answer_is_understood_or_refused(
