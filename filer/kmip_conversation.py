@@ -51,6 +51,12 @@ _ITEMS_AT_ONCE = 1024
 """Items of one request: 512 objects make a response of about 0.5 MiB; PyKMIP's limit is 1 MiB."""
 
 _OBJECTS_AT_ONCE = _ITEMS_AT_ONCE // 2
+_NAMES_FIRST = 16
+"""Key IDs that are located by name before the list is read; a search may cost as much as the list.
+
+Disks seldom name more than two.  The others are located by name if the list lacks them.
+"""
+
 _MOST_LOCATED = 256 * 1024
 """Objects of which a server may show identifiers; this bounds the memory that it can take."""
 
@@ -141,36 +147,48 @@ class Conversation:
         Objects named ``key_ids`` come first, and are located by name, whatever their parent tag.
         Raises IncompleteAnswer in the end if the server has left out an object.
         """
-        named = self._locate_names(key_ids)
-        by_name = dict.fromkeys(identifier for each in named for identifier in each.identifiers)
+        names = list(key_ids)
         read: dict[str, StoredObject] = {}
-        found: set[str] = set()
-        for each in self._read(by_name, lambda about: about.is_named(key_ids)):
-            read[each.identifier] = each
-            found.update(each.description.names)
-            yield each
+        searches: dict[str, _Located] = {}
+        yield from self._read_named(names[:_NAMES_FIRST], read, searches)
         list_system = partial(locate_system, parent_tag)
         (page,) = self._ask([list_system(0)], self._version())
         listed = self._continued(list_system, page)
         others = [each for each in listed.identifiers if each not in read]
         for each in self._read(others, lambda about: about.belongs_to(parent_tag)):
-            found.update(each.description.names)
+            read[each.identifier] = each
             yield each
+        found = _names(read)
+        others = [name for name in names[_NAMES_FIRST:] if name not in found]
+        yield from self._read_named(others, read, searches)
         left_out = (
             each
             for each in read.values()
             if each.identifier not in listed.identifiers and each.description.belongs_to(parent_tag)
         )
+        found = _names(read)
         self._raise_first(
             self._failure,
             listed.problem,
             *(not_listed(each.label()) for each in left_out),
-            *(
-                located.problem
-                for key_id, located in zip(key_ids, named, strict=True)
-                if key_id not in found
-            ),
+            *(located.problem for name, located in searches.items() if name not in found),
         )
+
+    def _read_named(
+        self,
+        names: Sequence[str],
+        read: dict[str, StoredObject],
+        searches: dict[str, _Located],
+    ) -> Iterator[StoredObject]:
+        """Search for ``names``, and read the objects that have one; note both."""
+        located = self._locate_names(names)
+        searches.update(zip(names, located, strict=True))
+        identifiers = dict.fromkeys(
+            identifier for each in located for identifier in each.identifiers
+        )
+        for each in self._read(identifiers, lambda about: about.is_named(names)):
+            read[each.identifier] = each
+            yield each
 
     def objects_named(self, key_id: str) -> list[StoredObject]:
         """Read the objects that are named ``key_id``, whatever their parent tag."""
@@ -410,6 +428,10 @@ class Conversation:
             return decode(body, items, first)
         except (NotKmip, MalformedTtlv):
             raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
+
+
+def _names(objects: Mapping[str, StoredObject]) -> set[str]:
+    return {name for each in objects.values() for name in each.description.names}
 
 
 def _description(outcome: Outcome) -> Description | None:

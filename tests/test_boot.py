@@ -1,6 +1,7 @@
 """Power on and boot: key servers are up, down, late or lying, and disks come and go."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -415,3 +416,37 @@ def test_a_full_disk_neither_unlocks_nor_harms_the_disks(
         again.boot()
         assert not any(disk.locked for disk in again.disks)
         faulty.check_that_no_key_is_lost(again)
+
+
+def test_a_server_that_falls_silent_after_the_keys_of_the_disks_costs_one_warning(
+    servers: list[FaultyKeyServer], tmp_path: Path
+) -> None:
+    with locked_house(tmp_path / "root", servers[:1]) as house:
+        house.rekey()
+        # What comes after the keys that disks name.
+        servers[0].on("DISCOVER_VERSIONS", faulty.silent)
+        house.set(port=servers[0].port, timeout=5.0)
+        told = house.boot()
+        assert house.filer.wafl_is_up
+        assert failures(house) == [0] * 4
+        assert told.boxes == []
+        assert told.warnings == [
+            "key server 127.0.0.2 has not shown all key pairs: no answer in 5 s"
+        ]
+
+
+def test_a_boot_may_take_longer_than_the_timeout_if_each_answer_is_quick(
+    servers: list[FaultyKeyServer], tmp_path: Path
+) -> None:
+    def dawdle(_server: FaultyKeyServer, proceed: faulty.Proceed) -> object:
+        time.sleep(1.5)
+        return proceed()
+
+    with locked_house(tmp_path / "root", servers[:1]) as house:
+        for _ in range(3):
+            house.rekey()
+        servers[0].on("*", dawdle)
+        house.set(port=servers[0].port, timeout=5.0)
+        told = house.boot()
+        assert house.filer.wafl_is_up
+        assert (told.warnings, len(house.filer.keytable)) == ([], 4)

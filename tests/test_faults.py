@@ -74,16 +74,19 @@ A fault costs one line, with two exceptions.
 **Time:** how many timeouts passed.
 Beside them every command took less than {TIMEOUTS[0]:g} s.
 (On a machine that is too busy for that the commands are run again, with a greater N for both.)
-A timeout is the deadline of one conversation: connecting, the handshake, all requests, all answers.
+A timeout is one deadline for connecting and the TLS handshake, and one for each request with its
+whole answer.
+After four timeouts a conversation goes on only while the last request has brought a new key pair.
 All key servers are talked to at the same time.
-`status`, `query`, `restore` and `boot` have one conversation with each.
+`status`, `query`, `restore` and `boot` have one conversation with each; `restore -all` has a second
+one before it removes a key pair, and looks for that by name.
 `rekey` has up to four: it reads what is there, stores the new key pair, reads it back, and takes it
 back if that went wrong.
 `add` has up to three: it tries a changed client certificate, greets the key server, and looks for
 the keys of locked disks.
 A key server that has failed is left alone by the rest of the command, except to take a key pair
-back: so one timeout is the most that a failure costs, and two in `rekey`.
-One that answers just in time may cost nearly a timeout in each conversation.
+back: so one timeout is the most that silence costs, and two in `rekey`.
+A key server that answers just in time may cost nearly a timeout for each request.
 
 **State:** what the command changed.
 Compared are the registration (in memory and on the boot device), the keytable, the headers of all
@@ -340,6 +343,22 @@ def meddling_with(operation: int, meddle: hostile.Meddle) -> Begin:
     )
 
 
+def not_listing(scene: Scene) -> AbstractContextManager[None]:
+    """Answer a search by name as ever, and show nothing in the list of the system."""
+    limits = hostile.CutShort(0)
+
+    def meddle(answer: hostile.Answer, request: bytes) -> hostile.Answer:
+        lists = b"Application Specific Information" in request
+        return limits.meddle(answer, request) if lists else answer
+
+    return standing_in(
+        scene,
+        lambda behind, port: hostile.proxy(
+            behind, hostile.only_for(hostile.LOCATE, meddle), ask=limits.ask, port=port
+        ),
+    )
+
+
 def doing(action: Callable[[Scene], None]) -> Begin:
     """Begin with ``action``, and end with nothing."""
 
@@ -408,6 +427,8 @@ def add_refused(problem: str, rest: Expected, timeouts: int = 0) -> Expected:
     return {ADD: Outcome((line,), timeouts=timeouts), **rest}
 
 
+NOT_ALL = f"Key server {BAD} has not shown all key pairs: it listed 0 of 1 objects"
+NOT_READABLE = f"key server {BAD}: cannot read key ID KEYID: it holds no usable key pair"
 ADD = f"add -key_server {BAD}"
 NOT_STORED = f"could not be stored on {BAD}"
 NOT_READ = f"could not be read back from {BAD}"
@@ -659,6 +680,45 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
                     (f"Key server {BAD}: 0 key pairs read.",), "keytable: 1 removed"
                 ),
                 "boot": up(2),
+            },
+        ),
+    },
+    (
+        "What it does not show",
+        "The key server has the key and shows only its name, or only when it is asked for by name. "
+        "The keys that disks name are located by name, before all others.",
+    ): {
+        "leaves the key out of its list": Fault(
+            not_listing,
+            {
+                **well(),
+                "query": Outcome((f"Key server {BAD} reports 1 keys.", f"{NOT_ALL}.")),
+                "restore -all": Outcome(
+                    (
+                        f"Key server {BAD}: 1 key pairs read.",
+                        f"{NOT_ALL}.",
+                        "key_manager: not every key server showed all key pairs; no key pairs were "
+                        "removed",
+                    ),
+                    "keytable kept",
+                ),
+                "rekey": Outcome((f"key_manager: k{NOT_ALL[1:]}; no key pair was created",)),
+                "boot": up(1, f"k{NOT_ALL[1:]}"),
+            },
+        ),
+        "gives out keys in another form": Fault(
+            meddling_with(
+                hostile.GET, lambda answer, _: answer.replace(0x420057, b"\0\0\0\2", hostile.GET)
+            ),
+            {
+                **well(),
+                "query": Outcome((f"Key server {BAD} reports 0 keys.", f"WARNING: {NOT_READABLE}")),
+                "restore -all": Outcome(
+                    (f"Key server {BAD}: 0 key pairs read.", f"WARNING: {NOT_READABLE}"),
+                    "keytable: 1 removed",
+                ),
+                "rekey": not_created(f"read back from {BAD} is not what was stored"),
+                "boot": up(1, NOT_READABLE),
             },
         ),
     },

@@ -242,6 +242,17 @@ def test_a_disk_whose_key_no_list_has_is_opened_all_the_same(
     assert warning.startswith(f"key server {ADDRESS} has not shown all key pairs: ")
 
 
+def test_any_number_of_key_ids_is_looked_for_by_name(house: House, server: FaultyKeyServer) -> None:
+    # More than are looked for before the list is read; what is there comes last, or not at all.
+    wanted = [f"{number:064X}" for number in range(40)] + sorted(known(house))
+    limits = hostile.CutShort(3, tells=False, goes_on=False)
+    with behind(house, server, limits) as proxy, pytest.raises(PartlyRead) as caught:
+        fetch(house, wanted)
+    assert {pair.key_id for pair in caught.value.pairs} == known(house)
+    assert caught.value.reason.endswith(", which it holds")
+    assert len(proxy.requests) < 12
+
+
 def test_a_new_key_that_no_list_has_is_read_back_by_name(
     house: House, server: FaultyKeyServer
 ) -> None:
