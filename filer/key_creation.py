@@ -87,7 +87,7 @@ def store_key_pair(
     if stored.failures:
         address, failure = next(iter(stored.failures.items()))
         raise _taken_back(servers, pair, f"could not be stored on {address}: {failure.reason}")
-    confirmed = servers.confirm(pair)
+    confirmed = servers.confirm(pair, identity.parent_tag)
     for address, failure in confirmed.failures.items():
         raise _taken_back(servers, pair, f"could not be read back from {address}: {failure.reason}")
     for address, is_there in confirmed.answers.items():

@@ -56,5 +56,5 @@ def not_done(seconds: float) -> KeyServerFailure:
 
 
 def not_listed(label: str) -> IncompleteAnswer:
-    """Return the failure of a server that has an object and left it out of its list."""
-    return IncompleteAnswer(f"its list lacks {label}, which it holds")
+    """Return the failure of a server that has an object and did not show it, or not its key."""
+    return IncompleteAnswer(f"it left out {label}, which it holds")

@@ -72,12 +72,12 @@ class KeyServers:
         """Store ``pair`` on every server; the answers are the identifiers it has there."""
         return self._ask(lambda server: server.store(pair, parent_tag))
 
-    def confirm(self, pair: KeyPair) -> Answers[bool]:
+    def confirm(self, pair: KeyPair, parent_tag: str) -> Answers[bool]:
         """Read ``pair`` back from every server; True where it is there, once and unchanged.
 
         It is looked for by its name, as kmip_init looks for the key of a disk.
         """
-        return self._ask(lambda server: server.find(pair.key_id) == [pair])
+        return self._ask(lambda server: server.find(pair.key_id, parent_tag) == [pair])
 
     def take_back(self, pair: KeyPair) -> Answers[bool]:
         """Destroy ``pair`` wherever it may have arrived, silent servers included."""

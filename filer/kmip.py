@@ -67,10 +67,10 @@ class KeyServer:
     def fetch(self, parent_tag: str, key_ids: Collection[str] = ()) -> list[KeyPair]:
         """Read all key pairs of the system ``parent_tag``, those with ``key_ids`` first.
 
-        A key ID of ``key_ids`` is looked for by name, whatever its parent tag.  Servers filter
-        loosely, so each object is looked at again; objects that are no key pair of this system are
-        ignored, and so are those that are destroyed or compromised.  Raises PartlyRead if some key
-        pairs arrived and others did not, or may not have.
+        A key ID of ``key_ids`` is looked for by name.  Servers filter loosely, so each object is
+        looked at again; objects that are no key pair of this system are ignored, and so are those
+        that are destroyed or compromised.  Raises PartlyRead if some key pairs arrived and others
+        did not, or may not have.
         """
         pairs: list[KeyPair] = []
         try:
@@ -83,12 +83,12 @@ class KeyServer:
             raise
         return pairs
 
-    def find(self, key_id: str) -> list[KeyPair]:
-        """Read what is stored under the name ``key_id``, whatever its parent tag."""
+    def find(self, key_id: str, parent_tag: str) -> list[KeyPair]:
+        """Read what the system ``parent_tag`` has under the name ``key_id``."""
         with self._conversation() as conversation:
             return [
                 pair
-                for each in conversation.objects_named(key_id)
+                for each in conversation.objects_named(key_id, parent_tag)
                 for pair in each.pairs()
                 if pair.key_id == key_id
             ]

@@ -144,13 +144,13 @@ class Conversation:
     ) -> Iterator[StoredObject]:
         """Read the objects that belong to the system ``parent_tag``, as they arrive.
 
-        Objects named ``key_ids`` come first, and are located by name, whatever their parent tag.
+        Objects named ``key_ids`` come first, and are located by name.
         Raises IncompleteAnswer in the end if the server has left out an object.
         """
         names = list(key_ids)
         read: dict[str, StoredObject] = {}
         searches: dict[str, _Located] = {}
-        yield from self._read_named(names[:_NAMES_FIRST], read, searches)
+        yield from self._read_named(names[:_NAMES_FIRST], parent_tag, read, searches)
         list_system = partial(locate_system, parent_tag)
         (page,) = self._ask([list_system(0)], self._version())
         listed = self._continued(list_system, page)
@@ -160,12 +160,8 @@ class Conversation:
             yield each
         found = _names(read)
         others = [name for name in names[_NAMES_FIRST:] if name not in found]
-        yield from self._read_named(others, read, searches)
-        left_out = (
-            each
-            for each in read.values()
-            if each.identifier not in listed.identifiers and each.description.belongs_to(parent_tag)
-        )
+        yield from self._read_named(others, parent_tag, read, searches)
+        left_out = (each for each in read.values() if each.identifier not in listed.identifiers)
         found = _names(read)
         self._raise_first(
             self._failure,
@@ -177,23 +173,30 @@ class Conversation:
     def _read_named(
         self,
         names: Sequence[str],
+        parent_tag: str,
         read: dict[str, StoredObject],
         searches: dict[str, _Located],
     ) -> Iterator[StoredObject]:
-        """Search for ``names``, and read the objects that have one; note both."""
+        """Search for ``names``, and read the objects of the system that have one; note both."""
         located = self._locate_names(names)
         searches.update(zip(names, located, strict=True))
         identifiers = dict.fromkeys(
             identifier for each in located for identifier in each.identifiers
         )
-        for each in self._read(identifiers, lambda about: about.is_named(names)):
+        for each in self._read(
+            identifiers, lambda about: about.is_named(names) and about.belongs_to(parent_tag)
+        ):
             read[each.identifier] = each
             yield each
 
-    def objects_named(self, key_id: str) -> list[StoredObject]:
-        """Read the objects that are named ``key_id``, whatever their parent tag."""
+    def objects_named(self, key_id: str, parent_tag: str | None = None) -> list[StoredObject]:
+        """Read the objects that are named ``key_id``, of one system or (None) of any."""
         (located,) = self._locate_names([key_id])
-        objects = list(self._read(located.identifiers, lambda about: about.is_named([key_id])))
+        objects = [
+            each
+            for each in self._read(located.identifiers, lambda about: about.is_named([key_id]))
+            if parent_tag is None or each.description.belongs_to(parent_tag)
+        ]
         self._raise_first(self._failure, located.problem)
         return objects
 

@@ -79,10 +79,11 @@ def _try_the_changed_client(filer: Filer, trial: Trial) -> Iterator[str]:
     new = filer.key_servers_at(
         filer.registration.servers, filer.port, trial.staged.certificate_path
     ).fetch(parent_tag, in_use)
+    silent = _silent(new)
     problems = {
         address: f"the changed client certificate cannot be tried on key server {address}: "
-        f"{failure.reason}"
-        for address, failure in new.failures.items()
+        f"{new.failures[address].reason}"
+        for address in silent
     }
     hidden: dict[str, set[str]] = {}
     for address, held in new.by_server.items():
@@ -92,19 +93,28 @@ def _try_the_changed_client(filer: Filer, trial: Trial) -> Iterator[str]:
                 f"key server {address} does not show key ID {min(unseen)}, which is in use, to "
                 "the changed client certificate"
             )
-    if new.failures and not useless:
-        raise _stays(next(iter(problems.values())))
+    if silent and not useless:
+        raise _stays(problems[silent[0]])
     if not problems:
         return
     old = filer.key_servers(list(problems)).fetch(parent_tag, in_use)
+    still_silent = _silent(old)
     for address, problem in problems.items():
-        if address in old.failures and useless:
+        if address in still_silent and useless:
             yield problem
-        elif address in hidden and address not in old.failures:
+        elif address in hidden and address not in still_silent:
             if hidden[address].intersection(pair.key_id for pair in old.by_server[address]):
                 raise _stays(problem)
         else:
             raise _stays(problem)
+
+
+def _silent(holdings: Holdings) -> list[str]:
+    """Return the servers that did not answer.
+
+    One with an incomplete list did: the keys in use are looked for by name.
+    """
+    return [address for address, failure in holdings.failures.items() if not failure.answered]
 
 
 def _why_useless(filer: Filer) -> str | None:

@@ -203,7 +203,7 @@ def test_a_server_that_has_answered_is_not_asked_again_while_the_boot_waits(
     interrupt.server = servers[0]
     with House(tmp_path / "root", interrupt=interrupt) as again:
         again.boot()
-    assert servers[1].heard.count("LOCATE") == 1
+    assert servers[1].heard.count("DISCOVER_VERSIONS") == 1
 
 
 @pytest.mark.parametrize("down", [1, 2])

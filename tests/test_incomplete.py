@@ -13,7 +13,7 @@ from filer.key_server_failure import KeyServerFailure, PartlyRead
 from filer.keytable import KeyPair
 from filer.ttlv import Element, structure
 from shell.session import FAILED
-from tests import faulty, hostile
+from tests import faulty, hostile, pki
 from tests.faulty import FaultyKeyServer, House, Told
 
 ADDRESS = "127.0.0.2"
@@ -172,7 +172,7 @@ def test_a_server_that_lists_too_few_is_named_and_nothing_is_removed(
     before = known(house)
     unknown = new_pair(house)
     house.filer.keytable.add([faulty.entry_of(unknown)])
-    reason = f"its list lacks key ID {in_use}, which it holds"
+    reason = f"it left out key ID {in_use}, which it holds"
     if limit != "says nothing":
         reason = f"it listed 3 of {KEYS} objects"
     named = f"Key server {ADDRESS} has not shown all key pairs: {reason}."
@@ -208,7 +208,7 @@ def test_a_key_that_no_list_has_is_looked_for_by_name_before_it_is_dropped(
         assert restored.status == FAILED
         assert known(house) > old
         named, kept = restored.failures
-        assert named.startswith(f"Key server {ADDRESS} has not shown all key pairs: its list lacks")
+        assert named.startswith(f"Key server {ADDRESS} has not shown all key pairs: it left out")
         assert kept.endswith("; no key pairs were removed")
     house.filer.hardware = house.filer.hardware._replace(port=server.port)
     house.must("key_manager restore -all")
@@ -292,3 +292,14 @@ def test_pages_end_after_four_timeouts(house: House, server: FaultyKeyServer) ->
             client.fetch(parent_tag(house))
     assert caught.value.reason == "not done in 40 s"
     assert answers == 5
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_changed_client_certificate_has_to_show_the_keys_in_use_only(
+    limit: str, house: House, server: FaultyKeyServer
+) -> None:
+    with behind(house, server, hostile.CutShort(3, **LIMITS[limit])):
+        house.install_client(pki.client(pki.authority_of(server)))
+        before = house.registered.certificates
+        house.must(f"key_manager add -key_server {ADDRESS}")
+    assert house.registered.certificates != before

@@ -58,7 +58,7 @@ def test_a_pair_is_stored_on_every_server_and_read_back_from_each(
     addresses = [server.address for server in servers]
     stored = clients.store(pair, PARENT)
     assert (list(stored.answers), dict(stored.failures)) == (addresses, {})
-    confirmed = clients.confirm(pair)
+    confirmed = clients.confirm(pair, PARENT)
     assert dict(confirmed.answers) == dict.fromkeys(addresses, True)
     holdings = clients.fetch(PARENT)
     assert all(pairs(holdings, server) == [pair] for server in servers)
@@ -74,7 +74,7 @@ def test_what_was_not_really_kept_is_not_confirmed(
     clients, pair = clients_of(servers), new_pair()
     servers[1].on("ACTIVATE", fault)
     clients.store(pair, PARENT)
-    assert list(clients.confirm(pair).answers.values()) == [True, False, True]
+    assert list(clients.confirm(pair, PARENT).answers.values()) == [True, False, True]
 
 
 def test_what_is_there_twice_is_not_confirmed(servers: list[FaultyKeyServer]) -> None:
@@ -82,7 +82,7 @@ def test_what_is_there_twice_is_not_confirmed(servers: list[FaultyKeyServer]) ->
     for command in range(2):
         clients = clients_of(servers[: 1 + command])
         clients.store(pair, PARENT)
-    assert list(clients_of(servers[:2]).confirm(pair).answers.values()) == [False, True]
+    assert list(clients_of(servers[:2]).confirm(pair, PARENT).answers.values()) == [False, True]
 
 
 def test_all_servers_are_asked_at_the_same_time(servers: list[FaultyKeyServer]) -> None:
@@ -198,7 +198,7 @@ def test_an_interrupt_ends_the_reading_but_never_a_change(
     clients, pair = clients_of(servers, interrupt=interrupt), new_pair()
     servers[0].on("*", press)
     stored = clients.store(pair, PARENT)
-    confirmed = clients.confirm(pair)
+    confirmed = clients.confirm(pair, PARENT)
     taken = clients.take_back(pair)
     assert len(stored.answers) == len(confirmed.answers) == len(taken.answers) == 3
     for ask in (clients.probe, lambda: clients.fetch(PARENT)):
