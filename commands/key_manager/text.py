@@ -48,10 +48,10 @@ class Responding:
 def not_responding(address: str, failure: KeyServerFailure) -> Complaint:
     """Return the line for a server that did not answer, or not completely."""
     sentence = failure.about(address)
-    partly = isinstance(failure, PartlyRead)
-    kind = "key_server_incomplete" if partly else "key_server_not_responding"
-    text = f"{sentence[0].upper()}{sentence[1:]}."
-    return Complaint(text, kind, key_server=address, reason=failure.reason)
+    text, reason = f"{sentence[0].upper()}{sentence[1:]}.", failure.reason
+    if isinstance(failure, PartlyRead):
+        return Complaint(text, "key_server_incomplete", key_server=address, reason=reason)
+    return Complaint(text, "key_server_not_responding", key_server=address, reason=reason)
 
 
 @dataclass(frozen=True)
