@@ -162,7 +162,7 @@ class Storage:
         """Give the file ``path`` the name ``new``; a file that has it is replaced."""
         with _refusals_of(path):
             path.replace(new)
-            _sync_directory(new.parent)
+            _sync(new.parent)
 
     def sweep(self, directory: Path) -> None:
         """Remove what a crash left in ``directory``: files that never became whole.

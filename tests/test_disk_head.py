@@ -233,7 +233,10 @@ def test_a_lock_with_nothing_to_do_writes_what_an_older_program_left(
 def locks(disk: Disk, by: str) -> bool:
     """Lock, without a key; say whether it reports success."""
     if by == "command":
-        return lock_disks([disk], Keytable(), Interrupt(), lambda _id, _key: True).complete
+        report = lock_disks(
+            [disk], Keytable(), Interrupt(), lambda _id, _key: True, refusal=lambda _disk: None
+        )
+        return report.complete
     try:
         disk.lock(NEW_KEY)
     except StorageError:

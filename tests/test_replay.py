@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.disk_header import COUNTER_OFFSETS
+from filer.disk_header import RECORD_OFFSETS
 from filer.text import printable
 from keyserver.server import KeyServer
 from shell.asciicast import CastError, read
@@ -289,7 +289,7 @@ def loss(name: str, servers: Sequence[KeyServer], home: Path) -> tuple[Account, 
 def kept(account: Account) -> dict[str, bytes]:
     """Return the disks without their counts, and all that is registered."""
     files = {
-        path.name: path.read_bytes()[: COUNTER_OFFSETS[0]]
+        path.name: path.read_bytes()[: RECORD_OFFSETS[0]]
         for path in (account.root / "shelf").iterdir()
     }
     for path in files_below((account.root / "var" / "kmip").resolve()):
