@@ -41,6 +41,7 @@ from filer.system import Filer
 from keyserver.authority import Identity
 from keyserver.pykmip import Engine
 from keyserver.server import KeyServer, start_together
+from shell.pytest_kit import PATIENCE
 from shell.session import OK, Session
 
 # Key servers
@@ -223,6 +224,28 @@ def running(authority: Path, directory: Path, count: int = 2) -> Iterator[list[F
     finally:
         for server in servers:
             server.stop()
+
+
+class Held:
+    """What a key server does when it is to take its time: until ``release``."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self._released = threading.Event()
+
+    def __call__(self, _server: FaultyKeyServer, proceed: Callable[[], Any]) -> Any:
+        self.reached.set()
+        self._released.wait(PATIENCE)
+        return proceed()
+
+    def release(self) -> None:
+        self._released.set()
+
+
+def hold(server: FaultyKeyServer, operation: str) -> Held:
+    held = Held()
+    server.on(operation, held, times=1)
+    return held
 
 
 def lie_about(server: KeyServer, key_id: str, secret: bytes) -> None:

@@ -6,16 +6,32 @@ password, and trusts the host key that the program has told.
 
 import base64
 import re
+import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from _thread import interrupt_main
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
+import pytest
 
+from commands import PowerOff
+from filer.interrupt import Interrupt
+from keyserver.server import KeyServer
+from shell.plugins import Commands
+from shell.script import LineInput, ScriptConsole
+from shell.session import Session
+from shell.signals import Signals
+from shell.ssh.access import passwords_below
+from shell.ssh.limits import Limits
+from shell.ssh.server import SshHost
 from tests.console import PATIENCE, Account, Outcome, Terminal
+from tests.faulty import House
 from tests.screen import Screen
 
 if TYPE_CHECKING:
@@ -143,3 +159,58 @@ def serving(account: Account, address: str = "127.0.0.1", *, port: int = 0) -> I
         remote = Remote(account, child, told[1], int(told[2]), told[3], key)
         remote.trust()
         yield remote
+
+
+@contextmanager
+def house_of_root(directory: Path, servers: Sequence[KeyServer] = ()) -> Iterator[House]:
+    """Give a filer in ``directory`` whose root has the password PASSWORD."""
+    with House.build(directory / "root", servers) as house:
+        passwords_below(house.filer.root.ssh, house.filer.storage).set(
+            "root", PASSWORD, house.filer.random
+        )
+        yield house
+
+
+def clients_of(house: House, work: Callable[[int], None], **limits: Any) -> None:
+    """Serve ``house`` within ``limits`` until ``work``, done beside it, has halted it."""
+    signals = Signals(Interrupt())
+    console = ScriptConsole(LineInput(()), signals)
+    session = Session(house.filer, Commands(pytest.fail), console)
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+
+    def work_or_stop() -> None:
+        try:
+            work(port)
+        except BaseException:
+            interrupt_main()  # the server would go on for ever
+            raise
+
+    with ThreadPoolExecutor() as pool:
+        worked = pool.submit(work_or_stop)
+        with pytest.raises((PowerOff, KeyboardInterrupt)):
+            SshHost("127.0.0.1", port, signals, limits=Limits(**limits)).run(session)
+        worked.result()
+
+
+def connect(port: int) -> socket.socket:
+    for _ in range(PATIENCE * 100):
+        with suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port), PATIENCE)
+        threading.Event().wait(0.01)
+    pytest.fail("nobody listens")
+
+
+def logged_in(port: int) -> Any:
+    import paramiko
+
+    transport = paramiko.Transport(connect(port))
+    transport.connect(username="root", password=PASSWORD)
+    return transport
+
+
+def command(transport: Any, line: str) -> bytes:
+    channel = transport.open_session()
+    channel.exec_command(line)
+    output: bytes = channel.makefile().read()
+    return output

@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from itertools import count, islice
@@ -18,14 +18,9 @@ from typing import Any
 import pexpect
 import pytest
 
-from commands import PowerOff
 from filer.durable import Storage
-from filer.interrupt import Interrupt
 from filer.root import Root
 from keyserver.server import KeyServer
-from shell.plugins import Commands
-from shell.session import Session
-from shell.signals import Signals
 from tests import faulty
 from tests.conftest import StartKeyServers
 from tests.console import (
@@ -39,8 +34,19 @@ from tests.console import (
     beside,
     plain,
 )
-from tests.faulty import FaultyKeyServer, House
-from tests.remote import PASSWORD, Remote, give_access, make_key, serving
+from tests.faulty import FaultyKeyServer, House, hold
+from tests.remote import (
+    PASSWORD,
+    Remote,
+    clients_of,
+    command,
+    connect,
+    give_access,
+    house_of_root,
+    logged_in,
+    make_key,
+    serving,
+)
 from tests.test_imports import loaded_by
 
 NOTHING_REGISTERED = "No key servers are registered.\n"
@@ -66,28 +72,6 @@ def encrypted(server: FaultyKeyServer, tmp_path: Path) -> Iterator[Remote]:
     assert account.script("key_manager setup", *answers_to_setup([server])).status == 0
     with serving(account) as remote:
         yield remote
-
-
-class Held:
-    """What a key server does when it is to take its time: until ``release``."""
-
-    def __init__(self) -> None:
-        self.reached = threading.Event()
-        self._released = threading.Event()
-
-    def __call__(self, _server: FaultyKeyServer, proceed: Callable[[], Any]) -> Any:
-        self.reached.set()
-        self._released.wait(PATIENCE)
-        return proceed()
-
-    def release(self) -> None:
-        self._released.set()
-
-
-def hold(server: FaultyKeyServer, operation: str) -> Held:
-    held = Held()
-    server.on(operation, held, times=1)
-    return held
 
 
 # One command.
@@ -123,13 +107,13 @@ def test_a_failure_before_the_end_is_not_forgotten(remote: Remote, leaving: str)
 
 @pytest.mark.parametrize("leaving", ["reboot", "halt"])
 def test_a_failure_before_the_power_goes_is_not_forgotten(account: Account, leaving: str) -> None:
-    for command, text, status in (
+    for words, text, status in (
         ((f"bad; {leaving}",), "", 1),
         ((), f"bad\n{leaving}\n", 1),
         ((), f"{leaving}\n", 0),
     ):
         with serving(account) as remote:
-            assert remote.run(*command, input=text).status == status
+            assert remote.run(*words, input=text).status == status
 
 
 def test_an_unknown_command_is_no_command_of_the_host(remote: Remote) -> None:
@@ -609,26 +593,6 @@ def test_garbage_hurts_nobody(remote: Remote) -> None:
     assert "kern.internal.error" not in remote.log
 
 
-def test_more_sessions_than_there_can_be_are_refused_with_a_reason(remote: Remote) -> None:
-    import paramiko
-
-    with paramiko.SSHClient() as client:
-        client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-        client.connect(remote.address, look_for_keys=False, allow_agent=False, **remote.login)
-        transport = client.get_transport()
-        assert transport is not None
-        channels = [transport.open_session() for _ in range(32)]
-        with pytest.raises(paramiko.ChannelException, match="Resource shortage"):
-            transport.open_session()
-        refused = remote.run("hostname", options=["-oLogLevel=INFO"])
-        for channel in channels:
-            channel.close()
-    wait_until(remote, "hostname")
-
-    assert "too many sessions; there can be 32" in refused.err
-    assert refused.status == 255
-
-
 def descriptors_of(process: int) -> set[int]:
     return {int(path.name) for path in Path(f"/proc/{process}/fd").iterdir()}
 
@@ -732,7 +696,6 @@ def test_the_host_key_stays_and_all_files_are_private(account: Account) -> None:
         ("host_key", "damaged\n", "filer: ssh/host_key: "),
         ("passwords.toml", '\nroot = "hunter2"\n', "filer: ssh/passwords.toml:2: root "),
         ("passwords.toml", "root = \n", "filer: ssh/passwords.toml:1: "),
-        ("authorized_keys", "# ours\nssh-ed25519 garbage\n", "filer: ssh/authorized_keys: "),
     ],
 )
 def test_a_damaged_file_is_named_and_stays_as_it_is(
@@ -937,54 +900,9 @@ def test_a_panic_is_status_3(tmp_path: Path) -> None:
     assert (ended.out, ended.status) == ("", 3)
 
 
-def clients_of(house: House, work: Callable[[int], None], **limits: Any) -> None:
-    """Serve ``house`` within ``limits`` until ``work``, done beside it, has halted it."""
-    from shell.script import LineInput, ScriptConsole
-    from shell.ssh.server import Limits, SshHost
-
-    signals = Signals(Interrupt())
-    console = ScriptConsole(LineInput(()), signals)
-    session = Session(house.filer, Commands(pytest.fail), console)
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
-    with ThreadPoolExecutor() as pool:
-        worked = pool.submit(work, port)
-        with pytest.raises(PowerOff):
-            SshHost("127.0.0.1", port, signals, limits=Limits(**limits)).run(session)
-        worked.result()
-
-
-def connect(port: int) -> socket.socket:
-    for _ in range(PATIENCE * 100):
-        with suppress(ConnectionRefusedError):
-            return socket.create_connection(("127.0.0.1", port), PATIENCE)
-        threading.Event().wait(0.01)
-    pytest.fail("nobody listens")
-
-
-def logged_in(port: int) -> Any:
-    import paramiko
-
-    transport = paramiko.Transport(connect(port))
-    transport.connect(username="root", password=PASSWORD)
-    return transport
-
-
-def command(transport: Any, line: str) -> bytes:
-    channel = transport.open_session()
-    channel.exec_command(line)
-    output: bytes = channel.makefile().read()
-    return output
-
-
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    from shell.ssh.access import passwords_below
-
-    with House.build(tmp_path / "root") as house:
-        passwords_below(house.filer.root.ssh, house.filer.storage).set(
-            "root", PASSWORD, house.filer.random
-        )
+    with house_of_root(tmp_path) as house:
         yield house
 
 
@@ -1009,36 +927,6 @@ def test_whoever_says_nothing_for_too_long_is_sent_away_and_frees_the_turn(house
             assert command(transport, "halt") == b"System halting...\n"
 
     clients_of(house, work, idle=0.5)
-
-
-def test_guessing_is_cut_short(house: House) -> None:
-    import paramiko
-
-    def work(port: int) -> None:
-        with closing(paramiko.Transport(connect(port))) as guesser:
-            guesser.start_client()
-            for _ in range(2):
-                with pytest.raises(paramiko.AuthenticationException):
-                    guesser.auth_password("root", "a-wrong-password", fallback=False)
-            with pytest.raises((paramiko.SSHException, EOFError)):
-                guesser.auth_password("root", PASSWORD, fallback=False)
-        with closing(logged_in(port)) as transport:
-            command(transport, "halt")
-
-    clients_of(house, work, password_tries=2)
-
-
-def test_too_many_connections_are_closed(house: House) -> None:
-    def work(port: int) -> None:
-        with closing(logged_in(port)) as transport:
-            with connect(port) as second, connect(port) as third:
-                assert second.recv(4) == b"SSH-"
-                with suppress(ConnectionResetError):
-                    while third.recv(65536):
-                        pass
-            command(transport, "halt")
-
-    clients_of(house, work, connections=2)
 
 
 # Passwords.

@@ -1,20 +1,25 @@
 """Who may log in over SSH: passwords, public keys, and the host key that the filer shows."""
 
+import fcntl
 import hashlib
 import hmac
+import os
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filer.document import Document
+from filer.document import SIZE_LIMIT, Document
 from filer.durable import Storage
 from filer.errors import FilerError
 from filer.mroot import NotThereError, UnreadableError, read_regular
 from filer.text import printable
+from shell.ssh.keys import LARGEST, AuthorizedKeys
 
 if TYPE_CHECKING:
-    from asyncssh import SSHAuthorizedKeys, SSHKey
+    from asyncssh import SSHKey
 
 ADMINISTRATOR = "root"
 """Whose public keys are in ``AUTHORIZED_KEYS``."""
@@ -25,6 +30,9 @@ HOST_KEY, AUTHORIZED_KEYS = "host_key", "authorized_keys"
 LEAST_LENGTH = 8
 """Characters of a password, as a real filer wants them."""
 
+MOST_BYTES = 1000
+"""Bytes of a password; OpenSSH's client sends fewer than 1024."""
+
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _N, _R, _P = 2**15, 8, 1
 _SALT_SIZE, _HASH_SIZE = 16, 32
@@ -32,10 +40,15 @@ _ENTRY = re.compile(
     f"scrypt:{_N}:{_R}:{_P}:([0-9a-f]{{{2 * _SALT_SIZE}}}):[0-9a-f]{{{2 * _HASH_SIZE}}}"
 )
 _LARGEST = 64 * 1024
+_HOST_KEYS = (b"ssh-ed25519", b"ecdsa-sha2-nistp")
+"""An RSA key would also be offered with SHA-1 signatures, which asyncssh cannot turn off."""
+
+_LOCK = ".passwords.lock"
+_LONGEST_IN_LOG = 32
 
 
 class AccessError(FilerError):
-    """A user name or password that is none, or a damaged file."""
+    """An invalid user name or password, or a file that is damaged or open to others."""
 
 
 class Passwords:
@@ -50,18 +63,23 @@ class Passwords:
 
         Raises AccessError, ConfigError if the file is damaged, or StorageError.
         """
-        if not _USER.fullmatch(user):
+        if not is_user(user):
             raise AccessError(
-                f'"{printable(user)}" is no user name: 1 to 32 lower-case letters, digits, "-" '
+                f'"{printable(user)}" is not a user name: 1 to 32 lower-case letters, digits, "-" '
                 'and "_", no digit or "-" first'
             )
-        if len(password) < LEAST_LENGTH:
-            raise AccessError(f"a password has at least {LEAST_LENGTH} characters")
+        entry = _hashed(_as_clients_send(password), random(_SALT_SIZE))
         import tomli_w
 
-        entries = {**self._entries(), user: _hashed(password, random(_SALT_SIZE))}
         self._storage.make_directory(self._path.parent)
-        self._storage.write(self._path, tomli_w.dumps(entries).encode())
+        with _locked(self._path.with_name(_LOCK)):
+            content = tomli_w.dumps({**self._entries(), user: entry}).encode()
+            if len(content) > SIZE_LIMIT:
+                raise AccessError(
+                    f"{_name(self._path)} would be larger than {SIZE_LIMIT // 1024} KiB; "
+                    "remove the lines of users who need no password any more"
+                )
+            self._storage.write(self._path, content)
 
     def users(self) -> list[str]:
         """Return who has a password.  Raises ConfigError if the file is damaged."""
@@ -77,14 +95,14 @@ class Passwords:
         return hmac.compare_digest(_hashed(password, salt), entry or "") and entry is not None
 
     def _entries(self) -> dict[str, str]:
-        name = f"{self._path.parent.name}/{self._path.name}"
         try:
-            document = Document.read(name, self._path)
+            refuse_if_open_to_others(self._path)
+            document = Document.read(_name(self._path), self._path)
         except NotThereError:
             return {}
         entries: dict[str, str] = {}
         for user, entry in document.values.items():
-            if not _USER.fullmatch(user) or not isinstance(entry, str) or not _salt(entry):
+            if not is_user(user) or not isinstance(entry, str) or not _salt(entry):
                 raise document.error((user,), f"{user} has no password entry")
             entries[user] = entry
         return entries
@@ -95,9 +113,100 @@ def passwords_below(directory: Path, storage: Storage) -> Passwords:
     return Passwords(directory / "passwords.toml", storage)
 
 
+def is_user(name: str) -> bool:
+    """Say whether ``name`` could be a user's."""
+    return _USER.fullmatch(name) is not None
+
+
+def in_log(user: str) -> str:
+    """Return a name that a client gave for the log: quoted and shortened unless it is plain."""
+    if is_user(user):
+        return user
+    shown = user if len(user) <= _LONGEST_IN_LOG else f"{user[:_LONGEST_IN_LOG]}..."
+    quoted = shown.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}"'
+
+
+def _as_clients_send(password: str) -> str:
+    """Return ``password`` as the server sees it at login: asyncssh applies SASLprep to it.
+
+    Raises AccessError if it is too short or long, or if no client could send it.
+    """
+    try:
+        from asyncssh.saslprep import saslprep
+    except ImportError:
+        raise AccessError("--ssh-password needs asyncssh: pip install 'filer[ssh]'") from None
+    try:
+        password.encode()
+        prepared = saslprep(password)
+    except ValueError:  # UnicodeEncodeError and SASLPrepError, which quote the password
+        raise AccessError(
+            "a password cannot have control characters, unassigned characters, or bytes that are "
+            "not UTF-8, nor mix directions of writing (RFC 4013)"
+        ) from None
+    if len(prepared) < LEAST_LENGTH:
+        raise AccessError(f"a password has at least {LEAST_LENGTH} characters")
+    if len(password.encode()) > MOST_BYTES:
+        raise AccessError(f"a password has at most {MOST_BYTES} bytes")
+    return prepared
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of ``path`` against other processes; they hold it for milliseconds."""
+    try:
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_still(path, descriptor):
+                break
+            os.close(descriptor)  # removed meanwhile: another process locks a new file
+    except OSError as error:
+        raise AccessError(f"cannot lock {_name(path)}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def refuse_if_open_to_others(path: Path, *, secret: bool = False) -> None:
+    """Check owner and permissions of a file and its directory, as sshd's StrictModes does.
+
+    With ``secret`` others must not be able to read the file either.  Raises AccessError, or
+    NotThereError if there is no such file.
+    """
+    for each, name in ((path.parent, f"{path.parent.name}/"), (path, _name(path))):
+        try:
+            status = each.lstat()
+        except FileNotFoundError as error:
+            raise NotThereError(error.strerror) from None
+        except OSError as error:
+            raise AccessError(f"{name}: {error.strerror}") from None
+        if stat.S_ISLNK(status.st_mode):
+            raise AccessError(f"{name}: a symbolic link, which is not followed")
+        if status.st_uid not in (0, os.geteuid()):
+            raise AccessError(f"{name}: belongs to another user")
+        if status.st_mode & 0o022:
+            raise AccessError(f"{name}: others can change it; run chmod go-rwx on it")
+        if secret and each == path and status.st_mode & 0o044:
+            raise AccessError(f"{name}: others can read it; run chmod go-rwx on it")
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
 def _hashed(password: str, salt: bytes) -> str:
     digest = hashlib.scrypt(
-        password.encode("utf-8", "surrogateescape"),
+        password.encode(),
         salt=salt,
         n=_N,
         r=_R,
@@ -114,43 +223,39 @@ def _salt(entry: str) -> bytes:
     return bytes.fromhex(found[1]) if found else b""
 
 
-def authorized_keys(path: Path) -> "SSHAuthorizedKeys":
+def authorized_keys(path: Path) -> AuthorizedKeys:
     """Return the public keys of the file, in the format of OpenSSH; none if there is no file.
 
-    Raises AccessError if it cannot be read.
+    Raises AccessError if it cannot be read, or if others can change it.
     """
-    import asyncssh
-
     try:
-        return asyncssh.import_authorized_keys(read_regular(path, _LARGEST).decode())
+        refuse_if_open_to_others(path)
+        return AuthorizedKeys(_name(path), read_regular(path, LARGEST))
     except NotThereError:
-        return no_keys()
-    except (UnreadableError, ValueError) as problem:
-        raise AccessError(f"ssh/{path.name}: {printable(str(problem))}") from None
-
-
-def no_keys() -> "SSHAuthorizedKeys":
-    """Return a list of public keys that lets nobody in."""
-    import asyncssh
-
-    return asyncssh.import_authorized_keys("")
+        return AuthorizedKeys(_name(path), b"")
+    except UnreadableError as problem:
+        raise AccessError(f"{_name(path)}: {printable(str(problem))}") from None
 
 
 def host_key(path: Path, storage: Storage) -> "SSHKey":
     """Return the host key of the file, which is made if there is none.
 
-    Raises AccessError if it is damaged, and StorageError.
+    Raises AccessError if it is damaged, weak, or open to others, and StorageError.
     """
     import asyncssh
 
     try:
-        return asyncssh.import_private_key(read_regular(path, _LARGEST))
+        refuse_if_open_to_others(path, secret=True)
+        key = asyncssh.import_private_key(read_regular(path, _LARGEST))
+        if not key.algorithm.startswith(_HOST_KEYS):
+            raise AccessError(f"{_name(path)}: not an Ed25519 or ECDSA key")
+        return key
     except NotThereError:
         key = asyncssh.generate_private_key("ssh-ed25519")
         storage.make_directory(path.parent)
         storage.write(path, key.export_private_key())
         return key
     except UnreadableError as reason:
-        raise AccessError(f"ssh/{path.name}: {reason}") from None
+        raise AccessError(f"{_name(path)}: {printable(str(reason))}") from None
     except ValueError:  # its text may quote the file
-        raise AccessError(f"ssh/{path.name}: not a private key that can be used") from None
+        raise AccessError(f"{_name(path)}: not a private key that can be used") from None

@@ -4,7 +4,9 @@ import asyncio
 import logging
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncssh
 
@@ -20,41 +22,31 @@ from shell.ssh.access import (
     ADMINISTRATOR,
     AUTHORIZED_KEYS,
     HOST_KEY,
+    AccessError,
     authorized_keys,
     host_key,
-    no_keys,
     passwords_below,
 )
+from shell.ssh.connection import Connection, Login
+from shell.ssh.guessing import Checks, Delays
+from shell.ssh.limits import CIPHERS, KEY_EXCHANGES, MACS, SIGNATURES, Limits
+from shell.ssh.places import Misses, Places
 from shell.ssh.session import ConsoleSession, Served
 
 for _name in ("asyncssh", "asyncio"):
-    # What a client does wrong is no affair of whoever reads the output of this program.
+    # Keep asyncssh's log of client errors off our output.
     logging.getLogger(_name).addHandler(logging.NullHandler())
     logging.getLogger(_name).propagate = False
 
-_LONGEST_NAME = 32
 _LONGEST_LINE = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much clients may ask for; times in seconds."""
-
-    sessions: int = 32
-    connections: int = 64
-    login: float = 60.0
-    password_tries: int = 6
-    idle: float = 3600.0
-    keepalive: float = 30.0
-    lost_after: int = 4
-    """Keepalives in a row without an answer, after which a client is given up."""
-    farewell: float = 1.0
-    """For a client to hear that the connection ends."""
+_MOST_WARNINGS = 10
+_HASHING_THREADS = 2
+"""Passwords that are checked at the same time; each takes 32 MiB."""
 
 
 @dataclass
 class SshHost:
-    """Gives the console to whoever logs in; a ``Host`` of the power cycle.
+    """Gives the console to those who log in; a ``Host`` of the power cycle.
 
     A port of 0 stands for a free one, which is kept over a reboot.
     """
@@ -71,42 +63,60 @@ class SshHost:
 
         Raises PowerOff then, and FilerError if it cannot listen or a file of the root is damaged.
         """
-        len(session.commands)  # what is wrong with a plug-in is for whoever starts the filer
-        power_off = asyncio.run(_Service(self, session).run())
+        len(session.commands)  # loads the plug-ins, whose warnings belong on this screen
+        power_off = asyncio.run(Service(self, session).run())
         if power_off is not None:
             raise PowerOff(again=power_off.again)
 
 
-class _Service:
+class Service:
     """The server between two boots."""
 
     def __init__(self, host: SshHost, console: Session) -> None:
-        self.limits = host.limits
+        self.limits = limits = host.limits
         self.filer = console.filer
         self.directory = self.filer.root.ssh
         self.passwords = passwords_below(self.directory, self.filer.storage)
-        self.connections: set[asyncssh.SSHServerConnection] = set()
+        self._misses = Misses()
+        self._startups: Places[Login] = Places(
+            Login.idle, lambda login: self._misses.of(login.network)
+        )
+        """The connections that have not logged in."""
+
+        self._logins: Places[Login] = Places(Login.idle)
+        self._sessions: Places[ConsoleSession] = Places(ConsoleSession.idle)
+        self._running: set[ConsoleSession] = set()
         self._host = host
         self._served = Served(
-            self.filer, console.commands, host.settings, host.limits.idle, self._session_ended
+            self.filer,
+            console.commands,
+            host.settings,
+            limits.begin,
+            limits.idle,
+            self._session_ended,
         )
-        self._sessions: set[ConsoleSession] = set()
+        self._defects: set[str] = set()
+        self._dropped = 0
         self._by = ""
 
     async def run(self) -> PowerOff | None:
         """Serve, and return the request that ended it; None after a signal."""
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _loop, context: self.log_defect(context.get("exception")))
+        loop.set_exception_handler(lambda _loop, context: self._log_defect(context))
         self._end: asyncio.Future[PowerOff | None] = loop.create_future()
         self._all_gone = asyncio.Event()
-        with self._host.signals.woken() as woken:
+        self.delays = Delays(
+            loop.time, first=self.limits.first_delay, longest=self.limits.longest_delay
+        )
+        with self._host.signals.woken() as woken, ThreadPoolExecutor(_HASHING_THREADS) as pool:
+            self.checks = Checks(pool, _HASHING_THREADS)
             key = host_key(self.directory / HOST_KEY, self.filer.storage)
+            self._check_who_can_log_in()
             listener = await self._listen(key)
-            self._warn_if_nobody_can_log_in()
             loop.add_reader(woken, self._end_after_signal)
             try:
                 self._end_after_signal()
-                self._host.port = listener.get_port()
+                self._host.port = listener.sockets[0].getsockname()[1]
                 write(
                     sys.stdout,
                     f"filer: listening on {self._host.address} port {self._host.port} "
@@ -116,31 +126,40 @@ class _Service:
             finally:
                 loop.remove_reader(woken)
                 listener.close()
-        await self._send_everybody_away(end)
+            await self._send_everybody_away(end)
         return end
 
-    async def _listen(self, key: asyncssh.SSHKey) -> asyncssh.SSHAcceptor:
+    async def _listen(self, key: asyncssh.SSHKey) -> asyncio.Server:
         host, limits = self._host, self.limits
+        options = asyncssh.SSHServerConnectionOptions(
+            server_factory=lambda: Login(self),
+            server_host_keys=[key],
+            server_version="filer",
+            config=[],
+            kex_algs=KEY_EXCHANGES,
+            encryption_algs=CIPHERS,
+            mac_algs=MACS,
+            signature_algs=SIGNATURES,
+            compression_algs=["none"],  # a packet of 32 KiB may become 32 MiB
+            x509_trusted_certs=None,
+            host_based_auth=False,
+            kbdint_auth=False,
+            gss_host=None,
+            agent_forwarding=False,
+            x11_forwarding=False,
+            allow_scp=False,
+            line_editor=True,
+            line_history=0,
+            max_line_length=_LONGEST_LINE,
+            login_timeout=limits.login,
+            keepalive_interval=limits.keepalive,
+            keepalive_count_max=limits.lost_after,
+            window=limits.window,
+        )
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncssh.listen(
-                host.address,
-                host.port,
-                server_factory=lambda: _Login(self),
-                server_host_keys=[key],
-                server_version="filer",
-                config=[],
-                host_based_auth=False,
-                kbdint_auth=False,
-                gss_host=None,
-                agent_forwarding=False,
-                x11_forwarding=False,
-                allow_scp=False,
-                line_editor=True,
-                line_history=0,
-                max_line_length=_LONGEST_LINE,
-                login_timeout=limits.login,
-                keepalive_interval=limits.keepalive,
-                keepalive_count_max=limits.lost_after,
+            return await loop.create_server(
+                lambda: Connection(loop, options), host.address, host.port
             )
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
@@ -148,63 +167,128 @@ class _Service:
                 f"cannot listen on {host.address} port {host.port}: {printable(reason)}"
             ) from None
 
-    def _warn_if_nobody_can_log_in(self) -> None:
+    def _check_who_can_log_in(self) -> None:
+        """Warn about keys that let no one in, and if there is no way in at all.
+
+        Raises FilerError if the passwords are damaged.
+        """
         keys = self.directory / AUTHORIZED_KEYS
-        authorized_keys(keys)
-        if not self.passwords.users() and not keys.exists():
-            write(
-                sys.stderr,
-                "WARNING: nobody can log in: there is neither a password "
-                f'("filer --ssh-password {ADMINISTRATOR}") nor {printable(str(keys))}.\n',
+        users = self.passwords.users()
+        try:
+            good, problems = authorized_keys(keys).check()
+        except AccessError as error:
+            good, problems = 0, []
+            self._warn(str(error))
+        for problem in problems[:_MOST_WARNINGS]:
+            self._warn(f"{problem}; the line is ignored")
+        if not good and not users:
+            self._warn(
+                "nobody can log in: there is neither a password "
+                f'("filer --ssh-password {ADMINISTRATOR}") nor a key in {printable(str(keys))}.'
             )
 
     def _end_after_signal(self) -> None:
         if self._host.signals.received is not None and not self._end.done():
             self._end.set_result(None)
 
+    # Connections.
+
+    def arrived(self, login: Login) -> None:
+        """Give a new connection a place; if there are too many, one of them is dropped."""
+        self._startups.add(login, login.groups)
+        chance = int.from_bytes(self.filer.random(4)) / 2**32
+        if self._startups.count(login.network) > self.limits.startups_of_network:
+            self._drop(self._startups.to_displace(login.network))
+        elif self.limits.startups.drops(len(self._startups), chance):
+            self._drop(self._startups.to_displace())
+
+    def _drop(self, login: Login | None) -> None:
+        if login is None:
+            return
+        if not self._dropped:
+            text = "too many connections that have not logged in; the idlest are dropped"
+            self.log("ssh.startups.drop", "warning", text)
+        self._dropped += 1
+        self._startups.remove(login)
+        login.abort()
+
+    def logged_in(self, login: Login) -> None:
+        """Give a connection a place among those that have logged in."""
+        self._startups.remove(login)
+        self._misses.clear(login.network)
+        if len(self._logins) >= self.limits.connections:
+            idle = self._logins.to_displace()
+            if idle is None:
+                login.abort()
+                return
+            self._logins.remove(idle)
+            idle.abort()
+        self._logins.add(login, login.groups)
+
+    def left(self, login: Login) -> None:
+        """Free the place of a connection that is closed."""
+        if not login.who:
+            self._misses.add(login.network)
+        self._logins.remove(login)
+        self._startups.remove(login)
+        if self._dropped and len(self._startups) <= self.limits.startups_of_network // 2:
+            text = f"{self._dropped} connections that had not logged in were dropped"
+            self.log("ssh.startups.dropped", "notice", text)
+            self._dropped = 0
+
     # Sessions.
 
-    def new_session(self, who: str) -> ConsoleSession:
+    def new_session(self, login: Login) -> ConsoleSession:
         """Return a session for a channel.  Raises ChannelOpenError if there are too many."""
         if self._end.done():
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the system goes down")
+        if len(login.sessions) >= self.limits.sessions_of_connection:
+            raise _too_many("of this connection", self.limits.sessions_of_connection)
         if len(self._sessions) >= self.limits.sessions:
-            raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_RESOURCE_SHORTAGE,
-                f"too many sessions; there can be {self.limits.sessions}",
-            )
-        session = ConsoleSession(self._served, who)
-        self._sessions.add(session)
+            idle = self._sessions.to_displace()
+            if idle is None:
+                raise _too_many("", self.limits.sessions)
+            self._sessions.remove(idle)
+            idle.end_with(f"{self._hostname}: another session needs the place of this idle one.")
+        session = ConsoleSession(self._served, login.who, login.grant, login.session_closed)
+        login.sessions.add(session)
+        self._sessions.add(session, login.groups)
+        self._running.add(session)
         return session
 
     def _session_ended(self, session: ConsoleSession, power_off: PowerOff | None) -> None:
-        self._sessions.discard(session)
+        self._sessions.remove(session)
+        self._running.discard(session)
         if power_off is not None and not self._end.done():
             self._by = f" by {session.who}"
             self._end.set_result(power_off)
-        if not self._sessions:
+        if not self._running:
             self._all_gone.set()
+
+    @property
+    def _hostname(self) -> str:
+        return self.filer.hardware.hostname
 
     async def _send_everybody_away(self, power_off: PowerOff | None) -> None:
         """Tell every session, and wait until its command has come to a safe point."""
         what = "reboots" if power_off is not None and power_off.again else "halts"
-        farewell = (
-            f"{self.filer.hardware.hostname}: the system {what}{self._by}; this session ends."
-        )
-        for session in tuple(self._sessions):
-            session.end_with(farewell)
-        if self._sessions:
+        for session in tuple(self._running):
+            session.end_with(f"{self._hostname}: the system {what}{self._by}; this session ends.")
+        if self._running:
             self._all_gone.clear()
             await self._all_gone.wait()
         await self._wait_for_connections()  # a client that has nothing left leaves by itself
-        for connection in tuple(self.connections):
-            connection.close()
+        for login in self._connected():
+            login.connection.close()
         await self._wait_for_connections()
-        for connection in tuple(self.connections):
-            connection.abort()
+        for login in self._connected():
+            login.abort()
+
+    def _connected(self) -> list[Login]:
+        return [*self._startups, *self._logins]
 
     async def _wait_for_connections(self) -> None:
-        waits = [asyncio.ensure_future(each.wait_closed()) for each in self.connections]
+        waits = [asyncio.ensure_future(each.connection.wait_closed()) for each in self._connected()]
         if waits:
             await asyncio.wait(waits, timeout=self.limits.farewell)
 
@@ -214,80 +298,22 @@ class _Service:
         """Write a line into the system log."""
         self.filer.messages.log(event, severity, text)
 
-    def log_defect(self, defect: BaseException | None) -> None:
-        """Write a defect of the program into the system log."""
-        if defect is not None:
-            self.log("kern.internal.error", "error", describe(defect))
+    def log_defect_once(self, defect: BaseException) -> None:
+        """Write a defect into the system log, unless it is there: clients could fill it."""
+        text = describe(defect)
+        if text not in self._defects:
+            self._defects.add(text)
+            self.log("kern.internal.error", "error", text)
+
+    def _log_defect(self, context: dict[str, Any]) -> None:
+        if isinstance(defect := context.get("exception"), BaseException):
+            self.log_defect_once(defect)
+
+    def _warn(self, text: str) -> None:
+        self.log("ssh.access", "warning", text)
+        write(sys.stderr, f"WARNING: {text}\n")
 
 
-class _Login(asyncssh.SSHServer):
-    """One connection, from its first byte; nobody is anybody before ``auth_completed``."""
-
-    def __init__(self, service: _Service) -> None:
-        self._service = service
-        self._who = ""
-        self._tries = 0
-        self._by_password = False
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Accept the connection, unless there are too many."""
-        self._connection = conn
-        self._address = str(conn.get_extra_info("peername", ("?",))[0])
-        self._service.connections.add(conn)
-        if len(self._service.connections) > self._service.limits.connections:
-            asyncio.get_running_loop().call_soon(conn.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note who has gone."""
-        self._service.connections.discard(self._connection)
-        if self._who:
-            self._service.log("ssh.logout", "info", f"{self._who} logged out")
-        if exc is not None and not isinstance(exc, OSError | asyncssh.Error):
-            self._service.log_defect(exc)
-
-    def begin_auth(self, username: str) -> bool:
-        """Require authentication; what is possible looks the same for every name."""
-        keys = no_keys()
-        if username == ADMINISTRATOR:
-            try:
-                keys = authorized_keys(self._service.directory / AUTHORIZED_KEYS)
-            except FilerError as damage:
-                self._service.log("ssh.keys.failure", "error", str(damage))
-        self._connection.set_authorized_keys(keys)
-        return True
-
-    def password_auth_supported(self) -> bool:
-        """Offer it to everybody."""
-        return True
-
-    async def validate_password(self, username: str, password: str) -> bool:
-        """Check a password, beside the event loop since that takes its time."""
-        self._tries += 1
-        try:
-            fits = await asyncio.to_thread(self._service.passwords.fits, username, password)
-        except FilerError as damage:
-            self._service.log("ssh.passwords.failure", "error", str(damage))
-            fits = False
-        if not fits:
-            self._service.log(
-                "ssh.login.failure",
-                "warning",
-                f"wrong user or password for {username[:_LONGEST_NAME]} from {self._address}",
-            )
-            if self._tries >= self._service.limits.password_tries:
-                self._connection.disconnect(
-                    asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many wrong passwords"
-                )
-        self._by_password = fits
-        return fits
-
-    def auth_completed(self) -> None:
-        """Note who has come."""
-        user = self._connection.get_extra_info("username")
-        self._who = f"{user} from {self._address}"
-        how = "password" if self._by_password else "public key"
-        self._service.log("ssh.login", "info", f"{self._who} logged in by {how}")
-
-    def session_requested(self) -> ConsoleSession:
-        """Open a console; all else that a client may ask for is refused by default."""
-        return self._service.new_session(self._who)
+def _too_many(which: str, most: int) -> asyncssh.ChannelOpenError:
+    text = f"too many sessions{which and f' {which}'}; there can be {most}"
+    return asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, text)

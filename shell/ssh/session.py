@@ -21,6 +21,7 @@ from shell.session import FAILED, Session, interrupted
 from shell.settings import Settings
 from shell.signals import SIGNALLED, Ended
 from shell.ssh.console import CTRL_C, CTRL_D, OneShot, PlainReader, RemoteConsole, RemoteSignals
+from shell.ssh.keys import Grant
 from shell.ssh.streams import Feed, Flow, text_output
 from shell.terminal import LineReader, Terminal
 
@@ -28,16 +29,23 @@ _PLAIN = ("", "dumb", "unknown", "vt100")
 """Terminals without a full prompt; vt100 is what programs say that drive a console (paramiko)."""
 
 _COLUMNS, _ROWS = 80, 24
+_MOST_COLUMNS, _MOST_ROWS = 500, 250
+"""A screen needs memory for each of its characters."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """What sessions are given; ``idle`` is how long one may be idle, in seconds."""
+    """What sessions are given; times in seconds."""
 
     filer: Filer
     commands: Mapping[str, Command]
     settings: Settings
+    begin: float
+    """How long a session may go without a shell or command."""
+
     idle: float
+    """How long it may be idle then."""
+
     ended: "Callable[[ConsoleSession, PowerOff | None], None]"
     """Told, in the event loop, that a session is over, and whether it takes the power."""
 
@@ -48,17 +56,28 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
     Its methods belong to the event loop, but for those of its thread, which are marked.
     """
 
-    def __init__(self, served: Served, who: str) -> None:
+    def __init__(
+        self,
+        served: Served,
+        who: str,
+        grant: Grant,
+        closed: "Callable[[ConsoleSession], None]",
+    ) -> None:
+        """Make a session; ``closed`` is told when its channel is closed."""
         self.who = who
         self._served = served
+        self._grant = grant
+        self._closed = closed
         self._signals = RemoteSignals()
         self._terminal: str | None = None
         self._command: str | None = None
         self._loop = asyncio.get_running_loop()
         self._flow = Flow(self._loop)
-        self._heard = self._loop.time()
+        self._active_at = self._loop.time()
         self._watch: asyncio.TimerHandle | None = None
         self._beginning: asyncio.Task[None] | None = None
+        self._over = False
+        self._channel: Any = None  # until asyncssh has opened it
         self._echoes = True
         self._session: Session | None = None
 
@@ -69,9 +88,15 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         self._channel = chan
         self._feed = Feed(chan)
         chan.set_encoding(None)
+        if self._over:
+            chan.close()
+        else:
+            self._look_whether_idle()
 
     def pty_requested(self, term_type: str, term_size: object, term_modes: object) -> bool:
-        """Accept any terminal."""
+        """Accept any terminal, unless the key forbids it."""
+        if not self._grant.terminal:
+            return False
         self._terminal = term_type
         if self._is_plain:
             self._channel.set_encoding("utf-8", "surrogateescape")
@@ -83,16 +108,23 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
 
     def shell_requested(self) -> bool:
         """Give the console, which is the only shell there is."""
-        return True
+        self._command = self._grant.command
+        return not self._over
 
     def exec_requested(self, command: str) -> bool:
         """Run a command of the console."""
-        self._command = command
-        return True
+        self._command = command if self._grant.command is None else self._grant.command
+        return not self._over
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        """Refuse it, unless the key has a command that takes the place of everything."""
+        return self._grant.command is not None and self.shell_requested()
 
     def session_started(self) -> None:
         """Begin, once the pipe for what is typed is there."""
+        self._active_at = self._loop.time()
         self._beginning = self._loop.create_task(self._begin())
+        self._look_whether_idle()
 
     async def _begin(self) -> None:
         try:
@@ -105,14 +137,12 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         except (OSError, RuntimeError) as problem:  # no descriptor or no thread is left
             self._served.filer.messages.log("ssh.session.failure", "error", describe(problem))
             self._end(FAILED, None)
-            return
-        self._look_whether_idle()
 
     # What the client sends.
 
     def data_received(self, data: str | bytes, datatype: object) -> None:
         """Hand on what is typed; Ctrl-C while a command runs is a signal, as at any terminal."""
-        self._heard = self._loop.time()
+        self._active_at = self._loop.time()
         typed = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
         if self._terminal is not None and CTRL_C in typed and not self._signals.awaited:
             typed = typed.rpartition(CTRL_C)[2]  # and not what was typed before it
@@ -146,27 +176,26 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         elif signal in ("TERM", "HUP"):
             self.hang_up()
 
-    def pause_writing(self) -> None:
+    def pause_writing(self, cause: str = "channel") -> None:
         """Let the commands wait: the client does not read."""
-        self._flow.pause()
+        self._flow.pause(cause)
 
-    def resume_writing(self) -> None:
+    def resume_writing(self, cause: str = "channel") -> None:
         """Let the commands go on."""
-        self._flow.resume()
+        self._flow.resume(cause)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what runs, at its next safe point."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._closed(self)
         self.hang_up()
-        if self._beginning is None:
-            self._served.ended(self, None)
 
     # How it ends.
 
     def hang_up(self) -> None:
         """End the session: at its prompt at once, in a command at the next safe point."""
-        self._signals.deliver(signal.SIGHUP)
-        self._flow.lose()
-        self._feed.break_off()
+        self._stop(self._flow.lose)
 
     def end_with(self, farewell: str) -> None:
         """Say why, and end the session.
@@ -175,45 +204,73 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         point, and says what it has done if the client reads.
         """
         command = self._session.running if self._session and self._signals.awaited else None
-        lines = [f"{interrupted(command)}"] if command else []
-        with suppress(OSError):
-            if self._terminal is None:
-                self._put_error("".join(f"{line}\n" for line in (*lines, farewell)).encode())
-            else:
-                text = "".join(f"\r\n{line}" for line in (*lines, farewell))
-                self._put(f"{self._erased_below}{text}\r\n".encode())
-        if self._signals.awaited:
-            self.hang_up()
-        else:
-            self._flow.never_wait()
-            self._signals.deliver(signal.SIGHUP)
-            self._feed.break_off()
+        lines = [*([interrupted(command)] if command else []), farewell]
+        if self._channel is not None:
+            with suppress(OSError):
+                if self._terminal is None:
+                    self._put_error("".join(f"{line}\n" for line in lines).encode())
+                else:
+                    text = "".join(f"\r\n{line}" for line in lines)
+                    self._put(f"{self._erased_below}{text}\r\n".encode())
+        self._stop(self._flow.lose if self._signals.awaited else self._flow.never_wait)
+
+    def _stop(self, end_output: Callable[[], None]) -> None:
+        """Stop what runs; ``end_output`` says what becomes of its output."""
+        if self._beginning is None:
+            self._end(SIGNALLED + signal.SIGHUP, None)
+            return
+        self._signals.deliver(signal.SIGHUP)
+        if self._flow.paused_at is not None:
+            self._channel.abort()  # a client that does not read would never see the end
+        end_output()
+        self._feed.break_off()
 
     @property
     def _erased_below(self) -> str:
         """What takes a menu and the toolbar away, which stand below the line that is typed."""
         return "" if self._is_plain else "\x1b[J"
 
-    def _look_whether_idle(self) -> None:
-        """End a session whose client is waited for, and says nothing, for too long.
+    def idle(self) -> float | None:
+        """Return for how many seconds the client has been waited for; None if it is not.
 
-        It may be in the middle of a dialogue, which keeps everybody else from any change.
+        Its input is waited for, or that it reads, or that it asks for a shell or command.
         """
-        quiet = self._loop.time() - self._heard
-        waits = self._signals.awaited or self._flow.paused
-        if quiet >= self._served.idle and waits:
-            self.end_with(f"{self._served.filer.hardware.hostname}: idle; this session ends.")
-            return
-        left = self._served.idle - quiet
-        self._watch = self._loop.call_later(
-            left if left > 0 else self._served.idle, self._look_whether_idle
-        )
+        if self._channel is None:
+            return None
+        now = self._loop.time()
+        if self._flow.paused_at is not None:
+            return now - self._flow.paused_at
+        if self._signals.awaited or self._beginning is None or self._over:
+            return now - self._active_at
+        return None
 
-    def _end(self, status: int, power_off: PowerOff | None) -> None:
+    def _look_whether_idle(self) -> None:
+        """End a session whose client has been waited for too long.
+
+        It may be in the middle of a dialogue, which keeps all others from any change.
+        """
         if self._watch is not None:
             self._watch.cancel()
-        self._feed.break_off()
-        self._channel.exit(status)
+        limit = self._served.begin if self._beginning is None else self._served.idle
+        idle = self.idle()
+        if idle is not None and idle >= limit:
+            if self._over:
+                # It has not read the end, or never closes its side: no other way out is left.
+                self._channel.get_connection().close()
+                return
+            self.end_with(f"{self._served.filer.hardware.hostname}: idle; this session ends.")
+            idle = None
+        left = limit - (idle or 0.0)
+        self._watch = self._loop.call_later(left, self._look_whether_idle)
+
+    def _end(self, status: int, power_off: PowerOff | None) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._active_at = self._loop.time()
+        if self._channel is not None:
+            self._feed.break_off()
+            self._channel.exit(status)
         self._served.ended(self, power_off)
 
     # The thread of the session.
@@ -234,7 +291,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
                 status = host.status
         except KeyboardInterrupt:
             status = SIGNALLED + signal.SIGINT
-        except (Ended, OutputLost, BrokenPipeError):  # nobody is there any more
+        except (Ended, OutputLost, BrokenPipeError):  # the client has gone
             status = SIGNALLED + signal.SIGHUP
         except BaseException as defect:  # the others go on
             self._served.filer.messages.log("kern.internal.error", "error", describe(defect))
@@ -300,7 +357,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
 
     def _size(self) -> tuple[int, int]:
         columns, rows, *_ = self._channel.get_terminal_size()
-        return columns or _COLUMNS, rows or _ROWS
+        return min(columns or _COLUMNS, _MOST_COLUMNS), min(rows or _ROWS, _MOST_ROWS)
 
     def _set_echo(self, on: bool) -> None:
         self._loop.call_soon_threadsafe(self._echo, on)
@@ -314,9 +371,11 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         self._channel.set_echo(on)
 
     def _put(self, data: bytes) -> None:
+        self._active_at = self._loop.time()
         with suppress(OSError):  # it is closed; the session is about to be told
             self._channel.write(data.decode() if self._is_plain else data)
 
     def _put_error(self, data: bytes) -> None:
+        self._active_at = self._loop.time()
         with suppress(OSError):
             self._channel.write_stderr(data)

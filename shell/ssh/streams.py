@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 Put = Callable[[bytes], None]
 
+_BLOCK = 64 * 1024
+"""Bytes handed to the event loop at once; a client that does not read holds up the rest."""
+
 
 class Feed(asyncio.BaseProtocol):
     """Writes what arrives into a pipe; a client that types ahead too far is made to wait."""
@@ -68,7 +71,9 @@ class Flow:
         self._may_write.set()
         self._lost = False
         self._never_waits = False
-        self.paused = False
+        self._causes: set[str] = set()
+        self.paused_at: float | None = None
+        """When the client stopped reading, by the clock of the loop; None while it reads."""
 
     def put(self, data: bytes, put: Put) -> None:
         """Have the event loop do ``put``, when it can; for any thread but that of the loop.
@@ -81,23 +86,27 @@ class Flow:
         self._may_write.clear()
         self._loop.call_soon_threadsafe(self._put, data, put)
 
-    def pause(self) -> None:
-        """Let the writer wait, or fail if it is never to wait."""
-        self.paused = True
+    def pause(self, cause: str) -> None:
+        """Let the writer wait until no cause is left, or fail if it is never to wait."""
+        self._causes.add(cause)
+        if self.paused_at is None:
+            self.paused_at = self._loop.time()
         if self._never_waits:
             self.lose()
         else:
             self._may_write.clear()
 
-    def resume(self) -> None:
-        """Let the writer go on."""
-        self.paused = False
-        self._may_write.set()
+    def resume(self, cause: str) -> None:
+        """Let the writer go on, unless there is another cause to wait."""
+        self._causes.discard(cause)
+        if not self._causes:
+            self.paused_at = None
+            self._may_write.set()
 
     def never_wait(self) -> None:
         """Let writes fail once the client does not read: the session ends."""
         self._never_waits = True
-        if self.paused:
+        if self.paused_at is not None:
             self.lose()
 
     def lose(self) -> None:
@@ -108,7 +117,7 @@ class Flow:
     def _put(self, data: bytes, put: Put) -> None:
         if not self._lost:
             put(data)
-        if self._lost or not self.paused:
+        if self._lost or not self._causes:
             self._may_write.set()
 
 
@@ -127,9 +136,15 @@ class _Bytes(io.BufferedIOBase):
         return self._terminal
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        block = bytes(data)
-        self._flow.put(block, self._put)
-        return len(block)
+        text = bytes(data)
+        start = 0
+        while start < len(text):
+            end = start + _BLOCK
+            while end < len(text) and text[end] & 0xC0 == 0x80:
+                end -= 1  # whole characters only: a plain terminal is sent text
+            self._flow.put(text[start:end], self._put)
+            start = end
+        return len(text)
 
 
 def text_output(flow: Flow, put: Put, *, terminal: bool, newline: str) -> io.TextIOWrapper:

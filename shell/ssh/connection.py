@@ -1,0 +1,210 @@
+"""One SSH connection: from its first byte, through the login, to its sessions."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import asyncssh
+
+from filer.errors import FilerError
+from shell.ssh.access import (
+    ADMINISTRATOR,
+    AUTHORIZED_KEYS,
+    authorized_keys,
+    in_log,
+    is_user,
+)
+from shell.ssh.guessing import network_of
+from shell.ssh.keys import Grant, is_current
+from shell.ssh.limits import SIGNATURES
+from shell.ssh.session import ConsoleSession
+
+if TYPE_CHECKING:
+    from shell.ssh.places import Groups
+    from shell.ssh.server import Service
+
+_SIGNATURES = {each.encode("ascii") for each in SIGNATURES}
+
+
+class Connection(asyncssh.SSHServerConnection):
+    """A connection whose client is read no faster than it reads.
+
+    asyncssh buffers all answers to a client that does not read them.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, with the transport at hand."""
+        self._wire = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
+
+    def pause_writing(self) -> None:
+        """Stop reading, and let the sessions wait."""
+        self._wire.pause_reading()
+        for session in self._sessions():
+            session.pause_writing("connection")
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._wire.resume_reading()
+        for session in self._sessions():
+            session.resume_writing("connection")
+
+    def _sessions(self) -> "tuple[ConsoleSession, ...]":
+        login = self.get_owner()
+        return tuple(login.sessions) if isinstance(login, Login) else ()
+
+    def create_server_channel(self, *args: Any, **options: Any) -> "asyncssh.SSHServerChannel[Any]":
+        """Return a channel that takes no environment: asyncssh would keep all of it."""
+        channel = super().create_server_channel(*args, **options)
+        channel._process_env_request = lambda packet: False  # type: ignore[method-assign]
+        return channel
+
+
+class Login(asyncssh.SSHServer):
+    """The server's side of one connection; the peer is unauthenticated until ``auth_completed``."""
+
+    def __init__(self, service: "Service") -> None:
+        self.sessions: set[ConsoleSession] = set()
+        """The sessions whose channels are open."""
+
+        self.who = ""
+        self.grant = Grant()
+        self._service = service
+        self._limits = service.limits
+        self._user: str | None = None
+        self._how = ""
+        self._keys_asked = 0
+        self._failures = 0
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._watch: asyncio.TimerHandle | None = None
+
+    @property
+    def groups(self) -> "Groups":
+        """What the connection and its sessions count for."""
+        if self.who:
+            return self._user, (self._user, self.network)
+        return (self.network,)
+
+    def idle(self) -> float | None:
+        """Return the seconds without progress; None while there is a session."""
+        return None if self.sessions else self._loop.time() - self._since
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.connection.abort()
+
+    # The connection.
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Take the connection in, which may cost another one its place."""
+        self.connection = conn
+        self._address = str(conn.get_extra_info("peername", ("?",))[0])
+        self.network = network_of(self._address)
+        self._service.arrived(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note who has gone."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._service.left(self)
+        if self.who:
+            self._service.log("ssh.logout", "info", f"{self.who} logged out")
+        if exc is not None and not isinstance(exc, OSError | asyncssh.Error):
+            self._service.log_defect_once(exc)
+
+    # The login.
+
+    def begin_auth(self, username: str) -> bool:
+        """Require authentication; what is possible looks the same for every name."""
+        if self._user is not None:
+            raise asyncssh.PermissionDenied("the user name cannot change")
+        self._user = username
+        self._since = self._loop.time()
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        """Offer it to every user."""
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        """Look for a line that lets ``key`` in; asyncssh checks the signature after this."""
+        self._how, self.grant = "public key", Grant()
+        self._keys_asked += 1
+        grant: Grant | None = None
+        if username == ADMINISTRATOR and is_current(key):
+            key.all_sig_algorithms = key.all_sig_algorithms & _SIGNATURES  # none with SHA-1
+            try:
+                keys = authorized_keys(self._service.directory / AUTHORIZED_KEYS)
+                grant = keys.grant(key, self._address, self._service.filer.now())
+            except FilerError as problem:
+                self._service.log("ssh.keys.failure", "error", str(problem))
+        if grant is None:
+            self._count_failure()
+            return False
+        if self._keys_asked > 2 * self._limits.tries:  # a known key, but no valid signature
+            self._count_failure()
+        self.grant = grant
+        return True
+
+    def password_auth_supported(self) -> bool:
+        """Offer it to every user."""
+        return True
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        """Check a password, after the delay that earlier failures have earned.
+
+        A thread does it, since that takes its time.
+        """
+        self._how, self.grant = "password", Grant()
+        service = self._service
+        pair = self.network, username if is_user(username) else ""
+        async with service.delays.try_of(pair) as attempt:
+            try:
+                attempt.succeeded = await service.checks.run(
+                    attempt.earlier, lambda: service.passwords.fits(username, password)
+                )
+            except FilerError as damage:
+                service.log("ssh.passwords.failure", "error", str(damage))
+        if not attempt.succeeded:
+            service.log(
+                "ssh.login.failure",
+                "warning",
+                f"wrong user or password for {in_log(username)} from {self._address}",
+            )
+            self._count_failure()
+        return attempt.succeeded
+
+    def _count_failure(self) -> None:
+        self._failures += 1
+        if self._failures >= self._limits.tries:
+            self.connection.disconnect(
+                asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many failed logins"
+            )
+
+    def auth_completed(self) -> None:
+        """Note who has come."""
+        self.who = f"{self._user} from {self._address}"
+        self._begin_idling()
+        self._service.log("ssh.login", "info", f"{self.who} logged in by {self._how}")
+        self._service.logged_in(self)
+
+    # The sessions.
+
+    def session_requested(self) -> ConsoleSession:
+        """Open a console; all else that a client may ask for is refused by default."""
+        return self._service.new_session(self)
+
+    def session_closed(self, session: ConsoleSession) -> None:
+        """Note that the channel of a session is closed."""
+        self.sessions.discard(session)
+        self._begin_idling()
+
+    def _begin_idling(self) -> None:
+        self._since = self._loop.time()
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self._loop.call_later(self._limits.unused, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        if not self.sessions:
+            self.connection.disconnect(asyncssh.DISC_BY_APPLICATION, "no session for too long")
