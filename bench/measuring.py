@@ -82,7 +82,7 @@ def terminal(
 ) -> "Iterator[pexpect.spawn[str]]":
     """Start a program at a terminal of its own."""
     program, *arguments = map(str, command)
-    more = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    more = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}  # for the peers
     child: pexpect.spawn[str] = pexpect.spawn(
         program,
         arguments,

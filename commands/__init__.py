@@ -286,8 +286,8 @@ class Command:
     """A command of the console.
 
     ``variables`` maps each variable of the SYNOPSIS to a function that lists its live values for
-    a subcommand.  ``unread`` says how many lines of answers follow a line with these words in a
-    script, so that they are not taken for commands when the dialogue never begins.  ``changes``
+    a subcommand.  ``unread`` says how many lines of answers follow a line with these words, so that
+    they are not taken for commands when the dialogue never begins.  ``changes``
     says whether a line may change the filer: of such lines one runs at a time.  ``help`` has a
     word of help for each subcommand and option, by the words that lead to it: ``rekey -manual``.
     """

@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Until the program takes it over, Ctrl-C would be a traceback out of an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from filer.standard_streams import OutputLost, prepare_standard_streams, status_without_output
-    from shell.options import parse
+    from shell.options import is_console, parse
 
     gc.disable()  # what is imported is no garbage; collection begins with the first session
     prepare_standard_streams()
@@ -20,11 +20,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse(argv)
     except OutputLost as lost:
         return status_without_output("filer", lost)
+    keyboard = None
     try:
+        if is_console(options):
+            from shell.tty import open_console
+
+            keyboard = open_console()  # it answers while the rest is loaded and the filer boots
         from shell.program import run  # --version and --help need none of it
 
-        return run(options)
+        return run(options, keyboard)
     finally:
+        if keyboard is not None:
+            keyboard.close()
         # The process ends here: to take all objects apart would cost a tenth of a short run.
         gc.freeze()
 

@@ -131,8 +131,6 @@ class JsonConsole(ScriptConsole):
         asked: dict[str, Json] = {"question": question.rstrip(), "secret": secret}
         self._current.questions.append(asked)
         answer = self._answer(lambda: self._tell(question), secret=secret)
-        if secret:
-            self._tell("\n")
         if answer is None:
             raise EndOfAnswers
         if self._echo and not secret:

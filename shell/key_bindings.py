@@ -1,6 +1,7 @@
 """What the keys of the prompt do beyond what prompt_toolkit has them do."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from prompt_toolkit.buffer import Buffer, CompletionState
 from prompt_toolkit.completion import (
@@ -18,7 +19,7 @@ from prompt_toolkit.filters import (
     has_completions,
     has_focus,
 )
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
 from shell.paths import Paths
@@ -28,13 +29,6 @@ from shell.settings import KEYS
 Handler = Callable[[KeyPressEvent], None]
 
 at_the_line = has_focus(DEFAULT_BUFFER)
-
-NO_MOUSE = KeyBindings()
-
-
-@NO_MOUSE.add(Keys.Vt100MouseEvent)
-def _ignore(_event: KeyPressEvent) -> None:
-    """Pass over what looks like the mouse: a pasted colour sequence does, and is none."""
 
 
 class _Entry(Completion):
@@ -110,9 +104,42 @@ def key_bindings(
     for name, keys in chosen.items():
         handler, when = actions[name]
         bindings.add(*keys, filter=when)(handler)
-    for each in NO_MOUSE.bindings:
-        bindings.bindings.append(each)
+    _add_paste(bindings, secret=False)
     return bindings
+
+
+def answer_bindings(*, secret: bool) -> KeyBindings:
+    """Return the bindings of a question, whose answer may be ``secret``."""
+    bindings = KeyBindings()
+    _add_paste(bindings, secret=secret)
+    return bindings
+
+
+def _add_paste(bindings: KeyBindings, *, secret: bool) -> None:
+    bindings.add(Keys.BracketedPaste)(partial(_paste, secret=secret))
+    bindings.add(Keys.Vt100MouseEvent)(_ignore)
+
+
+def _paste(event: KeyPressEvent, *, secret: bool) -> None:
+    """Take a paste of several lines as if each had been typed, with Enter behind it.
+
+    What follows a command that asks is its answers, and must not stand in its line.  A secret is
+    often copied with its line end, which is no Enter: the person cannot see what was pasted.
+    """
+    text = event.data.replace("\r\n", "\n").replace("\r", "\n")
+    if secret and text.count("\n") == 1:
+        text = text.removesuffix("\n")
+    first, *others = text.split("\n")
+    event.current_buffer.insert_text(first)
+    keys: list[KeyPress] = []
+    for line in others:
+        keys.append(KeyPress(Keys.ControlM, "\r"))
+        keys.extend(KeyPress(character, character) for character in line)
+    event.key_processor.feed_multiple(keys, first=True)
+
+
+def _ignore(_event: KeyPressEvent) -> None:
+    """Ignore mouse events: a pasted colour sequence parses as one."""
 
 
 def _take_chosen(event: KeyPressEvent) -> None:

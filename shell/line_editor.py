@@ -19,19 +19,21 @@ from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition, renderer_height_is_known
 from prompt_toolkit.history import DummyHistory
 from prompt_toolkit.input import Input
-from prompt_toolkit.key_binding import KeyPressEvent
+from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyPress, KeyPressEvent
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.output import Output
+from prompt_toolkit.renderer import CPR_Support
 
 from shell.appearance import GrammarLexer, Toolbar, color_depth, style, theme_of
-from shell.cursor_query import CursorQuery
 from shell.history import ConsoleHistory, open_history
-from shell.key_bindings import NO_MOUSE, GrammarCompleter, key_bindings
+from shell.key_bindings import GrammarCompleter, answer_bindings, key_bindings
+from shell.line_reader import LineReader
 from shell.paths import Paths, no_paths
 from shell.session import Session
 from shell.settings import DEFAULTS, Settings
 from shell.signals import Ended, Signals
-from shell.terminal import LineReader
 
 _ROOM_FOR_MENU = 8
 """Rows that are kept free for a menu, on a screen that has a few more."""
@@ -58,10 +60,11 @@ class LineEditor(LineReader):
     history; all three read through the same input, so that what is typed ahead stays in order.
     Input and output are those of the process, unless others are given.
 
-    Colours, suggestions, the toolbar and a menu that opens by itself are for a terminal that
-    tells where its cursor is, as those of people do: a program that drives the console gets what
-    it types and what is printed, and nothing else.
+    The terminal has said where its cursor is, and is asked again at each prompt: colours,
+    suggestions, the toolbar and a menu that opens by itself need that.
     """
+
+    draws = True
 
     def __init__(
         self,
@@ -74,10 +77,9 @@ class LineEditor(LineReader):
         keyboard: Input | None = None,
         screen: Output | None = None,
     ) -> None:
-        super().__init__(signals)
+        self._signals = signals
         self._keyboard = keyboard
         self._screen = get_app_session().output if screen is None else screen
-        self._cursor = CursorQuery(self._screen)
         self._before = ""
         self._opens_menu, self._shows_toolbar = settings.menu, settings.toolbar
         self._toolbar = Toolbar(session_of)
@@ -110,7 +112,7 @@ class LineEditor(LineReader):
         self._commands.default_buffer.complete_while_typing = renderer_height_is_known & Condition(
             lambda: self._opens_menu and self._has_room
         )
-        self._commands.app.before_render += self._cursor.look
+        self._expect_answers(self._commands)
         self._commands.app.before_render += self._fit
         self._commands.app.before_render += self._learn_commands
 
@@ -153,23 +155,40 @@ class LineEditor(LineReader):
 
     @cached_property
     def _secrets(self) -> PromptSession[str]:
-        return self._unrecorded(_ShowNothing())
+        return self._unrecorded(secret=True)
 
-    def _unrecorded(self, *processors: Processor) -> PromptSession[str]:
+    def _unrecorded(self, *, secret: bool = False) -> PromptSession[str]:
         session: PromptSession[str] = PromptSession(
             history=DummyHistory(),
-            input_processors=list(processors),
-            key_bindings=NO_MOUSE,
+            input_processors=[_ShowNothing()] if secret else [],
+            key_bindings=answer_bindings(secret=secret),
             input=self._keyboard,
             output=self._screen,
         )
-        session.app.before_render += self._cursor.look
+        self._expect_answers(session)
         return session
+
+    def _expect_answers(self, session: PromptSession[str]) -> None:
+        # Otherwise prompt_toolkit waits two seconds at each prompt to find out, and then warns.
+        if self._screen.responds_to_cpr:
+            session.app.renderer.cpr_support = CPR_Support.SUPPORTED
 
     @property
     def is_watched(self) -> bool:
-        """Whether a person watches: what they use tells where its cursor is."""
-        return self._cursor.is_watched
+        """Whether the cursor may be asked for, which only PROMPT_TOOLKIT_NO_CPR forbids."""
+        return self._screen.responds_to_cpr
+
+    def type_ahead(self, typed: bytes) -> None:
+        """Take what was typed before there was an editor, as its first keys."""
+        keys: list[KeyPress] = []
+        parser = Vt100Parser(keys.append)
+        parser.feed(typed.decode("utf-8", "surrogateescape"))
+        parser.flush()
+        store_typeahead(self._commands.app.input, keys)
+
+    def forget_typed_ahead(self) -> None:
+        """Drop the keys that were read and not used."""
+        get_typeahead(self._commands.app.input)
 
     def interject(self, show: Callable[[], None]) -> None:
         """Show something above the line that is being typed, if one is."""
@@ -221,5 +240,3 @@ class LineEditor(LineReader):
             return session.prompt(prompt, pre_run=begin, set_exception_handler=False)
         finally:
             self._signals.end_prompt = None
-            if self._keyboard is None:  # elsewhere no terminal of this host echoes
-                self._cursor.wait(app.input)

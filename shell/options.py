@@ -95,6 +95,12 @@ def is_interactive(options: argparse.Namespace) -> bool:
     return not options.command and options.file is None and sys.stdin.isatty()
 
 
+def is_console(options: argparse.Namespace) -> bool:
+    """Say whether the program is the console of its terminal, and nothing else."""
+    others = options.ssh, options.ssh_password, options.replay
+    return is_interactive(options) and all(other is None for other in others)
+
+
 def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.allow_data_loss and options.replay is None:
         parser.error("--allow-data-loss goes with --replay only")

@@ -6,8 +6,8 @@ import signal
 import sys
 from argparse import Namespace
 from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from commands import Console, Text
@@ -24,6 +24,7 @@ from filer.standard_streams import (
 from filer.system import Filer
 from filer.text import printable
 from shell.defects import describe
+from shell.line_reader import LineReader
 from shell.options import is_interactive
 from shell.plugins import Commands
 from shell.power_cycle import PANICKED, Host, PowerCycle
@@ -34,22 +35,27 @@ from shell.signals import SIGNALLED, Ended, Signals
 if TYPE_CHECKING:
     from filer.document import ConfigError
     from shell.demo import Demo
+    from shell.line_editor import LineEditor
     from shell.recorder import Recorder
     from shell.replay import Replay
     from shell.settings import Settings
+    from shell.tty import Tty
 
 CALLED_WRONGLY = 2
 
 
-def run(options: Namespace) -> int:
-    """Run the program as ``options`` say, and return its exit status."""
+def run(options: Namespace, keyboard: "Tty | None") -> int:
+    """Run the program as ``options`` say, and return its exit status.
+
+    ``keyboard`` is the terminal of an interactive console, which has been asked for its cursor.
+    """
     forbid_core_files()
     interrupt = Interrupt()
     signals = Signals(interrupt)
     signals.install()
     try:
         with ExitStack() as stack:
-            return _run(options, interrupt, signals, stack)
+            return _run(options, keyboard, interrupt, signals, stack)
     except (KeyboardInterrupt, Ended, Exception) as end:
         return _exit_status(end, signals, as_json=options.format == "json")
 
@@ -83,7 +89,13 @@ def _tell_failure(status: int, text: str, *, as_json: bool) -> None:
         write(sys.stderr, f"{text}\n")
 
 
-def _run(options: Namespace, interrupt: Interrupt, signals: Signals, stack: ExitStack) -> int:
+def _run(
+    options: Namespace,
+    keyboard: "Tty | None",
+    interrupt: Interrupt,
+    signals: Signals,
+    stack: ExitStack,
+) -> int:
     if options.ssh_password is not None:
         from shell.ssh.password import set_password
 
@@ -96,7 +108,9 @@ def _run(options: Namespace, interrupt: Interrupt, signals: Signals, stack: Exit
     if replay:
         host, console = replay, replay.console
     else:
-        host, console = _host(options, signals, stack, lambda: current[-1], recorder)
+        host, console = _host(
+            options, keyboard, signals, stack, session=lambda: current[-1], recorder=recorder
+        )
     demo: Demo | None = None
     if options.demo:
         from shell import demo as demo_module
@@ -130,20 +144,22 @@ def _greet(demo: "Demo", filer: Filer, console: Console) -> None:
 
 def _host(
     options: Namespace,
+    keyboard: "Tty | None",
     signals: Signals,
     stack: ExitStack,
+    *,
     session: Callable[[], Session],
     recorder: "Recorder | None",
 ) -> tuple[Host, Console]:
-    """Decide who gives the commands: a person, or one of the forms of a script, or anybody."""
+    """Choose the command source: terminal, script or SSH."""
     if options.ssh:
         return _ssh(options, signals)
     if options.command:
-        answers = _answers()
+        answers = _answers(signals)
         lines = LineInput(os.fsencode(command) for command in options.command)
         return _script(options, signals, lines, answers, recorder)
-    if is_interactive(options):
-        return _terminal(signals, session, recorder)
+    if keyboard is not None:
+        return _terminal(keyboard, signals, stack, session=session, recorder=recorder)
     stream = sys.stdin.buffer
     if options.file not in (None, "-"):
         with signals.waiting():  # for whoever writes into a FIFO
@@ -154,12 +170,30 @@ def _host(
 
 
 def _terminal(
-    signals: Signals, session: Callable[[], Session], recorder: "Recorder | None"
+    keyboard: "Tty",
+    signals: Signals,
+    stack: ExitStack,
+    *,
+    session: Callable[[], Session],
+    recorder: "Recorder | None",
 ) -> tuple[Host, Console]:
-    from shell.terminal import Terminal, TerminalConsole, open_reader
+    from shell.console_reader import ConsoleReader
+    from shell.terminal import Terminal, TerminalConsole
+    from shell.tty import output_of
 
     settings, errors = _settings()
-    reader = open_reader(session, signals, settings)
+
+    def open_editor() -> "LineEditor":
+        from shell.line_editor import LineEditor  # it takes its time to load
+        from shell.paths import host_paths
+
+        return LineEditor(session, signals, settings=settings, paths=host_paths)
+
+    screen = sys.__stdout__
+    is_seen = screen is not None and screen.isatty()
+    terminal = screen if is_seen else stack.enter_context(output_of(keyboard.fileno()))
+    assert terminal is not None
+    reader: LineReader = ConsoleReader(keyboard, signals, sys.stdout, terminal, open_editor)
     if recorder:
         from shell.recorder import RecordedReader, RecordedTerminalConsole
 
@@ -168,7 +202,7 @@ def _terminal(
     else:
         console = TerminalConsole(reader, signals, settings)
     _warn(console, errors)
-    return Terminal(reader, signals), console
+    return Terminal(reader, console, signals), console
 
 
 def _settings() -> "tuple[Settings, list[ConfigError]]":
@@ -239,12 +273,24 @@ def _replay(options: Namespace, signals: Signals) -> "Replay | None":
     with signals.waiting():  # for whoever writes into a FIFO
         recorded = read_cast(options.replay)
     may_destroy = options.demo or options.allow_data_loss
-    return Replay(options.replay, recorded, _answers(), signals, may_destroy=may_destroy)
+    answers = _answers(signals)
+    return Replay(options.replay, recorded, answers, signals, may_destroy=may_destroy)
 
 
-def _answers() -> Input:
+def _answers(signals: Signals) -> Input:
     """Return where answers come from that do not stand among the commands."""
-    return KeyboardInput() if sys.stdin.isatty() else _lines_of(sys.stdin.buffer)
+    if not sys.stdin.isatty():
+        return _lines_of(sys.stdin.buffer)
+    from shell.plain_reader import PlainReader
+    from shell.tty import hushed, output_of
+
+    @contextmanager
+    def open_reader() -> Iterator[LineReader]:
+        descriptor = sys.stdin.fileno()
+        with hushed(descriptor) as keyboard, output_of(descriptor) as terminal:
+            yield PlainReader(keyboard, signals, terminal, terminal)
+
+    return KeyboardInput(open_reader)
 
 
 def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from typing import Any, TextIO
+from contextlib import contextmanager, suppress
 
 from filer.progress import Steps, Tell, Work
 from filer.standard_streams import OutputLost
@@ -11,40 +10,15 @@ from filer.standard_streams import OutputLost
 PATIENCE = 0.5
 """Seconds of work of which nothing is shown."""
 
-_LOCAL_MODES = 3  # among the attributes of a terminal, as Python has them
-
 _BETWEEN_LOOKS = 0.1
 """Seconds between two lines: nobody reads faster, and work is not to wait for its progress."""
-
-
-@contextmanager
-def unechoed(terminal: TextIO) -> Iterator[None]:
-    """Let what is typed ahead at ``terminal`` wait unseen for the next prompt."""
-    import termios
-
-    with ExitStack() as stack:
-        with suppress(termios.error):  # it has hung up
-            before = termios.tcgetattr(terminal)
-            stack.callback(_set_modes, terminal, before)
-            silent = [*before]
-            silent[_LOCAL_MODES] &= ~termios.ECHO
-            _set_modes(terminal, silent)
-        yield
-
-
-def _set_modes(terminal: TextIO, modes: list[Any]) -> None:
-    import termios
-
-    with suppress(termios.error):
-        termios.tcsetattr(terminal, termios.TCSANOW, modes)
 
 
 class ProgressLine:
     """Draws with carriage returns and blanks only, which every terminal knows.
 
-    ``width`` tells the columns of the screen; while the line is there, ``quiet`` keeps what is
-    typed ahead off the screen.  That nobody is there any more is no reason to break off: whatever
-    is printed next finds out.
+    ``width`` tells the columns of the screen.  A terminal that has hung up does not end the work:
+    whatever is printed next finds out.
     """
 
     def __init__(
@@ -52,11 +26,10 @@ class ProgressLine:
         draw: Callable[[str], object],
         width: Callable[[], int],
         *,
-        quiet: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._draw, self._width = draw, width
-        self._quiet, self._clock = quiet, clock
+        self._clock = clock
         self._columns = 0
 
     @contextmanager
@@ -64,22 +37,18 @@ class ProgressLine:
         """Show ``work``, but only once it has lasted, and not when it is over."""
         begun = self._clock()
         due = begun + PATIENCE
-        with ExitStack() as quiet:
 
-            def tell(done: int) -> None:
-                nonlocal due
-                now = self._clock()
-                if now < due:
-                    return
-                if due == begun + PATIENCE:
-                    quiet.enter_context(self._quiet())
+        def tell(done: int) -> None:
+            nonlocal due
+            now = self._clock()
+            if now >= due:
                 due = now + _BETWEEN_LOOKS
                 self._put(text(work, done, now - begun))
 
-            try:
-                yield tell
-            finally:
-                self.clear()
+        try:
+            yield tell
+        finally:
+            self.clear()
 
     def clear(self) -> None:
         """Take the line away, so that something else can be printed there."""

@@ -1,7 +1,8 @@
 """What drives the installed program in a test: with pipes, and at a real terminal.
 
 An ``Account`` is a home directory of its own with a filer in it.  ``run`` gives the program its
-input and returns what came of it; ``pipe`` keeps the input open; ``terminal`` is a person's.
+input and returns what came of it; ``pipe`` keeps the input open; ``terminal`` is a terminal that a
+program drives.
 ``key_servers`` starts key servers beside it.  Of these the fixture ``filer`` is made
 (`shell.pytest_plugin`).
 """
@@ -33,8 +34,14 @@ SMALL_SHELF = '[shelf]\ndisks = 4\ndisk_size = "1 MiB"\n'
 """What filer.toml has, unless a test says otherwise."""
 
 _CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
-_EDITING, _EDITED = r"\x1b\[\?2004h", r"\x1b\[\?2004l"
-_PROMPT = r"\x1b\[J\x1b\[0m([^\x1b\b\r\n]+)[\x1b\b]"
+_ANYTHING = re.compile(r".+", re.DOTALL)
+_QUIET = {">": 0.0, ":": 0.05, "}": 0.05}
+_LONG_QUIET = 0.5
+"""Seconds without output after which text with a blank behind it is a prompt or a question.
+
+They depend on the character before the blank.  Output is read in parts, so any text may look like
+a question for a moment.
+"""
 
 
 class Outcome(NamedTuple):
@@ -157,7 +164,6 @@ class Account:
             env=self.environment(
                 {
                     "TERM": "xterm",
-                    "PROMPT_TOOLKIT_NO_CPR": "1",
                     "MANPAGER": "cat",
                     **(environment or {}),
                 }
@@ -173,7 +179,10 @@ class Account:
 
 
 class Terminal:
-    """A person at a terminal: types, and reads what appears."""
+    """A terminal that a program drives: types, and reads what appears.
+
+    It does not tell where its cursor is, so the console writes plain lines.
+    """
 
     def __init__(self, child: "pexpect.spawn[str]") -> None:
         self.child = child
@@ -194,13 +203,21 @@ class Terminal:
 
     def wait_for_prompt(self) -> str:
         """Return what appears before the next prompt or question, which is ``prompt`` then."""
-        self.child.expect(_EDITING)
-        assert self.child.before is not None
-        text = plain(self.child.before)
-        self.child.expect(_PROMPT)
-        assert isinstance(self.child.match, re.Match)
-        self.prompt = self.child.match[1]
-        return text
+        text = ""
+        quiet: float | None = None
+        while True:
+            try:
+                self.child.expect(_ANYTHING, timeout=PATIENCE if quiet is None else quiet)
+            except (pexpect.TIMEOUT, pexpect.EOF):
+                if quiet is None:
+                    raise
+                break
+            text += str(self.child.after)
+            waits = text.endswith(" ") and not text[-2:].isspace()
+            quiet = _QUIET.get(text[-2:-1], _LONG_QUIET) if waits else None
+        *lines, prompt = plain(text).split("\n")
+        self.prompt = prompt.rstrip()
+        return "".join(f"{line}\n" for line in lines)
 
     def booted(self) -> Self:
         """Wait for the first prompt."""
@@ -218,7 +235,7 @@ class Terminal:
     def enter(self, line: str = "") -> str:
         """Type a line and return what is printed up to the next prompt or question."""
         self.type(f"{line}\r")
-        self.child.expect(_EDITED)
+        self.child.expect_exact("\n")  # of the line itself, even if it is a secret
         return self.wait_for_prompt()
 
     def end(self) -> int:
@@ -232,9 +249,10 @@ class Terminal:
 
     def leave(self) -> int:
         """Press Ctrl-D, first at the question that is open, if one is; return the exit status."""
-        self.type("\x04")
-        while self.child.expect([pexpect.EOF, _EDITING]):
-            self.type("\x04")
+        with suppress(pexpect.EOF):
+            while True:
+                self.type("\x04")
+                self.wait_for_prompt()
         return self.end()
 
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -15,10 +15,11 @@ from typing import NamedTuple, TextIO
 from filer.errors import FilerError
 from filer.text import printable
 from shell.asciicast import CTRL_C, CTRL_D, ENTER, Asked, Kind, Mode, event, header
+from shell.line_reader import LineReader
 from shell.script import WIDTH, Input, ScriptConsole
 from shell.settings import Settings
 from shell.signals import Signals
-from shell.terminal import LineReader, TerminalConsole
+from shell.terminal import TerminalConsole
 
 HEIGHT = 24
 """Rows of a recording whose output is no terminal."""
@@ -157,7 +158,6 @@ class RecordedReader(LineReader):
 
     def __init__(self, reader: LineReader, recorder: Recorder) -> None:
         self._reader, self._recorder = reader, recorder
-        self._terminal_echoes = type(reader) is LineReader
 
     @property
     def is_watched(self) -> bool:
@@ -180,11 +180,19 @@ class RecordedReader(LineReader):
         """Show something, even while a line is read."""
         self._reader.interject(show)
 
+    def discard(self) -> None:
+        """Drop what was typed ahead, and what is typed until a moment passes without a key."""
+        self._reader.discard()
+
+    def lent(self) -> AbstractContextManager[None]:
+        """Give the terminal to another program, such as a pager."""
+        return self._reader.lent()
+
     def _read(self, read: Callable[[str], str], asked: Asked, prompt: str) -> str:
         with self._recorder.reading(asked, prompt) as reading:
             reply = read(prompt)
-            if self._terminal_echoes:
-                self._recorder.output(f"{prompt if asked is Asked.SECRET else reply}\n")
+            if not self._reader.draws:
+                self._recorder.output("\n" if asked is Asked.SECRET else f"{reply}\n")
             reading.reply = reply
         return reply
 

@@ -124,7 +124,6 @@ class ReplayConsole:
         self._passed_over = 0
         with self._signals.waiting():
             line = self._secrets.secret(lambda: self._tell(question))
-            self._tell("\n")
         return Reply(secret, CTRL_D if line is None else line)
 
     def _confirmed(self, question: Consent, recorded: Reply) -> Reply:

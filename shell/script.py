@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Protocol, TextIO
 
 from commands import ALL_ANSWERS, EndOfAnswers, Leaving, Result
@@ -10,7 +11,7 @@ from filer.passphrase import is_passphrase
 from filer.progress import show_nothing
 from filer.standard_streams import write
 from filer.text import printable
-from shell.progress import unechoed
+from shell.line_reader import LineReader
 from shell.session import FAILED, OK, Session
 from shell.signals import Signals
 
@@ -21,6 +22,9 @@ WIDTH = 80
 class Input(Protocol):
     """Lines as they arrive; None at the end."""
 
+    is_typed: bool
+    """Whether answers are typed at a terminal, which shows the line end of each."""
+
     def line(self) -> str | None:
         """Return the next line without its line end, or None."""
 
@@ -30,9 +34,14 @@ class Input(Protocol):
     def skip(self, count: int) -> None:
         """Pass over the next ``count`` lines, or with ALL_ANSWERS over all there are."""
 
+    def unseen(self) -> AbstractContextManager[None]:
+        """Keep off the screen what is typed while a command runs that may ask for a secret."""
+
 
 class LineInput:
     """Lines of a file or a pipe, or of ``-c`` options."""
+
+    is_typed = False
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines: Iterator[bytes] = iter(lines)
@@ -59,23 +68,54 @@ class LineInput:
         ends = ALL_ANSWERS not in (count, self._skipped)
         self._skipped = self._skipped + count if ends else ALL_ANSWERS
 
+    def unseen(self) -> AbstractContextManager[None]:
+        """Do nothing: a file or a pipe shows nothing."""
+        return nullcontext()
+
 
 class KeyboardInput:
-    """Answers of a person, for a ``-c`` command that asks."""
+    """Answers of a person, for a ``-c`` command that asks.
+
+    The terminal is touched only while such a command runs: another program may use it too.
+    """
+
+    is_typed = True
+
+    def __init__(self, open_reader: Callable[[], AbstractContextManager[LineReader]]) -> None:
+        self._open_reader = open_reader
+        self._reader: LineReader | None = None
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Keep off the screen what is typed, but at a question whose answer is shown."""
+        with self._open_reader() as reader:
+            self._reader = reader
+            try:
+                yield
+            finally:
+                self._reader = None
+
+    def _open(self) -> AbstractContextManager[LineReader]:
+        return self._open_reader() if self._reader is None else nullcontext(self._reader)
 
     def line(self) -> str | None:
         """Return what is typed up to Enter."""
-        text = sys.stdin.readline()
-        return text.rstrip("\r\n") if text else None
+        with self._open() as reader, suppress(EOFError):
+            return reader.answer("")
+        return None
 
     def secret(self, ask: Callable[[], object]) -> str | None:
         """Ask, and return what is typed up to Enter, not echoed: not even what is typed at once."""
-        with unechoed(sys.stdin):
+        with self._open() as reader, suppress(EOFError):
             ask()
-            return self.line()
+            return reader.secret("")
+        return None
 
     def skip(self, count: int) -> None:
-        """Do nothing: a person sees which question an answer is for."""
+        """Drop what was typed ahead: a person sees which question an answer is for."""
+        if count:
+            with self._open() as reader:
+                reader.discard()
 
 
 class ScriptConsole:
@@ -132,8 +172,9 @@ class ScriptConsole:
 
     def _ask(self, question: str, *, secret: bool) -> str:
         answer = self._answer(lambda: write(self._out, question), secret=secret)
-        shown = printable(answer) if self._echo and answer and not secret else ""
-        write(self._out, f"{shown}\n")
+        if not self._answers.is_typed:
+            shown = printable(answer) if self._echo and answer and not secret else ""
+            write(self._out, f"{shown}\n")
         if answer is None:
             raise EndOfAnswers
         return answer
@@ -186,19 +227,29 @@ class Script:
         """
         self._signals.end_if_asked()
         while (line := self._next_command(session)) is not None:
-            self._console.answers_read = 0
+            status = self._execute(session, line)
+            self._signals.end_if_asked()
+            if status != OK:
+                self.status = FAILED
+                if self._exit_on_error:
+                    return
+
+    def _execute(self, session: Session, line: str) -> int:
+        """Run a line, and pass over the answers to it that are left unread if it fails."""
+        self._console.answers_read = 0
+        status = FAILED  # also if a command takes the power
+        may_ask = self._answers.is_typed and session.may_ask(line)
+        with self._answers.unseen() if may_ask else nullcontext():
             try:
                 status = session.execute(line, exit_on_error=self._exit_on_error)
             except Leaving as leaving:
                 if leaving.after_failure:
                     self.status = FAILED
                 raise
-            self._signals.end_if_asked()
-            if status != OK:
-                self.status = FAILED
-                self._pass_over(self._unread_answers(session, line))
-                if self._exit_on_error:
-                    return
+            finally:
+                if status != OK:
+                    self._pass_over(session.unread_answers(line, self._console.answers_read))
+        return status
 
     def _next_command(self, session: Session) -> str | None:
         """Return the next logical line, or None at the end of the input."""
@@ -230,14 +281,6 @@ class Script:
             self._unread = unread
         else:
             self._answers.skip(unread)
-
-    def _unread_answers(self, session: Session, line: str) -> int:
-        if session.asked_all:
-            return 0
-        expected = session.unread_answers(line)
-        if expected == ALL_ANSWERS:
-            return ALL_ANSWERS
-        return max(0, expected - self._console.answers_read)
 
     def _is_unread_answer(self, session: Session, line: str) -> bool:
         """Say whether ``line`` was meant to answer a dialogue that failed or never began.

@@ -250,12 +250,23 @@ class Session:
             return False
         return bool(commands)
 
-    def unread_answers(self, line: str) -> int:
-        """Return how many lines of answers follow ``line`` in a script (see ``Command.unread``).
+    def unread_answers(self, line: str, read: int) -> int:
+        """Return how many lines of answers to ``line`` follow, after ``read`` of them.
 
         Where the name of a command is unknown it may be a mistyped one: the most that any
-        command would ask.  Which of several dialogues has read how much, nobody can tell.
+        command would ask (see ``Command.unread``).  With several dialogues in one line it is
+        unknown how much each has read.
         """
+        if self.asked_all:
+            return 0
+        expected = self._expected_answers(line)
+        return ALL_ANSWERS if expected == ALL_ANSWERS else max(0, expected - read)
+
+    def may_ask(self, line: str) -> bool:
+        """Say whether a command of ``line``, or one that is mistyped, has a dialogue."""
+        return self._expected_answers(line) != 0
+
+    def _expected_answers(self, line: str) -> int:
         from shell.language import LanguageError, split
 
         try:

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol
 
 from filer.interrupt import Interrupt
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 SIGNALLED = 128
 """What is added to a signal's number for the exit status, as in the shells of Unix."""
+
+
+class Readable(Protocol):
+    """What can be waited for."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
 
 
 class Ended(BaseException):
@@ -70,15 +77,17 @@ class Signals:
         if self.received in self._ending:
             raise Ended
 
-    def wait_for(self, stream: TextIO) -> None:
-        """Wait until ``stream`` can be read; a signal that comes meanwhile takes effect at once.
+    def wait_for(self, stream: Readable, seconds: float | None = None) -> bool:
+        """Wait until ``stream`` can be read, and say whether it can; None waits for ever.
 
-        A read that is about to begin when the signal comes would not be interrupted.
+        A signal that comes meanwhile takes effect at once: a read that is about to begin when it
+        comes would not be interrupted.
         """
         import select
 
         with self.woken() as woken:
-            select.select([stream.fileno(), woken.fileno()], [], [])
+            readable, _, _ = select.select([stream.fileno(), woken.fileno()], [], [], seconds)
+        return stream.fileno() in readable
 
     @contextmanager
     def woken(self) -> "Iterator[socket.socket]":

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from commands import Cancelled, EndOfAnswers, Result
+from filer.errors import FilerError
 from filer.progress import Tell, Work, show_nothing
 from filer.standard_streams import OutputLost, write
 from shell.defects import describe
-from shell.progress import ProgressLine, unechoed
-from shell.session import Session
+from shell.line_reader import LineReader
+from shell.progress import ProgressLine
+from shell.session import FAILED, OK, Session
 from shell.settings import DEFAULTS, Settings
 from shell.signals import Signals
 
@@ -28,43 +30,6 @@ _MORE = ">"
 """The prompt for the rest of a line that a backslash continues."""
 
 
-class LineReader:
-    """Reads from a terminal that can only show one character after the other."""
-
-    def __init__(self, signals: Signals) -> None:
-        self._signals = signals
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether a person watches a screen with colours, which changes as work goes on."""
-        return False
-
-    def line(self, prompt: str, before: str = "") -> str:
-        """Return a line of commands, which continues ``before``.
-
-        Raises EOFError or KeyboardInterrupt.
-        """
-        write(sys.stdout, prompt)
-        with self._signals.waiting():
-            self._signals.wait_for(sys.stdin)
-            return input()
-
-    def answer(self, prompt: str) -> str:
-        """Return an answer.  Raises EOFError or KeyboardInterrupt."""
-        return self.line(prompt)
-
-    def interject(self, show: Callable[[], None]) -> None:
-        """Show something, even while a line is read."""
-        show()
-
-    def secret(self, prompt: str) -> str:
-        """Return an answer that is not echoed.  Raises EOFError or KeyboardInterrupt."""
-        from getpass import getpass
-
-        with self._signals.waiting():
-            return getpass(prompt)
-
-
 class TerminalConsole:
     """The console of a person: everything on the screen, long texts in a pager."""
 
@@ -74,7 +39,8 @@ class TerminalConsole:
         self._reader = reader
         self._signals = signals
         self._settings = settings
-        self._line = ProgressLine(self._draw, lambda: self.width, quiet=self._quiet)
+        self._line = ProgressLine(self._draw, lambda: self.width)
+        self.answers_read = 0
 
     @property
     def width(self) -> int:
@@ -110,7 +76,7 @@ class TerminalConsole:
 
     def _ask(self, read: Callable[[str], str], question: str) -> str:
         try:
-            return read(question)
+            answer = read(question)
         except KeyboardInterrupt:
             raise Cancelled from None
         except EOFError:
@@ -118,6 +84,8 @@ class TerminalConsole:
             raise EndOfAnswers from None
         except BrokenPipeError:  # as the editor draws
             raise OutputLost(None) from None
+        self.answers_read += 1
+        return answer
 
     def page(self, text: str) -> None:
         """Show a long text in the pager of the settings, of MANPAGER or PAGER."""
@@ -132,7 +100,7 @@ class TerminalConsole:
         less = os.environ.get("LESS", "")
         os.environ |= _environment_of_pager(command, less, in_colours=coloured is not text)
         try:
-            with self._signals.waiting():
+            with self._reader.lent(), self._signals.waiting():
                 pager(coloured)
         except KeyboardInterrupt:
             raise Cancelled from None
@@ -163,9 +131,6 @@ class TerminalConsole:
     def _draw(self, text: str) -> None:
         assert sys.__stdout__ is not None
         write(sys.__stdout__, text)  # not into a recording, whose replay may take another time
-
-    def _quiet(self) -> AbstractContextManager[object]:
-        return unechoed(sys.stdin)
 
 
 def _environment_of_pager(command: str | None, less: str, *, in_colours: bool) -> dict[str, str]:
@@ -203,8 +168,9 @@ class Terminal:
 
     status = 0
 
-    def __init__(self, reader: LineReader, signals: Signals) -> None:
+    def __init__(self, reader: LineReader, console: TerminalConsole, signals: Signals) -> None:
         self._reader = reader
+        self._console = console
         self._signals = signals
 
     def run(self, session: Session) -> None:
@@ -221,6 +187,9 @@ class Terminal:
                 continue
             except EOFError:
                 return
+            except FilerError as refusal:
+                session.console.fail(str(refusal))
+                continue
             except Exception as defect:  # of a key binding, say; the console goes on
                 defects += 1
                 if defects == _MOST_DEFECTS:
@@ -230,8 +199,21 @@ class Terminal:
             defects = 0
             remember(session, line)
             self._signals.end_if_asked()
-            session.execute(line)
+            self._execute(session, line)
             self._signals.end_if_asked()
+
+    def _execute(self, session: Session, line: str) -> None:
+        """Run a line.  If its dialogue fails or never begins, drop the answers typed behind it.
+
+        A passphrase among them must never run as a command, nor be shown as one.
+        """
+        self._console.answers_read = 0
+        status = FAILED  # also if a command takes the power
+        try:
+            status = session.execute(line)
+        finally:
+            if status != OK and session.unread_answers(line, self._console.answers_read):
+                self._reader.discard()
 
     def _logical_line(self, session: Session) -> str:
         line = self._reader.line(f"{session.prompt} ")
@@ -241,15 +223,3 @@ class Terminal:
             line += "\n"
             line += self._reader.line(f"{_MORE} ", line)
         return line
-
-
-def open_reader(
-    session_of: Callable[[], Session], signals: Signals, settings: Settings
-) -> LineReader:
-    """Return the best reader for this terminal; ``session_of`` is asked while a line is typed."""
-    if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
-        return LineReader(signals)
-    from shell.line_editor import LineEditor
-    from shell.paths import host_paths
-
-    return LineEditor(session_of, signals, settings=settings, paths=host_paths)

@@ -37,7 +37,7 @@ from shell.script import LineInput, ScriptConsole
 from shell.session import Session
 from shell.signals import Signals
 from tests import faulty, hostile, pki
-from tests.console import SMALL_SHELF, Account
+from tests.console import SMALL_SHELF, Account, editing
 from tests.faulty import House, Told
 from tests.test_plugins import install as install_plugin
 
@@ -895,7 +895,7 @@ def test_a_hostile_history_is_recalled_as_text(tmp_path: Path) -> None:
     account = Account(tmp_path / "home")
     account.history.parent.mkdir(parents=True)
     account.history.write_bytes(b"\xff\x00\n+" + EVIL_NAME.encode() + b"\x1b]0;owned\x07\n")
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         terminal.booted().type("\x1b[A")
         terminal.shows("owned")
         terminal.type("\x03")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartKeyServers
-from tests.console import Account, beside
+from tests.console import Account, beside, editing
 
 HOUSE = Path(__file__).parent.parent
 FLOORS = ("shell", "commands", "keyserver", "filer")
@@ -164,7 +164,7 @@ def test_the_rest_of_pykmip_is_there_for_who_asks_for_it(account: Account) -> No
 def test_the_first_prompt_loads_no_kmip(account: Account) -> None:
     told = account.home / "modules"
     program = (sys.executable, "-c", TELL_MODULES, str(told))
-    with account.terminal(program=program) as terminal:
+    with editing(account, program=program) as terminal:
         assert terminal.booted().leave() == 0
 
     loaded = told_in(told)
@@ -173,10 +173,11 @@ def test_the_first_prompt_loads_no_kmip(account: Account) -> None:
     assert loaded.isdisjoint({"shell.language", "shell.grammar", "shell.help", "commands.disk"})
 
 
-def test_a_dumb_terminal_loads_no_line_editor(account: Account) -> None:
+@pytest.mark.parametrize("term", ["dumb", "xterm"])
+def test_a_terminal_that_does_not_answer_loads_no_line_editor(account: Account, term: str) -> None:
     told = account.home / "modules"
     program = (sys.executable, "-c", TELL_MODULES, str(told))
-    with account.terminal(program=program, environment={"TERM": "dumb"}) as terminal:
+    with account.terminal(program=program, environment={"TERM": term}) as terminal:
         terminal.shows("filer1> ")
         assert terminal.leave() == 0
 

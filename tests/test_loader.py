@@ -19,7 +19,7 @@ from shell.plugins import commands_at_loader
 from shell.session import Session
 from tests import pki
 from tests.conftest import StartKeyServers
-from tests.console import DISKS, SMALL_SHELF, Account, Terminal, beside
+from tests.console import DISKS, SMALL_SHELF, Account, Terminal, beside, editing
 from tests.manual import Answer, Outcome, Screen, completed
 
 PANIC = "PANIC: raid: root aggregate aggr0 cannot be brought online: {} of {} disks locked\n"
@@ -197,7 +197,7 @@ def test_halt_away_from_a_terminal_ends_the_program(tmp_path: Path) -> None:
 
 def test_tab_completes_at_loader(tmp_path: Path) -> None:
     account = Account(tmp_path / "home")
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         terminal.booted()
         terminal.enter("halt")
         terminal.type("prin\t")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.console import Account, Outcome
+from tests.console import Account, Outcome, editing
 
 PLUGIN = """
 from commands import Call, Command
@@ -110,7 +110,7 @@ def test_a_plug_in_is_listed_and_described(account: Account, site: Path) -> None
 
 def test_tab_completes_a_plug_in_and_its_values(account: Account, site: Path) -> None:
     install(site, "greet", PLUGIN)
-    with account.terminal(environment={"PYTHONPATH": str(site)}) as terminal:
+    with editing(account, environment={"PYTHONPATH": str(site)}) as terminal:
         terminal.booted().type("gre\t")
         terminal.shows("et")
         terminal.type(" \t")

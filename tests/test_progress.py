@@ -1,7 +1,5 @@
 """Long work: what is said of it while it lasts, to whom, and what is left of that when it ends."""
 
-import os
-import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from filer.disk import Disk, DiskError
 from filer.progress import Progress, Steps, Tell, Wait, Work
 from filer.standard_streams import OutputLost
 from keyserver.server import KeyServer
-from shell.progress import PATIENCE, ProgressLine, text, unechoed
+from shell.progress import PATIENCE, ProgressLine, text
 from tests import manual
 from tests.console import having_added
 from tests.manual import Build
@@ -67,18 +65,7 @@ class Paper:
     def __init__(self, columns: int = 80) -> None:
         self.now = 100.0
         self.drawn: list[str] = []
-        self.is_quiet = False
-        self.line = ProgressLine(
-            self.drawn.append, lambda: columns, quiet=self._quiet, clock=lambda: self.now
-        )
-
-    @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        self.is_quiet = True
-        try:
-            yield
-        finally:
-            self.is_quiet = False
+        self.line = ProgressLine(self.drawn.append, lambda: columns, clock=lambda: self.now)
 
     @property
     def shown(self) -> str:
@@ -112,10 +99,8 @@ def test_long_work_is_shown_ten_times_a_second_and_then_gone() -> None:
             paper.now += 0.002
             tell(done)
         assert paper.shown.startswith("rekey: 9")
-        assert paper.is_quiet
 
     assert paper.shown == ""
-    assert not paper.is_quiet
     assert 15 <= len(paper.drawn) <= 17
 
 
@@ -140,14 +125,12 @@ def test_work_that_fails_leaves_nothing_either() -> None:
         with paper.line.show(REKEY) as tell:
             paper.now += 1
             tell(0)
-            assert paper.is_quiet
             raise DiskError
 
     with pytest.raises(DiskError):
         fail()
 
     assert paper.shown == ""
-    assert not paper.is_quiet
 
 
 @pytest.mark.parametrize("columns", [1, 2, 20, 79])
@@ -161,34 +144,15 @@ def test_the_line_never_fills_the_width_of_the_screen(columns: int) -> None:
     assert paper.shown == ""
 
 
-def test_what_is_typed_ahead_is_kept_but_not_echoed() -> None:
-    keys, terminal = os.openpty()
-    with os.fdopen(keys, "r+b", buffering=0) as person, os.fdopen(terminal, "r") as program:
-        with unechoed(program):
-            person.write(b"typed ahead\n")
-            assert program.readline() == "typed ahead\n"
-        person.write(b"seen\n")
-
-        assert person.read(100) == b"seen\r\n"
-        assert program.readline() == "seen\n"
-
-
 def test_work_goes_on_when_the_terminal_has_hung_up() -> None:
     def nobody_there(_text: str) -> None:
         raise OutputLost(None)
 
-    keys, terminal = os.openpty()
     now = iter(range(100))
-    with os.fdopen(terminal, "r") as program:
-        line = ProgressLine(
-            nobody_there, lambda: 80, quiet=lambda: unechoed(program), clock=lambda: next(now)
-        )
-        with line.show(REKEY) as tell:
-            os.close(keys)
-            tell(1)
-            tell(2)
-        with pytest.raises(termios.error):
-            termios.tcgetattr(program)
+    line = ProgressLine(nobody_there, lambda: 80, clock=lambda: next(now))
+    with line.show(REKEY) as tell:
+        tell(1)
+        tell(2)
 
 
 # What tells.

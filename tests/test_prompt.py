@@ -11,7 +11,7 @@ import pytest
 from keyserver.server import KeyServer
 from shell.manpages import find
 from shell.typesetting import render
-from tests.console import PASSPHRASE, Account, answers_to_setup, beside
+from tests.console import PASSPHRASE, Account, answers_to_setup, beside, editing
 from tests.screen import Screen, screen
 from tests.test_plugins import install
 from tests.test_program import silent
@@ -194,7 +194,7 @@ def test_plug_ins_are_looked_for_before_the_first_key(at: Open, tmp_path: Path) 
 
 
 def with_history(account: Account, *lines: str) -> None:
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         terminal.booted()
         for line in lines:
             terminal.enter(line)

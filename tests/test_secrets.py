@@ -20,6 +20,7 @@ from tests.console import (
     Account,
     answers_to_setup,
     beside,
+    editing,
     files_below,
     plain,
 )
@@ -72,7 +73,7 @@ def on_screen(seen: str) -> dict[str, bytes]:
 
 def test_a_day_at_the_terminal(tmp_path: Path, servers: list[KeyServer], account: Account) -> None:
     shown: dict[str, bytes] = {}
-    with account.terminal(environment=environment(account)) as terminal:
+    with editing(account, environment=environment(account)) as terminal:
         terminal.booted()
         for line in (
             *("key_manager setup", *answers_to_setup(servers)),

@@ -12,6 +12,7 @@ import pytest
 from filer.interrupt import Interrupt
 from keyserver.server import KeyServer
 from shell import terminal as shell_terminal
+from shell.line_reader import LineReader
 from shell.manpages import find
 from shell.signals import Signals
 from shell.typesetting import render
@@ -22,9 +23,10 @@ from tests.console import (
     PROGRAM,
     SMALL_SHELF,
     Account,
-    Terminal,
+    Editing,
     answers_to_setup,
     beside,
+    editing,
     files_below,
     plain,
 )
@@ -239,7 +241,7 @@ def test_the_history_file_is_private_and_holds_commands_only(
 ) -> None:
     account = beside(servers, tmp_path / "home")
     answers = answers_to_setup(servers, passphrases=(PASSPHRASE, PASSPHRASE))
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         terminal.booted().enter("hostname")
         terminal.enter("key_manager setup")
         for answer in answers:
@@ -262,7 +264,7 @@ def test_the_history_file_is_private_and_holds_commands_only(
 
 
 def test_history_lists_the_commands_of_this_session_without_answers(registered: Account) -> None:
-    with registered.terminal() as terminal:
+    with editing(registered) as terminal:
         terminal.booted().enter("hostname")
         terminal.enter("key_manager rekey -manual")
         terminal.enter(PASSPHRASE)
@@ -278,11 +280,11 @@ def test_history_lists_the_commands_of_this_session_without_answers(registered: 
 
 
 def test_the_lines_of_an_earlier_session_can_be_recalled(account: Account) -> None:
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         terminal.booted().enter("hostname")
         assert terminal.leave() == 0
 
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         terminal.booted().type("\x1b[A")
         terminal.shows("hostname")
         terminal.type("\r")
@@ -292,7 +294,7 @@ def test_the_lines_of_an_earlier_session_can_be_recalled(account: Account) -> No
 
 def test_a_history_that_cannot_be_kept_costs_nothing_else(account: Account) -> None:
     (account.home / "state").write_text("in the way")
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         terminal.booted()
 
         assert terminal.enter("hostname") == "filer1\n"
@@ -302,7 +304,7 @@ def test_a_history_that_cannot_be_kept_costs_nothing_else(account: Account) -> N
 # Completion.
 
 
-def completed(terminal: Terminal, typed: str, shown: str) -> str:
+def completed(terminal: Editing, typed: str, shown: str) -> str:
     """Type, press Tab, wait until ``shown`` is on the screen, and run the line."""
     terminal.type(typed)
     terminal.shows(typed)
@@ -312,19 +314,19 @@ def completed(terminal: Terminal, typed: str, shown: str) -> str:
 
 
 def test_tab_completes_a_command(account: Account) -> None:
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         assert completed(terminal.booted(), "hostn", "ame") == "filer1\n"
 
 
 def test_tab_completes_a_subcommand(account: Account) -> None:
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         text = completed(terminal.booted(), "key_manager sh", "ow")
 
     assert text == "No key servers are registered.\n"
 
 
 def test_tab_completes_an_option_as_it_is_typed(registered: Account) -> None:
-    with registered.terminal() as terminal:
+    with editing(registered) as terminal:
         text = completed(terminal.booted(), "key_manager restore -a", "ll")
         listed = terminal.enter("history")
 
@@ -336,14 +338,14 @@ def test_tab_completes_the_address_of_a_registered_key_server(
     registered: Account, servers: list[KeyServer]
 ) -> None:
     assert registered.commands(f"key_manager remove -key_server {servers[1].address}").status == 0
-    with registered.terminal() as terminal:
+    with editing(registered) as terminal:
         text = completed(terminal.booted(), "key_manager status -key_server 127", ".0.0.2")
 
     assert text == "Key server 127.0.0.2 is responding.\n"
 
 
 def test_tab_lists_the_addresses_where_there_are_several(registered: Account) -> None:
-    with registered.terminal() as terminal:
+    with editing(registered) as terminal:
         terminal.booted().type("key_manager status -key_server ")
         terminal.type("\t")
         terminal.shows("127.0.0.3")
@@ -353,14 +355,14 @@ def test_tab_lists_the_addresses_where_there_are_several(registered: Account) ->
 
 def test_tab_completes_a_key_tag_of_the_keytable(registered: Account) -> None:
     assert registered.commands("key_manager rekey -key_tag weekly").status == 0
-    with registered.terminal() as terminal:
+    with editing(registered) as terminal:
         text = completed(terminal.booted(), "key_manager restore -all -key_tag wee", "kly")
 
     assert "Key server 127.0.0.2: 1 key pairs read.\n" in text
 
 
 def test_tab_completes_a_disk(account: Account) -> None:
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         terminal.booted().type("disk encrypt show 0\t")
         terminal.shows("c.00.")
         text = terminal.enter("3")
@@ -369,7 +371,7 @@ def test_tab_completes_a_disk(account: Account) -> None:
 
 
 def test_tab_does_nothing_where_nothing_fits(account: Account) -> None:
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         terminal.booted().type("nonsense\t \t")
 
         assert terminal.enter() == UNKNOWN.format("nonsense")
@@ -379,7 +381,7 @@ def test_tab_does_nothing_where_nothing_fits(account: Account) -> None:
 
 
 def test_a_passphrase_is_not_echoed_not_even_its_length(registered: Account) -> None:
-    with registered.terminal() as terminal:
+    with editing(registered) as terminal:
         terminal.booted().enter("key_manager rekey -manual")
         assert terminal.prompt == "Please enter a new passphrase:"
         begin = len(terminal.seen)
@@ -397,7 +399,7 @@ def test_a_passphrase_is_not_echoed_not_even_its_length(registered: Account) -> 
 
 
 def test_a_passphrase_is_in_nothing_that_the_arrow_keys_recall(registered: Account) -> None:
-    with registered.terminal() as terminal:
+    with editing(registered) as terminal:
         terminal.booted().enter("key_manager rekey -manual")
         terminal.enter(PASSPHRASE)
         terminal.type("\x1b[A")
@@ -429,7 +431,7 @@ def test_control_characters_that_are_typed_are_printed_escaped(account: Account)
 
 
 def test_a_colour_sequence_that_is_pasted_costs_no_traceback(account: Account) -> None:
-    with account.terminal() as terminal:
+    with editing(account) as terminal:
         terminal.booted().type("\x1b[31m")
 
         assert "Traceback" not in terminal.enter("hostname")
@@ -487,11 +489,10 @@ def test_man_goes_through_the_pager_of_the_user(account: Account) -> None:
     assert shown.read_text(encoding="utf-8") == render(page.source, 80)
 
 
-class FailingReader(shell_terminal.LineReader):
+class FailingReader(LineReader):
     """Fails as often as it is asked, but for the times in ``lines``."""
 
     def __init__(self, lines: dict[int, str]) -> None:
-        super().__init__(Signals(Interrupt()))
         self._lines = lines
         self.asked = 0
 
@@ -504,11 +505,14 @@ class FailingReader(shell_terminal.LineReader):
 
 
 def test_a_prompt_that_keeps_failing_is_given_up(house: House) -> None:
-    reader = FailingReader({5: "hostname"})
+    reader, signals = FailingReader({5: "hostname"}), Signals(Interrupt())
     console = house.session.console
     assert isinstance(console, ListedConsole)
+    terminal = shell_terminal.Terminal(
+        reader, shell_terminal.TerminalConsole(reader, signals), signals
+    )
     with pytest.raises(OSError, match="Too many open files"):
-        shell_terminal.Terminal(reader, Signals(Interrupt())).run(house.session)
+        terminal.run(house.session)
 
     assert reader.asked == 5 + 10
     assert len(console.err) == 4 + 9
@@ -562,7 +566,7 @@ def test_failures_go_to_standard_error_when_only_the_input_is_a_terminal(account
 def test_a_signal_at_the_prompt_ends_the_program_silently(
     account: Account, number: signal.Signals, environment: dict[str, str]
 ) -> None:
-    with account.terminal(environment=environment) as terminal:
+    with editing(account, environment=environment) as terminal:
         if environment:
             terminal.shows("filer1> ")
         else:

@@ -1,18 +1,19 @@
 """A person at the other end of an SSH connection: signals, keyboard, screen."""
 
+import select
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 from commands import Leaving
 from filer.interrupt import Interrupt
 from filer.standard_streams import write
+from shell.line_reader import LineReader
 from shell.session import FAILED, OK, Session
 from shell.settings import Settings
-from shell.signals import Signals
-from shell.terminal import LineReader, TerminalConsole
+from shell.signals import Readable, Signals
+from shell.terminal import TerminalConsole
 
-CTRL_C, CTRL_D = b"\x03", b"\x04"
+CTRL_C = b"\x03"
 
 
 class RemoteSignals(Signals):
@@ -27,51 +28,9 @@ class RemoteSignals(Signals):
         """Whether the person is waited for: then Ctrl-C is a key like others."""
         return self._waiting or self.end_prompt is not None
 
-
-class PlainReader(LineReader):
-    """Reads from a terminal that knows no control sequences.
-
-    Lines are edited at the other end of ``lines``, where Ctrl-C and Ctrl-D become lines too.
-    """
-
-    def __init__(
-        self,
-        lines: BinaryIO,
-        screen: TextIO,
-        signals: Signals,
-        set_echo: Callable[[bool], object],
-    ) -> None:
-        super().__init__(signals)
-        self._lines = lines
-        self._screen = screen
-        self._set_echo = set_echo
-
-    def line(self, prompt: str, before: str = "") -> str:
-        """Return a line of commands.  Raises EOFError or KeyboardInterrupt."""
-        self._set_echo(True)
-        return self._read(prompt)
-
-    def answer(self, prompt: str) -> str:
-        """Return an answer.  Raises EOFError or KeyboardInterrupt."""
-        return self.line(prompt)
-
-    def secret(self, prompt: str) -> str:
-        """Return an answer that is not echoed.  Raises EOFError or KeyboardInterrupt."""
-        # There is no echo from here to the next line: the next secret may be typed at once.
-        self._set_echo(False)
-        return self._read(prompt)
-
-    def _read(self, prompt: str) -> str:
-        write(self._screen, prompt)
-        with self._signals.waiting():
-            line = self._lines.readline()
-        match line:
-            case b"" | b"\x04\n":
-                raise EOFError
-            case b"\x03\n":
-                write(self._screen, "\n")
-                raise KeyboardInterrupt
-        return line.removesuffix(b"\n").decode("utf-8", "surrogateescape")
+    def wait_for(self, stream: Readable, seconds: float | None = None) -> bool:
+        """Wait until ``stream`` can be read, and say whether it can: it ends with the session."""
+        return bool(select.select([stream.fileno()], [], [], seconds)[0])
 
 
 class RemoteConsole(TerminalConsole):
@@ -113,9 +72,6 @@ class RemoteConsole(TerminalConsole):
         write(self._screen, text)
 
     _print_on_screen = _draw = _print
-
-    def _quiet(self) -> AbstractContextManager[object]:
-        return nullcontext()  # the client shows nothing by itself
 
 
 class OneShot:

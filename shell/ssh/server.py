@@ -38,7 +38,6 @@ for _name in ("asyncssh", "asyncio"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
     logging.getLogger(_name).propagate = False
 
-_LONGEST_LINE = 64 * 1024
 _MOST_WARNINGS = 10
 _HASHING_THREADS = 2
 """Passwords that are checked at the same time; each takes 32 MiB."""
@@ -148,9 +147,7 @@ class Service:
             agent_forwarding=False,
             x11_forwarding=False,
             allow_scp=False,
-            line_editor=True,
-            line_history=0,
-            max_line_length=_LONGEST_LINE,
+            line_editor=False,
             login_timeout=limits.login,
             keepalive_interval=limits.keepalive,
             keepalive_count_max=limits.lost_after,

@@ -7,26 +7,29 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import asyncssh
 
 from commands import Command, Console, Logout, PowerOff
-from filer.standard_streams import OutputLost
+from filer.standard_streams import OutputLost, write
 from filer.system import Filer
+from shell.console_reader import ConsoleReader
 from shell.defects import describe
+from shell.keyboard import Keyboard, knows_its_cursor
 from shell.power_cycle import Host
 from shell.script import LineInput, Script, ScriptConsole
 from shell.session import FAILED, Session, interrupted
 from shell.settings import Settings
 from shell.signals import SIGNALLED, Ended
-from shell.ssh.console import CTRL_C, CTRL_D, OneShot, PlainReader, RemoteConsole, RemoteSignals
+from shell.ssh.console import CTRL_C, OneShot, RemoteConsole, RemoteSignals
 from shell.ssh.keys import Grant
 from shell.ssh.streams import Feed, Flow, text_output
-from shell.terminal import LineReader, Terminal
+from shell.terminal import Terminal
 
-_PLAIN = ("", "dumb", "unknown", "vt100")
-"""Terminals without a full prompt; vt100 is what programs say that drive a console (paramiko)."""
+if TYPE_CHECKING:
+    from shell.line_editor import LineEditor
 
 _COLUMNS, _ROWS = 80, 24
 _MOST_COLUMNS, _MOST_ROWS = 500, 250
@@ -80,11 +83,12 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         self._channel: Any = None  # until asyncssh has opened it
         self._echoes = True
         self._session: Session | None = None
+        self._reader: ConsoleReader | None = None
 
     # What the client asks for.
 
     def connection_made(self, chan: Any) -> None:
-        """Take bytes as they are, unless the lines of a plain terminal have to be edited."""
+        """Take bytes as they are: the reader of the session edits the lines."""
         self._channel = chan
         self._feed = Feed(chan)
         chan.set_encoding(None)
@@ -93,18 +97,18 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         else:
             self._look_whether_idle()
 
-    def pty_requested(self, term_type: str, term_size: object, term_modes: object) -> bool:
-        """Accept any terminal, unless the key forbids it."""
+    def pty_requested(
+        self, term_type: str, term_size: object, term_modes: Mapping[int, int]
+    ) -> bool:
+        """Accept any terminal, unless the key forbids it.
+
+        It shows what is typed if its client wants an echo.
+        """
         if not self._grant.terminal:
             return False
         self._terminal = term_type
-        if self._is_plain:
-            self._channel.set_encoding("utf-8", "surrogateescape")
+        self._echoes = bool(term_modes.get(asyncssh.PTY_ECHO, 1))
         return True
-
-    @property
-    def _is_plain(self) -> bool:
-        return self._terminal in _PLAIN
 
     def shell_requested(self) -> bool:
         """Give the console, which is the only shell there is."""
@@ -140,33 +144,25 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
 
     # What the client sends.
 
-    def data_received(self, data: str | bytes, datatype: object) -> None:
+    def data_received(self, data: bytes, datatype: object) -> None:
         """Hand on what is typed; Ctrl-C while a command runs is a signal, as at any terminal."""
         self._active_at = self._loop.time()
-        typed = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
-        if self._terminal is not None and CTRL_C in typed and not self._signals.awaited:
-            typed = typed.rpartition(CTRL_C)[2]  # and not what was typed before it
+        if self._terminal is not None and CTRL_C in data and not self._signals.awaited:
+            data = data.rpartition(CTRL_C)[2]  # and not what was typed before it
             self._signals.deliver(signal.SIGINT)
-        self._feed.write(typed)
+        self._feed.write(data)
 
     def eof_received(self) -> bool:
         """End the input; the output goes on."""
         self._feed.end()
         return True
 
-    def soft_eof_received(self) -> None:
-        """Take Ctrl-D at a plain terminal."""
-        self._feed.write(CTRL_D + b"\n")
-
     def break_received(self, msec: int) -> bool:
-        """Take Ctrl-C at a plain terminal, or a break."""
-        if not self._signals.awaited:
-            self._signals.deliver(signal.SIGINT)
-        elif self._is_plain:
-            self._channel.clear_input()
-            self._feed.write(CTRL_C + b"\n")
-        else:
+        """Take a break as Ctrl-C."""
+        if self._signals.awaited:
             self._feed.write(CTRL_C)
+        else:
+            self._signals.deliver(signal.SIGINT)
         return True
 
     def signal_received(self, signal: str) -> None:
@@ -228,7 +224,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
     @property
     def _erased_below(self) -> str:
         """What takes a menu and the toolbar away, which stand below the line that is typed."""
-        return "" if self._is_plain else "\x1b[J"
+        return "\x1b[J" if self._reader is not None and self._reader.draws else ""
 
     def idle(self) -> float | None:
         """Return for how many seconds the client has been waited for; None if it is not.
@@ -325,55 +321,49 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         self, keys: BinaryIO, stack: ExitStack, session_of: Callable[[], Session]
     ) -> tuple[Host, Console]:
         signals = self._signals
-        newline = "\n" if self._is_plain else "\r\n"  # the editor of asyncssh sees to it
-        screen = text_output(self._flow, self._put, terminal=True, newline=newline)
-        reader: LineReader
-        if self._is_plain:
-            reader = PlainReader(keys, screen, signals, self._set_echo)
-        else:
+        screen = text_output(self._flow, self._put, terminal=True, newline="\r\n")
+        terminal = self._terminal or ""
+        keyboard = Keyboard(keys.fileno(), echoes=self._echoes)
+
+        def open_editor() -> "LineEditor":
             from shell.ssh.editor import line_editor
 
             editor = line_editor(
                 keys.fileno(),
                 screen,
                 size=self._size,
-                terminal=self._terminal or "",
+                terminal=terminal,
                 session_of=session_of,
                 signals=signals,
                 settings=self._served.settings,
             )
-            reader = stack.enter_context(editor)
+            return stack.enter_context(editor)
+
+        if knows_its_cursor(terminal):
+            keyboard.ask(partial(write, screen))
+        reader = self._reader = ConsoleReader(keyboard, signals, screen, screen, open_editor)
         console = RemoteConsole(
             reader,
             signals,
             self._served.settings,
             screen=screen,
-            terminal=self._terminal or "",
+            terminal=terminal,
             columns=lambda: self._size()[0],
         )
         if self._command is None:
-            return Terminal(reader, signals), console
+            return Terminal(reader, console, signals), console
         return OneShot(self._command, signals), console
 
     def _size(self) -> tuple[int, int]:
         columns, rows, *_ = self._channel.get_terminal_size()
         return min(columns or _COLUMNS, _MOST_COLUMNS), min(rows or _ROWS, _MOST_ROWS)
 
-    def _set_echo(self, on: bool) -> None:
-        self._loop.call_soon_threadsafe(self._echo, on)
-
     # In the event loop again: what the thread prints.
-
-    def _echo(self, on: bool) -> None:
-        if on and not self._echoes:
-            self._channel.clear_input()  # typed unseen, it stays unseen
-        self._echoes = on
-        self._channel.set_echo(on)
 
     def _put(self, data: bytes) -> None:
         self._active_at = self._loop.time()
         with suppress(OSError):  # it is closed; the session is about to be told
-            self._channel.write(data.decode() if self._is_plain else data)
+            self._channel.write(data)
 
     def _put_error(self, data: bytes) -> None:
         self._active_at = self._loop.time()
