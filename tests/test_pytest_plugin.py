@@ -36,12 +36,15 @@ def outcomes(printed: str) -> str:
     return printed.splitlines()[-1].rpartition(" in ")[0]
 
 
-def test_the_example_of_the_manual_is_five_lines_and_passes(tmp_path: Path) -> None:
-    example = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.S)
-    assert example is not None
-    assert example[1].count("\n") == 5
+EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.S)
 
-    status, printed = run_pytest(tmp_path, example[1], "--strict-markers", "-W", "error")
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_of_the_manual_are_short_and_pass(tmp_path: Path, example: str) -> None:
+    assert len(EXAMPLES) == 2
+    assert example.count("\n") == 5
+
+    status, printed = run_pytest(tmp_path, example, "--strict-markers", "-W", "error")
 
     assert (status, outcomes(printed)) == (0, "1 passed"), printed
 
