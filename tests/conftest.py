@@ -3,6 +3,7 @@
 Everything is made once a session and copied, so that a test pays a few milliseconds for a server.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -26,8 +27,13 @@ IPV6 = "::1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have every run look for secrets in all it leaves behind."""
+    """Have every run look for secrets in all it leaves behind, under any parent."""
     config.pluginmanager.register(LeakGuard(), "leak guard")
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        # What nohup, cron or a shell's "&" ignore is ignored by all children too, and a test sends
+        # it to them. A handler is not inherited: here the signal goes on being ignored.
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
 
 
 @pytest.fixture(scope="session", autouse=True)
