@@ -56,7 +56,7 @@ def _serve(directory: Path, addresses: Sequence[str], port: int) -> None:
     from keyserver.server import KeyServer, start_together
 
     prepare(directory, addresses)
-    servers = [KeyServer(directory, address, port) for address in addresses]
+    servers = [KeyServer(directory, address, port, complain=_complain) for address in addresses]
     for server in servers:
         if not ip_address(server.address).is_loopback:
             _complain(f"warning: {server.address} can be reached from other machines")

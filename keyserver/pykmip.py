@@ -24,18 +24,24 @@ with (
     warnings.catch_warnings(action="ignore", category=DeprecationWarning),
     warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning),
 ):
-    from kmip.core.enums import KMIPVersion
-    from kmip.core.exceptions import ConnectionClosed, ItemNotFound, PermissionDenied
+    from kmip.core.enums import KMIPVersion, ResultReason, ResultStatus
+    from kmip.core.exceptions import (
+        ConnectionClosed,
+        ItemNotFound,
+        KmipError,
+        PermissionDenied,
+    )
     from kmip.core.messages.messages import ResponseMessage
     from kmip.core.policy import policies
     from kmip.core.primitives import Struct
     from kmip.core.utils import BytearrayStream
     from kmip.pie.objects import ManagedObject
-    from kmip.pie.sqltypes import EnumType, UsageMaskType
+    from kmip.pie.sqltypes import Base, EnumType, UsageMaskType
     from kmip.services.server.engine import KmipEngine
     from kmip.services.server.session import KmipSession
+    from sqlalchemy import create_engine, event
     from sqlalchemy.engine import URL
-    from sqlalchemy.orm import selectin_polymorphic, selectinload
+    from sqlalchemy.orm import selectin_polymorphic, selectinload, sessionmaker
     from sqlalchemy.orm.exc import ObjectDeletedError
 
 # Left open, SQLAlchemy warns of it at the first request.
@@ -83,6 +89,17 @@ class _Response(ResponseMessage):  # type: ignore[misc]  # PyKMIP has no types
         ostream.write(bytes(parts))
 
 
+class StoreLost(KmipError):  # type: ignore[misc]  # PyKMIP has no types
+    """The store was removed or replaced while it was open."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            status=ResultStatus.OPERATION_FAILED,
+            reason=ResultReason.GENERAL_FAILURE,
+            message=message,
+        )
+
+
 class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
     """PyKMIP's engine on a store of its own; it may be used by several sessions at once.
 
@@ -90,21 +107,39 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
     common name of the one that registered it.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, refuse_lost_store: Callable[[], None] = lambda: None) -> None:
+        """Open ``store``, which is made if it is missing.
+
+        ``refuse_lost_store`` is called before a request is processed and before it is answered;
+        it raises `StoreLost` if ``store`` is no longer the file that was opened.
+        """
         os.close(os.open(store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         store.chmod(0o600)
-        # PyKMIP pastes its argument into a URL; written as one, a path may hold any byte.
+        self._refuse_lost_store = refuse_lost_store
+        # In a file: URI, quoted, a path may hold any byte.
         uri = f"file:{quote(os.fsencode(store.absolute()))}"
-        url = URL.create("sqlite", database=uri, query={"uri": "true"}).render_as_string()
+        url = URL.create("sqlite", database=uri, query={"uri": "true"})
+        database = _opened(url)
         # PyKMIP looks up every cipher there is, outdated ones too.
         with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
             super().__init__(
-                policies=copy.deepcopy(policies), database_path=url.removeprefix("sqlite:///")
+                policies=copy.deepcopy(policies),
+                database_path=url.render_as_string().removeprefix("sqlite:///"),
             )
+        self._data_store.dispose()
+        self._data_store: Any = database
+        self._data_store_session_factory = sessionmaker(bind=database)
 
     def close(self) -> None:
         """Close the store."""
         self._data_store.dispose()
+
+    def process_request(self, request: Any, credential: Any = None) -> Any:
+        """Process a request as PyKMIP does, but refuse it once the store is lost."""
+        self._refuse_lost_store()
+        answer = super().process_request(request, credential)
+        self._refuse_lost_store()  # what was written meanwhile may be in a file without a name
+        return answer
 
     # PyKMIP reads an object, and each of its lists, when it comes to them: half a dozen queries for
     # each operation.  Here all objects that a request is about are read at once.
@@ -157,6 +192,20 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
             query = query.options(selectin_polymorphic(ManagedObject, kinds))
             query = query.filter(ManagedObject.unique_identifier.in_(numbers))
         return list(query)
+
+
+def _opened(url: URL) -> Any:
+    """Return the database at ``url``, with its tables, where each commit is durable at once."""
+    database = create_engine(url, connect_args={"check_same_thread": False})
+    event.listen(database, "connect", _commit_durably)
+    Base.metadata.create_all(database)
+    return database
+
+
+def _commit_durably(connection: Any, _record: object) -> None:
+    # With FULL, the default, the journal's removal is not synced: after a loss of power the
+    # journal may be back, and undoes the last transaction although it was confirmed.
+    connection.execute("PRAGMA synchronous = EXTRA")
 
 
 def _number(identifier: Any) -> int | None:

@@ -9,18 +9,19 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 from filer.address import parse_address
 from filer.certificates import ca_name
+from filer.durable import Storage
 from filer.errors import FilerError
 from filer.text import printable
 from keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
 from keyserver.authority import server_name, store_name
-from keyserver.pykmip import Engine, Session
+from keyserver.pykmip import Engine, Session, StoreLost
 
 __all__ = ["DEFAULT_PORT", "AddressInUseError", "KeyServer", "KeyServerError", "start_together"]
 
@@ -42,6 +43,8 @@ class KeyServer:
     a file of its own for each address; a server started again there has its keys again.
     With port 0 the first start picks a free port, and later starts keep to it.  A client has
     ``handshake_timeout`` seconds to say who it is; then it may be idle for as long as it likes.
+    While the store is removed or replaced, each request is refused, and ``complain`` gets a line.
+    A store that is missing at a later start is not made again: see `started`.
     As a context manager the server is started and stopped.
     """
 
@@ -52,11 +55,15 @@ class KeyServer:
         port: int = DEFAULT_PORT,
         *,
         handshake_timeout: float = 10.0,
+        complain: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.directory = directory
         self.address = parse_address(address)
         self.port = port
         self._handshake_timeout = handshake_timeout
+        self._complain = complain
+        self._opened: os.stat_result | None = None
+        self._is_lost = False
         self._sessions: set[Session] = set()
         self._changing = threading.Lock()
         self._running: ExitStack | None = None
@@ -72,6 +79,11 @@ class KeyServer:
     def store(self) -> Path:
         """The SQLite file with the keys of this server."""
         return self.directory / store_name(self.address)
+
+    @property
+    def started(self) -> Path:
+        """The file that says that there is a store; without it the next start makes a new one."""
+        return self.directory / f"{self.address}.started"
 
     def start(self) -> None:
         """Listen, and serve clients in the background; nothing happens if it runs already.
@@ -92,6 +104,7 @@ class KeyServer:
             stack.enter_context(self._store_to_itself())
             engine = self._engine()
             stack.callback(engine.close)
+            self._remember_store()
             stack.callback(self._disconnect_all)
             stopped, stop = socket.socketpair()
             stack.enter_context(stopped)
@@ -167,6 +180,7 @@ class KeyServer:
     @contextmanager
     def _store_to_itself(self) -> Iterator[None]:
         # Two servers on one store, at different ports, would stand in each other's way.
+        self._refuse_missing_store()
         try:
             descriptor = os.open(self.store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -179,15 +193,52 @@ class KeyServer:
                 raise KeyServerError(
                     f"{printable(str(self.store))}: in use by another key server"
                 ) from None
+            self._opened, self._is_lost = os.fstat(descriptor), False
             yield
         finally:
             os.close(descriptor)
+
+    def _refuse_missing_store(self) -> None:
+        """Refuse to make a store in the place of one that had keys."""
+        with suppress(OSError):
+            if self.store.stat().st_size > 0:
+                return
+        if self.started.exists():
+            raise KeyServerError(
+                f"{printable(str(self.store))}: missing or empty, but there was a store; "
+                f"put it back, or remove {printable(self.started.name)} to start without any key"
+            )
+
+    def _remember_store(self) -> None:
+        """Record that there is a store, before the first client can put a key into it."""
+        if not self.started.exists():
+            text = f"{self.store.name} was made. Without this file, a missing one is made again.\n"
+            Storage().write(self.started, text.encode())
+
+    def _refuse_lost_store(self) -> None:
+        """Raise StoreLost if the store is not the file that was opened at the start."""
+        try:
+            found = self.store.stat()
+        except OSError:
+            problem = "was removed"
+        else:
+            if self._opened and os.path.samestat(found, self._opened):
+                self._is_lost = False
+                return
+            problem = "was replaced"
+        if not self._is_lost:
+            self._is_lost = True
+            self._complain(
+                f"{printable(str(self.store))}: {problem} while key server {self.address} runs; "
+                "requests are refused until it is put back or the key server is started again"
+            )
+        raise StoreLost(f"the store of this key server {problem}")
 
     def _engine(self) -> Engine:
         from sqlalchemy.exc import DBAPIError
 
         try:
-            return Engine(self.store)
+            return Engine(self.store, self._refuse_lost_store)
         except DBAPIError as error:
             reason = printable(str(error.orig))
         except OSError as error:

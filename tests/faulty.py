@@ -124,7 +124,7 @@ class FaultyKeyServer(KeyServer):
 
 class _FaultyEngine(Engine):
     def __init__(self, server: FaultyKeyServer) -> None:
-        super().__init__(server.store)
+        super().__init__(server.store, server._refuse_lost_store)
         self._server = server
 
     def process_request(self, request: Any, credential: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -32,9 +33,10 @@ from keyserver.authority import (
     prepare,
     server_name,
 )
+from keyserver.pykmip import Engine
 from keyserver.server import AddressInUseError, KeyServer, KeyServerError, start_together
 from tests import pki
-from tests.conftest import IPV6, StartKeyServers
+from tests.conftest import ADDRESSES, IPV6, StartKeyServers
 
 RESPONSE = b"\x42\x00\x7b\x01"
 SECRET = "Qx7%secret-of-the-key-server-test"
@@ -408,6 +410,103 @@ class TestKeys:
         server.stop()
         with again, kmip_client(again) as client:
             assert client.get(uid).value == SECRET.encode()
+
+    @pytest.mark.parametrize("how", ["removed", "replaced", "put aside"])
+    def test_nothing_is_answered_from_a_store_that_is_lost(
+        self, authority: Path, tmp_path: Path, how: str
+    ) -> None:
+        from kmip.pie.exceptions import KmipOperationFailure
+
+        directory, told = shutil.copytree(authority, tmp_path / "keys"), list[str]()
+        server = KeyServer(directory, ADDRESSES[0], port=0, complain=told.append)
+        aside = tmp_path / "aside"
+        with server, kmip_client(server) as client:
+            uid = register(client, SECRET)
+            if how == "removed":
+                server.store.unlink()
+            else:
+                server.store.rename(aside)
+            if how == "replaced":
+                shutil.copy(aside, server.store)
+            lost = "replaced" if how == "replaced" else "removed"
+            for ask in (
+                lambda: client.get(uid),
+                lambda: located(client),
+                lambda: client.activate(uid),
+                lambda: client.destroy(uid),
+            ):
+                with pytest.raises((KmipOperationFailure, AssertionError), match=f"was {lost}"):
+                    ask()
+            with pytest.raises(AssertionError, match=f"the store of this key server was {lost}"):
+                register(client, SECRET)
+            with kmip_client(server) as another, pytest.raises(KmipOperationFailure):
+                another.get(uid)
+            assert told == [
+                f"{server.store}: was {lost} while key server {server.address} runs; requests are "
+                "refused until it is put back or the key server is started again"
+            ]
+            if how == "put aside":
+                aside.rename(server.store)
+                assert client.get(uid).value == SECRET.encode()
+
+    def test_a_key_that_loses_its_store_while_it_is_stored_is_not_confirmed(
+        self, authority: Path, tmp_path: Path
+    ) -> None:
+        class Late(Engine):
+            def _process_batch(self, *batch: Any) -> Any:
+                answer = super()._process_batch(*batch)
+                store.unlink()
+                return answer
+
+        class Losing(KeyServer):
+            def _engine(self) -> Engine:
+                return Late(self.store, self._refuse_lost_store)
+
+        directory = shutil.copytree(authority, tmp_path / "keys")
+        with Losing(directory, ADDRESSES[0], port=0) as server, kmip_client(server) as client:
+            store = server.store
+            with pytest.raises(AssertionError, match="was removed"):
+                register(client, SECRET)
+
+    @pytest.mark.parametrize("left", [None, b""])
+    def test_a_missing_store_is_not_made_again(
+        self, authority: Path, tmp_path: Path, left: bytes | None
+    ) -> None:
+        directory = shutil.copytree(authority, tmp_path / "keys")
+        server = KeyServer(directory, ADDRESSES[0], port=0)
+        with server:
+            pass
+        kept = server.store.rename(tmp_path / "kept")
+        if left is not None:
+            server.store.write_bytes(left)
+        with pytest.raises(KeyServerError) as caught:
+            server.start()
+        assert str(caught.value) == (
+            f"{server.store}: missing or empty, but there was a store; "
+            f"put it back, or remove {server.started.name} to start without any key"
+        )
+        assert server.store.exists() == (left is not None)
+        server.started.unlink()
+        with server, kmip_client(server) as client:
+            assert located(client) == []
+        kept.replace(server.store)
+        with server:
+            pass
+
+    @pytest.mark.parametrize("made", ["nothing", "an empty store", "a store with tables"])
+    def test_a_first_start_that_was_killed_is_completed(
+        self, authority: Path, tmp_path: Path, made: str
+    ) -> None:
+        directory = shutil.copytree(authority, tmp_path / "keys")
+        server = KeyServer(directory, ADDRESSES[0], port=0)
+        server.started.unlink(missing_ok=True)
+        if made != "a store with tables":
+            server.store.unlink()
+        if made == "an empty store":
+            server.store.touch()
+        with server, kmip_client(server) as client:
+            assert located(client) == []
+            assert server.started.exists()
 
     def test_every_server_has_its_own_store(self, key_servers: StartKeyServers) -> None:
         first, second = key_servers(2)
@@ -783,6 +882,35 @@ class TestProgram:
                 program.end(signal.SIGKILL)
         with server, kmip_client(server) as client:
             assert client.get(uid).value == SECRET.encode()
+
+    def test_a_lost_store_costs_one_line_and_no_start(self, tmp_path: Path) -> None:
+        from kmip.pie.exceptions import KmipOperationFailure
+
+        directory = tmp_path / "mine"
+        arguments = ("--port", "0", "--dir", str(directory))
+        with Program(tmp_path, *arguments) as program:
+            told = re.search(r"port (\d+)", program.line())
+            assert told is not None
+            server = KeyServer(directory, "127.0.0.1", int(told[1]))
+            with kmip_client(server) as client:
+                uid = register(client, SECRET)
+                server.store.unlink()
+                for _ in range(2):
+                    with pytest.raises(KmipOperationFailure, match="was removed"):
+                        client.get(uid)
+            status, out, err = program.end(signal.SIGTERM)
+        assert (status, out) == (0, "")
+        assert err == (
+            f"filer-keyserver: {server.store}: was removed while key server 127.0.0.1 runs; "
+            "requests are refused until it is put back or the key server is started again\n"
+        )
+        with Program(tmp_path, *arguments) as program:
+            assert program.end() == (
+                1,
+                "",
+                f"filer-keyserver: {server.store}: missing or empty, but there was a store; "
+                "put it back, or remove 127.0.0.1.started to start without any key\n",
+            )
 
     def test_ctrl_c_in_a_directory_of_the_users_choice(self, tmp_path: Path) -> None:
         with Program(tmp_path, "--dir", str(tmp_path / "mine"), "--port", "0") as program:

@@ -32,6 +32,7 @@ def fresh(servers: Sequence[KeyServer], home: Path) -> Account:
     for server in servers:
         server.stop()
         server.store.unlink()
+        server.started.unlink()
         server.start()
     return beside(servers, home)
 
