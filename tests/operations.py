@@ -18,6 +18,7 @@ from filer.key_id import MSID_KEY_ID
 from filer.power import Panic
 from shell.plugins import commands_at_loader, commands_in_maintenance
 from tests import faulty
+from tests.crash_model.tree import Tree
 from tests.faulty import COMMANDS, FaultyKeyServer, House, Operator
 from tests.points import Point
 from tests.wraps import wraps
@@ -176,7 +177,8 @@ def look(house: House) -> Kept:
     )
 
 
-def _look_at_data(house: House) -> Kept:
+def look_at_data(house: House) -> Kept:
+    """Return the same, with the question whether the data are there answered from the disks."""
     kept = look(house)
     return replace(
         kept,
@@ -220,7 +222,7 @@ class Laboratory:
         self.files = servers[0].directory
         self._directory = directory
         self._root = directory / "root"
-        self._empty = self._stores()
+        self._empty = self.stores()
         self._beginnings: dict[Operation, Beginning] = {}
         self._trials: dict[Operation, Trial] = {}
 
@@ -235,9 +237,16 @@ class Laboratory:
         self._start_with(scene.stores)
         return _copy(scene.root, self._root)
 
+    def put(self, tree: Tree, stores: Sequence[bytes]) -> Path:
+        """Return a root that holds ``tree``, and put the key servers back to ``stores``."""
+        self._start_with(stores)
+        shutil.rmtree(self._root, ignore_errors=True)
+        tree.store(self._root)
+        return self._root
+
     def keep(self, name: str) -> Scene:
         """Return the scene of this moment, which is kept under ``name``."""
-        return Scene(_copy(self._root, self._directory / name), self._stores())
+        return Scene(_copy(self._root, self._directory / name), self.stores())
 
     def start(self) -> None:
         """Have all key servers run and behave."""
@@ -249,8 +258,9 @@ class Laboratory:
         for server in self.servers:
             server.stop()
 
-    def _stores(self) -> Sequence[bytes]:
-        return [server.store.read_bytes() for server in self.servers]
+    def stores(self) -> tuple[bytes, ...]:
+        """Return what the key servers hold."""
+        return tuple(server.store.read_bytes() for server in self.servers)
 
     def _start_with(self, stores: Sequence[bytes]) -> None:
         for server, store in zip(self.servers, stores, strict=True):
@@ -289,7 +299,7 @@ class Laboratory:
         present = {path.stem: wraps(path.read_bytes()) for path in root.glob("shelf/*.sed")}
         with House(root) as house:
             house.boot()
-            return Beginning(scene, _look_at_data(house), present)
+            return Beginning(scene, look_at_data(house), present)
 
 
 def _copy(source: Path, copy: Path) -> Path:
@@ -317,13 +327,25 @@ class Trial:
             self.laboratory.stop()
         return root
 
-    def check(self, root: Path, *, done: bool = False, recovering: bool = False) -> Kept:
+    def check(
+        self,
+        root: Path,
+        *,
+        done: bool = False,
+        recovering: bool = False,
+        settled: Kept | None = None,
+        damaged: bool = False,
+    ) -> Kept:
         """Power on, and make sure that nothing is lost and nothing is in between.
 
-        ``done``: the operation has said that it succeeded; what there is after the first time is
-        what there has to be.  ``recovering``: a boot with all keys was killed too, which may have
-        cost one disk a try.  Returns what the filer has kept.
+        ``done``: the operation reported success; what there is after the first time is what there
+        has to be.  ``recovering``: a boot with all keys was killed too, which may have cost one
+        disk a try.  ``settled``: what a boot has shown since; its registration and disks stay.
+        ``damaged``: a block was lost, and the boot may warn.  Returns what the filer has kept.
         """
+        for claimed in (self.after if done else None, settled):
+            if claimed:
+                self._check_wraps(root, claimed)  # a disk can be stolen before the next boot
         self.laboratory.start()
         with House(root) as house:
             if self.operation.silent:
@@ -332,13 +354,15 @@ class Trial:
                 most = max(disk.failures for disk in house.disks)
                 assert most <= house.filer.panics.in_a_row + recovering
             told = house.boot()
-            assert told.warnings == []
+            assert told.warnings == [] or damaged
             assert not any(disk.locked for disk in house.disks if not disk.destroyed)
             assert house.filer.panics.in_a_row == 0
-            kept = _look_at_data(house)
+            kept = look_at_data(house)
             if done and self.after is None:
                 self.after = kept
             self._check_kept(kept, done=done)
+            if settled:
+                assert (kept.registration, kept.disks) == (settled.registration, settled.disks)
             self._check_files(root, kept)
             faulty.check_that_no_key_is_lost_by(house, self.laboratory.servers)
         return kept
@@ -394,11 +418,16 @@ class Trial:
         # What was left in /var/kmip and in the shelf is gone.
         assert len(list((root / "var").glob("kmip.*"))) <= 1
         assert not list(root.rglob(".new-*"))
-        for name, state in kept.disks.items():
+        for name in kept.disks:
             path = root / "shelf" / f"{name}.sed"
             head = path.read_bytes()[:DATA_OFFSET]
             slots = [head[offset : offset + SLOT_SIZE] for offset in SLOT_OFFSETS]
             assert sum(map(any, slots)) == 1, f"{name}: an older header is left"
-            if state != self.beginning.kept.disks[name]:
+        self._check_wraps(root, kept)
+
+    def _check_wraps(self, root: Path, kept: Kept) -> None:
+        for name, state in kept.disks.items():
+            if state != self.beginning.kept.disks.get(name, state):
+                data = (root / "shelf" / f"{name}.sed").read_bytes()
                 for wrap in self.beginning.wraps.get(name, ()):
-                    assert wrap not in path.read_bytes(), f"{name}: an older wrap is left"
+                    assert wrap not in data, f"{name}: an older wrap is left"
