@@ -11,7 +11,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 # What the tests need of the host: command and Debian package.
 TOOLS := mandoc:mandoc man:man-db groff:groff-base col:bsdextrautils ssh:openssh-client zsh:zsh \
-	less:less expect:expect
+	less:less expect:expect strace:strace
 
 # What the benchmark compares the filer with; they have an environment of their own.
 PEERS := litecli cmd2 xonsh
