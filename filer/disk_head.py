@@ -11,11 +11,14 @@ A loss of power leaves one of the two headers, or both, and the later one counts
 
 **After a failed sync the cache is not believed.**  Linux marks the pages of a failed sync clean:
 they read as written, no later sync writes them, and the medium still has what was there before.  So
-recovery never relies on what it has read: it writes and syncs the header that counts, *then* zeros
-over the other slot, however empty that looks, and only after both takes the mark away.  The mark
-tells this process, and the next one, which shares the cache but not the memory, that this is due.
-A power-on without mark and without a second header writes nothing.  A disk of version 0.1, which
-had no mark, is treated as marked, once.
+recovery writes what it relies on again: the header that counts, if the other slot holds a whole one
+too, *then* zeros over the other slot, however empty that looks.  Only after both it takes the mark
+away.  The mark tells this process, and the next one, which shares the cache but not the memory,
+that this is due.  A power-on without mark and without a second header writes nothing.  A disk of
+version 0.1, which had no mark, is treated as marked, once.
+
+**The only header is never written in place**, because a loss of power in mid-write may cost its
+block.  It need not be: the other slot is written only while this one is on the medium.
 
 **The record** is written in turn to two blocks.  The turn changes only after a sync, so that a
 failed one is made again in the same place; if a block cannot be written, the other one is.
@@ -49,7 +52,7 @@ class HeadFile:
         self._path = path
         self._storage = storage
         self.head, self._unreadable = self._read()
-        self.is_durable = not self.head.leftover
+        self.is_durable = not self.head.older
         """Whether the header that counts is known to be on the medium."""
 
     def warnings(self) -> Iterator[str]:
@@ -127,20 +130,23 @@ class HeadFile:
                 self._write(SLOT_OFFSETS[slot], EMPTY_SLOT)
                 self.head, self.is_durable = old, True
             raise
-        self.head = old._replace(header=header, slot=slot, leftover=True)
+        self.head = old._replace(header=header, slot=slot, leftover=True, older=True)
 
     def finish(self) -> None:
         """Leave nothing but the header that counts, which is on the medium."""
         self._write(SLOT_OFFSETS[1 - self.head.slot], EMPTY_SLOT)
-        self.head = self.head._replace(leftover=False)
+        self.head, self.is_durable = self.head._replace(leftover=False, older=False), True
         self.write_record(unfinished=False)
 
     def settle(self) -> None:
-        """Write and sync the header that counts and the absence of any other, in that order."""
+        """Make durable the header that counts, and then the absence of any other."""
         if not self.head.record.unfinished:
             self.write_record(unfinished=True)
-        self._write(SLOT_OFFSETS[self.head.slot], self.head.header.pack())
-        self.is_durable = True
+        if self.head.older:
+            self._write(SLOT_OFFSETS[self.head.slot], self.head.header.pack())
+            self.is_durable = True
+        else:
+            self._storage.settle(self._path)
         self.finish()
 
     def clean(self) -> None:

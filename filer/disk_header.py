@@ -205,7 +205,8 @@ class Head(NamedTuple):
     """The first `DATA_OFFSET` bytes of a disk file.
 
     ``slot`` and ``record_slot`` say which of two places holds what counts.  ``leftover``: the other
-    header slot is not known to be empty.  ``count_lost``: neither copy of the record can be read.
+    header slot is not known to be empty; ``older``: it holds a whole header.  ``count_lost``:
+    neither copy of the record can be read.
     """
 
     header: Header
@@ -213,6 +214,7 @@ class Head(NamedTuple):
     slot: int = 0
     record_slot: int = 0
     leftover: bool = False
+    older: bool = False
     count_lost: bool = False
 
     def pack(self) -> bytes:
@@ -230,7 +232,9 @@ class Head(NamedTuple):
         ``unreadable`` maps the offset of each block that could not be read to the reason; what
         ``data`` has in its place is ignored.
         """
-        header, slot = _latest_header(data, unreadable)
+        headers = _headers(data, unreadable)
+        slot = _latest(headers)
+        header = headers[slot]
         other = SLOT_OFFSETS[1 - slot]
         record, record_slot = _latest_record(data, unreadable, header)
         return cls(
@@ -240,6 +244,7 @@ class Head(NamedTuple):
             slot,
             record_slot,
             leftover=other in unreadable or data[other : other + SLOT_SIZE] != EMPTY_SLOT,
+            older=len(headers) == len(SLOT_OFFSETS),
             count_lost=record is None,
         )
 
@@ -263,7 +268,8 @@ class Head(NamedTuple):
         return self.record.binding == self.header.binding
 
 
-def _latest_header(data: bytes, unreadable: Mapping[int, str]) -> tuple[Header, int]:
+def _headers(data: bytes, unreadable: Mapping[int, str]) -> Mapping[int, Header]:
+    """Return the whole headers by their slots, at least one; raises `DiskError`."""
     headers: dict[int, Header] = {}
     faults: list[DiskError] = []
     for place, offset in enumerate(SLOT_OFFSETS):
@@ -277,9 +283,12 @@ def _latest_header(data: bytes, unreadable: Mapping[int, str]) -> tuple[Header, 
                 faults.append(fault)
     if not headers:
         raise faults[0] if faults else DiskError("damaged header: empty")
+    return headers
+
+
+def _latest(headers: Mapping[int, Header]) -> int:
     second = len(headers) == 2 and is_after(headers[1].generation, headers[0].generation)
-    slot = 1 if second else min(headers)
-    return headers[slot], slot
+    return 1 if second else min(headers)
 
 
 def _latest_record(

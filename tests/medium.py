@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
+from filer.disk_header import BLOCK_SIZE
 from filer.durable import Storage, StorageError
 
 
@@ -43,6 +44,16 @@ class Medium(Storage):
         self.changes, self._at, self._event = 0, at, event
 
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        event = self._begin(path)
+        super().overwrite(path, offset, data)
+        self._dirty.append((offset, data))
+        self._sync(event)
+
+    def settle(self, path: Path) -> None:
+        self._sync(self._begin(path))
+
+    def _begin(self, path: Path) -> Event | None:
+        """Count a change, and return what befalls its sync."""
         assert path == self.path
         self.changes += 1
         event = self._event if self.changes == self._at else None
@@ -52,8 +63,9 @@ class Medium(Storage):
             raise Killed
         if event is Event.NOT_WRITTEN:
             raise StorageError("cannot write FILE: Input/output error")
-        super().overwrite(path, offset, data)
-        self._dirty.append((offset, data))
+        return event
+
+    def _sync(self, event: Event | None) -> None:
         if event is Event.KILLED_UNSYNCED:
             raise Killed
         if event in (Event.SYNC_LOST, Event.SYNC_LOST_TWICE):
@@ -66,7 +78,10 @@ class Medium(Storage):
             raise StorageError("cannot write FILE: Input/output error")
 
     def after_power_loss(self) -> Iterator[bytes]:
-        """Yield what the medium may have if power is lost now: each unsynced write, or not."""
+        """Yield what the medium may have if power is lost now.
+
+        Of the unsynced writes, each arrived or did not, or one of them cost its whole block.
+        """
         synced = self.content
         for chosen in range(1 << len(self._dirty)):
             self.content = synced
@@ -74,6 +89,11 @@ class Medium(Storage):
                 if chosen >> number & 1:
                     self._arrive(*written)
             yield self.content
+            arrived = self.content
+            for offset, _data in self._dirty:
+                self._arrive(offset - offset % BLOCK_SIZE, b"\xa5" * BLOCK_SIZE)
+                yield self.content
+                self.content = arrived
         self.content = synced
 
     def _arrive(self, offset: int, data: bytes) -> None:
