@@ -136,7 +136,7 @@ class ReplayConsole:
                 "replay it at a terminal, or with --allow-data-loss"
             )
         self._tell(self.steps[-1].log())
-        with self._signals.waiting():
+        with self._signals.waiting(), self._secrets.unseen():
             self._tell(question)
             line = self._secrets.line()
         return Reply(secret=False, text=CTRL_D if line is None else line)

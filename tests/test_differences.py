@@ -144,8 +144,8 @@ def test_a_log_of_many_similar_lines_is_replayed(account: Account) -> None:
     then = [logged(number, "again") for number in range(20_000)]
     now = [logged(number, "again") for number in range(10_000)]
     now += ["not again", *[logged(number, "again") for number in range(10_001)]]
+    account.commands("version")
     kept = account.root / "mroot" / "etc"
-    kept.mkdir(parents=True)
     (kept / "old").write_text("".join(f"{line}\n" for line in now), encoding="utf-8")
     cast = recording(account.home / "a.cast", "rdfile /etc/old", said=then)
 

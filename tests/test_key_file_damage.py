@@ -143,8 +143,8 @@ def test_no_damaged_key_file_is_installed_or_quoted(
 def test_a_damaged_copy_in_the_filer_is_neither_shown_nor_quoted(
     account: Account, files: list[Path]
 ) -> None:
+    account.commands("version")
     kept = account.root / "mroot" / "etc" / "keymgr" / "cert"
-    kept.mkdir(parents=True)
     for path in files:
         (kept / path.name).write_bytes(path.read_bytes())
         ended = account.commands(
