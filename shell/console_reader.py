@@ -37,7 +37,7 @@ class ConsoleReader(LineReader):
         self._editor: LineEditor | None = None
 
     @property
-    def draws(self) -> bool:  # type: ignore[override]
+    def draws(self) -> bool:
         """Whether what is typed is drawn on the same stream as the prompt."""
         return self._editor is not None
 
@@ -67,7 +67,7 @@ class ConsoleReader(LineReader):
         """Drop what was typed ahead, and what is typed until a moment passes without a key."""
         self._plain.discard()
         if self._editor is not None:
-            self._editor.forget_typed_ahead()
+            self._editor.discard()
 
     def lent(self) -> AbstractContextManager[None]:
         """Give the terminal to another program, such as a pager."""

@@ -64,8 +64,6 @@ class LineEditor(LineReader):
     suggestions, the toolbar and a menu that opens by itself need that.
     """
 
-    draws = True
-
     def __init__(
         self,
         session_of: Callable[[], Session],
@@ -174,6 +172,11 @@ class LineEditor(LineReader):
             session.app.renderer.cpr_support = CPR_Support.SUPPORTED
 
     @property
+    def draws(self) -> bool:
+        """Whether what is typed is drawn on the same stream as the prompt."""
+        return True
+
+    @property
     def is_watched(self) -> bool:
         """Whether the cursor may be asked for, which only PROMPT_TOOLKIT_NO_CPR forbids."""
         return self._screen.responds_to_cpr
@@ -186,7 +189,7 @@ class LineEditor(LineReader):
         parser.flush()
         store_typeahead(self._commands.app.input, keys)
 
-    def forget_typed_ahead(self) -> None:
+    def discard(self) -> None:
         """Drop the keys that were read and not used."""
         get_typeahead(self._commands.app.input)
 

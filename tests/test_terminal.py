@@ -503,6 +503,12 @@ class FailingReader(LineReader):
         except KeyError:
             raise OSError(EMFILE, "Too many open files") from None
 
+    def secret(self, prompt: str) -> str:
+        raise AssertionError("no secret is asked for")
+
+    def discard(self) -> None:
+        raise AssertionError("nothing is left unread")
+
 
 def test_a_prompt_that_keeps_failing_is_given_up(house: House) -> None:
     reader, signals = FailingReader({5: "hostname"}), Signals(Interrupt())
