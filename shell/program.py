@@ -28,8 +28,8 @@ from shell.line_reader import LineReader
 from shell.options import is_interactive
 from shell.plugins import Commands
 from shell.power_cycle import PANICKED, Host, PowerCycle
-from shell.script import Input, KeyboardInput, LineInput, Script, ScriptConsole
-from shell.session import NoRecord, Record, Session
+from shell.script import Input, KeyboardInput, KeyboardLines, LineInput, Script, ScriptConsole
+from shell.session import NoRecord, Record, Session, may_ask
 from shell.signals import SIGNALLED, Ended, Signals
 
 if TYPE_CHECKING:
@@ -102,14 +102,21 @@ def _run(
         return set_password(options.ssh_password, options.root, signals)
     current: deque[Session] = deque(maxlen=1)
     recorder = _recorder(options, stack)
-    replay = _replay(options, signals)
+    answers = _answers(signals) if options.command or options.replay else None
+    replay = _replay(options, signals, answers)
     host: Host
     console: Console
     if replay:
         host, console = replay, replay.console
     else:
         host, console = _host(
-            options, keyboard, signals, stack, session=lambda: current[-1], recorder=recorder
+            options,
+            keyboard,
+            signals,
+            stack,
+            session=lambda: current[-1],
+            recorder=recorder,
+            answers=answers,
         )
     demo: Demo | None = None
     if options.demo:
@@ -119,6 +126,9 @@ def _run(
     machine = Machine(demo.root if demo else options.root, interrupt)
     stack.callback(machine.unplug)
     commands = Commands(lambda warning: console.warn(f"WARNING: {warning}"))
+    typed_ahead = answers if answers is not None and answers.is_typed else None
+    if typed_ahead and any(may_ask(commands, each) for each in options.command or ()):
+        stack.enter_context(typed_ahead.unseen())  # while the filer boots, too
 
     def first_up(filer: Filer) -> None:
         if demo:
@@ -150,12 +160,13 @@ def _host(
     *,
     session: Callable[[], Session],
     recorder: "Recorder | None",
+    answers: Input | None,
 ) -> tuple[Host, Console]:
     """Choose the command source: terminal, script or SSH."""
     if options.ssh:
         return _ssh(options, signals)
-    if options.command:
-        answers = _answers(signals)
+    lines: LineInput
+    if answers is not None:
         lines = LineInput(os.fsencode(command) for command in options.command)
         return _script(options, signals, lines, answers, recorder)
     if keyboard is not None:
@@ -164,7 +175,10 @@ def _host(
     if options.file not in (None, "-"):
         with signals.waiting():  # for whoever writes into a FIFO
             stream = stack.enter_context(_open(options.file))
-    lines = _lines_of(stream)
+    if stream.isatty():
+        lines = KeyboardLines(stack.enter_context(_plain_reader(stream, signals)))
+    else:
+        lines = _lines_of(stream)
     file = None if stream is sys.stdin.buffer else options.file
     return _script(options, signals, lines, lines, recorder, file=file)
 
@@ -264,8 +278,8 @@ def _recorder(options: Namespace, stack: ExitStack) -> "Recorder | None":
     return stack.enter_context(recording(options.record, mode))
 
 
-def _replay(options: Namespace, signals: Signals) -> "Replay | None":
-    if options.replay is None:
+def _replay(options: Namespace, signals: Signals, answers: Input | None) -> "Replay | None":
+    if options.replay is None or answers is None:
         return None
     from shell.replay import Replay, read_cast
 
@@ -273,7 +287,6 @@ def _replay(options: Namespace, signals: Signals) -> "Replay | None":
     with signals.waiting():  # for whoever writes into a FIFO
         recorded = read_cast(options.replay)
     may_destroy = options.demo or options.allow_data_loss
-    answers = _answers(signals)
     return Replay(options.replay, recorded, answers, signals, may_destroy=may_destroy)
 
 
@@ -281,16 +294,18 @@ def _answers(signals: Signals) -> Input:
     """Return where answers come from that do not stand among the commands."""
     if not sys.stdin.isatty():
         return _lines_of(sys.stdin.buffer)
+    return KeyboardInput(lambda: _plain_reader(sys.stdin.buffer, signals))
+
+
+@contextmanager
+def _plain_reader(stream: BinaryIO, signals: Signals) -> Iterator[LineReader]:
+    """Read lines from a terminal, which echoes nothing but what its prompts show."""
     from shell.plain_reader import PlainReader
     from shell.tty import hushed, output_of
 
-    @contextmanager
-    def open_reader() -> Iterator[LineReader]:
-        descriptor = sys.stdin.fileno()
-        with hushed(descriptor) as keyboard, output_of(descriptor) as terminal:
-            yield PlainReader(keyboard, signals, terminal, terminal)
-
-    return KeyboardInput(open_reader)
+    descriptor = stream.fileno()
+    with hushed(descriptor) as keyboard, output_of(descriptor) as terminal:
+        yield PlainReader(keyboard, signals, terminal, terminal)
 
 
 def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:

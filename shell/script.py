@@ -12,7 +12,7 @@ from filer.progress import show_nothing
 from filer.standard_streams import write
 from filer.text import printable
 from shell.line_reader import LineReader
-from shell.session import FAILED, OK, Session
+from shell.session import FAILED, OK, Session, may_ask
 from shell.signals import Signals
 
 WIDTH = 80
@@ -73,6 +73,36 @@ class LineInput:
         return nullcontext()
 
 
+class KeyboardLines(LineInput):
+    """Commands and their answers that a person types into ``reader``, as for ``filer -``."""
+
+    is_typed = True
+
+    def __init__(self, reader: LineReader) -> None:
+        super().__init__(())
+        self._reader = reader
+
+    def line(self) -> str | None:
+        """Return what is typed up to Enter."""
+        return self._read(self._reader.answer)
+
+    def secret(self, ask: Callable[[], object]) -> str | None:
+        """Ask, and return what is typed up to Enter, not echoed."""
+        ask()
+        return self._read(self._reader.secret)
+
+    def _read(self, read: Callable[[str], str]) -> str | None:
+        self.number += 1
+        with suppress(EOFError):
+            return read("")
+        return None
+
+    def skip(self, count: int) -> None:
+        """Drop what was typed ahead."""
+        if count:
+            self._reader.discard()
+
+
 class KeyboardInput:
     """Answers of a person, for a ``-c`` command that asks.
 
@@ -88,12 +118,12 @@ class KeyboardInput:
     @contextmanager
     def unseen(self) -> Iterator[None]:
         """Keep off the screen what is typed, but at a question whose answer is shown."""
-        with self._open_reader() as reader:
-            self._reader = reader
+        with self._open() as reader:
+            before, self._reader = self._reader, reader
             try:
                 yield
             finally:
-                self._reader = None
+                self._reader = before
 
     def _open(self) -> AbstractContextManager[LineReader]:
         return self._open_reader() if self._reader is None else nullcontext(self._reader)
@@ -238,8 +268,8 @@ class Script:
         """Run a line, and pass over the answers to it that are left unread if it fails."""
         self._console.answers_read = 0
         status = FAILED  # also if a command takes the power
-        may_ask = self._answers.is_typed and session.may_ask(line)
-        with self._answers.unseen() if may_ask else nullcontext():
+        unseen = self._answers.is_typed and may_ask(session.commands, line)
+        with self._answers.unseen() if unseen else nullcontext():
             try:
                 status = session.execute(line, exit_on_error=self._exit_on_error)
             except Leaving as leaving:
@@ -277,7 +307,7 @@ class Script:
             return self._lines.line()
 
     def _pass_over(self, unread: int) -> None:
-        if self._answers_among_lines:
+        if self._answers_among_lines and not self._answers.is_typed:
             self._unread = unread
         else:
             self._answers.skip(unread)

@@ -97,7 +97,7 @@ class Session:
         self.asked_all = False
         self.running: str | None = None
         """The command that is running, for another thread to tell."""
-        self._interrupted = False
+        self._interrupted = self._broken_off = False
 
     def begin(self, filer: Filer) -> None:
         """Take up a filer that has just booted; the privilege is that of the start again."""
@@ -128,7 +128,7 @@ class Session:
         """
         from shell.language import LanguageError, split
 
-        self._interrupted = False
+        self._interrupted = self._broken_off = False
         try:
             commands = split(line)
         except LanguageError as problem:
@@ -200,9 +200,10 @@ class Session:
         except FilerError as refusal:
             call.fail(Complaint(f"{command.name}: {refusal}", "refused"))
         except EndOfAnswers:
+            self._broken_off = True
             call.fail(Complaint(f"{command.name}: end of input", "end_of_input"))
         except (Cancelled, Interrupted) as stop:
-            self._interrupted = True
+            self._interrupted = self._broken_off = True
             if isinstance(stop, Interrupted):
                 self._log_interruption(command, parse)
             call.fail(interrupted(command.name))
@@ -255,32 +256,38 @@ class Session:
 
         Where the name of a command is unknown it may be a mistyped one: the most that any
         command would ask (see ``Command.unread``).  With several dialogues in one line it is
-        unknown how much each has read.
+        unknown how much each has read.  A dialogue that has asked again, or was broken off, may
+        leave more answers than it needs.
         """
         if self.asked_all:
             return 0
-        expected = self._expected_answers(line)
-        return ALL_ANSWERS if expected == ALL_ANSWERS else max(0, expected - read)
+        expected = _expected_answers(self.commands, line)
+        if expected == ALL_ANSWERS or (expected and (self._broken_off or read > expected)):
+            return ALL_ANSWERS
+        return max(0, expected - read)
 
-    def may_ask(self, line: str) -> bool:
-        """Say whether a command of ``line``, or one that is mistyped, has a dialogue."""
-        return self._expected_answers(line) != 0
 
-    def _expected_answers(self, line: str) -> int:
-        from shell.language import LanguageError, split
+def may_ask(commands: Mapping[str, Command], line: str) -> bool:
+    """Say whether a command of ``line``, or one that is mistyped, has a dialogue."""
+    return _expected_answers(commands, line) != 0
 
-        try:
-            lists: Sequence[Sequence[str]] = split(line)
-        except LanguageError:
-            lists = [line.split()]
-        counts = [count for words in lists if (count := self._unread(words))]
-        return sum(counts) if len(counts) <= 1 else ALL_ANSWERS
 
-    def _unread(self, words: Sequence[str]) -> int:
-        known = self.commands.get(words[0])
-        meant = self.commands.values() if known is None else [known]
-        counts = [_unread(command, words) for command in meant]
-        return ALL_ANSWERS if ALL_ANSWERS in counts else max(counts, default=0)
+def _expected_answers(commands: Mapping[str, Command], line: str) -> int:
+    from shell.language import LanguageError, split
+
+    try:
+        lists: Sequence[Sequence[str]] = split(line)
+    except LanguageError:
+        lists = [line.split()]
+    counts = [count for words in lists if (count := _answers_to(commands, words))]
+    return sum(counts) if len(counts) <= 1 else ALL_ANSWERS
+
+
+def _answers_to(commands: Mapping[str, Command], words: Sequence[str]) -> int:
+    known = commands.get(words[0])
+    meant = commands.values() if known is None else [known]
+    counts = [_unread(command, words) for command in meant]
+    return ALL_ANSWERS if ALL_ANSWERS in counts else max(counts, default=0)
 
 
 def _shown(name: str, line: str) -> str:

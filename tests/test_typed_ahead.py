@@ -17,6 +17,7 @@ from tests.screen import screen
 from tests.test_program import silent
 
 COMMAND = "key_manager rekey -manual"
+WEAK = "weak"
 PASTED = f"{COMMAND}\r{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r"
 PASTE, PASTED_ALL = "\x1b[200~", "\x1b[201~"
 
@@ -124,6 +125,58 @@ def test_answers_typed_while_a_key_server_is_silent_are_not_shown(
     assert OTHER_PASSPHRASE not in kept(registered)
 
 
+@pytest.mark.parametrize("entries", [f"{WEAK}\r" * 6, f"{WEAK}\r" * 2 + "\x03"], ids=["3", "^C"])
+def test_entries_behind_the_last_try_are_dropped(
+    registered: Account, kind: str, entries: str
+) -> None:
+    if "\x03" in entries and "editor" not in kind:
+        pytest.skip("the terminal itself takes Ctrl-C at once")
+    with opened(kind, registered) as terminal:
+        terminal.booted().type(f"{COMMAND}\r{entries}")
+        terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+        terminal.shows("interrupted" if "\x03" in entries else "key_manager: a passphrase")
+        terminal.shows("filer1>")
+        terminal.type("hostname\r")
+        terminal.shows("filer1\r\n")
+
+        assert kind == "dumb" or OTHER_PASSPHRASE not in terminal.seen
+        assert "not found" not in terminal.seen
+    assert OTHER_PASSPHRASE not in kept(registered)
+
+
+@pytest.mark.parametrize("file", ["-", "/dev/tty"])
+def test_answers_among_commands_typed_as_a_script_are_not_shown(
+    registered: Account, file: str
+) -> None:
+    with registered.terminal("-x", file) as terminal:
+        terminal.type(f"{COMMAND}\r")
+        for question in ("enter a new passphrase: ", "reenter the new passphrase: "):
+            terminal.shows(question)
+            terminal.type(f"{OTHER_PASSPHRASE}\r")
+        terminal.shows("Completed rekey on 4 disks: 4 successes")
+        terminal.type("hostname\r")
+        terminal.shows("filer1\r\n")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+
+        assert OTHER_PASSPHRASE not in terminal.seen
+
+
+def test_answers_typed_while_the_filer_boots_are_not_shown(
+    registered: Account, servers: list[KeyServer]
+) -> None:
+    with (
+        silent(servers[1]) as listener,
+        registered.terminal("-c", "hostname", "-c", COMMAND) as terminal,
+    ):
+        with closing(listener.accept()[0]):
+            terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+            terminal.shows("is not responding")
+        assert terminal.end() == 1
+
+        assert OTHER_PASSPHRASE not in terminal.seen
+
+
 def test_a_dialogue_that_has_read_its_answers_drops_nothing(account: Account) -> None:
     with account.terminal() as terminal:
         terminal.booted().type("disk encrypt sanitize -all\rno\rhostname\r")
@@ -149,6 +202,17 @@ def test_a_script_drops_them_too(account: Account) -> None:
 
     assert ended.out == "System rebooting...\nfiler1\n"
     assert OTHER_PASSPHRASE not in ended.err
+
+
+def test_a_script_drops_entries_behind_the_last_try(registered: Account) -> None:
+    entries = [WEAK] * 6 + [OTHER_PASSPHRASE] * 2
+    ended = registered.run(
+        "-x", input="".join(f"{each}\n" for each in (COMMAND, *entries, "hostname"))
+    )
+
+    assert ended.out.endswith("filer1> hostname\nfiler1\n")
+    assert OTHER_PASSPHRASE not in ended.out + ended.err
+    assert ended.status == 1
 
 
 def test_answers_to_a_command_option_do_not_go_to_the_shell(account: Account) -> None:
