@@ -73,6 +73,10 @@ def _try_and_accept(call: Call, registration: Registration) -> None:
         if lost and replaces and not ask_consent(call.console, "Register anyway?"):
             raise Refused("the registration stays as it was")
         trial.accept()
+    # A person has said which key servers to believe; refusals may have used up all that a boot
+    # tries.
+    for disk in call.filer.ownership().own(call.filer.shelf):
+        disk.forget_refused_keys()
 
 
 @dataclass(frozen=True)

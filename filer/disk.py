@@ -229,6 +229,11 @@ class Disk:
         self.refresh()
         self._powered.settle()
 
+    def forget_refused_keys(self) -> None:
+        """Let keys be tried again that the disk has refused; what it has counted stays."""
+        if self._powered.head.tags:
+            self._powered.write_record(tags=())
+
     def has_refused(self, key: AuthenticationKey) -> bool:
         """Say whether the disk is known to have refused ``key``; tries and counts nothing."""
         head = self._powered.head

@@ -51,6 +51,8 @@ def unlock_disks(
             stay_locked.setdefault(reason, []).append(disk.name)
         else:
             locked.append(disk)
+    # Spares pay for a wrong key before the root aggregate does.
+    locked.sort(key=lambda disk: disk.serial in ownership.root)
     work = Steps("unlock", "disks", len(locked), interruptible=False)
     with filer.progress.show(work) as tell:
         for done, disk in enumerate(locked):
@@ -63,7 +65,8 @@ def unlock_disks(
                 if isinstance(problem, AuthenticationFailed):
                     opened_with.setdefault(disk.key_id, None)
                 stay_locked.setdefault(_reason(disk, problem), []).append(disk.name)
-    for reason, names in stay_locked.items():
+    for reason, left in stay_locked.items():
+        names = [disk.name for disk in filer.shelf if disk.name in left]
         notices.warning("disk.encrypt.locked", f"{listed(names)} stay locked: {reason}")
     for text in _wrong_servers(holdings, opened_with):
         notices.warning("kmip.init.mismatch", text)

@@ -15,6 +15,7 @@ from filer.disk_record import MOST_TAGS
 from filer.durable import Storage, StorageError
 from filer.keytable import KeyPair
 from filer.power import Panic
+from shell.plugins import commands_at_loader
 from tests import faulty, manual, points
 from tests.disk_files import head_of
 from tests.faulty import FaultyKeyServer, House, Told
@@ -220,6 +221,29 @@ def test_a_disk_with_64_refused_keys_is_left_alone_by_a_boot_but_not_by_a_comman
     pair_house.must(f"disk encrypt rekey {key_id} 0c.00.3")
     cost, locked, told = boot(pair_house)
     assert (locked, told.warnings) == (0, [])
+
+
+def test_kmip_setup_lets_keys_be_tried_again_that_disks_have_refused(
+    pair_house: House, servers: list[FaultyKeyServer]
+) -> None:
+    for disk in pair_house.disks:
+        fill_tags(disk)
+    assert boot(pair_house)[:2] == ([0] * DISKS, DISKS)
+    pair_house.filer = pair_house.off()
+    done = pair_house.run(
+        f"kmip_setup '{servers[0].directory}' 127.0.0.2", "", "", commands=commands_at_loader()
+    )
+    assert done.failures == []
+    assert boot(pair_house)[:2] == ([0] * DISKS, 0)
+
+
+def test_a_spare_tries_a_wrong_key_before_the_root_aggregate_does(
+    pair_house: House, servers: list[FaultyKeyServer]
+) -> None:
+    for number in range(3):
+        faulty.lie_about(servers[0], pair_house.key_ids[0], lie(number).reveal())
+        assert boot(pair_house)[:2] == ([0, 0, 0, 1], 1)
+        assert pair_house.filer.wafl_is_up
 
 
 def fill_tags(disk: Disk) -> None:
