@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 from filer.errors import FilerError
-from filer.text import printable
+from filer.quoting import named
 
 LIMIT = 16 * 1024 * 1024
 """Bytes of the largest file that is read."""
@@ -85,7 +85,7 @@ class Mroot:
         try:
             return self._read(self._parts(path))
         except UnreadableError as reason:
-            raise MrootError(f"{printable(path)}: {reason}") from None
+            raise MrootError(f"{named(path)}: {reason}") from None
 
     @staticmethod
     def _parts(path: str) -> list[str]:

@@ -185,6 +185,7 @@ def test_a_key_that_is_pasted_at_the_prompt_is_not_named(account: Account) -> No
         f"help {PASSPHRASE}",
         f"man {PASSPHRASE}",
         f"options {PASSPHRASE}",
+        f"rdfile {PASSPHRASE}",
         f"key_manager rekey -manual {PASSPHRASE}",
         f"key_manager {PASSPHRASE}",
         f"key_manager add -key_server {PASSPHRASE}",
