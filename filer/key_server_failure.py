@@ -55,6 +55,11 @@ def not_done(seconds: float) -> KeyServerFailure:
     return KeyServerFailure(f"not done in {seconds:g} s")
 
 
+def interrupted() -> KeyServerFailure:
+    """Return the failure of a server that had not finished when the user ended the wait."""
+    return KeyServerFailure("interrupted")
+
+
 def not_listed(label: str) -> IncompleteAnswer:
     """Return the failure of a server that has an object and did not show it, or not its key."""
     return IncompleteAnswer(f"it left out {label}, which it holds")

@@ -1,18 +1,22 @@
 """The registered key servers, asked all at the same time."""
 
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from filer.holdings import Holdings
 from filer.interrupt import Interrupt
-from filer.key_server_failure import PartlyRead
+from filer.key_server_failure import PartlyRead, interrupted, not_done
 from filer.keytable import KeyPair
 from filer.kmip import KeyServer, KeyServerFailure
 from filer.progress import Show, Wait, show_nothing
 from filer.text import listed
 
 T = TypeVar("T")
+
+_FOR_THE_REST = 4
+"""Timeouts for which a boot waits on, once other servers have shown the keys of all disks."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class KeyServers:
     failed: dict[str, KeyServerFailure] = field(default_factory=dict)
     last_heard: dict[str, bool] = field(default_factory=dict)
     show: Show = show_nothing
+    clock: Callable[[], float] = time.monotonic
 
     def __len__(self) -> int:
         return len(self.servers)
@@ -45,23 +50,50 @@ class KeyServers:
         """Make one KMIP exchange with each server."""
         return self._ask(lambda server: server.probe(), interruptible=True)
 
-    def fetch(
-        self, parent_tag: str, key_ids: Collection[str] = (), *, interruptible: bool = True
-    ) -> Holdings:
+    def fetch(self, parent_tag: str, key_ids: Collection[str] = ()) -> Holdings:
         """Read all key pairs that carry ``parent_tag``; those with ``key_ids`` first, by name.
 
         A server that showed only some of its key pairs is among the failures, and its key pairs
         are among the others.
         """
-        heard = self._ask(
-            lambda server: server.fetch(parent_tag, key_ids), interruptible=interruptible
+        return self._holdings(
+            self._ask(lambda server: server.fetch(parent_tag, key_ids), interruptible=True)
         )
-        shown = dict(heard.answers)
-        for address, failure in heard.failures.items():
-            if isinstance(failure, PartlyRead):
-                shown[address] = [*failure.pairs]
+
+    def fetch_for_boot(self, parent_tag: str, key_ids: Collection[str]) -> Holdings:
+        """Read as ``fetch`` does, but end early with what has arrived, also from slow servers.
+
+        The wait ends when a stop is requested, which remains requested; and four timeouts after
+        servers that have finished showed all ``key_ids``, at least one key pair.  The servers
+        that have not finished by then are among the failures.
+        """
+        patience = _FOR_THE_REST * max((each.timeout for each in self.servers.values()), default=0)
+        end: float | None = None
+
+        def give_up(
+            heard: Mapping[str, list[KeyPair] | KeyServerFailure],
+        ) -> KeyServerFailure | None:
+            nonlocal end
+            if self.interrupt.requested:
+                return interrupted()
+            if end is None:
+                shown = {pair.key_id for each in heard.values() for pair in _pairs(each) or ()}
+                if shown and shown.issuperset(key_ids):
+                    end = self.clock() + patience
+            elif self.clock() >= end:
+                return not_done(patience)
+            return None
+
+        return self._holdings(
+            self._ask(lambda server: server.fetch(parent_tag, key_ids), give_up=give_up)
+        )
+
+    def _holdings(self, heard: Answers[list[KeyPair]]) -> Holdings:
+        outcomes: dict[str, list[KeyPair] | KeyServerFailure]
+        outcomes = {**heard.answers, **heard.failures}
+        shown = {each: _pairs(outcomes[each]) for each in self.servers if each in outcomes}
         return Holdings(
-            {each: shown[each] for each in self.servers if each in shown}, heard.failures
+            {each: pairs for each, pairs in shown.items() if pairs is not None}, heard.failures
         )
 
     def held(self, key_ids: Collection[str], parent_tag: str) -> Answers[dict[str, bool]]:
@@ -103,12 +135,19 @@ class KeyServers:
         return lines
 
     def _ask(
-        self, operation: Callable[[KeyServer], T], *, interruptible: bool = False
+        self,
+        operation: Callable[[KeyServer], T],
+        *,
+        interruptible: bool = False,
+        give_up: Callable[[Mapping[str, T | KeyServerFailure]], KeyServerFailure | None]
+        | None = None,
     ) -> Answers[T]:
         """Run ``operation`` on all servers at once, one thread each.
 
         Every operation has deadlines of its own, so this ends.  Only what changes nothing may
-        be ``interruptible``: a change that was sent must be known to have arrived or not.
+        be ``interruptible``: a change that was sent must be known to have arrived or not.  The
+        same holds for ``give_up``.  It is given what has been heard, as often as nothing new is,
+        and returns the failure of the servers that are not waited for any longer, or None.
         """
         import threading
         from queue import Empty, SimpleQueue
@@ -131,13 +170,17 @@ class KeyServers:
             except RuntimeError:
                 done.put((server.address, KeyServerFailure("internal error: no thread")))
         heard: dict[str, T | KeyServerFailure] = {}
-        with self.show(Wait("key servers", len(asked), interruptible)) as tell:
+        can_end = interruptible or give_up is not None
+        with self.show(Wait("key servers", len(asked), can_end)) as tell:
             while len(heard) < len(asked):
                 try:
                     address, outcome = done.get(timeout=0.1)
                     heard[address] = outcome
                 except Empty:
-                    pass
+                    failure = give_up(heard) if give_up else None
+                    if failure is not None:
+                        for server in asked:
+                            heard.setdefault(server.address, server.with_arrived(failure))
                 tell(len(heard))
                 if interruptible:
                     self.interrupt.check()
@@ -159,3 +202,10 @@ class KeyServers:
             address: self.failed[address] for address in self.servers if address in self.failed
         }
         return Answers(answers, failures)
+
+
+def _pairs(outcome: Sequence[KeyPair] | KeyServerFailure) -> Sequence[KeyPair] | None:
+    """Return the key pairs that a server has shown; None if it has not answered."""
+    if isinstance(outcome, PartlyRead):
+        return outcome.pairs
+    return None if isinstance(outcome, KeyServerFailure) else outcome

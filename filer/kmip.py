@@ -56,6 +56,7 @@ class KeyServer:
         self.warnings: list[str] = []
         self.unreadable: dict[str, str] = {}
         self._registered: dict[str, str] = {}
+        self._arrived: list[KeyPair] = []
         self._credentials = credentials
         self._clock = clock
 
@@ -72,16 +73,24 @@ class KeyServer:
         that are destroyed or compromised.  Raises PartlyRead if some key pairs arrived and others
         did not, or may not have.
         """
-        pairs: list[KeyPair] = []
+        self._arrived = []
         try:
             with self._conversation() as conversation:
                 for each in conversation.objects_of_system(parent_tag, key_ids):
-                    pairs += each.pairs()
+                    self._arrived += each.pairs()
         except KeyServerFailure as failure:
-            if pairs or isinstance(failure, IncompleteAnswer):
-                raise PartlyRead(failure, pairs) from None
-            raise
-        return pairs
+            raise self.with_arrived(failure) from None
+        return self._arrived
+
+    def with_arrived(self, failure: KeyServerFailure) -> KeyServerFailure:
+        """Return ``failure`` of a fetch, as PartlyRead if key pairs have arrived before it.
+
+        Any thread may call this, also while the fetch still runs in another.
+        """
+        arrived = self._arrived.copy()
+        if arrived or isinstance(failure, IncompleteAnswer):
+            return PartlyRead(failure, arrived)
+        return failure
 
     def find(self, key_id: str, parent_tag: str) -> list[KeyPair]:
         """Read what the system ``parent_tag`` has under the name ``key_id``."""
@@ -148,4 +157,5 @@ class KeyServer:
             try:
                 yield conversation
             finally:
-                self.unreadable |= conversation.unreadable
+                # A new dict: another thread may be reading the old one.
+                self.unreadable = {**self.unreadable, **conversation.unreadable}

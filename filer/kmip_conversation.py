@@ -63,6 +63,12 @@ _MOST_LOCATED = 256 * 1024
 _PATIENCE = 4
 """Timeouts after which a conversation goes on only while new key pairs arrive."""
 
+_LONGEST = 24
+"""Timeouts after which a conversation ends, whatever still arrives.
+
+At the default timeout of 5 s this is 2 minutes: 128 key pairs, at 0.9 s each.
+"""
+
 _ACTIVE = "active"
 _NO_LONGER_USED = ("compromised", "destroyed", "destroyed-compromised")
 _NO_TAG = "-"
@@ -118,8 +124,8 @@ class Conversation:
     """What a filer says to a key server.  All methods raise KeyServerFailure.
 
     Each request has a deadline of its own, with its whole answer.  After four timeouts no further
-    request is sent, unless the last one has brought a new key pair.  ``unreadable`` maps what the
-    server holds and the filer cannot read to the reason.
+    request is sent, unless the last one has brought a new key pair; after 24, none is sent at all.
+    ``unreadable`` maps what the server holds and the filer cannot read to the reason.
     """
 
     def __init__(self, connection: TlsConnection, deadline: Deadline) -> None:
@@ -416,7 +422,11 @@ class Conversation:
         return outcomes
 
     def _exchange(self, items: Sequence[Item], version: Version) -> list[Outcome]:
-        if self._deadline.passed() > self._end:
+        passed = self._deadline.passed()
+        longest = _LONGEST * self._deadline.seconds
+        if passed > longest:
+            raise not_done(longest)
+        if passed > self._end:
             raise not_done(_PATIENCE * self._deadline.seconds)
         self._deadline.restart()
         first = self._items_sent

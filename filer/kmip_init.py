@@ -75,6 +75,7 @@ def _warn_of_certificates(filer: Filer, notices: Notices) -> None:
 def _fetch(filer: Filer) -> tuple[Holdings, list[str]]:
     """Ask until every server has answered, init_maxwait seconds have passed, or Ctrl-C.
 
+    Whatever ends the wait, what has arrived until then is returned.
     The keys that disks name are requested first.  Also returns what could not be read.
     """
     deadline = time.monotonic() + filer.hardware.init_maxwait
@@ -85,12 +86,7 @@ def _fetch(filer: Filer) -> tuple[Holdings, list[str]]:
     try:
         while True:
             servers = filer.key_servers(silent)
-            heard = servers.fetch(
-                # What has been heard must not be lost; a request has its deadline.
-                filer.identity.parent_tag,
-                filer.key_ids_in_use(),
-                interruptible=False,
-            )
+            heard = servers.fetch_for_boot(filer.identity.parent_tag, filer.key_ids_in_use())
             answers = _joined(registered, answers, heard, asked=silent)
             unreadable.update(dict.fromkeys(servers.unreadable()))
             silent = [each for each, failure in answers.failures.items() if not failure.answered]

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from filer.interrupt import Interrupt
 from filer.kmip_init import ATTENTION
 from filer.power import Panic
+from filer.progress import Tell, Wait, Work
 from shell.session import FAILED
 from tests import faulty
 from tests.faulty import FaultyKeyServer, House, Told
@@ -224,6 +226,41 @@ def test_ctrl_c_ends_the_wait_with_what_has_been_heard(
             assert told.boxes == [ATTENTION]
         named = [line for line in told.warnings if "is not responding" in line]
         assert len(named) == down
+
+
+@pytest.mark.parametrize("slow", [1, 2])
+def test_ctrl_c_ends_the_wait_for_a_slow_server(
+    house: House, servers: list[FaultyKeyServer], tmp_path: Path, slow: int
+) -> None:
+    house.set(port=servers[0].port, timeout=600.0)
+    house.close()
+    for server in servers[:slow]:
+        server.on("*", faulty.silent)
+    interrupt, told = Interrupt(), Told()
+
+    @contextmanager
+    def press(work: Work) -> Iterator[Tell]:
+        def tell(done: int) -> None:
+            if isinstance(work, Wait) and done == len(servers) - slow:
+                interrupt.request()
+
+        yield tell
+
+    with House(tmp_path / "root", interrupt=interrupt) as again:
+        again.filer = again.off()
+        with again.filer.progress.shown(press):
+            if slow == 1:
+                again.boot_now(told)
+            else:
+                with pytest.raises(Panic):
+                    again.boot_now(told)
+        assert all(disk.locked == (slow == 2) for disk in again.disks)
+        assert failures(again) == [0] * 4
+        assert interrupt.requested
+    named = [f"key server {each.address} is not responding: interrupted" for each in servers[:slow]]
+    assert told.warnings[:slow] == named
+    held_back = "kmip_init was interrupted; no MSID is tried"
+    assert (held_back in told.warnings) == (slow == 2)
 
 
 @pytest.mark.parametrize("liar", [0, 1])

@@ -76,7 +76,9 @@ Beside them every command took less than {TIMEOUTS[0]:g} s.
 (On a machine that is too busy for that the commands are run again, with a greater N for both.)
 A timeout is one deadline for connecting and the TLS handshake, and one for each request with its
 whole answer.
-After four timeouts a conversation goes on only while the last request has brought a new key pair.
+After four timeouts a conversation goes on only while the last request has brought a new key pair;
+after 24 no further request is sent.
+Once other servers have shown the keys of all disks, `boot` waits four timeouts more for the rest.
 All key servers are talked to at the same time.
 `status`, `query`, `restore` and `boot` have one conversation with each; `restore -all` has a second
 one before it removes a key pair, and looks for that by name.

@@ -3,6 +3,8 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from filer.key_id import new_key_id, parent_tag
 from filer.keyservers import Answers, KeyServers
 from filer.keytable import KeyPair
 from filer.kmip import Credentials, KeyServer, KeyServerFailure
+from filer.progress import Tell, Work
 from tests import faulty, pki
 from tests.faulty import FaultyKeyServer
 
@@ -216,6 +219,89 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(servers: list[FaultyKeyS
     servers[1].on("*", press_and_hang)
     with pytest.raises(Interrupted):
         clients_of(servers, timeout=600.0, interrupt=interrupt).fetch(PARENT)
+
+
+@dataclass
+class BootWait:
+    """A boot that waits for the second of three servers, which holds back all but one key pair.
+
+    ``step`` is called again and again once the other two have finished.
+    """
+
+    clients: KeyServers
+    pairs: list[KeyPair]
+    held: faulty.Held
+    step: Callable[[], object] = lambda: None
+
+    @contextmanager
+    def show(self, _work: Work) -> Iterator[Tell]:
+        def tell(done: int) -> None:
+            if done == 2 and self.held.reached.is_set():
+                self.step()
+
+        yield tell
+
+    def fetch(self, *key_ids: str) -> Holdings:
+        return self.clients.fetch_for_boot(PARENT, key_ids)
+
+
+@pytest.fixture
+def boot_wait(servers: list[FaultyKeyServer]) -> Iterator[BootWait]:
+    clients, held = clients_of(servers, timeout=600.0), faulty.Held()
+    wait = BootWait(clients, [new_pair() for _ in range(3)], held)
+    for pair in wait.pairs:
+        clients.store(pair, PARENT)
+    servers[1].on("GET", faulty.then(faulty.obeys, "GET", held), times=1)
+    clients.show = wait.show
+    yield wait
+    held.release()
+
+
+def test_an_interrupted_boot_keeps_what_has_arrived(
+    servers: list[FaultyKeyServer], boot_wait: BootWait
+) -> None:
+    interrupt = boot_wait.clients.interrupt
+    boot_wait.step = interrupt.request
+    holdings = boot_wait.fetch(new_pair().key_id)
+    assert interrupt.requested
+    assert [len(pairs(holdings, server)) for server in servers] == [3, 1, 3]
+    assert pairs(holdings, servers[1])[0] in boot_wait.pairs
+    ((address, failure),) = holdings.failures.items()
+    assert (address, failure.reason) == (servers[1].address, "interrupted")
+
+
+def test_a_boot_that_has_the_keys_of_the_disks_waits_four_timeouts_for_the_rest(
+    servers: list[FaultyKeyServer], boot_wait: BootWait
+) -> None:
+    now = 0.0
+
+    def pass_time() -> None:
+        nonlocal now
+        now += 400
+
+    boot_wait.step, boot_wait.clients.clock = pass_time, lambda: now
+    holdings = boot_wait.fetch(*(pair.key_id for pair in boot_wait.pairs))
+    assert 4 * 600 <= now <= 6 * 600
+    assert [len(pairs(holdings, server)) for server in servers] == [3, 1, 3]
+    ((address, failure),) = holdings.failures.items()
+    assert (address, failure.reason) == (servers[1].address, "not done in 2400 s")
+
+
+def test_a_boot_waits_for_a_slow_server_while_a_disk_has_no_key(
+    servers: list[FaultyKeyServer], boot_wait: BootWait
+) -> None:
+    now = 0.0
+
+    def pass_time() -> None:
+        nonlocal now
+        now += 400
+        if now > 20 * 600:
+            boot_wait.held.release()
+
+    boot_wait.step, boot_wait.clients.clock = pass_time, lambda: now
+    holdings = boot_wait.fetch(new_pair().key_id)
+    assert [len(pairs(holdings, server)) for server in servers] == [3, 3, 3]
+    assert not holdings.failures
 
 
 def test_a_defect_in_one_thread_costs_that_server_only(servers: list[FaultyKeyServer]) -> None:

@@ -261,13 +261,23 @@ class SlowAnswers:
         return self.now
 
     def meddle(self, answer: hostile.Answer, _: bytes) -> hostile.Answer:
-        self.now += 80
+        self.now += self._seconds(answer)
         self.answers += 1
         return answer
+
+    def _seconds(self, _answer: hostile.Answer) -> float:
+        return 80
 
     def client(self, real: RealServer, at: Endpoint) -> KeyServer:
         files = client_of(real)._credentials
         return KeyServer(at.address, at.port, files, self.TIMEOUT, clock=self)
+
+
+class SlowItems(SlowAnswers):
+    """Takes nearly as long for each object as lets 128 arrive in 24 timeouts."""
+
+    def _seconds(self, answer: hostile.Answer) -> float:
+        return 9 * len(answer.items)
 
 
 def test_each_request_has_a_deadline_of_its_own(real: RealServer) -> None:
@@ -288,6 +298,25 @@ def test_after_four_timeouts_a_fetch_ends_when_no_key_pair_arrives(real: RealSer
         failure = failure_of(OPERATIONS["fetch"], clock.client(real, server))
     assert failure.reason == "not done in 400 s"
     assert clock.now <= 5 * clock.TIMEOUT
+
+
+def test_after_24_timeouts_a_fetch_ends_although_key_pairs_still_arrive(real: RealServer) -> None:
+    put_many(real, [new_pair() for _ in range(40)])
+    clock = SlowAnswers()
+    with hostile.proxy(real, clock.meddle) as server, pytest.raises(PartlyRead) as caught:
+        clock.client(real, server).fetch(PARENT)
+    assert (caught.value.reason, caught.value.answered) == ("not done in 2400 s", False)
+    assert len(caught.value.pairs) == clock.answers - 2
+    assert 24 * clock.TIMEOUT < clock.now <= 25 * clock.TIMEOUT
+
+
+def test_a_slow_server_may_show_as_many_key_pairs_as_are_recommended(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(128)]
+    put_many(real, pairs)
+    clock = SlowItems()
+    with hostile.proxy(real, clock.meddle) as server:
+        assert in_order(clock.client(real, server).fetch(PARENT)) == in_order(pairs)
+    assert clock.now > 23 * clock.TIMEOUT
 
 
 def test_what_has_arrived_is_kept_when_a_server_falls_silent(real: RealServer) -> None:

@@ -332,6 +332,9 @@ def test_a_signal_ends_a_boot_that_waits_for_a_silent_key_server(
 ) -> None:
     account = beside(servers, tmp_path / "home", "init_maxwait = 3600.0\n")
     assert account.commands(f"key_manager add -key_server {servers[0].address}").status == 0
+    settings = account.settings.read_text(encoding="utf-8")
+    patient = settings.replace("timeout = 20.0", "timeout = 3600.0")
+    account.settings.write_text(patient, encoding="utf-8")
     with silent(servers[0]) as listener, account.pipe() as child:
         child.sendline("hostname")
         with closing(listener.accept()[0]):
