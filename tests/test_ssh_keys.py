@@ -54,6 +54,7 @@ def with_options(options: str) -> bytes:
         ('from="10.0.0.0/8,192.0.2.1"', Grant()),
         ('from="192.0.2.*"', Grant()),
         ('from="*,!192.0.2.2"', Grant()),
+        ('FROM="192.0.2.1"', Grant()),
         ('from="192.0.2.2"', None),
         ('from="10.0.0.0/8"', None),
         ('from="*,!192.0.2.1"', None),
@@ -114,6 +115,24 @@ def test_options_are_enforced(options: str, expected: Grant | None) -> None:
 def test_a_line_whose_options_are_not_all_enforced_opens_nothing(options: str) -> None:
     with pytest.raises(KeyLineError, match=f"^{NAME}:1: "):
         grant(with_options(options))
+
+
+def test_addresses_are_compared_without_case() -> None:
+    excluding = with_options('from="!FE80::*,*"')
+
+    assert grant(excluding, "fe80::1%eth0") is None
+    assert grant(excluding, "fe81::1") == Grant()
+    assert grant(with_options('from="2001:DB8::*"'), "2001:db8::1") == Grant()
+
+
+def test_a_carriage_return_alone_ends_no_line() -> None:
+    assert grant(b"# old\r" + PUBLIC) is None
+    assert grant(OTHERS + b" a comment\r" + PUBLIC) is None
+    assert grant(b"# old\r\n" + PUBLIC + b"\r\n") == Grant()
+    assert AuthorizedKeys(NAME, b"# one\r\n\r\n" + PUBLIC + b"\r\nx\r\n").check() == (
+        1,
+        [f"{NAME}:4: damaged, or not a public key that OpenSSH writes"],
+    )
 
 
 def test_a_key_may_have_several_lines_and_the_first_that_admits_counts() -> None:

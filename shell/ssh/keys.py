@@ -110,8 +110,8 @@ class AuthorizedKeys:
         return good, problems
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        for number, line in enumerate(self._data.splitlines(), 1):
-            text = line.strip(b" \t")
+        for number, line in enumerate(self._data.split(b"\n"), 1):
+            text = line.removesuffix(b"\r").strip(b" \t")
             if text and not text.startswith(b"#"):
                 yield number, text
 
@@ -191,7 +191,7 @@ def _restricted(key: "SSHKey", options: Iterable[tuple[str, str | None]]) -> _Li
 
 
 def _patterns(value: str) -> str:
-    """Return ``value`` if all its patterns can be matched with an address."""
+    """Return ``value`` in lower case if all its patterns can be matched with an address."""
     for pattern in value.split(","):
         if not _ADDRESS_PATTERN.fullmatch(pattern):
             raise KeyLineError(f'from: "{printable(pattern)}" is not a pattern of addresses')
@@ -200,7 +200,7 @@ def _patterns(value: str) -> str:
                 ip_network(pattern.removeprefix("!"))
             except ValueError:
                 raise KeyLineError(f'from: "{pattern}" is not a network') from None
-    return value
+    return value.lower()
 
 
 def _matches(patterns: str, address: str) -> bool:
