@@ -18,7 +18,7 @@ _PACKAGE = "man"
 _PREFIX = "na_"
 _SUFFIX = ".1"
 _HEADING = "\n.SH "
-_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)(?:\(1\))?")
+_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,99})(?:\(1\))?")
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,7 @@ def test_a_page_is_found_with_and_without_its_prefix(name: str, page: str) -> No
         "na_na_disk",
         "filer.1",
         "../man/filer",
+        "a" * 300,
         "/etc/passwd",
         "__init__",
         "*",
