@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncssh
@@ -26,6 +27,7 @@ from hypothesis import strategies as st
 
 from shell.settings import DEFAULTS
 from shell.ssh.access import in_log
+from shell.ssh.connection import Login
 from shell.ssh.guessing import Checks, Delays, network_of
 from shell.ssh.keys import Grant
 from shell.ssh.places import Misses, Places, Startups
@@ -523,6 +525,74 @@ def test_idle_sessions_keep_no_one_out(remote: Remote, kind: str) -> None:
                 assert ended == ("filer1\n", "", 0)
 
     asyncio.run(work())
+
+
+def never_closing(transport: paramiko.Transport) -> paramiko.Transport:
+    """Let ``transport`` never answer that a channel is closed."""
+    handlers = transport._channel_handler_table  # type: ignore[attr-defined]
+    handlers = {**handlers, paramiko.common.MSG_CHANNEL_CLOSE: lambda *_: None}
+    transport._channel_handler_table = handlers  # type: ignore[attr-defined]
+    return transport
+
+
+def test_a_connection_whose_sessions_are_over_makes_room(house: House) -> None:
+    def work(port: int) -> None:
+        with (
+            closing(never_closing(logged_in(port))) as one,
+            closing(never_closing(logged_in(port))) as two,
+        ):
+            for transport in (one, two):
+                assert command(transport, "hostname") == b"filer1\n"
+            with closing(logged_in(port)) as third:
+                command(third, "halt")
+
+    clients_of(house, work, connections=2)
+
+
+def test_a_connection_is_as_idle_as_its_least_idle_session() -> None:
+    class Waiting:
+        def __init__(self, idle: float | None) -> None:
+            self.idle = lambda: idle
+
+    async def work() -> None:
+        service: Any = SimpleNamespace(limits=None)
+        login = Login(service)
+        assert login.idle() == pytest.approx(0.0, abs=PATIENCE)
+        sessions: Any = {Waiting(50_000.0), Waiting(20_000.0)}
+        login.sessions = sessions
+        assert login.idle() == 20_000.0
+        sessions.add(Waiting(None))
+        assert login.idle() is None  # it is at work
+
+    asyncio.run(work())
+
+
+def test_a_client_that_never_closes_a_session_loses_its_connection(house: House) -> None:
+    def work(port: int) -> None:
+        with closing(never_closing(logged_in(port))) as transport:
+            assert command(transport, "hostname") == b"filer1\n"
+            soon(lambda: not transport.is_active())
+        with closing(logged_in(port)) as transport:
+            command(transport, "halt")
+
+    clients_of(house, work, begin=0.5)
+
+
+def test_a_session_that_closes_leaves_the_others_of_its_connection_alone(house: House) -> None:
+    def work(port: int) -> None:
+        with closing(logged_in(port)) as transport:
+            shell = transport.open_session()
+            shell.invoke_shell()
+            for _ in range(3):
+                left = transport.open_session()
+                left.exec_command("disk encrypt sanitize -all")
+                left.close()
+                assert command(transport, "hostname") == b"filer1\n"
+            threading.Event().wait(2.0)
+            shell.sendall(b"halt\n")
+            assert shell.recv_exit_status() == 0
+
+    clients_of(house, work, begin=0.5)
 
 
 def opens(transport: paramiko.Transport) -> bool:

@@ -86,8 +86,15 @@ class Login(asyncssh.SSHServer):
         return (self.network,)
 
     def idle(self) -> float | None:
-        """Return the seconds without progress; None while there is a session."""
-        return None if self.sessions else self._loop.time() - self._since
+        """Return the seconds without progress; None while a session is at work.
+
+        With sessions, that is the time of the least idle one.
+        """
+        times = [session.idle() for session in self.sessions]
+        waited = [time for time in times if time is not None]
+        if len(waited) < len(times):
+            return None
+        return min(waited, default=self._loop.time() - self._since)
 
     def abort(self) -> None:
         """End the connection at once."""

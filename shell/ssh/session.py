@@ -44,7 +44,7 @@ class Served:
     commands: Mapping[str, Command]
     settings: Settings
     begin: float
-    """How long a session may go without a shell or command."""
+    """How long a session may go without a shell or command, or open once it is over."""
 
     idle: float
     """How long it may be idle then."""
@@ -94,8 +94,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         chan.set_encoding(None)
         if self._over:
             chan.close()
-        else:
-            self._look_whether_idle()
+        self._look_whether_idle()
 
     def pty_requested(
         self, term_type: str, term_size: object, term_modes: Mapping[int, int]
@@ -189,6 +188,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         """Stop what runs, at its next safe point."""
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None
         self._closed(self)
         self.hang_up()
 
@@ -252,17 +252,22 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         """
         if self._watch is not None:
             self._watch.cancel()
-        limit = self._served.begin if self._beginning is None else self._served.idle
-        idle = self.idle()
-        if idle is not None and idle >= limit:
-            if self._over:
-                # It has not read the end, or never closes its side: no other way out is left.
-                self._channel.get_connection().close()
-                return
+        short = self._beginning is None or self._only_close_is_missing
+        limit = self._served.begin if short else self._served.idle
+        left = limit - (self.idle() or 0.0)
+        self._watch = self._loop.call_later(left if left > 0 else limit, self._look_whether_idle)
+        if left > 0:
+            return
+        if self._over:
+            # It has not read the end, or never closes its side: no other way out is left.
+            self._channel.get_connection().close()
+        else:
             self.end_with(f"{self._served.filer.hardware.hostname}: idle; this session ends.")
-            idle = None
-        left = limit - (idle or 0.0)
-        self._watch = self._loop.call_later(left, self._look_whether_idle)
+
+    @property
+    def _only_close_is_missing(self) -> bool:
+        """Whether the session is over, and all its output is sent: its client has only to close."""
+        return self._over and not self._channel.get_write_buffer_size()
 
     def _end(self, status: int, power_off: PowerOff | None) -> None:
         if self._over:
@@ -272,6 +277,8 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         if self._channel is not None:
             self._feed.break_off()
             self._channel.exit(status)
+        if self._watch is not None:  # the channel is still open
+            self._look_whether_idle()
         self._served.ended(self, power_off)
 
     # The thread of the session.
