@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shell.settings import DEFAULTS
-from shell.ssh.access import in_log
+from shell.ssh.access import MOST_BYTES, in_log
 from shell.ssh.connection import Login
 from shell.ssh.guessing import Checks, Delays, network_of
 from shell.ssh.keys import Grant
@@ -720,6 +720,105 @@ def test_keys_exchanged_over_and_over_keep_no_one_out(remote: Remote) -> None:
     asyncio.run(work())
 
 
+async def begin_exchange(connection: asyncssh.SSHClientConnection) -> None:
+    """Begin a key exchange, and never go on with it."""
+    handlers = {**connection._packet_handlers, asyncssh.constants.MSG_KEXINIT: lambda *_: None}
+    connection._packet_handlers = handlers
+    connection._send_kexinit()
+    connection._kexinit_sent = True
+    connection._kex_complete = True  # so that it goes on sending
+
+
+@needs_proc
+@pytest.mark.parametrize("opened", ["before", "meanwhile"])
+def test_an_unfinished_key_exchange_costs_no_memory(remote: Remote, opened: str) -> None:
+    (remote.account.root / "mroot" / "etc" / "long").write_text("0123456789abcde\n" * 2**19)
+    line = "; ".join(["rdfile /etc/long"] * 30)
+
+    async def work() -> None:
+        async with client(remote.port) as connection:
+            before = memory_of(remote)
+            if opened == "before":
+                session, _ = await connection.create_session(
+                    asyncssh.SSHClientSession, window=2**31
+                )
+                await begin_exchange(connection)
+                session.write(f"{line}\n")
+            else:
+                await begin_exchange(connection)
+                number, window, packet = map(asyncssh.packet.UInt32, (0, 2**31, 2**15))
+                connection.send_packet(
+                    asyncssh.constants.MSG_CHANNEL_OPEN,
+                    *(asyncssh.packet.String("session"), number, window, packet),
+                )
+                connection.send_packet(
+                    asyncssh.constants.MSG_CHANNEL_REQUEST,
+                    *(number, asyncssh.packet.String("exec"), asyncssh.packet.Boolean(False)),
+                    asyncssh.packet.String(line),
+                )
+            for _ in range(20):
+                assert memory_of(remote) < before + 100  # of 240 MiB of output
+                await asyncio.sleep(0.1)
+            assert (await asyncio.to_thread(remote.run, "hostname")).out == "filer1\n"
+            connection.abort()
+
+    asyncio.run(work())
+
+
+def test_a_key_exchange_must_be_finished(house: House) -> None:
+    async def stall(port: int) -> None:
+        async with client(port) as connection:
+            await begin_exchange(connection)
+            await asyncio.wait_for(connection.wait_closed(), PATIENCE)
+
+    def work(port: int) -> None:
+        connect(port).close()
+        asyncio.run(stall(port))
+        with closing(logged_in(port)) as transport:
+            command(transport, "halt")
+
+    clients_of(house, work, login=5.0)
+
+
+def test_answers_that_wait_for_a_key_exchange_are_bounded(house: House) -> None:
+    async def flood(port: int) -> None:
+        async with client(port) as connection:
+            await begin_exchange(connection)
+            for _ in range(200):
+                connection.send_packet(
+                    asyncssh.constants.MSG_GLOBAL_REQUEST,
+                    asyncssh.packet.String("keepalive@openssh.com"),
+                    asyncssh.packet.Boolean(True),
+                )
+            await asyncio.wait_for(connection.wait_closed(), PATIENCE)
+
+    def work(port: int) -> None:
+        connect(port).close()
+        asyncio.run(flood(port))
+        with closing(logged_in(port)) as transport:
+            command(transport, "halt")
+
+    clients_of(house, work, deferred=100)
+
+
+def test_output_goes_on_after_a_key_exchange(remote: Remote) -> None:
+    text = "0123456789abcde\n" * 2**15
+    (remote.account.root / "mroot" / "etc" / "rekeyed").write_text(text)
+
+    async def work() -> None:
+        async with client(remote.port) as connection:
+            process = await connection.create_process("rdfile /etc/rekeyed")
+            read = ""
+            while not process.stdout.at_eof():
+                if connection._kex_complete:
+                    connection._send_kexinit()
+                    connection._kexinit_sent = True
+                read += await asyncio.wait_for(process.stdout.read(100_000), PATIENCE)
+            assert read == text
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize("size", [(65535, 65535), (2**32 - 1, 2**32 - 1), (1, 1), (0, 0)])
 @pytest.mark.parametrize("term", ["xterm", "vt100"])
 def test_a_terminal_of_any_size_is_served(remote: Remote, term: str, size: tuple[int, int]) -> None:
@@ -845,6 +944,49 @@ def test_guessing_in_one_connection_is_cut_short(house: House) -> None:
     clients_of(house, work, first_delay=0.01)
 
     assert guesser.tried == 6
+
+
+@pytest.mark.parametrize(("size", "requests"), [(100, 24), (250_000, 0)])
+@pytest.mark.parametrize("exchanging", [False, True])
+def test_requests_to_log_in_are_few_and_small(
+    remote: Remote, size: int, requests: int, exchanging: bool
+) -> None:
+    """They are sent without waiting, so that each takes the place of the one before."""
+
+    class Floods(asyncssh.SSHClient):
+        def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+            self.connection = conn
+
+        async def password_auth_requested(self) -> str:
+            if exchanging:
+                await begin_exchange(self.connection)
+            for _ in range(requests + 1):
+                self.connection.send_packet(
+                    asyncssh.constants.MSG_USERAUTH_REQUEST,
+                    *map(asyncssh.packet.String, ("root", "ssh-connection", "password")),
+                    asyncssh.packet.Boolean(False),
+                    asyncssh.packet.String("b" * size),
+                )
+            await asyncio.Event().wait()
+            return ""
+
+    async def log_in() -> None:
+        async with client(remote.port, password=None, client_factory=Floods, login_timeout=20):
+            pass
+
+    with pytest.raises(asyncssh.ProtocolError, match="too many or too large requests to log in"):
+        asyncio.run(log_in())
+
+
+def test_the_longest_password_fits_into_a_request(remote: Remote) -> None:
+    password = "x" * MOST_BYTES
+
+    async def log_in() -> None:
+        async with client(remote.port, username="longest", password=password):
+            pass
+
+    assert set_password(remote.account, "longest", password) == ("", 0)
+    asyncio.run(log_in())
 
 
 def test_unknown_keys_are_counted_as_wrong_passwords_are(remote: Remote) -> None:

@@ -4,6 +4,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
+from asyncssh.constants import (
+    MSG_KEX_LAST,
+    MSG_KEXINIT,
+    MSG_NEWKEYS,
+    MSG_USERAUTH_REQUEST,
+)
 
 from filer.errors import FilerError
 from shell.ssh.access import (
@@ -15,10 +21,14 @@ from shell.ssh.access import (
 )
 from shell.ssh.guessing import network_of
 from shell.ssh.keys import Grant, is_current
-from shell.ssh.limits import SIGNATURES
+from shell.ssh.limits import SIGNATURES, Limits
 from shell.ssh.session import ConsoleSession
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from asyncssh.packet import SSHPacket, SSHPacketLogger
+
     from shell.ssh.places import Groups
     from shell.ssh.server import Service
 
@@ -26,27 +36,94 @@ _SIGNATURES = {each.encode("ascii") for each in SIGNATURES}
 
 
 class Connection(asyncssh.SSHServerConnection):
-    """A connection whose client is read no faster than it reads.
+    """A connection that bounds what asyncssh does not.
 
-    asyncssh buffers all answers to a client that does not read them.
+    asyncssh buffers all answers to a client that does not read them, or does not finish a key
+    exchange; and it prepares each password in the event loop, which takes long for a large one.
     """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: asyncssh.SSHServerConnectionOptions,
+        limits: Limits,
+    ) -> None:
+        super().__init__(loop, options)
+        self._limits = limits
+        self._requests = 0
+        self._exchange: asyncio.TimerHandle | None = None
+        self._deferred = 0
+        self.pauses: set[str] = set()
+        """Why the sessions wait at present."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, with the transport at hand."""
         self._wire = cast(asyncio.Transport, transport)
         super().connection_made(transport)
 
+    def connection_lost(self, exc: Exception | None = None) -> None:
+        """Wait for no key exchange any more."""
+        if self._exchange is not None:
+            self._exchange.cancel()
+        super().connection_lost(exc)
+
     def pause_writing(self) -> None:
         """Stop reading, and let the sessions wait."""
         self._wire.pause_reading()
-        for session in self._sessions():
-            session.pause_writing("connection")
+        self._pause("connection")
 
     def resume_writing(self) -> None:
         """Go on."""
         self._wire.resume_reading()
+        self._resume("connection")
+
+    def process_packet(
+        self, pkttype: int, pktid: int, packet: "SSHPacket"
+    ) -> "bool | Awaitable[None]":
+        """Take a packet, unless it is one request too many to log in, or too large a one."""
+        if pkttype == MSG_USERAUTH_REQUEST:
+            self._requests += 1
+            size = len(packet.get_full_payload())
+            if self._requests > self._limits.requests or size > self._limits.request_size:
+                raise asyncssh.DisconnectError(
+                    asyncssh.DISC_PROTOCOL_ERROR, "too many or too large requests to log in"
+                )
+        return super().process_packet(pkttype, pktid, packet)
+
+    def send_packet(
+        self, pkttype: int, *args: bytes, handler: "SSHPacketLogger | None" = None
+    ) -> None:
+        """Send a packet; asyncssh defers it if a key exchange has begun and is not finished."""
+        if pkttype == MSG_KEXINIT:
+            self._begin_exchange()
+        elif pkttype == MSG_NEWKEYS:
+            self._finish_exchange()
+        elif self._exchange is not None and pkttype > MSG_KEX_LAST:
+            self._deferred += 1
+            if self._deferred > self._limits.deferred:
+                self.abort()
+        super().send_packet(pkttype, *args, handler=handler)
+
+    def _begin_exchange(self) -> None:
+        self._deferred = 0
+        self._exchange = asyncio.get_running_loop().call_later(self._limits.login, self.abort)
+        self._pause("key exchange")
+
+    def _finish_exchange(self) -> None:
+        if self._exchange is not None:
+            self._exchange.cancel()
+            self._exchange = None
+        self._resume("key exchange")
+
+    def _pause(self, cause: str) -> None:
+        self.pauses.add(cause)
         for session in self._sessions():
-            session.resume_writing("connection")
+            session.pause_writing(cause)
+
+    def _resume(self, cause: str) -> None:
+        self.pauses.discard(cause)
+        for session in self._sessions():
+            session.resume_writing(cause)
 
     def _sessions(self) -> "tuple[ConsoleSession, ...]":
         login = self.get_owner()
@@ -104,7 +181,7 @@ class Login(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Take the connection in, which may cost another one its place."""
-        self.connection = conn
+        self.connection = cast(Connection, conn)
         self._address = str(conn.get_extra_info("peername", ("?",))[0])
         self.network = network_of(self._address)
         self._service.arrived(self)
@@ -199,7 +276,10 @@ class Login(asyncssh.SSHServer):
 
     def session_requested(self) -> ConsoleSession:
         """Open a console; all else that a client may ask for is refused by default."""
-        return self._service.new_session(self)
+        session = self._service.new_session(self)
+        for cause in self.connection.pauses:
+            session.pause_writing(cause)
+        return session
 
     def session_closed(self, session: ConsoleSession) -> None:
         """Note that the channel of a session is closed."""

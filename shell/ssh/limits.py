@@ -21,8 +21,16 @@ class Limits:
     sessions: int = 32
     sessions_of_connection: int = 10
     login: float = 60.0
+    """For a login, and for a key exchange."""
+
     tries: int = 6
     """Wrong passwords and unknown keys of one connection."""
+
+    requests: int = 24
+    """Requests of one connection to log in: to ask what is possible, for keys, for passwords."""
+
+    request_size: int = 8 * 1024
+    """Bytes of such a request."""
 
     first_delay: float = 1.0
     longest_delay: float = 30.0
@@ -38,6 +46,9 @@ class Limits:
     """For a connection without a session."""
 
     keepalive: float = 30.0
+    deferred: int = 10_000
+    """Packets that wait for the end of a key exchange."""
+
     lost_after: int = 4
     """Keepalives in a row without an answer, after which a client is given up."""
 

@@ -156,7 +156,7 @@ class Service:
         loop = asyncio.get_running_loop()
         try:
             return await loop.create_server(
-                lambda: Connection(loop, options), host.address, host.port
+                lambda: Connection(loop, options, limits), host.address, host.port
             )
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
