@@ -527,23 +527,26 @@ def test_idle_sessions_keep_no_one_out(remote: Remote, kind: str) -> None:
     asyncio.run(work())
 
 
-def never_closing(transport: paramiko.Transport) -> paramiko.Transport:
-    """Let ``transport`` never answer that a channel is closed."""
-    handlers = transport._channel_handler_table  # type: ignore[attr-defined]
-    handlers = {**handlers, paramiko.common.MSG_CHANNEL_CLOSE: lambda *_: None}
-    transport._channel_handler_table = handlers  # type: ignore[attr-defined]
-    return transport
+def session_that_is_over(transport: Any) -> Any:
+    """Run a command to its end, and return the channel, which never answers that it is closed."""
+    handlers = transport._channel_handler_table
+    transport._channel_handler_table = {
+        **handlers,
+        paramiko.common.MSG_CHANNEL_CLOSE: lambda *_: None,
+    }
+    channel = transport.open_session()
+    channel.exec_command("hostname")
+    assert channel.recv_exit_status() == 0
+    return channel
 
 
 def test_a_connection_whose_sessions_are_over_makes_room(house: House) -> None:
     def work(port: int) -> None:
-        with (
-            closing(never_closing(logged_in(port))) as one,
-            closing(never_closing(logged_in(port))) as two,
-        ):
-            for transport in (one, two):
-                assert command(transport, "hostname") == b"filer1\n"
+        with closing(logged_in(port)) as one, closing(logged_in(port)) as two:
+            channels = [session_that_is_over(transport) for transport in (one, two)]
             with closing(logged_in(port)) as third:
+                assert command(third, "hostname") == b"filer1\n"
+                assert len([each for each in channels if each.get_transport().is_active()]) < 2
                 command(third, "halt")
 
     clients_of(house, work, connections=2)
@@ -569,9 +572,9 @@ def test_a_connection_is_as_idle_as_its_least_idle_session() -> None:
 
 def test_a_client_that_never_closes_a_session_loses_its_connection(house: House) -> None:
     def work(port: int) -> None:
-        with closing(never_closing(logged_in(port))) as transport:
-            assert command(transport, "hostname") == b"filer1\n"
-            soon(lambda: not transport.is_active())
+        with closing(logged_in(port)) as transport:
+            channel = session_that_is_over(transport)
+            soon(lambda: not channel.get_transport().is_active())
         with closing(logged_in(port)) as transport:
             command(transport, "halt")
 
