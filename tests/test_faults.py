@@ -669,7 +669,7 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
         "holds another secret under the key ID": Fault(
             doing(lambda scene: faulty.lie_about(scene.bad, scene.key_id, LIE)),
             contradicting(
-                "0c.00.0 stay locked: the key that was tried for key ID KEYID does not open them",
+                "0c.00.3 stay locked: the key that was tried for key ID KEYID does not open them",
                 unlocked=3,
             ),
         ),
