@@ -125,16 +125,6 @@ def test_addresses_are_compared_without_case() -> None:
     assert grant(with_options('from="2001:DB8::*"'), "2001:db8::1") == Grant()
 
 
-def test_a_carriage_return_alone_ends_no_line() -> None:
-    assert grant(b"# old\r" + PUBLIC) is None
-    assert grant(OTHERS + b" a comment\r" + PUBLIC) is None
-    assert grant(b"# old\r\n" + PUBLIC + b"\r\n") == Grant()
-    assert AuthorizedKeys(NAME, b"# one\r\n\r\n" + PUBLIC + b"\r\nx\r\n").check() == (
-        1,
-        [f"{NAME}:4: damaged, or not a public key that OpenSSH writes"],
-    )
-
-
 def test_a_key_may_have_several_lines_and_the_first_that_admits_counts() -> None:
     data = (
         with_options("frobnicate")

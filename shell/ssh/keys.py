@@ -110,8 +110,8 @@ class AuthorizedKeys:
         return good, problems
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        for number, line in enumerate(self._data.split(b"\n"), 1):
-            text = line.removesuffix(b"\r").strip(b" \t")
+        for number, line in enumerate(self._data.splitlines(), 1):
+            text = line.strip(b" \t")
             if text and not text.startswith(b"#"):
                 yield number, text
 
