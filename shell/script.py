@@ -304,9 +304,7 @@ class Script:
 
     def _line(self) -> str | None:
         with self._signals.waiting():
-            line = self._lines.line()
-        self._signals.end_if_asked()
-        return line
+            return self._lines.line()
 
     def _pass_over(self, unread: int) -> None:
         if self._answers_among_lines and not self._answers.is_typed:

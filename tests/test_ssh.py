@@ -1,6 +1,5 @@
 """The console over SSH: one filer, and several people at it, with the clients that they have."""
 
-import asyncio
 import os
 import re
 import resource
@@ -16,7 +15,6 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-import asyncssh
 import pexpect
 import pytest
 
@@ -1025,37 +1023,3 @@ def test_without_asyncssh_it_says_what_to_install(account: Account) -> None:
 
 def test_a_console_without_ssh_loads_none_of_it(account: Account) -> None:
     assert loaded_by(account, "-c", "hostname").isdisjoint({"asyncssh", "asyncio", "threading"})
-
-
-@pytest.mark.parametrize("how", ["signal", "break"])
-@pytest.mark.parametrize("what", ["script", "question"])
-def test_ctrl_c_of_a_client_without_a_terminal(remote: Remote, how: str, what: str) -> None:
-    async def work() -> None:
-        async with asyncssh.connect(
-            "127.0.0.1",
-            remote.port,
-            username="root",
-            password=PASSWORD,
-            client_keys=None,
-            known_hosts=None,
-            config=[],
-        ) as connection:
-            if what == "script":
-                process = await connection.create_process()
-                process.stdin.write("hostname\n")
-                await process.stdout.readuntil("filer1\n")
-            else:
-                process = await connection.create_process("disk encrypt sanitize -all")
-                await process.stdout.readuntil("?")
-            if how == "signal":
-                process.send_signal("INT")
-            else:
-                process.send_break(0)
-            process.stdin.write("version\n")
-            ended = await asyncio.wait_for(process.wait(), PATIENCE)
-            assert "Data ONTAP" not in str(ended.stdout)
-            assert ended.exit_status == 130
-            expected = "" if what == "script" else "disk encrypt sanitize: interrupted\n"
-            assert ended.stderr == expected
-
-    asyncio.run(work())

@@ -157,13 +157,8 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         return True
 
     def break_received(self, msec: int) -> bool:
-        """Take a break as Ctrl-C, which ends a script, as on this host."""
-        if self._beginning is None:
-            return True
-        if self._terminal is None:
-            self._signals.deliver(signal.SIGINT)
-            self._feed.break_off()
-        elif self._signals.awaited:
+        """Take a break as Ctrl-C."""
+        if self._signals.awaited:
             self._feed.write(CTRL_C)
         else:
             self._signals.deliver(signal.SIGINT)
@@ -299,8 +294,8 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
                 status = host.status
         except KeyboardInterrupt:
             status = SIGNALLED + signal.SIGINT
-        except (Ended, OutputLost, BrokenPipeError):  # or the client has gone
-            status = SIGNALLED + (self._signals.received or signal.SIGHUP)
+        except (Ended, OutputLost, BrokenPipeError):  # the client has gone
+            status = SIGNALLED + signal.SIGHUP
         except BaseException as defect:  # the others go on
             self._served.filer.messages.log("kern.internal.error", "error", describe(defect))
         self._loop.call_soon_threadsafe(self._end, status, power_off)
