@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, NamedTuple, Self
 
-from commands import Call, Command, Json, Refused, Suggestion, changes_unless
+from commands import Call, Command, Complaint, Json, Refused, Suggestion, changes_unless
 from commands.disk_erasure import destroy, sanitize
 from commands.encrypting_disks import held_by_key_servers, report_disks, select_disks
 from filer.disk import Disk
 from filer.disk_encrypt import lock_disks, rekey_disks
 from filer.key_id import MSID_KEY_ID, is_key_id
-from filer.ownership import ForeignOwner, names_others
+from filer.ownership import Evidence, ForeignOwner, names_others
 from filer.system import Filer
 
 SYNOPSIS = (
     "disk show",
+    "disk assign disk_list [ -f ]",
     "disk encrypt show [ disk_list ]",
     "disk encrypt lock disk_list",
     "disk encrypt rekey new_key_id disk_list",
@@ -37,6 +38,8 @@ _HELP_ON_ERASURE = {
 
 HELP = {
     "show": "list the disks with their owner, pool and serial number",
+    "assign": "make this system the owner of disks",
+    "assign -f": "also of disks that belong to another system",
     "encrypt": "show, rekey, lock and erase self-encrypting disks",
     **_HELP_ON_ERASURE,
     "encrypt lock": "lock disks whenever they lose power",
@@ -150,6 +153,9 @@ def _run(call: Call, *, maintenance: bool = False) -> None:
     if call.arguments.subcommand == ("show",):
         _show_owners(call)
         return
+    if call.arguments.subcommand == ("assign",):
+        _assign(call)
+        return
     if not call.filer.hardware.storage_encryption:
         raise Refused("Storage Encryption is not enabled on this system")
     match call.arguments.subcommand[1]:
@@ -179,6 +185,27 @@ def _show_owners(call: Call) -> None:
         for disk in call.filer.shelf
     ]
     call.show(OwnershipTable(hardware.hostname, hardware.system_id, disks))
+
+
+def _assign(call: Call) -> None:
+    """Write this system to the record of disks; one in an aggregate of another system keeps it."""
+    filer, force = call.filer, "-f" in call.arguments.options
+    system_id = filer.hardware.system_id
+    ownership = filer.ownership()
+    for disk in select_disks(call, call.words("disk_list")):
+        foreign = ownership.foreign_owner(disk)
+        if foreign and (foreign.evidence is Evidence.LABEL or not force):
+            refusal = f"{disk.name}: {ownership.refusal(disk)}"
+            call.fail(Complaint(refusal, "disk", disk=disk.name, cause="other"))
+        elif disk.owner != system_id:
+            before = disk.owner or "unowned"
+            disk.assign(system_id)
+            filer.messages.log(
+                "diskown.changingOwner",
+                "info",
+                f"changing ownership for disk {disk.name} (S/N {disk.serial}) from {before} "
+                f"to {filer.hardware.hostname} (ID {system_id})",
+            )
 
 
 def _lock(call: Call) -> None:

@@ -43,7 +43,12 @@ def sanitize(call: Call, *, maintenance: bool = False) -> None:
     refusal = _refusal(filer, aggregate, maintenance=maintenance)
     if "-all" in call.arguments.options:
         own = aggregate.ownership.own(filer.shelf)
-        disks = [disk for disk in own if not disk.destroyed and refusal(disk) is None]
+        disks = [
+            disk
+            for disk in own
+            if not (disk.destroyed or disk.serial in aggregate.ownership.doubtful)
+            and refusal(disk) is None
+        ]
         if not disks:
             raise Refused(f"there is no {'disk to sanitize' if maintenance else 'spare disk'}")
     else:
@@ -66,16 +71,17 @@ def _refusal(filer: Filer, aggregate: Aggregate, *, maintenance: bool) -> Refusa
     """Return what says why a disk keeps its data.
 
     In maintenance mode own disks may lose it, whatever they are used for, and also those of
-    another aggregate with the system ID of this filer: it may be an earlier one of its own.
+    another aggregate with the system ID of this filer, unless they were given away: it may be an
+    earlier one of its own.
     """
     ownership = aggregate.ownership
 
     def refusal(disk: Disk) -> str | None:
         if not maintenance:
             return ownership.refusal(disk) or _use(aggregate, disk)
-        foreign = ownership.foreign_owner(disk)
-        same_id = foreign and filer.hardware.system_id in foreign.systems
-        return None if same_id else ownership.refusal(disk)
+        foreign, system_id = ownership.foreign_owner(disk), filer.hardware.system_id
+        earlier = foreign and system_id in foreign.systems and disk.owner in (0, system_id)
+        return None if earlier else ownership.refusal(disk)
 
     return refusal
 

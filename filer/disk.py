@@ -167,6 +167,11 @@ class Disk:
         return self._powered.head.failures
 
     @property
+    def owner(self) -> int:
+        """The system ID of the owner, readable while the disk is locked; 0: unowned."""
+        return self._powered.head.record.owner
+
+    @property
     def tries_nothing_more(self) -> bool:
         """Whether the disk remembers so many refused keys that a boot may try no other."""
         return len(self._powered.head.tags) >= MOST_TAGS
@@ -233,6 +238,11 @@ class Disk:
         """Let keys be tried again that the disk has refused; what it has counted stays."""
         if self._powered.head.tags:
             self._powered.write_record(tags=())
+
+    def assign(self, system_id: int) -> None:
+        """Make the system ``system_id`` the home and the owner of the disk."""
+        self._reread()
+        self._powered.write_record(system_id=system_id)
 
     def has_refused(self, key: AuthenticationKey) -> bool:
         """Say whether the disk is known to have refused ``key``; tries and counts nothing."""

@@ -86,8 +86,11 @@ class HeadFile:
         failures: int | None = None,
         tags: tuple[bytes, ...] | None = None,
         unfinished: bool | None = None,
+        system_id: int | None = None,
     ) -> None:
         """Write the record; what is not given stays as it is for the present header.
+
+        ``system_id`` becomes the home and the owner of the disk.
 
         Raises `StorageError` if neither copy can be written.
         """
@@ -98,6 +101,8 @@ class HeadFile:
             head.failures if failures is None else failures,
             head.record.unfinished if unfinished is None else unfinished,
             head.tags if tags is None else tags,
+            head.record.home if system_id is None else system_id,
+            head.record.owner if system_id is None else system_id,
         )
         written: list[int] = []
         for place in (1 - head.record_slot, head.record_slot):

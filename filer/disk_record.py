@@ -1,4 +1,4 @@
-"""The public record of a disk: failed authentications, refused keys, and an unfinished change.
+"""The public record of a disk: failures, refused keys, its owner, and an unfinished change.
 
 There are two copies, written in turn, each in a block of 4 KiB of its own, because a write that
 loses power may cost the whole block.  A copy:
@@ -12,14 +12,17 @@ offset  size  content
 8       8     sequence number; of two copies the later one counts
 16      8     binding: the header to which the count and the tags belong
 24      4     failed authentications in a row
-28      480   reserved (the home and the owner of the disk), zeros
+28      4     system ID of the home of the disk; 0: never assigned
+32      4     system ID of its owner; 0: unowned
+36      472   reserved, zeros
 508     4     CRC-32 of the bytes before
 512     1024  up to 64 tags of refused keys: 12 bytes and a CRC-32 of binding and tag each
 1536    2560  reserved, zeros
 ======  ====  =====================================================================
 
-Any new header has another binding, so the write of a header voids count and tags at once.  A tag
-has a checksum of its own, so a damaged one is ignored, and neither costs the others nor the count.
+Any new header has another binding, so the write of a header voids count and tags at once; home and
+owner stay.  A tag has a checksum of its own: a damaged one is ignored, and costs neither the others
+nor the count.
 
 Version 0.1 had two counters in one block, at 0 and 512 of the first copy.  They are read where that
 block has no record; the first record goes to the other block, the second one replaces them.
@@ -48,8 +51,8 @@ BINDING_SIZE = 8
 _MAGIC = b"DREC"
 _VERSION = 1
 _UNFINISHED = 1
-# magic, version, flags, sequence, binding, failures
-_FIELDS = struct.Struct(f">4sHHQ{BINDING_SIZE}sI")
+# magic, version, flags, sequence, binding, failures, home, owner
+_FIELDS = struct.Struct(f">4sHHQ{BINDING_SIZE}sIII")
 _CHECKSUM = struct.Struct(">I")
 _CHECKED = 508  # bytes before the checksum
 _TAGS_AT = 512
@@ -63,19 +66,32 @@ _OLD_OFFSETS = (0, 512)
 
 
 class Record(NamedTuple):
-    """What one copy of the record says; ``tags`` are the intact ones of ``binding``."""
+    """What one copy of the record says; ``tags`` are the intact ones of ``binding``.
+
+    ``home`` and ``owner`` are system IDs, 0 for none.  They can be read while the disk is locked,
+    and grant nothing.
+    """
 
     sequence: int
     binding: bytes
     failures: int = 0
     unfinished: bool = False
     tags: tuple[bytes, ...] = ()
+    home: int = 0
+    owner: int = 0
 
     def pack(self) -> bytes:
         """Return the copy, `RECORD_SIZE` bytes."""
         flags = _UNFINISHED if self.unfinished else 0
         fields = _FIELDS.pack(
-            _MAGIC, _VERSION, flags, self.sequence, self.binding, self.failures
+            _MAGIC,
+            _VERSION,
+            flags,
+            self.sequence,
+            self.binding,
+            self.failures,
+            self.home,
+            self.owner,
         ).ljust(_CHECKED, b"\0")
         tags = b"".join(tag + _checksum(self.binding + tag) for tag in self.tags[:MOST_TAGS])
         return (fields + _checksum(fields) + tags).ljust(RECORD_SIZE, b"\0")
@@ -86,11 +102,12 @@ class Record(NamedTuple):
         fields, rest = block[:_CHECKED], block[_CHECKED:]
         if not fields.startswith(_MAGIC) or rest[: _CHECKSUM.size] != _checksum(fields):
             return None
-        _magic, version, flags, sequence, binding, failures = _FIELDS.unpack_from(fields)
+        _magic, version, flags, sequence, binding, *numbers = _FIELDS.unpack_from(fields)
         if version != _VERSION:
             return None
         tags = tuple(_tags(block[_TAGS_AT : _TAGS_AT + len(_NO_TAGS)], binding))
-        return cls(sequence, binding, failures, bool(flags & _UNFINISHED), tags)
+        failures, home, owner = numbers
+        return cls(sequence, binding, failures, bool(flags & _UNFINISHED), tags, home, owner)
 
 
 def _tags(entries: bytes, binding: bytes) -> Iterator[bytes]:

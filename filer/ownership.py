@@ -1,11 +1,13 @@
 """Whose disk is this: the one rule that the boot and every command ask.
 
-There is no record of ownership on a disk.  What a disk says of itself decides: the system ID in
-its label, and the system IDs in its key ID, which can be read while it is locked.
+The record on a disk names its owner, and can be read while the disk is locked.  A boot writes it to
+each own disk that has none.  Until then the label of the disk and the system IDs in its key ID
+decide, and so they do for a disk of version 0.1 or one whose record was lost.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import NamedTuple
 
 from filer.disk import Disk
@@ -16,11 +18,19 @@ from filer.shelf import Shelf
 ROOT_AGGREGATE = "aggr0"
 
 
+class Evidence(Enum):
+    """What shows that a disk is foreign, in words for the user."""
+
+    RECORD = "belongs to another system"
+    LABEL = "belongs to an aggregate of another system"
+    KEY_ID = "has the key of another system"
+
+
 class ForeignOwner(NamedTuple):
-    """Why a disk is foreign: its label, or else its key ID, names ``systems`` (system IDs)."""
+    """Why a disk is foreign: ``evidence`` names ``systems`` (system IDs)."""
 
     systems: tuple[int, ...]
-    by_label: bool
+    evidence: Evidence
 
     @property
     def owner(self) -> str:
@@ -29,9 +39,7 @@ class ForeignOwner(NamedTuple):
 
     def __str__(self) -> str:
         """Say whose the disk is."""
-        if self.by_label:
-            return f"belongs to an aggregate of another system ({self.owner})"
-        return f"has the key of another system ({self.owner})"
+        return f"{self.evidence.value} ({self.owner})"
 
 
 class Ownership(NamedTuple):
@@ -39,12 +47,14 @@ class Ownership(NamedTuple):
 
     ``root`` holds the serial numbers of the root aggregate of this system, in order, and is empty
     while they are unknown.  ``labels`` has the label, or None, of each disk that can be read, and
-    ``foreign`` why a disk is foreign, both by serial number.
+    ``foreign`` why a disk is foreign, both by serial number.  ``doubtful`` holds the own disks that
+    may be those of a partner: locked, without a record, and their key ID names another system too.
     """
 
     root: tuple[str, ...]
     labels: Mapping[str, Label | None]
     foreign: Mapping[str, ForeignOwner]
+    doubtful: frozenset[str]
 
     def foreign_owner(self, disk: Disk) -> ForeignOwner | None:
         """Return why ``disk`` is foreign; None if it is an own disk."""
@@ -57,6 +67,8 @@ class Ownership(NamedTuple):
     def refusal(self, disk: Disk) -> str | None:
         """Return why no command changes ``disk``, and what to do; None if it is an own disk."""
         foreign = self.foreign_owner(disk)
+        if foreign and foreign.evidence is Evidence.RECORD:
+            return f"{foreign}; disk assign -f would make it one of this system"
         return f"{foreign}; sanitize it there before you use it here" if foreign else None
 
 
@@ -69,10 +81,11 @@ def names_others(key_id: str, system_id: int) -> bool:
 def survey(shelf: Shelf, system_id: int) -> Ownership:
     """Say of each disk in ``shelf`` whether it belongs to ``system_id``; changes nothing.
 
-    Foreign is a disk whose own label is that of another system, or of another aggregate; without
-    a label that can be read, one whose key ID names only other systems, or which the label of
-    another disk counts among the members of a foreign aggregate.  The rest are own disks: among
-    them are new ones, which name no system.
+    Foreign is a disk whose own label is that of another system or of another aggregate, and one
+    whose record names another owner.  A disk without a record and without a label that can be read
+    is foreign if its key ID names only other systems, or if the label of another disk counts it
+    among the members of a foreign aggregate.  The rest are own disks: among them are new ones,
+    which name no system.
     """
     labels = read_labels(shelf)
     disks = {disk.serial: disk for disk in shelf}
@@ -85,21 +98,36 @@ def survey(shelf: Shelf, system_id: int) -> Ownership:
         for serial in label.members
     }
     foreign = {}
+    doubtful = set()
     for serial, disk in disks.items():
         label = labels.get(serial)
-        if label == ours:
-            continue
         systems = systems_of(disk.key_id)
-        if label:
-            foreign[serial] = ForeignOwner((label.system_id,), by_label=True)
+        if label and label != ours:
+            foreign[serial] = ForeignOwner((label.system_id,), Evidence.LABEL)
+        elif disk.owner not in (0, system_id):
+            foreign[serial] = ForeignOwner((disk.owner,), Evidence.RECORD)
+        elif label or disk.owner:
+            continue
         elif names_others(disk.key_id, system_id):
-            foreign[serial] = ForeignOwner(systems, by_label=False)
+            foreign[serial] = ForeignOwner(systems, Evidence.KEY_ID)
         elif serial in claims and serial not in root:
             claimant = claims[serial]
             # The label on another disk is no evidence against a key ID that names this system.
             if claimant in systems or system_id not in systems:
-                foreign[serial] = ForeignOwner((claimant,), by_label=True)
-    return Ownership(root, labels, foreign)
+                foreign[serial] = ForeignOwner((claimant,), Evidence.LABEL)
+        if disk.locked and serial not in foreign and len(systems) > 1:
+            doubtful.add(serial)
+    return Ownership(root, labels, foreign, frozenset(doubtful))
+
+
+def take(disks: Iterable[Disk], ownership: Ownership, system_id: int) -> None:
+    """Write ``system_id`` to the record of each own disk that has none and is not in doubt.
+
+    A destroyed disk stays as it is.  Raises StorageError; the disks before it are taken.
+    """
+    for disk in ownership.own(disks):
+        if not (disk.owner or disk.destroyed or disk.serial in ownership.doubtful):
+            disk.assign(system_id)
 
 
 def _root_members(

@@ -20,7 +20,7 @@ from filer.loader_environment import LoaderEnvironment
 from filer.messages import Messages
 from filer.mroot import Mroot
 from filer.notices import Logged, Notices
-from filer.ownership import Ownership
+from filer.ownership import Ownership, take
 from filer.panics import Panics
 from filer.root import Root, RootLock
 from filer.shelf import Shelf
@@ -161,6 +161,10 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
         )
     with suppress(StorageError):  # no boot fails for its log; each line is tried again
         filer.messages.attach(filer.root.system_log, filer.storage)
+    try:
+        take(filer.shelf, aggregate.ownership, filer.hardware.system_id)
+    except StorageError as refusal:  # the next boot tries again
+        notices.warning("disk.ownership.failure", f"the owner is not on every disk: {refusal}")
     own = len(aggregate.ownership.own(filer.shelf))
     notices.progress("raid.aggr.online", f"{own} disks, {aggregate.name} online")
 
@@ -168,13 +172,17 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
 def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | None:
     """Return why no MSID may be tried on the own locked disks whose key is unknown, if so.
 
+    It is never tried on a doubtful one.
+
     Where it is tried, the panic that may follow is counted before: a boot that is killed in
     between has cost the disks a try all the same.
     """
     if all(
         disk.key_id in filer.keytable
         for disk in ownership.own(filer.shelf)
-        if disk.locked and not (disk.destroyed or disk.locked_out)
+        if disk.locked
+        and not (disk.destroyed or disk.locked_out)
+        and disk.serial not in ownership.doubtful
     ):
         return None
     if filer.interrupt.requested:

@@ -35,7 +35,8 @@ def unlock_disks(
     different secrets, the disks are tried one after the other, in the order of
     `filer.candidates`, and learn from each other (`try_one`).  For a key ID that is not in the
     keytable the MSID is tried, once, as a real filer does; but not in a boot that is
-    ``held_back``, for the reason given (man key_manager, LIMITATIONS).
+    ``held_back``, for the reason given, nor on a disk that may be the partner's (man key_manager,
+    LIMITATIONS).
     """
     if held_back:
         notices.warning("disk.encrypt.heldback", f"{held_back}; no MSID is tried")
@@ -58,7 +59,8 @@ def unlock_disks(
         for done, disk in enumerate(locked):
             tell(done)
             try:
-                key = _open(filer, disk, try_msid=not held_back)
+                doubtful = disk.serial in ownership.doubtful
+                key = _open(filer, disk, try_msid=not (held_back or doubtful))
                 if key is not None:
                     opened_with[disk.key_id] = key
             except FilerError as problem:

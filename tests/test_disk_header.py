@@ -60,6 +60,8 @@ records = st.builds(
     sequence=st.integers(0, 2**64 - 1),
     binding=st.binary(min_size=BINDING_SIZE, max_size=BINDING_SIZE),
     failures=st.integers(0, 2**32 - 1),
+    home=st.integers(0, 2**32 - 1),
+    owner=st.integers(0, 2**32 - 1),
     unfinished=st.booleans(),
     tags=st.lists(
         st.binary(min_size=TAG_SIZE, max_size=TAG_SIZE).filter(any), max_size=MOST_TAGS

@@ -141,6 +141,25 @@ def locked(house: House) -> None:
     rekey(insert(house, 0), OF_OTHER, lock=True)
 
 
+def recorded(house: House) -> None:
+    """Its record names the other system, and nothing else does."""
+    insert(house, 0).assign(OTHER)
+
+
+def recorded_for_the_partner(house: House) -> None:
+    """Locked, with a key ID that names both systems, as those of a pair do."""
+    disk = insert(house, 0)
+    disk.assign(PARTNER_ID)
+    rekey(disk, new_key_id(SYSTEM_ID, PARTNER_ID, bytes), lock=True)
+
+
+def recorded_with_our_label(house: House) -> None:
+    """A member of the root aggregate that was given away."""
+    disk = insert(house, 0)
+    label(disk, SYSTEM_ID)
+    disk.assign(OTHER)
+
+
 def locked_and_a_member(house: House) -> None:
     """Its key ID names this system too, but another member's label tells."""
     disk, readable = insert(house, 0), insert(house, 1)
@@ -157,6 +176,9 @@ SORTS: tuple[Callable[[House], None], ...] = (
     a_spare_of_the_partner,
     locked,
     locked_and_a_member,
+    recorded,
+    recorded_for_the_partner,
+    recorded_with_our_label,
 )
 
 each_sort = pytest.mark.parametrize("sort", SORTS, ids=lambda sort: sort.__name__)
@@ -241,8 +263,9 @@ def test_by_name_a_disk_of_another_system_is_refused_in_one_line(
     outcome = house.execute(line.format(key_id=house.key_id(), disk=FOREIGN))
     assert (outcome.status, outcome.out) == (1, completed(verb, 1, failures=1))
     assert re.fullmatch(
-        rf"{FOREIGN}: (belongs to an aggregate|has the key) of another system \([0-9, ]+\); "
-        r"sanitize it there before you use it here\n",
+        rf"{FOREIGN}: ((belongs to an aggregate|has the key) of another system \([0-9, ]+\); "
+        r"sanitize it there before you use it here|"
+        r"belongs to another system \([0-9]+\); disk assign -f would make it one of this system)\n",
         outcome.err,
     )
     assert contents(house) == before
@@ -411,6 +434,112 @@ def test_no_disk_is_given_a_key_of_another_system(key_known: House) -> None:
             "disk: this is a key ID of another system, to which the disks would belong\n"
         )
     assert house.good(f"disk encrypt rekey {OF_OTHER_AND_US} *") == completed("rekey", 5)
+
+
+# The record.
+
+
+def owners(house: House) -> list[int]:
+    return [disk.owner for disk in house.filer.shelf]
+
+
+def test_a_boot_that_succeeds_writes_the_owner_to_own_disks_only(house: House) -> None:
+    assert owners(house) == [SYSTEM_ID] * 5
+    insert(house, 0)
+    with_the_label_of_the_partner_in(house, 1)
+    assert house.reboot() == ""
+    assert owners(house) == [SYSTEM_ID] * 6 + [0]
+    before = contents(house)
+    assert house.reboot() == ""
+    assert contents(house) == before
+
+
+def with_the_label_of_the_partner_in(house: House, bay: int) -> None:
+    label(insert(house, bay), PARTNER_ID)
+
+
+def test_the_owner_stays_through_every_change_of_the_key(house: House) -> None:
+    house.encrypt()
+    house.reboot()
+    house.good("key_manager rekey")
+    house.good("disk encrypt sanitize 0c.00.4", "sanitize disk")
+    assert owners(house) == [SYSTEM_ID] * 5
+    assert house.reboot() == ""
+    assert owners(house) == [SYSTEM_ID] * 5
+
+
+def test_a_disk_that_lost_its_record_is_taken_again(house: House) -> None:
+    for offset in (8192, 12288):
+        with (house.root / "shelf" / "0c.00.3.sed").open("r+b") as file:
+            file.seek(offset)
+            file.write(bytes(4096))
+    assert "was lost" in house.reboot()
+    assert owners(house) == [SYSTEM_ID] * 5
+
+
+def test_a_locked_disk_that_may_be_the_partners_costs_it_nothing(key_known: House) -> None:
+    house = key_known
+    disk = insert(house, 0)
+    key_id = new_key_id(SYSTEM_ID, PARTNER_ID, bytes)
+    rekey(disk, key_id, lock=True)
+    before = contents(house)
+    assert f"key ID {key_id} is not in the keytable" in house.reboot()
+    assert contents(house) == before
+    with maintenance(house) as execute:
+        erased = execute("disk encrypt sanitize -all", "sanitize disk").out
+        assert FOREIGN not in erased
+    assert contents(house) == before
+
+
+def test_a_locked_disk_that_may_be_the_partners_is_opened_with_its_key(key_known: House) -> None:
+    house = key_known
+    key_id = new_key_id(SYSTEM_ID, PARTNER_ID, bytes)
+    put(house.servers[0], new_pair(key=KEY, key_id=key_id))
+    rekey(insert(house, 0), key_id, lock=True)
+    assert house.reboot() == ""
+    assert house.filer.shelf[FOREIGN].owner == SYSTEM_ID
+
+
+@pytest.mark.parametrize("sort", [recorded, recorded_for_the_partner, a_spare_with_a_key, locked])
+def test_assign_with_force_makes_a_foreign_disk_an_own_one(
+    sort: Callable[[House], None], key_known: House
+) -> None:
+    house = key_known
+    sort(house)
+    house.reboot()
+    before = contents(house)
+    refused = house.execute(f"disk assign {FOREIGN}")
+    assert (refused.status, refused.out) == (1, "")
+    assert contents(house) == before
+    assert house.good(f"disk assign {FOREIGN} -f") == ""
+    assert house.filer.shelf[FOREIGN].owner == SYSTEM_ID
+    assert f"{FOREIGN} " in house.good("disk show")
+    assert "foreign" not in house.good("disk show")
+    log = (house.root / "mroot" / "etc" / "messages").read_text()
+    assert f"changing ownership for disk {FOREIGN} " in log
+    house.reboot()
+    assert house.filer.ownership().foreign_owner(house.filer.shelf[FOREIGN]) is None
+
+
+@pytest.mark.parametrize("sort", [with_a_label, with_a_label_and_our_id])
+def test_assign_never_takes_a_member_of_another_aggregate(
+    sort: Callable[[House], None], house: House
+) -> None:
+    sort(house)
+    house.reboot()
+    before = contents(house)
+    assert "belongs to an aggregate of another system" in house.bad(f"disk assign {FOREIGN} -f")
+    assert contents(house) == before
+
+
+def test_a_spare_that_was_sanitized_elsewhere_is_never_taken_silently(house: House) -> None:
+    disk = insert(house, 0)
+    disk.assign(OTHER)
+    disk.sanitize()
+    for _ in range(2):
+        house.reboot()
+        assert house.filer.shelf[FOREIGN].owner == OTHER
+        assert f"foreign ({OTHER})" in house.good("disk show")
 
 
 # Maintenance mode.
