@@ -403,9 +403,7 @@ def test_a_disk_moved_to_another_root_is_left_alone_and_opens_when_it_is_back(
         other.lock()
         home.rename(moved)
         told = other.boot()
-        assert told.warnings == [
-            "0c.00.9 stay locked: they belong to another system (1573922407)"
-        ]
+        assert told.warnings == ["0c.00.9 stay locked: they belong to another system (1573922407)"]
         result = other.must("key_manager rekey")
         assert "Completed rekey on 4 disks: 4 successes" in result.text
         assert moved.read_bytes() == before
