@@ -15,14 +15,14 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from bench.measuring import interleave, process_seconds, seconds
 from bench.row import Figure, Row, Unit, below, reaches
 from bench.workshop import TAGS, Booted, Workshop, new_pairs
-from filer.bootdevice import Registration
-from filer.interrupt import Interrupt
-from filer.keytable import merge
-from shell.completion import completions
-from shell.line_editor import LineEditor
-from shell.manpages import find
-from shell.manual_colours import ManualText, coloured
-from shell.signals import Signals
+from filer.keys.keytable import merge
+from filer.registration.registration import Registration
+from filer.running.interrupt import Interrupt
+from filer.shell.line.completion import completions
+from filer.shell.manual.colours import ManualText, coloured
+from filer.shell.manual.pages import find
+from filer.shell.prompt.editor import LineEditor
+from filer.shell.signals import Signals
 
 _LINE = "key_manager show"
 _ADDRESSES = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")

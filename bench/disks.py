@@ -10,15 +10,15 @@ from pathlib import Path
 from bench.measuring import interleave, peak_memory, seconds
 from bench.row import Figure, Row, Unit, at_most
 from bench.workshop import Workshop, new_pairs
-from filer.derivation import Derivation
-from filer.disk_encrypt import rekey_disks
-from filer.disk_header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, SLOT_SIZE
-from filer.disk_record import RECORD_SIZE
-from filer.durable import Storage
-from filer.interrupt import Interrupt
-from filer.key_id import MSID_KEY_ID
-from filer.keytable import Keytable, merge
-from filer.shelf import Shelf
+from filer.disks.derivation import Derivation
+from filer.disks.header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, SLOT_SIZE
+from filer.disks.jobs import rekey_disks
+from filer.disks.record import RECORD_SIZE
+from filer.disks.shelf import Shelf
+from filer.host.durable import Storage
+from filer.keys.key_id import MSID_KEY_ID
+from filer.keys.keytable import Keytable, merge
+from filer.running.interrupt import Interrupt
 
 _DISK_SIZE = 1 << 20
 _WRITES = (

@@ -10,9 +10,9 @@ from bench.measuring import interleave, seconds
 from bench.network import connected, exchange
 from bench.row import Row, faster
 from bench.workshop import IDENTITY, KeyServers, Workshop, free_port, processes
-from filer.certificates import ca_name
-from filer.kmip_answers import Success, decode
-from filer.kmip_requests import encode, get, locate_system
+from filer.kmip.answers import Success, decode
+from filer.kmip.requests import encode, get, locate_system
+from filer.registration.pem import ca_name
 
 _CONFIGURATION = """
 [server]

@@ -12,11 +12,11 @@ from itertools import pairwise
 from bench.measuring import interleave, peak_memory, seconds
 from bench.row import Figure, Row, Unit, at_most, faster
 from bench.workshop import IDENTITY, Account, Booted, KeyServers, Workshop, free_port, processes
-from filer.kmip_conversation import Conversation
-from filer.pykmip import enums
-from filer.tls import client_context
-from filer.tls_connection import Deadline, TlsConnection
-from filer.ttlv import HEADER_LENGTH, structure_length
+from filer.kmip.connection import Deadline, TlsConnection
+from filer.kmip.conversation import Conversation
+from filer.kmip.messages import enums
+from filer.kmip.tls import client_context
+from filer.kmip.ttlv import HEADER_LENGTH, structure_length
 
 _ONE_WAY = 0.010
 _RESTORE = "key_manager restore -all"
@@ -130,7 +130,7 @@ def _key_by_key(servers: KeyServers, pairs: int) -> None:
     from kmip.core.factories.attributes import AttributeFactory
     from kmip.pie.client import ProxyKmipClient
 
-    from filer.kmip_requests import NAMESPACE
+    from filer.kmip.requests import NAMESPACE
 
     wanted = AttributeFactory().create_attribute(
         AttributeType.APPLICATION_SPECIFIC_INFORMATION,

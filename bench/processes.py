@@ -8,13 +8,7 @@ from pathlib import Path
 
 import pexpect
 
-from bench.measuring import (
-    interleave,
-    peak_memory,
-    process_seconds,
-    prompt_seconds,
-    terminal,
-)
+from bench.measuring import interleave, peak_memory, process_seconds, prompt_seconds, terminal
 from bench.row import Row, Unit, at_most, below, faster
 from bench.workshop import Account, Workshop
 
@@ -35,7 +29,7 @@ shell.prompt = "bench> "
 shell.cmdloop()
 """
 
-_KMIP_FIRST = "import kmip.pie.client; from shell.__main__ import main; main()"
+_KMIP_FIRST = "import kmip.pie.client; from filer.shell.__main__ import main; main()"
 
 
 def version(shop: Workshop) -> Iterator[Row]:

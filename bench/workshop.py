@@ -13,20 +13,20 @@ from io import StringIO
 from itertools import count
 from pathlib import Path
 
-from filer.authentication_key import AuthenticationKey
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.interrupt import Interrupt
-from filer.key_creation import SystemIdentity
-from filer.key_id import new_key_id
-from filer.keytable import KeyPair
-from filer.kmip import Credentials
-from filer.power import Machine, boot, power_off
+from filer.boot.machine import Machine, boot, power_off
+from filer.key_servers.creation import SystemIdentity
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import new_key_id
+from filer.keys.pair import KeyPair
+from filer.kmip.client import Credentials
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.running.interrupt import Interrupt
+from filer.shell.batch.script import LineInput, ScriptConsole
+from filer.shell.boot_notices import BootNotices
+from filer.shell.plugins import Commands
+from filer.shell.session import OK, Session
+from filer.shell.signals import Signals
 from filer.system import Filer
-from shell.boot_notices import BootNotices
-from shell.plugins import Commands
-from shell.script import LineInput, ScriptConsole
-from shell.session import OK, Session
-from shell.signals import Signals
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
 IDENTITY = SystemIdentity(1573922407, 1573922311)
@@ -172,7 +172,7 @@ class Workshop:
     @contextmanager
     def key_servers(self, number: int, pairs: int) -> Iterator[KeyServers]:
         """Run ``number`` key servers, each in a process and each with the same ``pairs``."""
-        from keyserver.authority import prepare
+        from filer.keyserver.authority import prepare
 
         directory, addresses, port = self.new("keyservers"), ADDRESSES[:number], free_port()
         prepare(directory, addresses)
@@ -231,9 +231,9 @@ def put_into_store(store: Path, pairs: Sequence[KeyPair]) -> None:
     from kmip.core import enums
     from kmip.pie import objects
 
-    from filer.kmip_requests import NAMESPACE
-    from keyserver.authority import CLIENT_NAME
-    from keyserver.pykmip import Engine
+    from filer.keyserver.authority import CLIENT_NAME
+    from filer.keyserver.engine import Engine
+    from filer.kmip.requests import NAMESPACE
 
     engine = Engine(store)
     with engine._data_store_session_factory() as session:

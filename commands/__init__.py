@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
-from filer.errors import FilerError
-from filer.progress import Tell, Work
+from filer.host.errors import FilerError
+from filer.running.progress import Tell, Work
 from filer.system import Filer
 
 ENTRY_POINTS = "filer.commands"

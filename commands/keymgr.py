@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from commands import Call, Command, Complaint, HostFiles, Json, Suggestion, changes_unless
-from commands.system import iso
-from filer.certificates import CertificateError, CertificateInfo, canonical_name, inspect
+from filer.commands import Call, Command, Complaint, HostFiles, Json, Suggestion, changes_unless
+from filer.commands.system import iso
+from filer.registration.pem import CertificateError, CertificateInfo, canonical_name, inspect
 from filer.system import Filer
 
 SYNOPSIS = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
-from commands import (
+from filer.commands import (
     ALL_ANSWERS,
     GAP,
     Boot,
@@ -17,10 +17,11 @@ from commands import (
     Suggestion,
     no_values,
 )
-from commands.command_list import CommandList
-from filer.address import parse_address
-from filer.bootdevice import MAXIMUM, Registration
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, read_host
+from filer.commands.parts.command_list import CommandList
+from filer.kmip.address import parse_address
+from filer.registration.installed import read_host
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name, check_pair
+from filer.registration.registration import MAXIMUM, Registration
 from filer.system import Filer
 
 
@@ -33,9 +34,9 @@ def _kmip_setup(call: Call) -> None:
 
     Up to the last question nothing is changed.
     """
-    from commands.key_manager.setup import ask_port, ask_tag
-    from commands.key_manager.text import RegisteredFiles, RegisteredWithFiles
-    from commands.keymgr import warn_of_certificates
+    from filer.commands.key_manager.results import RegisteredFiles, RegisteredWithFiles
+    from filer.commands.key_manager.setup import ask_port, ask_tag
+    from filer.commands.keymgr import warn_of_certificates
 
     addresses = list(dict.fromkeys(map(parse_address, call.words("ipaddr_list"))))
     if len(addresses) > MAXIMUM:
@@ -59,9 +60,9 @@ def _try_and_accept(call: Call, registration: Registration) -> None:
 
     The client certificate that is replaced may be the only one that is shown these keys.
     """
-    from commands.dialogue import ask_consent
-    from commands.key_manager.servers import warn_of, warn_of_lost_keys
-    from filer.registering import Trial, out_of_reach
+    from filer.commands.key_manager.servers import warn_of, warn_of_lost_keys
+    from filer.commands.parts.dialogue import ask_consent
+    from filer.trial import Trial, out_of_reach
 
     staged = call.filer.boot_device.stage(registration)
     with Trial(call.filer, registration, staged) as trial:

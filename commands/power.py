@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
-from commands import Call, Command, Json, Logout, PowerOff, changes_nothing
+from filer.commands import Call, Command, Json, Logout, PowerOff, changes_nothing
 
 
 @dataclass(frozen=True)

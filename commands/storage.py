@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from commands import Call, Command, Json, changes_nothing
-from commands.system import Release
-from filer.disk import BLOCK_SIZE, Disk
-from filer.hardware import MIB, Hardware
-from filer.raid import POSITIONS, Aggregate, assemble
+from filer.commands import Call, Command, Json, changes_nothing
+from filer.commands.system import Release
+from filer.config import MIB, Hardware
+from filer.disks.aggregate import POSITIONS, Aggregate, assemble
+from filer.disks.disk import BLOCK_SIZE, Disk
 
 _SECTOR = 512
 

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from commands import Call, Command, Json, Refused, Suggestion, changes_nothing, no_values
 from filer import RELEASE, __version__
-from filer.certificates import CLIENT_PRIVATE
-from filer.quoting import named
+from filer.commands import Call, Command, Json, Refused, Suggestion, changes_nothing, no_values
+from filer.host.quoting import named
+from filer.host.text import printable
+from filer.registration.pem import CLIENT_PRIVATE
 from filer.system import Filer
-from filer.text import printable
 
 
 @dataclass(frozen=True)

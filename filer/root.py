@@ -14,14 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from filer.document import Document
-from filer.durable import Storage, StorageError, is_temporary
-from filer.errors import FilerError
-from filer.hardware import read as read_hardware
-from filer.mroot import NotThereError
-from filer.own_files import followed, objection
-from filer.shelf import DISK_FILES
-from filer.text import printable
+from filer.config import read as read_hardware
+from filer.disks.shelf import DISK_FILES
+from filer.host.durable import Storage, StorageError, is_temporary
+from filer.host.errors import FilerError
+from filer.host.own_files import followed, objection
+from filer.host.reading import NotThereError
+from filer.host.text import printable
+from filer.host.toml_file import Document
 
 FORMAT = 1
 """The version of the layout of a root; a higher one is refused."""

@@ -9,30 +9,32 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filer.authentication_key import AuthenticationKey
-from filer.bootdevice import BootDevice, Registration
-from filer.certificates import CLIENT, CLIENT_PRIVATE, Installed, ca_name
-from filer.changes import Changes
-from filer.derivation import Derivation
-from filer.disk import Disk
-from filer.durable import Storage
-from filer.hardware import Hardware
-from filer.interrupt import Interrupt
-from filer.key_creation import SystemIdentity
-from filer.key_id import MSID_KEY_ID
-from filer.keytable import Keytable
-from filer.loader_environment import LoaderEnvironment
-from filer.messages import Messages
-from filer.mroot import Mroot
-from filer.ownership import Ownership, survey
-from filer.panics import Panics
-from filer.progress import Progress
-from filer.raid import Aggregate
+from filer.boot_device.generations import BootDevice
+from filer.boot_device.loader import LoaderEnvironment
+from filer.boot_device.panics import Panics
+from filer.config import Hardware
+from filer.disks.aggregate import Aggregate
+from filer.disks.derivation import Derivation
+from filer.disks.disk import Disk
+from filer.disks.ownership import Ownership, survey
+from filer.disks.shelf import Shelf
+from filer.host.durable import Storage
+from filer.key_servers.creation import SystemIdentity
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import MSID_KEY_ID
+from filer.keys.keytable import Keytable
+from filer.mroot.system_log import Messages
+from filer.mroot.volume import Mroot
+from filer.registration.installed import Installed
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.registration.registration import Registration
 from filer.root import Root
-from filer.shelf import Shelf
+from filer.running.interrupt import Interrupt
+from filer.running.progress import Progress
+from filer.running.turn import Changes
 
 if TYPE_CHECKING:
-    from filer.keyservers import KeyServers
+    from filer.key_servers.group import KeyServers
 
 CertificatePath = Callable[[str], Path]
 
@@ -97,11 +99,11 @@ class Filer:
         self, addresses: Collection[str], port: int, certificate: CertificatePath
     ) -> KeyServers:
         """Return key servers that are talked to with the certificate files of ``certificate``."""
-        from filer.keyservers import KeyServers
-        from filer.kmip import Credentials, KeyServer
+        from filer.key_servers.group import KeyServers
+        from filer.kmip.client import Credentials, KmipClient
 
         servers = {
-            address: KeyServer(
+            address: KmipClient(
                 address,
                 port,
                 Credentials(

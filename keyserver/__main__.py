@@ -10,18 +10,18 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from filer import __version__
-from filer.address import AddressError, parse_address, parse_port
-from filer.command_line import Parser, PrintCompletion, directory
-from filer.core_files import forbid_core_files
-from filer.errors import FilerError
-from filer.standard_streams import (
+from filer.host.command_line import Parser, PrintCompletion, directory
+from filer.host.core_files import forbid_core_files
+from filer.host.errors import FilerError
+from filer.host.standard_streams import (
     OutputLost,
     prepare_standard_streams,
     status_without_output,
     write,
 )
-from filer.text import printable
-from keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
+from filer.host.text import printable
+from filer.keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
+from filer.kmip.address import AddressError, parse_address, parse_port
 
 _PROGRAM = "filer-keyserver"
 
@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(directory: Path, addresses: Sequence[str], port: int) -> None:
-    from keyserver.authority import prepare
-    from keyserver.server import KeyServer, start_together
+    from filer.keyserver.authority import prepare
+    from filer.keyserver.server import KeyServer, start_together
 
     prepare(directory, addresses)
     servers = [KeyServer(directory, address, port, complain=_complain) for address in addresses]

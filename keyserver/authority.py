@@ -21,12 +21,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from filer.address import AddressError, parse_address
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.durable import Storage, is_temporary
-from filer.errors import FilerError
-from filer.own_files import followed, objection
-from filer.text import printable
+from filer.host.durable import Storage, is_temporary
+from filer.host.errors import FilerError
+from filer.host.own_files import followed, objection
+from filer.host.text import printable
+from filer.kmip.address import AddressError, parse_address
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 
 AUTHORITY_PRIVATE = "authority_private.pem"
 

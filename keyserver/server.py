@@ -14,14 +14,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from filer.address import parse_address
-from filer.certificates import ca_name
-from filer.durable import Storage
-from filer.errors import FilerError
-from filer.text import printable
-from keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
-from keyserver.authority import server_name, store_name
-from keyserver.pykmip import Engine, Session, StoreLost
+from filer.host.durable import Storage
+from filer.host.errors import FilerError
+from filer.host.text import printable
+from filer.keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
+from filer.keyserver.authority import server_name, store_name
+from filer.keyserver.engine import Engine, StoreLost
+from filer.keyserver.session import Session
+from filer.kmip.address import parse_address
+from filer.registration.pem import ca_name
 
 __all__ = ["DEFAULT_PORT", "AddressInUseError", "KeyServer", "KeyServerError", "start_together"]
 
@@ -39,8 +40,8 @@ class AddressInUseError(KeyServerError):
 class KeyServer:
     """A KMIP server (1.0 to 2.0, TLS 1.2 or 1.3) for clients with a certificate of its authority.
 
-    ``directory`` holds its certificates, made by ``keyserver.authority.prepare``, and its store,
-    a file of its own for each address; a server started again there has its keys again.
+    ``directory`` holds its certificates, made by ``filer.keyserver.authority.prepare``, and its
+    store, a file of its own for each address; a server started again there has its keys again.
     With port 0 the first start picks a free port, and later starts keep to it.  A client has
     ``handshake_timeout`` seconds to say who it is; then it may be idle for as long as it likes.
     While the store is removed or replaced, each request is refused, and ``complain`` gets a line.

@@ -11,8 +11,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Until the program takes it over, Ctrl-C would be a traceback out of an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from filer.standard_streams import OutputLost, prepare_standard_streams, status_without_output
-    from shell.options import is_console, parse
+    from filer.host.standard_streams import (
+        OutputLost,
+        prepare_standard_streams,
+        status_without_output,
+    )
+    from filer.shell.options import is_console, parse
 
     gc.disable()  # what is imported is no garbage; collection begins with the first session
     prepare_standard_streams()
@@ -23,10 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     keyboard = None
     try:
         if is_console(options):
-            from shell.tty import open_console
+            from filer.shell.prompt.tty import open_console
 
             keyboard = open_console()  # it answers while the rest is loaded and the filer boots
-        from shell.program import run  # --version and --help need none of it
+        from filer.shell.program import run  # --version and --help need none of it
 
         return run(options, keyboard)
     finally:

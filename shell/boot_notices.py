@@ -1,6 +1,6 @@
 """What a person, or a script, sees of a boot."""
 
-from commands import Complaint, Console, Text
+from filer.commands import Complaint, Console, Text
 
 
 def _part(event: str) -> str:

@@ -5,7 +5,7 @@ A traceback would show values, and one of them may be a secret.
 
 from pathlib import Path
 
-from filer.text import printable
+from filer.host.text import printable
 
 
 def describe(defect: BaseException) -> str:

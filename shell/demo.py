@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.keyserver.authority import prepare
+from filer.keyserver.server import DEFAULT_PORT, KeyServer, KeyServerError, start_together
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.system import Filer
-from keyserver.authority import prepare
-from keyserver.server import DEFAULT_PORT, KeyServer, KeyServerError, start_together
 
 _ADDRESSES = (("127.0.0.2", "127.0.0.3"), ("127.0.0.1",))
 """What is tried: two loopback addresses, or one where the others cannot be bound."""

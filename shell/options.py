@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from filer import __version__
-from filer.command_line import Parser, PrintCompletion, directory
+from filer.host.command_line import Parser, PrintCompletion, directory
 
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--demo", "--format json", "--record", "--replay")
 _NOT_WITH = {
@@ -126,7 +126,7 @@ def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespac
 def _address_and_port(text: str) -> tuple[str, int]:
     from ipaddress import IPv4Address, IPv6Address
 
-    from filer.address import AddressError, parse_port
+    from filer.kmip.address import AddressError, parse_port
 
     address, colon, port = text.rpartition(":")
     try:

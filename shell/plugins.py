@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 
-import commands
-from commands import ENTRY_POINTS, Command
-from filer.quoting import shortened
-from shell.signals import Ended
+from filer import commands
+from filer.commands import ENTRY_POINTS, Command
+from filer.host.quoting import shortened
+from filer.shell.signals import Ended
 
 _LONGEST_WARNING = 240
 """Characters; what a plug-in fails with may be of any length."""
@@ -59,16 +59,16 @@ class Commands(Mapping[str, Command]):
 
 def commands_in_maintenance() -> Mapping[str, Command]:
     """Return the commands of maintenance mode."""
-    from commands.disk import COMMAND_IN_MAINTENANCE
-    from commands.power import HALT_IN_MAINTENANCE
-    from shell import help as help_module
+    from filer.commands.disk import COMMAND_IN_MAINTENANCE
+    from filer.commands.power import HALT_IN_MAINTENANCE
+    from filer.shell.manual import commands as help_module
 
     return _by_name((COMMAND_IN_MAINTENANCE, HALT_IN_MAINTENANCE, *help_module.COMMANDS))
 
 
 def commands_at_loader() -> Mapping[str, Command]:
     """Return the commands of ``LOADER>``."""
-    from commands.loader import COMMANDS_AT_LOADER
+    from filer.commands.loader import COMMANDS_AT_LOADER
 
     return _by_name(COMMANDS_AT_LOADER)
 
@@ -87,16 +87,16 @@ def _said(problem: BaseException) -> str:
 def _built_in() -> Iterator[Command]:
     from pkgutil import iter_modules
 
-    from shell import help as help_module
+    from filer.shell.manual import commands as help_module
 
-    for module in iter_modules(commands.__path__, prefix="commands."):
+    for module in iter_modules(commands.__path__, prefix="filer.commands."):
         yield from _commands_of(import_module(module.name))
     yield from help_module.COMMANDS
 
 
 def _plugged_in(plugin: object) -> Sequence[Command]:
     """Return the commands of a plug-in.  Raises ValueError for what is wrong with them."""
-    from shell.grammar import grammar_of
+    from filer.shell.line.grammar import grammar_of
 
     offered = _commands_of(plugin)
     if not offered:

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from commands import Boot, Command, Complaint, Console, Logout, PowerOff
-from filer.errors import FilerError
-from filer.interrupt import Interrupted
-from filer.panics import LIMIT
-from filer.power import Machine, Panic, boot, power_off
+from filer.boot.machine import Machine, Panic, boot, power_off
+from filer.boot_device.panics import LIMIT
+from filer.commands import Boot, Command, Complaint, Console, Logout, PowerOff
+from filer.host.errors import FilerError
+from filer.running.interrupt import Interrupted
+from filer.shell.boot_notices import BootNotices
+from filer.shell.plugins import commands_at_loader, commands_in_maintenance
+from filer.shell.session import FAILED, OK, NoRecord, Record, Session
+from filer.shell.signals import Signals
 from filer.system import Filer
-from shell.boot_notices import BootNotices
-from shell.plugins import commands_at_loader, commands_in_maintenance
-from shell.session import FAILED, OK, NoRecord, Record, Session
-from shell.signals import Signals
 
 PANICKED = 3
 """The exit status of a filer that panicked and did not boot."""

@@ -10,36 +10,43 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from commands import Console, Text
-from filer.core_files import forbid_core_files
-from filer.errors import FilerError
-from filer.interrupt import Interrupt
-from filer.power import Machine
-from filer.standard_streams import (
+from filer.boot.machine import Machine
+from filer.commands import Console, Text
+from filer.host.core_files import forbid_core_files
+from filer.host.errors import FilerError
+from filer.host.standard_streams import (
     OutputLost,
     abandon_standard_streams,
     status_without_output,
     write,
 )
+from filer.host.text import printable
+from filer.running.interrupt import Interrupt
+from filer.shell.batch.script import (
+    Input,
+    KeyboardInput,
+    KeyboardLines,
+    LineInput,
+    Script,
+    ScriptConsole,
+)
+from filer.shell.defects import describe
+from filer.shell.options import is_interactive
+from filer.shell.plugins import Commands
+from filer.shell.power_cycle import PANICKED, Host, PowerCycle
+from filer.shell.prompt.reader import LineReader
+from filer.shell.session import NoRecord, Record, Session, may_ask
+from filer.shell.signals import SIGNALLED, Ended, Signals
 from filer.system import Filer
-from filer.text import printable
-from shell.defects import describe
-from shell.line_reader import LineReader
-from shell.options import is_interactive
-from shell.plugins import Commands
-from shell.power_cycle import PANICKED, Host, PowerCycle
-from shell.script import Input, KeyboardInput, KeyboardLines, LineInput, Script, ScriptConsole
-from shell.session import NoRecord, Record, Session, may_ask
-from shell.signals import SIGNALLED, Ended, Signals
 
 if TYPE_CHECKING:
-    from filer.document import ConfigError
-    from shell.demo import Demo
-    from shell.line_editor import LineEditor
-    from shell.recorder import Recorder
-    from shell.replay import Replay
-    from shell.settings import Settings
-    from shell.tty import Tty
+    from filer.host.toml_file import ConfigError
+    from filer.shell.demo import Demo
+    from filer.shell.prompt.editor import LineEditor
+    from filer.shell.prompt.settings import Settings
+    from filer.shell.prompt.tty import Tty
+    from filer.shell.recording.recorder import Recorder
+    from filer.shell.recording.replay import Replay
 
 CALLED_WRONGLY = 2
 
@@ -82,7 +89,7 @@ def _exit_status(end: BaseException, signals: Signals, *, as_json: bool) -> int:
 
 def _tell_failure(status: int, text: str, *, as_json: bool) -> None:
     if as_json:
-        from shell.json_lines import write_object
+        from filer.shell.batch.json_lines import write_object
 
         write_object(sys.stdout, {"event": "failure", "status": status, "message": text})
     else:
@@ -97,7 +104,7 @@ def _run(
     stack: ExitStack,
 ) -> int:
     if options.ssh_password is not None:
-        from shell.ssh.password import set_password
+        from filer.shell.ssh.password import set_password
 
         return set_password(options.ssh_password, options.root, signals)
     current: deque[Session] = deque(maxlen=1)
@@ -120,7 +127,7 @@ def _run(
         )
     demo: Demo | None = None
     if options.demo:
-        from shell import demo as demo_module
+        from filer.shell import demo as demo_module
 
         demo = stack.enter_context(demo_module.demo())
     machine = Machine(demo.root if demo else options.root, interrupt)
@@ -191,15 +198,15 @@ def _terminal(
     session: Callable[[], Session],
     recorder: "Recorder | None",
 ) -> tuple[Host, Console]:
-    from shell.console_reader import ConsoleReader
-    from shell.terminal import Terminal, TerminalConsole
-    from shell.tty import output_of
+    from filer.shell.prompt.console_reader import ConsoleReader
+    from filer.shell.prompt.terminal import Terminal, TerminalConsole
+    from filer.shell.prompt.tty import output_of
 
     settings, errors = _settings()
 
     def open_editor() -> "LineEditor":
-        from shell.line_editor import LineEditor  # it takes its time to load
-        from shell.paths import host_paths
+        from filer.shell.line.paths import host_paths
+        from filer.shell.prompt.editor import LineEditor  # it takes its time to load
 
         return LineEditor(session, signals, settings=settings, paths=host_paths)
 
@@ -209,7 +216,7 @@ def _terminal(
     assert terminal is not None
     reader: LineReader = ConsoleReader(keyboard, signals, sys.stdout, terminal, open_editor)
     if recorder:
-        from shell.recorder import RecordedReader, RecordedTerminalConsole
+        from filer.shell.recording.recorder import RecordedReader, RecordedTerminalConsole
 
         reader = RecordedReader(reader, recorder)
         console: TerminalConsole = RecordedTerminalConsole(reader, signals, recorder, settings)
@@ -222,7 +229,7 @@ def _terminal(
 def _settings() -> "tuple[Settings, list[ConfigError]]":
     from platformdirs import user_config_path
 
-    from shell.settings import load
+    from filer.shell.prompt.settings import load
 
     return load(user_config_path("filer", appauthor=False))
 
@@ -258,11 +265,11 @@ def _script_console(
     options: Namespace, signals: Signals, answers: Input, recorder: "Recorder | None"
 ) -> ScriptConsole:
     if options.format == "json":
-        from shell.json_lines import JsonConsole
+        from filer.shell.batch.json_lines import JsonConsole
 
         return JsonConsole(answers, signals, echo=options.echo)
     if recorder:
-        from shell.recorder import RecordedScriptConsole
+        from filer.shell.recording.recorder import RecordedScriptConsole
 
         return RecordedScriptConsole(answers, signals, recorder, echo=options.echo)
     return ScriptConsole(answers, signals, echo=options.echo)
@@ -271,8 +278,8 @@ def _script_console(
 def _recorder(options: Namespace, stack: ExitStack) -> "Recorder | None":
     if options.record is None:
         return None
-    from shell.asciicast import Mode
-    from shell.recorder import recording
+    from filer.shell.recording.asciicast import Mode
+    from filer.shell.recording.recorder import recording
 
     mode = Mode.INTERACTIVE if is_interactive(options) else Mode.SCRIPT
     return stack.enter_context(recording(options.record, mode))
@@ -281,7 +288,7 @@ def _recorder(options: Namespace, stack: ExitStack) -> "Recorder | None":
 def _replay(options: Namespace, signals: Signals, answers: Input | None) -> "Replay | None":
     if options.replay is None or answers is None:
         return None
-    from shell.replay import Replay, read_cast
+    from filer.shell.recording.replay import Replay, read_cast
 
     signals.end_at_ctrl_c()
     with signals.waiting():  # for whoever writes into a FIFO
@@ -300,8 +307,8 @@ def _answers(signals: Signals) -> Input:
 @contextmanager
 def _plain_reader(stream: BinaryIO, signals: Signals) -> Iterator[LineReader]:
     """Read lines from a terminal, which echoes nothing but what its prompts show."""
-    from shell.plain_reader import PlainReader
-    from shell.tty import hushed, output_of
+    from filer.shell.prompt.plain_reader import PlainReader
+    from filer.shell.prompt.tty import hushed, output_of
 
     descriptor = stream.fileno()
     with hushed(descriptor) as keyboard, output_of(descriptor) as terminal:
@@ -310,7 +317,7 @@ def _plain_reader(stream: BinaryIO, signals: Signals) -> Iterator[LineReader]:
 
 def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
     try:
-        from shell.ssh.server import SshHost
+        from filer.shell.ssh.server import SshHost
     except ImportError as missing:
         if missing.name != "asyncssh":
             raise

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from commands import (
+from filer.commands import (
     ALL_ANSWERS,
     Call,
     Cancelled,
@@ -16,17 +16,17 @@ from commands import (
     SessionState,
     Unprefixed,
 )
-from filer.errors import FilerError
-from filer.interrupt import Interrupted
-from filer.passphrase import is_passphrase
-from filer.quoting import HIDDEN, named
-from filer.standard_streams import OutputLost
+from filer.host.errors import FilerError
+from filer.host.passphrase_rule import is_passphrase
+from filer.host.quoting import HIDDEN, named
+from filer.host.standard_streams import OutputLost
+from filer.running.interrupt import Interrupted
+from filer.shell.defects import describe
+from filer.shell.signals import Ended
 from filer.system import Filer
-from shell.defects import describe
-from shell.signals import Ended
 
 if TYPE_CHECKING:
-    from shell.grammar import Grammar, Parse
+    from filer.shell.line.grammar import Grammar, Parse
 
 OK, FAILED = 0, 1
 
@@ -106,7 +106,7 @@ class Session:
 
     def grammar(self, name: str) -> "Grammar":
         """Return the grammar of a command, compiled when it is first needed."""
-        from shell.grammar import grammar_of
+        from filer.shell.line.grammar import grammar_of
 
         return grammar_of(self.commands[name])
 
@@ -126,7 +126,7 @@ class Session:
 
         Raises Leaving when a command asks for it.
         """
-        from shell.language import LanguageError, split
+        from filer.shell.line.words import LanguageError, split
 
         self._interrupted = self._broken_off = False
         try:
@@ -164,7 +164,7 @@ class Session:
         return status
 
     def _parse_and_call(self, words: Sequence[str], shown: str) -> int:
-        from shell.grammar import UsageError
+        from filer.shell.line.grammar import UsageError
 
         command = self.commands.get(words[0])
         if command is None:
@@ -240,8 +240,8 @@ class Session:
 
     def would_run(self, line: str) -> bool:
         """Say whether ``line`` is made of commands whose words fit their grammar."""
-        from shell.grammar import UsageError
-        from shell.language import LanguageError, split
+        from filer.shell.line.grammar import UsageError
+        from filer.shell.line.words import LanguageError, split
 
         try:
             commands = split(line)
@@ -273,7 +273,7 @@ def may_ask(commands: Mapping[str, Command], line: str) -> bool:
 
 
 def _expected_answers(commands: Mapping[str, Command], line: str) -> int:
-    from shell.language import LanguageError, split
+    from filer.shell.line.words import LanguageError, split
 
     try:
         lists: Sequence[Sequence[str]] = split(line)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
-from filer.interrupt import Interrupt
+from filer.running.interrupt import Interrupt
 
 if TYPE_CHECKING:
     import socket

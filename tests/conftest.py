@@ -11,9 +11,9 @@ from typing import Protocol
 import pytest
 from hypothesis import settings
 
-from keyserver.server import KeyServer
-from shell.pytest_kit import ADDRESSES, StartKeyServers, make_authority
-from shell.pytest_kit import key_servers as key_servers_of
+from filer.keyserver.server import KeyServer
+from pytest_filer.key_servers import ADDRESSES, StartKeyServers, make_authority
+from pytest_filer.key_servers import key_servers as key_servers_of
 from tests.console import Account, having_added
 from tests.leak_guard import LeakGuard
 
@@ -57,7 +57,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def key_servers(authority: Path, tmp_path: Path) -> Iterator[StartKeyServers]:
-    """Give a function that starts key servers, all with the same files (`shell.pytest_kit`).
+    """Give a function that starts key servers, all with the same files (`pytest_filer.console`).
 
     ``tests.pki`` spoils their certificates.
     """

@@ -1,4 +1,4 @@
-"""The kit of the pytest plug-in (`shell.pytest_kit`), and what our own tests need beside it."""
+"""The kit of the pytest plug-in (`pytest_filer.console`), and what our own tests need beside it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,18 +8,10 @@ from pathlib import Path
 
 import pexpect
 
-from keyserver.server import KeyServer
-from shell.keyboard import QUESTION
-from shell.pytest_kit import (
-    PATIENCE,
-    PROGRAM,
-    SMALL_SHELF,
-    Account,
-    Outcome,
-    Terminal,
-    install_certificates,
-    plain,
-)
+from filer.keyserver.server import KeyServer
+from filer.shell.prompt.keyboard import QUESTION
+from pytest_filer.console import PATIENCE, PROGRAM, SMALL_SHELF, Account, Outcome, Terminal, plain
+from pytest_filer.key_servers import install_certificates
 
 __all__ = [
     "DISKS",

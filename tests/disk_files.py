@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from filer.disk_header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, Head, Header
-from filer.disk_record import RECORD_SIZE
-from filer.wrapping_counter import after
+from filer.disks.header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, Head, Header
+from filer.disks.record import RECORD_SIZE
+from filer.disks.wrapping_counter import after
 
 
 def head_of(path: Path) -> Head:

@@ -24,25 +24,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from commands import Command, EndOfAnswers, Result, disk, keymgr
-from commands.key_manager import COMMAND as KEY_MANAGER
-from filer.authentication_key import AuthenticationKey
-from filer.bootdevice import Registration
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.disk import Disk
-from filer.durable import Storage, StorageError
-from filer.holdings import Holdings
-from filer.interrupt import Interrupt
-from filer.key_id import MSID_KEY_ID
-from filer.keytable import Entry, KeyPair
-from filer.power import Machine, boot, power_off
-from filer.progress import show_nothing
+from filer.boot.machine import Machine, boot, power_off
+from filer.commands import Command, EndOfAnswers, Result, disk, keymgr
+from filer.commands.key_manager import COMMAND as KEY_MANAGER
+from filer.disks.disk import Disk
+from filer.host.durable import Storage, StorageError
+from filer.key_servers.holdings import Holdings
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import MSID_KEY_ID
+from filer.keys.keytable import Entry
+from filer.keys.pair import KeyPair
+from filer.keyserver.authority import Identity
+from filer.keyserver.engine import Engine
+from filer.keyserver.server import KeyServer, start_together
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.registration.registration import Registration
+from filer.running.interrupt import Interrupt
+from filer.running.progress import show_nothing
+from filer.shell.session import OK, Session
 from filer.system import Filer
-from keyserver.authority import Identity
-from keyserver.pykmip import Engine
-from keyserver.server import KeyServer, start_together
-from shell.pytest_kit import PATIENCE
-from shell.session import OK, Session
+from pytest_filer.console import PATIENCE
 
 # Key servers
 

@@ -24,10 +24,10 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from filer.certificates import CLIENT, CLIENT_PRIVATE
-from filer.ttlv import Element, elements, structure
-from keyserver.authority import Identity, server_name
-from keyserver.server import KeyServer
+from filer.keyserver.authority import Identity, server_name
+from filer.keyserver.server import KeyServer
+from filer.kmip.ttlv import Element, elements, structure
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE
 from tests import pki
 
 NO_ANSWER = "no answer"

@@ -14,23 +14,23 @@ from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-from commands import Cancelled, EndOfAnswers, Result
-from filer.authentication_key import AuthenticationKey
-from filer.bootdevice import Registration
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.disk import BLOCK_SIZE
-from filer.interrupt import Interrupt
-from filer.key_id import new_key_id
-from filer.keytable import KeyPair
-from filer.kmip import Credentials
-from filer.kmip import KeyServer as Client
-from filer.power import Machine, boot, power_off
-from filer.progress import Show, show_nothing
+from filer.boot.machine import Machine, boot, power_off
+from filer.commands import Cancelled, EndOfAnswers, Result
+from filer.disks.disk import BLOCK_SIZE
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import new_key_id
+from filer.keys.pair import KeyPair
+from filer.keyserver.server import KeyServer
+from filer.kmip.client import Credentials
+from filer.kmip.client import KmipClient as Client
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.registration.registration import Registration
+from filer.running.interrupt import Interrupt
+from filer.running.progress import Show, show_nothing
+from filer.shell.boot_notices import BootNotices
+from filer.shell.plugins import Commands
+from filer.shell.session import FAILED, OK, Session
 from filer.system import Filer
-from keyserver.server import KeyServer
-from shell.boot_notices import BootNotices
-from shell.plugins import Commands
-from shell.session import FAILED, OK, Session
 from tests import hostile
 from tests.conftest import StartKeyServers
 
@@ -292,7 +292,7 @@ def new_pair(tag: str = "elsewhere", key: str = PASSPHRASE, key_id: str | None =
 
 def put(server: KeyServer, *pairs: KeyPair, parent_tag: str = PARENT_TAG) -> None:
     """Store key pairs on a key server, in few messages."""
-    from filer.kmip_requests import encode, register
+    from filer.kmip.requests import encode, register
 
     with hostile.connected(server) as connection:
         for start in range(0, len(pairs), 100):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
-from filer.disk_header import BLOCK_SIZE
-from filer.durable import Storage, StorageError
+from filer.disks.header import BLOCK_SIZE
+from filer.host.durable import Storage, StorageError
 
 
 class Killed(BaseException):

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from filer.bootdevice import Registration
-from filer.certificates import CLIENT, CLIENT_PRIVATE
-from filer.disk import BLOCK_SIZE, Disk
-from filer.disk_header import DATA_OFFSET, SLOT_OFFSETS, SLOT_SIZE
-from filer.key_id import MSID_KEY_ID
-from filer.power import Panic
-from shell.plugins import commands_at_loader, commands_in_maintenance
+from filer.boot.machine import Panic
+from filer.disks.disk import BLOCK_SIZE, Disk
+from filer.disks.header import DATA_OFFSET, SLOT_OFFSETS, SLOT_SIZE
+from filer.keys.key_id import MSID_KEY_ID
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE
+from filer.registration.registration import Registration
+from filer.shell.plugins import commands_at_loader, commands_in_maintenance
 from tests import faulty
 from tests.crash_model.tree import Tree
 from tests.faulty import COMMANDS, FaultyKeyServer, House, Operator

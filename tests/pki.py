@@ -1,7 +1,7 @@
 """Certificates of every kind a filer may meet, good and bad, made when a test needs one.
 
 Good ones come as a key server's authority makes them; each keyword of ``server`` and ``client``
-spoils one thing.  All are ``keyserver.authority.Identity``: ``certificate_pem()`` is what stands
+spoils one thing.  All are ``authority.Identity``: ``certificate_pem()`` is what stands
 in client.pem or IP_CA.pem, ``private_pem()`` is client_private.pem, or the file from which a
 ``KeyServer`` takes its own certificate::
 
@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from filer.certificates import ca_name
-from keyserver.authority import AUTHORITY_PRIVATE, Identity, server_name
-from keyserver.server import KeyServer
+from filer.keyserver.authority import AUTHORITY_PRIVATE, Identity, server_name
+from filer.keyserver.server import KeyServer
+from filer.registration.pem import ca_name
 
 Period = tuple[timedelta, timedelta]
 """From when to when a certificate is valid, relative to now."""

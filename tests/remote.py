@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 import pytest
 
-from commands import PowerOff
-from filer.interrupt import Interrupt
-from keyserver.server import KeyServer
-from shell.plugins import Commands
-from shell.script import LineInput, ScriptConsole
-from shell.session import Session
-from shell.signals import Signals
-from shell.ssh.access import passwords_below
-from shell.ssh.limits import Limits
-from shell.ssh.server import SshHost
+from filer.commands import PowerOff
+from filer.keyserver.server import KeyServer
+from filer.running.interrupt import Interrupt
+from filer.shell.batch.script import LineInput, ScriptConsole
+from filer.shell.plugins import Commands
+from filer.shell.session import Session
+from filer.shell.signals import Signals
+from filer.shell.ssh.access import passwords_below
+from filer.shell.ssh.limits import Limits
+from filer.shell.ssh.server import SshHost
 from tests.console import PATIENCE, Account, Outcome, Terminal
 from tests.faulty import House
 from tests.screen import Screen

@@ -1,6 +1,6 @@
 """A second opinion on the answers of a key server: PyKMIP's, of pieces that are known to be whole.
 
-``differences`` tells where ``filer.kmip_answers.decode`` reads something else.
+``differences`` tells where ``filer.kmip.answers.decode`` reads something else.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,17 +11,10 @@ from kmip.core.factories.payloads.response import ResponsePayloadFactory
 from kmip.core.messages import contents, messages
 from kmip.core.utils import BytearrayStream
 
-from filer.authentication_key import AuthenticationKey
-from filer.kmip_answers import (
-    Description,
-    NotKmip,
-    Outcome,
-    Refusal,
-    RequestRefused,
-    decode,
-)
-from filer.kmip_requests import Item, batch_item_id
-from filer.ttlv import STRUCTURE, Element, MalformedTtlv, elements, structure
+from filer.keys.authentication_key import AuthenticationKey
+from filer.kmip.answers import Description, NotKmip, Outcome, Refusal, RequestRefused, decode
+from filer.kmip.requests import Item, batch_item_id
+from filer.kmip.ttlv import STRUCTURE, Element, MalformedTtlv, elements, structure
 
 _DESCRIBED_BY = (
     enums.AttributeType.NAME,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.address import AddressError, parse_address
+from filer.kmip.address import AddressError, parse_address
 
 
 @pytest.mark.parametrize(

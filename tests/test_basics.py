@@ -15,12 +15,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from filer.authentication_key import AuthenticationKey
-from filer.derivation import StretchedKey
-from filer.key_id import is_key_id, new_key_id, parent_tag
-from filer.keytable import Entry, KeyPair, Keytable, is_key_tag, merge
-from filer.secret import Secret
-from filer.text import printable
+from filer.disks.derivation import StretchedKey
+from filer.host.text import printable
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import is_key_id, new_key_id, parent_tag
+from filer.keys.keytable import Entry, Keytable, merge
+from filer.keys.pair import KeyPair, is_key_tag
+from filer.keys.secret import Secret
 
 SYSTEM_IDS = st.integers(1, 2**32 - 1)
 SECRET = b"Tr0ub4dor&3-with-a-long-tail"

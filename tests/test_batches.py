@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from filer.authentication_key import AuthenticationKey
-from filer.key_id import new_key_id
-from filer.keytable import KeyPair
-from keyserver.server import KeyServer
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import new_key_id
+from filer.keys.pair import KeyPair
+from filer.keyserver.server import KeyServer
 from tests import hostile
 from tests.conftest import StartKeyServers
 
@@ -29,8 +29,8 @@ def new_pair() -> KeyPair:
 
 def ask(server: KeyServer, *items: Any) -> Sequence[Any]:
     """Send one request; return the outcome of each item."""
-    from filer.kmip_answers import decode
-    from filer.kmip_requests import encode
+    from filer.kmip.answers import decode
+    from filer.kmip.requests import encode
 
     with hostile.connected(server) as connection:
         connection.sendall(encode(items, 0))
@@ -38,14 +38,14 @@ def ask(server: KeyServer, *items: Any) -> Sequence[Any]:
 
 
 def registered(server: KeyServer, pairs: Sequence[KeyPair]) -> list[str]:
-    from filer.kmip_requests import register
+    from filer.kmip.requests import register
 
     outcomes = ask(server, *(register(pair, PARENT) for pair in pairs))
     return [outcome.identifiers[0] for outcome in outcomes]
 
 
 def test_each_object_is_itself(server: KeyServer) -> None:
-    from filer.kmip_requests import get, get_attributes
+    from filer.kmip.requests import get, get_attributes
 
     pairs = [new_pair() for _ in range(20)]
     identifiers = registered(server, pairs)
@@ -56,7 +56,7 @@ def test_each_object_is_itself(server: KeyServer) -> None:
 
 
 def test_a_change_is_seen_by_the_items_behind_it(server: KeyServer) -> None:
-    from filer.kmip_requests import activate, get_attributes
+    from filer.kmip.requests import activate, get_attributes
 
     (identifier,) = registered(server, [new_pair()])
 
@@ -67,7 +67,7 @@ def test_a_change_is_seen_by_the_items_behind_it(server: KeyServer) -> None:
 
 
 def test_an_object_destroyed_by_an_item_is_gone_for_those_behind_it(server: KeyServer) -> None:
-    from filer.kmip_requests import destroy, get
+    from filer.kmip.requests import destroy, get
 
     first, second = registered(server, [new_pair(), new_pair()])
 
@@ -79,7 +79,7 @@ def test_an_object_destroyed_by_an_item_is_gone_for_those_behind_it(server: KeyS
 
 @pytest.mark.parametrize("identifier", ["999999", "x", "-1", "0", "9" * 30, "1 OR 1=1"])
 def test_what_is_not_there_costs_the_others_nothing(identifier: str, server: KeyServer) -> None:
-    from filer.kmip_requests import get
+    from filer.kmip.requests import get
 
     (known,) = registered(server, [new_pair()])
 
@@ -89,7 +89,7 @@ def test_what_is_not_there_costs_the_others_nothing(identifier: str, server: Key
 
 
 def test_an_object_of_another_client_is_withheld_among_one_s_own(server: KeyServer) -> None:
-    from filer.kmip_requests import get, locate_system
+    from filer.kmip.requests import get, locate_system
 
     own, others = registered(server, [new_pair(), new_pair()])
     hide(server, others)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from filer.interrupt import Interrupt
-from filer.kmip_init import ATTENTION
-from filer.power import Panic
-from filer.progress import Tell, Wait, Work
-from shell.session import FAILED
+from filer.boot.kmip_init import ATTENTION
+from filer.boot.machine import Panic
+from filer.running.interrupt import Interrupt
+from filer.running.progress import Tell, Wait, Work
+from filer.shell.session import FAILED
 from tests import faulty
 from tests.faulty import FaultyKeyServer, House, Told
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from filer.address import AddressError, parse_address
-from filer.bootdevice import BootDevice, Registration, format_config, parse_config
-from filer.document import ConfigError, Document
-from filer.durable import Storage, StorageError
+from filer.boot_device.generations import BootDevice, format_config, parse_config
+from filer.host.durable import Storage, StorageError
+from filer.host.toml_file import ConfigError, Document
+from filer.kmip.address import AddressError, parse_address
+from filer.registration.registration import Registration
 
 CLIENT_FILES = {"client.pem": b"client", "client_private.pem": b"client and key"}
 OLD = Registration(

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.authentication_key import AuthenticationKey
-from filer.candidates import KEPT_OF_ONE_SERVER, rank
-from filer.holdings import Holdings
-from filer.keytable import Entry, KeyPair, Keytable
+from filer.key_servers.candidates import KEPT_OF_ONE_SERVER, rank
+from filer.key_servers.holdings import Holdings
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.keytable import Entry, Keytable
+from filer.keys.pair import KeyPair
 
 KEY_ID, OTHER = "A" * 64, "B" * 64
 

@@ -29,19 +29,19 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filer.certificates import (
+from filer.host.durable import Storage, StorageError
+from filer.registration.installed import Installed
+from filer.registration.pem import (
     CLIENT,
     CLIENT_PRIVATE,
     SIZE_LIMIT,
     CertificateError,
-    Installed,
     address_of,
     ca_name,
     canonical_name,
     check_pair,
     inspect,
 )
-from filer.durable import Storage, StorageError
 
 NOW = datetime(2026, 11, 24, 10, 17, 29, tzinfo=UTC)
 CA = "127.0.0.2_CA.pem"
@@ -853,6 +853,9 @@ def test_files_made_as_the_manual_says_are_accepted(installed: Installed, tmp_pa
 
 
 def test_a_console_that_reads_no_certificate_does_not_load_the_library() -> None:
-    code = "import sys, filer.certificates, filer.bootdevice; print('cryptography' in sys.modules)"
+    code = (
+        "import sys, filer.registration.installed, filer.boot_device.generations\n"
+        "print('cryptography' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from filer.authentication_key import AuthenticationKey
-from filer.changes import Busy, Changes
-from filer.durable import Storage
-from filer.interrupt import Interrupt, Interrupted
-from filer.keytable import Entry, Keytable
-from filer.messages import Messages
-from shell.grammar import Parse
-from shell.plugins import Commands
+from filer.host.durable import Storage
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.keytable import Entry, Keytable
+from filer.mroot.system_log import Messages
+from filer.running.interrupt import Interrupt, Interrupted
+from filer.running.turn import Busy, Changes
+from filer.shell.line.grammar import Parse
+from filer.shell.plugins import Commands
 
 CHANGING = {
     *(f"key_manager {verb}" for verb in ("setup", "add", "remove", "rekey", "restore")),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from filer.disk import LOCKOUT_LIMIT
-from shell.completion import Completion, completions
-from shell.grammar import Grammar, Kind
-from shell.paths import host_paths
-from shell.plugins import commands_at_loader, commands_in_maintenance
+from filer.disks.disk import LOCKOUT_LIMIT
+from filer.shell.line.completion import Completion, completions
+from filer.shell.line.grammar import Grammar, Kind
+from filer.shell.line.paths import host_paths
+from filer.shell.plugins import commands_at_loader, commands_in_maintenance
 from tests import manual
 from tests.manual import Build, House
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from filer.interrupt import Interrupt, Interrupted
-from keyserver.server import KeyServer
+from filer.keyserver.server import KeyServer
+from filer.running.interrupt import Interrupt, Interrupted
 from tests.console import DISKS, PATIENCE, PROGRAM, SMALL_SHELF, Account, beside
 from tests.faulty import House, check_that_no_key_is_lost_by
 from tests.points import ALL
@@ -152,7 +152,7 @@ def test_a_number_left_by_a_crash_is_not_taken_for_the_holder(account: Account) 
 
 
 def test_a_second_key_server_on_one_store_is_refused(account: Account) -> None:
-    arguments = ("-m", "keyserver", "--dir", str(account.home / "keys"), "--port", "0")
+    arguments = ("-m", "filer.keyserver", "--dir", str(account.home / "keys"), "--port", "0")
     with started(account, *arguments, program=(sys.executable,)) as first:
         assert first.stdout is not None
         assert first.stdout.readline().startswith(b"Key server 127.0.0.1 listens on port ")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from filer.authentication_key import AuthenticationKey
-from filer.candidates import KEPT_OF_ONE_SERVER
-from filer.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskError
-from filer.disk_record import MOST_TAGS
-from filer.durable import Storage, StorageError
-from filer.keytable import KeyPair
-from filer.power import Panic
-from shell.plugins import commands_at_loader
+from filer.boot.machine import Panic
+from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskError
+from filer.disks.record import MOST_TAGS
+from filer.host.durable import Storage, StorageError
+from filer.key_servers.candidates import KEPT_OF_ONE_SERVER
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.pair import KeyPair
+from filer.shell.plugins import commands_at_loader
 from tests import faulty, manual, points
 from tests.disk_files import head_of
 from tests.faulty import FaultyKeyServer, House, Told

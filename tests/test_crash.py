@@ -24,21 +24,12 @@ from typing import IO
 
 import pytest
 
-from filer.durable import Storage
-from filer.errors import FilerError
+from filer.host.durable import Storage
+from filer.host.errors import FilerError
 from tests import faulty, points
 from tests.conftest import Count
 from tests.faulty import CrashingStorage, FailingStorage, FaultyKeyServer, House, Trouble
-from tests.operations import (
-    BOOT,
-    OPERATIONS,
-    SEALED,
-    Laboratory,
-    Operation,
-    Scene,
-    Trial,
-    look,
-)
+from tests.operations import BOOT, OPERATIONS, SEALED, Laboratory, Operation, Scene, Trial, look
 from tests.points import Point, sample
 
 READS_ONLY = {"restore"}
@@ -107,8 +98,7 @@ class Crasher:
 
 def serve_crashes() -> None:
     """Fork for each line of standard input; this process has no threads, so it may."""
-    import filer.kmip_conversation  # what would be imported again in each
-    import filer.tls_connection  # noqa: F401
+    import filer.kmip.connection  # noqa: F401
 
     for line in sys.stdin:
         reading, writing = os.pipe()

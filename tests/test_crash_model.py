@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.durable import Storage, StorageError
+from filer.host.durable import Storage, StorageError
 from tests.crash_model.states import BLOCK, State, crash_points, crash_states
 from tests.crash_model.trace import (
     Enter,

@@ -24,7 +24,7 @@ from typing import TypeVar
 
 import pytest
 
-from filer.errors import FilerError
+from filer.host.errors import FilerError
 from tests import crash_table, faulty, points
 from tests.conftest import Count
 from tests.crash_model.states import ALL_SUBSETS, State, crash_points, crash_states

@@ -9,13 +9,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.console import (
-    PATIENCE,
-    PROGRAM,
-    Account,
-    Outcome,
-    files_below,
-)
+from tests.console import PATIENCE, PROGRAM, Account, Outcome, files_below
 
 DEMO_DISKS = 12
 KEY_ID = re.compile(r"^Key ID: ([0-9A-F]{64})$", re.M)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shell import differences, volatile
-from shell.asciicast import Kind, event, header
-from shell.differences import LineMatcher, unified
-from shell.volatile import Pairing
+from filer.shell.recording import differences, volatile
+from filer.shell.recording.asciicast import Kind, event, header
+from filer.shell.recording.differences import LineMatcher, unified
+from filer.shell.recording.volatile import Pairing
 from tests.console import Account
 from tests.steps import steps_of
 

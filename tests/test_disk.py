@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from filer.authentication_key import AuthenticationKey
-from filer.derivation import STANDARD, Derivation, Scrypt
-from filer.disk import (
+from filer.disks.derivation import STANDARD, Derivation, Scrypt
+from filer.disks.disk import (
     LOCKOUT_LIMIT,
     AuthenticationFailed,
     Destroyed,
@@ -21,7 +20,7 @@ from filer.disk import (
     DiskLocked,
     LockedOut,
 )
-from filer.disk_header import (
+from filer.disks.header import (
     BLOCK_SIZE,
     DATA_OFFSET,
     SLOT_OFFSETS,
@@ -31,8 +30,9 @@ from filer.disk_header import (
     Header,
     State,
 )
-from filer.durable import Storage, StorageError
-from filer.keytable import KeyPair
+from filer.host.durable import Storage, StorageError
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.pair import KeyPair
 from tests import disk_files
 from tests.disk_files import set_failures
 from tests.wraps import search, wraps
@@ -696,11 +696,11 @@ def test_without_the_memory_for_scrypt_a_disk_says_so(tmp_path: Path) -> None:
     script = """
 import resource, sys
 from pathlib import Path
-from filer.authentication_key import AuthenticationKey
-from filer.derivation import Derivation
-from filer.disk import Disk
-from filer.durable import Storage
-from filer.errors import FilerError
+from filer.keys.authentication_key import AuthenticationKey
+from filer.disks.derivation import Derivation
+from filer.disks.disk import Disk
+from filer.host.durable import Storage
+from filer.host.errors import FilerError
 disk = Disk.create("0c.00.3", Path(sys.argv[1]), Storage(), Derivation(), size=1 << 20)
 disk.power_on()
 import hashlib

@@ -2,19 +2,11 @@
 
 import pytest
 
-from filer.disk import DiskLocked
-from filer.power import Panic
-from filer.raid_label import Label
+from filer.boot.machine import Panic
+from filer.disks.disk import DiskLocked
+from filer.disks.label import Label
 from tests import manual
-from tests.manual import (
-    Build,
-    House,
-    completed,
-    lose,
-    new_pair,
-    pairs_on,
-    put,
-)
+from tests.manual import Build, House, completed, lose, new_pair, pairs_on, put
 
 build, house = manual.build, manual.house
 

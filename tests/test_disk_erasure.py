@@ -9,25 +9,19 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import XTS
 
-from commands import Cancelled, EndOfAnswers
-from filer.authentication_key import AuthenticationKey
-from filer.derivation import Derivation
-from filer.disk import (
-    BLOCK_SIZE,
-    AuthenticationFailed,
-    Destroyed,
-    Disk,
-    DiskLocked,
-)
-from filer.disk_header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, SLOT_SIZE, Header
-from filer.disk_record import RECORD_SIZE
-from filer.durable import Storage
-from filer.interrupt import Interrupt
-from filer.power import Machine, Panic, boot, power_off
-from filer.raid_label import Label
-from shell.boot_notices import BootNotices
-from shell.plugins import commands_in_maintenance
-from shell.session import Session
+from filer.boot.machine import Machine, Panic, boot, power_off
+from filer.commands import Cancelled, EndOfAnswers
+from filer.disks.derivation import Derivation
+from filer.disks.disk import BLOCK_SIZE, AuthenticationFailed, Destroyed, Disk, DiskLocked
+from filer.disks.header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, SLOT_SIZE, Header
+from filer.disks.label import Label
+from filer.disks.record import RECORD_SIZE
+from filer.host.durable import Storage
+from filer.keys.authentication_key import AuthenticationKey
+from filer.running.interrupt import Interrupt
+from filer.shell.boot_notices import BootNotices
+from filer.shell.plugins import commands_in_maintenance
+from filer.shell.session import Session
 from tests import disk_files, manual
 from tests.conftest import StartKeyServers
 from tests.console import Account, beside

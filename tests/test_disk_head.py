@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from filer.authentication_key import AuthenticationKey
-from filer.derivation import Derivation
-from filer.disk import (
+from filer.disks.derivation import Derivation
+from filer.disks.disk import (
     LOCKOUT_LIMIT,
     AuthenticationFailed,
     Destroyed,
@@ -21,8 +20,7 @@ from filer.disk import (
     DiskLocked,
     LockedOut,
 )
-from filer.disk_encrypt import lock_disks
-from filer.disk_header import (
+from filer.disks.header import (
     BLOCK_SIZE,
     DATA_OFFSET,
     RECORD_OFFSETS,
@@ -31,10 +29,12 @@ from filer.disk_header import (
     Head,
     State,
 )
-from filer.disk_record import COUNT_IF_LOST, RECORD_SIZE, Record
-from filer.durable import Storage, StorageError
-from filer.interrupt import Interrupt
-from filer.keytable import Keytable
+from filer.disks.jobs import lock_disks
+from filer.disks.record import COUNT_IF_LOST, RECORD_SIZE, Record
+from filer.host.durable import Storage, StorageError
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.keytable import Keytable
+from filer.running.interrupt import Interrupt
 from tests import disk_files
 from tests.conftest import Count
 from tests.disk_files import OldCount, head_of, make_old, old_head, set_failures

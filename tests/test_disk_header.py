@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.derivation import STANDARD, Scrypt
-from filer.disk_header import (
+from filer.disks.derivation import STANDARD, Scrypt
+from filer.disks.header import (
     BLOCK_SIZE,
     DATA_OFFSET,
     RECORD_OFFSETS,
@@ -22,7 +22,7 @@ from filer.disk_header import (
     Header,
     State,
 )
-from filer.disk_record import BINDING_SIZE, MOST_TAGS, RECORD_SIZE, TAG_SIZE, Record
+from filer.disks.record import BINDING_SIZE, MOST_TAGS, RECORD_SIZE, TAG_SIZE, Record
 
 KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
 SCRYPT_AT = 136  # N, r and p, in the header

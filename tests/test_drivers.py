@@ -15,7 +15,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from shell.keyboard import LATE, PATIENCE, QUESTION
+from filer.shell.prompt.keyboard import LATE, PATIENCE, QUESTION
 from tests.console import PATIENCE as LIMIT
 from tests.console import PROGRAM, Account
 from tests.points import ALL

@@ -12,7 +12,7 @@ from types import FrameType
 
 import pytest
 
-from filer.durable import Storage, StorageError
+from filer.host.durable import Storage, StorageError
 
 A, B = b"a" * 300_000, b"b" * 200_000
 
@@ -121,7 +121,7 @@ def test_sweep_leaves_what_another_process_is_writing(tmp_path: Path, storage: S
 import sys
 from pathlib import Path
 from types import FrameType
-from filer.durable import _new_file
+from filer.host.durable import _new_file
 with _new_file(Path(sys.argv[1])):
     print("open", flush=True)
     sys.stdin.read()
@@ -272,7 +272,7 @@ def test_a_full_disk_leaves_the_old_content() -> None:
 import resource, signal, sys, tempfile
 from pathlib import Path
 from types import FrameType
-from filer.durable import Storage, StorageError
+from filer.host.durable import Storage, StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 with tempfile.TemporaryDirectory() as name:
@@ -310,7 +310,7 @@ def test_a_killed_writer_leaves_the_old_content_or_the_new(
 import sys
 from pathlib import Path
 from types import FrameType
-from filer.durable import Storage
+from filer.host.durable import Storage
 from tests.test_durable import A, B
 path, link, storage = Path(sys.argv[1]), Path(sys.argv[2]), Storage()
 while True:

@@ -18,14 +18,14 @@ from typing import Self
 
 import pytest
 
-from filer.authentication_key import AuthenticationKey
-from filer.bootdevice import Registration
-from filer.disk_header import DATA_OFFSET
-from filer.keytable import KeyPair
-from filer.power import Panic
-from keyserver.authority import Identity
-from keyserver.server import KeyServer
-from shell.session import OK
+from filer.boot.machine import Panic
+from filer.disks.header import DATA_OFFSET
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.pair import KeyPair
+from filer.keyserver.authority import Identity
+from filer.keyserver.server import KeyServer
+from filer.registration.registration import Registration
+from filer.shell.session import OK
 from tests import fault_matrix, faulty, hostile, pki
 from tests.fault_matrix import Outcome, Section
 from tests.faulty import FaultyKeyServer, House, Told

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from filer.certificates import ca_name
-from keyserver.server import KeyServer
+from filer.keyserver.server import KeyServer
+from filer.registration.pem import ca_name
 from tests.conftest import StartKeyServers
 from tests.console import DISKS, PROGRAM, Account, Outcome, beside, files_below
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shell.grammar import Expectation, Grammar, Kind, UsageError
-from shell.language import split
+from filer.shell.line.grammar import Expectation, Grammar, Kind, UsageError
+from filer.shell.line.words import split
 
 KEY_MANAGER = (
     "key_manager setup",

@@ -12,9 +12,9 @@ import tomli_w
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from filer.document import SIZE_LIMIT, ConfigError
-from filer.durable import Storage, StorageError
-from filer.hardware import DEFAULT_TEXT, MIB, Hardware, load, parse
+from filer.config import DEFAULT_TEXT, MIB, Hardware, load, parse
+from filer.host.durable import Storage, StorageError
+from filer.host.toml_file import SIZE_LIMIT, ConfigError
 
 ERROR = re.compile(r"filer\.toml:([1-9][0-9]*): .+")
 

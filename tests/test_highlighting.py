@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shell.appearance import LINE, style
-from shell.grammar import Kind
-from shell.highlighting import COMMENT, WRONG, spans
-from shell.toolbar import Part, fitting, fragments, parts
+from filer.shell.line.grammar import Kind
+from filer.shell.line.highlighting import COMMENT, WRONG, spans
+from filer.shell.prompt.appearance import LINE, style
+from filer.shell.prompt.toolbar import Part, fitting, fragments, parts
 from tests import manual
 from tests.manual import PARENT_TAG, Build, House, new_pair, put
 

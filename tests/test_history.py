@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shell.history import LARGEST, open_history
+from filer.shell.prompt.history import LARGEST, open_history
 
 
 @pytest.fixture

@@ -20,22 +20,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commands import Logout, PowerOff
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.disk import BLOCK_SIZE
-from filer.disk_header import DATA_OFFSET, SLOT_SIZE
-from filer.errors import FilerError
-from filer.hardware import DEFAULT_TEXT
-from filer.raid_label import Label
-from filer.registering import begin
-from filer.ttlv import Element, elements
-from keyserver.server import KeyServer
-from shell.history import PrivateFileHistory
-from shell.language import quote
-from shell.plugins import Commands
-from shell.script import LineInput, ScriptConsole
-from shell.session import Session
-from shell.signals import Signals
+from filer.commands import Logout, PowerOff
+from filer.config import DEFAULT_TEXT
+from filer.disks.disk import BLOCK_SIZE
+from filer.disks.header import DATA_OFFSET, SLOT_SIZE
+from filer.disks.label import Label
+from filer.host.errors import FilerError
+from filer.keyserver.server import KeyServer
+from filer.kmip.ttlv import Element, elements
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.shell.batch.script import LineInput, ScriptConsole
+from filer.shell.line.words import quote
+from filer.shell.plugins import Commands
+from filer.shell.prompt.history import PrivateFileHistory
+from filer.shell.session import Session
+from filer.shell.signals import Signals
+from filer.trial import begin
 from tests import faulty, hostile, pki
 from tests.console import SMALL_SHELF, Account, editing
 from tests.faulty import House, Told
@@ -553,8 +553,8 @@ class Recorded:
 @pytest.fixture(scope="module")
 def recorded(site: Site) -> Sequence[Recorded]:
     """Give the answers to all that a filer asks a key server."""
-    from filer.kmip_requests import Item
-    from filer.pykmip import enums
+    from filer.kmip.messages import enums
+    from filer.kmip.requests import Item
 
     answers: list[Recorded] = []
 
@@ -588,7 +588,7 @@ def recorded(site: Site) -> Sequence[Recorded]:
 
 
 def replace_pair(house: House, key_id: str) -> Any:
-    from filer.keytable import KeyPair
+    from filer.keys.pair import KeyPair
 
     return KeyPair(key_id, "filer1", house.secret(key_id))
 
@@ -642,7 +642,7 @@ def meddled(found: Sequence[Element], randomness: random.Random, chance: float) 
 
 
 def _tags() -> Sequence[int]:
-    from filer.pykmip import enums
+    from filer.kmip.messages import enums
 
     return [tag.value for tag in enums.Tags]
 
@@ -654,8 +654,8 @@ def message_of(parts: Sequence[Element]) -> bytes:
 
 def check_decoded(body: bytes, answer: Recorded) -> None:
     """Decode an answer; whatever it brings is harmless, and nothing but a refusal is raised."""
-    from filer.kmip_answers import Description, NotKmip, Refusal, RequestRefused, Success, decode
-    from filer.kmip_conversation import StoredObject
+    from filer.kmip.answers import Description, NotKmip, Refusal, RequestRefused, Success, decode
+    from filer.kmip.conversation import StoredObject
 
     nothing = Description((), (), (), "unknown", False)
     outcomes: list[Success | Refusal] = []
@@ -951,7 +951,7 @@ def test_hostile_arguments_and_environment_are_told_escaped(tmp_path: Path) -> N
 
 
 HOSTILE_PLUGIN = """
-from commands import Command
+from filer.commands import Command
 
 NAME = "\\x1b[31m\\u202e"
 

@@ -18,7 +18,7 @@ COSTLY = ("prompt_toolkit", "kmip", "sqlalchemy")
 
 TELL_MODULES = """
 import json, os, sys
-from shell.__main__ import main
+from filer.shell.__main__ import main
 status = main(sys.argv[2:])
 with open(sys.argv[1], "w") as told:
     json.dump(sorted(sys.modules), told)
@@ -104,9 +104,9 @@ def test_only_the_demo_the_pytest_plug_in_and_its_own_program_use_the_key_server
     users = {name for name, path in MODULES.items() if "keyserver" in floors_below(path)}
 
     assert {name for name in users if not name.startswith("keyserver")} == {
-        "shell.demo",
-        "shell.pytest_kit",
-        "shell.pytest_plugin",
+        "filer.shell.demo",
+        "pytest_filer.console",
+        "pytest_filer",
     }
 
 
@@ -152,7 +152,7 @@ def test_the_rest_of_pykmip_is_there_for_who_asks_for_it(account: Account) -> No
         "-W",
         "ignore",
         "-c",
-        "import filer.pykmip, kmip\n"
+        "import filer.kmip.messages, kmip\n"
         "from kmip.core import enums\n"
         "print(kmip.KmipClient.__name__, kmip.enums is enums, hasattr(kmip, 'nonsense'))",
         program=(sys.executable,),
@@ -168,9 +168,16 @@ def test_the_first_prompt_loads_no_kmip(account: Account) -> None:
         assert terminal.booted().leave() == 0
 
     loaded = told_in(told)
-    assert {"prompt_toolkit", "shell.line_editor"} <= loaded
+    assert {"prompt_toolkit", "filer.shell.prompt.editor"} <= loaded
     assert loaded.isdisjoint({"kmip", "sqlalchemy"})
-    assert loaded.isdisjoint({"shell.language", "shell.grammar", "shell.help", "commands.disk"})
+    assert loaded.isdisjoint(
+        {
+            "filer.shell.line.words",
+            "filer.shell.line.grammar",
+            "filer.shell.manual.commands",
+            "filer.commands.disk",
+        }
+    )
 
 
 @pytest.mark.parametrize("term", ["dumb", "xterm"])

@@ -17,18 +17,18 @@ from typing import Any, NamedTuple
 import jsonschema
 import pytest
 
-from commands import Note
-from commands.loader import COMMANDS_AT_LOADER
-from commands.system import Uptime
-from filer.interrupt import Interrupt
-from filer.power import Machine, power_off
+from filer.boot.machine import Machine, power_off
+from filer.commands import Note
+from filer.commands.loader import COMMANDS_AT_LOADER
+from filer.commands.system import Uptime
+from filer.keyserver.server import KeyServer
+from filer.running.interrupt import Interrupt
+from filer.shell.batch.json_lines import SCHEMA, JsonConsole
+from filer.shell.batch.script import LineInput
+from filer.shell.plugins import Commands, commands_at_loader
+from filer.shell.session import Session
+from filer.shell.signals import Signals
 from filer.system import Filer
-from keyserver.server import KeyServer
-from shell.json_lines import SCHEMA, JsonConsole
-from shell.plugins import Commands, commands_at_loader
-from shell.script import LineInput
-from shell.session import Session
-from shell.signals import Signals
 from tests.console import (
     DISKS,
     OTHER_PASSPHRASE,
@@ -47,7 +47,9 @@ from tests.test_program import silent
 
 HOUSE = Path(__file__).parents[1]
 DOCUMENT = (HOUSE / "docs" / "JSON.md").read_text(encoding="ascii")
-DEFINED: dict[str, Any] = json.loads((files("shell") / "filer-1.schema.json").read_text("ascii"))
+DEFINED: dict[str, Any] = json.loads(
+    (files("filer.shell.batch") / "filer-1.schema.json").read_text("ascii")
+)
 
 Object = dict[str, Any]
 KEY_ID = "0" * 64
@@ -671,8 +673,8 @@ def test_a_prompt_needs_text(account: Account) -> None:
 
 def test_text_loads_nothing_of_json(account: Account) -> None:
     program = (
-        "import sys\nfrom shell.__main__ import main\n"
-        "main(sys.argv[1:])\nprint('shell.json_lines' in sys.modules)\n"
+        "import sys\nfrom filer.shell.__main__ import main\n"
+        "main(sys.argv[1:])\nprint('filer.shell.batch.json_lines' in sys.modules)\n"
     )
 
     told = [
@@ -686,7 +688,7 @@ def test_text_loads_nothing_of_json(account: Account) -> None:
 # Plug-ins.
 
 PLUG_IN = """
-from commands import Command, Complaint
+from filer.commands import Command, Complaint
 
 
 class Plain:

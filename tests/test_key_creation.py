@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from filer.disk import Disk
-from filer.key_id import MSID_KEY_ID
-from shell.session import FAILED, OK
+from filer.disks.disk import Disk
+from filer.keys.key_id import MSID_KEY_ID
+from filer.shell.session import FAILED, OK
 from tests import faulty
 from tests.faulty import Fault, FaultyKeyServer, House, Operator
 
@@ -412,9 +412,9 @@ def test_two_secrets_under_one_key_id_stop_a_rekey(
 def test_more_than_128_key_pairs_are_not_created(
     house: House, servers: list[FaultyKeyServer]
 ) -> None:
-    from filer.key_creation import SystemIdentity
-    from filer.keytable import CREATION_LIMIT
-    from filer.passphrase import generate
+    from filer.key_servers.creation import SystemIdentity
+    from filer.keys.keytable import CREATION_LIMIT
+    from filer.keys.passphrase import generate
 
     identity: SystemIdentity = house.filer.identity
     for _ in range(CREATION_LIMIT - 2):

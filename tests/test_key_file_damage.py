@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.quoting import HIDDEN, may_be_secret, named, quoted
+from filer.host.quoting import HIDDEN, may_be_secret, named, quoted
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from tests import pki
 from tests.console import PASSPHRASE, Account, files_below, plain
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from filer.certificates import SIZE_LIMIT, inspect
+from filer.registration.pem import SIZE_LIMIT, inspect
 from tests import manual, pki
 from tests.manual import Build, House
 

@@ -23,9 +23,8 @@ from typing import Any
 
 import pytest
 
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from keyserver.__main__ import main
-from keyserver.authority import (
+from filer.keyserver.__main__ import main
+from filer.keyserver.authority import (
     AUTHORITY_PRIVATE,
     CLIENT_NAME,
     AuthorityError,
@@ -33,8 +32,9 @@ from keyserver.authority import (
     prepare,
     server_name,
 )
-from keyserver.pykmip import Engine
-from keyserver.server import AddressInUseError, KeyServer, KeyServerError, start_together
+from filer.keyserver.engine import Engine
+from filer.keyserver.server import AddressInUseError, KeyServer, KeyServerError, start_together
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from tests import pki
 from tests.conftest import ADDRESSES, IPV6, StartKeyServers
 
@@ -813,7 +813,7 @@ class Program:
 
     def __init__(self, home: Path, *arguments: str, umask: int = 0o022) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "keyserver", *arguments],
+            [sys.executable, "-m", "filer.keyserver", *arguments],
             cwd=ROOT,
             env={"PATH": os.defpath, "HOME": str(home), "XDG_DATA_HOME": str(home / "data")},
             umask=umask,
@@ -958,7 +958,7 @@ class TestProgram:
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this host")
     def test_a_full_or_closed_output(self, tmp_path: Path) -> None:
-        command = [sys.executable, "-m", "keyserver", "--port", "0", "--dir", str(tmp_path)]
+        command = [sys.executable, "-m", "filer.keyserver", "--port", "0", "--dir", str(tmp_path)]
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(
                 command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -1016,7 +1016,7 @@ class TestProgram:
 
     def test_the_version_is_printed_without_importing_pykmip(self, tmp_path: Path) -> None:
         done = subprocess.run(
-            [sys.executable, "-X", "importtime", "-m", "keyserver", "--version"],
+            [sys.executable, "-X", "importtime", "-m", "filer.keyserver", "--version"],
             cwd=ROOT,
             capture_output=True,
             text=True,

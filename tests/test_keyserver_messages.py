@@ -15,7 +15,7 @@ IDENTIFIERS = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_si
 def test_a_request_is_read_as_pykmip_reads_it(
     data: bytes, steps: list[tuple[str, int | None]]
 ) -> None:
-    from keyserver.pykmip import _Request
+    from filer.keyserver.session import _Request
 
     # isort: split
     from kmip.core.utils import BytearrayStream
@@ -28,7 +28,7 @@ def test_a_request_is_read_as_pykmip_reads_it(
 
 @given(st.lists(IDENTIFIERS, max_size=5), st.sampled_from(["KMIP_1_0", "KMIP_1_2", "KMIP_2_0"]))
 def test_an_answer_is_written_as_pykmip_writes_it(identifiers: list[str], version: str) -> None:
-    from keyserver.pykmip import _Response
+    from filer.keyserver.engine import _Response
 
     # isort: split
     from kmip.core import enums

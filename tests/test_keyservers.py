@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from filer.authentication_key import AuthenticationKey
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.holdings import Holdings
-from filer.interrupt import Interrupt, Interrupted
-from filer.key_id import new_key_id, parent_tag
-from filer.keyservers import Answers, KeyServers
-from filer.keytable import KeyPair
-from filer.kmip import Credentials, KeyServer, KeyServerFailure
-from filer.progress import Tell, Work
+from filer.key_servers.group import Answers, KeyServers
+from filer.key_servers.holdings import Holdings
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import new_key_id, parent_tag
+from filer.keys.pair import KeyPair
+from filer.kmip.client import Credentials, KeyServerFailure, KmipClient
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.running.interrupt import Interrupt, Interrupted
+from filer.running.progress import Tell, Work
 from tests import faulty, pki
 from tests.faulty import FaultyKeyServer
 
@@ -41,7 +41,7 @@ def clients_of(
         files = Credentials(
             directory / CLIENT, directory / CLIENT_PRIVATE, directory / ca_name(server.address)
         )
-        clients[server.address] = KeyServer(server.address, server.port, files, timeout)
+        clients[server.address] = KmipClient(server.address, server.port, files, timeout)
     return KeyServers(clients, interrupt or Interrupt())
 
 
@@ -308,7 +308,7 @@ def test_a_defect_in_one_thread_costs_that_server_only(servers: list[FaultyKeySe
     class Defect(Exception):
         pass
 
-    class Broken(KeyServer):
+    class Broken(KmipClient):
         def probe(self) -> None:
             raise Defect
 

@@ -18,15 +18,15 @@ from cryptography.hazmat.primitives import hashes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filer.authentication_key import AuthenticationKey
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.key_id import new_key_id, parent_tag
-from filer.key_server_failure import PartlyRead
-from filer.keytable import KeyPair
-from filer.kmip import Credentials, KeyServer, KeyServerFailure
-from filer.ttlv import Element, elements, structure
-from keyserver.authority import Identity
-from keyserver.server import KeyServer as RealServer
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import new_key_id, parent_tag
+from filer.keys.pair import KeyPair
+from filer.keyserver.authority import Identity
+from filer.keyserver.server import KeyServer as RealServer
+from filer.kmip.client import Credentials, KeyServerFailure, KmipClient
+from filer.kmip.failure import PartlyRead
+from filer.kmip.ttlv import Element, elements, structure
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from tests import hostile, pki
 from tests.conftest import StartKeyServers
 
@@ -35,7 +35,7 @@ SHORT = 0.4
 LONG = 20.0
 
 Endpoint = RealServer | hostile.Server
-Ask = Callable[[KeyServer], object]
+Ask = Callable[[KmipClient], object]
 
 OPERATIONS: dict[str, Ask] = {
     "probe": lambda client: client.probe(),
@@ -52,7 +52,7 @@ def real(key_servers: StartKeyServers) -> RealServer:
 
 def client_of(
     real: RealServer, at: Endpoint | None = None, timeout: float = LONG, **files: Path
-) -> KeyServer:
+) -> KmipClient:
     """Return a client with the certificates of ``real``, for what is ``at`` its place."""
     known = {
         "client": real.directory / CLIENT,
@@ -60,7 +60,7 @@ def client_of(
         "ca": real.directory / ca_name(real.address),
     }
     endpoint = at or real
-    return KeyServer(endpoint.address, endpoint.port, Credentials(**known | files), timeout)
+    return KmipClient(endpoint.address, endpoint.port, Credentials(**known | files), timeout)
 
 
 def new_pair(tag: str = "filer1", key: bytes | None = None) -> KeyPair:
@@ -72,7 +72,7 @@ def in_order(pairs: list[KeyPair]) -> list[KeyPair]:
     return sorted(pairs, key=lambda pair: pair.key_id)
 
 
-def failure_of(ask: Ask, client: KeyServer) -> KeyServerFailure:
+def failure_of(ask: Ask, client: KmipClient) -> KeyServerFailure:
     with pytest.raises(KeyServerFailure) as caught:
         ask(client)
     return caught.value
@@ -157,7 +157,7 @@ def put(
 
 
 def put_many(server: RealServer, pairs: list[KeyPair]) -> None:
-    from filer.kmip_requests import encode, register
+    from filer.kmip.requests import encode, register
 
     with hostile.connected(server) as connection:
         for start in range(0, len(pairs), 100):
@@ -241,7 +241,7 @@ def test_items_may_come_in_another_order(real: RealServer) -> None:
 
 def test_unreachable(real: RealServer) -> None:
     # No host has a multicast address, so no system connects to one.
-    client = KeyServer("224.0.0.1", 5696, client_of(real)._credentials, LONG)
+    client = KmipClient("224.0.0.1", 5696, client_of(real)._credentials, LONG)
     assert failure_of(OPERATIONS["probe"], client).reason == "unreachable"
 
 
@@ -268,9 +268,9 @@ class SlowAnswers:
     def _seconds(self, _answer: hostile.Answer) -> float:
         return 80
 
-    def client(self, real: RealServer, at: Endpoint) -> KeyServer:
+    def client(self, real: RealServer, at: Endpoint) -> KmipClient:
         files = client_of(real)._credentials
-        return KeyServer(at.address, at.port, files, self.TIMEOUT, clock=self)
+        return KmipClient(at.address, at.port, files, self.TIMEOUT, clock=self)
 
 
 class SlowItems(SlowAnswers):
@@ -353,7 +353,7 @@ def test_the_keys_that_disks_name_are_requested_first(real: RealServer) -> None:
 def test_deadline_is_taken_from_the_clock_given(real: RealServer) -> None:
     files = client_of(real)._credentials
     ticks = iter(range(0, 1000, 2))
-    client = KeyServer(real.address, real.port, files, 5.0, clock=lambda: float(next(ticks)))
+    client = KmipClient(real.address, real.port, files, 5.0, clock=lambda: float(next(ticks)))
     assert failure_of(OPERATIONS["probe"], client).reason == "no answer in 5 s"
 
 
@@ -442,8 +442,8 @@ def test_long_texts_cost_no_other_key_pair(real: RealServer) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 400), st.integers(0, 8))
 def test_any_bytes_are_an_answer_or_refused(noise: bytes, position: int, cut: int) -> None:
-    from filer.kmip_answers import NotKmip, RequestRefused, decode
-    from filer.kmip_requests import get, get_attributes
+    from filer.kmip.answers import NotKmip, RequestRefused, decode
+    from filer.kmip.requests import get, get_attributes
 
     answer = _answer_to_get_attributes() if position else b""
     body = answer[:position] + noise + answer[position + cut :]
@@ -482,8 +482,8 @@ def _answer_to_get_attributes() -> bytes:
 
 
 def test_sample_answer_is_one() -> None:
-    from filer.kmip_answers import Description, Success, decode
-    from filer.kmip_requests import get_attributes
+    from filer.kmip.answers import Description, Success, decode
+    from filer.kmip.requests import get_attributes
 
     expected = Description(("A" * 64,), (), (), "unknown", True)
     assert list(decode(_answer_to_get_attributes(), [get_attributes("1")], 0)) == [
@@ -494,7 +494,7 @@ def test_sample_answer_is_one() -> None:
 # Trust
 
 
-def trusting(real: RealServer, *identities: Identity) -> KeyServer:
+def trusting(real: RealServer, *identities: Identity) -> KmipClient:
     ca = real.directory / "trusted.pem"
     ca.write_bytes(b"".join(each.certificate_pem() for each in identities))
     return client_of(real, ca=ca)
@@ -660,7 +660,7 @@ def test_real_server_refuses_another_authority_s_client(real: RealServer) -> Non
 # Key pairs
 
 
-def found(client: KeyServer, key_id: str) -> list[KeyPair]:
+def found(client: KmipClient, key_id: str) -> list[KeyPair]:
     """Return what a boot finds under ``key_id``."""
     return [pair for pair in client.fetch(PARENT) if pair.key_id == key_id]
 
@@ -1013,7 +1013,7 @@ def test_object_made_by_this_command_is_taken_back_unread(real: RealServer) -> N
 
 
 def test_taking_back_is_refused_or_pretended(real: RealServer) -> None:
-    from filer.kmip_requests import encode, query
+    from filer.kmip.requests import encode, query
 
     pair = new_pair()
     identifier = client_of(real).store(pair, PARENT)
@@ -1040,7 +1040,7 @@ def test_taking_back_is_refused_or_pretended(real: RealServer) -> None:
         done[1] = Element(hostile.BATCH_ITEM_ID, 8, number)
         return hostile.Answer(answer.header, [done])
 
-    def take_back(client: KeyServer) -> bool:
+    def take_back(client: KmipClient) -> bool:
         return client.take_back(pair.key_id, pair.key, identifier)
 
     harmless = encode([query()], 0)
@@ -1106,6 +1106,8 @@ def test_nothing_slow_is_imported_before_a_server_is_talked_to() -> None:
     import subprocess
     import sys
 
-    program = "import sys, filer.kmip; print({'kmip', 'ssl', 'cryptography'} & set(sys.modules))"
+    program = (
+        "import sys, filer.kmip.client; print({'kmip', 'ssl', 'cryptography'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout == b"set()\n"

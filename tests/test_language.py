@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shell import language
-from shell.language import LanguageError, LogicalLine, continues, cursor_words, quote, split
+from filer.shell.line import words as language
+from filer.shell.line.words import LanguageError, LogicalLine, continues, cursor_words, quote, split
 from tests.steps import steps_of
 
 SPECIAL_TEXT = st.text(st.sampled_from("ab '\"\\#;\n\t-$`"), max_size=12)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from commands import Cancelled, EndOfAnswers
-from filer.bootdevice import BootDevice
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.disk_header import DATA_OFFSET, Head
-from filer.durable import Storage
-from filer.interrupt import Interrupt
-from filer.power import Machine, power_off
-from keyserver.server import KeyServer
-from shell.plugins import commands_at_loader
-from shell.session import Session
+from filer.boot.machine import Machine, power_off
+from filer.boot_device.generations import BootDevice
+from filer.commands import Cancelled, EndOfAnswers
+from filer.disks.header import DATA_OFFSET, Head
+from filer.host.durable import Storage
+from filer.keyserver.server import KeyServer
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.running.interrupt import Interrupt
+from filer.shell.plugins import commands_at_loader
+from filer.shell.session import Session
 from tests import pki
 from tests.conftest import StartKeyServers
 from tests.console import DISKS, SMALL_SHELF, Account, Terminal, beside, editing

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from filer.durable import Storage, StorageError
-from filer.messages import LARGEST, OLD_LOGS, Messages, format_line
-from filer.mroot import LIMIT, Mroot
+from filer.host.durable import Storage, StorageError
+from filer.mroot.system_log import LARGEST, OLD_LOGS, Messages, format_line
+from filer.mroot.volume import LIMIT, Mroot
 from tests.console import Account
 
 FRIDAY = datetime(2026, 11, 27, 12, 0, 0, tzinfo=timezone(timedelta(hours=1), "CET"))

@@ -12,9 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shell import manpages
-from shell.manpages import find, names
-from shell.typesetting import EXAMPLE, HEADING, ManualPageError, render, render_fragments
+from filer.shell.manual import pages as manpages
+from filer.shell.manual.pages import find, names
+from filer.shell.manual.typesetting import (
+    EXAMPLE,
+    HEADING,
+    ManualPageError,
+    render,
+    render_fragments,
+)
 
 DIRECTORY = Path(__file__).parents[1] / "man"
 PAGES = {path.stem: path.read_text("ascii") for path in sorted(DIRECTORY.glob("*.1"))}
@@ -178,7 +184,7 @@ def test_the_page_of_key_manager_quotes_what_the_console_says(text: str) -> None
 
 
 def test_the_page_of_filer_shows_filer_toml_as_it_is_written() -> None:
-    from filer.hardware import DEFAULT_TEXT
+    from filer.config import DEFAULT_TEXT
 
     shown = {line.strip() for line in render(PAGES["filer"], 80).splitlines()}
     written = [line.partition("#")[0].rstrip() for line in DEFAULT_TEXT.splitlines()]
@@ -468,6 +474,6 @@ def test_a_line_is_broken_after_a_hyphen_between_letters_only() -> None:
 
 
 def test_reading_pages_imports_nothing_heavy() -> None:
-    program = "import sys, shell.manpages; print(*sys.modules)"
+    program = "import sys, filer.shell.manual.pages; print(*sys.modules)"
     loaded = set(run(sys.executable, "-c", program, PYTHONPATH=str(DIRECTORY.parent)).split())
     assert not loaded & {"pygments", "prompt_toolkit", "kmip", "cryptography", "tempfile"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from filer.certificates import CLIENT, CLIENT_PRIVATE
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE
 from tests import manual, pki
 from tests.manual import Build, House, lose, new_pair, put
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from commands import Cancelled, EndOfAnswers
-from filer.key_creation import SystemIdentity
-from filer.keytable import KeyPair
-from keyserver.server import KeyServer
+from filer.commands import Cancelled, EndOfAnswers
+from filer.key_servers.creation import SystemIdentity
+from filer.keys.pair import KeyPair
+from filer.keyserver.server import KeyServer
 from tests import manual
 from tests.manual import (
     ACCEPTED,

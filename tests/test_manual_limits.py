@@ -4,22 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from filer.disk import LOCKOUT_LIMIT, AuthenticationFailed, DiskLocked, LockedOut
-from filer.interrupt import Interrupt
-from filer.keytable import KeyPair
-from filer.power import Machine, Panic, boot, power_off
-from shell.boot_notices import BootNotices
+from filer.boot.machine import Machine, Panic, boot, power_off
+from filer.disks.disk import LOCKOUT_LIMIT, AuthenticationFailed, DiskLocked, LockedOut
+from filer.keys.pair import KeyPair
+from filer.running.interrupt import Interrupt
+from filer.shell.boot_notices import BootNotices
 from tests import manual
-from tests.manual import (
-    Build,
-    House,
-    Screen,
-    completed,
-    lose,
-    new_pair,
-    pairs_on,
-    put,
-)
+from tests.manual import Build, House, Screen, completed, lose, new_pair, pairs_on, put
 
 build, house = manual.build, manual.house
 

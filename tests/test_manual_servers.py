@@ -213,7 +213,7 @@ def test_add_refuses_changed_client_files_that_do_not_see_a_key_in_use(house: Ho
 
 
 def test_key_servers_may_have_ipv6_addresses(build: Build) -> None:
-    from keyserver.server import KeyServer
+    from filer.keyserver.server import KeyServer
 
     house = build(1)
     first = house.servers[0]

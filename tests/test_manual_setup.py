@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from commands import Cancelled, EndOfAnswers
-from filer.progress import Steps, Tell, Work
+from filer.commands import Cancelled, EndOfAnswers
+from filer.running.progress import Steps, Tell, Work
 from tests import manual
 from tests.manual import (
     ACCEPTED,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.durable import Storage, StorageError
-from filer.messages import Messages, format_line
-from filer.mroot import Mroot
+from filer.host.durable import Storage, StorageError
+from filer.mroot.system_log import Messages, format_line
+from filer.mroot.volume import Mroot
 
 NOON = datetime(2026, 11, 24, 10, 17, 29, tzinfo=UTC)
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from filer.mroot import LIMIT, Mroot, MrootError, NotThereError, UnreadableError, read_regular
+from filer.host.reading import NotThereError, UnreadableError, read_regular
+from filer.mroot.volume import LIMIT, Mroot, MrootError
 
 
 @pytest.fixture

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.authentication_key import AuthenticationKey
-from filer.derivation import Derivation
-from filer.disk import Disk
-from filer.durable import Storage
-from filer.interrupt import Interrupt
-from filer.key_id import is_key_id, new_key_id, systems_of
-from filer.power import Machine, Panic, power_off
-from filer.raid_label import Label
-from shell.plugins import commands_in_maintenance
-from shell.session import Session
+from filer.boot.machine import Machine, Panic, power_off
+from filer.disks.derivation import Derivation
+from filer.disks.disk import Disk
+from filer.disks.label import Label
+from filer.host.durable import Storage
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import is_key_id, new_key_id, systems_of
+from filer.running.interrupt import Interrupt
+from filer.shell.plugins import commands_in_maintenance
+from filer.shell.session import Session
 from tests import manual
 from tests.conftest import StartKeyServers
 from tests.console import beside

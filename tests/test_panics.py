@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.disk import LOCKOUT_LIMIT, AuthenticationFailed, LockedOut
-from filer.document import ConfigError
-from filer.durable import Storage
-from filer.interrupt import Interrupt, Interrupted
-from filer.loader_environment import LoaderEnvironment
-from filer.panics import LIMIT, Panics
-from filer.power import Machine, Panic, boot, power_off
+from filer.boot.machine import Machine, Panic, boot, power_off
+from filer.boot_device.loader import LoaderEnvironment
+from filer.boot_device.panics import LIMIT, Panics
+from filer.disks.disk import LOCKOUT_LIMIT, AuthenticationFailed, LockedOut
+from filer.host.durable import Storage
+from filer.host.toml_file import ConfigError
+from filer.running.interrupt import Interrupt, Interrupted
+from filer.shell.boot_notices import BootNotices
+from filer.shell.plugins import Commands
+from filer.shell.power_cycle import LONGEST_WAIT, PANICKED, PowerCycle, wait_before_boot
+from filer.shell.session import Session
+from filer.shell.signals import Signals
 from filer.system import Filer
-from shell.boot_notices import BootNotices
-from shell.plugins import Commands
-from shell.power_cycle import LONGEST_WAIT, PANICKED, PowerCycle, wait_before_boot
-from shell.session import Session
-from shell.signals import Signals
 from tests import manual
 from tests.console import Account
 from tests.manual import Build, House, Screen, completed, lose, pairs_on

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.authentication_key import AuthenticationKey
-from filer.passphrase import LONGEST, SHORTEST, PassphraseError, accept, generate, is_passphrase
+from filer.host.passphrase_rule import LONGEST, SHORTEST, is_passphrase
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.passphrase import PassphraseError, accept, generate
 
 GOOD = "Correct-horse-battery-1"
 PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F))

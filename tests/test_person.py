@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from shell.keyboard import QUESTION
+from filer.shell.prompt.keyboard import QUESTION
 from tests.console import Account
 from tests.points import ALL
 from tests.remote import Remote, serving

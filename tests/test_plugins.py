@@ -7,7 +7,7 @@ import pytest
 from tests.console import Account, Outcome, editing
 
 PLUGIN = """
-from commands import Call, Command
+from filer.commands import Call, Command
 
 
 def _run(call: Call) -> None:
@@ -20,7 +20,7 @@ COMMAND = Command(
 """
 
 RAISING = """
-from commands import Command
+from filer.commands import Command
 
 
 class Odd(BaseException):

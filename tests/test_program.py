@@ -14,8 +14,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from filer.certificates import ca_name
-from keyserver.server import KeyServer
+from filer.keyserver.server import KeyServer
+from filer.registration.pem import ca_name
 from tests.conftest import StartKeyServers
 from tests.console import (
     DISKS,
@@ -167,7 +167,7 @@ def test_the_root_is_that_of_the_option_then_of_the_environment_then_of_the_data
 
 def test_python_m_shell_is_the_same_program(account: Account) -> None:
     as_module = account.run(
-        "-c", "hostname", "-c", "nonsense", program=(sys.executable, "-m", "shell")
+        "-c", "hostname", "-c", "nonsense", program=(sys.executable, "-m", "filer")
     )
 
     assert as_module == account.commands("hostname", "nonsense")

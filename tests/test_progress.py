@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from filer.disk import Disk, DiskError
-from filer.progress import Progress, Steps, Tell, Wait, Work
-from filer.standard_streams import OutputLost
-from keyserver.server import KeyServer
-from shell.progress import PATIENCE, ProgressLine, text
+from filer.disks.disk import Disk, DiskError
+from filer.host.standard_streams import OutputLost
+from filer.keyserver.server import KeyServer
+from filer.running.progress import Progress, Steps, Tell, Wait, Work
+from filer.shell.prompt.progress_line import PATIENCE, ProgressLine, text
 from tests import manual
 from tests.console import having_added
 from tests.manual import Build

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from keyserver.server import KeyServer
-from shell.manpages import find
-from shell.typesetting import render
+from filer.keyserver.server import KeyServer
+from filer.shell.manual.pages import find
+from filer.shell.manual.typesetting import render
 from tests.console import PASSPHRASE, Account, answers_to_setup, beside, editing
 from tests.screen import Screen, screen
 from tests.test_plugins import install

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shell.pytest_plugin import FilerUnderTest
+from pytest_filer import FilerUnderTest
 from tests.console import PATIENCE
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "TESTING.md"
@@ -154,7 +154,7 @@ LIGHT = """
 import sys
 def test_it():
     loaded = {name.partition(".")[0] for name in sys.modules}
-    assert "shell.pytest_plugin" in sys.modules
+    assert "pytest_filer" in sys.modules
     assert loaded.isdisjoint({"filer", "commands", "keyserver", "kmip", "pexpect", "cryptography"})
 """
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.authentication_key import AuthenticationKey
-from filer.derivation import Derivation
-from filer.disk_header import BLOCK_SIZE
-from filer.durable import Storage
-from filer.raid import POSITIONS, Aggregate, assemble, bring_online
-from filer.raid_label import Label
-from filer.shelf import Shelf
+from filer.disks.aggregate import POSITIONS, Aggregate, assemble, bring_online
+from filer.disks.derivation import Derivation
+from filer.disks.header import BLOCK_SIZE
+from filer.disks.label import Label
+from filer.disks.shelf import Shelf
+from filer.host.durable import Storage
+from filer.keys.authentication_key import AuthenticationKey
 from tests.disk_files import set_failures
 
 SYSTEM = 1573922407

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from commands import Command
-from shell.manpages import find
-from shell.manual_colours import ManualText, coloured
-from shell.plugins import Commands
-from shell.typesetting import HEADING, render
+from filer.commands import Command
+from filer.shell.manual.colours import ManualText, coloured
+from filer.shell.manual.pages import find
+from filer.shell.manual.typesetting import HEADING, render
+from filer.shell.plugins import Commands
 from tests.console import Account, plain
 from tests.screen import screen
 from tests.test_manpages import HEAD, PAGES, by_mandoc

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from keyserver.server import KeyServer
-from shell.asciicast import CTRL_C, CTRL_D, Mode, read
-from shell.keyboard import QUESTION
+from filer.keyserver.server import KeyServer
+from filer.shell.prompt.keyboard import QUESTION
+from filer.shell.recording.asciicast import CTRL_C, CTRL_D, Mode, read
 from tests.console import (
     OTHER_PASSPHRASE,
     PASSPHRASE,

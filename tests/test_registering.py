@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from filer.authentication_key import AuthenticationKey
-from filer.bootdevice import Registration
-from filer.certificates import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.key_id import MSID_KEY_ID
-from filer.keytable import Entry
-from keyserver.authority import Identity
-from shell.session import FAILED, OK
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import MSID_KEY_ID
+from filer.keys.keytable import Entry
+from filer.keyserver.authority import Identity
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.registration.registration import Registration
+from filer.shell.session import FAILED, OK
 from tests import faulty, pki
 from tests.faulty import FailingStorage, FaultyKeyServer, House
 

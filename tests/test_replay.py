@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.disk_header import RECORD_OFFSETS
-from filer.text import printable
-from keyserver.server import KeyServer
-from shell.asciicast import CastError, read
-from shell.volatile import Pairing
+from filer.disks.header import RECORD_OFFSETS
+from filer.host.text import printable
+from filer.keyserver.server import KeyServer
+from filer.shell.recording.asciicast import CastError, read
+from filer.shell.recording.volatile import Pairing
 from tests.console import (
     OTHER_PASSPHRASE,
     PASSPHRASE,

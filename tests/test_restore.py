@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filer.authentication_key import AuthenticationKey
-from filer.holdings import Holdings
-from filer.key_server_failure import KeyServerFailure
-from filer.keytable import Entry, KeyPair, Keytable, merge
-from filer.restore import load
-from shell.session import FAILED
+from filer.key_servers.holdings import Holdings
+from filer.key_servers.restore import load
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.keytable import Entry, Keytable, merge
+from filer.keys.pair import KeyPair
+from filer.kmip.failure import KeyServerFailure
+from filer.shell.session import FAILED
 from tests import faulty
 from tests.faulty import FaultyKeyServer, House
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from filer.durable import Storage, StorageError
-from filer.errors import FilerError
+from filer.host.durable import Storage, StorageError
+from filer.host.errors import FilerError
 from filer.root import Root, RootInUse
 from tests.console import PATIENCE, SMALL_SHELF, Account
 from tests.faulty import House

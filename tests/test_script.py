@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyserver.server import KeyServer
+from filer.keyserver.server import KeyServer
 from tests.console import (
     DISKS,
     OTHER_PASSPHRASE,

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from keyserver.server import KeyServer
+from filer.keyserver.server import KeyServer
 from tests.console import (
     OTHER_PASSPHRASE,
     PASSPHRASE,

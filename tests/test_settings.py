@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shell.manpages import find
-from shell.settings import DEFAULTS, KEYS, NAME, THEMES, Settings, load, parse
-from shell.typesetting import render
+from filer.shell.manual.pages import find
+from filer.shell.manual.typesetting import render
+from filer.shell.prompt.settings import DEFAULTS, KEYS, NAME, THEMES, Settings, load, parse
 
 EVERYTHING = """\
 theme = "light"

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.derivation import Derivation
-from filer.disk_header import BLOCK_SIZE, DATA_OFFSET
-from filer.document import ConfigError
-from filer.durable import Storage, StorageError
-from filer.shelf import Shelf, ShelfError, disk_index, disk_name
+from filer.disks.derivation import Derivation
+from filer.disks.header import BLOCK_SIZE, DATA_OFFSET
+from filer.disks.shelf import Shelf, ShelfError, disk_index, disk_name
+from filer.host.durable import Storage, StorageError
+from filer.host.toml_file import ConfigError
 
 SIZE = 4 * BLOCK_SIZE
 

@@ -18,10 +18,10 @@ from typing import Any
 import pexpect
 import pytest
 
-from filer.durable import Storage
+from filer.host.durable import Storage
+from filer.keyserver.server import KeyServer
 from filer.root import Root
-from keyserver.server import KeyServer
-from shell.keyboard import QUESTION
+from filer.shell.prompt.keyboard import QUESTION
 from tests import faulty
 from tests.conftest import StartKeyServers
 from tests.console import (

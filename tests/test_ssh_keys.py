@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.durable import Storage
-from shell.ssh.access import AccessError, authorized_keys, host_key
-from shell.ssh.keys import AuthorizedKeys, Grant, KeyLineError
+from filer.host.durable import Storage
+from filer.shell.ssh.access import AccessError, authorized_keys, host_key
+from filer.shell.ssh.keys import AuthorizedKeys, Grant, KeyLineError
 from tests.console import Account
 from tests.remote import PASSWORD, Remote, give_access, make_key, serving
 

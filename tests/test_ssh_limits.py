@@ -25,13 +25,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shell.settings import DEFAULTS
-from shell.ssh.access import MOST_BYTES, in_log
-from shell.ssh.connection import Login
-from shell.ssh.guessing import Checks, Delays, network_of
-from shell.ssh.keys import Grant
-from shell.ssh.places import Misses, Places, Startups
-from shell.ssh.session import ConsoleSession, Served
+from filer.shell.prompt.settings import DEFAULTS
+from filer.shell.ssh.access import MOST_BYTES, in_log
+from filer.shell.ssh.connection import Login
+from filer.shell.ssh.guessing import Checks, Delays, network_of
+from filer.shell.ssh.keys import Grant
+from filer.shell.ssh.places import Misses, Places, Startups
+from filer.shell.ssh.session import ConsoleSession, Served
 from tests import faulty
 from tests.console import PATIENCE, Account
 from tests.faulty import House
@@ -1182,8 +1182,8 @@ def test_passwords_set_at_once_are_all_kept(account: Account) -> None:
 
 
 def test_the_file_of_passwords_never_outgrows_its_reader(tmp_path: Path) -> None:
-    from filer.durable import Storage
-    from shell.ssh.access import AccessError, passwords_below
+    from filer.host.durable import Storage
+    from filer.shell.ssh.access import AccessError, passwords_below
 
     passwords = passwords_below(tmp_path / "ssh", Storage())
     passwords.set("root", PASSWORD, os.urandom)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from keyserver.server import KeyServer
-from shell.progress import PATIENCE
-from shell.typesetting import render
+from filer.keyserver.server import KeyServer
+from filer.shell.manual.typesetting import render
+from filer.shell.prompt.progress_line import PATIENCE
 from tests.console import DISKS, Account, having_added
 from tests.remote import Remote, give_access, serving
 from tests.test_manpages import PAGES

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shell.volatile import Pairing
+from filer.shell.recording.volatile import Pairing
 from tests import walkthrough
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from keyserver.pykmip import Engine
-from keyserver.server import KeyServer
-from shell.pytest_kit import ADDRESSES
+from filer.keyserver.engine import Engine
+from filer.keyserver.server import KeyServer
+from pytest_filer.key_servers import ADDRESSES
 from tests import points
 from tests.conftest import Count
 from tests.crash_model import strace

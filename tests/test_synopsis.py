@@ -2,9 +2,9 @@
 
 import pytest
 
-from shell.grammar import Grammar
-from shell.manpages import find, names, synopsis
-from shell.plugins import Commands
+from filer.shell.line.grammar import Grammar
+from filer.shell.manual.pages import find, names, synopsis
+from filer.shell.plugins import Commands
 
 COMMANDS = Commands(pytest.fail)
 WITH_A_PAGE = ("disk", "key_manager", "keymgr")

@@ -9,13 +9,13 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from filer.interrupt import Interrupt
-from keyserver.server import KeyServer
-from shell import terminal as shell_terminal
-from shell.line_reader import LineReader
-from shell.manpages import find
-from shell.signals import Signals
-from shell.typesetting import render
+from filer.keyserver.server import KeyServer
+from filer.running.interrupt import Interrupt
+from filer.shell.manual.pages import find
+from filer.shell.manual.typesetting import render
+from filer.shell.prompt import terminal as shell_terminal
+from filer.shell.prompt.reader import LineReader
+from filer.shell.signals import Signals
 from tests import manual
 from tests.console import (
     OTHER_PASSPHRASE,

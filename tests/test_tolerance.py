@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from filer.authentication_key import AuthenticationKey
-from filer.key_server_failure import PartlyRead
-from filer.keytable import KeyPair
-from filer.ttlv import Element, elements, structure
-from shell.session import FAILED
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.pair import KeyPair
+from filer.kmip.failure import PartlyRead
+from filer.kmip.ttlv import Element, elements, structure
+from filer.shell.session import FAILED
 from tests import faulty, hostile
 from tests.faulty import FaultyKeyServer, House, Told
 from tests.hostile import Answer, Meddle

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keyserver.server import KeyServer
+from filer.keyserver.server import KeyServer
 from tests.console import OTHER_PASSPHRASE, Account, Terminal, editing, files_below, having_added
 from tests.remote import give_access, serving
 from tests.screen import screen

@@ -9,7 +9,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-from shell import asciicast
+from filer.shell.recording import asciicast
 
 HOUSE = Path(__file__).parent.parent
 README = HOUSE / "README.md"

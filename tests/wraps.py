@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
 
-from filer.derivation import Derivation, stretch_msid
-from filer.disk import _CURRENT, _OPEN, DiskError
-from filer.disk_header import DATA_OFFSET, WRAP_SIZE, Head, State
-from filer.key_id import MSID_KEY_ID
-from filer.keytable import KeyPair
+from filer.disks.derivation import Derivation, stretch_msid
+from filer.disks.disk import _CURRENT, _OPEN, DiskError
+from filer.disks.header import DATA_OFFSET, WRAP_SIZE, Head, State
+from filer.keys.key_id import MSID_KEY_ID
+from filer.keys.pair import KeyPair
 
 
 def wraps(raw: bytes) -> set[bytes]:

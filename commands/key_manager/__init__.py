@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from commands import ALL_ANSWERS, Call, Command, Refused, Suggestion, changes_unless
-from filer.certificates import address_of
+from filer.commands import ALL_ANSWERS, Call, Command, Refused, Suggestion, changes_unless
+from filer.registration.pem import address_of
 from filer.system import Filer
 
 SYNOPSIS = (
@@ -46,7 +46,7 @@ _CLOSE = 0.6  # difflib's ratio, from which a word may be a slip of the pen
 def _run(call: Call) -> None:
     if not call.filer.hardware.storage_encryption:
         raise Refused("Storage Encryption is not enabled on this system")
-    from commands.key_manager import keys, servers, setup  # no other command needs them
+    from filer.commands.key_manager import keys, servers, setup  # no other command needs them
 
     subcommands = {
         "setup": setup.setup,

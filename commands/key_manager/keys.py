@@ -1,26 +1,27 @@
 """key_manager query, rekey, restore: key pairs on the key servers and in the keytable."""
 
-from commands import GAP, Call, Complaint, Note, Refused, Unprefixed
-from commands.dialogue import ask_passphrase
-from commands.encrypting_disks import report_disks, select_disks
-from commands.key_manager.servers import servers_in_question, warn_of_servers
-from commands.key_manager.text import (
+from filer.commands import GAP, Call, Complaint, Note, Refused, Unprefixed
+from filer.commands.disk.report import report_disks, select_disks
+from filer.commands.key_manager.results import (
     KeyPairCreated,
     QueryBlock,
     QueryRow,
     RestoredKeys,
     not_responding,
 )
-from filer.authentication_key import AuthenticationKey
-from filer.disk_encrypt import DiskReport, Held, rekey_disks
-from filer.holdings import conflict
-from filer.key_creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair
-from filer.key_id import MSID_KEY_ID
-from filer.key_server_failure import PartlyRead
-from filer.keytable import CREATION_LIMIT, KeyPair, is_key_tag, recommended_limit
-from filer.ownership import Ownership
-from filer.passphrase import generate
-from filer.restore import load, read
+from filer.commands.key_manager.servers import servers_in_question, warn_of_servers
+from filer.commands.parts.dialogue import ask_passphrase
+from filer.disks.jobs import DiskReport, Held, rekey_disks
+from filer.disks.ownership import Ownership
+from filer.key_servers.creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair
+from filer.key_servers.holdings import conflict
+from filer.key_servers.restore import load, read
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import MSID_KEY_ID
+from filer.keys.keytable import CREATION_LIMIT, recommended_limit
+from filer.keys.pair import KeyPair, is_key_tag
+from filer.keys.passphrase import generate
+from filer.kmip.failure import PartlyRead
 
 
 def checked_tag(tag: str) -> str:

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from commands import Call, Complaint, Refused, Unprefixed
-from commands.dialogue import ask_consent
-from commands.key_manager.text import (
+from filer.commands import Call, Complaint, Refused, Unprefixed
+from filer.commands.key_manager.results import (
     NO_KEY_SERVERS,
     RegisteredFiles,
     RegisteredServers,
@@ -13,13 +12,14 @@ from commands.key_manager.text import (
     UnregisteredServers,
     not_responding,
 )
-from commands.keymgr import warn_of_certificates
-from filer.address import parse_address
-from filer.bootdevice import MAXIMUM
-from filer.certificates import CLIENT, ca_name
-from filer.keyservers import KeyServers
-from filer.registering import Trial, begin, out_of_reach
-from filer.registration import CLIENT_FILES, with_client_files, with_servers, without_servers
+from filer.commands.keymgr import warn_of_certificates
+from filer.commands.parts.dialogue import ask_consent
+from filer.key_servers.group import KeyServers
+from filer.kmip.address import parse_address
+from filer.registration.pem import CLIENT, ca_name
+from filer.registration.plan import CLIENT_FILES, with_client_files, with_servers, without_servers
+from filer.registration.registration import MAXIMUM
+from filer.trial import Trial, begin, out_of_reach
 
 
 def addresses(call: Call) -> list[str]:

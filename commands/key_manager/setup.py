@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 
-from commands import GAP, Call, Note, Refused
-from commands.dialogue import AnswerRefused, ask_until, ask_yes_no
-from commands.encrypting_disks import held_by_key_servers, report_disks
-from commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
-from commands.key_manager.servers import remove_anyway, tell_copied, warn_of, warn_of_change
-from commands.key_manager.text import RegisteredFiles, RegisteredWithFiles
-from commands.keymgr import warn_of_certificates
-from filer.address import HIGHEST_PORT, AddressError, parse_address, parse_port
-from filer.bootdevice import MAXIMUM
-from filer.certificates import ca_name
-from filer.disk_encrypt import lock_disks
-from filer.errors import FilerError
-from filer.registering import begin, out_of_reach
-from filer.registration import CLIENT_FILES, with_client_files, with_servers
+from filer.commands import GAP, Call, Note, Refused
+from filer.commands.disk.report import held_by_key_servers, report_disks
+from filer.commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
+from filer.commands.key_manager.results import RegisteredFiles, RegisteredWithFiles
+from filer.commands.key_manager.servers import remove_anyway, tell_copied, warn_of, warn_of_change
+from filer.commands.keymgr import warn_of_certificates
+from filer.commands.parts.dialogue import AnswerRefused, ask_until, ask_yes_no
+from filer.disks.jobs import lock_disks
+from filer.host.errors import FilerError
+from filer.kmip.address import HIGHEST_PORT, AddressError, parse_address, parse_port
+from filer.registration.pem import ca_name
+from filer.registration.plan import CLIENT_FILES, with_client_files, with_servers
+from filer.registration.registration import MAXIMUM
+from filer.trial import begin, out_of_reach
 
 _QUIT = "q"
 

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filer.document import SIZE_LIMIT, Document
-from filer.durable import Storage
-from filer.errors import FilerError
-from filer.mroot import NotThereError, UnreadableError, read_regular
-from filer.text import printable
-from shell.ssh.keys import LARGEST, AuthorizedKeys
+from filer.host.durable import Storage
+from filer.host.errors import FilerError
+from filer.host.reading import NotThereError, UnreadableError, read_regular
+from filer.host.text import printable
+from filer.host.toml_file import SIZE_LIMIT, Document
+from filer.shell.ssh.keys import LARGEST, AuthorizedKeys
 
 if TYPE_CHECKING:
     from asyncssh import SSHKey

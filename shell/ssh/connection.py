@@ -4,33 +4,22 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
-from asyncssh.constants import (
-    MSG_KEX_LAST,
-    MSG_KEXINIT,
-    MSG_NEWKEYS,
-    MSG_USERAUTH_REQUEST,
-)
+from asyncssh.constants import MSG_KEX_LAST, MSG_KEXINIT, MSG_NEWKEYS, MSG_USERAUTH_REQUEST
 
-from filer.errors import FilerError
-from shell.ssh.access import (
-    ADMINISTRATOR,
-    AUTHORIZED_KEYS,
-    authorized_keys,
-    in_log,
-    is_user,
-)
-from shell.ssh.guessing import network_of
-from shell.ssh.keys import Grant, is_current
-from shell.ssh.limits import SIGNATURES, Limits
-from shell.ssh.session import ConsoleSession
+from filer.host.errors import FilerError
+from filer.shell.ssh.access import ADMINISTRATOR, AUTHORIZED_KEYS, authorized_keys, in_log, is_user
+from filer.shell.ssh.guessing import network_of
+from filer.shell.ssh.keys import Grant, is_current
+from filer.shell.ssh.limits import SIGNATURES, Limits
+from filer.shell.ssh.session import ConsoleSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from asyncssh.packet import SSHPacket, SSHPacketLogger
 
-    from shell.ssh.places import Groups
-    from shell.ssh.server import Service
+    from filer.shell.ssh.places import Groups
+    from filer.shell.ssh.server import Service
 
 _SIGNATURES = {each.encode("ascii") for each in SIGNATURES}
 

@@ -4,14 +4,14 @@ import select
 from collections.abc import Callable
 from typing import TextIO
 
-from commands import Leaving
-from filer.interrupt import Interrupt
-from filer.standard_streams import write
-from shell.line_reader import LineReader
-from shell.session import FAILED, OK, Session
-from shell.settings import Settings
-from shell.signals import Readable, Signals
-from shell.terminal import TerminalConsole
+from filer.commands import Leaving
+from filer.host.standard_streams import write
+from filer.running.interrupt import Interrupt
+from filer.shell.prompt.reader import LineReader
+from filer.shell.prompt.settings import Settings
+from filer.shell.prompt.terminal import TerminalConsole
+from filer.shell.session import FAILED, OK, Session
+from filer.shell.signals import Readable, Signals
 
 CTRL_C = b"\x03"
 

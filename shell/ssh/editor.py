@@ -9,11 +9,11 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from shell.history import SessionHistory
-from shell.line_editor import LineEditor
-from shell.session import Session
-from shell.settings import Settings
-from shell.signals import Signals
+from filer.shell.prompt.editor import LineEditor
+from filer.shell.prompt.history import SessionHistory
+from filer.shell.prompt.settings import Settings
+from filer.shell.session import Session
+from filer.shell.signals import Signals
 
 
 class _Keys:

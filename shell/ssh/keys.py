@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
-from filer.errors import FilerError
-from filer.text import printable
+from filer.host.errors import FilerError
+from filer.host.text import printable
 
 if TYPE_CHECKING:
     from asyncssh import SSHKey

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from shell.ssh.places import Startups
+from filer.shell.ssh.places import Startups
 
 
 @dataclass(frozen=True)

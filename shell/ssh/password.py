@@ -5,13 +5,13 @@ import os
 import sys
 from pathlib import Path
 
-from filer.durable import Storage
+from filer.host.durable import Storage
+from filer.host.standard_streams import write
+from filer.host.text import printable
 from filer.root import Root
-from filer.standard_streams import write
-from filer.text import printable
-from shell.session import FAILED, OK
-from shell.signals import Signals
-from shell.ssh.access import passwords_below
+from filer.shell.session import FAILED, OK
+from filer.shell.signals import Signals
+from filer.shell.ssh.access import passwords_below
 
 
 def set_password(user: str, root: Path, signals: Signals) -> int:

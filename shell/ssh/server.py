@@ -10,15 +10,15 @@ from typing import Any
 
 import asyncssh
 
-from commands import PowerOff
-from filer.errors import FilerError
-from filer.standard_streams import write
-from filer.text import printable
-from shell.defects import describe
-from shell.session import OK, Session
-from shell.settings import DEFAULTS, Settings
-from shell.signals import Signals
-from shell.ssh.access import (
+from filer.commands import PowerOff
+from filer.host.errors import FilerError
+from filer.host.standard_streams import write
+from filer.host.text import printable
+from filer.shell.defects import describe
+from filer.shell.prompt.settings import DEFAULTS, Settings
+from filer.shell.session import OK, Session
+from filer.shell.signals import Signals
+from filer.shell.ssh.access import (
     ADMINISTRATOR,
     AUTHORIZED_KEYS,
     HOST_KEY,
@@ -27,11 +27,11 @@ from shell.ssh.access import (
     host_key,
     passwords_below,
 )
-from shell.ssh.connection import Connection, Login
-from shell.ssh.guessing import Checks, Delays
-from shell.ssh.limits import CIPHERS, KEY_EXCHANGES, MACS, SIGNATURES, Limits
-from shell.ssh.places import Misses, Places
-from shell.ssh.session import ConsoleSession, Served
+from filer.shell.ssh.connection import Connection, Login
+from filer.shell.ssh.guessing import Checks, Delays
+from filer.shell.ssh.limits import CIPHERS, KEY_EXCHANGES, MACS, SIGNATURES, Limits
+from filer.shell.ssh.places import Misses, Places
+from filer.shell.ssh.session import ConsoleSession, Served
 
 for _name in ("asyncssh", "asyncio"):
     # Keep asyncssh's log of client errors off our output.

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import asyncssh
 
-from commands import Command, Console, Logout, PowerOff
-from filer.standard_streams import OutputLost, write
+from filer.commands import Command, Console, Logout, PowerOff
+from filer.host.standard_streams import OutputLost, write
+from filer.shell.batch.script import LineInput, Script, ScriptConsole
+from filer.shell.defects import describe
+from filer.shell.power_cycle import Host
+from filer.shell.prompt.console_reader import ConsoleReader
+from filer.shell.prompt.keyboard import Keyboard, knows_its_cursor
+from filer.shell.prompt.settings import Settings
+from filer.shell.prompt.terminal import Terminal
+from filer.shell.session import FAILED, Session, interrupted
+from filer.shell.signals import SIGNALLED, Ended
+from filer.shell.ssh.console import CTRL_C, OneShot, RemoteConsole, RemoteSignals
+from filer.shell.ssh.keys import Grant
+from filer.shell.ssh.streams import Feed, Flow, text_output
 from filer.system import Filer
-from shell.console_reader import ConsoleReader
-from shell.defects import describe
-from shell.keyboard import Keyboard, knows_its_cursor
-from shell.power_cycle import Host
-from shell.script import LineInput, Script, ScriptConsole
-from shell.session import FAILED, Session, interrupted
-from shell.settings import Settings
-from shell.signals import SIGNALLED, Ended
-from shell.ssh.console import CTRL_C, OneShot, RemoteConsole, RemoteSignals
-from shell.ssh.keys import Grant
-from shell.ssh.streams import Feed, Flow, text_output
-from shell.terminal import Terminal
 
 if TYPE_CHECKING:
-    from shell.line_editor import LineEditor
+    from filer.shell.prompt.editor import LineEditor
 
 _COLUMNS, _ROWS = 80, 24
 _MOST_COLUMNS, _MOST_ROWS = 500, 250
@@ -333,7 +333,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         keyboard = Keyboard(keys.fileno(), echoes=self._echoes)
 
         def open_editor() -> "LineEditor":
-            from shell.ssh.editor import line_editor
+            from filer.shell.ssh.editor import line_editor
 
             editor = line_editor(
                 keys.fileno(),

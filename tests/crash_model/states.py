@@ -19,16 +19,7 @@ import random
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tests.crash_model.trace import (
-    Change,
-    Event,
-    Rename,
-    Seen,
-    Sync,
-    Truncate,
-    Write,
-    needed,
-)
+from tests.crash_model.trace import Change, Event, Rename, Seen, Sync, Truncate, Write, needed
 from tests.crash_model.tree import SECTOR, Content, Inode, Tree
 
 BLOCK = 4096

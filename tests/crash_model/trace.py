@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import filer.durable
+import filer.host.durable
 from tests.crash_model.tree import Content, Inode, Kind, Tree, inode_of
 
 
@@ -179,7 +179,7 @@ class Recorder:
         places: list[tuple[object, str, Any]] = [
             (os, name, method) for name, method in recorded.items()
         ]
-        places.append((filer.durable, "_sync_data", self._sync))  # bound when it was imported
+        places.append((filer.host.durable, "_sync_data", self._sync))  # bound when it was imported
         for place, name, method in places:
             real = getattr(place, name)
             self._replaced[place, name] = real

@@ -1,0 +1,298 @@
+"""disk show, disk encrypt: the self-encrypting disks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, NamedTuple, Self
+
+from filer.commands import Call, Command, Complaint, Json, Refused, Suggestion, changes_unless
+from filer.commands.disk.erase import destroy, sanitize
+from filer.commands.disk.report import held_by_key_servers, report_disks, select_disks
+from filer.disks.disk import Disk
+from filer.disks.jobs import lock_disks, rekey_disks
+from filer.disks.ownership import Evidence, ForeignOwner, names_others
+from filer.keys.key_id import MSID_KEY_ID, is_key_id
+from filer.system import Filer
+
+SYNOPSIS = (
+    "disk show",
+    "disk assign disk_list [ -f ]",
+    "disk encrypt show [ disk_list ]",
+    "disk encrypt lock disk_list",
+    "disk encrypt rekey new_key_id disk_list",
+    "disk encrypt sanitize { -all | disk_list }",
+    "disk encrypt destroy disk_list",
+)
+
+SYNOPSIS_IN_MAINTENANCE = (
+    "disk encrypt show [ disk_list ]",
+    "disk encrypt sanitize { -all | disk_list }",
+    "disk encrypt destroy disk_list",
+)
+
+_HELP_ON_ERASURE = {
+    "encrypt show": "show the key ID of each disk and whether it is locked",
+    "encrypt sanitize": "throw the data away; the disks are as they left the factory",
+    "encrypt destroy": "throw the data away, and the use of the disks with it",
+}
+
+HELP = {
+    "show": "list the disks with their owner, pool and serial number",
+    "assign": "make this system the owner of disks",
+    "assign -f": "also of disks that belong to another system",
+    "encrypt": "show, rekey, lock and erase self-encrypting disks",
+    **_HELP_ON_ERASURE,
+    "encrypt lock": "lock disks whenever they lose power",
+    "encrypt rekey": "change the authentication key of disks",
+    "encrypt sanitize -all": "all spare disks",
+}
+
+HELP_IN_MAINTENANCE = {
+    "encrypt": "show and erase self-encrypting disks",
+    **_HELP_ON_ERASURE,
+    "encrypt sanitize -all": "all disks",
+}
+
+
+@dataclass(frozen=True)
+class KeyState:
+    """The key of a disk, None for a destroyed one, and whether it locks or is locked for good."""
+
+    disk: str
+    key_id: str | None
+    locking: bool
+    locked_out: bool
+
+    @classmethod
+    def of(cls, disk: Disk) -> Self:
+        """Return the state that ``disk`` is in."""
+        if disk.destroyed:
+            return cls(disk.name, key_id=None, locking=True, locked_out=False)
+        return cls(disk.name, disk.key_id, disk.locking, disk.locked_out)
+
+    def columns(self) -> tuple[str, str, str]:
+        """Return what the columns ``Disk``, ``Key ID`` and ``Locked?`` say."""
+        locked = "Locked out" if self.locked_out else "Yes" if self.locking else "No"
+        return self.disk, self.key_id or "(destroyed)", locked
+
+    def data(self) -> Mapping[str, Json]:
+        """The fields, and in words of their own what the columns imply."""
+        return {
+            "disk": self.disk,
+            "key_id": self.key_id,
+            "locking": self.locking,
+            "locked_out": self.locked_out,
+            "destroyed": self.key_id is None,
+        }
+
+
+@dataclass(frozen=True)
+class EncryptionTable:
+    """``disk encrypt show``: disk name, key ID, locked or not."""
+
+    TYPE: ClassVar[str] = "disk_encryption"
+    rows: Sequence[KeyState]
+
+    def lines(self) -> Iterable[str]:
+        """A header and a line a disk."""
+        titles = ("Disk", "Key ID", "Locked?")
+        for name, key_id, locked in (titles, *(row.columns() for row in self.rows)):
+            yield f"{name:<10} {key_id:<64} {locked}"
+
+    def data(self) -> Mapping[str, Json]:
+        """The disks."""
+        return {"disks": [row.data() for row in self.rows]}
+
+
+class OwnedDisk(NamedTuple):
+    """A line of ``disk show``; ``foreign`` says why the disk is foreign, None if it is not."""
+
+    name: str
+    serial: str
+    foreign: ForeignOwner | None
+
+
+@dataclass(frozen=True)
+class OwnershipTable:
+    """``disk show``: who owns which disk."""
+
+    TYPE: ClassVar[str] = "disk_ownership"
+    hostname: str
+    system_id: int
+    disks: Sequence[OwnedDisk]
+
+    def lines(self) -> Iterable[str]:
+        """Two header lines and a line a disk."""
+        yield "  DISK       OWNER                  POOL   SERIAL NUMBER         HOME"
+        yield "------------ -------------          -----  -------------         -------------"
+        for name, serial, foreign in self.disks:
+            owner = f"{self.hostname} ({self.system_id})"
+            pool = "Pool0"
+            if foreign:
+                owner, pool = f"foreign ({foreign.owner})", "NONE"
+            yield f"{name:<10} {owner:<22} {pool:<6} {serial:<21} {owner}"
+
+    def data(self) -> Mapping[str, Json]:
+        """The disks; the owner of those that are not foreign is this system, also their home."""
+        return {
+            "owner": self.hostname,
+            "system_id": self.system_id,
+            "disks": [
+                {
+                    "disk": name,
+                    "serial_number": serial,
+                    "foreign": foreign is not None,
+                    "system_ids": list(foreign.systems if foreign else (self.system_id,)),
+                }
+                for name, serial, foreign in self.disks
+            ],
+        }
+
+
+def _run(call: Call, *, maintenance: bool = False) -> None:
+    if call.arguments.subcommand == ("show",):
+        _show_owners(call)
+        return
+    if call.arguments.subcommand == ("assign",):
+        _assign(call)
+        return
+    if not call.filer.hardware.storage_encryption:
+        raise Refused("Storage Encryption is not enabled on this system")
+    match call.arguments.subcommand[1]:
+        case "show":
+            _show(call)
+        case "lock":
+            _lock(call)
+        case "rekey":
+            _rekey(call)
+        case "sanitize":
+            sanitize(call, maintenance=maintenance)
+        case "destroy":
+            destroy(call, maintenance=maintenance)
+
+
+def _show(call: Call) -> None:
+    disk_list = call.words("disk_list")
+    disks = select_disks(call, disk_list) if disk_list else call.filer.shelf
+    call.show(EncryptionTable([KeyState.of(disk) for disk in disks]))
+
+
+def _show_owners(call: Call) -> None:
+    hardware = call.filer.hardware
+    ownership = call.filer.ownership()
+    disks = [
+        OwnedDisk(disk.name, disk.serial, ownership.foreign_owner(disk))
+        for disk in call.filer.shelf
+    ]
+    call.show(OwnershipTable(hardware.hostname, hardware.system_id, disks))
+
+
+def _assign(call: Call) -> None:
+    """Write this system to the record of disks; one in an aggregate of another system keeps it."""
+    filer, force = call.filer, "-f" in call.arguments.options
+    system_id = filer.hardware.system_id
+    ownership = filer.ownership()
+    for disk in select_disks(call, call.words("disk_list")):
+        foreign = ownership.foreign_owner(disk)
+        if foreign and (foreign.evidence is Evidence.LABEL or not force):
+            refusal = f"{disk.name}: {ownership.refusal(disk)}"
+            call.fail(Complaint(refusal, "disk", disk=disk.name, cause="other"))
+        elif disk.owner != system_id:
+            before = disk.owner or "unowned"
+            disk.assign(system_id)
+            filer.messages.log(
+                "diskown.changingOwner",
+                "info",
+                f"changing ownership for disk {disk.name} (S/N {disk.serial}) from {before} "
+                f"to {filer.hardware.hostname} (ID {system_id})",
+            )
+
+
+def _lock(call: Call) -> None:
+    filer = call.filer
+    ownership = filer.ownership()
+    disks = select_disks(call, call.words("disk_list"), ownership)
+    held = held_by_key_servers(call)
+    report_disks(
+        call,
+        lock_disks(
+            disks,
+            filer.keytable,
+            filer.interrupt,
+            held,
+            refusal=ownership.refusal,
+            show=filer.progress.show,
+        ),
+    )
+
+
+def _rekey(call: Call) -> None:
+    key_id = call.value("new_key_id") or ""
+    if key_id != MSID_KEY_ID and not is_key_id(key_id):
+        raise Refused(f"a key ID is {MSID_KEY_ID} or 64 hexadecimal digits")
+    filer = call.filer
+    if names_others(key_id, filer.hardware.system_id):
+        raise Refused("this is a key ID of another system, to which the disks would belong")
+    ownership = filer.ownership()
+    disks = select_disks(call, call.words("disk_list"), ownership)
+    held = _never_asked if key_id == MSID_KEY_ID else held_by_key_servers(call, key_id)
+    report_disks(
+        call,
+        rekey_disks(
+            disks,
+            key_id,
+            filer.keytable,
+            filer.interrupt,
+            held,
+            refusal=ownership.refusal,
+            show=filer.progress.show,
+        ),
+    )
+
+
+def _never_asked(_key_id: str, _key: object) -> bool:
+    return False
+
+
+def _disks(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+    return [(disk.name, partial(_state_in_words, disk)) for disk in filer.shelf]
+
+
+def _state_in_words(disk: Disk) -> str:
+    if disk.destroyed:
+        return "destroyed"
+    if disk.locked_out:
+        return "locked out"
+    return "locked" if disk.locking else "not locked"
+
+
+def _key_ids(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+    known = [(entry.key_id, entry.tag) for entry in filer.keytable]
+    return [(MSID_KEY_ID, "the factory key"), *known]
+
+
+def _unread(words: Sequence[str]) -> int:
+    asks = words[:1] == ["encrypt"] and words[1:2] in (["sanitize"], ["destroy"])
+    return 1 if asks else 0
+
+
+COMMAND = Command(
+    name="disk",
+    summary="disk ownership, and key management of self-encrypting disks",
+    synopsis=SYNOPSIS,
+    run=_run,
+    variables={"disk_list": _disks, "new_key_id": _key_ids},
+    help=HELP,
+    unread=_unread,
+    changes=changes_unless("show", "encrypt show"),
+)
+
+COMMAND_IN_MAINTENANCE = Command(
+    name="disk",
+    summary="show, sanitize and destroy self-encrypting disks",
+    synopsis=SYNOPSIS_IN_MAINTENANCE,
+    run=partial(_run, maintenance=True),
+    variables={"disk_list": _disks},
+    help=HELP_IN_MAINTENANCE,
+    unread=_unread,
+)

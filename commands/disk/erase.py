@@ -1,0 +1,107 @@
+"""disk encrypt sanitize, disk encrypt destroy: the ends of data, and of disks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from filer.commands import Call, Consent, Json, Refused
+from filer.commands.disk.report import report_disks, select_disks
+from filer.disks.aggregate import POSITIONS, Aggregate, assemble
+from filer.disks.disk import Disk
+from filer.disks.jobs import Refusal, destroy_disks, sanitize_disks
+from filer.host.text import listed
+from filer.system import Filer
+
+_WHAT_IS_LOST = {
+    "sanitize": "The data on {disks} will be lost for good.",
+    "destroy": "The data on {disks} will be lost for good, and no disk of them can be used again.",
+}
+
+
+@dataclass(frozen=True)
+class DataLoss:
+    """What an operation is about to cost, before it is confirmed."""
+
+    TYPE: ClassVar[str] = "data_loss"
+    operation: str
+    disks: Sequence[str]
+
+    def lines(self) -> Iterable[str]:
+        """The warning."""
+        disks = f"{len(self.disks)} disks ({listed(self.disks)})"
+        return [f"Warning: {_WHAT_IS_LOST[self.operation].format(disks=disks)}"]
+
+    def data(self) -> Mapping[str, Json]:
+        """The operation, and the disks whose data it would cost."""
+        return {"operation": self.operation, "disks": list(self.disks)}
+
+
+def sanitize(call: Call, *, maintenance: bool = False) -> None:
+    """Run ``disk encrypt sanitize``: the data is gone, and the disks are as new."""
+    filer = call.filer
+    aggregate = assemble(filer.shelf, filer.hardware.system_id)
+    refusal = _refusal(filer, aggregate, maintenance=maintenance)
+    if "-all" in call.arguments.options:
+        own = aggregate.ownership.own(filer.shelf)
+        disks = [
+            disk
+            for disk in own
+            if not (disk.destroyed or disk.serial in aggregate.ownership.doubtful)
+            and refusal(disk) is None
+        ]
+        if not disks:
+            raise Refused(f"there is no {'disk to sanitize' if maintenance else 'spare disk'}")
+    else:
+        disks = select_disks(call, call.words("disk_list"), aggregate.ownership)
+    _confirm(call, "sanitize", disks, refusal)
+    report_disks(call, sanitize_disks(disks, refusal, filer.interrupt, show=filer.progress.show))
+
+
+def destroy(call: Call, *, maintenance: bool = False) -> None:
+    """Run ``disk encrypt destroy``: the disks are of no use to anyone."""
+    filer = call.filer
+    aggregate = assemble(filer.shelf, filer.hardware.system_id)
+    refusal = _refusal(filer, aggregate, maintenance=maintenance)
+    disks = select_disks(call, call.words("disk_list"), aggregate.ownership)
+    _confirm(call, "destroy", disks, refusal)
+    report_disks(call, destroy_disks(disks, refusal, filer.interrupt, show=filer.progress.show))
+
+
+def _refusal(filer: Filer, aggregate: Aggregate, *, maintenance: bool) -> Refusal:
+    """Return what says why a disk keeps its data.
+
+    In maintenance mode own disks may lose it, whatever they are used for, and also those of
+    another aggregate with the system ID of this filer, unless they were given away: it may be an
+    earlier one of its own.
+    """
+    ownership = aggregate.ownership
+
+    def refusal(disk: Disk) -> str | None:
+        if not maintenance:
+            return ownership.refusal(disk) or _use(aggregate, disk)
+        foreign, system_id = ownership.foreign_owner(disk), filer.hardware.system_id
+        earlier = foreign and system_id in foreign.systems and disk.owner in (0, system_id)
+        return None if earlier else ownership.refusal(disk)
+
+    return refusal
+
+
+def _use(aggregate: Aggregate, disk: Disk) -> str | None:
+    match aggregate.role(disk):
+        case position if position in POSITIONS:
+            return f"belongs to aggregate {aggregate.name}"
+        case "unknown":
+            return "cannot be read, so it may belong to an aggregate"
+    return None
+
+
+def _confirm(call: Call, verb: str, disks: list[Disk], refusal: Refusal) -> None:
+    """Say what will be lost, and go on only if the exact words are typed.  Raises Refused."""
+    names = [disk.name for disk in disks if not disk.destroyed and refusal(disk) is None]
+    if not names:
+        return
+    call.show(DataLoss(verb, names))
+    words = f"{verb} disk"
+    question = Consent(f"To continue, enter {words}: ", lambda answer: answer == words)
+    if not question.consents(call.console.ask(question)):
+        raise Refused(f"encrypt {verb}: not confirmed; nothing was changed")

@@ -1,0 +1,98 @@
+"""Carrying out an operation on many disks, and telling what came of it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from filer.commands import Call, Complaint, Json, Refused
+from filer.disks.disk import Disk
+from filer.disks.jobs import DiskReport, FailureKind, Held
+from filer.disks.ownership import Ownership
+from filer.key_servers.holdings import conflict
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The last line of every operation on disks."""
+
+    TYPE: ClassVar[str] = "disks_completed"
+    report: DiskReport
+
+    def lines(self) -> Iterable[str]:
+        """The ``Completed`` line, counts included."""
+        report = self.report
+        yield (
+            f"Completed {report.verb} on {report.attempted} disks: "
+            f"{len(report.succeeded)} successes, {len(report.failures)} failures, including "
+            f"{report.count(FailureKind.UNKNOWN_KEY)} unknown key and "
+            f"{report.count(FailureKind.AUTHENTICATION)} authentication failures."
+        )
+
+    def data(self) -> Mapping[str, Json]:
+        """The disks; each that failed has an error of its own, which says why."""
+        report = self.report
+        return {
+            "operation": report.verb,
+            "attempted": report.attempted,
+            "succeeded": list(report.succeeded),
+            "failed": [failure.disk for failure in report.failures],
+            "unknown_key": report.count(FailureKind.UNKNOWN_KEY),
+            "authentication": report.count(FailureKind.AUTHENTICATION),
+            "not_reached": report.not_reached,
+        }
+
+
+def report_disks(call: Call, report: DiskReport) -> None:
+    """Tell each failing disk in a line of its own, then the counts; fail if any failed."""
+    for failure in report.failures:
+        cause = failure.kind.name.lower()
+        call.fail(Complaint(failure.reason, "disk", disk=failure.disk, cause=cause))
+    completed = Completed(report)
+    event = f"disk.encrypt.{report.verb}"
+    log = call.filer.messages.log
+    log(event, "info", " ".join(completed.lines()))
+    interrupted = f"{report.verb}: interrupted; {report.not_reached} disks were not reached"
+    if report.not_reached:
+        log(event, "warning", interrupted)  # first of all: there may be nobody to be told
+    call.show(completed)
+    if report.not_reached:
+        call.fail(Complaint(interrupted, "interrupted"))
+
+
+def select_disks(
+    call: Call, disk_list: Iterable[str], ownership: Ownership | None = None
+) -> list[Disk]:
+    """Return the disks that ``disk_list`` names; raise ShelfError if a name fits none.
+
+    Patterns pass over destroyed disks and, with ``ownership``, those of other systems; each of
+    them is told.
+    """
+
+    def reason(disk: Disk) -> object:
+        if ownership and (foreign := ownership.foreign_owner(disk)):
+            return foreign
+        return "is destroyed" if disk.destroyed else None
+
+    selection = call.filer.shelf.select(tuple(disk_list), reason)
+    for disk in selection.passed_over:
+        text = f"{disk.name}: {reason(disk)}; passed over"
+        call.console.warn(Complaint(text, "disk_passed_over", disk=disk.name))
+    return list(selection.disks)
+
+
+def held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:
+    """Ask all key servers what they hold at this moment, and warn of those that do not answer.
+
+    Raises Refused if they contradict each other about ``new_key_id``.
+    """
+    from filer.commands.key_manager.servers import warn_of
+    from filer.trial import fetch_or_nothing
+
+    servers = call.filer.key_servers()
+    new = [new_key_id] if new_key_id else []
+    key_ids = dict.fromkeys([*call.filer.key_ids_in_use(), *new])
+    holdings = fetch_or_nothing(servers, call.filer.identity, key_ids)
+    warn_of(call, servers)
+    if holders := holdings.contradictions().get(new_key_id or ""):
+        raise Refused(conflict(new_key_id or "", holders))
+    return holdings.holds

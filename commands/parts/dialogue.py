@@ -1,0 +1,93 @@
+"""The questions that commands ask."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, TypeVar
+
+from filer.commands import Consent, Console, Json
+from filer.host.errors import FilerError
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.passphrase import PassphraseError, accept
+
+T = TypeVar("T")
+
+TRIES = 3
+"""How often a manual passphrase may be entered."""
+
+
+@dataclass(frozen=True)
+class AnswerRefused:
+    """An answer that will not do; the question comes again."""
+
+    TYPE: ClassVar[str] = "answer_refused"
+    reason: str
+
+    def lines(self) -> Iterable[str]:
+        """The reason."""
+        return [self.reason]
+
+    def data(self) -> Mapping[str, Json]:
+        """The reason."""
+        return {"reason": self.reason}
+
+
+def ask_until(console: Console, question: str, read: Callable[[str], T]) -> T:
+    """Ask until ``read`` accepts the answer; what it refuses is explained.
+
+    Raises EndOfAnswers or Cancelled.
+    """
+    while True:
+        answer = console.ask(question).strip()
+        try:
+            return read(answer)
+        except FilerError as problem:
+            console.show(AnswerRefused(str(problem)))
+
+
+def ask_yes_no(console: Console, question: str, *, default: bool) -> bool:
+    """Ask a question whose default stands in braces: ``{yes}``."""
+    hint = "yes" if default else "no"
+    return ask_until(console, f"{question} {{{hint}}} ", partial(_yes_or_no, default=default))
+
+
+def ask_consent(console: Console, question: str) -> bool:
+    """Ask a question whose yes can cost data, or the way to a key; the default is no."""
+    read = partial(_yes_or_no, default=False)
+
+    def consents(answer: str) -> bool:
+        with suppress(FilerError):
+            return read(answer.strip())
+        return False
+
+    return ask_until(console, Consent(f"{question} {{no}} ", consents), read)
+
+
+def _yes_or_no(answer: str, *, default: bool) -> bool:
+    match answer.lower():
+        case "":
+            return default
+        case "y" | "yes":
+            return True
+        case "n" | "no":
+            return False
+    raise FilerError("Please answer yes or no.")
+
+
+def ask_passphrase(console: Console) -> AuthenticationKey:
+    """Ask for a new passphrase, twice a try, neither entry echoed.
+
+    Both entries of a try are read before it is judged.  Raises PassphraseError after the last
+    try, EndOfAnswers or Cancelled.
+    """
+    for tries_left in reversed(range(TRIES)):
+        entry = console.ask_secret("Please enter a new passphrase: ")
+        again = console.ask_secret("Please reenter the new passphrase: ")
+        try:
+            return accept(entry, again)
+        except PassphraseError as problem:
+            if not tries_left:
+                raise
+            console.show(AnswerRefused(f"{problem}; try again."))
+    raise AssertionError("the last try returns or raises")

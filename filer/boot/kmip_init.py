@@ -1,0 +1,113 @@
+"""kmip_init: before the system starts, fetch all key pairs from all registered key servers.
+
+It sees /var/kmip only; /mroot is not there yet (man key_manager, CERTIFICATES and KEYTABLE).
+"""
+
+import time
+from collections.abc import Collection, Sequence
+
+from filer.boot.notices import Notices
+from filer.key_servers.holdings import Holdings
+from filer.keys.keytable import CREATION_LIMIT, recommended_limit
+from filer.registration.pem import CertificateError, date_warnings
+from filer.running.interrupt import Interrupted
+from filer.system import Filer
+
+ATTENTION = (
+    "********************************************************",
+    "*                 A T T E N T I O N                    *",
+    "*                                                      *",
+    "*       System cannot connect to key managers.         *",
+    "*                                                      *",
+    "********************************************************",
+)
+
+_BETWEEN_TRIES = 1.0
+"""Seconds between two tries while a registered key server is silent."""
+
+
+def load_keytable(filer: Filer, notices: Notices) -> Holdings:
+    """Load the keytable from all key servers at once, and return what they hold.
+
+    A server that does not answer costs one warning; with ``init_maxwait`` it is tried again
+    until then, or until Ctrl-C.
+    """
+    if not filer.registration.servers or not filer.hardware.storage_encryption:
+        return Holdings({}, {})
+    begun = time.monotonic()
+    holdings, unreadable = _fetch(filer)
+    _warn_of_certificates(filer, notices)
+    for address, failure in holdings.failures.items():
+        notices.warning("kmip.init.noresponse", failure.about(address))
+    for text in unreadable:
+        notices.warning("kmip.init.unreadable", text)
+    if not holdings.by_server:
+        notices.banner(ATTENTION)
+    filer.keytable.replace(holdings.ranking.entries.values())
+    for surplus in holdings.ranking.surplus:
+        notices.warning("kmip.init.surplus", str(surplus))
+    if len(filer.keytable) > CREATION_LIMIT:
+        notices.warning("kmip.init.keytable", recommended_limit(len(filer.keytable)))
+    notices.progress(
+        "kmip.init.done",
+        f"{len(filer.registration.servers)} key servers, {len(filer.keytable)} key pairs loaded "
+        f"({time.monotonic() - begun:.2f} s)",
+    )
+    return holdings
+
+
+def _warn_of_certificates(filer: Filer, notices: Notices) -> None:
+    """Warn of registered certificate files that have expired, are not valid yet, or are damaged.
+
+    Comes after the key servers were asked: to load the library takes a while.
+    """
+    for name, data in filer.registration.certificates.items():
+        try:
+            warnings = date_warnings(name, data, filer.now())
+        except CertificateError as damage:
+            notices.warning("kmip.init.certificate", f"registered certificate {damage}")
+        else:
+            for warning in warnings:
+                text = f"registered certificate {name}: {warning}"
+                notices.warning("kmip.init.certificate", text)
+
+
+def _fetch(filer: Filer) -> tuple[Holdings, list[str]]:
+    """Ask until every server has answered, init_maxwait seconds have passed, or Ctrl-C.
+
+    Whatever ends the wait, what has arrived until then is returned.
+    The keys that disks name are requested first.  Also returns what could not be read.
+    """
+    deadline = time.monotonic() + filer.hardware.init_maxwait
+    registered = filer.registration.servers
+    answers = Holdings({}, {})
+    unreadable: dict[str, None] = {}
+    silent: Collection[str] = registered
+    try:
+        while True:
+            servers = filer.key_servers(silent)
+            heard = servers.fetch_for_boot(filer.identity.parent_tag, filer.key_ids_in_use())
+            answers = _joined(registered, answers, heard, asked=silent)
+            unreadable.update(dict.fromkeys(servers.unreadable()))
+            silent = [each for each, failure in answers.failures.items() if not failure.answered]
+            if not silent or time.monotonic() >= deadline:
+                break
+            filer.interrupt.sleep(min(_BETWEEN_TRIES, max(0.0, deadline - time.monotonic())))
+    except Interrupted:
+        filer.interrupt.request()  # the wait has ended; the boot has yet to see why
+    return answers, list(unreadable)
+
+
+def _joined(
+    registered: Sequence[str], before: Holdings, heard: Holdings, asked: Collection[str]
+) -> Holdings:
+    """Add what the servers ``asked`` have answered; a pair that was shown once is kept."""
+    by_server = {}
+    for address in registered:
+        now, earlier = (each.by_server.get(address) for each in (heard, before))
+        if now is not None or earlier is not None:
+            kept = [pair for pair in earlier or () if pair not in (now or ())]
+            by_server[address] = [*(now or ()), *kept]
+    failures = {each: why for each, why in before.failures.items() if each not in asked}
+    failures |= heard.failures
+    return Holdings(by_server, {each: failures[each] for each in registered if each in failures})

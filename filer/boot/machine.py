@@ -1,0 +1,208 @@
+"""Power on, boot, panic, power off."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from filer.boot import kmip_init
+from filer.boot.notices import Logged, Notices
+from filer.boot.unlock import unlock_disks
+from filer.boot_device.generations import BootDevice
+from filer.boot_device.loader import LoaderEnvironment
+from filer.boot_device.panics import Panics
+from filer.config import load as load_hardware
+from filer.disks import aggregate as raid
+from filer.disks.derivation import Derivation
+from filer.disks.ownership import Ownership, take
+from filer.disks.shelf import Shelf
+from filer.host.durable import Storage, StorageError
+from filer.host.errors import FilerError
+from filer.key_servers.holdings import Holdings
+from filer.mroot.system_log import Messages
+from filer.mroot.volume import Mroot
+from filer.registration.installed import Installed
+from filer.root import Root, RootLock
+from filer.running.interrupt import Interrupt
+from filer.running.turn import Changes
+from filer.system import Filer
+
+
+class Panic(FilerError):
+    """The filer cannot come up; the text begins with PANIC."""
+
+
+def local_time() -> datetime:
+    """Return the time of day, in the time zone of the host."""
+    return datetime.now().astimezone()
+
+
+class Machine:
+    """The hardware: what stays when the filer loses power, and the switch."""
+
+    def __init__(
+        self,
+        root: Path,
+        interrupt: Interrupt,
+        storage: Storage | None = None,
+        now: Callable[[], datetime] = local_time,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Set the machine up in ``root``, which is made if it is not there.
+
+        Raises FilerError if the root cannot be used, and RootInUse if another filer runs on it.
+        """
+        self._root = Root.at(root)
+        self._storage = storage or Storage()
+        self._now = now
+        self._random = random
+        self._interrupt = interrupt
+        self._lock = RootLock(self._root, self._storage)
+
+    def power_on(self) -> Filer:
+        """Apply power: the keytable is empty and every disk that has locking set is locked.
+
+        Raises FilerError if a file of the root is damaged, or if its disks are missing.
+        """
+        self._lock.check()
+        marker = self._root.examine()
+        hardware = load_hardware(self._root.hardware, self._storage)
+        self._prepare_directories()
+        boot_device = BootDevice(self._root.var, self._storage)
+        derivation = Derivation()
+        shelf = Shelf(
+            self._root.shelf,
+            self._root.shelf_record,
+            self._storage,
+            derivation,
+            self._random,
+        )
+        shelf.populate(hardware.disks, hardware.disk_size, had_disks=marker.populated)
+        if not marker.populated:
+            self._root.mark_populated(self._storage)
+        shelf.load()
+        shelf.power_on()
+        return Filer(
+            root=self._root,
+            hardware=hardware,
+            storage=self._storage,
+            boot_device=boot_device,
+            registration=boot_device.load(),
+            installed=Installed(self._root.installed_certificates, self._storage),
+            mroot=Mroot(self._root.mroot),
+            messages=Messages(hardware.hostname, self._now, hardware.system_id),
+            derivation=derivation,
+            shelf=shelf,
+            now=self._now,
+            random=self._random,
+            powered_on=self._now(),
+            interrupt=self._interrupt,
+            changes=Changes(self._lock.check),
+            panics=Panics(self._root.var / "panics.toml", self._storage),
+            loader=LoaderEnvironment(
+                self._root.var / "loader.toml", self._storage, hardware.autoboot
+            ),
+        )
+
+    def unplug(self) -> None:
+        """Give the root back; nothing of the machine is used afterwards."""
+        self._lock.release()
+
+    def _prepare_directories(self) -> None:
+        """Make the directories of the root, and finish what an earlier run left of its changes.
+
+        A run that was killed may have left temporary files, which may hold keys, and names that
+        are in the cache of the host only; these are made durable before anything relies on them.
+        """
+        for directory in self._root.directories:
+            if directory == self._root.ssh and not directory.exists():
+                continue  # made when it is needed
+            if not directory.exists():
+                self._storage.make_directory(directory)
+            self._storage.settle(directory)
+            self._storage.sweep(directory)
+
+
+def boot(filer: Filer, notices: Notices, before_disks: Callable[[], None] = lambda: None) -> None:
+    """Bring the filer up: keys, disks, root aggregate, WAFL.
+
+    What it tells goes to the system log too, once WAFL is up.  ``before_disks`` is called when
+    kmip_init is done and no disk has been tried: the last moment to end a boot at no cost.
+    Raises Panic, which is counted.
+    """
+    filer.interrupt.clear()
+    before = filer.panics.in_a_row
+    try:
+        _boot(filer, Logged(filer.messages, notices), before_disks)
+    except Panic:
+        with suppress(StorageError):  # the panic is what has to be told
+            if filer.panics.in_a_row == before:
+                filer.panics.add()
+        raise
+    with suppress(StorageError):
+        filer.panics.clear()
+
+
+def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> None:
+    for damage in filer.shelf.warnings:
+        notices.warning("disk.init.failure", damage)
+    if filer.hardware.storage_encryption and filer.hardware.snaplock:
+        raise Panic("PANIC: SnapLock and Storage Encryption cannot be used on the same system")
+    holdings = kmip_init.load_keytable(filer, notices)
+    before_disks()
+    ownership = filer.ownership()
+    held_back = _hold_back(filer, holdings, ownership)
+    unlock_disks(filer, holdings, notices, ownership, held_back)
+    aggregate = filer.aggregate = raid.bring_online(filer.shelf, filer.hardware.system_id)
+    if not filer.wafl_is_up:
+        raise Panic(
+            f"PANIC: raid: root aggregate {aggregate.name} cannot be brought online: "
+            f"{aggregate.problem}"
+        )
+    with suppress(StorageError):  # no boot fails for its log; each line is tried again
+        filer.messages.attach(filer.root.system_log, filer.storage)
+    try:
+        take(filer.shelf, aggregate.ownership, filer.hardware.system_id)
+    except StorageError as refusal:  # the next boot tries again
+        notices.warning("disk.ownership.failure", f"the owner is not on every disk: {refusal}")
+    own = len(aggregate.ownership.own(filer.shelf))
+    notices.progress("raid.aggr.online", f"{own} disks, {aggregate.name} online")
+
+
+def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | None:
+    """Return why no MSID may be tried on the own locked disks whose key is unknown, if so.
+
+    It is never tried on a doubtful one.
+
+    Where it is tried, the panic that may follow is counted before: a boot that is killed in
+    between has cost the disks a try all the same.
+    """
+    if all(
+        disk.key_id in filer.keytable
+        for disk in ownership.own(filer.shelf)
+        if disk.locked
+        and not (disk.destroyed or disk.locked_out)
+        and disk.serial not in ownership.doubtful
+    ):
+        return None
+    if filer.interrupt.requested:
+        return "kmip_init was interrupted"
+    if filer.panics.at_limit and (holdings.failures or not holdings.by_server):
+        # One that is silent may have the keys that another has lost.
+        answering = "not every" if holdings.by_server else "no"
+        return f"{filer.panics.in_a_row} panics in a row and {answering} key server answers"
+    try:
+        filer.panics.add()
+    except StorageError as refusal:
+        return str(refusal)
+    return None
+
+
+def power_off(filer: Filer) -> None:
+    """Remove power: the keytable is gone and every disk forgets that it was opened."""
+    filer.messages.detach()
+    filer.keytable.clear()
+    filer.shelf.power_off()
+    filer.derivation.clear()
+    filer.aggregate = None

@@ -1,0 +1,132 @@
+"""Opening the locked disks at boot, with what kmip_init has loaded."""
+
+from collections.abc import Iterator, Mapping
+
+from filer.boot.notices import Notices
+from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, LockedOut
+from filer.disks.jobs import keys_of, try_one
+from filer.disks.ownership import Ownership
+from filer.host.errors import FilerError
+from filer.host.text import listed
+from filer.key_servers.holdings import Holdings, conflict
+from filer.keys.authentication_key import AuthenticationKey
+from filer.running.progress import Steps
+from filer.system import Filer
+
+
+class _NotInKeytable(FilerError):
+    """The key of a disk is unknown."""
+
+
+class _TooManyRefused(FilerError):
+    """The disk has refused so many keys that a boot tries no other."""
+
+
+def unlock_disks(
+    filer: Filer,
+    holdings: Holdings,
+    notices: Notices,
+    ownership: Ownership,
+    held_back: str | None,
+) -> None:
+    """Open each locked disk of this system with the key that its key ID names.
+
+    This costs a disk at most one try, and a disk of another system none.  Where key servers hold
+    different secrets, the disks are tried one after the other, in the order of
+    `filer.key_servers.candidates`, and learn from each other (`try_one`).  For a key ID that is
+    not in the keytable the MSID is tried, once, as a real filer does; but not in a boot that is
+    ``held_back``, for the reason given, nor on a disk that may be the partner's (man key_manager,
+    LIMITATIONS).
+    """
+    if held_back:
+        notices.warning("disk.encrypt.heldback", f"{held_back}; no MSID is tried")
+    stay_locked: dict[str, list[str]] = {}
+    # by key ID; None: a disk has refused its key, and none was opened
+    opened_with: dict[str, AuthenticationKey | None] = {}
+    locked = []
+    for disk in filer.shelf:
+        if disk.destroyed or not disk.locked:
+            continue
+        if foreign := ownership.foreign_owner(disk):
+            reason = f"they belong to another system ({foreign.owner})"
+            stay_locked.setdefault(reason, []).append(disk.name)
+        else:
+            locked.append(disk)
+    # Spares pay for a wrong key before the root aggregate does.
+    locked.sort(key=lambda disk: disk.serial in ownership.root)
+    work = Steps("unlock", "disks", len(locked), interruptible=False)
+    with filer.progress.show(work) as tell:
+        for done, disk in enumerate(locked):
+            tell(done)
+            try:
+                doubtful = disk.serial in ownership.doubtful
+                key = _open(filer, disk, try_msid=not (held_back or doubtful))
+                if key is not None:
+                    opened_with[disk.key_id] = key
+            except FilerError as problem:
+                if isinstance(problem, AuthenticationFailed):
+                    opened_with.setdefault(disk.key_id, None)
+                stay_locked.setdefault(_reason(disk, problem), []).append(disk.name)
+    for reason, left in stay_locked.items():
+        names = [disk.name for disk in filer.shelf if disk.name in left]
+        notices.warning("disk.encrypt.locked", f"{listed(names)} stay locked: {reason}")
+    for text in _wrong_servers(holdings, opened_with):
+        notices.warning("kmip.init.mismatch", text)
+
+
+def _open(filer: Filer, disk: Disk, *, try_msid: bool) -> AuthenticationKey | None:
+    """Open one disk, and return the key that did; None for the MSID."""
+    keys = keys_of(filer.keytable, disk.key_id)
+    if keys:
+        if disk.tries_nothing_more and not disk.locked_out:
+            raise _TooManyRefused
+        return try_one(disk, keys, filer.keytable, disk.authenticate)
+    if try_msid:
+        try:
+            disk.authenticate(None)
+        except AuthenticationFailed:
+            pass
+        else:
+            return None
+    raise _NotInKeytable
+
+
+def _wrong_servers(
+    holdings: Holdings, opened_with: Mapping[str, AuthenticationKey | None]
+) -> Iterator[str]:
+    """Name the servers that hold a wrong key or, if the right one is unknown, different keys."""
+    contested = holdings.contradictions()
+    for key_id in {**contested, **opened_with}:
+        key = opened_with.get(key_id)
+        if key is not None:
+            for address in holdings.servers_with_another(key_id, key):
+                yield (
+                    f"key server {address} holds another key for key ID {key_id} than the one that "
+                    "opens its disks"
+                )
+        elif key_id in contested:
+            yield conflict(key_id, contested[key_id])
+        else:
+            for address in holdings.holders(key_id):
+                yield (
+                    f"key server {address} holds a key for key ID {key_id} that does not open its "
+                    "disks"
+                )
+
+
+def _reason(disk: Disk, problem: FilerError) -> str:
+    match problem:
+        case _NotInKeytable():
+            return f"key ID {disk.key_id} is not in the keytable"
+        case _TooManyRefused():
+            return f"too many keys were refused for key ID {disk.key_id}; a boot tries no more"
+        case AlreadyRefused():
+            return (
+                f"every key that key servers hold for key ID {disk.key_id} was refused before; "
+                "none was tried"
+            )
+        case AuthenticationFailed():
+            return f"the key that was tried for key ID {disk.key_id} does not open them"
+        case LockedOut():
+            return "locked out after too many failed authentications"
+    return str(problem)

@@ -1,0 +1,254 @@
+"""The boot device's /var/kmip: what is registered, in generations of which one is in force.
+
+``kmip`` is a link to the generation in force, ``kmip.N``.  A change writes the next generation,
+and moving the link is the one moment at which it happens.
+"""
+
+import errno
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from filer.host.durable import Storage, StorageError
+from filer.host.quoting import quoted
+from filer.host.reading import NotThereError, UnreadableError, read_regular
+from filer.host.text import printable
+from filer.host.toml_file import ConfigError, Document
+from filer.keys.pair import is_key_tag
+from filer.kmip.address import HIGHEST_PORT, AddressError, parse_address
+from filer.registration.pem import SIZE_LIMIT, CertificateError, canonical_name
+from filer.registration.registration import MAXIMUM, Registration
+
+_LINK = "kmip"
+_CONFIG = "config.toml"
+_CERTIFICATES = "certs"
+_LINK_NAME = f"var/{_LINK}"
+_CONFIG_NAME = f"{_LINK_NAME}/{_CONFIG}"
+_CERTIFICATES_NAME = f"{_LINK_NAME}/{_CERTIFICATES}"
+_GENERATION = re.compile(r"kmip\.([1-9][0-9]{0,17})")
+_KEYS = ("servers", "port", "default_tag")
+
+
+def parse_config(document: Document) -> Registration:
+    """Return what config.toml says; its certificates stand beside it.  Raises ConfigError."""
+    values = document.values
+    for key in values:
+        if key not in _KEYS:
+            raise document.error((key,), f"unknown key {quoted(key)}")
+    if "servers" not in values:
+        raise ConfigError(f"{document.name}:1: servers is missing")
+    servers = values["servers"]
+    if not isinstance(servers, list) or not all(isinstance(server, str) for server in servers):
+        raise document.error(("servers",), "servers must be a list of IP addresses")
+    try:
+        addresses = tuple(parse_address(server) for server in servers)
+    except AddressError as error:
+        raise document.error(("servers",), str(error)) from None
+    if len(set(addresses)) < len(addresses):
+        raise document.error(("servers",), "servers has an address twice")
+    if len(addresses) > MAXIMUM:
+        raise document.error(("servers",), f"servers has more than {MAXIMUM} addresses")
+    port = values.get("port")
+    if port is not None and (type(port) is not int or not 1 <= port <= HIGHEST_PORT):
+        raise document.error(("port",), f"port must be a whole number from 1 to {HIGHEST_PORT}")
+    tag = values.get("default_tag")
+    if tag is not None and not (isinstance(tag, str) and is_key_tag(tag)):
+        raise document.error(("default_tag",), "default_tag must be a key tag")
+    return Registration(addresses, port, tag)
+
+
+def format_config(registration: Registration) -> bytes:
+    """Return the config.toml of ``registration``; what is None is left out."""
+    import tomli_w
+
+    values = {
+        "servers": list(registration.servers),
+        "port": registration.port,
+        "default_tag": registration.default_tag,
+    }
+    present = {key: value for key, value in values.items() if value is not None}
+    return tomli_w.dumps(present).encode()
+
+
+class Staged:
+    """A generation that is written and durable, but not in force: it can be tried first."""
+
+    def __init__(self, device: "BootDevice", directory: Path, before: int | None) -> None:
+        self._device = device
+        self._directory = directory
+        self._before = before
+
+    def certificate_path(self, name: str) -> Path:
+        """Return where this generation has ``name``."""
+        return self._directory / _CERTIFICATES / canonical_name(name)
+
+    def commit(self) -> None:
+        """Put this generation in force.  Raises StorageError; the one before stays then."""
+        self._device._put_in_force(self._directory, self._before)
+
+    def discard(self) -> None:
+        """Remove this generation; the one before stays in force."""
+        self._device._discard(self._before)
+
+
+class BootDevice:
+    """What the CompactFlash boot device holds; it is there before WAFL is."""
+
+    def __init__(self, var: Path, storage: Storage) -> None:
+        self._var = var
+        self._storage = storage
+
+    def certificate_path(self, name: str) -> Path:
+        """Return where the registered ``name`` is, in whichever generation is in force."""
+        return self._var / _LINK / _CERTIFICATES / canonical_name(name)
+
+    def load(self) -> Registration:
+        """Read the registration in force, an empty one where there is none yet.
+
+        Generations that a crash left behind are removed.  Raises ConfigError if anything of the
+        registration is damaged or missing; then nothing is removed.
+        """
+        generation = self._generation_in_force()
+        registration = Registration()
+        if generation is not None:
+            registration = self._read(self._var / f"{_LINK}.{generation}")
+        with suppress(StorageError):  # a boot device that is read-only can be read all the same
+            self._remove_all_but(generation)
+        return registration
+
+    def stage(self, registration: Registration) -> "Staged":
+        """Write ``registration`` as the next generation, which is not yet in force.
+
+        Raises StorageError, or ConfigError if the device is damaged or ``registration`` is
+        without a certificate file that it needs; nothing is left of it then.
+        """
+        for name in registration.missing():
+            raise ConfigError(f"{name} is not registered")
+        generation = self._generation_in_force()
+        new = self._var / f"{_LINK}.{(generation or 0) + 1}"
+        self._storage.make_directory(self._var)
+        self._remove_all_but(generation)
+        try:
+            self._write(new, registration)
+        except StorageError:
+            self._discard(generation)
+            raise
+        return Staged(self, new, generation)
+
+    def commit(self, registration: Registration) -> None:
+        """Put ``registration`` in force, all of it or, if this fails, nothing of it.
+
+        Raises what `stage` raises.
+        """
+        self.stage(registration).commit()
+
+    def _discard(self, before: int | None) -> None:
+        """Remove all but the generation ``before``, if it is in force."""
+        with suppress(StorageError, ConfigError):
+            if self._generation_in_force() == before:
+                self._remove_all_but(before)
+
+    def _put_in_force(self, new: Path, before: int | None) -> None:
+        try:
+            self._storage.link(self._var / _LINK, new.name)
+        except StorageError:
+            self._return_to(before)
+            raise
+        with suppress(StorageError):  # it is in force; the next load removes what is left
+            self._remove_all_but((before or 0) + 1)
+
+    def _return_to(self, before: int | None) -> None:
+        """Move the link back if it was moved and only its sync was refused.
+
+        Until that is durable, a loss of power decides between the two generations, and both
+        have to be there.
+        """
+        link = self._var / _LINK
+        with suppress(StorageError, ConfigError):
+            if self._generation_in_force() != before:
+                if before is None:
+                    self._storage.remove(link)
+                else:
+                    self._storage.link(link, f"{_LINK}.{before}")
+            self._remove_all_but(before)
+
+    def _write(self, directory: Path, registration: Registration) -> None:
+        certificates = directory / _CERTIFICATES
+        self._storage.make_directory(directory)
+        self._storage.make_directory(certificates)
+        for name, data in registration.certificates.items():
+            self._storage.write(certificates / canonical_name(name), data)
+        self._storage.write(directory / _CONFIG, format_config(registration))
+
+    def _generation_in_force(self) -> int | None:
+        """Return the number of the generation in force, or None.  Raises ConfigError."""
+        link = self._var / _LINK
+        try:
+            target = str(link.readlink())
+        except FileNotFoundError:
+            # The first commit may have been interrupted; later ones find the link there.
+            if any(number > 1 for number in self._generations()):
+                raise ConfigError(
+                    f"{_LINK_NAME}: missing, while generations that it links to are there"
+                ) from None
+            return None
+        except OSError as error:
+            no_link = error.errno == errno.EINVAL
+            reason = "not a link to a generation" if no_link else error.strerror
+            raise ConfigError(f"{_LINK_NAME}: {reason}") from None
+        number = _GENERATION.fullmatch(target)
+        if number is None:
+            raise ConfigError(f"{_LINK_NAME}: points to {printable(target)}, not to a generation")
+        if not link.is_dir():
+            raise ConfigError(f"{_LINK_NAME}: points to {target}, which is not there")
+        return int(number[1])
+
+    def _generations(self) -> list[int]:
+        try:
+            names = [entry.name for entry in self._var.iterdir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ConfigError(f"var: {error.strerror}") from None
+        return [int(found[1]) for name in names if (found := _GENERATION.fullmatch(name))]
+
+    def _remove_all_but(self, in_force: int | None) -> None:
+        self._storage.sweep(self._var)
+        others = [number for number in self._generations() if number != in_force]
+        if others:
+            # An interrupted change may have moved the link in the cache only: after a loss of
+            # power, the link would lead to a generation that is removed here.
+            self._storage.settle(self._var)
+        for number in others:
+            self._storage.remove_tree(self._var / f"{_LINK}.{number}")
+
+    def _read(self, directory: Path) -> Registration:
+        try:
+            plan = parse_config(Document.read(_CONFIG_NAME, directory / _CONFIG))
+        except NotThereError as reason:
+            raise ConfigError(f"{_CONFIG_NAME}: {reason}") from None
+        certificates = _read_certificates(directory)
+        registration = Registration(plan.servers, plan.port, plan.default_tag, certificates)
+        for missing in registration.missing():
+            raise ConfigError(f"{_CERTIFICATES_NAME}/{missing}: missing")
+        return registration
+
+
+def _read_certificates(directory: Path) -> Mapping[str, bytes]:
+    """Return the certificate files of a generation; files of other names are nobody's."""
+    found: dict[str, bytes] = {}
+    where = directory / _CERTIFICATES
+    try:
+        names = sorted(entry.name for entry in where.iterdir())
+    except OSError as error:
+        raise ConfigError(f"{_CERTIFICATES_NAME}: {error.strerror}") from None
+    for name in names:
+        try:
+            if canonical_name(name) == name:
+                found[name] = read_regular(where / name, SIZE_LIMIT)
+        except CertificateError:
+            continue
+        except UnreadableError as reason:
+            raise ConfigError(f"{_CERTIFICATES_NAME}/{name}: {reason}") from None
+    return found

@@ -1,0 +1,150 @@
+"""The hardware of this filer, as filer.toml describes it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from filer.host.durable import Storage
+from filer.host.reading import NotThereError
+from filer.host.toml_file import Check, Document, RuleError, Sections, switch
+
+KIB = 1024
+MIB = 1024 * KIB
+
+DEFAULT_TEXT = """\
+# The hardware of this filer.  A key that is not here has the value shown.
+[system]
+hostname = "filer1"
+system_id = 1573922407
+partner_id = 1573922311      # 0: no HA partner
+storage_encryption = true    # false: key_manager and disk encrypt refuse
+snaplock = false             # true, together with storage_encryption: refused at boot
+[shelf]
+disks = 12                   # names 0c.00.0 ... 0c.00.23, then 0c.01.0 ...
+disk_size = "64 MiB"         # sparse files
+[kmip]
+port = 5696                  # until setup asks
+timeout = 5.0                # seconds, for one key server to answer one request
+init_maxwait = 0.0           # seconds that kmip_init goes on trying while a server is silent
+[boot]
+autoboot = false
+"""
+
+
+class Hardware(NamedTuple):
+    """The settings of filer.toml; sizes in bytes, times in seconds."""
+
+    hostname: str = "filer1"
+    system_id: int = 1573922407
+    partner_id: int = 1573922311
+    storage_encryption: bool = True
+    snaplock: bool = False
+    disks: int = 12
+    disk_size: int = 64 * MIB
+    port: int = 5696
+    timeout: float = 5.0
+    init_maxwait: float = 0.0
+    autoboot: bool = False
+
+
+def _whole(least: int, most: int) -> Check:
+    def check(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise RuleError(f"must be a whole number from {least} to {most}")
+        return value
+
+    return check
+
+
+def _seconds(most: int, *, zero: bool) -> Check:
+    def check(value: object) -> float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and (0 < value <= most or (zero and value == 0)):  # type: ignore[operator]
+            return float(value)  # type: ignore[arg-type]
+        least = "from 0" if zero else "more than 0 and"
+        raise RuleError(f"must be a number of seconds, {least} up to {most}")
+
+    return check
+
+
+def _hostname(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", value):
+        raise RuleError("must be 1 to 63 letters, digits, hyphens and underscores")
+    return value
+
+
+_UNITS = {"KiB": KIB, "MiB": MIB, "GiB": 1024 * MIB, "TiB": 1024 * 1024 * MIB}
+_LEAST_DISK, _LARGEST_DISK = MIB, 8 * _UNITS["TiB"]
+
+
+def _size(value: object) -> int:
+    found = (
+        re.fullmatch(r"([0-9]{1,9}) ?(KiB|MiB|GiB|TiB)", value) if isinstance(value, str) else None
+    )
+    if found is None:
+        raise RuleError('must be a size in KiB, MiB, GiB or TiB, such as "64 MiB"')
+    size = int(found[1]) * _UNITS[found[2]]
+    if not _LEAST_DISK <= size <= _LARGEST_DISK or size % (4 * KIB):
+        raise RuleError("must be from 1 MiB to 8 TiB, in whole blocks of 4 KiB")
+    return size
+
+
+_ID = 2**32 - 1
+
+_KEYS: Mapping[str, Mapping[str, Check]] = {
+    "system": {
+        "hostname": _hostname,
+        "system_id": _whole(1, _ID),
+        "partner_id": _whole(0, _ID),
+        "storage_encryption": switch,
+        "snaplock": switch,
+    },
+    # The root aggregate takes three disks; a hundred shelves have names.
+    "shelf": {"disks": _whole(3, 2400), "disk_size": _size},
+    "kmip": {
+        "port": _whole(1, 65535),
+        "timeout": _seconds(3600, zero=False),
+        "init_maxwait": _seconds(86400, zero=True),
+    },
+    "boot": {"autoboot": switch},
+}
+
+
+def parse(text: str | bytes, name: str = "filer.toml") -> Hardware:
+    """Return the hardware that ``text`` describes; a key that is missing has its default.
+
+    Raises ConfigError, with the line, for what is no TOML, an unknown section or key, and a
+    value of the wrong kind or out of range.
+    """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return _hardware(Document(name, data))
+
+
+def _hardware(document: Document) -> Hardware:
+    read = Sections(document, _KEYS)
+    if read.errors:
+        raise read.errors[0]
+    settings = {key: value for section in read.values.values() for key, value in section.items()}
+    hardware = Hardware(**settings)  # type: ignore[arg-type]
+    if hardware.partner_id == hardware.system_id:
+        key = "partner_id" if "partner_id" in settings else "system_id"
+        raise document.error(("system", key), "system_id and partner_id must differ")
+    return hardware
+
+
+def read(path: Path) -> Hardware:
+    """Read filer.toml at ``path``.  Raises ConfigError, or NotThereError."""
+    return _hardware(Document.read(path.name, path))
+
+
+def load(path: Path, storage: Storage) -> Hardware:
+    """Read filer.toml at ``path``; where there is none, write the defaults first.
+
+    Raises ConfigError, or StorageError.  A file that is there is never changed.
+    """
+    try:
+        return read(path)
+    except NotThereError:
+        storage.write(path, DEFAULT_TEXT.encode())
+        return parse(DEFAULT_TEXT)

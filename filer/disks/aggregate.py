@@ -1,0 +1,137 @@
+"""The root aggregate that the disks of this system make up by their labels."""
+
+from typing import NamedTuple
+
+from filer.disks.disk import Disk
+from filer.disks.label import LABEL_BLOCK, Label
+from filer.disks.ownership import ROOT_AGGREGATE, Ownership, survey
+from filer.disks.shelf import Shelf
+
+POSITIONS = ("dparity", "parity", "data")
+"""What the members of the root aggregate are, in their order."""
+
+_NEEDED = 2  # readable members
+
+
+class Member(NamedTuple):
+    """A place in the aggregate; ``disk`` is None where it is missing, or is foreign by now."""
+
+    position: str
+    serial: str
+    disk: Disk | None
+
+
+class Aggregate(NamedTuple):
+    """The root aggregate as the disks show it; ``members`` is empty while they are unknown."""
+
+    members: tuple[Member, ...]
+    ownership: Ownership
+    disks: tuple[Disk, ...]
+    name: str = ROOT_AGGREGATE
+
+    @property
+    def online(self) -> bool:
+        """Whether enough members can be read."""
+        return sum(self._readable(disk) for disk in self._present) >= _NEEDED
+
+    @property
+    def locked(self) -> int:
+        """How many members are locked; while they are unknown, how many own disks."""
+        return sum(disk.locked for disk in self._candidates)
+
+    @property
+    def total(self) -> int:
+        """How many members there are; while they are unknown, how many own disks."""
+        return len(self.members) or len(self._candidates)
+
+    @property
+    def problem(self) -> str:
+        """Why the aggregate is not online."""
+        text = f"{self.locked} of {self.total} disks locked"
+        missing = len(self.members) - len(self._present)
+        if missing:
+            text += f", {missing} missing"
+        if self.ownership.foreign:
+            text += f", {len(self.ownership.foreign)} of another system"
+        return text
+
+    def role(self, disk: Disk) -> str:
+        """Return the position of ``disk``, or "spare", "broken", "foreign", "unknown".
+
+        Unknown is an own disk that cannot be read and that no label names: it may belong to an
+        aggregate.  A locked-out one is a spare all the same, since its data is gone for good.
+        """
+        if self.ownership.foreign_owner(disk):
+            return "foreign"
+        for member in self.members:
+            if member.serial == disk.serial:
+                return member.position
+        if disk.destroyed:
+            return "broken"
+        return "spare" if self._readable(disk) or disk.locked_out else "unknown"
+
+    def _readable(self, disk: Disk) -> bool:
+        return disk.serial in self.ownership.labels
+
+    @property
+    def _present(self) -> list[Disk]:
+        return [member.disk for member in self.members if member.disk is not None]
+
+    @property
+    def _candidates(self) -> list[Disk]:
+        return self._present if self.members else self.ownership.own(self.disks)
+
+
+def assemble(shelf: Shelf, system_id: int) -> Aggregate:
+    """Find the root aggregate of ``system_id`` among the disks; changes nothing."""
+    ownership = survey(shelf, system_id)
+    return Aggregate(_members(ownership.root, ownership.own(shelf)), ownership, tuple(shelf))
+
+
+def bring_online(shelf: Shelf, system_id: int) -> Aggregate:
+    """Assemble the root aggregate for a boot, and do what is left to do on its disks.
+
+    It is made if this filer never had one, no label shows one, and no disk is locked that may
+    hold one.  Once it is online, a readable member without a label is labelled again: a crash
+    was in the way, or the disk was sanitized.  Look at `Aggregate.online` for what came of it.
+    """
+    aggregate = assemble(shelf, system_id)
+    if not aggregate.members and not shelf.record.aggr0:
+        aggregate = _made(aggregate)
+    if aggregate.online:
+        serials = tuple(member.serial for member in aggregate.members)
+        label = Label(system_id, ROOT_AGGREGATE, serials)
+        labels = aggregate.ownership.labels
+        for member in aggregate.members:
+            if member.disk is not None and labels.get(member.serial, label) is None:
+                member.disk.write_block(LABEL_BLOCK, label.pack())
+        shelf.remember_aggr0(serials)
+    return aggregate
+
+
+def _members(serials: tuple[str, ...], own: list[Disk]) -> tuple[Member, ...]:
+    disks = {disk.serial: disk for disk in own}
+    return tuple(
+        Member(position, serial, disks.get(serial))
+        for position, serial in zip(POSITIONS, serials, strict=False)
+    )
+
+
+def _made(found: Aggregate) -> Aggregate:
+    """Give a new root aggregate its members; none if there are too few, or any doubt.
+
+    A locked disk with the key of another system is a doubt: the system ID may have been changed.
+    """
+    spares: list[Disk] = []
+    for disk in found.disks:
+        match found.role(disk):
+            case "spare" if disk.serial in found.ownership.labels:
+                spares.append(disk)
+            case "unknown":
+                return found
+            case "foreign" if disk.locked and not disk.destroyed:
+                return found
+    if len(spares) < len(POSITIONS):
+        return found
+    serials = tuple(disk.serial for disk in spares[: len(POSITIONS)])
+    return found._replace(members=_members(serials, spares))

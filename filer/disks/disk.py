@@ -1,0 +1,478 @@
+"""One self-encrypting drive: a file with a header and data that only the right key reads.
+
+All data is AES-256-XTS under the data key of the disk, which never changes by rekeying.  The data
+key is stored wrapped only, so whoever carries the file away has nothing without the authentication
+key (``man key_manager``, LIMITATIONS, says what this protects against and what not).
+"""
+
+import os
+from base64 import b32encode
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Self, TypeVar
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import XTS
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap_with_padding,
+    aes_key_wrap_with_padding,
+)
+
+from filer.disks.derivation import STANDARD, Derivation, StretchedKey, stretch_msid
+from filer.disks.head import HeadFile
+from filer.disks.header import BLOCK_SIZE, DATA_OFFSET, DiskError, Head, Header, State
+from filer.disks.record import LOCKOUT_LIMIT, MOST_TAGS, TAG_SIZE, Record
+from filer.host.durable import Storage, StorageError
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import MSID_KEY_ID
+from filer.keys.secret import Secret
+
+__all__ = [
+    "BLOCK_SIZE",
+    "LOCKOUT_LIMIT",
+    "AlreadyRefused",
+    "AuthenticationFailed",
+    "Destroyed",
+    "Disk",
+    "DiskError",
+    "DiskLocked",
+    "LockedOut",
+]
+
+T = TypeVar("T")
+
+_DATA_KEY_SIZE = 64
+_CURRENT = b"filer: data key under the authentication key\0"
+_OPEN = b"filer: data key while locking is not set\0"
+_REFUSED = b"filer: tag of a refused key\0"
+
+
+class AuthenticationFailed(DiskError):
+    """The key is wrong."""
+
+
+class AlreadyRefused(AuthenticationFailed):
+    """The disk has refused this key before; it was not tried, and nothing was counted."""
+
+
+class LockedOut(DiskError):
+    """Too many failures in a row: the disk tries no key any more."""
+
+
+class Destroyed(DiskError):
+    """The disk has no data key any more."""
+
+
+class DiskLocked(DiskError):
+    """The data is not readable before an authentication."""
+
+
+class _DataKey(Secret):
+    __slots__ = ()
+    kind = "data key"
+
+
+class Disk:
+    """One drive in a shelf; off until `power_on`.
+
+    Every method raises `DiskError` if the disk is off, cannot be read, or has been swapped for
+    another one, and `StorageError` if it cannot be written.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        storage: Storage,
+        derivation: Derivation,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.name = name
+        self.path = path
+        self._storage = storage
+        self._derivation = derivation
+        self._random = random
+        self._file: HeadFile | None = None
+        self._data_key: _DataKey | None = None
+        self._accepted: AuthenticationKey | None = None
+        self.warnings: Sequence[str] = ()
+        """What power-on found wrong with the disk although it works, a line each."""
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        path: Path,
+        storage: Storage,
+        derivation: Derivation,
+        random: Callable[[int], bytes] = os.urandom,
+        *,
+        size: int,
+    ) -> Self:
+        """Make a factory-new disk of ``size`` bytes, rounded down to whole blocks.
+
+        Raises FileExistsError if there is a file ``path``; it is left alone.
+        """
+        disk = cls(name, path, storage, derivation, random)
+        state = State(
+            serial=b32encode(random(10)).decode("ascii"),
+            msid=b32encode(random(20)).decode("ascii"),
+            data_size=size - size % BLOCK_SIZE,
+        )
+        header = disk._wrapped(state, _DataKey(random(_DATA_KEY_SIZE)), None)
+        head = Head(header, Record(sequence=1, binding=header.binding))
+        storage.create(path, head.pack(), DATA_OFFSET + state.data_size)
+        return disk
+
+    def __repr__(self) -> str:
+        return f"<disk {self.name}>"
+
+    @property
+    def serial(self) -> str:
+        """The serial number, 16 characters."""
+        return self._state.serial
+
+    @property
+    def msid(self) -> str:
+        """The factory key: public, as on the label of a drive."""
+        return self._state.msid
+
+    @property
+    def key_id(self) -> str:
+        """The key ID of the current authentication key; `MSID_KEY_ID` for the factory key."""
+        return self._state.key_id
+
+    @property
+    def accepted_key(self) -> AuthenticationKey | None:
+        """The present authentication key, if it was used since power-on; never the MSID."""
+        return self._accepted
+
+    @property
+    def locking(self) -> bool:
+        """Whether the loss of power locks this disk."""
+        return self._state.locking
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether the disk was made useless for good."""
+        return self._state.destroyed
+
+    @property
+    def failures(self) -> int:
+        """How many authentications in a row have failed."""
+        return self._powered.head.failures
+
+    @property
+    def owner(self) -> int:
+        """The system ID of the owner, readable while the disk is locked; 0: unowned."""
+        return self._powered.head.record.owner
+
+    @property
+    def tries_nothing_more(self) -> bool:
+        """Whether the disk remembers so many refused keys that a boot may try no other."""
+        return len(self._powered.head.tags) >= MOST_TAGS
+
+    @property
+    def locked_out(self) -> bool:
+        """Whether the disk has stopped trying keys."""
+        return self.failures >= LOCKOUT_LIMIT
+
+    @property
+    def locked(self) -> bool:
+        """Whether the data cannot be read now; true of a destroyed disk for ever."""
+        return self._data_key is None
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks of `BLOCK_SIZE` bytes the disk has."""
+        return self._state.data_size // BLOCK_SIZE
+
+    def power_on(self) -> None:
+        """Read the header; a disk without locking then gives its data to anyone.
+
+        Finishes a change that was interrupted.  Raises StorageError if it is not known which of two
+        headers the medium has and neither can be written.
+        """
+        self.power_off()
+        file = self._named(lambda: HeadFile(self.path, self._storage))
+        header = file.head.header
+        state = header.state
+        with suppress(OSError):  # a last block that cannot be read is there all the same
+            if not self._storage.read(self.path, DATA_OFFSET + state.data_size - 1, 1):
+                raise DiskError(f"{self.name}: damaged: the file is too short")
+        data_key = None
+        if not state.locking and not state.destroyed:
+            try:
+                data_key = _unwrap(stretch_msid(state.msid), _OPEN, state, header.open_wrap)
+            except InvalidUnwrap as error:
+                raise DiskError(f"{self.name}: damaged header: edited") from error
+        warnings = list(file.warnings())
+        if refusal := file.try_to_clean():
+            warnings.append(f"an older header may be left in it: {refusal}")
+        self.warnings = [f"{self.name}: {warning}" for warning in warnings]
+        self._file = file
+        self._data_key = data_key
+
+    def power_off(self) -> None:
+        """Forget all that is lost with the power: the data key above all."""
+        self._file = None
+        self._data_key = None
+        self._accepted = None
+        self.warnings = ()
+
+    def refresh(self) -> None:
+        """Read the header again, and finish a change that was interrupted."""
+        self._reread()
+        self._powered.clean()
+
+    def settle(self) -> None:
+        """Make sure that the medium has the present header and no other, whatever the cache has."""
+        self.refresh()
+        self._powered.settle()
+
+    def forget_refused_keys(self) -> None:
+        """Let keys be tried again that the disk has refused; what it has counted stays."""
+        if self._powered.head.tags:
+            self._powered.write_record(tags=())
+
+    def assign(self, system_id: int) -> None:
+        """Make the system ``system_id`` the home and the owner of the disk."""
+        self._reread()
+        self._powered.write_record(system_id=system_id)
+
+    def has_refused(self, key: AuthenticationKey) -> bool:
+        """Say whether the disk is known to have refused ``key``; tries and counts nothing."""
+        head = self._powered.head
+        return bool(head.tags) and self._tag(head.header, key) in head.tags
+
+    def authenticate(self, key: AuthenticationKey | None) -> None:
+        """Open the data with the current authentication key; None tries the MSID.
+
+        The failure is on the disk before the try and taken back after a success.  A key that is
+        refused is remembered, after that, by a tag.  Raises `AuthenticationFailed`, or, with
+        nothing tried or counted, `AlreadyRefused`, `LockedOut` or `Destroyed`.
+        """
+        self._reread()
+        self._powered.try_to_clean()  # power-on has told what prevents it
+        self._refuse_destroyed()
+        self._refuse_locked_out()
+        data_key = self._try(key)
+        self._powered.write_record(failures=0)
+        self._data_key = data_key
+        self._accepted = key
+
+    def rekey(
+        self, current: AuthenticationKey | None, new_key_id: str, new: AuthenticationKey | None
+    ) -> None:
+        """Change the authentication key from ``current`` to ``new``; None means the MSID.
+
+        Locking stays as it is, but ends with the return to the MSID.  The data and its key stay.
+        Raises what `authenticate` raises, and ValueError if ``new`` does not fit ``new_key_id``.
+        """
+        if (new is None) != (new_key_id == MSID_KEY_ID):
+            raise ValueError("the MSID, and nothing else, has the key ID of the MSID")
+        self.refresh()
+        self._refuse_destroyed()
+        self._refuse_locked_out()
+        state = self._state
+        locking = state.locking and new is not None
+        state = replace(state, key_id=new_key_id, locking=locking, scrypt=STANDARD)
+        self._rewrap(current, state, new)
+
+    def lock(self, current: AuthenticationKey | None) -> None:
+        """Set locking: from the next loss of power on, only the current key opens the data.
+
+        If locking is set already, no key is tried, but its header is settled.  Raises `DiskError`
+        for a disk that has the MSID, and what `authenticate` raises.
+        """
+        self.refresh()
+        self._refuse_destroyed()
+        self._refuse_locked_out()
+        if self.key_id == MSID_KEY_ID:
+            raise DiskError(f"{self.name}: a disk with key ID {MSID_KEY_ID} cannot be locked")
+        if self.locking:
+            self._powered.settle()
+        else:
+            self._rewrap(current, replace(self._state, locking=True), current)
+
+    def sanitize(self) -> None:
+        """Give the disk a new data key and the MSID: the data is gone, the disk is as new.
+
+        Needs no authentication, and brings back a disk that is locked out.
+        """
+        self.refresh()
+        self._refuse_destroyed()
+        old = self._state
+        state = State(old.serial, old.msid, old.data_size, life=old.next_life)
+        data_key = _DataKey(self._random(_DATA_KEY_SIZE))
+        header = self._wrapped(state, data_key, None)
+        self._powered.write_record(unfinished=True)
+        self._commit(header, data_key, accepted=None)
+
+    def destroy(self) -> None:
+        """Leave the disk without any data key, of no use to anyone for ever."""
+        self.refresh()
+        if self.destroyed:
+            self._powered.settle()
+            self._refuse_destroyed()
+        old = self._state
+        state = State(old.serial, old.msid, old.data_size, old.life, destroyed=True)
+        self._powered.write_record(unfinished=True)
+        self._commit(Header(state, wrap=b"", open_wrap=b""), None, accepted=None)
+
+    def read_block(self, number: int) -> bytes:
+        """Return block ``number``; one that was never written reads as noise."""
+        cipher = self._cipher(number).decryptor()
+        data = self._read(self._offset(number), BLOCK_SIZE)
+        return cipher.update(data) + cipher.finalize()
+
+    def write_block(self, number: int, data: bytes) -> None:
+        """Put ``data``, exactly one block, into block ``number``."""
+        if len(data) != BLOCK_SIZE:
+            raise ValueError(f"a block has {BLOCK_SIZE} bytes")
+        cipher = self._cipher(number).encryptor()
+        encrypted = cipher.update(data) + cipher.finalize()
+        self._storage.overwrite(self.path, self._offset(number), encrypted)
+
+    @property
+    def _powered(self) -> HeadFile:
+        if self._file is None:
+            raise DiskError(f"{self.name}: no power")
+        return self._file
+
+    @property
+    def _state(self) -> State:
+        return self._powered.head.header.state
+
+    @property
+    def _opened(self) -> _DataKey:
+        if self._data_key is None:
+            raise DiskLocked(f"{self.name}: locked")
+        return self._data_key
+
+    def _refuse_destroyed(self) -> None:
+        if self.destroyed:
+            raise Destroyed(f"{self.name}: is destroyed")
+
+    def _refuse_locked_out(self) -> None:
+        if self.locked_out:
+            raise LockedOut(f"{self.name}: locked out after {LOCKOUT_LIMIT} failures in a row")
+
+    def _cipher(self, number: int) -> Cipher[XTS]:
+        data_key = self._opened
+        if number not in range(self.blocks):
+            raise DiskError(f"{self.name}: no block {number}")
+        return Cipher(AES(data_key.reveal()), XTS(number.to_bytes(16, "little")))
+
+    def _offset(self, number: int) -> int:
+        return DATA_OFFSET + number * BLOCK_SIZE
+
+    def _read(self, offset: int, size: int) -> bytes:
+        try:
+            data = self._storage.read(self.path, offset, size)
+        except OSError as error:
+            raise DiskError(f"{self.name}: cannot be read: {error.strerror}") from error
+        if len(data) != size:
+            raise DiskError(f"{self.name}: damaged: the file is too short")
+        return data
+
+    def _reread(self) -> None:
+        file, before = self._powered, self._powered.head.header
+        self._named(file.refresh)
+        after = file.head.header
+        if after != before:  # a change that could be neither made nor taken back was made
+            self._accepted = None
+            if after.state.life != before.state.life or after.state.destroyed:
+                self._data_key = None
+
+    def _named(self, work: Callable[[], T]) -> T:
+        """Do ``work``, with the name of the disk before what is wrong with its file."""
+        try:
+            return work()
+        except DiskError as error:
+            raise DiskError(f"{self.name}: {error}") from error
+
+    def _try(self, key: AuthenticationKey | None, *, before_change: bool = False) -> _DataKey:
+        """Return the data key under ``key``, with a failure counted on the disk.
+
+        ``before_change``: the record says as well that a change is unfinished.
+        """
+        head = self._powered.head
+        if key is not None and self.has_refused(key):
+            raise AlreadyRefused(f"{self.name}: has refused this key before; it was not tried")
+        stretched = self._stretched(head.header.state, key)
+        mark = before_change or head.record.unfinished
+        self._powered.write_record(failures=head.failures + 1, unfinished=mark)
+        try:
+            return _unwrap(stretched, _CURRENT, head.header.state, head.header.wrap)
+        except InvalidUnwrap as error:
+            tags = head.tags
+            if key is not None and len(tags) < MOST_TAGS:
+                tags = (*tags, self._tag(head.header, key))
+            if before_change or tags != head.tags:
+                with suppress(StorageError):  # the failure is what has to be told
+                    self._powered.write_record(tags=tags, unfinished=head.record.unfinished)
+            raise AuthenticationFailed(f"{self.name}: authentication failed") from error
+
+    def _tag(self, header: Header, key: AuthenticationKey) -> bytes:
+        """Return the short tag that stands for ``key`` in the record beside this very wrap."""
+        info = _REFUSED + header.state.pack() + header.wrap
+        return self._stretched(header.state, key).wrapping_key(info)[:TAG_SIZE]
+
+    def _rewrap(
+        self, current: AuthenticationKey | None, state: State, new: AuthenticationKey | None
+    ) -> None:
+        """Bring the disk to ``state``, with ``new`` for its key, if ``current`` opens it."""
+        self._stretched(state, new)  # memory may be too little for it: before anything is counted
+        data_key = self._data_key = self._try(current, before_change=True)
+        self._accepted = current
+        self._commit(self._wrapped(state, data_key, new), data_key, accepted=new, failures=0)
+
+    def _commit(
+        self,
+        header: Header,
+        data_key: _DataKey | None,
+        accepted: AuthenticationKey | None,
+        failures: int | None = None,
+    ) -> None:
+        """Put ``header`` in the place of the present one, and leave no trace of that.
+
+        ``failures`` is the count if the present one has to stay; None: as it was.
+        """
+        file = self._powered
+        same_data = header.state.life == self._state.life and data_key is not None
+        try:
+            file.put(header)
+        except StorageError:
+            if not file.head.leftover:
+                with suppress(StorageError):
+                    file.write_record(failures=failures, unfinished=False)
+            elif not same_data:
+                self._data_key = None  # what is written now might be lost with the old data key
+            raise
+        self._data_key = data_key
+        self._accepted = accepted
+        file.finish()
+
+    def _stretched(self, state: State, key: AuthenticationKey | None) -> StretchedKey:
+        if key is None:
+            return stretch_msid(state.msid)
+        return self._derivation.stretch(state.key_id, key, state.scrypt)
+
+    def _wrapped(self, state: State, data_key: _DataKey, key: AuthenticationKey | None) -> Header:
+        wrap = _wrap(self._stretched(state, key), _CURRENT, state, data_key)
+        if state.locking:
+            return Header(state, wrap, open_wrap=b"")
+        return Header(state, wrap, _wrap(stretch_msid(state.msid), _OPEN, state, data_key))
+
+
+def _wrap(key: StretchedKey, purpose: bytes, state: State, data_key: _DataKey) -> bytes:
+    return aes_key_wrap_with_padding(key.wrapping_key(purpose + state.pack()), data_key.reveal())
+
+
+def _unwrap(key: StretchedKey, purpose: bytes, state: State, wrap: bytes) -> _DataKey:
+    return _DataKey(aes_key_unwrap_with_padding(key.wrapping_key(purpose + state.pack()), wrap))

@@ -1,0 +1,90 @@
+"""The command line of both programs: its parser, and ``--print-completion SHELL``.
+
+The completion script is made by shtab, from the very parser that reads the command line.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from filer.host.standard_streams import OutputLost, abandon_standard_streams, write
+from filer.host.text import printable
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+SHELLS = ("bash", "zsh")
+
+_FormatterClass = Callable[..., argparse.HelpFormatter]
+_ANY_WIDTH = 80
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises OutputLost where what it is asked for cannot be printed."""
+
+    def __init__(
+        self, *, formatter_class: _FormatterClass = argparse.HelpFormatter, **options: Any
+    ) -> None:
+        # argparse tries each option on a formatter, which without a width loads what asks the
+        # terminal for one; only for help does it matter.
+        super().__init__(formatter_class=partial(formatter_class, width=_ANY_WIDTH), **options)
+        self._formatter_of_help = formatter_class
+
+    def format_help(self) -> str:
+        """Return the help, as wide as the terminal."""
+        self.formatter_class = self._formatter_of_help
+        return super().format_help()
+
+    def format_usage(self) -> str:
+        """Return the usage, as wide as the terminal."""
+        self.formatter_class = self._formatter_of_help
+        return super().format_usage()
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with the usage, and with what is wrong, safe for a terminal."""
+        super().error(printable(message))
+
+    def _print_message(self, message: str, file: "TextIO | None" = None) -> None:  # type: ignore[override]
+        try:
+            write(file or sys.stderr, message)
+        except OutputLost:
+            if file is sys.stdout:
+                raise
+            abandon_standard_streams()  # the exit status tells that it was called wrongly
+
+
+def directory(text: str) -> Path:
+    """Read the name of a directory.  Raises ArgumentTypeError."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("not the name of a directory")
+    return Path(text)
+
+
+class PrintCompletion(argparse.Action):
+    """Prints the completion script of a parser, and ends the program.
+
+    An argument whose metavar is FILE or DIR is completed to names of files or directories.
+    """
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, choices=SHELLS, **more)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        """Print the script for the shell that was named.  Raises OutputLost."""
+        import shtab
+
+        for action in parser._actions:
+            kind = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}.get(str(action.metavar))
+            if kind is not None:
+                action.complete = kind  # type: ignore[attr-defined]
+        write(sys.stdout, f"{shtab.complete(parser, shell=str(values))}\n")
+        parser.exit()

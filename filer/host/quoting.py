@@ -1,0 +1,43 @@
+"""Words from outside in a message: escaped, short, and hidden if they may be a secret."""
+
+import re
+
+from filer.host.passphrase_rule import SHORTEST, is_passphrase
+from filer.host.text import printable
+
+HIDDEN = "(not shown: it may be a secret)"
+
+_MOST_SHOWN = 64
+"""Characters of a text from outside in a message; a key ID is shown whole."""
+
+_RUN = re.compile(rf"[A-Za-z0-9+/]{{{SHORTEST},}}")
+
+
+def may_be_secret(text: str) -> bool:
+    """Say whether ``text`` could be a passphrase, or has a piece of a private key (base64) in it.
+
+    Hexadecimal digits of one case, as in a key ID, are neither.
+    """
+    return is_passphrase(text.strip()) or any(
+        any(map(str.isupper, run)) and any(map(str.islower, run)) and any(map(str.isdigit, run))
+        for run in _RUN.findall(text)
+    )
+
+
+def shortened(text: str, most: int = _MOST_SHOWN) -> str:
+    """Return ``text`` escaped; at most ``most`` characters of it."""
+    return printable(text) if len(text) <= most else f"{printable(text[:most])}..."
+
+
+def named(text: str) -> str:
+    """Return ``text`` escaped and shortened; hidden if it may be a secret.
+
+    A passphrase, or a line of a private key, that is pasted in the wrong place is rejected like
+    any other word, and the message goes into logs and recordings.
+    """
+    return HIDDEN if may_be_secret(text) else shortened(text)
+
+
+def quoted(text: str) -> str:
+    """Return ``text`` as `named` does, in quotes if it is shown."""
+    return HIDDEN if may_be_secret(text) else f'"{shortened(text)}"'

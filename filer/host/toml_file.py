@@ -1,0 +1,206 @@
+"""TOML files that people and crashes may have spoilt: what is wrong in them, and on which line."""
+
+import re
+import tomllib
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from filer.host.errors import FilerError
+from filer.host.quoting import quoted, shortened
+from filer.host.reading import NotThereError, UnreadableError, read_regular
+
+SIZE_LIMIT = 16 * 1024
+"""Bytes of the largest configuration file that is read."""
+
+_LONGEST_TEXT = 240
+"""Characters of what is wrong; the TOML parser may quote a key, of any length."""
+
+
+_MOST_TRIED = 32
+"""Lines that are tried to find a key; each costs a run of the parser."""
+
+_MOST_ERRORS = 20
+"""Errors that are told of one document; the place of each has to be searched for."""
+
+
+class ConfigError(FilerError):
+    """A damaged or hand-broken configuration file: ``FILE:LINE: what is wrong``."""
+
+
+class Document:
+    """A TOML text that knows on which line each of its keys stands."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        """Parse ``data``, the content of the file ``name``.  Raises ConfigError."""
+        self.name = name
+        try:
+            # A byte order mark is what some editors put first.
+            self._text = data.decode("utf-8-sig").replace("\r\n", "\n")
+        except UnicodeDecodeError as error:
+            raise self._error(data.count(b"\n", 0, error.start) + 1, "not UTF-8") from None
+        self._lines = self._text.split("\n")
+        try:
+            self.values = tomllib.loads(self._text)
+        except tomllib.TOMLDecodeError as error:
+            raise self._syntax_error(str(error)) from None
+        except (ValueError, RecursionError):
+            raise self._error(self._first_line_that_fails(), "a value is too large") from None
+
+    @classmethod
+    def read(cls, name: str, path: Path) -> "Document":
+        """Read and parse the file at ``path``.  Raises ConfigError, or NotThereError."""
+        try:
+            return cls(name, read_regular(path, SIZE_LIMIT, follow=True))
+        except NotThereError:
+            if path.is_symlink():
+                raise ConfigError(f"{name}: a link to a file that is not there") from None
+            raise
+        except UnreadableError as reason:
+            raise ConfigError(f"{name}: {reason}") from None
+
+    def error(self, path: tuple[str, ...], text: str) -> ConfigError:
+        """Return the error ``text`` about the key at ``path``, with its line."""
+        return self._error(self.line(path), text)
+
+    def line(self, path: tuple[str, ...]) -> int:
+        """Return the number of the line on which the key at ``path`` begins, else 1.
+
+        It is the last line that names the key and before which the document is whole, but
+        without the key; so whatever notation was used, the parser itself has the word.
+        """
+        possible = [
+            number
+            for number, line in enumerate(self._lines)
+            if ("=" in line or "[" in line) and not line.lstrip().startswith("#")
+        ]
+        # A key may be written with escapes; then every line is possible.
+        name = re.compile(rf"(?<![\w-]){re.escape(path[-1])}(?![\w-])")
+        naming = [number for number in possible if name.search(self._lines[number])]
+        for number in (naming or possible)[: -_MOST_TRIED - 1 : -1]:
+            try:
+                before = self._parse_until(number)
+            except (ValueError, RecursionError):
+                continue
+            if not _contains(before, path):
+                return number + 1
+        return 1
+
+    def _parse_until(self, number: int) -> Mapping[str, object]:
+        return tomllib.loads("\n".join(self._lines[:number]))
+
+    def _syntax_error(self, text: str) -> ConfigError:
+        where = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", text)
+        if where is None:
+            return self._error(self._first_line_that_fails(), text)
+        # Blank lines at the end are nobody's mistake.
+        last = len(self._text.rstrip("\n").split("\n"))
+        return self._error(int(where[1] or last), text[: where.start()])
+
+    def _first_line_that_fails(self) -> int:
+        """Return the line with which an error begins that stays, however the document goes on."""
+        whole = range(1, len(self._lines) + 1)
+        return whole[min(bisect_left(whole, True, key=self._fails_for_good), len(whole) - 1)]
+
+    def _fails_for_good(self, number: int) -> bool:
+        try:
+            self._parse_until(number)
+        except tomllib.TOMLDecodeError:
+            return False
+        except (ValueError, RecursionError):
+            return True
+        return False
+
+    def _error(self, line: int, text: str) -> ConfigError:
+        return ConfigError(f"{self.name}:{line}: {shortened(text, _LONGEST_TEXT)}")
+
+
+def _contains(values: object, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if not isinstance(values, Mapping) or key not in values:
+            return False
+        values = values[key]
+    return True
+
+
+class RuleError(ValueError):
+    """What a value must be; the sentence begins with the key."""
+
+
+Check = Callable[[object], object]
+"""Returns the value of a key as the program wants it.  Raises RuleError."""
+
+
+def switch(value: object) -> bool:
+    """Check a value that is true or false."""
+    if not isinstance(value, bool):
+        raise RuleError("must be true or false")
+    return value
+
+
+TOP = ""
+"""The section of the keys that stand before all sections."""
+
+
+class Sections:
+    """The keys of a document that are right, by section, and the errors of all others.
+
+    ``known`` has a check for each key of each section; a document need not have them all.
+    """
+
+    def __init__(self, document: Document, known: Mapping[str, Mapping[str, Check]]) -> None:
+        self._known = known
+        self.values: dict[str, dict[str, object]] = {section: {} for section in known}
+        self.errors: list[ConfigError] = []
+        at_top = known.get(TOP, {})
+        for name, value in document.values.items():
+            if name in at_top:
+                self._take(document, TOP, name, value)
+            elif name not in known:
+                self._wrong(document, (name,), self._unknown(name))
+            elif not isinstance(value, dict):
+                self._wrong(document, (name,), f"{name} must be a section, [{name}]")
+            else:
+                for key, each in value.items():
+                    self._take(document, name, key, each)
+
+    def _take(self, document: Document, section: str, key: str, value: object) -> None:
+        path = (section, key) if section else (key,)
+        check = self._known[section].get(key)
+        if check is None:
+            self._wrong(document, path, self._unknown_key(section, key))
+            return
+        try:
+            self.values[section][key] = check(value)
+        except RuleError as rule:
+            self._wrong(document, path, f"{key} {rule}")
+
+    def _wrong(self, document: Document, path: tuple[str, ...], text: str) -> None:
+        if len(self.errors) < _MOST_ERRORS:
+            self.errors.append(document.error(path, text))
+
+    def _unknown(self, name: str) -> str:
+        """Return what is wrong with a name before all sections, or with that of a section."""
+        if home := self._home(name):
+            return f"{quoted(name)} belongs in the section [{home}]"
+        if TOP in self._known:
+            near = _did_you_mean(name, [*self._known[TOP], *self._known])
+            return f"unknown key {quoted(name)}{near}"
+        return f"unknown section {quoted(name)}{_did_you_mean(name, self._known)}"
+
+    def _unknown_key(self, section: str, key: str) -> str:
+        home = self._home(key)
+        if home is not None:
+            where = f"in the section [{home}]" if home else "before the sections"
+            return f"{quoted(key)} belongs {where}"
+        return f"unknown key {quoted(key)} in [{section}]{_did_you_mean(key, self._known[section])}"
+
+    def _home(self, key: str) -> str | None:
+        return next((home for home, keys in self._known.items() if key in keys), None)
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, [name for name in known if name], n=1, cutoff=0.7)
+    return f'; did you mean "{near[0]}"?' if near else ""

@@ -1,0 +1,211 @@
+"""The registered key servers, asked all at the same time."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from filer.host.text import listed
+from filer.key_servers.holdings import Holdings
+from filer.keys.pair import KeyPair
+from filer.kmip.client import KeyServerFailure, KmipClient
+from filer.kmip.failure import PartlyRead, interrupted, not_done
+from filer.running.interrupt import Interrupt
+from filer.running.progress import Show, Wait, show_nothing
+
+T = TypeVar("T")
+
+_FOR_THE_REST = 4
+"""Timeouts for which a boot waits on, once other servers have shown the keys of all disks."""
+
+
+@dataclass(frozen=True)
+class Answers(Generic[T]):
+    """What the key servers said, and why others did not; both in the order registered."""
+
+    answers: Mapping[str, T]
+    failures: Mapping[str, KeyServerFailure]
+
+
+@dataclass
+class KeyServers:
+    """The key servers one command talks to.
+
+    A server that failed once is not asked again by the same command; taking a key pair back is
+    the exception, since the pair may have arrived on a server that fell silent.  Whether each
+    answered when it was last asked is noted in ``last_heard``, which outlives the command.
+    """
+
+    servers: Mapping[str, KmipClient]
+    interrupt: Interrupt
+    failed: dict[str, KeyServerFailure] = field(default_factory=dict)
+    last_heard: dict[str, bool] = field(default_factory=dict)
+    show: Show = show_nothing
+    clock: Callable[[], float] = time.monotonic
+
+    def __len__(self) -> int:
+        return len(self.servers)
+
+    def probe(self) -> Answers[None]:
+        """Make one KMIP exchange with each server."""
+        return self._ask(lambda server: server.probe(), interruptible=True)
+
+    def fetch(self, parent_tag: str, key_ids: Collection[str] = ()) -> Holdings:
+        """Read all key pairs that carry ``parent_tag``; those with ``key_ids`` first, by name.
+
+        A server that showed only some of its key pairs is among the failures, and its key pairs
+        are among the others.
+        """
+        return self._holdings(
+            self._ask(lambda server: server.fetch(parent_tag, key_ids), interruptible=True)
+        )
+
+    def fetch_for_boot(self, parent_tag: str, key_ids: Collection[str]) -> Holdings:
+        """Read as ``fetch`` does, but end early with what has arrived, also from slow servers.
+
+        The wait ends when a stop is requested, which remains requested; and four timeouts after
+        servers that have finished showed all ``key_ids``, at least one key pair.  The servers
+        that have not finished by then are among the failures.
+        """
+        patience = _FOR_THE_REST * max((each.timeout for each in self.servers.values()), default=0)
+        end: float | None = None
+
+        def give_up(
+            heard: Mapping[str, list[KeyPair] | KeyServerFailure],
+        ) -> KeyServerFailure | None:
+            nonlocal end
+            if self.interrupt.requested:
+                return interrupted()
+            if end is None:
+                shown = {pair.key_id for each in heard.values() for pair in _pairs(each) or ()}
+                if shown and shown.issuperset(key_ids):
+                    end = self.clock() + patience
+            elif self.clock() >= end:
+                return not_done(patience)
+            return None
+
+        return self._holdings(
+            self._ask(lambda server: server.fetch(parent_tag, key_ids), give_up=give_up)
+        )
+
+    def _holdings(self, heard: Answers[list[KeyPair]]) -> Holdings:
+        outcomes: dict[str, list[KeyPair] | KeyServerFailure]
+        outcomes = {**heard.answers, **heard.failures}
+        shown = {each: _pairs(outcomes[each]) for each in self.servers if each in outcomes}
+        return Holdings(
+            {each: pairs for each, pairs in shown.items() if pairs is not None}, heard.failures
+        )
+
+    def held(self, key_ids: Collection[str], parent_tag: str) -> Answers[dict[str, bool]]:
+        """Ask every server which of ``key_ids`` it has; see ``KmipClient.held``."""
+        return self._ask(lambda server: server.held(key_ids, parent_tag), interruptible=True)
+
+    def store(self, pair: KeyPair, parent_tag: str) -> Answers[str]:
+        """Store ``pair`` on every server; the answers are the identifiers it has there."""
+        return self._ask(lambda server: server.store(pair, parent_tag))
+
+    def confirm(self, pair: KeyPair, parent_tag: str) -> Answers[bool]:
+        """Read ``pair`` back from every server; True where it is there, once and unchanged.
+
+        It is looked for by its name, as kmip_init looks for the key of a disk.
+        """
+        return self._ask(lambda server: server.find(pair.key_id, parent_tag) == [pair])
+
+    def take_back(self, pair: KeyPair) -> Answers[bool]:
+        """Destroy ``pair`` wherever it may have arrived, silent servers included."""
+        self.failed.clear()
+        return self._ask(lambda server: server.take_back(pair.key_id, pair.key))
+
+    def warnings(self) -> list[str]:
+        """Return what users should know of the servers although it was tolerated."""
+        tolerated = [
+            f"key server {address}: {warning}"
+            for address, server in self.servers.items()
+            for warning in dict.fromkeys(server.warnings)
+        ]
+        return tolerated + self.unreadable()
+
+    def unreadable(self) -> list[str]:
+        """Return which objects could not be read, a line for each server and reason."""
+        lines = []
+        for address, server in self.servers.items():
+            for reason in dict.fromkeys(server.unreadable.values()):
+                names = [each for each, why in server.unreadable.items() if why == reason]
+                lines.append(f"key server {address}: cannot read {listed(names)}: {reason}")
+        return lines
+
+    def _ask(
+        self,
+        operation: Callable[[KmipClient], T],
+        *,
+        interruptible: bool = False,
+        give_up: Callable[[Mapping[str, T | KeyServerFailure]], KeyServerFailure | None]
+        | None = None,
+    ) -> Answers[T]:
+        """Run ``operation`` on all servers at once, one thread each.
+
+        Every operation has deadlines of its own, so this ends.  Only what changes nothing may
+        be ``interruptible``: a change that was sent must be known to have arrived or not.  The
+        same holds for ``give_up``.  It is given what has been heard, as often as nothing new is,
+        and returns the failure of the servers that are not waited for any longer, or None.
+        """
+        import threading
+        from queue import Empty, SimpleQueue
+
+        asked = [server for address, server in self.servers.items() if address not in self.failed]
+        done: SimpleQueue[tuple[str, T | KeyServerFailure]] = SimpleQueue()
+
+        def work(server: KmipClient) -> None:
+            try:
+                done.put((server.address, operation(server)))
+            except KeyServerFailure as failure:
+                done.put((server.address, failure))
+            except Exception as defect:  # one server must not cost what others have said
+                reason = f"internal error: {type(defect).__name__}"
+                done.put((server.address, KeyServerFailure(reason)))
+
+        for server in asked:
+            try:
+                threading.Thread(target=work, args=(server,), daemon=True).start()
+            except RuntimeError:
+                done.put((server.address, KeyServerFailure("internal error: no thread")))
+        heard: dict[str, T | KeyServerFailure] = {}
+        can_end = interruptible or give_up is not None
+        with self.show(Wait("key servers", len(asked), can_end)) as tell:
+            while len(heard) < len(asked):
+                try:
+                    address, outcome = done.get(timeout=0.1)
+                    heard[address] = outcome
+                except Empty:
+                    failure = give_up(heard) if give_up else None
+                    if failure is not None:
+                        for server in asked:
+                            heard.setdefault(server.address, server.with_arrived(failure))
+                tell(len(heard))
+                if interruptible:
+                    self.interrupt.check()
+        return self._sort(heard)
+
+    def _sort(self, heard: Mapping[str, T | KeyServerFailure]) -> Answers[T]:
+        answers: dict[str, T] = {}
+        for address in self.servers:
+            if address not in heard:
+                continue
+            outcome = heard[address]
+            failed = isinstance(outcome, KeyServerFailure) and not outcome.answered
+            self.last_heard[address] = not failed
+            if isinstance(outcome, KeyServerFailure):
+                self.failed[address] = outcome
+            else:
+                answers[address] = outcome
+        failures = {
+            address: self.failed[address] for address in self.servers if address in self.failed
+        }
+        return Answers(answers, failures)
+
+
+def _pairs(outcome: Sequence[KeyPair] | KeyServerFailure) -> Sequence[KeyPair] | None:
+    """Return the key pairs that a server has shown; None if it has not answered."""
+    if isinstance(outcome, PartlyRead):
+        return outcome.pairs
+    return None if isinstance(outcome, KeyServerFailure) else outcome

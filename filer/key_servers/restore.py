@@ -1,0 +1,149 @@
+"""Loading key pairs from key servers into the keytable (man key_manager, restore; KEYTABLE)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from filer.key_servers.candidates import Surplus, rank
+from filer.key_servers.holdings import Holdings
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.keytable import Keytable, merge
+from filer.keys.pair import KeyPair
+from filer.kmip.failure import KeyServerFailure, PartlyRead, not_listed
+
+if TYPE_CHECKING:
+    from filer.key_servers.group import KeyServers
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore did: pairs read by each server, and what became of the keytable.
+
+    ``kept`` maps a key ID whose key disks use, but no key server holds, to the number of disks.
+    ``contradictions`` and ``differences`` map a key ID to the key servers that hold it: those that
+    contradict each other, and those that agree, but not with the keytable.  ``surplus`` tells of
+    secrets that were not kept.
+    """
+
+    read: Mapping[str, int]
+    total: int
+    added: int
+    removed: int
+    kept: Mapping[str, int]
+    contradictions: Mapping[str, list[str]]
+    differences: Mapping[str, list[str]]
+    surplus: Sequence[Surplus]
+    complete: bool
+
+
+def read(
+    servers: KeyServers,
+    parent_tag: str,
+    keytable: Keytable,
+    in_use: Collection[str],
+    *,
+    discard: bool,
+) -> tuple[Holdings, Collection[str]]:
+    """Read what ``servers`` hold, and check what a restore that discards would then drop.
+
+    A key ID is dropped only if no server has an object of that name.  Returns the holdings, in
+    which a server that left one out of its list is among the failures, and the key IDs that are
+    there with another parent tag.
+    """
+    holdings = servers.fetch(parent_tag, in_use)
+    missing = {entry.key_id for entry in keytable} - holdings.key_ids() - set(in_use)
+    if not discard or holdings.failures or not missing:
+        return holdings, ()
+    heard = servers.held(sorted(missing), parent_tag)
+    failures: dict[str, KeyServerFailure] = dict(heard.failures)
+    for address, held in heard.answers.items():
+        for key_id in (key_id for key_id, listed in held.items() if listed):
+            failure = not_listed(f"key ID {key_id}")
+            failures.setdefault(address, PartlyRead(failure, holdings.by_server[address]))
+    elsewhere = {key_id for held in heard.answers.values() for key_id in held}
+    return Holdings(holdings.by_server, failures), elsewhere
+
+
+def load(
+    keytable: Keytable,
+    holdings: Holdings,
+    in_use: Mapping[str, int],
+    accepted: Mapping[str, Sequence[AuthenticationKey]],
+    tag: str | None,
+    *,
+    discard: bool,
+    elsewhere: Collection[str] = (),
+) -> Restored:
+    """Load what ``holdings`` has of ``tag`` (None: of every tag) into ``keytable``.
+
+    ``in_use`` maps each key ID that a disk names to the number of its disks, and ``accepted`` a key
+    ID to the keys that its locked disks are known to have.  With ``discard`` the old table is
+    discarded, but only if every server answered, and never a key ID in use: a secret that may be
+    the only one to open a disk stays a candidate.  A key ID of ``elsewhere`` stays too.
+    """
+    complete = not holdings.failures
+    discarding = discard and complete
+    wanted = rank(
+        {
+            address: [
+                pair
+                for pair in held
+                if tag is None or pair.tag == tag or (discard and pair.key_id in in_use)
+            ]
+            for address, held in holdings.by_server.items()
+        }
+    )
+    read_ids = wanted.entries.keys()
+    known = [
+        entry
+        for entry in keytable
+        if entry.key_id in read_ids and (entry.key_id in in_use or not discarding)
+    ]
+    entries = merge(
+        KeyPair(entry.key_id, entry.tag, key)
+        for entry in (*known, *wanted.entries.values())
+        for key in entry.candidates
+    )
+    contradictions = holdings.contradictions()
+    on_servers = holdings.key_ids()
+    kept: dict[str, int] = {}
+    lost = {
+        key_id
+        for key_id, keys in accepted.items()
+        if not all(holdings.holds(key_id, key) for key in keys)
+    }
+    in_doubt = read_ids - contradictions.keys() - (accepted.keys() - lost)
+    before = {entry.key_id for entry in keytable}
+    if discarding:
+        for entry in keytable:
+            if entry.key_id in in_use and (entry.key_id not in on_servers or entry.key_id in lost):
+                entries.setdefault(entry.key_id, entry)
+                kept[entry.key_id] = in_use[entry.key_id]
+            elif entry.key_id in elsewhere:
+                entries.setdefault(entry.key_id, entry)
+        keytable.replace(entries.values())
+    else:
+        keytable.add(entries.values())
+    after = {entry.key_id for entry in keytable}
+    return Restored(
+        read={
+            address: len({pair.key_id for pair in held if tag in (None, pair.tag)})
+            for address, held in holdings.by_server.items()
+        },
+        total=len(after),
+        added=len(after - before),
+        removed=len(before - after),
+        kept=kept,
+        contradictions={
+            key_id: holders for key_id, holders in contradictions.items() if key_id in read_ids
+        },
+        differences={
+            key_id: holdings.holders(key_id)
+            for key_id in sorted(in_doubt - kept.keys())
+            if entries[key_id].contradicted
+        },
+        surplus=wanted.surplus,
+        complete=complete,
+    )

@@ -1,0 +1,413 @@
+"""The answers of a KMIP server, read from their TTLV elements.
+
+The reader is strict about structure (sizes, item numbers, operations, identifiers) and tolerant of
+content: it reads the elements that a filer asked for and ignores all others, whatever their type.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from filer.host.text import printable
+from filer.keys.authentication_key import AuthenticationKey
+from filer.kmip.messages import enums
+from filer.kmip.requests import NAMESPACE, Item, Version, batch_item_id
+from filer.kmip.ttlv import (
+    BYTE_STRING,
+    ENUMERATION,
+    INTEGER,
+    STRUCTURE,
+    TEXT_STRING,
+    Element,
+    MalformedTtlv,
+    elements,
+)
+
+RESPONSE_MESSAGE: int = enums.Tags.RESPONSE_MESSAGE.value
+
+UNKNOWN = "unknown"
+"""The state of an object that does not tell it, or tells one that KMIP does not have."""
+
+_TAGS = enums.Tags
+_MAXIMUM_IDENTIFIER = 1024
+_SHOWN_OF_IDENTIFIER = 64
+_NUMBER_LENGTH = 4
+_GONE = frozenset(
+    reason.value
+    for reason in (
+        enums.ResultReason.ITEM_NOT_FOUND,
+        enums.ResultReason.OBJECT_DESTROYED,
+        enums.ResultReason.OBJECT_NOT_FOUND,
+    )
+)
+_WITHHELD = _GONE | frozenset(
+    reason.value
+    for reason in (
+        enums.ResultReason.PERMISSION_DENIED,
+        enums.ResultReason.NOT_AUTHORISED,
+        enums.ResultReason.ILLEGAL_OPERATION,
+        enums.ResultReason.OBJECT_ARCHIVED,
+        enums.ResultReason.KEY_VALUE_NOT_PRESENT,
+        enums.ResultReason.WRONG_KEY_LIFECYCLE_STATE,
+    )
+)
+_TOO_LARGE = enums.ResultReason.RESPONSE_TOO_LARGE.value
+
+
+def _words(member: Any) -> str:
+    return str(member.name).lower().replace("_", " ")
+
+
+_STATES: dict[int | None, str] = {
+    state.value: _words(state).replace(" ", "-") for state in enums.State
+}
+_REASONS: dict[int, str] = {reason.value: _words(reason) for reason in enums.ResultReason}
+_FAILURES: dict[int | None, str] = {
+    status.value: _words(status)
+    for status in enums.ResultStatus
+    if status is not enums.ResultStatus.SUCCESS
+}
+
+
+class NotKmip(ValueError):
+    """An answer that is not what KMIP prescribes.  Its text is empty: the answer may hold a key."""
+
+
+class _Ambiguous(NotKmip):
+    """A field that occurs twice."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The server did not do what one item asked, or the whole request."""
+
+    reason: str
+    gone: bool = False
+    """There is no such object, or no more."""
+    withheld: bool = False
+    """The object is gone, or in a state or of an owner that does not give it out."""
+    too_large: bool = False
+    """The answer would be larger than the server or the request allows."""
+
+
+class RequestRefused(Exception):
+    """The server refused a whole request."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the attributes of a managed object say; a missing or unreadable one is empty."""
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    applications: tuple[tuple[str, str], ...]
+    state: str
+    is_secret_data: bool
+
+    def belongs_to(self, parent_tag: str) -> bool:
+        """Say whether this is a key pair of the system ``parent_tag``."""
+        return self.is_secret_data and (NAMESPACE, parent_tag) in self.applications
+
+    def is_named(self, key_ids: Collection[str]) -> bool:
+        """Say whether this is Secret Data with one of the names ``key_ids``."""
+        return self.is_secret_data and any(name in key_ids for name in self.names)
+
+    def may_be_named(self, key_id: str) -> bool:
+        """Say whether ``key_id`` is one of the names, or none of them can be read."""
+        return not self.names or key_id in self.names
+
+
+@dataclass(frozen=True)
+class Success:
+    """What an item brought; of the fields, those that its operation has.
+
+    ``total`` is the number of objects that a Locate found, if the server tells it, and
+    ``unusable`` has, printable and cut, the identifiers that no request can name.
+    """
+
+    identifiers: tuple[str, ...] = ()
+    description: Description | None = None
+    key: AuthenticationKey | None = field(default=None, repr=False)
+    total: int | None = None
+    unusable: tuple[str, ...] = ()
+    versions: tuple[Version, ...] = ()
+
+
+Outcome = Success | Refusal
+
+
+def decode(body: bytes, items: Sequence[Item], first: int) -> list[Outcome]:
+    """Read the answer to ``encode(items, first)``, less its first eight bytes.
+
+    An answer has to be complete: each item once, with its number and operation, and the object
+    it was about.  Raises NotKmip if it is not, and RequestRefused.
+    """
+    try:
+        heads = [_head(answer.value) for answer in _answers(body, len(items))]
+        if len(heads) == 1 and heads[0].operation is None and heads[0].refusal:
+            raise RequestRefused(heads[0].refusal)
+        if len(heads) > 1 and all(head.refusal and head.refusal.too_large for head in heads):
+            raise RequestRefused(heads[0].refusal or Refusal(""))
+        by_number = {head.number: head for head in heads}
+        numbers = [batch_item_id(number) for number, _ in enumerate(items, first)]
+        if len(heads) != len(items) or set(by_number) != set(numbers):
+            raise NotKmip
+        in_order = [by_number[number] for number in numbers]
+        if [head.operation for head in in_order] != [item.operation.value for item in items]:
+            raise NotKmip
+        return [
+            head.refusal or _success(item, head.payload)
+            for item, head in zip(items, in_order, strict=True)
+        ]
+    except MalformedTtlv:
+        raise NotKmip from None
+
+
+@dataclass(frozen=True, repr=False)
+class _Head:
+    operation: int | None
+    number: bytes | None
+    refusal: Refusal | None
+    payload: bytes | None
+
+
+def _answers(body: bytes, most: int) -> list[Element]:
+    parts = list(islice(elements(body), most + 2))
+    tags = [_TAGS.RESPONSE_HEADER.value, *[_TAGS.RESPONSE_BATCH_ITEM.value] * (len(parts) - 1)]
+    if len(parts) > most + 1 or [(part.tag, part.type) for part in parts] != [
+        (tag, STRUCTURE) for tag in tags
+    ]:
+        raise NotKmip
+    version, count = _fields(parts[0].value, _TAGS.PROTOCOL_VERSION, _TAGS.BATCH_COUNT)
+    if _version(version) is None or _number(count, INTEGER) != len(parts) - 1:
+        raise NotKmip
+    return parts[1:]
+
+
+def _head(answer: bytes) -> _Head:
+    operation, number, status, reason, payload = _fields(
+        answer,
+        _TAGS.OPERATION,
+        _TAGS.UNIQUE_BATCH_ITEM_ID,
+        _TAGS.RESULT_STATUS,
+        _TAGS.RESULT_REASON,
+        _TAGS.RESPONSE_PAYLOAD,
+    )
+    result = _number(status, ENUMERATION)
+    refusal = None
+    if result != enums.ResultStatus.SUCCESS.value:
+        refusal = _refusal(result, reason)
+    return _Head(
+        _number(operation, ENUMERATION),
+        _value(number, BYTE_STRING),
+        refusal,
+        _value(payload, STRUCTURE),
+    )
+
+
+def _refusal(status: int | None, reason: Element | None) -> Refusal:
+    # The result message beside the reason is not shown: it is the server's own free text, and the
+    # key that it was sent, or has sent, could be in it.
+    if status not in _FAILURES:
+        raise NotKmip
+    text = _FAILURES[status]
+    number = None
+    if reason is not None:
+        number = int.from_bytes(reason.value[:4], "big")
+        text = _REASONS.get(number, f"result reason {number:#x}")
+    return Refusal(
+        text,
+        gone=number in _GONE,
+        withheld=number in _WITHHELD,
+        too_large=number == _TOO_LARGE,
+    )
+
+
+def _success(item: Item, payload: bytes | None) -> Success:
+    if payload is None:
+        raise NotKmip
+    match item.operation:
+        case enums.Operation.QUERY:
+            # What a server says of itself does not matter.
+            for _ in elements(payload):
+                pass
+            return Success()
+        case enums.Operation.DISCOVER_VERSIONS:
+            versions = (_version(each) for each in elements(payload))
+            return Success(versions=tuple(each for each in versions if each))
+        case enums.Operation.LOCATE:
+            return _located(payload)
+    return _about_object(item, payload)
+
+
+def _about_object(item: Item, payload: bytes) -> Success:
+    (named,) = _fields(payload, _TAGS.UNIQUE_IDENTIFIER)
+    identifier = _text(named)
+    if item.operation in {enums.Operation.GET, enums.Operation.GET_ATTRIBUTES}:
+        if identifier is None:
+            return Success()  # the item number says which object it is; what it is does not show
+        if identifier != item.identifier:
+            raise NotKmip
+        if item.operation is enums.Operation.GET:
+            return Success((identifier,), key=_key(payload))
+        return Success((identifier,), description=_description(payload))
+    if identifier is None or not _is_usable(identifier):
+        raise NotKmip
+    if item.identifier not in {None, identifier}:
+        raise NotKmip
+    return Success((identifier,))
+
+
+def _located(payload: bytes) -> Success:
+    total = None
+    identifiers: dict[str, None] = {}
+    unusable: dict[str, None] = {}
+    for element in elements(payload):
+        if element.tag == _TAGS.UNIQUE_IDENTIFIER.value:
+            identifier = _text(element)
+            if identifier is not None and _is_usable(identifier):
+                identifiers[identifier] = None
+            else:
+                unusable[printable(element.value[:_SHOWN_OF_IDENTIFIER])] = None
+        elif element.tag == _TAGS.LOCATED_ITEMS.value:
+            total = _number(element, INTEGER)
+    return Success(tuple(identifiers), total=total, unusable=tuple(unusable))
+
+
+def _is_usable(identifier: str) -> bool:
+    """Say whether a request can name an object so; PyKMIP encodes no text beyond ASCII."""
+    return (
+        0 < len(identifier) <= _MAXIMUM_IDENTIFIER
+        and identifier.isascii()
+        and identifier.isprintable()
+    )
+
+
+def _description(payload: bytes) -> Description:
+    values: dict[str, list[Element]] = {}
+    for attribute in elements(payload):
+        if (attribute.tag, attribute.type) != (_TAGS.ATTRIBUTE.value, STRUCTURE):
+            continue
+        try:
+            name, value = _fields(attribute.value, _TAGS.ATTRIBUTE_NAME, _TAGS.ATTRIBUTE_VALUE)
+        except _Ambiguous:
+            continue
+        text = _text(name)
+        if text is not None and value is not None:
+            values.setdefault(text, []).append(value)
+    names, groups, applications, states, types = (
+        values.get(kind.value, [])
+        for kind in (
+            enums.AttributeType.NAME,
+            enums.AttributeType.OBJECT_GROUP,
+            enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION,
+            enums.AttributeType.STATE,
+            enums.AttributeType.OBJECT_TYPE,
+        )
+    )
+    state = _number(states[0], ENUMERATION) if states else None
+    return Description(
+        names=tuple(name for each in names for (name,) in _texts(each, _TAGS.NAME_VALUE)),
+        groups=tuple(text for each in groups if (text := _text(each)) is not None),
+        applications=tuple(
+            (namespace, data)
+            for each in applications
+            for namespace, data in _texts(each, _TAGS.APPLICATION_NAMESPACE, _TAGS.APPLICATION_DATA)
+        ),
+        state=_STATES.get(state, UNKNOWN),
+        is_secret_data=all(
+            _number(kind, ENUMERATION) == enums.ObjectType.SECRET_DATA.value for kind in types
+        ),
+    )
+
+
+def _key(payload: bytes) -> AuthenticationKey | None:
+    """Return the secret of a Secret Data object, or None if it is wrapped, or no byte string."""
+    try:
+        kind, secret = _fields(payload, _TAGS.OBJECT_TYPE, _TAGS.SECRET_DATA)
+        (block,) = _fields(_value(secret, STRUCTURE), _TAGS.KEY_BLOCK)
+        value, wrapping, compression = _fields(
+            _value(block, STRUCTURE),
+            _TAGS.KEY_VALUE,
+            _TAGS.KEY_WRAPPING_DATA,
+            _TAGS.KEY_COMPRESSION_TYPE,
+        )
+        (found,) = _fields(_value(value, STRUCTURE), _TAGS.KEY_MATERIAL)
+    except _Ambiguous:
+        return None
+    material = _value(found, BYTE_STRING)
+    if (
+        _number(kind, ENUMERATION) != enums.ObjectType.SECRET_DATA.value
+        or wrapping is not None
+        or compression is not None
+        or material is None
+    ):
+        return None
+    return AuthenticationKey(material)
+
+
+# Elements
+
+
+def _fields(structure: bytes | None, *tags: Any) -> Iterator[Element | None]:
+    """Return, in order, the one element with each of ``tags`` in what a structure holds.
+
+    Elements with other tags are ignored.  Raises _Ambiguous if one that is wanted occurs twice.
+    """
+    wanted = {tag.value for tag in tags}
+    found: dict[int, Element] = {}
+    for element in elements(structure or b""):
+        if element.tag in wanted:
+            if element.tag in found:
+                raise _Ambiguous
+            found[element.tag] = element
+    return (found.get(tag.value) for tag in tags)
+
+
+def _value(element: Element | None, kind: int) -> bytes | None:
+    return element.value if element is not None and element.type == kind else None
+
+
+def _number(element: Element | None, kind: int) -> int | None:
+    value = _value(element, kind)
+    if value is None or len(value) != _NUMBER_LENGTH:
+        return None
+    return int.from_bytes(value, "big", signed=kind == INTEGER)
+
+
+def _text(element: Element | None) -> str | None:
+    value = _value(element, TEXT_STRING)
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _texts(element: Element, *tags: Any) -> list[list[str]]:
+    """Return the texts with ``tags`` in a structure as one row; none if one cannot be read."""
+    try:
+        found = [_text(each) for each in _fields(_value(element, STRUCTURE), *tags)]
+    except _Ambiguous:
+        return []
+    row = [text for text in found if text is not None]
+    return [row] if len(row) == len(tags) else []
+
+
+def _version(element: Element | None) -> Version | None:
+    """Return the protocol version in an element, or None if there is none in it."""
+    if element is None or element.tag != _TAGS.PROTOCOL_VERSION.value:
+        return None
+    major, minor = (
+        _number(each, INTEGER)
+        for each in _fields(
+            _value(element, STRUCTURE),
+            _TAGS.PROTOCOL_VERSION_MAJOR,
+            _TAGS.PROTOCOL_VERSION_MINOR,
+        )
+    )
+    return None if major is None or minor is None else (major, minor)

@@ -1,0 +1,161 @@
+"""One key server on the wire: KMIP over TLS with certificates on both sides.
+
+A key pair is one Secret Data object, as in the OASIS profile *Storage Array with Self-Encrypting
+Drives*.  Its Name is the key ID, its Object Group the key tag, its Application Specific
+Information the parent tag of the system, and its key material the authentication key itself.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.pair import KeyPair
+from filer.kmip.failure import IncompleteAnswer, KeyServerFailure, PartlyRead
+
+if TYPE_CHECKING:
+    from filer.kmip.conversation import Conversation
+
+__all__ = ["Credentials", "KeyServerFailure", "KmipClient"]
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The certificate files for one key server (man key_manager, CERTIFICATES)."""
+
+    client: Path
+    client_private: Path
+    ca: Path
+
+
+class KmipClient:
+    """A key server as a filer talks to it.
+
+    Every method makes a connection of its own.  ``timeout`` is in seconds: one deadline for
+    connecting and the handshake, and one for each request with its whole answer.  Methods raise
+    KeyServerFailure, whose ``reason`` is what ``key_manager status`` shows.  An instance may be
+    used by one thread at a time.  ``warnings`` collects irregularities that were tolerated, and
+    ``unreadable`` the objects that could not be read, with the reason.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        credentials: Credentials,
+        timeout: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.address = address
+        self.port = port
+        self.timeout = timeout
+        self.warnings: list[str] = []
+        self.unreadable: dict[str, str] = {}
+        self._registered: dict[str, str] = {}
+        self._arrived: list[KeyPair] = []
+        self._credentials = credentials
+        self._clock = clock
+
+    def probe(self) -> None:
+        """Make one KMIP exchange that changes nothing."""
+        with self._conversation() as conversation:
+            conversation.query()
+
+    def fetch(self, parent_tag: str, key_ids: Collection[str] = ()) -> list[KeyPair]:
+        """Read all key pairs of the system ``parent_tag``, those with ``key_ids`` first.
+
+        A key ID of ``key_ids`` is looked for by name.  Servers filter loosely, so each object is
+        looked at again; objects that are no key pair of this system are ignored, and so are those
+        that are destroyed or compromised.  Raises PartlyRead if some key pairs arrived and others
+        did not, or may not have.
+        """
+        self._arrived = []
+        try:
+            with self._conversation() as conversation:
+                for each in conversation.objects_of_system(parent_tag, key_ids):
+                    self._arrived += each.pairs()
+        except KeyServerFailure as failure:
+            raise self.with_arrived(failure) from None
+        return self._arrived
+
+    def with_arrived(self, failure: KeyServerFailure) -> KeyServerFailure:
+        """Return ``failure`` of a fetch, as PartlyRead if key pairs have arrived before it.
+
+        Any thread may call this, also while the fetch still runs in another.
+        """
+        arrived = self._arrived.copy()
+        if arrived or isinstance(failure, IncompleteAnswer):
+            return PartlyRead(failure, arrived)
+        return failure
+
+    def find(self, key_id: str, parent_tag: str) -> list[KeyPair]:
+        """Read what the system ``parent_tag`` has under the name ``key_id``."""
+        with self._conversation() as conversation:
+            return [
+                pair
+                for each in conversation.objects_named(key_id, parent_tag)
+                for pair in each.pairs()
+                if pair.key_id == key_id
+            ]
+
+    def held(self, key_ids: Collection[str], parent_tag: str) -> dict[str, bool]:
+        """Return those of ``key_ids`` under which the server has an object, readable or not.
+
+        The value is whether ``fetch`` of ``parent_tag`` should have brought it.
+        """
+        with self._conversation() as conversation:
+            return conversation.held(key_ids, parent_tag)
+
+    def store(self, pair: KeyPair, parent_tag: str) -> str:
+        """Register and activate ``pair``; return the identifier it has there.
+
+        After a failure it may have arrived, or not: see ``take_back``.
+        """
+        with self._conversation() as conversation:
+            identifier = conversation.register(pair, parent_tag)
+            self._registered[pair.key_id] = identifier
+            conversation.activate(identifier)
+        return identifier
+
+    def take_back(self, key_id: str, key: AuthenticationKey, identifier: str | None = None) -> bool:
+        """Destroy the object that was registered as ``key_id``, activated or not.
+
+        That is ``identifier``, or else what ``store`` was told, whether it can be read or not.  If
+        neither is known, it is every object with that name and this very ``key``.  An active
+        object is revoked first.  Returns False if it is still there afterwards, although the
+        server said otherwise, or cannot be told from an object of another owner.
+        """
+        known = identifier or self._registered.get(key_id)
+        with self._conversation() as conversation:
+            if known:
+                return conversation.take_back(key_id, known)
+            return conversation.take_back_by_key(key_id, key)
+
+    @contextmanager
+    def _conversation(self) -> Iterator["Conversation"]:
+        # Slow to import, and not needed before a key server is talked to.
+        from filer.kmip.connection import Deadline, TlsConnection
+        from filer.kmip.conversation import Conversation
+        from filer.kmip.tls import check_address, client_context, is_in_file
+
+        files = self._credentials
+        context = client_context(files.client, files.client_private, files.ca)
+        deadline = Deadline(self.timeout, self._clock)
+        with TlsConnection(self.address, self.port, context, deadline) as connection:
+            connection.handshake()
+            certificate, der = connection.peer_certificate()
+            warning = check_address(
+                certificate, self.address, is_in_ca_file=lambda: is_in_file(der, files.ca)
+            )
+            if warning is not None and warning not in self.warnings:
+                self.warnings.append(warning)
+            conversation = Conversation(connection, deadline)
+            try:
+                yield conversation
+            finally:
+                # A new dict: another thread may be reading the old one.
+                self.unreadable = {**self.unreadable, **conversation.unreadable}

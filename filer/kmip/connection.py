@@ -1,0 +1,186 @@
+"""A TLS connection to a key server whose every wait ends at a deadline."""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Self, TypeVar
+
+from filer.kmip.failure import (
+    CONNECTION_REFUSED,
+    NOT_A_KMIP_SERVER,
+    UNREACHABLE,
+    KeyServerFailure,
+    no_answer,
+)
+from filer.kmip.tls import failure_of
+
+T = TypeVar("T")
+
+_CHUNK = 64 * 1024
+_FLIGHTS_WITH_CERTIFICATE = 2
+"""A client shows its certificate in the second lot of bytes that it sends."""
+
+
+class Deadline:
+    """The moment by which a key server has to have answered.
+
+    It stands for ``seconds`` from its creation, and again from each ``restart``.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._begun = self._restarted = clock()
+
+    def restart(self) -> None:
+        """Give the server all of its time again, for the next answer."""
+        self._restarted = self._clock()
+
+    def remaining(self) -> float:
+        """Return the seconds that are left.  Raises KeyServerFailure when there are none."""
+        remaining = self._restarted + self.seconds - self._clock()
+        if remaining <= 0:
+            raise no_answer(self.seconds)
+        return remaining
+
+    def passed(self) -> float:
+        """Return the seconds since the creation, whatever was restarted."""
+        return self._clock() - self._begun
+
+
+class TlsConnection:
+    """TLS over a socket, with bytes carried between the two by hand.
+
+    That way it can still be read why a server closed the connection when writing to it already
+    fails: under TLS 1.3 a server refuses a client certificate when the client is writing its
+    first request.  All methods raise KeyServerFailure.
+    """
+
+    def __init__(
+        self, address: str, port: int, context: ssl.SSLContext, deadline: Deadline
+    ) -> None:
+        self._deadline = deadline
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing)
+        self._flights = 0
+        self._socket = _connect(address, port, deadline)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the connection, with a word of farewell (or the reason) if it can be sent now."""
+        with self._socket:
+            with suppress(OSError, ValueError):
+                self._tls.unwrap()
+            with suppress(OSError):
+                self._socket.setblocking(False)
+                self._socket.send(self._outgoing.read())
+
+    def handshake(self) -> None:
+        """Shake hands; the server has then shown a certificate that the context accepts."""
+        self._carry(self._tls.do_handshake)
+
+    def peer_certificate(self) -> tuple[dict[str, object], bytes]:
+        """Return the server's certificate as ssl reads it, and in DER."""
+        try:
+            return dict(self._tls.getpeercert() or {}), self._tls.getpeercert(True) or b""
+        except (ssl.SSLError, ValueError):
+            raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
+
+    def send(self, data: bytes) -> None:
+        """Send all of ``data``."""
+        unsent = memoryview(data)
+        while unsent:
+            unsent = unsent[self._carry(partial(self._tls.write, unsent)) :]
+
+    def receive(self, size: int) -> bytes:
+        """Receive exactly ``size`` bytes."""
+        received = bytearray()
+        while len(received) < size:
+            missing = min(_CHUNK, size - len(received))
+            chunk = self._carry(partial(self._tls.read, missing))
+            if not chunk:
+                raise KeyServerFailure(NOT_A_KMIP_SERVER)
+            received += chunk
+        return bytes(received)
+
+    def expect_silence(self) -> None:
+        """Make sure that nothing more has arrived than was received."""
+        with suppress(OSError):
+            self._socket.setblocking(False)
+            self._incoming.write(self._socket.recv(_CHUNK))
+        try:
+            surplus = self._tls.read(1)
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError as error:
+            raise failure_of(error, shown=True) from None
+        if surplus:
+            raise KeyServerFailure(NOT_A_KMIP_SERVER)
+
+    def _carry(self, step: Callable[[], T]) -> T:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._fill()
+            except ssl.SSLError as error:
+                raise failure_of(error, shown=self._flights >= _FLIGHTS_WITH_CERTIFICATE) from None
+            else:
+                self._flush()
+                return result
+
+    def _flush(self) -> None:
+        data = self._outgoing.read()
+        if not data:
+            return
+        self._flights += 1
+        self._socket.settimeout(self._deadline.remaining())
+        try:
+            self._socket.sendall(data)
+        except TimeoutError:
+            raise no_answer(self._deadline.seconds) from None
+        except OSError:
+            # The server has closed the connection; what it said before is still to be read.
+            return
+
+    def _fill(self) -> None:
+        self._socket.settimeout(self._deadline.remaining())
+        try:
+            data = self._socket.recv(_CHUNK)
+        except TimeoutError:
+            raise no_answer(self._deadline.seconds) from None
+        except OSError:
+            raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+
+def _connect(address: str, port: int, deadline: Deadline) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        raise KeyServerFailure(UNREACHABLE) from None
+    try:
+        connection.settimeout(deadline.remaining())
+        connection.connect((address, port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, TimeoutError):
+            raise no_answer(deadline.seconds) from None
+        if isinstance(error, ConnectionRefusedError):
+            raise KeyServerFailure(CONNECTION_REFUSED) from None
+        if isinstance(error, OSError):
+            raise KeyServerFailure(UNREACHABLE) from None
+        raise
+    return connection

@@ -1,0 +1,462 @@
+"""Requests to a key server and its answers, over one connection that is ready."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import is_key_id
+from filer.keys.pair import KeyPair, is_key_tag
+from filer.kmip.answers import (
+    RESPONSE_MESSAGE,
+    UNKNOWN,
+    Description,
+    NotKmip,
+    Outcome,
+    Refusal,
+    RequestRefused,
+    Success,
+    decode,
+)
+from filer.kmip.connection import Deadline, TlsConnection
+from filer.kmip.failure import (
+    NOT_A_KMIP_SERVER,
+    IncompleteAnswer,
+    KeyServerFailure,
+    not_done,
+    not_listed,
+)
+from filer.kmip.requests import (
+    MAXIMUM_ANSWER,
+    SPOKEN,
+    WITH_OFFSET,
+    Item,
+    Version,
+    activate,
+    destroy,
+    discover_versions,
+    encode,
+    get,
+    get_attributes,
+    locate_name,
+    locate_system,
+    query,
+    register,
+    revoke,
+)
+from filer.kmip.ttlv import HEADER_LENGTH, MalformedTtlv, structure_length
+
+_ITEMS_AT_ONCE = 1024
+"""Items of one request: 512 objects make a response of about 0.5 MiB; PyKMIP's limit is 1 MiB."""
+
+_OBJECTS_AT_ONCE = _ITEMS_AT_ONCE // 2
+_NAMES_FIRST = 16
+"""Key IDs that are located by name before the list is read; a search may cost as much as the list.
+
+Disks seldom name more than two.  The others are located by name if the list lacks them.
+"""
+
+_MOST_LOCATED = 256 * 1024
+"""Objects of which a server may show identifiers; this bounds the memory that it can take."""
+
+_PATIENCE = 4
+"""Timeouts after which a conversation goes on only while new key pairs arrive."""
+
+_LONGEST = 24
+"""Timeouts after which a conversation ends, whatever still arrives.
+
+At the default timeout of 5 s this is 2 minutes: 128 key pairs, at 0.9 s each.
+"""
+
+_ACTIVE = "active"
+_NO_LONGER_USED = ("compromised", "destroyed", "destroyed-compromised")
+_NO_TAG = "-"
+"""Shown for an object that another program has put there without a key tag."""
+
+_MAXIMUM_KEY = 64
+"""Bytes of the longest authentication key."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """A filer's object on a key server; ``key`` is None if it cannot be read."""
+
+    identifier: str
+    description: Description
+    key: AuthenticationKey | None
+
+    def pairs(self) -> list[KeyPair]:
+        """Return the key pair that it is, under each of its names that is a key ID."""
+        if self.key is None or not 0 < len(self.key.reveal()) <= _MAXIMUM_KEY:
+            return []
+        tag = next(filter(is_key_tag, self.description.groups), _NO_TAG)
+        return [KeyPair(name, tag, self.key) for name in self._key_ids()]
+
+    def label(self) -> str:
+        """Return what to call it: by its key ID, if it has one."""
+        return next((f"key ID {name}" for name in self._key_ids()), f"object {self.identifier}")
+
+    def _key_ids(self) -> Iterator[str]:
+        return filter(is_key_id, self.description.names)
+
+
+@dataclass
+class _Located:
+    """The identifiers that a Locate brought, and why they are not all, if so."""
+
+    identifiers: dict[str, None] = field(default_factory=dict)
+    unusable: dict[str, None] = field(default_factory=dict)
+    problem: KeyServerFailure | None = None
+
+    def __len__(self) -> int:
+        return len(self.identifiers) + len(self.unusable)
+
+    def add(self, page: Success) -> bool:
+        """Add what a further answer brought; return whether anything is new."""
+        before = len(self)
+        self.identifiers.update(dict.fromkeys(page.identifiers))
+        self.unusable.update(dict.fromkeys(page.unusable))
+        return len(self) > before
+
+
+class Conversation:
+    """What a filer says to a key server.  All methods raise KeyServerFailure.
+
+    Each request has a deadline of its own, with its whole answer.  After four timeouts no further
+    request is sent, unless the last one has brought a new key pair; after 24, none is sent at all.
+    ``unreadable`` maps what the server holds and the filer cannot read to the reason.
+    """
+
+    def __init__(self, connection: TlsConnection, deadline: Deadline) -> None:
+        self.unreadable: dict[str, str] = {}
+        self._connection = connection
+        self._deadline = deadline
+        self._items_sent = 0
+        self._items_at_once = _ITEMS_AT_ONCE
+        self._objects_at_once = 1
+        self._key_ids: set[str] = set()
+        self._end = _PATIENCE * deadline.seconds
+        self._failure: KeyServerFailure | None = None
+        self._undescribed = False
+        self._best_version: Version | None = None
+
+    def query(self) -> None:
+        """Ask who the server is."""
+        self._succeed(query())
+
+    def objects_of_system(
+        self, parent_tag: str, key_ids: Collection[str] = ()
+    ) -> Iterator[StoredObject]:
+        """Read the objects that belong to the system ``parent_tag``, as they arrive.
+
+        Objects named ``key_ids`` come first, and are located by name.
+        Raises IncompleteAnswer in the end if the server has left out an object.
+        """
+        names = list(key_ids)
+        read: dict[str, StoredObject] = {}
+        searches: dict[str, _Located] = {}
+        yield from self._read_named(names[:_NAMES_FIRST], parent_tag, read, searches)
+        list_system = partial(locate_system, parent_tag)
+        (page,) = self._ask([list_system(0)], self._version())
+        listed = self._continued(list_system, page)
+        others = [each for each in listed.identifiers if each not in read]
+        for each in self._read(others, lambda about: about.belongs_to(parent_tag)):
+            read[each.identifier] = each
+            yield each
+        found = _names(read)
+        others = [name for name in names[_NAMES_FIRST:] if name not in found]
+        yield from self._read_named(others, parent_tag, read, searches)
+        left_out = (each for each in read.values() if each.identifier not in listed.identifiers)
+        found = _names(read)
+        self._raise_first(
+            self._failure,
+            listed.problem,
+            *(not_listed(each.label()) for each in left_out),
+            *(located.problem for name, located in searches.items() if name not in found),
+        )
+
+    def _read_named(
+        self,
+        names: Sequence[str],
+        parent_tag: str,
+        read: dict[str, StoredObject],
+        searches: dict[str, _Located],
+    ) -> Iterator[StoredObject]:
+        """Search for ``names``, and read the objects of the system that have one; note both."""
+        located = self._locate_names(names)
+        searches.update(zip(names, located, strict=True))
+        identifiers = dict.fromkeys(
+            identifier for each in located for identifier in each.identifiers
+        )
+        for each in self._read(
+            identifiers, lambda about: about.is_named(names) and about.belongs_to(parent_tag)
+        ):
+            read[each.identifier] = each
+            yield each
+
+    def objects_named(self, key_id: str, parent_tag: str | None = None) -> list[StoredObject]:
+        """Read the objects that are named ``key_id``, of one system or (None) of any."""
+        (located,) = self._locate_names([key_id])
+        objects = [
+            each
+            for each in self._read(located.identifiers, lambda about: about.is_named([key_id]))
+            if parent_tag is None or each.description.belongs_to(parent_tag)
+        ]
+        self._raise_first(self._failure, located.problem)
+        return objects
+
+    def held(self, key_ids: Collection[str], parent_tag: str) -> dict[str, bool]:
+        """Return those of ``key_ids`` under which the server has an object, readable or not.
+
+        The value is whether that belongs in the list of the system ``parent_tag``, as far as is
+        known.  Objects that are destroyed or compromised do not count.
+        """
+        named = self._locate_names(key_ids)
+        identifiers = [*dict.fromkeys(each for located in named for each in located.identifiers)]
+        outcomes = self._ask([get_attributes(each) for each in identifiers])
+        known = dict(zip(identifiers, outcomes, strict=True))
+        held: dict[str, bool] = {}
+        for key_id, located in zip(key_ids, named, strict=True):
+            self._raise_first(located.problem)
+            if located.unusable:
+                held[key_id] = True
+            for identifier in located.identifiers:
+                about = _description(known[identifier])
+                if _is_over(known[identifier]) or (about and not about.may_be_named(key_id)):
+                    continue
+                belongs = about is None or about.belongs_to(parent_tag)
+                held[key_id] = held.get(key_id, False) or belongs
+        return held
+
+    def register(self, pair: KeyPair, parent_tag: str) -> str:
+        """Put ``pair`` on the server; return the identifier it gets."""
+        (identifier,) = self._succeed(register(pair, parent_tag)).identifiers
+        return identifier
+
+    def activate(self, identifier: str) -> None:
+        """Activate an object."""
+        self._succeed(activate(identifier))
+
+    def take_back(self, key_id: str, identifier: str) -> bool:
+        """Destroy the object ``identifier``, which was registered with the name ``key_id``.
+
+        What it says of itself need not be readable.  Returns False if it is still there
+        afterwards, or has another name: whose it is then is not known.
+        """
+        (before,) = self._ask([get_attributes(identifier)])
+        if _is_over(before):
+            return True
+        about = _description(before)
+        if about and not about.may_be_named(key_id):
+            return False
+        self._destroy({identifier: about.state if about else UNKNOWN})
+        (after,) = self._ask([get_attributes(identifier)])
+        if isinstance(after, Refusal) and not after.gone:
+            raise KeyServerFailure(after.reason)
+        return _is_over(after)
+
+    def take_back_by_key(self, key_id: str, key: AuthenticationKey) -> bool:
+        """Destroy the objects named ``key_id`` that hold this very ``key``.
+
+        Returns False if one is still there afterwards, or may be: one that cannot be read.
+        """
+        self._destroy(
+            {
+                each.identifier: each.description.state
+                for each in self.objects_named(key_id)
+                if each.key == key
+            }
+        )
+        left = [each for each in self.objects_named(key_id) if each.key in (None, key)]
+        return not left and not self._undescribed
+
+    def _destroy(self, states: Mapping[str, str]) -> None:
+        """Revoke the objects that are active, or may be, then destroy all."""
+        active = [each for each, state in states.items() if state in {_ACTIVE, UNKNOWN}]
+        for identifier, outcome in zip(active, self._ask(map(revoke, active)), strict=True):
+            if isinstance(outcome, Refusal) and not outcome.gone and states[identifier] == _ACTIVE:
+                raise KeyServerFailure(outcome.reason)
+        for outcome in self._ask(map(destroy, states)):
+            if isinstance(outcome, Refusal) and not outcome.gone:
+                raise KeyServerFailure(outcome.reason)
+
+    def _succeed(self, item: Item) -> Success:
+        (outcome,) = self._ask([item])
+        if isinstance(outcome, Refusal):
+            raise KeyServerFailure(outcome.reason)
+        return outcome
+
+    @staticmethod
+    def _raise_first(*problems: KeyServerFailure | None) -> None:
+        for problem in problems:
+            if problem is not None:
+                raise problem
+
+    def _version(self) -> Version:
+        """Return the best version for Locate; without Discover Versions, the one always spoken."""
+        if self._best_version is None:
+            self._best_version = SPOKEN
+            (outcome,) = self._ask([discover_versions()])
+            if isinstance(outcome, Success):
+                spoken = (each for each in WITH_OFFSET if each in outcome.versions)
+                self._best_version = next(spoken, SPOKEN)
+        return self._best_version
+
+    def _locate_names(self, key_ids: Collection[str]) -> list[_Located]:
+        """Search for each of ``key_ids`` by name, all in one request."""
+        searches = [partial(locate_name, key_id) for key_id in key_ids]
+        pages = self._ask(search(0) for search in searches)
+        # Some servers refuse a search that finds nothing; of a list this would be less credible.
+        return [
+            self._continued(search, Success() if isinstance(page, Refusal) and page.gone else page)
+            for search, page in zip(searches, pages, strict=True)
+        ]
+
+    def _continued(self, search: Callable[[int], Item], page: Outcome) -> _Located:
+        """Request page after page until all objects are known, or a page brings none.
+
+        ``search`` takes the number of objects to pass over.
+        """
+        located = _Located()
+        largest = 0
+        while isinstance(page, Success):
+            brought = located.add(page)
+            total = page.total or 0
+            for identifier in page.unusable:
+                self.unreadable[f"object {identifier}"] = "its identifier cannot be used"
+                self._undescribed = True
+            # A smaller total than before: an object went, and the rest has moved up unseen.
+            largest = max(largest, total)
+            if largest <= len(located):
+                return located
+            if total < largest or not brought or len(located) > _MOST_LOCATED:
+                break
+            (page,) = self._ask([search(len(located))], self._version())
+        if isinstance(page, Success) or largest:
+            located.problem = IncompleteAnswer(f"it listed {len(located)} of {largest} objects")
+        else:
+            located.problem = KeyServerFailure(page.reason)
+        return located
+
+    def _read(
+        self, identifiers: Iterable[str], wanted: Callable[[Description], bool]
+    ) -> Iterator[StoredObject]:
+        """Read the objects whose description is ``wanted``.
+
+        The first request is for one object.  The others are for as many as the server delivers in
+        half a timeout, as fast as it was before: so a slow server is not asked for more than it
+        can answer in time, and a fast one needs few requests.
+        """
+        remaining = iter(identifiers)
+        while some := list(islice(remaining, self._objects_at_once)):
+            begun = self._deadline.passed()
+            outcomes = iter(self._ask(ask(each) for each in some for ask in (get_attributes, get)))
+            spent = self._deadline.passed() - begun
+            in_time = int(len(some) * self._deadline.seconds / 2 / spent) if spent else len(some)
+            self._objects_at_once = min(max(in_time, 1), _OBJECTS_AT_ONCE)
+            for identifier, about, content in zip(some, outcomes, outcomes, strict=True):
+                stored = self._stored(identifier, about, content, wanted)
+                if stored is not None:
+                    self._count_new(stored.pairs())
+                    yield stored
+
+    def _count_new(self, pairs: Sequence[KeyPair]) -> None:
+        """A new key pair: the conversation may go on, however long it has lasted."""
+        new = {pair.key_id for pair in pairs} - self._key_ids
+        if new:
+            self._key_ids |= new
+            self._end = max(self._end, self._deadline.passed() + self._deadline.seconds)
+
+    def _stored(
+        self,
+        identifier: str,
+        about: Outcome,
+        content: Outcome,
+        wanted: Callable[[Description], bool],
+    ) -> StoredObject | None:
+        """Return the object of two outcomes, or None if it is not wanted or gone meanwhile."""
+        description = _description(about)
+        if _is_over(about) or (description and not wanted(description)):
+            return None
+        label = f"object {identifier}"
+        if description is None:
+            self._note(label, about)
+            self._undescribed = True
+            return None
+        stored = StoredObject(identifier, description, _key(content))
+        if isinstance(content, Refusal) and content.gone:
+            return None
+        if not stored.pairs():
+            self._note(stored.label(), content)
+        return stored
+
+    def _note(self, label: str, outcome: Outcome) -> None:
+        """Keep in mind that something cannot be read, and why."""
+        reason = "it holds no usable key pair"
+        if isinstance(outcome, Refusal):
+            reason = outcome.reason
+            if not outcome.withheld:
+                self._failure = self._failure or KeyServerFailure(reason)
+        self.unreadable[label] = reason
+
+    def _ask(self, items: Iterable[Item], version: Version = SPOKEN) -> list[Outcome]:
+        """Send ``items`` in as few requests as the server allows.
+
+        A request that is refused as a whole is made again in halves, down to a single item, which
+        then is refused for what it is.
+        """
+        waiting = list(items)
+        outcomes: list[Outcome] = []
+        while waiting:
+            some = waiting[: self._items_at_once]
+            try:
+                outcomes += self._exchange(some, version)
+            except RequestRefused as error:
+                if len(some) > 1:
+                    self._items_at_once = len(some) // 2
+                    continue
+                outcomes.append(error.refusal)
+                self._items_at_once = _ITEMS_AT_ONCE
+            del waiting[: len(some)]
+        return outcomes
+
+    def _exchange(self, items: Sequence[Item], version: Version) -> list[Outcome]:
+        passed = self._deadline.passed()
+        longest = _LONGEST * self._deadline.seconds
+        if passed > longest:
+            raise not_done(longest)
+        if passed > self._end:
+            raise not_done(_PATIENCE * self._deadline.seconds)
+        self._deadline.restart()
+        first = self._items_sent
+        self._items_sent += len(items)
+        self._connection.send(encode(items, first, version))
+        try:
+            length = structure_length(self._connection.receive(HEADER_LENGTH), RESPONSE_MESSAGE)
+            if length > MAXIMUM_ANSWER:
+                raise KeyServerFailure(NOT_A_KMIP_SERVER)
+            body = self._connection.receive(length)
+            self._connection.expect_silence()
+            return decode(body, items, first)
+        except (NotKmip, MalformedTtlv):
+            raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
+
+
+def _names(objects: Mapping[str, StoredObject]) -> set[str]:
+    return {name for each in objects.values() for name in each.description.names}
+
+
+def _description(outcome: Outcome) -> Description | None:
+    return outcome.description if isinstance(outcome, Success) else None
+
+
+def _key(outcome: Outcome) -> AuthenticationKey | None:
+    return outcome.key if isinstance(outcome, Success) else None
+
+
+def _is_over(about: Outcome) -> bool:
+    """Say whether an object is gone, or in a state in which it is no longer used."""
+    if isinstance(about, Refusal):
+        return about.gone
+    return about.description is not None and about.description.state in _NO_LONGER_USED

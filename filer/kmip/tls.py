@@ -1,0 +1,121 @@
+"""Whom a filer trusts over TLS: a key server's own CA file, and nobody else."""
+
+import ipaddress
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filer.host.text import printable
+from filer.kmip.failure import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_NOT_TRUSTED,
+    CLIENT_CERTIFICATE_REJECTED,
+    NOT_A_KMIP_SERVER,
+    KeyServerFailure,
+)
+
+_X509_V_ERR_CERT_HAS_EXPIRED = 10
+_ALERTS_ABOUT_A_CERTIFICATE = (
+    "ALERT_ACCESS_DENIED",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_CERTIFICATE_EXPIRED",
+    "ALERT_CERTIFICATE_REQUIRED",
+    "ALERT_CERTIFICATE_REVOKED",
+    "ALERT_CERTIFICATE_UNKNOWN",
+    "ALERT_DECRYPT_ERROR",
+    "ALERT_NO_CERTIFICATE",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_UNSUPPORTED_CERTIFICATE",
+)
+_ALERT_OF_ANY_KIND = "ALERT_HANDSHAKE_FAILURE"
+
+
+def client_context(client: Path, client_private: Path, ca: Path) -> ssl.SSLContext:
+    """Return a context that shows ``client`` and trusts ``ca`` alone.
+
+    What ``ca`` holds need not be a root, nor have key identifiers.  The address of the server is
+    not compared here, see ``check_address``.  Raises KeyServerFailure, which names the files,
+    when they cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    try:
+        context.load_verify_locations(ca)
+    except OSError as error:
+        raise _unusable(ca.name, error) from None
+    try:
+        # Without a password of its own, OpenSSL would ask the terminal for one.
+        context.load_cert_chain(client, client_private, password="")
+    except (OSError, ValueError) as error:
+        raise _unusable(f"{client.name} and {client_private.name}", error) from None
+    return context
+
+
+def _unusable(names: str, error: Exception) -> KeyServerFailure:
+    if isinstance(error, ssl.SSLError):
+        reason = error.reason or "damaged"
+    else:
+        reason = getattr(error, "strerror", None) or "damaged"
+    words = printable(reason.lower().replace("_", " "))
+    return KeyServerFailure(f"{printable(names)} cannot be used: {words}")
+
+
+def check_address(
+    certificate: Mapping[str, Any], address: str, is_in_ca_file: Callable[[], bool]
+) -> str | None:
+    """Make sure that a verified ``certificate`` (as ssl gives it) is that of ``address``.
+
+    One without subjectAltName, as older key servers have, is accepted if it is the very one in
+    the CA file or its common name is the address; the warning to give is then returned.
+    Raises KeyServerFailure.
+    """
+    if "subjectAltName" in certificate:
+        names = (name for kind, name in certificate["subjectAltName"] if kind == "IP Address")
+        if any(_same(name, address) for name in names):
+            return None
+    elif is_in_ca_file():
+        return "accepted without subjectAltName: its certificate is the one in its CA file"
+    elif any(
+        kind == "commonName" and _same(name, address)
+        for attributes in certificate.get("subject", ())
+        for kind, name in attributes
+    ):
+        return "accepted without subjectAltName: its certificate has the address as common name"
+    raise KeyServerFailure(CERTIFICATE_NOT_TRUSTED)
+
+
+def _same(name: str, address: str) -> bool:
+    try:
+        return ipaddress.ip_address(name.strip()) == ipaddress.ip_address(address)
+    except ValueError:
+        return False
+
+
+def is_in_file(certificate: bytes, ca: Path) -> bool:
+    """Say whether a DER ``certificate`` is one of those in the PEM file ``ca``."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        trusted = x509.load_pem_x509_certificates(ca.read_bytes())
+    except (OSError, ValueError, x509.InvalidVersion):
+        return False
+    return any(each.public_bytes(Encoding.DER) == certificate for each in trusted)
+
+
+def failure_of(error: ssl.SSLError, *, shown: bool) -> KeyServerFailure:
+    """Tell why TLS failed; ``shown``: the client certificate had been sent before."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        expired = error.verify_code == _X509_V_ERR_CERT_HAS_EXPIRED
+        return KeyServerFailure(CERTIFICATE_EXPIRED if expired else CERTIFICATE_NOT_TRUSTED)
+    reason = error.reason or ""
+    if reason.endswith(_ALERTS_ABOUT_A_CERTIFICATE) or (
+        shown and reason.endswith(_ALERT_OF_ANY_KIND)
+    ):
+        return KeyServerFailure(CLIENT_CERTIFICATE_REJECTED)
+    return KeyServerFailure(NOT_A_KMIP_SERVER)

@@ -1,0 +1,375 @@
+"""Certificate files (PEM): their names, what they hold, and whether they belong together."""
+
+from __future__ import annotations
+
+import base64
+import re
+import warnings as python_warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from filer.host.errors import FilerError
+from filer.host.quoting import quoted, shortened
+from filer.kmip.address import AddressError, parse_address
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from cryptography.x509 import Certificate, Name
+
+
+CLIENT = "client.pem"
+CLIENT_PRIVATE = "client_private.pem"
+
+SIZE_LIMIT = 1024 * 1024
+"""Bytes of the largest certificate file, a bundle of some hundred certificates."""
+
+_CA_ENDING = "_CA.pem"
+_CERTIFICATE_LABELS = ("CERTIFICATE", "X509 CERTIFICATE")
+_PKCS8_LABEL = "PRIVATE KEY"
+_KEY_LABELS = (_PKCS8_LABEL, "RSA PRIVATE KEY", "EC PRIVATE KEY")
+_ENCRYPTED_LABEL = "ENCRYPTED PRIVATE KEY"
+_NAMED_LABELS = {
+    *_CERTIFICATE_LABELS,
+    *_KEY_LABELS,
+    _ENCRYPTED_LABEL,
+    *("DSA PRIVATE KEY", "OPENSSH PRIVATE KEY", "PUBLIC KEY", "RSA PUBLIC KEY"),
+    *("TRUSTED CERTIFICATE", "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST", "X509 CRL"),
+    *("PKCS7", "CMS", "DH PARAMETERS", "EC PARAMETERS"),
+}
+"""The labels that messages name; in a damaged file any other may be a piece of the key."""
+
+_SHORTEST_PIECE = 16
+"""Bytes of a line that is looked at, of a million that a file may have."""
+
+_BODY = re.compile(rb"[A-Za-z0-9+/]{40,}={0,2}")
+"""A line of a PEM block; with letters of one case only, it is hexadecimal."""
+_ANY_KEY = "PRIVATE KEY"
+_KEY_LIMIT = 8 * 1024
+"""Bytes of the largest private key, as PEM; RSA with 8192 bits has less."""
+
+_DIFFIE_HELLMAN = (
+    bytes.fromhex("06092a864886f70d010301"),  # PKCS #3
+    bytes.fromhex("06072a8648ce3e0201"),  # X9.42
+)
+_LONGEST_NAME = 256
+"""Characters of a subject or an issuer that are shown."""
+
+_SEQUENCE = b"\x30"
+"""How a binary certificate or key store begins (ASN.1 DER)."""
+
+
+class CertificateError(FilerError):
+    """A certificate file that is refused; nothing was installed or registered."""
+
+
+class CertificateInfo(NamedTuple):
+    """What a certificate file holds; of several certificates, the first.
+
+    The names are RFC 4514 strings; all texts are printable.
+    """
+
+    name: str
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    warnings: tuple[str, ...] = ()
+
+
+def ca_name(address: str) -> str:
+    """Return the name of the CA file of the key server at ``address`` (canonical)."""
+    return f"{address}{_CA_ENDING}"
+
+
+def address_of(name: str) -> str | None:
+    """Return the canonical address of the key server whose CA file is ``name``, or None."""
+    if not name.endswith(_CA_ENDING):
+        return None
+    try:
+        return parse_address(name.removesuffix(_CA_ENDING))
+    except AddressError:
+        return None
+
+
+def canonical_name(name: str) -> str:
+    """Return ``name`` with the address in its canonical form.  Raises CertificateError."""
+    if name in (CLIENT, CLIENT_PRIVATE):
+        return name
+    address = address_of(name)
+    if address is None:
+        raise CertificateError(
+            f"{quoted(name)} is not the name of a certificate file; "
+            f"expected {CLIENT}, {CLIENT_PRIVATE} or IPADDR{_CA_ENDING}"
+        )
+    return ca_name(address)
+
+
+def inspect(
+    name: str,
+    data: bytes,
+    now: datetime,
+    client: bytes | None = None,
+    client_private: bytes | None = None,
+) -> CertificateInfo:
+    """Check ``data``, to be the certificate file ``name``, and say what it is.
+
+    ``client`` and ``client_private`` are the installed files of these names.  The key in a new
+    client_private.pem must belong to ``client``.  A new client.pem that does not fit
+    ``client_private`` is a warning, not a refusal: the two are replaced one after the other,
+    client.pem first, and registration checks the pair again (`check_pair`).
+    Raises CertificateError.
+    """
+    name = canonical_name(name)
+    certificates = _certificates(name, data)
+    warnings = _dates(certificates, now)
+    if name == CLIENT_PRIVATE:
+        _check_own_key(data)
+        if client is not None and _key_of(CLIENT_PRIVATE, data) != _certified_key(CLIENT, client):
+            raise CertificateError(
+                f"{CLIENT_PRIVATE}: the private key does not fit the installed {CLIENT}; "
+                f"for a new key, install the new {CLIENT} first"
+            )
+    elif name == CLIENT and client_private is not None and not _fits(data, client_private):
+        warnings.append(f"does not fit the installed {CLIENT_PRIVATE}; install that next")
+    first = certificates[0]
+    with _damage_is(name):
+        return CertificateInfo(
+            name,
+            _name(first.subject),
+            _name(first.issuer),
+            first.not_valid_before_utc,
+            first.not_valid_after_utc,
+            tuple(warnings),
+        )
+
+
+def date_warnings(name: str, data: bytes, now: datetime) -> list[str]:
+    """Return which certificates in ``data`` have expired or are not valid yet.
+
+    Raises CertificateError if one of them is damaged.
+    """
+    return _dates(_certificates(name, data), now)
+
+
+def expiry_of(name: str, data: bytes, now: datetime) -> str | None:
+    """Return ``expired on DATE`` if the first certificate of ``data`` has expired, else None.
+
+    Raises CertificateError if it is damaged.
+    """
+    certificate = _certificates(name, data)[0]
+    return _expiry(certificate) if now > certificate.not_valid_after_utc else None
+
+
+def check_ca(name: str, data: bytes) -> None:
+    """Check that ``data`` can be registered as the CA file ``name``.  Raises CertificateError."""
+    _certificates(name, data)
+
+
+def check_pair(client: bytes, client_private: bytes) -> None:
+    """Check that client.pem and client_private.pem can be registered together.
+
+    Raises CertificateError if one of them is damaged, or the key is not that of both.
+    """
+    certified = _certified_key(CLIENT, client)
+    _check_own_key(client_private)
+    if _key_of(CLIENT_PRIVATE, client_private) != certified:
+        raise CertificateError(f"{CLIENT_PRIVATE}: the private key does not fit {CLIENT}")
+
+
+def _fits(client: bytes, client_private: bytes) -> bool:
+    try:
+        check_pair(client, client_private)
+    except CertificateError:
+        return False
+    return True
+
+
+def _check_own_key(data: bytes) -> None:
+    """Check client_private.pem, which is client.pem and the private key in one file."""
+    if _key_of(CLIENT_PRIVATE, data) != _certified_key(CLIENT_PRIVATE, data):
+        raise CertificateError(
+            f"{CLIENT_PRIVATE}: the private key does not fit the certificate in the same file"
+        )
+
+
+def _dates(certificates: list[Certificate], now: datetime) -> list[str]:
+    warnings = []
+    for number, certificate in enumerate(certificates, start=1):
+        which = "" if number == 1 else f"certificate {number} in the file "
+        if now > certificate.not_valid_after_utc:
+            warnings.append(f"{which}{_expiry(certificate)}")
+        elif now < certificate.not_valid_before_utc:
+            warnings.append(
+                f"{which}is not valid before {certificate.not_valid_before_utc:%F %T} UTC"
+            )
+    return warnings
+
+
+def _expiry(certificate: Certificate) -> str:
+    return f"expired on {certificate.not_valid_after_utc:%F %T} UTC"
+
+
+def _name(name: Name) -> str:
+    return shortened(name.rfc4514_string(), _LONGEST_NAME) or "(none)"
+
+
+@contextmanager
+def _damage_is(name: str, what: str = "certificate") -> Iterator[None]:
+    """Report whatever the library makes of damaged contents in one line."""
+    from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
+    from cryptography.x509 import InvalidVersion
+
+    with python_warnings.catch_warnings():
+        # What is odd but legal in somebody's certificate is not for the console.
+        python_warnings.simplefilter("ignore")
+        try:
+            yield
+        except UnsupportedAlgorithm:
+            raise CertificateError(f"{name}: the {what} is of an unknown kind") from None
+        except (ValueError, TypeError, InvalidVersion, InvalidSignature, InternalError):
+            raise CertificateError(f"{name}: the {what} is damaged") from None
+
+
+def _certificates(name: str, data: bytes) -> list[Certificate]:
+    """Return the certificates in ``data``, at least one, in their order."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    blocks = _blocks(name, data)
+    found = [block for label, block in blocks if label in _CERTIFICATE_LABELS]
+    has_key = any(label.endswith(_ANY_KEY) for label, _ in blocks)
+    if not found:
+        others = ", ".join(sorted({_shown(label) for label, _ in blocks}))
+        raise CertificateError(f"{name}: no certificate in it, only {others}")
+    if has_key and name != CLIENT_PRIVATE:
+        raise CertificateError(
+            f"{name}: there is a private key in it, which belongs only in {CLIENT_PRIVATE}"
+        )
+    if name != CLIENT_PRIVATE and any(label not in _NAMED_LABELS for label, _ in blocks):
+        raise CertificateError(
+            f"{name}: damaged; a block in it is of an unknown kind, and may be a private key"
+        )
+    with _damage_is(name):
+        certificates = [load_pem_x509_certificate(block) for block in found]
+        for certificate in certificates:
+            # Decoded lazily by the library; damage has to show here, not in a later use.
+            _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return certificates
+
+
+def _certified_key(name: str, data: bytes) -> bytes:
+    """Return the public key in the first certificate of ``data``."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    certificate = _certificates(name, data)[0]
+    with _damage_is(name):
+        _refuse_diffie_hellman(certificate.tbs_certificate_bytes)
+        public = certificate.public_key()
+        return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _key_of(name: str, data: bytes) -> bytes:
+    """Return the public key that belongs to the one private key in ``data``."""
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+    )
+
+    keys = [block for block in _blocks(name, data) if block[0].endswith(_ANY_KEY)]
+    if not keys:
+        raise CertificateError(f"{name}: no private key in it; it is {CLIENT} and the private key")
+    if len(keys) > 1:
+        raise CertificateError(f"{name}: more than one private key in it")
+    label, block = keys[0]
+    if label == _ENCRYPTED_LABEL or b"Proc-Type: 4,ENCRYPTED" in block:
+        raise CertificateError(
+            f"{name}: the private key is under a passphrase, which nobody could type at boot"
+        )
+    if label not in _KEY_LABELS:
+        raise CertificateError(f"{name}: {_shown(label)} is not usable for TLS; expected PKCS #8")
+    if len(block) > _KEY_LIMIT:
+        raise CertificateError(f"{name}: the private key is larger than {_KEY_LIMIT // 1024} KiB")
+    with _damage_is(name, "private key"):
+        if label == _PKCS8_LABEL:  # the traditional labels name the kind of key
+            _refuse_diffie_hellman(_der(block))
+        # The library's own check of an RSA key tests its primes, which takes seconds if they
+        # are large; a signature shows as well that the key works.
+        private = load_pem_private_key(block, None, unsafe_skip_rsa_key_validation=True)
+        if isinstance(private, RSAPrivateKey):
+            signature = private.sign(b"", PKCS1v15(), SHA256())
+            private.public_key().verify(signature, b"", PKCS1v15(), SHA256())
+        public = private.public_key()
+        return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _refuse_diffie_hellman(der: bytes) -> None:
+    """Raise UnsupportedAlgorithm for a kind of key that no TLS certificate has.
+
+    The library would test whether its numbers are prime, for minutes if they are large.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    if any(identifier in der for identifier in _DIFFIE_HELLMAN):
+        raise UnsupportedAlgorithm("Diffie-Hellman")
+
+
+def _der(block: bytes) -> bytes:
+    """Return what a PKCS #8 block holds; it has no header lines.  Raises ValueError."""
+    if b":" in block:
+        raise ValueError
+    return base64.b64decode(b"".join(block.splitlines()[1:-1]))
+
+
+def _blocks(name: str, data: bytes) -> list[tuple[str, bytes]]:
+    """Return the label and the text of each PEM block; what is between them is comment.
+
+    Raises CertificateError, which quotes nothing of ``data``: it may be a private key.
+    """
+    if len(data) > SIZE_LIMIT:
+        raise CertificateError(f"{name}: larger than {SIZE_LIMIT // 1024 // 1024} MiB")
+    blocks: list[tuple[str, bytes]] = []
+    begun: list[bytes] = []
+    label = b""
+    begins_on = 0
+    for number, line in enumerate(map(bytes.rstrip, data.split(b"\n")), start=1):
+        if line.startswith(b"-----BEGIN "):
+            if begun:
+                break
+            if line.find(b"-----", len(b"-----BEGIN ")) != len(line) - len(b"-----"):
+                raise CertificateError(
+                    f"{name}: damaged; more text follows -----BEGIN ...----- on line {number}: "
+                    "were its line ends lost?"
+                )
+            label, begins_on = line[len(b"-----BEGIN ") : -len(b"-----")], number
+        if label:
+            begun.append(line)
+        elif len(line) >= _SHORTEST_PIECE and _may_be_key(line.strip()):
+            raise CertificateError(
+                f"{name}: damaged; line {number} is in no block, but looks like a part of one"
+            )
+        if label and line == b"-----END " + label + b"-----":
+            blocks.append((label.decode("ascii", "backslashreplace"), b"\n".join(begun) + b"\n"))
+            begun, label = [], b""
+    if begun:
+        raise CertificateError(
+            f"{name}: damaged; the block that begins on line {begins_on} has no end"
+        )
+    if not blocks:
+        form = "binary (DER or PKCS #12), not PEM" if data[:1] == _SEQUENCE else "not a PEM file"
+        raise CertificateError(f"{name}: {form}")
+    return blocks
+
+
+def _may_be_key(line: bytes) -> bool:
+    """Say whether a line outside all blocks may be a piece of a private key."""
+    is_body = _BODY.fullmatch(line) and line not in (line.lower(), line.upper())
+    return b"PRIVATE KEY-----" in line or bool(is_body)
+
+
+def _shown(label: str) -> str:
+    return label if label in _NAMED_LABELS else "an unknown block"

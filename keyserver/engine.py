@@ -1,0 +1,181 @@
+"""PyKMIP's engine over a SQLite store of its own.
+
+Importing this module is slow (SQLAlchemy comes along), and quiet: PyKMIP's deprecation warnings
+concern nobody who runs it, and its log stays off, since it holds every secret in clear at DEBUG.
+"""
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from cryptography.utils import CryptographyDeprecationWarning
+
+with (
+    warnings.catch_warnings(action="ignore", category=DeprecationWarning),
+    warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning),
+):
+    from kmip.core.enums import KMIPVersion, ResultReason, ResultStatus
+    from kmip.core.exceptions import ItemNotFound, KmipError, PermissionDenied
+    from kmip.core.messages.messages import ResponseMessage
+    from kmip.core.policy import policies
+    from kmip.core.primitives import Struct
+    from kmip.core.utils import BytearrayStream
+    from kmip.pie.objects import ManagedObject
+    from kmip.pie.sqltypes import Base, EnumType, UsageMaskType
+    from kmip.services.server.engine import KmipEngine
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.engine import URL
+    from sqlalchemy.orm import selectin_polymorphic, selectinload, sessionmaker
+    from sqlalchemy.orm.exc import ObjectDeletedError
+
+# Left open, SQLAlchemy warns of it at the first request.
+EnumType.cache_ok = UsageMaskType.cache_ok = False
+
+logging.getLogger("kmip.server").setLevel(logging.CRITICAL + 1)
+
+
+class _Response(ResponseMessage):  # type: ignore[misc]  # PyKMIP has no types
+    """An answer; PyKMIP's own message copies all that is there for each piece."""
+
+    def write(
+        self, ostream: BytearrayStream, kmip_version: KMIPVersion = KMIPVersion.KMIP_1_0
+    ) -> None:
+        parts = bytearray()
+        for part in (self.response_header, *self.batch_items):
+            stream = BytearrayStream()
+            part.write(stream, kmip_version=kmip_version)
+            parts += stream.buffer
+        self.length = len(parts)
+        Struct.write(self, ostream, kmip_version=kmip_version)
+        ostream.write(bytes(parts))
+
+
+class StoreLost(KmipError):  # type: ignore[misc]  # PyKMIP has no types
+    """The store was removed or replaced while it was open."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            status=ResultStatus.OPERATION_FAILED,
+            reason=ResultReason.GENERAL_FAILURE,
+            message=message,
+        )
+
+
+class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
+    """PyKMIP's engine on a store of its own; it may be used by several sessions at once.
+
+    PyKMIP's built-in policies apply: an object can be read and changed only by clients with the
+    common name of the one that registered it.
+    """
+
+    def __init__(self, store: Path, refuse_lost_store: Callable[[], None] = lambda: None) -> None:
+        """Open ``store``, which is made if it is missing.
+
+        ``refuse_lost_store`` is called before a request is processed and before it is answered;
+        it raises `StoreLost` if ``store`` is no longer the file that was opened.
+        """
+        os.close(os.open(store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        store.chmod(0o600)
+        self._refuse_lost_store = refuse_lost_store
+        # In a file: URI, quoted, a path may hold any byte.
+        uri = f"file:{quote(os.fsencode(store.absolute()))}"
+        url = URL.create("sqlite", database=uri, query={"uri": "true"})
+        database = _opened(url)
+        # PyKMIP looks up every cipher there is, outdated ones too.
+        with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
+            super().__init__(
+                policies=copy.deepcopy(policies),
+                database_path=url.render_as_string().removeprefix("sqlite:///"),
+            )
+        self._data_store.dispose()
+        self._data_store: Any = database
+        self._data_store_session_factory = sessionmaker(bind=database)
+
+    def close(self) -> None:
+        """Close the store."""
+        self._data_store.dispose()
+
+    def process_request(self, request: Any, credential: Any = None) -> Any:
+        """Process a request as PyKMIP does, but refuse it once the store is lost."""
+        self._refuse_lost_store()
+        answer = super().process_request(request, credential)
+        self._refuse_lost_store()  # what was written meanwhile may be in a file without a name
+        return answer
+
+    # PyKMIP reads an object, and each of its lists, when it comes to them: half a dozen queries for
+    # each operation.  Here all objects that a request is about are read at once.
+
+    def _process_batch(self, request_batch: Any, *options: Any) -> Any:
+        asked = (getattr(item.request_payload, "unique_identifier", None) for item in request_batch)
+        self._to_read = {number for number in map(_number, asked) if number is not None}
+        self._in_use: list[Any] = []  # or the session would forget what it has read
+        return super()._process_batch(request_batch, *options)
+
+    def _build_response(self, version: Any, batch_items: list[Any]) -> ResponseMessage:
+        response = super()._build_response(version, batch_items)
+        return _Response(response.response_header, response.batch_items)
+
+    def _get_object_with_access_controls(self, uid: Any, operation: Any) -> Any:
+        number = _number(uid)
+        if number in self._to_read:
+            numbers, self._to_read = self._to_read, set()
+            self._in_use = self._read(numbers)
+        found = None
+        with suppress(ObjectDeletedError):  # by an earlier item of the request
+            if number is not None:
+                found = self._data_session.get(ManagedObject, number)
+        if found is None:
+            raise ItemNotFound(f"Could not locate object: {uid}")
+        if not self._is_allowed(found, operation):
+            raise PermissionDenied(f"Could not locate object: {uid}")
+        return found
+
+    def _list_objects_with_access_controls(self, operation: Any) -> list[Any]:
+        return [found for found in self._read() if self._is_allowed(found, operation)]
+
+    def _is_allowed(self, found: Any, operation: Any) -> bool:
+        return bool(
+            self._is_allowed_by_operation_policy(
+                found.operation_policy_name,
+                self._client_identity,
+                found._owner,
+                found.object_type,
+                operation,
+            )
+        )
+
+    def _read(self, numbers: Collection[int] | None = None) -> list[Any]:
+        """Read the objects with these numbers whole; without any, what Locate looks at in all."""
+        lists = (ManagedObject._names, ManagedObject.app_specific_info, ManagedObject.object_groups)
+        query = self._data_session.query(ManagedObject).options(*map(selectinload, lists))
+        if numbers is not None:
+            kinds = [mapper.class_ for mapper in ManagedObject.__mapper__.self_and_descendants]
+            query = query.options(selectin_polymorphic(ManagedObject, kinds))
+            query = query.filter(ManagedObject.unique_identifier.in_(numbers))
+        return list(query)
+
+
+def _opened(url: URL) -> Any:
+    """Return the database at ``url``, with its tables, where each commit is durable at once."""
+    database = create_engine(url, connect_args={"check_same_thread": False})
+    event.listen(database, "connect", _commit_durably)
+    Base.metadata.create_all(database)
+    return database
+
+
+def _commit_durably(connection: Any, _record: object) -> None:
+    # With FULL, the default, the journal's removal is not synced: after a loss of power the
+    # journal may be back, and undoes the last transaction although it was confirmed.
+    connection.execute("PRAGMA synchronous = EXTRA")
+
+
+def _number(identifier: Any) -> int | None:
+    """Return the number by which the store knows an object."""
+    is_number = isinstance(identifier, str) and identifier.isascii() and identifier.isdecimal()
+    return int(identifier) if is_number and len(identifier) < 19 else None

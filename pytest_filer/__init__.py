@@ -1,0 +1,163 @@
+"""The pytest plug-in: the fixture ``filer``, for tests of runbooks (docs/TESTING.md).
+
+pytest loads this module in every project of the environment, so it imports nothing that costs
+time; what the fixture is made of is in `pytest_filer.console`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from filer.keyserver.server import KeyServer
+    from pytest_filer.console import Account, Terminal
+
+
+class _Wanted(NamedTuple):
+    """What a test wants: the arguments of the marker.
+
+    ``settings`` are tables of filer.toml, ``options`` those of the program.
+    """
+
+    key_servers: int = 2
+    disks: int = 12
+    settings: Mapping[str, Mapping[str, Any]] = {}
+    options: Sequence[str] = ()
+    rows: int = 24
+    columns: int = 80
+
+
+_ARGUMENTS = ", ".join(f"{name}={value!r}" for name, value in _Wanted._field_defaults.items())
+
+
+class FilerUnderTest:
+    """A filer in a root and a home directory of its own, beside running key servers.
+
+    ``key_servers`` have ``address``, ``port``, ``stop()`` and ``start()``; their certificates are
+    installed, and they are not registered.  One filer at a time runs on a root: leave the console
+    (``filer.console.leave()``) before ``run``.
+    """
+
+    def __init__(
+        self,
+        account: "Account",
+        key_servers: "Sequence[KeyServer]",
+        stack: ExitStack,
+        options: Sequence[str],
+        size: tuple[int, int],
+    ) -> None:
+        self.key_servers = key_servers
+        self._account = account
+        self._stack = stack
+        self._options = options
+        self._size = size
+        self._console: Terminal | None = None
+
+    @property
+    def root(self) -> Path:
+        """The root of the filer."""
+        return self._account.root
+
+    @property
+    def home(self) -> Path:
+        """The home directory, and working directory, of whoever is at the console."""
+        return self._account.home
+
+    def run(self, *lines: str, status: int = 0) -> str:
+        """Power the filer on, run ``lines``, and return what it printed, failures too.
+
+        Answers to questions are lines that follow the command.  Fails the test if the exit status
+        is another than ``status``.
+        """
+        __tracebackhide__ = True
+        ended = self._account.run(
+            *self._options, input="".join(f"{line}\n" for line in lines), together=True
+        )
+        if ended.status != status:
+            pytest.fail(f"filer ended with status {ended.status}, not {status}:\n{ended.out}")
+        return ended.out
+
+    @property
+    def console(self) -> "Terminal":
+        """A person's terminal, at the prompt: switched on when it is first asked for.
+
+        ``enter(line)`` types a line and returns what is printed up to the next prompt or question,
+        which is ``prompt`` then; ``leave()`` gives up a question that is open and powers off;
+        ``child`` is the ``pexpect.spawn``.
+        """
+        if self._console is None or not self._console.child.isalive():
+            rows, columns = self._size
+            terminal = self._account.terminal(*self._options, rows=rows, columns=columns)
+            self._console = self._stack.enter_context(terminal).booted()
+        return self._console
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Announce the marker."""
+    config.addinivalue_line("markers", f"filer({_ARGUMENTS}): what the fixture filer gives")
+
+
+@pytest.fixture(scope="session")
+def _filer_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the certificates and empty stores of key servers, made once a session."""
+    try:
+        from pytest_filer.key_servers import make_authority
+    except ImportError as missing:
+        if missing.name != "pexpect":
+            raise
+        pytest.fail("the fixture filer needs pexpect: pip install 'filer[pytest]'")
+    directory = tmp_path_factory.mktemp("filer-authority")
+    make_authority(directory)
+    return directory
+
+
+@pytest.fixture
+def filer(
+    request: pytest.FixtureRequest, tmp_path: Path, _filer_authority: Path
+) -> Iterator[FilerUnderTest]:
+    """Give a filer in a temporary root, with live key servers and a console.
+
+    ``@pytest.mark.filer(key_servers=3, disks=24)`` says what it has.
+    """
+    wanted = _wanted(request.node.get_closest_marker("filer"))
+    with ExitStack() as stack:
+        yield _filer(stack, tmp_path, _filer_authority, wanted)
+
+
+def _wanted(marker: pytest.Mark | None) -> _Wanted:
+    if marker is None:
+        return _Wanted()
+    unknown = [*map(repr, marker.args), *(marker.kwargs.keys() - _Wanted._fields)]
+    if unknown:
+        _refuse(f"unexpected {', '.join(sorted(unknown))}; its arguments are {_ARGUMENTS}")
+    return _Wanted(**marker.kwargs)
+
+
+def _refuse(reason: str) -> NoReturn:
+    pytest.fail(f"pytest.mark.filer: {reason}", pytrace=False)
+
+
+def _filer(stack: ExitStack, directory: Path, authority: Path, wanted: _Wanted) -> FilerUnderTest:
+    import tomli_w
+
+    from pytest_filer.console import Account
+    from pytest_filer.key_servers import ADDRESSES, install_certificates
+    from pytest_filer.key_servers import key_servers as key_servers_of
+
+    if wanted.key_servers not in range(len(ADDRESSES) + 1):
+        _refuse(f"there are 0 to {len(ADDRESSES)} key servers, not {wanted.key_servers!r}")
+    start = stack.enter_context(key_servers_of(authority, directory / "key servers"))
+    servers = start(wanted.key_servers) if wanted.key_servers else []
+    tables: dict[str, dict[str, Any]] = {"shelf": {"disks": wanted.disks, "disk_size": "1 MiB"}}
+    if servers:
+        tables["kmip"] = {"port": servers[0].port}
+    for name, table in wanted.settings.items():
+        tables.setdefault(name, {}).update(table)
+    account = Account(directory / "filer", tomli_w.dumps(tables))
+    if servers:
+        install_certificates(servers, account.root)
+    size = wanted.rows, wanted.columns
+    return FilerUnderTest(account, servers, stack, wanted.options, size)

@@ -1,0 +1,250 @@
+"""What drives the installed program in a test: with pipes, and at a real terminal.
+
+An ``Account`` is a home directory of its own with a filer in it.  ``run`` gives the program its
+input and returns what came of it; ``pipe`` keeps the input open; ``terminal`` is a terminal that a
+program drives.
+``key_servers`` starts key servers beside it.  Of these the fixture ``filer`` is made
+(`pytest_filer`).
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import pexpect
+from pexpect.popen_spawn import PopenSpawn
+
+PROGRAM = str(Path(sys.executable).with_name("filer"))
+PATIENCE = 60
+"""Seconds after which a program that says nothing is given up; no test waits for it."""
+
+
+SMALL_SHELF = '[shelf]\ndisks = 4\ndisk_size = "1 MiB"\n'
+"""What filer.toml has, unless a test says otherwise."""
+
+_CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
+_ANYTHING = re.compile(r".+", re.DOTALL)
+_QUIET = {">": 0.0, ":": 0.05, "}": 0.05}
+_LONG_QUIET = 0.5
+"""Seconds without output after which text with a blank behind it is a prompt or a question.
+
+They depend on the character before the blank.  Output is read in parts, so any text may look like
+a question for a moment.
+"""
+
+
+class Outcome(NamedTuple):
+    """What a program printed on its two outputs, and its exit status."""
+
+    out: str
+    err: str
+    status: int
+
+
+def plain(text: str) -> str:
+    """Return what a terminal was sent, without control sequences and with plain line ends."""
+    return re.sub(r"\r+\n", "\n", _CONTROL_SEQUENCE.sub("", text))
+
+
+class Account:
+    """A home directory with a filer of a few small disks in it, and nothing of this user's."""
+
+    def __init__(
+        self, home: Path, settings: str = SMALL_SHELF, *, root: Path | None = None
+    ) -> None:
+        self.home = home
+        self.home.mkdir(exist_ok=True)
+        self.root = root or home / "root"
+        self.settings = self.root / "filer.toml"
+        if not self.root.exists():
+            self.root.mkdir(mode=0o700)
+            self.settings.write_text(settings, encoding="utf-8")
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment of a program; nothing comes from that of the tests but PATH."""
+        path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+        return {
+            "PATH": path,
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "XDG_CACHE_HOME": str(self.home / "cache"),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+            "XDG_DATA_HOME": str(self.home / "data"),
+            "XDG_STATE_HOME": str(self.home / "state"),
+            "FILER_ROOT": str(self.root),
+            **(more or {}),
+        }
+
+    @property
+    def history(self) -> Path:
+        """Where the lines typed at the prompt are kept."""
+        return self.home / "state" / "filer" / "history"
+
+    def run(
+        self,
+        *arguments: str | Path,
+        input: str | bytes = "",  # noqa: A002  (as subprocess.run has it)
+        program: Sequence[str] = (PROGRAM,),
+        umask: int = -1,
+        environment: Mapping[str, str] | None = None,
+        together: bool = False,
+    ) -> Outcome:
+        """Run the program to its end; ``together`` puts failures among the output, in order."""
+        ended = subprocess.run(  # noqa: S603
+            [*program, *map(str, arguments)],
+            input=input.encode() if isinstance(input, str) else input,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if together else subprocess.PIPE,
+            check=False,
+            cwd=self.home,
+            env=self.environment(environment),
+            timeout=PATIENCE,
+            umask=umask,
+        )
+        return Outcome(ended.stdout.decode(), (ended.stderr or b"").decode(), ended.returncode)
+
+    def commands(self, *commands: str, environment: Mapping[str, str] | None = None) -> Outcome:
+        """Run commands, each with ``-c``."""
+        return self.run(*(f"--command={command}" for command in commands), environment=environment)
+
+    def script(self, *lines: str, echo: bool = False) -> Outcome:
+        """Run lines, and the answers among them, from standard input."""
+        return self.run(*(["-x"] if echo else []), input="".join(f"{line}\n" for line in lines))
+
+    @contextmanager
+    def pipe(
+        self, *arguments: str | Path, environment: Mapping[str, str] | None = None
+    ) -> "Iterator[PopenSpawn[str]]":
+        """Start the program with a pipe for input and one for both outputs."""
+        child: PopenSpawn[str] = PopenSpawn(
+            [PROGRAM, *map(str, arguments)],
+            timeout=PATIENCE,
+            cwd=self.home,
+            env=self.environment(environment),
+            encoding="utf-8",
+        )
+        child.delaybeforesend = None
+        try:
+            yield child
+        finally:
+            child.proc.kill()
+            child.proc.wait()
+            for stream in (child.proc.stdin, child.proc.stdout):
+                assert stream is not None
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+    @contextmanager
+    def terminal(
+        self,
+        *arguments: str | Path,
+        program: Sequence[str] = (PROGRAM,),
+        rows: int = 24,
+        columns: int = 80,
+        environment: Mapping[str, str] | None = None,
+    ) -> "Iterator[Terminal]":
+        """Start the program at a terminal."""
+        child: pexpect.spawn[str] = pexpect.spawn(
+            program[0],
+            [*program[1:], *map(str, arguments)],
+            timeout=PATIENCE,
+            cwd=self.home,
+            env=self.environment(
+                {
+                    "TERM": "xterm",
+                    "MANPAGER": "cat",
+                    **(environment or {}),
+                }
+            ),
+            dimensions=(rows, columns),
+            encoding="utf-8",
+        )
+        child.delaybeforesend = None
+        try:
+            yield Terminal(child)
+        finally:
+            child.close(force=True)
+
+
+class Terminal:
+    """A terminal that a program drives: types, and reads what appears.
+
+    It does not tell where its cursor is, so the console writes plain lines.
+    """
+
+    def __init__(self, child: "pexpect.spawn[str]") -> None:
+        self.child = child
+        self.prompt = ""
+        self._seen = StringIO()
+        child.logfile_read = self._seen
+
+    @property
+    def pid(self) -> int:
+        """The process of the program."""
+        assert self.child.pid is not None
+        return self.child.pid
+
+    @property
+    def seen(self) -> str:
+        """All that was sent to the terminal so far."""
+        return self._seen.getvalue()
+
+    def wait_for_prompt(self) -> str:
+        """Return what appears before the next prompt or question, which is ``prompt`` then."""
+        text = ""
+        quiet: float | None = None
+        while True:
+            try:
+                self.child.expect(_ANYTHING, timeout=PATIENCE if quiet is None else quiet)
+            except (pexpect.TIMEOUT, pexpect.EOF):
+                if quiet is None:
+                    raise
+                break
+            text += str(self.child.after)
+            waits = text.endswith(" ") and not text[-2:].isspace()
+            quiet = _QUIET.get(text[-2:-1], _LONG_QUIET) if waits else None
+        *lines, prompt = plain(text).split("\n")
+        self.prompt = prompt.rstrip()
+        return "".join(f"{line}\n" for line in lines)
+
+    def booted(self) -> Self:
+        """Wait for the first prompt."""
+        self.wait_for_prompt()
+        return self
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        self.child.send(keys)
+
+    def shows(self, text: str) -> None:
+        """Wait until ``text`` is sent to the screen in one piece."""
+        self.child.expect_exact(text)
+
+    def enter(self, line: str = "") -> str:
+        """Type a line and return what is printed up to the next prompt or question."""
+        self.type(f"{line}\r")
+        self.child.expect_exact("\n")  # of the line itself, even if it is a secret
+        return self.wait_for_prompt()
+
+    def end(self) -> int:
+        """Wait until the program has ended and return its exit status; a signal's is negative."""
+        self.child.expect(pexpect.EOF)
+        self.child.wait()
+        if self.child.exitstatus is None:
+            assert self.child.signalstatus is not None
+            return -self.child.signalstatus
+        return self.child.exitstatus
+
+    def leave(self) -> int:
+        """Press Ctrl-D, first at the question that is open, if one is; return the exit status."""
+        with suppress(pexpect.EOF):
+            while True:
+                self.type("\x04")
+                self.wait_for_prompt()
+        return self.end()

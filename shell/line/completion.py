@@ -1,0 +1,143 @@
+"""Completion: what the grammar allows next, with the live values of the filer."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from filer.commands import Help, HostFiles, Suggestion, Values, command_names
+from filer.host.text import printable
+from filer.shell.line.grammar import Expectation, Grammar, Kind
+from filer.shell.line.paths import Paths, no_paths
+from filer.shell.line.words import LanguageError, cursor_words, quote
+from filer.shell.manual.commands import is_listed
+from filer.shell.session import Session
+
+_MOST = 100
+"""Values in one menu; more, such as the disks of many shelves, are completed from dot to dot."""
+
+
+class Completion(NamedTuple):
+    """A word that fits: ``text`` takes the place of what begins at offset ``start``.
+
+    Where ``whole`` is false it is the beginning of several words.
+    """
+
+    text: str
+    start: int
+    help: str
+    whole: bool = True
+
+
+def completions(
+    session: Session, before_cursor: str, paths: Paths = no_paths
+) -> Iterator[Completion]:
+    """Yield the words that may stand under the cursor and begin with what is typed of them."""
+    cursor = cursor_words(before_cursor)
+    if cursor is None:
+        return
+    found: dict[str, _Candidate] = {}
+    for candidate in _candidates(session, cursor.words, cursor.prefix, paths):
+        if candidate.word.startswith(cursor.prefix):
+            found.setdefault(candidate.word, candidate)
+    for word, help_text, is_value, is_whole in found.values():
+        try:
+            text = quote(word) if is_value else word
+        except LanguageError:  # a value that cannot be typed
+            continue
+        yield Completion(text, cursor.start, printable(_in_words(help_text)), is_whole)
+
+
+class _Candidate(NamedTuple):
+    word: str
+    help: Help
+    is_value: bool = True
+    whole: bool = True
+
+
+def _candidates(
+    session: Session, words: Sequence[str], prefix: str, paths: Paths
+) -> Iterator[_Candidate]:
+    if not words:
+        for name, summary in _commands(session):
+            yield _Candidate(name, summary, is_value=False)
+        return
+    command = session.commands.get(words[0])
+    if command is None:
+        return
+    grammar = session.grammar(command.name)
+    kinds = grammar.check(words).kinds
+    subcommand = tuple(
+        str(word) for word, kind in zip(words, kinds, strict=False) if kind is Kind.SUBCOMMAND
+    )
+    for expectation in grammar.expected(words):
+        if expectation.kind is Kind.VARIABLE:
+            values = command.variables[expectation.name]
+            if isinstance(values, HostFiles):
+                yield from _files(values, prefix, paths)
+            elif values is command_names:
+                yield from (_Candidate(*named) for named in _commands(session))
+            else:
+                yield from _values(session, values, subcommand, prefix)
+        elif expectation.kind is not Kind.END:
+            help_text = command.help.get(" ".join((*subcommand, expectation.name)))
+            if help_text is None:
+                help_text = _what_follows(grammar, words, expectation)
+            yield _Candidate(expectation.name, help_text, is_value=False)
+
+
+def _in_words(help_text: Help) -> str:
+    try:
+        return help_text if isinstance(help_text, str) else help_text()
+    except Exception:  # of a plug-in, or of a disk that cannot be read
+        return ""
+
+
+def _commands(session: Session) -> Iterator[Suggestion]:
+    for command in session.commands.values():
+        if is_listed(command, session.state):
+            yield command.name, command.summary
+
+
+def _what_follows(grammar: Grammar, words: Sequence[str], literal: Expectation) -> str:
+    """Return what the grammar wants after ``literal`` of a plug-in that has no help for it."""
+    before = {each.name for each in grammar.expected(words)}
+    following = [
+        each.name
+        for each in grammar.expected([*words, literal.name])
+        if each.kind is not Kind.END and each.name not in before
+    ]
+    return " | ".join(dict.fromkeys(following))
+
+
+def _files(files: HostFiles, prefix: str, paths: Paths) -> Iterator[_Candidate]:
+    for path in paths(prefix, files.wanted):
+        if path.endswith("/"):
+            yield _Candidate(path, "directory", whole=False)
+        else:
+            yield _Candidate(path, files.help)
+
+
+def _values(
+    session: Session, values: Values, subcommand: tuple[str, ...], prefix: str
+) -> Iterator[_Candidate]:
+    try:
+        listed = values(session.filer, subcommand)
+        found = {word: help_text for word, help_text in listed if word.startswith(prefix)}
+    except Exception:  # of a plug-in, or of a disk or file that cannot be read: nothing to offer
+        return
+    if len(found) > _MOST:
+        yield from _up_to_the_next_dot(found, len(prefix))
+    else:
+        yield from (_Candidate(*value) for value in found.items())
+
+
+def _up_to_the_next_dot(found: Mapping[str, Help], typed: int) -> Iterator[_Candidate]:
+    """Yield ``found``, in the place of several words with one beginning just that beginning."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for word in found:
+        alike[word[: word.find(".", typed) + 1] or word].append(word)
+    for beginning, words in alike.items():
+        if len(words) > 1:
+            yield _Candidate(beginning, f"{len(words)} to choose from", whole=False)
+        else:
+            yield _Candidate(words[0], found[words[0]])

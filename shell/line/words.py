@@ -1,0 +1,197 @@
+"""The console's language: how a line falls into commands, and a command into words.
+
+Quotes, backslash and ``#`` work as in ``sh``, but nothing is expanded, and a quote ends on the
+line it began on.  ``shlex`` does not serve: it gives no positions, cannot tell ``;`` from ``";"``
+and takes the ``#`` of ``a#b`` for a comment.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+from filer.host.errors import FilerError
+
+_GAP = re.compile(r"(?:[ \t\r]|\\\n)*(?P<comment>#[^\n]*)?")
+_PIECE = re.compile(
+    r"""
+      (?P<plain>   [^ \t\r\n;'"\\]+ )
+    | \\ (?P<joined> \n )
+    | \\ (?P<escaped> .? )
+    | ' (?P<single> [^'\n]* ) (?: ' | (?P<open_single>) )
+    | " (?P<double> (?: [^"\\\n]+ | \\. )*+ \\? ) (?: " | (?P<open_double>) )
+    """,
+    re.VERBOSE,
+)
+_ESCAPED_IN_DOUBLE_QUOTES = re.compile(r'\\([$`"\\])')
+_NEEDS_NO_QUOTES = re.compile(r"""[^-# \t\r;'"\\][^ \t\r;'"\\]*""")
+
+
+class LanguageError(FilerError):
+    """A line that cannot be split into words; ``position`` is the offset of what is wrong."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+class Word(str):
+    """The text of a word without its quotes, which also knows where it stood in the line.
+
+    ``line[start:end]`` is the word as it was typed; ``quoted`` says that any of it was in quotes
+    or behind a backslash.
+    """
+
+    __slots__ = ("end", "quoted", "start")
+    start: int
+    end: int
+    quoted: bool
+
+    def __new__(cls, text: str, start: int, end: int, quoted: bool) -> Self:
+        """Make the word that was typed as ``line[start:end]``."""
+        word = super().__new__(cls, text)
+        word.start, word.end, word.quoted = start, end, quoted
+        return word
+
+
+class Cursor(NamedTuple):
+    """Where completion stands: the words before, and the word that is being typed."""
+
+    words: list[Word]
+    prefix: str
+    start: int
+
+
+@dataclass
+class _Reading:
+    commands: list[list[Word]] = field(default_factory=lambda: [[]])
+    open_quote: int | None = None
+    continued: bool = False
+    in_comment: bool = False
+
+
+def _read(text: str) -> _Reading:
+    reading = _Reading()
+    position = 0
+    while True:
+        gap = _GAP.match(text, position)
+        assert gap is not None  # it matches the empty text
+        position = gap.end()
+        if position == len(text):
+            reading.in_comment = gap["comment"] is not None
+            return reading
+        if text[position] in ";\n":
+            reading.commands.append([])
+            position += 1
+        else:
+            word = _read_word(text, position, reading)
+            reading.commands[-1].append(word)
+            position = word.end
+
+
+def _read_word(text: str, start: int, reading: _Reading) -> Word:
+    pieces: list[str] = []
+    quoted = False
+    end = start
+    while piece := _PIECE.match(text, end):
+        kind = piece.lastgroup or ""
+        if kind.startswith("open_"):
+            kind = kind.removeprefix("open_")
+            if reading.open_quote is None:
+                reading.open_quote = end
+        value = piece[kind]
+        if kind == "double":
+            value = _ESCAPED_IN_DOUBLE_QUOTES.sub(r"\1", value)
+        elif kind == "escaped" and not value:
+            value = "\\"
+            reading.continued = True
+        if kind != "joined":
+            pieces.append(value)
+            quoted = quoted or kind != "plain"
+        end = piece.end()
+    return Word("".join(pieces), start, end, quoted)
+
+
+def split(line: str) -> list[list[Word]]:
+    """Split ``line`` into its commands, each a list of at least one word.
+
+    Raises ``LanguageError`` for a quote that is not closed on its line.
+    """
+    reading = _read(line)
+    if reading.open_quote is not None:
+        raise LanguageError("unclosed quote", reading.open_quote)
+    return [command for command in reading.commands if command]
+
+
+def continues(line: str) -> bool:
+    r"""Say whether ``line`` (without its line end) ends in a backslash that continues it.
+
+    The logical line is then ``line + "\n" + next_line``; ``split`` leaves out the backslash and
+    the line end, so that a word may go on across them.
+    """
+    if not line.endswith("\\"):
+        return False
+    reading = _read(line)
+    return reading.continued and reading.open_quote is None
+
+
+class LogicalLine:
+    """The lines that backslashes join, each read once however many there are."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._within_word = False
+
+    def add(self, line: str) -> bool:
+        """Add a line, without its line end; say whether it ends in a backslash that continues it.
+
+        No line is added after one that does not.
+        """
+        self._lines.append(line)
+        text = f"x{line}" if self._within_word else line
+        if not continues(text):
+            return False
+        last = typed_words(text)[-1][-1]
+        self._within_word = last.start < len(text) - 1
+        return True
+
+    def end(self) -> None:
+        """Take away the backslash at the end: there is no line that could follow."""
+        self._lines[-1] = self._lines[-1].removesuffix("\\")
+
+    def __str__(self) -> str:
+        """Return the lines, as ``split`` reads them."""
+        return "\n".join(self._lines)
+
+
+def typed_words(text: str) -> list[list[Word]]:
+    """Return the commands of ``text``, which is still being typed: a quote may be open."""
+    return _read(text).commands
+
+
+def cursor_words(text: str) -> Cursor | None:
+    """Return the words of the command under the cursor; ``text`` is the line up to there.
+
+    ``prefix`` is what is typed of the last word, read without quotes even where one is still
+    open, and ``start`` is where it begins: a completion replaces ``text[start:]``.  In a comment
+    there is nothing to complete: None.
+    """
+    reading = _read(text)
+    if reading.in_comment:
+        return None
+    words = reading.commands[-1]
+    if words and words[-1].end == len(text):
+        return Cursor(words[:-1], str(words[-1]), words[-1].start)
+    return Cursor(words, "", len(text))
+
+
+def quote(text: str) -> str:
+    """Write ``text`` as one word that ``split`` reads back, in quotes only if it needs them.
+
+    A leading dash is quoted too, so that the grammar takes the word for a value, not an option.
+    Raises ``LanguageError`` for a line end, which no word can hold.
+    """
+    if "\n" in text:
+        raise LanguageError("a word cannot contain a line end", text.index("\n"))
+    if _NEEDS_NO_QUOTES.fullmatch(text):
+        return text
+    return "'" + text.replace("'", r"'\''") + "'"

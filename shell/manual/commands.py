@@ -1,0 +1,130 @@
+"""?, help, man, history: the console's own commands."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from filer.commands import (
+    Call,
+    Command,
+    Json,
+    Refused,
+    SessionState,
+    Suggestion,
+    changes_nothing,
+    command_names,
+)
+from filer.commands.parts.command_list import CommandList
+from filer.host.quoting import named
+from filer.host.text import printable
+from filer.shell.session import not_found
+from filer.system import Filer
+
+
+@dataclass(frozen=True)
+class CommandSummary:
+    """``help COMMAND``."""
+
+    TYPE: ClassVar[str] = "command"
+    command: Command
+
+    def lines(self) -> Iterable[str]:
+        """One line."""
+        return [f"{self.command.name} - {self.command.summary}"]
+
+    def data(self) -> Mapping[str, Json]:
+        """What it is for, and its SYNOPSIS."""
+        return {
+            "command": self.command.name,
+            "summary": self.command.summary,
+            "synopsis": list(self.command.synopsis),
+        }
+
+
+@dataclass(frozen=True)
+class HistoryList:
+    """``history``: what was typed in this session, safe for a terminal."""
+
+    TYPE: ClassVar[str] = "history"
+    typed: Sequence[str]
+
+    def lines(self) -> Iterable[str]:
+        """A number and a line each."""
+        return [f"{number:5}  {line}" for number, line in enumerate(self.typed, start=1)]
+
+    def data(self) -> Mapping[str, Json]:
+        """The lines."""
+        return {"typed": list(self.typed)}
+
+
+def is_listed(command: Command, session: SessionState) -> bool:
+    """Say whether ``?`` and completion name ``command`` at the privilege of ``session``."""
+    return command.privilege in ("admin", session.privilege)
+
+
+def _help(call: Call) -> None:
+    name = call.value("command")
+    if name is None:
+        summaries = {
+            command.name: command.summary
+            for command in sorted(call.commands.values(), key=lambda command: command.name)
+            if is_listed(command, call.session)
+        }
+        explain = call.command.name == "help" and call.console.is_terminal
+        call.show(CommandList(summaries, call.console.width, explain))
+    elif name in call.commands:
+        call.show(CommandSummary(call.commands[name]))
+    else:
+        call.fail(not_found(named(name)))
+
+
+def _man(call: Call) -> None:
+    from filer.shell.manual import pages as manpages
+    from filer.shell.manual.colours import ManualText
+
+    name = call.value("page") or ""
+    page = manpages.find(name)
+    if page is None:
+        raise Refused(f"no manual page for {named(name)}")
+    call.console.page(ManualText(page.source, call.console.width, call.commands))
+
+
+def _history(call: Call) -> None:
+    call.show(HistoryList([printable(line) for line in call.session.history]))
+
+
+def _pages(_filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+    from filer.shell.manual import pages as manpages
+
+    return manpages.summaries().items()
+
+
+def _make(
+    name: str,
+    summary: str,
+    synopsis: str,
+    run: Callable[[Call], None],
+) -> Command:
+    variables = {"command": command_names}
+    return Command(name, summary, (synopsis,), run, variables, changes=changes_nothing)
+
+
+COMMANDS = (
+    _make("?", "list the commands", "? [ command ]", _help),
+    _make("help", "list the commands, or say what one does", "help [ command ]", _help),
+    Command(
+        "man",
+        "show a manual page",
+        ("man page",),
+        _man,
+        {"page": _pages},
+        changes=changes_nothing,
+    ),
+    Command(
+        "history",
+        "list the commands of this session",
+        ("history",),
+        _history,
+        changes=changes_nothing,
+    ),
+)

@@ -1,0 +1,92 @@
+"""Manual pages: finding them, and reading what their sections say.
+
+The pages are read in process, so that ``man`` works where no program of that name is installed.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from filer.shell.manual.typesetting import UNLIMITED, render
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+_PACKAGE = "filer.man"
+_PREFIX = "na_"
+_SUFFIX = ".1"
+_HEADING = "\n.SH "
+_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,99})(?:\(1\))?")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A manual page as it is stored: its name without the section, and its man(7) source."""
+
+    name: str
+    source: str
+
+
+def find(name: str, further: "Iterable[str | Traversable]" = ()) -> Page | None:
+    """Return the page called ``name`` or ``na_NAME``, or None (``man key_manager``).
+
+    The name may be as other pages have it, ``na_disk(1)``.  The filer's own pages come first,
+    then those in ``further``: packages (by their names) or directories of plug-ins.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    for place in _places(further):
+        for candidate in (match[1], f"{_PREFIX}{match[1]}"):
+            file = place / f"{candidate}{_SUFFIX}"
+            if file.is_file():
+                return Page(candidate, file.read_bytes().decode("utf-8", "backslashreplace"))
+    return None
+
+
+def names(further: "Iterable[str | Traversable]" = ()) -> list[str]:
+    """Return every name under which ``find`` finds a page, sorted."""
+    files = [file.name for place in _places(further) for file in place.iterdir()]
+    pages = {name.removesuffix(_SUFFIX) for name in files if name.endswith(_SUFFIX)}
+    return sorted(pages | {name.removeprefix(_PREFIX) for name in pages})
+
+
+@cache
+def summaries() -> Mapping[str, str]:
+    """Return the summary of each of the filer's own pages, by every name that `find` knows."""
+    pages = {name: find(name) for name in names()}
+    return {name: summary(page.source) for name, page in pages.items() if page is not None}
+
+
+def _places(further: "Iterable[str | Traversable]") -> "Iterator[Traversable]":
+    from importlib.resources import files
+
+    for place in (_PACKAGE, *further):
+        yield files(place) if isinstance(place, str) else place
+
+
+def synopsis(source: str) -> list[str]:
+    """Return the lines of a page's SYNOPSIS as plain text, none of them broken."""
+    return _section(source, "SYNOPSIS")
+
+
+def summary(source: str) -> str:
+    """Return what a page's NAME section says after the dash."""
+    head = _HEADING.join(source.split(_HEADING)[:2])  # nothing else has to be set
+    return " ".join(_section(head, "NAME")).partition(" - ")[2]
+
+
+def _section(source: str, heading: str) -> list[str]:
+    lines = iter(render(source, UNLIMITED).splitlines())
+    section: list[str] = []
+    for line in lines:
+        if line == heading:
+            break
+    for line in lines:
+        if line and not line.startswith(" "):
+            break
+        if line:
+            section.append(line.strip())
+    return section

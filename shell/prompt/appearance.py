@@ -1,0 +1,150 @@
+"""What a line looks like while it is typed: colours, and the toolbar below it."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.application import get_app
+from prompt_toolkit.document import Document
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.filters import Filter
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text.utils import split_lines
+from prompt_toolkit.key_binding.vi_state import InputMode
+from prompt_toolkit.lexers import Lexer
+from prompt_toolkit.output import ColorDepth
+from prompt_toolkit.styles import Style
+
+from filer.shell.prompt.settings import Settings
+from filer.shell.prompt.toolbar import Part, fitting, fragments, parts
+from filer.shell.session import Session
+
+if TYPE_CHECKING:
+    from filer.shell.line.highlighting import Span
+
+LINE = "line"
+"""The class that the classes of words are in: ``line.command``."""
+
+_STYLES: dict[str, dict[str, str]] = {
+    "dark": {
+        "command": "ansibrightcyan",
+        "subcommand": "ansicyan",
+        "option": "ansigreen",
+        "variable": "ansiyellow",
+        "comment": "ansibrightblack",
+        "wrong": "ansibrightred underline",
+        "alarm": "ansired",
+        "auto-suggestion": "ansibrightblack",
+    },
+    "light": {
+        "command": "ansiblue",
+        "subcommand": "ansiblue",
+        "option": "ansigreen",
+        "variable": "ansimagenta",
+        "comment": "ansibrightblack",
+        "wrong": "ansired underline",
+        "alarm": "ansired",
+        "auto-suggestion": "ansibrightblack",
+    },
+    # What colours say elsewhere is said by what every terminal has.
+    "none": {
+        "wrong": "underline",
+        "alarm": "bold",
+        "auto-suggestion": "italic",
+        "completion-menu": "reverse",
+        "completion-menu.completion.current": "noreverse bold",
+        "completion-menu.meta.completion.current": "noreverse bold",
+    },
+}
+_OF_THE_LINE = {"command", "subcommand", "option", "variable", "comment", "wrong"}
+
+
+def theme_of(settings: Settings) -> str:
+    """Return the theme that counts: none, if the environment says NO_COLOR."""
+    return "none" if os.environ.get("NO_COLOR") else settings.theme
+
+
+def style(theme: str) -> Style:
+    """Return the styles of a theme."""
+    return Style.from_dict(
+        {
+            f"{LINE}.{name}" if name in _OF_THE_LINE else name: text
+            for name, text in _STYLES[theme].items()
+        }
+    )
+
+
+def color_depth(theme: str) -> ColorDepth | None:
+    """Return how many colours there are; None: as many as the terminal has."""
+    return ColorDepth.DEPTH_1_BIT if theme == "none" else None
+
+
+class GrammarLexer(Lexer):
+    """Colours what is typed by the grammar of the commands, while ``wanted``.
+
+    ``before`` gives the lines that the present one continues.
+    """
+
+    def __init__(
+        self, session_of: Callable[[], Session], before: Callable[[], str], wanted: Filter
+    ) -> None:
+        self._session_of = session_of
+        self._before = before
+        self._wanted = wanted
+
+    def invalidation_hash(self) -> tuple[int, str, bool]:
+        """Return what the colours depend on beside the text."""
+        return id(self._session_of()), self._before(), self._wanted()
+
+    def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
+        """Return a function that gives the coloured text of a line."""
+        lines = list(split_lines(list(self._fragments(document.text))))
+        return lambda number: lines[number] if number < len(lines) else []
+
+    def _fragments(self, text: str) -> Iterator[tuple[str, str]]:
+        end = 0
+        for span in self._spans(text):
+            yield "", text[end : span.start]
+            yield f"class:{LINE}.{span.kind}", text[span.start : span.end]
+            end = span.end
+        yield "", text[end:]
+
+    def _spans(self, text: str) -> "Iterator[Span]":
+        if not (text and self._wanted()):
+            return
+        from filer.shell.line.highlighting import (  # not for a prompt at which nothing is typed
+            Span,
+            spans,
+        )
+
+        before = self._before()
+        for span in spans(self._session_of(), before + text):
+            if span.end > len(before):
+                start = max(span.start - len(before), 0)
+                yield Span(start, span.end - len(before), span.kind)
+
+
+class Toolbar:
+    """The bottom toolbar, read off the filer once a prompt: only a command changes what it says."""
+
+    def __init__(self, session_of: Callable[[], Session]) -> None:
+        self._session_of = session_of
+        self._parts: list[Part] | None = None
+
+    def forget(self) -> None:
+        """Look at the filer again."""
+        self._parts = None
+
+    def __call__(self) -> StyleAndTextTuples:
+        """Return the toolbar for the width of the screen."""
+        if self._parts is None:
+            self._parts = parts(self._session_of())
+        width = get_app().output.get_size().columns
+        return [*fragments(fitting([*_vi_mode(), *self._parts], width))]
+
+
+def _vi_mode() -> Iterator[Part]:
+    app = get_app()
+    if app.editing_mode is EditingMode.VI:
+        inserts = app.vi_state.input_mode is not InputMode.NAVIGATION
+        yield Part("vi insert" if inserts else "vi command")

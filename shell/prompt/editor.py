@@ -1,0 +1,245 @@
+"""Line editing by prompt_toolkit: history, completion, colours, toolbar."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property, partial
+from typing import Any
+
+from platformdirs import user_state_path
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import (
+    Application,
+    get_app_or_none,
+    get_app_session,
+    run_in_terminal,
+)
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory, ConditionalAutoSuggest
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.filters import Condition, renderer_height_is_known
+from prompt_toolkit.history import DummyHistory
+from prompt_toolkit.input import Input
+from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyPress, KeyPressEvent
+from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
+from prompt_toolkit.output import Output
+from prompt_toolkit.renderer import CPR_Support
+
+from filer.shell.line.paths import Paths, no_paths
+from filer.shell.prompt.appearance import GrammarLexer, Toolbar, color_depth, style, theme_of
+from filer.shell.prompt.history import ConsoleHistory, open_history
+from filer.shell.prompt.key_bindings import GrammarCompleter, answer_bindings, key_bindings
+from filer.shell.prompt.reader import LineReader
+from filer.shell.prompt.settings import DEFAULTS, Settings
+from filer.shell.session import Session
+from filer.shell.signals import Ended, Signals
+
+_ROOM_FOR_MENU = 8
+"""Rows that are kept free for a menu, on a screen that has a few more."""
+
+
+def _call_soon(loop: AbstractEventLoop, call: Callable[[], object]) -> None:
+    with suppress(RuntimeError):  # the loop has just been closed; whoever is next looks
+        loop.call_soon_threadsafe(call)
+
+
+class _ShowNothing(Processor):
+    """Shows nothing of what is typed, not even its length."""
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        return Transformation(
+            [], source_to_display=lambda _position: 0, display_to_source=lambda _position: 0
+        )
+
+
+class LineEditor(LineReader):
+    """Reads lines with prompt_toolkit.
+
+    Commands, answers and secrets have a prompt session each, so that only commands get into the
+    history; all three read through the same input, so that what is typed ahead stays in order.
+    Input and output are those of the process, unless others are given.
+
+    The terminal has said where its cursor is, and is asked again at each prompt: colours,
+    suggestions, the toolbar and a menu that opens by itself need that.
+    """
+
+    def __init__(
+        self,
+        session_of: Callable[[], Session],
+        signals: Signals,
+        *,
+        settings: Settings = DEFAULTS,
+        paths: Paths = no_paths,
+        history: ConsoleHistory | None = None,
+        keyboard: Input | None = None,
+        screen: Output | None = None,
+    ) -> None:
+        self._signals = signals
+        self._keyboard = keyboard
+        self._screen = get_app_session().output if screen is None else screen
+        self._before = ""
+        self._opens_menu, self._shows_toolbar = settings.menu, settings.toolbar
+        self._toolbar = Toolbar(session_of)
+        self._session_of = session_of
+        self._knows_commands = False
+        self._history = (
+            open_history(user_state_path("filer", appauthor=False)) if history is None else history
+        )
+        theme = theme_of(settings)
+        completer = GrammarCompleter(session_of, lambda: self._before, paths)
+        switches = {
+            "menu": self._switch_menu,
+            "toolbar": self._switch_toolbar,
+            "editing": self._switch_editing,
+        }
+        self._commands: PromptSession[str] = PromptSession(
+            history=self._history,
+            completer=completer,
+            lexer=GrammarLexer(session_of, lambda: self._before, renderer_height_is_known),
+            auto_suggest=ConditionalAutoSuggest(AutoSuggestFromHistory(), renderer_height_is_known),
+            enable_history_search=True,
+            editing_mode=EditingMode[settings.editing.upper()],
+            key_bindings=key_bindings(completer, switches, settings.keys),
+            style=style(theme),
+            color_depth=color_depth(theme),
+            input=keyboard,
+            output=self._screen,
+        )
+        # Of the two that prompt_toolkit allows one at a time, the other is the search by prefix.
+        self._commands.default_buffer.complete_while_typing = renderer_height_is_known & Condition(
+            lambda: self._opens_menu and self._has_room
+        )
+        self._expect_answers(self._commands)
+        self._commands.app.before_render += self._fit
+        self._commands.app.before_render += self._learn_commands
+
+    @property
+    def _has_room(self) -> bool:
+        return self._commands.app.output.get_size().rows > _ROOM_FOR_MENU + 1
+
+    def _fit(self, _app: object) -> None:
+        has_room = self._has_room
+        self._commands.reserve_space_for_menu = _ROOM_FOR_MENU if has_room else 0
+        self._commands.bottom_toolbar = self._toolbar if self._shows_toolbar and has_room else None
+
+    def _learn_commands(self, app: Application[str]) -> None:
+        """Get plug-ins and grammars while the person looks at the prompt, not at the first key."""
+
+        def learn() -> None:
+            session = self._session_of()
+            for name in session.commands:
+                session.grammar(name)
+
+        if not self._knows_commands and renderer_height_is_known():
+            self._knows_commands = True
+            assert app.loop is not None
+            app.loop.call_soon(learn)
+
+    def _switch_menu(self, event: KeyPressEvent) -> None:
+        self._opens_menu = not self._opens_menu
+        event.current_buffer.complete_state = None
+
+    def _switch_toolbar(self, _event: KeyPressEvent) -> None:
+        self._shows_toolbar = not self._shows_toolbar
+
+    def _switch_editing(self, _event: KeyPressEvent) -> None:
+        is_vi = self._commands.editing_mode is EditingMode.VI
+        self._commands.editing_mode = EditingMode.EMACS if is_vi else EditingMode.VI
+
+    @cached_property  # a session takes its time, and the first prompt is waited for
+    def _answers(self) -> PromptSession[str]:
+        return self._unrecorded()
+
+    @cached_property
+    def _secrets(self) -> PromptSession[str]:
+        return self._unrecorded(secret=True)
+
+    def _unrecorded(self, *, secret: bool = False) -> PromptSession[str]:
+        session: PromptSession[str] = PromptSession(
+            history=DummyHistory(),
+            input_processors=[_ShowNothing()] if secret else [],
+            key_bindings=answer_bindings(secret=secret),
+            input=self._keyboard,
+            output=self._screen,
+        )
+        self._expect_answers(session)
+        return session
+
+    def _expect_answers(self, session: PromptSession[str]) -> None:
+        # Otherwise prompt_toolkit waits two seconds at each prompt to find out, and then warns.
+        if self._screen.responds_to_cpr:
+            session.app.renderer.cpr_support = CPR_Support.SUPPORTED
+
+    @property
+    def draws(self) -> bool:
+        """Whether what is typed is drawn on the same stream as the prompt."""
+        return True
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the cursor may be asked for, which only PROMPT_TOOLKIT_NO_CPR forbids."""
+        return self._screen.responds_to_cpr
+
+    def type_ahead(self, typed: bytes) -> None:
+        """Take what was typed before there was an editor, as its first keys."""
+        keys: list[KeyPress] = []
+        parser = Vt100Parser(keys.append)
+        parser.feed(typed.decode("utf-8", "surrogateescape"))
+        parser.flush()
+        store_typeahead(self._commands.app.input, keys)
+
+    def discard(self) -> None:
+        """Drop the keys that were read and not used."""
+        get_typeahead(self._commands.app.input)
+
+    def interject(self, show: Callable[[], None]) -> None:
+        """Show something above the line that is being typed, if one is."""
+        app = get_app_or_none()
+        if app is not None and app.is_running:
+            run_in_terminal(show)
+        else:
+            show()
+
+    def line(self, prompt: str, before: str = "") -> str:
+        """Return a line of commands.  Raises EOFError or KeyboardInterrupt."""
+        self._before = self._history.before = before
+        self._toolbar.forget()
+        return self._read(self._commands, prompt)
+
+    def answer(self, prompt: str) -> str:
+        """Return an answer.  Raises EOFError or KeyboardInterrupt."""
+        self._answers.editing_mode = self._commands.editing_mode
+        return self._read(self._answers, prompt)
+
+    def secret(self, prompt: str) -> str:
+        """Return an answer that is not echoed.  Raises EOFError or KeyboardInterrupt."""
+        return self._read(self._secrets, prompt)
+
+    def _read(self, session: PromptSession[str], prompt: str) -> str:
+        app = session.app
+
+        def look() -> None:
+            if app.is_running and not app.is_done:
+                try:
+                    self._signals.take_effect()
+                except (Ended, KeyboardInterrupt) as end:
+                    app.exit(exception=end)
+
+        def give_up(_loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+            # The line is lost, but nothing is printed that may show what was typed.
+            if app.is_running and not app.is_done:
+                app.exit(exception=context.get("exception") or RuntimeError())
+
+        def begin() -> None:
+            loop = app.loop
+            assert loop is not None
+            loop.set_exception_handler(give_up)
+            # An exception in the middle of the event loop would leave the terminal as it is.
+            self._signals.end_prompt = partial(_call_soon, loop, look)
+            loop.call_soon(look)  # a signal may have come before
+
+        try:
+            return session.prompt(prompt, pre_run=begin, set_exception_handler=False)
+        finally:
+            self._signals.end_prompt = None

@@ -1,0 +1,132 @@
+"""What a person may set about the interactive console: config.toml in the XDG config home."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from filer.host.reading import NotThereError
+from filer.host.text import printable
+from filer.host.toml_file import TOP, Check, ConfigError, Document, RuleError, Sections, switch
+
+NAME = "config.toml"
+
+THEMES = ("dark", "light", "none")
+EDITING_MODES = ("emacs", "vi")
+
+KEYS = {
+    "complete": "tab",
+    "suggestion": "right",
+    "search": "c-r",
+    "menu": "f2",
+    "toolbar": "f3",
+    "editing": "f4",
+}
+"""Each action with the key that it has unless another action is given that key."""
+
+_ESCAPE = {"escape", "c-["}
+_KEPT = {"c-m", "enter", "c-j", "c-c", "c-d", *_ESCAPE}
+_LONGEST = 4
+
+
+class Settings(NamedTuple):
+    """The settings of the console; ``keys`` has those that config.toml gives to actions."""
+
+    theme: str = "dark"
+    editing: str = "emacs"
+    menu: bool = True
+    toolbar: bool = True
+    pager: str | None = None
+    keys: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+DEFAULTS = Settings()
+
+
+def _one_of(choices: Sequence[str]) -> Check:
+    quoted = [f'"{choice}"' for choice in choices]
+    rule = f"must be {', '.join(quoted[:-1])} or {quoted[-1]}"
+
+    def check(value: object) -> str:
+        if value not in choices:
+            raise RuleError(rule)
+        return str(value)
+
+    return check
+
+
+def _program(value: object) -> str:
+    if not isinstance(value, str) or printable(value) != value or not _is_command(value):
+        raise RuleError('must be a program and its options, such as "less -R"')
+    return value
+
+
+def _is_command(text: str) -> bool:
+    from shlex import split
+
+    try:
+        return bool(split(text))
+    except ValueError:  # a quote that is not closed
+        return False
+
+
+def _key(value: object) -> tuple[str, ...]:
+    """Return the keys that are pressed one after the other."""
+    from prompt_toolkit.keys import ALL_KEYS, KEY_ALIASES
+
+    keys = tuple(value.split()) if isinstance(value, str) else ()
+    names = {key for key in (*ALL_KEYS, *KEY_ALIASES) if not key.startswith("<")}
+    known = all(key in names or (at and len(key) == 1) for at, key in enumerate(keys))
+    if not 0 < len(keys) <= _LONGEST or not known:
+        raise RuleError('must be a key, such as "f5" or "c-space", or several: "escape h"')
+    if keys[0] in _KEPT and not (len(keys) > 1 and keys[0] in _ESCAPE):
+        raise RuleError(f'cannot be "{keys[0]}", which has a meaning of its own')
+    return keys
+
+
+_KEYS: Mapping[str, Mapping[str, Check]] = {
+    TOP: {
+        "theme": _one_of(THEMES),
+        "editing": _one_of(EDITING_MODES),
+        "menu": switch,
+        "toolbar": switch,
+        "pager": _program,
+    },
+    "keys": dict.fromkeys(KEYS, _key),
+}
+
+
+def parse(data: bytes) -> tuple[Settings, list[ConfigError]]:
+    """Return what config.toml sets, and what is wrong in it, which counts as not there."""
+    try:
+        document = Document(NAME, data)
+    except ConfigError as error:
+        return DEFAULTS, [error]
+    return _settings(document)
+
+
+def _settings(document: Document) -> tuple[Settings, list[ConfigError]]:
+    read = Sections(document, _KEYS)
+    keys: dict[str, object] = {}
+    for action, pressed in read.values["keys"].items():
+        if pressed in keys.values():
+            text = f"{action} has the key of another action"
+            read.errors.append(document.error(("keys", action), text))
+        else:
+            keys[action] = pressed
+    settings = Settings(**read.values[TOP], keys=keys)  # type: ignore[arg-type]
+    return settings, sorted(read.errors, key=lambda error: _line(str(error)))
+
+
+def _line(error: str) -> int:
+    return int(error.split(":")[1])
+
+
+def load(directory: Path) -> tuple[Settings, list[ConfigError]]:
+    """Return what ``directory``'s config.toml sets, and what is wrong with it, if it is there."""
+    try:
+        return _settings(Document.read(NAME, directory / NAME))
+    except NotThereError:
+        return DEFAULTS, []
+    except ConfigError as error:
+        return DEFAULTS, [error]

@@ -1,0 +1,225 @@
+"""A person at a terminal: prompt, history, completion, questions."""
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from filer.commands import Cancelled, EndOfAnswers, Result
+from filer.host.errors import FilerError
+from filer.host.standard_streams import OutputLost, write
+from filer.running.progress import Tell, Work, show_nothing
+from filer.shell.defects import describe
+from filer.shell.prompt.progress_line import ProgressLine
+from filer.shell.prompt.reader import LineReader
+from filer.shell.prompt.settings import DEFAULTS, Settings
+from filer.shell.session import FAILED, OK, Session
+from filer.shell.signals import Signals
+
+_LESS_COLOURED = "-R"
+"""The option of less that lets colours through."""
+
+_PROGRAM = re.compile(r"[\w./+-]+")
+
+_MOST_DEFECTS = 10
+"""Failures of a prompt in a row; each costs a line."""
+
+_MORE = ">"
+"""The prompt for the rest of a line that a backslash continues."""
+
+
+class TerminalConsole:
+    """The console of a person: everything on the screen, long texts in a pager."""
+
+    is_terminal = True
+
+    def __init__(self, reader: LineReader, signals: Signals, settings: Settings = DEFAULTS) -> None:
+        self._reader = reader
+        self._signals = signals
+        self._settings = settings
+        self._line = ProgressLine(self._draw, lambda: self.width)
+        self.answers_read = 0
+
+    @property
+    def width(self) -> int:
+        """Columns of the screen."""
+        return shutil.get_terminal_size().columns
+
+    @property
+    def terminal(self) -> str:
+        """What the terminal is, as TERM says it."""
+        return os.environ["TERM"]
+
+    def show(self, result: Result) -> None:
+        """Print a result."""
+        self._line.clear()
+        self._print("".join(f"{line}\n" for line in result.lines()))
+
+    def fail(self, message: str) -> None:
+        """Print a failure, on the screen even where results go elsewhere."""
+        self._line.clear()
+        self._print_on_screen(f"{message}\n")
+
+    def warn(self, message: str) -> None:
+        """Print a warning, above what is being typed."""
+        self._reader.interject(lambda: self.fail(message))
+
+    def ask(self, question: str) -> str:
+        """Ask; the answer is in no history."""
+        return self._ask(self._reader.answer, question)
+
+    def ask_secret(self, question: str) -> str:
+        """Ask; the answer is not echoed and in no history."""
+        return self._ask(self._reader.secret, question)
+
+    def _ask(self, read: Callable[[str], str], question: str) -> str:
+        try:
+            answer = read(question)
+        except KeyboardInterrupt:
+            raise Cancelled from None
+        except EOFError:
+            self._signals.end_if_asked()  # which closes the input of a session over SSH
+            raise EndOfAnswers from None
+        except BrokenPipeError:  # as the editor draws
+            raise OutputLost(None) from None
+        self.answers_read += 1
+        return answer
+
+    def page(self, text: str) -> None:
+        """Show a long text in the pager of the settings, of MANPAGER or PAGER."""
+        from pydoc import pager
+
+        coloured = self._coloured(text)
+        command = self._settings.pager or os.environ.get("MANPAGER") or os.environ.get("PAGER")
+        if command and sys.stdout.isatty() and (missing := _missing_program(command)):
+            self.warn(f"WARNING: pager {missing} not found")
+            self._print(coloured)
+            return
+        less = os.environ.get("LESS", "")
+        os.environ |= _environment_of_pager(command, less, in_colours=coloured is not text)
+        try:
+            with self._reader.lent(), self._signals.waiting():
+                pager(coloured)
+        except KeyboardInterrupt:
+            raise Cancelled from None
+
+    def _coloured(self, text: str) -> str:
+        """Return a manual page in its colours, if there are any, or else ``text`` itself."""
+        from filer.shell.manual.colours import ManualText, coloured
+
+        if not (isinstance(text, ManualText) and self._reader.is_watched):
+            return text
+        from filer.shell.prompt.appearance import theme_of
+
+        theme = theme_of(self._settings)
+        return text if theme == "none" else coloured(text, theme, self.terminal)
+
+    def progress(self, work: Work) -> AbstractContextManager[Tell]:
+        """Show long work in a line that goes when it is done."""
+        return self._line.show(work) if self._reader.is_watched else show_nothing(work)
+
+    # Where it goes.
+
+    def _print(self, text: str) -> None:
+        write(sys.stdout, text)
+
+    def _print_on_screen(self, text: str) -> None:
+        write(sys.stdout if sys.stdout.isatty() else sys.stderr, text)
+
+    def _draw(self, text: str) -> None:
+        assert sys.__stdout__ is not None
+        write(sys.__stdout__, text)  # not into a recording, whose replay may take another time
+
+
+def _environment_of_pager(command: str | None, less: str, *, in_colours: bool) -> dict[str, str]:
+    """Return where pydoc looks first for its pager, and less for its options."""
+    environment = {"MANPAGER": command} if command else {}
+    if in_colours and not less.startswith(_LESS_COLOURED):
+        environment["LESS"] = f"{_LESS_COLOURED} {less}"
+    return environment
+
+
+def _missing_program(command: str) -> str | None:
+    """Return the program that sh would look for in vain; None also if the words do not tell."""
+    name, _, _ = command.partition(" ")
+    if not _PROGRAM.fullmatch(name) or shutil.which(name):
+        return None
+    return None if "/" not in name and _is_built_in(name) else name
+
+
+def _is_built_in(name: str) -> bool:
+    """Say whether ``name`` is a word of sh itself, such as ``exec``."""
+    from subprocess import DEVNULL, call
+
+    asked = ("sh", "-c", 'command -v "$1"', "sh", name)
+    return call(asked, stdout=DEVNULL) == 0  # noqa: S603  (the person's own)
+
+
+def remember(session: Session, line: str) -> None:
+    """Put a line into the history of the session, unless it is empty or begins with a blank."""
+    if (command := line.strip()) and not line.startswith(" "):
+        session.state.history.append(command)
+
+
+class Terminal:
+    """Reads commands at the prompt until the person leaves."""
+
+    status = 0
+
+    def __init__(self, reader: LineReader, console: TerminalConsole, signals: Signals) -> None:
+        self._reader = reader
+        self._console = console
+        self._signals = signals
+
+    def run(self, session: Session) -> None:
+        """Run what is typed.  Returns at Ctrl-D; raises PowerOff or Logout from a command.
+
+        A prompt that fails time and again, with no line between, is given up: what it fails with
+        is raised.
+        """
+        defects = 0
+        while True:
+            try:
+                line = self._logical_line(session)
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return
+            except FilerError as refusal:
+                session.console.fail(str(refusal))
+                continue
+            except Exception as defect:  # of a key binding, say; the console goes on
+                defects += 1
+                if defects == _MOST_DEFECTS:
+                    raise
+                session.console.fail(f"internal error: {describe(defect)}")
+                continue
+            defects = 0
+            remember(session, line)
+            self._signals.end_if_asked()
+            self._execute(session, line)
+            self._signals.end_if_asked()
+
+    def _execute(self, session: Session, line: str) -> None:
+        """Run a line.  If its dialogue fails or never begins, drop the answers typed behind it.
+
+        A passphrase among them must never run as a command, nor be shown as one.
+        """
+        self._console.answers_read = 0
+        status = FAILED  # also if a command takes the power
+        try:
+            status = session.execute(line)
+        finally:
+            if status != OK and session.unread_answers(line, self._console.answers_read):
+                self._reader.discard()
+
+    def _logical_line(self, session: Session) -> str:
+        line = self._reader.line(f"{session.prompt} ")
+        from filer.shell.line.words import continues  # not before there is a line
+
+        while continues(line):
+            line += "\n"
+            line += self._reader.line(f"{_MORE} ", line)
+        return line

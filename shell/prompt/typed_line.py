@@ -1,0 +1,99 @@
+"""One line as it is typed: its editing keys, and what the terminal has to show for them."""
+
+from unicodedata import combining, east_asian_width
+
+from filer.host.errors import FilerError
+
+LONGEST = 64 * 1024
+"""Characters of a line."""
+
+ENTER, CTRL_C, CTRL_D = "\n", "\x03", "\x04"
+_ERASE_WORD, _ERASE_LINE = "\x17", "\x15"
+_TAB_STOP = 8
+
+
+class LineTooLong(FilerError):
+    """A line longer than the reader accepts, of which none may be run."""
+
+    def __init__(self, longest: int) -> None:
+        super().__init__(f"line too long: it can have {longest} characters; it was not read")
+
+
+class TypedLine:
+    """A line that is edited as the terminal driver of a Unix does it.
+
+    ``end`` is the key that ended the line: ENTER, CTRL_C, CTRL_D (on an empty line), or "" while
+    it is typed.  ``column`` is where the line begins on the screen, counted from 0.
+    """
+
+    def __init__(self, column: int) -> None:
+        self.end = ""
+        self._typed: list[tuple[str, int]] = []
+        self._column = column
+        self._is_too_long = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is typed."""
+        return not self._typed
+
+    @property
+    def text(self) -> str:
+        """What is typed.  Raises LineTooLong."""
+        if self._is_too_long:
+            raise LineTooLong(LONGEST)
+        return "".join(character for character, _ in self._typed)
+
+    def key(self, key: str) -> str:
+        """Take a key, and return what the terminal shows for it."""
+        match key:
+            case "\n" | "\r":
+                return self._end(ENTER, "\n")
+            case "\x03":
+                return self._end(CTRL_C, "")
+            case "\x04":
+                return self._end(CTRL_D, "") if self.is_empty else ""
+            case "\b" | "\x7f" | "\x15" | "\x17":
+                return self._erase(self._length_to_erase(key))
+        return self._insert(key)
+
+    def _end(self, key: str, shown: str) -> str:
+        self.end = key
+        return shown
+
+    def _insert(self, character: str) -> str:
+        if len(self._typed) == LONGEST:
+            self._is_too_long = True
+            return ""
+        shown = f"^{chr(ord(character) + 64)}" if _is_control(character) else character
+        width = sum(_columns(each, self._column) for each in shown)
+        self._column += width
+        self._typed.append((character, width))
+        return shown
+
+    def _length_to_erase(self, key: str) -> int:
+        if key == _ERASE_LINE:
+            return len(self._typed)
+        if key != _ERASE_WORD:
+            return min(1, len(self._typed))
+        text = "".join(character for character, _ in self._typed)
+        return len(text) - (text.rstrip(" ").rfind(" ") + 1)
+
+    def _erase(self, count: int) -> str:
+        width = sum(columns for _, columns in self._typed[len(self._typed) - count :])
+        del self._typed[len(self._typed) - count :]
+        self._column -= width
+        return "\b \b" * width
+
+
+def _is_control(character: str) -> bool:
+    return character < " " and character != "\t"
+
+
+def _columns(character: str, column: int) -> int:
+    """Return the width of a character that stands at ``column``."""
+    if character == "\t":
+        return _TAB_STOP - column % _TAB_STOP
+    if combining(character):
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
