@@ -22,8 +22,8 @@ from filer.kmip.client import Credentials
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.running.interrupt import Interrupt
 from filer.shell.batch.script import LineInput, ScriptConsole
-from filer.shell.boot_notices import BootNotices
 from filer.shell.plugins import Commands
+from filer.shell.power_cycle import BootNotices
 from filer.shell.session import OK, Session
 from filer.shell.signals import Signals
 from filer.system import Filer

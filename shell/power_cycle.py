@@ -3,16 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
 
 from filer.boot.machine import Machine, Panic, boot, power_off
 from filer.boot_device.panics import LIMIT
-from filer.commands import Boot, Command, Complaint, Console, Logout, PowerOff
+from filer.commands import Boot, Command, Complaint, Console, Logout, PowerOff, Text
 from filer.host.errors import FilerError
 from filer.running.interrupt import Interrupted
-from filer.shell.boot_notices import BootNotices
 from filer.shell.plugins import commands_at_loader, commands_in_maintenance
-from filer.shell.session import FAILED, OK, NoRecord, Record, Session
+from filer.shell.session import FAILED, OK, Host, NoRecord, Record, Session
 from filer.shell.signals import Signals
 from filer.system import Filer
 
@@ -25,13 +23,31 @@ LONGEST_WAIT = 60.0
 _DOUBLINGS = 10
 
 
-class Host(Protocol):
-    """Whoever gives a session its lines."""
+def _part(event: str) -> str:
+    """Return which part of the boot tells ``event``."""
+    part = event.partition(".")[0]
+    return "kmip_init" if part == "kmip" else part
 
-    status: int
 
-    def run(self, session: Session) -> None:
-        """Give the session lines until there are no more."""
+class BootNotices:
+    """Tells a boot: warnings always, progress to a person only."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def progress(self, event: str, text: str) -> None:
+        """Print a step of the boot on a terminal."""
+        if self._console.is_terminal:
+            self._console.show(Text(f"{_part(event)}: {text}"))
+
+    def warning(self, event: str, text: str) -> None:
+        """Print a warning."""
+        warning = Complaint(f"{_part(event)}: {text}.", "boot", event=event)
+        self._console.warn(warning.as_warning())
+
+    def banner(self, lines: tuple[str, ...]) -> None:
+        """Print a box."""
+        self._console.warn(Complaint("\n".join(lines), "attention"))
 
 
 class _Next(Enum):

@@ -33,9 +33,9 @@ from filer.shell.batch.script import (
 from filer.shell.defects import describe
 from filer.shell.options import is_interactive
 from filer.shell.plugins import Commands
-from filer.shell.power_cycle import PANICKED, Host, PowerCycle
+from filer.shell.power_cycle import PANICKED, PowerCycle
 from filer.shell.prompt.reader import LineReader
-from filer.shell.session import NoRecord, Record, Session, may_ask
+from filer.shell.session import Host, NoRecord, Record, Session, may_ask
 from filer.shell.signals import SIGNALLED, Ended, Signals
 from filer.system import Filer
 

@@ -22,6 +22,7 @@ from filer.host.quoting import HIDDEN, named
 from filer.host.standard_streams import OutputLost
 from filer.running.interrupt import Interrupted
 from filer.shell.defects import describe
+from filer.shell.line.names import not_found
 from filer.shell.signals import Ended
 from filer.system import Filer
 
@@ -58,12 +59,6 @@ class NoRecord:
 
     def end(self, status: int) -> None:
         """Do nothing."""
-
-
-def not_found(shown: str) -> Complaint:
-    """Return the complaint about an unknown command; ``shown`` is its name, safe to show."""
-    text = f"{shown} not found.  Type '?' for a list of commands"
-    return Complaint(text, "unknown_command", name=shown)
 
 
 def interrupted(name: str) -> Complaint:
@@ -265,6 +260,15 @@ class Session:
         if expected == ALL_ANSWERS or (expected and (self._broken_off or read > expected)):
             return ALL_ANSWERS
         return max(0, expected - read)
+
+
+class Host(Protocol):
+    """The source of a session's command lines: a terminal, a script, a replay, or SSH."""
+
+    status: int
+
+    def run(self, session: Session) -> None:
+        """Give the session lines until there are no more."""
 
 
 def may_ask(commands: Mapping[str, Command], line: str) -> bool:

@@ -27,8 +27,8 @@ from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.registration.registration import Registration
 from filer.running.interrupt import Interrupt
 from filer.running.progress import Show, show_nothing
-from filer.shell.boot_notices import BootNotices
 from filer.shell.plugins import Commands
+from filer.shell.power_cycle import BootNotices
 from filer.shell.session import FAILED, OK, Session
 from filer.system import Filer
 from tests import hostile

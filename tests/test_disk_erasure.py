@@ -19,8 +19,8 @@ from filer.disks.record import RECORD_SIZE
 from filer.host.durable import Storage
 from filer.keys.authentication_key import AuthenticationKey
 from filer.running.interrupt import Interrupt
-from filer.shell.boot_notices import BootNotices
 from filer.shell.plugins import commands_in_maintenance
+from filer.shell.power_cycle import BootNotices
 from filer.shell.session import Session
 from tests import disk_files, manual
 from tests.conftest import StartKeyServers

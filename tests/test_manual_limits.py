@@ -8,7 +8,7 @@ from filer.boot.machine import Machine, Panic, boot, power_off
 from filer.disks.disk import LOCKOUT_LIMIT, AuthenticationFailed, DiskLocked, LockedOut
 from filer.keys.pair import KeyPair
 from filer.running.interrupt import Interrupt
-from filer.shell.boot_notices import BootNotices
+from filer.shell.power_cycle import BootNotices
 from tests import manual
 from tests.manual import Build, House, Screen, completed, lose, new_pair, pairs_on, put
 

@@ -14,9 +14,14 @@ from filer.disks.disk import LOCKOUT_LIMIT, AuthenticationFailed, LockedOut
 from filer.host.durable import Storage
 from filer.host.toml_file import ConfigError
 from filer.running.interrupt import Interrupt, Interrupted
-from filer.shell.boot_notices import BootNotices
 from filer.shell.plugins import Commands
-from filer.shell.power_cycle import LONGEST_WAIT, PANICKED, PowerCycle, wait_before_boot
+from filer.shell.power_cycle import (
+    LONGEST_WAIT,
+    PANICKED,
+    BootNotices,
+    PowerCycle,
+    wait_before_boot,
+)
 from filer.shell.session import Session
 from filer.shell.signals import Signals
 from filer.system import Filer

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 import pytest
 
 from filer.commands import Command
-from filer.shell.manual.colours import ManualText, coloured
+from filer.shell.manual.colours import ManualText
 from filer.shell.manual.pages import find
 from filer.shell.manual.typesetting import HEADING, render
 from filer.shell.plugins import Commands
+from filer.shell.prompt.appearance import coloured
 from tests.console import Account, plain
 from tests.screen import screen
 from tests.test_manpages import HEAD, PAGES, by_mandoc

@@ -2,18 +2,32 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from filer.commands import Help, HostFiles, Suggestion, Values, command_names
+from filer.commands import Command, Help, HostFiles, SessionState, Suggestion, Values, command_names
 from filer.host.text import printable
 from filer.shell.line.grammar import Expectation, Grammar, Kind
+from filer.shell.line.names import is_listed
 from filer.shell.line.paths import Paths, no_paths
 from filer.shell.line.words import LanguageError, cursor_words, quote
-from filer.shell.manual.commands import is_listed
-from filer.shell.session import Session
+from filer.system import Filer
 
 _MOST = 100
 """Values in one menu; more, such as the disks of many shelves, are completed from dot to dot."""
+
+
+class Session(Protocol):
+    """What completion reads of the session in which a line is typed."""
+
+    filer: Filer
+    state: SessionState
+
+    @property
+    def commands(self) -> Mapping[str, Command]:
+        """The commands by name."""
+
+    def grammar(self, name: str) -> Grammar:
+        """Return the grammar of a command."""
 
 
 class Completion(NamedTuple):

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from typing import Self
 
 from filer.commands import Command
 from filer.shell.line.grammar import Grammar, Kind, grammar_of
 from filer.shell.line.highlighting import WRONG, Span, spans
-from filer.shell.manual.typesetting import EXAMPLE, HEADING, Fragment, Line, render_fragments
+from filer.shell.manual.typesetting import EXAMPLE, Fragment, Line, render_fragments
 
 _BEFORE_COMMAND = re.compile(r" *(?:[^ ]+> )?")
 _WORDS = re.compile(" +|[^ ]+")
@@ -98,34 +97,3 @@ def _spanned(text: str, found: Iterable[Span]) -> Iterator[Fragment]:
         yield span.kind, text[span.start : span.end]
         end = span.end
     yield "", text[end:]
-
-
-def coloured(page: ManualText, theme: str, terminal: str) -> str:
-    """Return ``page`` with the control sequences that colour it on a ``terminal`` (as in TERM)."""
-    from io import StringIO
-
-    from prompt_toolkit.data_structures import Size
-    from prompt_toolkit.output import ColorDepth
-    from prompt_toolkit.output.vt100 import Vt100_Output
-    from prompt_toolkit.styles import Attrs
-
-    from filer.shell.prompt.appearance import LINE, style
-
-    of_theme = style(theme)
-
-    @cache
-    def attributes(name: str) -> Attrs:
-        text = "bold" if name in ("bold", HEADING) else f"class:{LINE}.{name}" if name else ""
-        return of_theme.get_attrs_for_style_str(text)
-
-    text = StringIO()
-    output = Vt100_Output(text, lambda: Size(0, 0), term=terminal)
-    depth = ColorDepth.from_env() or output.get_default_color_depth()
-    before = ""
-    for name, words in page.fragments():
-        if words and name != before:
-            output.set_attributes(attributes(name), depth)
-            before = name
-        output.write(words)
-    output.flush()
-    return text.getvalue()

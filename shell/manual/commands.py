@@ -4,20 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from filer.commands import (
-    Call,
-    Command,
-    Json,
-    Refused,
-    SessionState,
-    Suggestion,
-    changes_nothing,
-    command_names,
-)
+from filer.commands import Call, Command, Json, Refused, Suggestion, changes_nothing, command_names
 from filer.commands.parts.command_list import CommandList
 from filer.host.quoting import named
 from filer.host.text import printable
-from filer.shell.session import not_found
+from filer.shell.line.names import is_listed, not_found
 from filer.system import Filer
 
 
@@ -55,11 +46,6 @@ class HistoryList:
     def data(self) -> Mapping[str, Json]:
         """The lines."""
         return {"typed": list(self.typed)}
-
-
-def is_listed(command: Command, session: SessionState) -> bool:
-    """Say whether ``?`` and completion name ``command`` at the privilege of ``session``."""
-    return command.privilege in ("admin", session.privilege)
 
 
 def _help(call: Call) -> None:

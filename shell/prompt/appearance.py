@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.application import get_app
@@ -13,7 +15,7 @@ from prompt_toolkit.formatted_text.utils import split_lines
 from prompt_toolkit.key_binding.vi_state import InputMode
 from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.output import ColorDepth
-from prompt_toolkit.styles import Style
+from prompt_toolkit.styles import Attrs, Style
 
 from filer.shell.prompt.settings import Settings
 from filer.shell.prompt.toolbar import Part, fitting, fragments, parts
@@ -21,6 +23,7 @@ from filer.shell.session import Session
 
 if TYPE_CHECKING:
     from filer.shell.line.highlighting import Span
+    from filer.shell.manual.colours import ManualText
 
 LINE = "line"
 """The class that the classes of words are in: ``line.command``."""
@@ -77,6 +80,33 @@ def style(theme: str) -> Style:
 def color_depth(theme: str) -> ColorDepth | None:
     """Return how many colours there are; None: as many as the terminal has."""
     return ColorDepth.DEPTH_1_BIT if theme == "none" else None
+
+
+def coloured(page: "ManualText", theme: str, terminal: str) -> str:
+    """Return ``page`` with the control sequences that colour it on a ``terminal`` (as in TERM)."""
+    from prompt_toolkit.data_structures import Size
+    from prompt_toolkit.output.vt100 import Vt100_Output
+
+    from filer.shell.manual.typesetting import HEADING
+
+    of_theme = style(theme)
+
+    @cache
+    def attributes(name: str) -> Attrs:
+        text = "bold" if name in ("bold", HEADING) else f"class:{LINE}.{name}" if name else ""
+        return of_theme.get_attrs_for_style_str(text)
+
+    text = StringIO()
+    output = Vt100_Output(text, lambda: Size(0, 0), term=terminal)
+    depth = ColorDepth.from_env() or output.get_default_color_depth()
+    before = ""
+    for name, words in page.fragments():
+        if words and name != before:
+            output.set_attributes(attributes(name), depth)
+            before = name
+        output.write(words)
+    output.flush()
+    return text.getvalue()
 
 
 class GrammarLexer(Lexer):

@@ -107,11 +107,11 @@ class TerminalConsole:
 
     def _coloured(self, text: str) -> str:
         """Return a manual page in its colours, if there are any, or else ``text`` itself."""
-        from filer.shell.manual.colours import ManualText, coloured
+        from filer.shell.manual.colours import ManualText
 
         if not (isinstance(text, ManualText) and self._reader.is_watched):
             return text
-        from filer.shell.prompt.appearance import theme_of
+        from filer.shell.prompt.appearance import coloured, theme_of
 
         theme = theme_of(self._settings)
         return text if theme == "none" else coloured(text, theme, self.terminal)

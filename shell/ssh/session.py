@@ -16,12 +16,11 @@ from filer.commands import Command, Console, Logout, PowerOff
 from filer.host.standard_streams import OutputLost, write
 from filer.shell.batch.script import LineInput, Script, ScriptConsole
 from filer.shell.defects import describe
-from filer.shell.power_cycle import Host
 from filer.shell.prompt.console_reader import ConsoleReader
 from filer.shell.prompt.keyboard import Keyboard, knows_its_cursor
 from filer.shell.prompt.settings import Settings
 from filer.shell.prompt.terminal import Terminal
-from filer.shell.session import FAILED, Session, interrupted
+from filer.shell.session import FAILED, Host, Session, interrupted
 from filer.shell.signals import SIGNALLED, Ended
 from filer.shell.ssh.console import CTRL_C, OneShot, RemoteConsole, RemoteSignals
 from filer.shell.ssh.keys import Grant
