@@ -60,8 +60,8 @@ def _try_and_accept(call: Call, registration: Registration) -> None:
 
     The client certificate that is replaced may be the only one that is shown these keys.
     """
-    from filer.commands.key_manager.servers import warn_of, warn_of_lost_keys
     from filer.commands.parts.dialogue import ask_consent
+    from filer.commands.parts.server_warnings import warn_of, warn_of_lost_keys
     from filer.trial import Trial, out_of_reach
 
     staged = call.filer.boot_device.stage(registration)

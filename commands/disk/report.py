@@ -85,7 +85,7 @@ def held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:
 
     Raises Refused if they contradict each other about ``new_key_id``.
     """
-    from filer.commands.key_manager.servers import warn_of
+    from filer.commands.parts.server_warnings import warn_of
     from filer.trial import fetch_or_nothing
 
     servers = call.filer.key_servers()

@@ -7,10 +7,10 @@ from filer.commands.key_manager.results import (
     QueryBlock,
     QueryRow,
     RestoredKeys,
-    not_responding,
 )
-from filer.commands.key_manager.servers import servers_in_question, warn_of_servers
+from filer.commands.key_manager.servers import servers_in_question
 from filer.commands.parts.dialogue import ask_passphrase
+from filer.commands.parts.server_warnings import not_responding, warn_of_servers
 from filer.disks.jobs import DiskReport, Held, rekey_disks
 from filer.disks.ownership import Ownership
 from filer.key_servers.creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from filer.commands import Complaint, Json
+from filer.commands import Json
 from filer.key_servers.restore import Restored
-from filer.kmip.failure import KeyServerFailure, PartlyRead
 from filer.registration.plan import CLIENT_FILES
 
 NO_KEY_SERVERS = "No key servers are registered."
@@ -43,15 +42,6 @@ class Responding:
     def data(self) -> Mapping[str, Json]:
         """The address; one that does not respond is an error."""
         return {"key_server": self.address, "responding": True}
-
-
-def not_responding(address: str, failure: KeyServerFailure) -> Complaint:
-    """Return the line for a server that did not answer, or not completely."""
-    sentence = failure.about(address)
-    text, reason = f"{sentence[0].upper()}{sentence[1:]}.", failure.reason
-    if isinstance(failure, PartlyRead):
-        return Complaint(text, "key_server_incomplete", key_server=address, reason=reason)
-    return Complaint(text, "key_server_not_responding", key_server=address, reason=reason)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,15 @@ from filer.commands.key_manager.results import (
     RegisteredWithFiles,
     Responding,
     UnregisteredServers,
-    not_responding,
 )
 from filer.commands.keymgr import warn_of_certificates
 from filer.commands.parts.dialogue import ask_consent
+from filer.commands.parts.server_warnings import (
+    not_responding,
+    warn_of,
+    warn_of_lost_keys,
+    warn_of_servers,
+)
 from filer.key_servers.group import KeyServers
 from filer.kmip.address import parse_address
 from filer.registration.pem import CLIENT, ca_name
@@ -52,34 +57,10 @@ def tell_copied(call: Call, copied: Sequence[str]) -> None:
         call.show(RegisteredFiles(copied))
 
 
-def warn_of_servers(call: Call, servers: KeyServers) -> None:
-    """Warn about what was tolerated, and about key pairs that cannot be read."""
-    for warning in servers.warnings():
-        call.console.warn(Complaint(warning, "key_server").as_warning())
-
-
 def warn_of_change(call: Call, trial: Trial) -> None:
     """Warn of what was accepted because the registered client certificate has expired."""
     for warning in trial.warnings:
         call.console.warn(Complaint(f"{warning}.", "certificate", name=CLIENT).as_warning())
-
-
-def warn_of(call: Call, servers: KeyServers) -> None:
-    """Warn about failures of the key servers, and about what was tolerated."""
-    for address, failure in servers.failed.items():
-        call.console.warn(not_responding(address, failure).as_warning())
-    warn_of_servers(call, servers)
-
-
-def warn_of_lost_keys(call: Call, lost: Mapping[str, int]) -> None:
-    """Name the key IDs of locked disks that no registered key server answers for."""
-    for key_id, disks in lost.items():
-        text = (
-            f"key ID {key_id} of {disks} locked disks would be on no registered key "
-            "server that answers."
-        )
-        lost_key = Complaint(text, "key_out_of_reach", key_id=key_id, disk_count=disks)
-        call.console.warn(lost_key.as_warning())
 
 
 def remove_anyway(call: Call, lost: Mapping[str, int]) -> bool:

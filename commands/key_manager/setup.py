@@ -6,9 +6,10 @@ from filer.commands import GAP, Call, Note, Refused
 from filer.commands.disk.report import held_by_key_servers, report_disks
 from filer.commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
 from filer.commands.key_manager.results import RegisteredFiles, RegisteredWithFiles
-from filer.commands.key_manager.servers import remove_anyway, tell_copied, warn_of, warn_of_change
+from filer.commands.key_manager.servers import remove_anyway, tell_copied, warn_of_change
 from filer.commands.keymgr import warn_of_certificates
 from filer.commands.parts.dialogue import AnswerRefused, ask_until, ask_yes_no
+from filer.commands.parts.server_warnings import warn_of
 from filer.disks.jobs import lock_disks
 from filer.host.errors import FilerError
 from filer.kmip.address import HIGHEST_PORT, AddressError, parse_address, parse_port

@@ -1,0 +1,40 @@
+"""What commands say of key servers that fail, and of keys that they do not hold."""
+
+from collections.abc import Mapping
+
+from filer.commands import Call, Complaint
+from filer.key_servers.group import KeyServers
+from filer.kmip.failure import KeyServerFailure, PartlyRead
+
+
+def not_responding(address: str, failure: KeyServerFailure) -> Complaint:
+    """Return the line for a server that did not answer, or not completely."""
+    sentence = failure.about(address)
+    text, reason = f"{sentence[0].upper()}{sentence[1:]}.", failure.reason
+    if isinstance(failure, PartlyRead):
+        return Complaint(text, "key_server_incomplete", key_server=address, reason=reason)
+    return Complaint(text, "key_server_not_responding", key_server=address, reason=reason)
+
+
+def warn_of_servers(call: Call, servers: KeyServers) -> None:
+    """Warn about what was tolerated, and about key pairs that cannot be read."""
+    for warning in servers.warnings():
+        call.console.warn(Complaint(warning, "key_server").as_warning())
+
+
+def warn_of(call: Call, servers: KeyServers) -> None:
+    """Warn about failures of the key servers, and about what was tolerated."""
+    for address, failure in servers.failed.items():
+        call.console.warn(not_responding(address, failure).as_warning())
+    warn_of_servers(call, servers)
+
+
+def warn_of_lost_keys(call: Call, lost: Mapping[str, int]) -> None:
+    """Name the key IDs of locked disks that no registered key server answers for."""
+    for key_id, disks in lost.items():
+        text = (
+            f"key ID {key_id} of {disks} locked disks would be on no registered key "
+            "server that answers."
+        )
+        lost_key = Complaint(text, "key_out_of_reach", key_id=key_id, disk_count=disks)
+        call.console.warn(lost_key.as_warning())
