@@ -1,7 +1,8 @@
 """The pytest plug-in: the fixture ``filer``, for tests of runbooks (docs/TESTING.md).
 
 pytest loads this module in every project of the environment, so it imports nothing that costs
-time; what the fixture is made of is in `pytest_filer.console`.
+time. The package imports nothing of `filer` in the process of the tests, whose own modules may have
+any name: the filer and the key servers are programs of their own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from filer.keyserver.server import KeyServer
     from pytest_filer.console import Account, Terminal
+    from pytest_filer.key_servers import KeyServer, KeyServerProcess
 
 
 class _Wanted(NamedTuple):
@@ -101,30 +102,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def _filer_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the certificates and empty stores of key servers, made once a session."""
+def _filer_key_servers(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[KeyServerProcess]":
+    """Give the process of the key servers, which has made all certificates."""
+    from pytest_filer.key_servers import KeyServerFailed, KeyServerProcess
+
     try:
-        from pytest_filer.key_servers import make_authority
-    except ImportError as missing:
-        if missing.name != "pexpect":
-            raise
-        pytest.fail("the fixture filer needs pexpect: pip install 'filer[pytest]'")
-    directory = tmp_path_factory.mktemp("filer-authority")
-    make_authority(directory)
-    return directory
+        process = KeyServerProcess(tmp_path_factory.mktemp("filer-authority"))
+    except KeyServerFailed as failure:
+        _fail(failure)
+    yield process
+    process.close()
 
 
 @pytest.fixture
-def filer(
-    request: pytest.FixtureRequest, tmp_path: Path, _filer_authority: Path
-) -> Iterator[FilerUnderTest]:
+def filer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FilerUnderTest]:
     """Give a filer in a temporary root, with live key servers and a console.
 
     ``@pytest.mark.filer(key_servers=3, disks=24)`` says what it has.
     """
     wanted = _wanted(request.node.get_closest_marker("filer"))
+    from pytest_filer.key_servers import KeyServerFailed
+
     with ExitStack() as stack:
-        yield _filer(stack, tmp_path, _filer_authority, wanted)
+        try:
+            given = _filer(stack, tmp_path, request, wanted)
+        except KeyServerFailed as failure:
+            _fail(failure)
+        yield given
 
 
 def _wanted(marker: pytest.Mark | None) -> _Wanted:
@@ -140,17 +144,30 @@ def _refuse(reason: str) -> NoReturn:
     pytest.fail(f"pytest.mark.filer: {reason}", pytrace=False)
 
 
-def _filer(stack: ExitStack, directory: Path, authority: Path, wanted: _Wanted) -> FilerUnderTest:
+def _fail(problem: Exception) -> NoReturn:
+    pytest.fail(f"the fixture filer: {problem}", pytrace=False)
+
+
+def _filer(
+    stack: ExitStack, directory: Path, request: pytest.FixtureRequest, wanted: _Wanted
+) -> FilerUnderTest:
     import tomli_w
 
-    from pytest_filer.console import Account
-    from pytest_filer.key_servers import ADDRESSES, install_certificates
-    from pytest_filer.key_servers import key_servers as key_servers_of
+    from pytest_filer.key_servers import ADDRESSES
 
+    try:
+        from pytest_filer.console import Account
+    except ImportError as missing:
+        if missing.name != "pexpect":
+            raise
+        pytest.fail("the fixture filer needs pexpect: pip install 'filer[pytest]'", pytrace=False)
     if wanted.key_servers not in range(len(ADDRESSES) + 1):
         _refuse(f"there are 0 to {len(ADDRESSES)} key servers, not {wanted.key_servers!r}")
-    start = stack.enter_context(key_servers_of(authority, directory / "key servers"))
-    servers = start(wanted.key_servers) if wanted.key_servers else []
+    servers: list[KeyServer] = []
+    if wanted.key_servers:  # else there may be no address for one
+        process = request.getfixturevalue("_filer_key_servers")
+        files = directory / "key servers"
+        servers = stack.enter_context(process.key_servers(files, wanted.key_servers))
     tables: dict[str, dict[str, Any]] = {"shelf": {"disks": wanted.disks, "disk_size": "1 MiB"}}
     if servers:
         tables["kmip"] = {"port": servers[0].port}
@@ -158,6 +175,6 @@ def _filer(stack: ExitStack, directory: Path, authority: Path, wanted: _Wanted) 
         tables.setdefault(name, {}).update(table)
     account = Account(directory / "filer", tomli_w.dumps(tables))
     if servers:
-        install_certificates(servers, account.root)
+        process.install_certificates(files, account.root)
     size = wanted.rows, wanted.columns
     return FilerUnderTest(account, servers, stack, wanted.options, size)

@@ -3,8 +3,6 @@
 An ``Account`` is a home directory of its own with a filer in it.  ``run`` gives the program its
 input and returns what came of it; ``pipe`` keeps the input open; ``terminal`` is a terminal that a
 program drives.
-``key_servers`` starts key servers beside it.  Of these the fixture ``filer`` is made
-(`pytest_filer`).
 """
 
 import re

@@ -1,81 +1,107 @@
-"""Key servers for a test."""
+"""Key servers for a test, in a process of their own (`pytest_filer.key_server_process`)."""
 
-import shutil
+import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from filer.keyserver.server import KeyServer
-
+from typing import Any
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6")
 """Where key servers are started, in this order."""
 
-
-class StartKeyServers(Protocol):
-    """What ``key_servers`` gives."""
-
-    def __call__(
-        self, count: int = 2, *, addresses: tuple[str, ...] | None = None, port: int = 0
-    ) -> "list[KeyServer]":
-        """Start ``count`` key servers, or one at each of ``addresses``, all on one port."""
+_PROGRAM = Path(__file__).with_name("key_server_process.py")
 
 
-def make_authority(directory: Path, addresses: Sequence[str] = ADDRESSES) -> None:
-    """Make all certificates for key servers at ``addresses`` in ``directory``, and empty stores.
-
-    That takes its time; ``key_servers`` only copies them.
-    """
-    from filer.keyserver.authority import prepare
-    from filer.keyserver.server import KeyServer
-
-    prepare(directory, addresses)
-    with KeyServer(directory, addresses[0], port=0) as first:
-        store = first.store
-    for address in addresses[1:]:
-        shutil.copy(store, KeyServer(directory, address).store)
+class KeyServerFailed(Exception):
+    """The key servers cannot be started; the text is one line for the user."""
 
 
-@contextmanager
-def key_servers(authority: Path, directory: Path) -> Iterator[StartKeyServers]:
-    """Give a function that starts key servers, each with an empty store of its own.
+class KeyServer:
+    """A key server that runs beside a test."""
 
-    They are on 127.0.0.2, 127.0.0.3, ... (or ``addresses``) and share one free port, as all key
-    servers of a filer do (or take ``port``).  Each is a ``KeyServer``: it has
-    ``address``, ``port``, ``stop()``, ``start()`` (same port, same keys), and ``directory``, where
-    client.pem, client_private.pem and IP_CA.pem are: those of ``authority``, copied.  All are
-    stopped at the end.
-    """
-    from filer.keyserver.server import KeyServer, start_together
+    def __init__(
+        self, process: "KeyServerProcess", directory: Path, address: str, port: int
+    ) -> None:
+        self.address = address
+        self.port = port
+        self._process = process
+        self._directory = directory
 
-    with ExitStack() as stop:
+    def start(self) -> None:
+        """Listen again, on the same port, with the same keys; nothing happens if it runs."""
+        self._process.ask("start", self._directory, self.address)
 
-        def start(
-            count: int = 2, *, addresses: tuple[str, ...] | None = None, port: int = 0
-        ) -> list[KeyServer]:
-            if not directory.exists():
-                shutil.copytree(authority, directory)
-            chosen = ADDRESSES[:count] if addresses is None else addresses
-            servers = [KeyServer(directory, address, port) for address in chosen]
-            start_together(servers)
-            for server in servers:
-                stop.callback(server.stop)
-            return servers
-
-        yield start
+    def stop(self) -> None:
+        """Stop listening and end all connections; nothing happens if it does not run."""
+        self._process.ask("stop", self._directory, self.address)
 
 
-def install_certificates(servers: "Sequence[KeyServer]", root: Path) -> None:
-    """Install the certificates of key servers in a root that has none, as ``keymgr`` does."""
-    from filer.host.durable import Storage
-    from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
-    from filer.root import Root
+class KeyServerProcess:
+    """The process of all key servers of a session of tests."""
 
-    storage, place = Storage(), Root(root)
-    place.claim(storage)
-    installed = place.installed_certificates
-    storage.make_directory(installed)
-    for name in (CLIENT, CLIENT_PRIVATE, *(ca_name(server.address) for server in servers)):
-        shutil.copy(servers[0].directory / name, installed)
+    def __init__(self, authority: Path) -> None:
+        """Start it, and have it make certificates for ``ADDRESSES`` in the directory ``authority``.
+
+        Raises KeyServerFailed.
+        """
+        self._authority = authority
+        self._turn = threading.Lock()
+        # The path of the tests is theirs: with their modules the process might load them for ours.
+        environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+        self._process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the tests
+        )
+        try:
+            self.ask("make_authority", authority, ADDRESSES)
+        except KeyServerFailed:
+            self.close()
+            raise
+
+    @contextmanager
+    def key_servers(self, directory: Path, count: int) -> Iterator[list[KeyServer]]:
+        """Run ``count`` key servers whose files are in ``directory``.  Raises KeyServerFailed."""
+        addresses = ADDRESSES[:count]
+        port = self.ask("begin", self._authority, directory, addresses)
+        try:
+            yield [KeyServer(self, directory, address, port) for address in addresses]
+        finally:
+            self.ask("end", directory)
+
+    def install_certificates(self, directory: Path, root: Path) -> None:
+        """Install the certificates of the key servers in ``directory`` in the root of a filer.
+
+        Raises KeyServerFailed.
+        """
+        self.ask("install_certificates", directory, root)
+
+    def ask(self, request: str, *arguments: "Path | str | Sequence[str]") -> Any:
+        """Return the answer to a request.  Raises KeyServerFailed."""
+        assert self._process.stdin
+        assert self._process.stdout
+        with self._turn:
+            try:
+                print(json.dumps([request, *arguments], default=str), file=self._process.stdin)
+                self._process.stdin.flush()
+                line = self._process.stdout.readline()
+            except BrokenPipeError:
+                line = ""
+        if not line:
+            raise KeyServerFailed("the process of the key servers has ended")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise KeyServerFailed(answer["error"])
+        return answer["result"]
+
+    def close(self) -> None:
+        """Stop all key servers and wait for the end of the process."""
+        self._process.communicate()

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import settings
 
 from filer.keyserver.server import KeyServer
-from pytest_filer.key_servers import ADDRESSES, StartKeyServers, make_authority
-from pytest_filer.key_servers import key_servers as key_servers_of
+from pytest_filer.key_server_process import StartKeyServers, make_authority
+from pytest_filer.key_server_process import key_servers as key_servers_of
+from pytest_filer.key_servers import ADDRESSES
 from tests.console import Account, having_added
 from tests.leak_guard import LeakGuard
 
@@ -57,11 +58,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def key_servers(authority: Path, tmp_path: Path) -> Iterator[StartKeyServers]:
-    """Give a function that starts key servers, all with the same files (`pytest_filer.console`).
+    """Give a function that starts key servers, with the same files (`pytest_filer`).
 
     ``tests.pki`` spoils their certificates.
     """
-    with key_servers_of(authority, tmp_path / "key servers") as start:
+    with key_servers_of(authority, tmp_path / "key servers", ADDRESSES) as start:
         yield start
 
 

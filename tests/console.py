@@ -11,7 +11,7 @@ import pexpect
 from filer.keyserver.server import KeyServer
 from filer.shell.prompt.keyboard import QUESTION
 from pytest_filer.console import PATIENCE, PROGRAM, SMALL_SHELF, Account, Outcome, Terminal, plain
-from pytest_filer.key_servers import install_certificates
+from pytest_filer.key_server_process import install_certificates
 
 __all__ = [
     "DISKS",
