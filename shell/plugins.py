@@ -61,9 +61,9 @@ def commands_in_maintenance() -> Mapping[str, Command]:
     """Return the commands of maintenance mode."""
     from filer.commands.disk import COMMAND_IN_MAINTENANCE
     from filer.commands.power import HALT_IN_MAINTENANCE
-    from filer.shell.manual import commands as help_module
+    from filer.shell.manual.commands import COMMANDS
 
-    return _by_name((COMMAND_IN_MAINTENANCE, HALT_IN_MAINTENANCE, *help_module.COMMANDS))
+    return _by_name((COMMAND_IN_MAINTENANCE, HALT_IN_MAINTENANCE, *COMMANDS))
 
 
 def commands_at_loader() -> Mapping[str, Command]:
@@ -87,11 +87,11 @@ def _said(problem: BaseException) -> str:
 def _built_in() -> Iterator[Command]:
     from pkgutil import iter_modules
 
-    from filer.shell.manual import commands as help_module
+    from filer.shell.manual.commands import COMMANDS
 
     for module in iter_modules(commands.__path__, prefix="filer.commands."):
         yield from _commands_of(import_module(module.name))
-    yield from help_module.COMMANDS
+    yield from COMMANDS
 
 
 def _plugged_in(plugin: object) -> Sequence[Command]:

@@ -21,8 +21,7 @@ from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import new_key_id
 from filer.keys.pair import KeyPair
 from filer.keyserver.server import KeyServer
-from filer.kmip.client import Credentials
-from filer.kmip.client import KmipClient as Client
+from filer.kmip.client import Credentials, KmipClient
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.registration.registration import Registration
 from filer.running.interrupt import Interrupt
@@ -273,13 +272,13 @@ def completed(
 # On the key servers.
 
 
-def client_of(server: KeyServer, timeout: float = 20.0) -> Client:
+def client_of(server: KeyServer, timeout: float = 20.0) -> KmipClient:
     """Return a client of a key server that needs no registration."""
     directory = server.directory
     files = Credentials(
         directory / CLIENT, directory / CLIENT_PRIVATE, directory / ca_name(server.address)
     )
-    return Client(server.address, server.port, files, timeout)
+    return KmipClient(server.address, server.port, files, timeout)
 
 
 def new_pair(tag: str = "elsewhere", key: str = PASSPHRASE, key_id: str | None = None) -> KeyPair:

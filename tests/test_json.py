@@ -820,7 +820,9 @@ def modules() -> Iterator[Path]:
 
 def classes_of_results() -> Iterator[type]:
     names = [
-        ".".join(path.relative_to(HOUSE).with_suffix("").parts).removesuffix(".__init__")
+        ".".join(("filer", *path.relative_to(HOUSE).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        )
         for path in modules()
         if "def lines(self)" in path.read_text(encoding="utf-8")
     ]

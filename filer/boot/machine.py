@@ -13,7 +13,7 @@ from filer.boot_device.generations import BootDevice
 from filer.boot_device.loader import LoaderEnvironment
 from filer.boot_device.panics import Panics
 from filer.config import load as load_hardware
-from filer.disks import aggregate as raid
+from filer.disks.aggregate import bring_online
 from filer.disks.derivation import Derivation
 from filer.disks.ownership import Ownership, take
 from filer.disks.shelf import Shelf
@@ -154,7 +154,7 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     ownership = filer.ownership()
     held_back = _hold_back(filer, holdings, ownership)
     unlock_disks(filer, holdings, notices, ownership, held_back)
-    aggregate = filer.aggregate = raid.bring_online(filer.shelf, filer.hardware.system_id)
+    aggregate = filer.aggregate = bring_online(filer.shelf, filer.hardware.system_id)
     if not filer.wafl_is_up:
         raise Panic(
             f"PANIC: raid: root aggregate {aggregate.name} cannot be brought online: "

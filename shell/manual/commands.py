@@ -65,11 +65,11 @@ def _help(call: Call) -> None:
 
 
 def _man(call: Call) -> None:
-    from filer.shell.manual import pages as manpages
+    from filer.shell.manual import pages
     from filer.shell.manual.colours import ManualText
 
     name = call.value("page") or ""
-    page = manpages.find(name)
+    page = pages.find(name)
     if page is None:
         raise Refused(f"no manual page for {named(name)}")
     call.console.page(ManualText(page.source, call.console.width, call.commands))
@@ -80,9 +80,9 @@ def _history(call: Call) -> None:
 
 
 def _pages(_filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
-    from filer.shell.manual import pages as manpages
+    from filer.shell.manual import pages
 
-    return manpages.summaries().items()
+    return pages.summaries().items()
 
 
 def _make(
