@@ -59,7 +59,11 @@ tools:
 		$$become apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 
+# The links make shell/ the package filer.shell, and so on; a download may have lost them.
 $(VENV)/installed: setup.cfg pyproject.toml
+	@for folder in shell commands keyserver man; do \
+		[ -d filer/$$folder ] || ln -sfn ../$$folder filer/$$folder; \
+	done
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) .
 	@touch $@
