@@ -13,6 +13,9 @@ from typing import Any
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6")
 """Where key servers are started, in this order."""
 
+_PATIENCE = 60
+"""Seconds after which the process is killed if its end of input did not end it."""
+
 _PROGRAM = Path(__file__).with_name("key_server_process.py")
 
 
@@ -104,4 +107,8 @@ class KeyServerProcess:
 
     def close(self) -> None:
         """Stop all key servers and wait for the end of the process."""
-        self._process.communicate()
+        try:
+            self._process.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()

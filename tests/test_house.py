@@ -244,6 +244,19 @@ def test_the_key_server_is_used_by_the_demo_and_the_process_of_the_pytest_plug_i
     assert users == {"filer.shell.demo", "pytest_filer.key_server_process"}
 
 
+def test_the_pytest_plug_in_imports_nothing_of_the_filer_in_the_process_of_the_tests(
+    house: House,
+) -> None:
+    plug_in = {name for name in house.modules if name.startswith("pytest_filer")}
+    process = "pytest_filer.key_server_process"
+    imported = {each for name in plug_in - {process} for each in house.imports(name)}
+
+    assert len(plug_in) > 3
+    assert imported & plug_in
+    assert process not in imported
+    assert not any(map(floor_of, imported))
+
+
 def test_the_map_names_every_room_and_nothing_else(house: House) -> None:
     named = set(re.findall(r"^\| `([^`]*)` \|", ARCHITECTURE.read_text(encoding="utf-8"), re.M))
     folders = {f"{path.parent.relative_to(HOUSE)}/" for path in house.modules.values()}
