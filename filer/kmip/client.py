@@ -32,7 +32,7 @@ class Credentials:
 
 
 class KmipClient:
-    """A key server as a filer talks to it.
+    """A client of one key server.
 
     Every method makes a connection of its own.  ``timeout`` is in seconds: one deadline for
     connecting and the handshake, and one for each request with its whole answer.  Methods raise
