@@ -871,7 +871,7 @@ def fields(properties: Mapping[str, Any], but: Iterable[str], prefix: str = "") 
 def test_the_schema_is_one_and_is_installed() -> None:
     jsonschema.Draft202012Validator.check_schema(DEFINED)
     assert DEFINED["$defs"]["schema"] == {"const": SCHEMA}
-    assert "shell = py.typed, *.schema.json" in (HOUSE / "setup.cfg").read_text().splitlines()
+    assert "filer.shell.batch = *.schema.json" in (HOUSE / "setup.cfg").read_text().splitlines()
 
 
 def test_every_result_of_the_console_has_a_type_of_the_schema() -> None:
