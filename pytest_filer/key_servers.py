@@ -59,7 +59,6 @@ class KeyServerProcess:
             [sys.executable, "-P", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
             encoding="utf-8",
             env=environment,
             start_new_session=True,  # Ctrl-C is for the tests

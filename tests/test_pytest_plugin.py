@@ -126,6 +126,32 @@ def test_what_goes_wrong_fails_the_test_and_says_why(tmp_path: Path) -> None:
     assert "_filer" not in printed
 
 
+UNUSABLE = """
+import os, signal, pytest
+
+@pytest.mark.filer(settings={"shelf": {"bogus": 1}})
+def test_settings(filer):
+    pass
+
+def test_process(filer, _filer_key_servers):
+    os.kill(_filer_key_servers._process.pid, signal.SIGKILL)
+    filer.key_servers[0].stop()
+
+def test_later(filer):
+    pass
+"""
+
+
+def test_what_the_key_servers_cannot_do_is_said_in_a_line(tmp_path: Path) -> None:
+    status, printed = run_pytest(tmp_path, UNUSABLE, "--tb=short")
+
+    assert (status, outcomes(printed)) == (1, "1 failed, 3 errors"), printed
+    lines = printed.splitlines()
+    (unknown,) = [line for line in lines if line.startswith("the fixture filer: filer.toml:")]
+    assert 'unknown key "bogus"' in unknown
+    assert "the fixture filer: the process of the key servers has ended" in lines
+
+
 def test_the_marker_is_listed_with_its_arguments(tmp_path: Path) -> None:
     _, printed = run_pytest(tmp_path, "", "--markers")
 
