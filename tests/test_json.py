@@ -868,6 +868,14 @@ def fields(properties: Mapping[str, Any], but: Iterable[str], prefix: str = "") 
     return found
 
 
+def test_the_schema_is_where_the_page_says() -> None:
+    (program,) = re.findall(r"^    python -c '(.*)'$", DOCUMENT, re.M)
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert json.loads(Path(ran.stdout.decode().strip()).read_text("ascii")) == DEFINED
+
+
 def test_the_schema_is_one_and_is_installed() -> None:
     jsonschema.Draft202012Validator.check_schema(DEFINED)
     assert DEFINED["$defs"]["schema"] == {"const": SCHEMA}
