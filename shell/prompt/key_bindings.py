@@ -112,12 +112,15 @@ def answer_bindings(*, secret: bool) -> KeyBindings:
     """Return the bindings of a question, whose answer may be ``secret``."""
     bindings = KeyBindings()
     _add_paste(bindings, secret=secret)
+    if secret:
+        for key in (Keys.ControlR, Keys.ControlS):  # what is searched for is shown
+            bindings.add(key)(_ignore)
     return bindings
 
 
 def _add_paste(bindings: KeyBindings, *, secret: bool) -> None:
     bindings.add(Keys.BracketedPaste)(partial(_paste, secret=secret))
-    bindings.add(Keys.Vt100MouseEvent)(_ignore)
+    bindings.add(Keys.Vt100MouseEvent)(_ignore)  # a pasted colour sequence parses as one
 
 
 def _paste(event: KeyPressEvent, *, secret: bool) -> None:
@@ -139,7 +142,7 @@ def _paste(event: KeyPressEvent, *, secret: bool) -> None:
 
 
 def _ignore(_event: KeyPressEvent) -> None:
-    """Ignore mouse events: a pasted colour sequence parses as one."""
+    """Do nothing."""
 
 
 def _take_chosen(event: KeyPressEvent) -> None:
