@@ -315,6 +315,54 @@ def test_one_unreadable_block_costs_the_disk_only_if_it_is_the_header(
         assert on(locking).warnings == []
 
 
+class FrailMedium(Medium):
+    """A medium that is read-only after its event, and has blocks that cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.bad: set[int] = set()
+        self.is_frail = True
+
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        if any(offset < bad + BLOCK_SIZE and bad < offset + size for bad in self.bad):
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(path, offset, size)
+
+    def _begin(self, path: Path) -> Event | None:
+        if self.is_frail and self.changes == self._at:
+            raise StorageError("cannot write FILE: Read-only file system")
+        return super()._begin(path)
+
+
+@each_operation
+@pytest.mark.parametrize("event", [Event.KILLED_UNSYNCED, Event.SYNC_LOST])
+@pytest.mark.parametrize("offset", HEAD_BLOCKS)
+def test_a_block_that_cannot_be_read_after_an_unfinished_change_is_not_wiped(
+    keyed: Disk, operation: Operation, event: Event, offset: int
+) -> None:
+    """It may hold the only header that the medium has."""
+    before = keyed.path.read_bytes()
+    old = head_of(keyed.path).header.state
+    operation(keyed)
+    new = head_of(keyed.path).header.state
+    for at in (1, 2, 3, 4):
+        keyed.path.write_bytes(before)
+        medium = FrailMedium(keyed.path)
+        medium.is_frail = False
+        disk = on(keyed, medium)
+        medium.arm(at, event)
+        medium.is_frail = True
+        with pytest.raises((StorageError, Killed)):
+            operation(disk)
+        medium.is_frail = False
+        medium.bad = {offset}
+        with suppress(DiskError):
+            on(keyed, medium)
+        medium.bad.clear()
+        for _ in states_after_power_loss(medium):
+            check_it_opens(keyed, {old, new}, data=new.life == old.life)
+
+
 def test_an_unreadable_last_block_of_data_does_not_cost_the_disk(keyed: Disk) -> None:
     disk = on(keyed, BadBlocks(DATA_OFFSET + SIZE - BLOCK_SIZE))
     with pytest.raises(DiskError, match=r"^0c\.00\.3: cannot be read: Input/output error$"):

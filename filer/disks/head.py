@@ -13,9 +13,11 @@ A loss of power leaves one of the two headers, or both, and the later one counts
 they read as written, no later sync writes them, and the medium still has what was there before.  So
 recovery writes what it relies on again: the header that counts, if the other slot holds a whole one
 too, *then* zeros over the other slot, however empty that looks.  Only after both it takes the mark
-away.  The mark tells this process, and the next one, which shares the cache but not the memory,
-that this is due.  A power-on without mark and without a second header writes nothing.  A disk of
-version 0.1, which had no mark, is treated as marked, once.
+away.  While a change may be unfinished, a slot that cannot be read is left alone.
+
+The mark tells this process, and the next one, which shares the cache but not the memory, that this
+is due.  A power-on without mark and without a second header writes nothing.  A disk of version 0.1,
+which had no mark, is treated as marked, once.
 
 **The only header is never written in place**, because a loss of power in mid-write may cost its
 block.  It need not be: the other slot is written only while this one is on the medium.
@@ -67,7 +69,7 @@ class HeadFile:
 
         Raises `DiskError` if it cannot be read or belongs to another disk.
         """
-        known, (found, _unreadable) = self.head, self._read()
+        known, (found, self._unreadable) = self.head, self._read()
         same_life = found.header.state.life == known.header.state.life
         if found.header.state.serial != known.header.state.serial or not (
             same_life or known.leftover
@@ -144,7 +146,14 @@ class HeadFile:
         self.write_record(unfinished=False)
 
     def settle(self) -> None:
-        """Make durable the header that counts, and then the absence of any other."""
+        """Make durable the header that counts, and then the absence of any other.
+
+        Raises StorageError, with nothing written, if a change may be unfinished and the other slot
+        cannot be read: it may hold the only header that the medium has.
+        """
+        other = SLOT_OFFSETS[1 - self.head.slot]
+        if self.head.record.unfinished and other in self._unreadable:
+            raise StorageError(f"4 KiB of its header, at {other}, cannot be read")
         if not self.head.record.unfinished:
             self.write_record(unfinished=True)
         if self.head.older:
