@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from filer.boot.machine import Machine
-from filer.commands import Console, Text
+from filer.commands import ALL_ANSWERS, Console, Text
 from filer.host.core_files import forbid_core_files
 from filer.host.errors import FilerError
 from filer.host.standard_streams import (
@@ -130,12 +130,17 @@ def _run(
         from filer.shell import demo as demo_module
 
         demo = stack.enter_context(demo_module.demo())
+    commands = Commands(lambda warning: console.warn(f"WARNING: {warning}"))
+    person = None
+    if isinstance(answers, KeyboardInput) and (
+        replay.asks_for_secrets
+        if replay
+        else any(may_ask(commands, each) for each in options.command)
+    ):
+        person = answers
+        stack.enter_context(_for_dialogues(person))  # while the filer boots, too
     machine = Machine(demo.root if demo else options.root, interrupt)
     stack.callback(machine.unplug)
-    commands = Commands(lambda warning: console.warn(f"WARNING: {warning}"))
-    typed_ahead = answers if answers is not None and answers.is_typed else None
-    if typed_ahead and any(may_ask(commands, each) for each in options.command or ()):
-        stack.enter_context(typed_ahead.unseen())  # while the filer boots, too
 
     def first_up(filer: Filer) -> None:
         if demo:
@@ -149,7 +154,20 @@ def _run(
     record = console if isinstance(console, Record) else NoRecord()
     cycle = PowerCycle(machine, commands, host, console, signals, first_up, take_up, record)
     status = cycle.run()
+    if person and status == PANICKED:
+        person.skip(ALL_ANSWERS)
     return replay.tell() if replay else status
+
+
+@contextmanager
+def _for_dialogues(answers: KeyboardInput) -> Iterator[None]:
+    """Keep answers that are typed ahead off the screen, and from the shell if no one asks."""
+    with answers.unseen():
+        try:
+            yield
+        except BaseException:
+            answers.skip(ALL_ANSWERS)
+            raise
 
 
 def _greet(demo: "Demo", filer: Filer, console: Console) -> None:

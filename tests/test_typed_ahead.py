@@ -4,8 +4,8 @@ At each kind of reader: plain and with the editor, on this host and over SSH, an
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -223,6 +223,64 @@ def test_answers_to_a_command_option_do_not_go_to_the_shell(account: Account) ->
         terminal.shows("READY")
         terminal.type("mine\r")
         terminal.shows("got mine")
+
+
+@pytest.fixture
+def replay(registered: Account, tmp_path: Path) -> str:
+    """Give the option that replays a recording with the command and its two answers."""
+    cast = tmp_path / "a.cast"
+    entries = f"{COMMAND}\n{OTHER_PASSPHRASE}\n{OTHER_PASSPHRASE}\n"
+    assert registered.run("--record", cast, input=entries).status == 0
+    return f"--replay '{cast}'"
+
+
+@contextmanager
+def in_a_shell(account: Account, options: str) -> Iterator[Terminal]:
+    script = f"filer {options}; echo READY; read line; echo got $line"
+    with account.terminal("-c", script, program=("bash",)) as terminal:
+        yield terminal
+        terminal.shows("READY")
+        terminal.type("mine\r")
+        terminal.shows("got mine")
+
+
+def test_answers_to_a_replay_may_be_pasted_at_once(registered: Account, replay: str) -> None:
+    with in_a_shell(registered, replay) as terminal:
+        terminal.shows("enter a new passphrase: ")
+        terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+        terminal.shows("reenter the new passphrase: ")
+    assert OTHER_PASSPHRASE not in terminal.seen
+
+
+def test_answers_to_a_replay_may_be_typed_while_it_boots(
+    registered: Account, servers: list[KeyServer], replay: str
+) -> None:
+    with silent(servers[1]) as listener, in_a_shell(registered, replay) as terminal:
+        with closing(listener.accept()[0]):
+            terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+        terminal.shows("no key pair was created")
+    assert OTHER_PASSPHRASE not in terminal.seen
+
+
+@pytest.mark.parametrize("reason", ["no key server", "panic", "in use"])
+def test_answers_that_no_command_asked_for_do_not_go_to_the_shell(
+    registered: Account, servers: list[KeyServer], replay: str, reason: str
+) -> None:
+    with ExitStack() as stack:
+        if reason == "no key server":
+            assert registered.commands(f"key_manager remove {having_all(servers)}").status == 0
+        elif reason == "in use":
+            stack.enter_context(registered.terminal()).booted()
+        else:
+            for disk in (registered.root / "shelf").iterdir():
+                disk.unlink()
+        with in_a_shell(registered, replay) as terminal:
+            terminal.child.waitnoecho()
+            terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+
+
+def having_all(servers: Sequence[KeyServer]) -> str:
+    return " ".join(f"-key_server {server.address}" for server in servers)
 
 
 # Pasted in brackets, as terminals do it where the editor asks for that.

@@ -68,15 +68,23 @@ class ReplayConsole:
         self._passed_over = 0
 
     def begin(self, step: Step, prompt: str) -> None:
-        """Go on to the next step; the secrets that the last one did not ask for are passed over."""
-        left = self._replies.get(True, ())
-        self._passed_over += sum(_is_kept_out(reply) for reply in left)
+        """Go on to the next step."""
         self.width = step.width
         self.steps.append(Step(step.line, step.width, prompt, step.typed))
         self._replies = {
             secret: deque(reply for reply in step.replies if reply.secret is secret)
             for secret in (True, False)
         }
+
+    def end(self) -> None:
+        """Pass over the secrets that the step did not ask for."""
+        self._passed_over += sum(_is_kept_out(reply) for reply in self._replies.pop(True, ()))
+        if self._asks_a_person:  # what was typed must not go to the shell
+            self._pass_over()
+
+    def _pass_over(self) -> None:
+        self._secrets.skip(self._passed_over)
+        self._passed_over = 0
 
     def show(self, result: Result) -> None:
         """Keep a result."""
@@ -129,8 +137,7 @@ class ReplayConsole:
         reply = replies.popleft()
         if not _is_kept_out(reply):
             return reply
-        self._secrets.skip(self._passed_over)
-        self._passed_over = 0
+        self._pass_over()
         with self._signals.waiting():
             line = self._secrets.secret(lambda: self._tell(question))
         return Reply(secret, CTRL_D if line is None else line)
@@ -174,6 +181,11 @@ class Replay:
             recorded.mode, secrets, signals, recorded.steps[0], may_destroy=may_destroy
         )
 
+    @property
+    def asks_for_secrets(self) -> bool:
+        """Whether there are secrets to be typed, which are not in a recording."""
+        return any(_is_kept_out(reply) for step in self._recorded.steps for reply in step.replies)
+
     def run(self, session: Session) -> None:
         """Run the lines that are left.  Raises Leaving when one asks for it."""
         self._signals.end_if_asked()
@@ -183,7 +195,10 @@ class Replay:
             self.console.begin(step, session.prompt)
             if self.console.is_terminal:
                 remember(session, step.typed)
-            session.execute(step.typed)
+            try:
+                session.execute(step.typed)
+            finally:
+                self.console.end()
             self._signals.end_if_asked()
 
     def tell(self) -> int:
