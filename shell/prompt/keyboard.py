@@ -62,6 +62,9 @@ class Keyboard:
         """Return the descriptor, to wait for it."""
         return self._descriptor
 
+    def wait_for_foreground(self) -> None:
+        """Stop a program that reads in the background, until it is brought to the foreground."""
+
     # The question.
 
     def ask(self, send: Callable[[str], object]) -> None:

@@ -128,6 +128,7 @@ class PlainReader(LineReader):
 
     def _wait_for_a_key(self, seconds: float) -> None:
         keys = self._keyboard
+        keys.wait_for_foreground()
         limits = [*([HOLD] if keys.holds else []), *([seconds] if seconds else [])]
         if self._signals.wait_for(keys, min(limits, default=None)):
             keys.receive()
@@ -139,6 +140,7 @@ class PlainReader(LineReader):
         keys = self._keyboard
         data = b""
         while not data.endswith(b"\n"):
+            keys.wait_for_foreground()
             if self._signals.wait_for(keys):
                 keys.receive()
                 if keys.at_end:

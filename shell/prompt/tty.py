@@ -32,6 +32,8 @@ class Tty(Keyboard):
         self._found = _modes_of(descriptor)
         self._wanted: list[Any] = []
         self._echoed = 0
+        self._is_away = False
+        """Whether the terminal has been the shell's, which may have changed its modes."""
         self._handlers = {
             **dict.fromkeys(_DEADLY, self._end),
             signal.SIGTSTP: self._stop,
@@ -54,12 +56,7 @@ class Tty(Keyboard):
             # The program at the other side may have changed the echo meanwhile.
             self._found = _modes_of(self._descriptor) or self._found
             self._note_echo()
-        if self._found:
-            silent = [*self._found]
-            silent[_LFLAG] &= ~(termios.ICANON | termios.ECHO | termios.ECHONL | termios.IEXTEN)
-            silent[_CC] = [*silent[_CC]]
-            silent[_CC][termios.VMIN], silent[_CC][termios.VTIME] = 1, 0
-            self._set(silent)
+        self._set(_silent(self._found))
         if was_cooked:
             self._take_what_was_echoed()
 
@@ -108,9 +105,31 @@ class Tty(Keyboard):
 
     def _apply(self, modes: list[Any]) -> None:
         """Set the modes; a program in the background would be stopped for that."""
-        if modes and self._is_in_foreground():
+        if not self._is_in_foreground():
+            self._is_away = True
+        elif modes:
             with suppress(termios.error):  # it has hung up
                 termios.tcsetattr(self._descriptor, termios.TCSANOW, modes)
+
+    def wait_for_foreground(self) -> None:
+        """Stop, as the kernel stops a program that reads in the background.
+
+        The terminal belongs to the shell there, which has it echo what is typed.
+        """
+        if not self._is_in_foreground():
+            self._is_away = True
+            os.kill(os.getpid(), signal.SIGTTIN)
+        self._take_back()
+
+    def _take_back(self) -> None:
+        """Set the modes again, once the shell has given the terminal back."""
+        if not (self._is_away and self._is_in_foreground()):
+            return
+        self._is_away = False
+        if self._wanted:
+            self._found = _modes_of(self._descriptor) or self._found
+            self._note_echo()
+            self._set(self._found if self.is_cooked else _silent(self._found))
 
     def _is_in_foreground(self) -> bool:
         try:
@@ -159,13 +178,13 @@ class Tty(Keyboard):
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         """Stop, as Ctrl-Z wants, with the terminal as it was found."""
         self._apply(self._found)
+        self._is_away = True
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         signal.signal(number, self._stop)
-        self._apply(self._wanted)
 
     def _go_on(self, _number: int, _frame: FrameType | None) -> None:
-        self._apply(self._wanted)
+        self._take_back()
 
 
 def open_console() -> Tty:
@@ -198,6 +217,17 @@ def output_of(descriptor: int) -> TextIO:
     except OSError:  # no device of that name, as in some containers
         writing = os.dup(descriptor)
     return open(writing, "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123
+
+
+def _silent(found: list[Any]) -> list[Any]:
+    """Return modes that hand out each key and echo nothing."""
+    if not found:
+        return []
+    silent = [*found]
+    silent[_LFLAG] &= ~(termios.ICANON | termios.ECHO | termios.ECHONL | termios.IEXTEN)
+    silent[_CC] = [*silent[_CC]]
+    silent[_CC][termios.VMIN], silent[_CC][termios.VTIME] = 1, 0
+    return silent
 
 
 def _modes_of(descriptor: int) -> list[Any]:
