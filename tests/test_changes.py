@@ -21,6 +21,7 @@ from filer.shell.plugins import Commands
 CHANGING = {
     *(f"key_manager {verb}" for verb in ("setup", "add", "remove", "rekey", "restore")),
     *(f"keymgr {verb} cert" for verb in ("install", "delete")),
+    "disk assign",
     *(f"disk encrypt {verb}" for verb in ("lock", "rekey", "sanitize", "destroy")),
 }
 """What changes the filer; all other lines only read."""

@@ -109,11 +109,16 @@ def test_without_a_word_of_help_they_have_what_follows_them(house: House) -> Non
     assert offered(house, "key_manager status -k") == {"-key_server": "ipaddr"}
 
 
+VALUE = "0"
+
+
 def positions(grammar: Grammar, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Yield ``words``, and every line that goes on from there without a value."""
+    """Yield ``words``, and every line that goes on from there with at most one value."""
     yield words
     for following in grammar.expected(words):
-        if following.kind not in (Kind.VARIABLE, Kind.END):
+        if following.kind is Kind.VARIABLE and VALUE not in words:
+            yield from positions(grammar, (*words, VALUE))
+        elif following.kind not in (Kind.VARIABLE, Kind.END):
             yield from positions(grammar, (*words, following.name))
 
 

@@ -116,6 +116,7 @@ keymgr list cert
 keymgr delete cert name""",
     "na_disk": """\
 disk show
+disk assign disk_list [ -f ]
 disk encrypt show [ disk_list ]
 disk encrypt lock disk_list
 disk encrypt rekey new_key_id disk_list
