@@ -1,8 +1,15 @@
-# make run:  install into .venv, then a filer with two running key servers
-# make test: install what the tests need, then run them all
-# make test-all: the same, trying every point of which "make test" tries a few
-# make bench: measure the filer beside its peers (bench/README.md)
-# make pictures: take the pictures of the README again
+# make run       install into .venv, then start a filer with two live key servers
+# make test      install what the tests need, then run them
+# make test-all  the same, but try every case of which "make test" tries a sample
+# make lint      check style and format
+# make types     check types
+# make man       check the manual pages
+# make bench     measure the speed beside that of other programs (bench/README.md)
+# make pictures  take the pictures of the README again
+# make clean     remove .venv and whatever else can be made again
+# make help      show this list
+#
+# PYTHON=python3.13 chooses the Python of .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +24,19 @@ TOOLS := mandoc:mandoc man:man-db groff:groff-base col:bsdextrautils ssh:openssh
 PEERS := litecli cmd2 xonsh
 PEERS_VENV := .venv-bench
 
-.PHONY: run test test-all bench pictures lint types man tools clean
+# Shell code: install the Debian packages in $missing, or say in one line what is missing.
+define provide
+if [ -n "$$missing" ]; then \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; \
+	else \
+		echo "filer needs these packages, named as on Debian:$$missing" >&2; \
+		exit 1; \
+	fi; \
+fi
+endef
+
+.PHONY: run test test-all lint types man bench pictures clean help tools
 
 run: $(VENV)/installed
 	@$(BIN)/filer --demo
@@ -50,17 +69,19 @@ man: tools
 	done
 
 tools:
-	@for tool in $(TOOLS); do \
+	@missing=; \
+	for tool in $(TOOLS); do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; \
-	if [ -n "$$missing" ]; then \
-		become=; [ "$$(id -u)" = 0 ] || become=sudo; \
-		$$become apt-get update -qq && \
-		$$become apt-get install -y -qq --no-install-recommends $$missing; \
-	fi
+	$(provide)
 
 # The links make shell/ the package filer.shell, and so on; a download may have lost them.
 $(VENV)/installed: setup.cfg pyproject.toml
+	@missing=; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing=" $(notdir $(PYTHON))-venv"; \
+	$(provide)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"$(PYTHON) is too old: filer needs Python 3.11 or newer, such as PYTHON=python3.13")'
 	@for folder in shell commands keyserver man; do \
 		[ -d filer/$$folder ] || ln -sfn ../$$folder filer/$$folder; \
 	done
@@ -76,6 +97,9 @@ $(PEERS_VENV)/installed: Makefile
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check $(PEERS)
 	@touch $@
+
+help:
+	@sed -n 's/^# \(make [a-z-]* .*\)/\1/p' Makefile
 
 clean:
 	rm -rf $(VENV) $(PEERS_VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
