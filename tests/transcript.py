@@ -1,9 +1,10 @@
-"""The transcript of the README: what tests/demo.cast shows, put into its place.
+"""The transcript of tests/demo.cast: docs/WALK.md has all of it, README.md a walk with gaps.
 
 ``python -m tests.transcript`` runs the commands of tests/demo.cast again, records them in its
-place, and writes the new transcript into README.md.
+place, and writes the new transcript into docs/WALK.md and the new key IDs into README.md.
 """
 
+import json
 import re
 import subprocess
 import sysconfig
@@ -13,12 +14,15 @@ from filer.shell.recording import asciicast
 
 HOUSE = Path(__file__).parent.parent
 README = HOUSE / "README.md"
+WALK = HOUSE / "docs" / "WALK.md"
 CAST = HOUSE / "tests" / "demo.cast"
 FILER = Path(sysconfig.get_path("scripts")) / "filer"
 
-_PLACE = re.compile(
-    r"(<!-- transcript: begin -->\n```\n)(.*?)(```\n<!-- transcript: end -->)", re.S
-)
+GAP = "...\n"
+"""Stands in the README for one or more lines that are left out."""
+
+_BLOCK = re.compile(r"(<!-- (?:transcript|walk): begin -->\n```\n)(.*?)(```\n<!-- )", re.S)
+_KEY_ID = re.compile(r"\b[0-9A-F]{64}\b")
 
 
 def recorded() -> str:
@@ -26,11 +30,26 @@ def recorded() -> str:
     return asciicast.output(CAST.read_bytes())
 
 
-def shown() -> str:
-    """Return the transcript that stands in the README."""
-    place = _PLACE.search(README.read_text(encoding="utf-8"))
-    assert place is not None
-    return place[2]
+def shown(document: Path) -> str:
+    """Return the transcript that stands in ``document``."""
+    block = _BLOCK.search(document.read_text(encoding="utf-8"))
+    assert block is not None
+    return block[2]
+
+
+def typed(transcript: str) -> list[str]:
+    """Return the lines on which something is typed: each has a prompt or a question."""
+    _, *events = map(json.loads, CAST.read_text(encoding="utf-8").splitlines())
+    markers = [text for _, kind, text in events if kind == "m"]
+    prompts = tuple(marker.removeprefix("question: ") for marker in markers)
+    return [line for line in transcript.splitlines() if line.startswith(prompts)]
+
+
+def is_extract(extract: str, whole: str) -> bool:
+    """Say whether ``extract`` is ``whole`` with a GAP for each run of lines that is left out."""
+    lines = extract.splitlines(keepends=True)
+    pattern = "".join(r"(?:.*\n)+" if line == GAP else re.escape(line) for line in lines)
+    return re.fullmatch(pattern, whole) is not None
 
 
 def _record_again() -> None:
@@ -48,9 +67,17 @@ def _record_again() -> None:
     new.replace(CAST)
 
 
+def _write() -> None:
+    """Write the transcript of the recording, and its key IDs, into the documents."""
+    ids = zip(_KEY_ID.findall(shown(WALK)), _KEY_ID.findall(recorded()), strict=True)
+    walk = _BLOCK.sub(lambda block: f"{block[1]}{recorded()}{block[3]}", WALK.read_text("utf-8"))
+    readme = README.read_text("utf-8")
+    for old, new in dict(ids).items():
+        readme = readme.replace(old, new)
+    WALK.write_text(walk, encoding="utf-8")
+    README.write_text(readme, encoding="utf-8")
+
+
 if __name__ == "__main__":
     _record_again()
-    text = _PLACE.sub(
-        lambda place: f"{place[1]}{recorded()}{place[3]}", README.read_text(encoding="utf-8")
-    )
-    README.write_text(text, encoding="utf-8")
+    _write()
