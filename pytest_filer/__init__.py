@@ -160,7 +160,7 @@ def _filer(
     except ImportError as missing:
         if missing.name != "pexpect":
             raise
-        pytest.fail("the fixture filer needs pexpect: pip install 'filer[pytest]'", pytrace=False)
+        pytest.fail("the fixture filer needs pexpect: pip install pexpect", pytrace=False)
     if wanted.key_servers not in range(len(ADDRESSES) + 1):
         _refuse(f"there are 0 to {len(ADDRESSES)} key servers, not {wanted.key_servers!r}")
     servers: list[KeyServer] = []

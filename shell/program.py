@@ -339,7 +339,7 @@ def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
     except ImportError as missing:
         if missing.name != "asyncssh":
             raise
-        raise FilerError("--ssh needs asyncssh: pip install 'filer[ssh]'") from None
+        raise FilerError("--ssh needs asyncssh: pip install asyncssh") from None
     signals.end_at_ctrl_c()
     console = ScriptConsole(LineInput(()), signals)
     settings, errors = _settings()

@@ -172,7 +172,7 @@ def test_without_pexpect_the_fixture_says_what_to_install(tmp_path: Path) -> Non
         tmp_path, "def test_it(filer):\n    pass\n", program=("without.py",)
     )
 
-    assert "the fixture filer needs pexpect: pip install 'filer[pytest]'" in printed
+    assert "the fixture filer needs pexpect: pip install pexpect" in printed
     assert (status, outcomes(printed)) == (1, "1 error"), printed
 
 

@@ -135,7 +135,7 @@ def _as_clients_send(password: str) -> str:
     try:
         from asyncssh.saslprep import saslprep
     except ImportError:
-        raise AccessError("--ssh-password needs asyncssh: pip install 'filer[ssh]'") from None
+        raise AccessError("--ssh-password needs asyncssh: pip install asyncssh") from None
     try:
         password.encode()
         prepared = saslprep(password)
