@@ -271,6 +271,14 @@ def test_the_map_names_every_room_and_nothing_else(house: House) -> None:
     assert named == {*folders, *alone}
 
 
+def test_the_map_leads_to_files_that_exist() -> None:
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    paths = set(re.findall(r"`(\w+/[\w/]*(?:\.py)?)`", text))
+
+    assert len(paths) > 40
+    assert not [path for path in paths if not (HOUSE / path).exists()]
+
+
 # One import name.
 
 
