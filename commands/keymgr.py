@@ -7,7 +7,13 @@ from typing import ClassVar
 
 from filer.commands import Call, Command, Complaint, HostFiles, Json, Suggestion, changes_unless
 from filer.commands.system import iso
-from filer.registration.pem import CertificateError, CertificateInfo, canonical_name, inspect
+from filer.registration.pem import (
+    CertificateError,
+    CertificateInfo,
+    canonical_name,
+    inspect,
+    registered_form,
+)
 from filer.system import Filer
 
 SYNOPSIS = (
@@ -168,7 +174,7 @@ def _list(call: Call) -> None:
         match filer.registration.certificates.get(name):
             case None:
                 registered = "no"
-            case registered_data if registered_data == data:
+            case known if known in (data, registered_form(name, data)):
                 registered = "yes"
             case _:
                 registered = "different"

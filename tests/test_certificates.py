@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,13 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filer.host.durable import Storage, StorageError
+from filer.keyserver.authority import Identity
 from filer.registration.installed import Installed
 from filer.registration.pem import (
     CLIENT,
@@ -41,7 +44,9 @@ from filer.registration.pem import (
     canonical_name,
     check_pair,
     inspect,
+    registered_form,
 )
+from tests import pki
 
 NOW = datetime(2026, 11, 24, 10, 17, 29, tzinfo=UTC)
 CA = "127.0.0.2_CA.pem"
@@ -226,6 +231,9 @@ def test_every_usual_kind_and_form_of_key_is_accepted_and_works_in_tls(
     [
         lambda text: text.replace(b"\n", b"\r\n"),
         lambda text: text.replace(b"\n", b" \n"),
+        lambda text: text.replace(b"\n", b"\r"),
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"-----BEGIN", b"\xef\xbb\xbf-----BEGIN"),
         lambda text: b"Bag Attributes\n  \xff\xfe binary: \x00\n" + text,
         lambda text: text.replace(b"-----BEGIN CERT", b"subject=x\n\n-----BEGIN CERT"),
         lambda text: text.rstrip(b"\n"),
@@ -242,13 +250,118 @@ def test_what_tools_put_around_a_certificate_is_no_matter(
     public, private = change(client()), change(client_private())
     assert inspect(CLIENT, public, NOW).subject == "CN=filer"
     check_pair(public, private)
-    loads_in_tls(tmp_path, public, private)
+    forms = registered_form(CLIENT, public), registered_form(CLIENT_PRIVATE, private)
+    loads_in_tls(tmp_path, *forms)
 
 
 def test_a_bundle_is_shown_by_its_first_certificate() -> None:
     bundle = pem(certificate(subject="first")) + pem(certificate(key("RSA"), "second"))
-    for name in (CA, CLIENT):
-        assert inspect(name, bundle, NOW).subject == "CN=first"
+    assert inspect(CA, bundle, NOW).subject == "CN=first"
+
+
+def test_two_client_certificates_in_one_file_are_refused() -> None:
+    bundle = pem(certificate(subject="first")) + pem(certificate(key("RSA"), "second"))
+    assert refusal(CLIENT, bundle) == (
+        "client.pem: 2 client certificates in it; "
+        "leave only the one to use, and those of its issuers"
+    )
+    with pytest.raises(CertificateError):
+        registered_form(CLIENT, bundle)
+
+
+# chains
+
+
+def chain() -> tuple[Identity, Identity, Identity]:
+    """Return a client, the authority that issued it, and the root above that."""
+    root = pki.authority("the root")
+    between = pki.authority("in between", issuer=root)
+    return pki.client(between), between, root
+
+
+def accepts(ca: bytes, directory: Path) -> bool:
+    """Shake hands with a server that knows ``ca``; the client shows the files of ``directory``."""
+    (directory / CA).write_bytes(ca)
+    server_key = pki.server(None, "127.0.0.2")
+    (directory / "server.pem").write_bytes(server_key.private_pem())
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.load_cert_chain(directory / "server.pem")
+    server.load_verify_locations(directory / CA)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.load_cert_chain(directory / CLIENT, directory / CLIENT_PRIVATE)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = (
+        client.wrap_bio(to_client, to_server),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
+    for _ in range(4):
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLCertVerificationError:
+                return False
+    return ends[1].getpeercert() is not None
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_a_chain_in_any_order_is_shown_from_the_client_up(
+    order: tuple[int, ...], tmp_path: Path
+) -> None:
+    identities = chain()
+    public = b"".join(identities[each].certificate_pem() for each in order)
+    private = identities[0].private_pem().replace(identities[0].certificate_pem(), b"")
+
+    assert inspect(CLIENT, public, NOW).subject == "CN=filer"
+    assert inspect(CLIENT_PRIVATE, private + public, NOW, public).subject == "CN=filer"
+    (tmp_path / CLIENT).write_bytes(registered_form(CLIENT, public))
+    (tmp_path / CLIENT_PRIVATE).write_bytes(registered_form(CLIENT_PRIVATE, private + public))
+    assert accepts(identities[2].certificate_pem(), tmp_path)
+
+
+def test_several_roots_in_a_ca_file_are_all_registered() -> None:
+    roots = b"comment\r\n".join(pki.authority(f"root {n}").certificate_pem() for n in range(3))
+    assert x509.load_pem_x509_certificates(registered_form(CA, roots)) == (
+        x509.load_pem_x509_certificates(roots)
+    )
+
+
+@pytest.mark.parametrize("name", [CLIENT, CLIENT_PRIVATE, CA])
+def test_what_is_registered_is_what_was_read(name: str) -> None:
+    data = client_private() if name == CLIENT_PRIVATE else client()
+    assert registered_form(name, b"Bag Attributes\n" + data.replace(b"\n", b" \r\n")) == data
+    assert registered_form(name, registered_form(name, data)) == data
+
+
+# what TLS refuses as weak
+
+
+def by_openssl(directory: Path, *options: str) -> bytes:
+    """Have OpenSSL sign a certificate of CN=old, which this library does not do with SHA-1."""
+    made = directory / "made.pem"
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "9", "-subj", "/CN=old", *options]
+    subprocess.run(
+        [*command, "-keyout", directory / "key.pem", "-out", made], check=True, capture_output=True
+    )
+    return made.read_bytes()
+
+
+@pytest.mark.parametrize("name", [CLIENT, CA])
+def test_a_weak_certificate_is_refused_with_the_remedy(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "root.pem"
+    root.write_bytes(pki.authority().private_pem())
+    issued = ("-CA", str(root), "-CAkey", str(root))
+    assert refusal(name, by_openssl(tmp_path, "-newkey", "rsa:1024", *issued)) == (
+        f"{name}: the key of CN=old has 1024 bits, too few for TLS; "
+        "have it issued again for a key of 2048 bits or more"
+    )
+    assert refusal(name, by_openssl(tmp_path, "-newkey", "rsa:2048", "-sha1", *issued)) == (
+        f"{name}: CN=old is signed with SHA1, too weak for TLS; have it issued again with SHA256"
+    )
+    inspect(name, by_openssl(tmp_path, "-newkey", "rsa:2048", "-sha1"), NOW)
 
 
 def test_names_from_a_certificate_are_printable() -> None:
@@ -308,6 +421,12 @@ def der() -> bytes:
     return certificate().public_bytes(Encoding.DER)
 
 
+def pkcs12() -> bytes:
+    private = key()
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    return serialize_key_and_certificates(b"filer", private, certificate(), None, NoEncryption())
+
+
 def request() -> bytes:
     builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
     return builder.sign(key(), hashes.SHA256()).public_bytes(Encoding.PEM)
@@ -324,7 +443,17 @@ def block(label: str, data: bytes) -> bytes:
         (lambda: b"", "not a PEM file"),
         (lambda: b"hello\n", "not a PEM file"),
         (lambda: bytes(range(256)), "not a PEM file"),
-        (der, "binary (DER or PKCS #12), not PEM"),
+        (der, "binary (DER), not PEM; convert it: openssl x509 -inform DER -in FILE -out NAME"),
+        (pkcs12, "a PKCS #12 key store, not PEM; convert it: openssl pkcs12 -in FILE NAME"),
+        (
+            lambda: client().decode().encode("utf-16"),
+            "text in UTF-16, not PEM; save it as ASCII or UTF-8",
+        ),
+        (
+            lambda: block("PKCS7", b"x"),
+            "no certificate in it, only PKCS7; convert it: "
+            "openssl pkcs7 -print_certs -in FILE -out NAME",
+        ),
         (request, "no certificate in it, only CERTIFICATE REQUEST"),
         (key_pem, "no certificate in it, only PRIVATE KEY"),
         (lambda: block("\x1b[2J", b"x"), "no certificate in it, only an unknown block"),
@@ -356,7 +485,11 @@ def test_what_is_no_certificate_is_refused(
     data: Callable[[], bytes], reason: str, name: str
 ) -> None:
     next_line = client().count(b"\n") + 1
-    assert refusal(name, data()) == f"{name}: {reason.replace('LINE', str(next_line))}"
+    if data is pkcs12:
+        of_what = {CLIENT: "-clcerts -nokeys ", CLIENT_PRIVATE: ""}.get(name, "-cacerts -nokeys ")
+        reason = reason.replace("NAME", f"{of_what}-nodes -out NAME")
+    expected = reason.replace("LINE", str(next_line)).replace("NAME", name)
+    assert refusal(name, data()) == f"{name}: {expected}"
 
 
 @pytest.mark.parametrize("name", [CLIENT, CA])
@@ -392,20 +525,23 @@ def test_client_private_with_two_private_keys_is_refused() -> None:
 def test_a_private_key_under_a_passphrase_is_refused(kind: str, form: PrivateFormat) -> None:
     encrypted = key_pem(key(kind), form, BestAvailableEncryption(b"swordfish"))
     assert refusal(CLIENT_PRIVATE, pem(certificate(key(kind))) + encrypted) == (
-        "client_private.pem: the private key is under a passphrase, which nobody could type at boot"
+        "client_private.pem: the private key has a passphrase, which no boot can type; "
+        "remove it: openssl pkcs8 -topk8 -in FILE -nocrypt"
     )
 
 
 def test_a_private_key_in_a_form_that_tls_does_not_read_is_refused() -> None:
     data = client() + key_pem(form=PrivateFormat.OpenSSH)
     assert refusal(CLIENT_PRIVATE, data) == (
-        "client_private.pem: OPENSSH PRIVATE KEY is not usable for TLS; expected PKCS #8"
+        "client_private.pem: OPENSSH PRIVATE KEY is not usable for TLS; expected PKCS #8; "
+        "convert it: ssh-keygen -p -m PKCS8 -f FILE"
     )
     old = dsa.generate_private_key(1024).private_bytes(
         Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
     )
     assert refusal(CLIENT_PRIVATE, client() + old) == (
-        "client_private.pem: DSA PRIVATE KEY is not usable for TLS; expected PKCS #8"
+        "client_private.pem: DSA PRIVATE KEY is not usable for TLS; expected PKCS #8; "
+        "convert it: openssl pkcs8 -topk8 -nocrypt -in FILE"
     )
 
 
@@ -432,10 +568,11 @@ def test_a_private_key_that_does_not_fit_its_certificate_is_refused(kind: str) -
     )
 
 
-def test_a_private_key_has_to_fit_the_first_certificate_of_a_chain() -> None:
-    other = pem(certificate(key("EC", "another")))
-    inspect(CLIENT_PRIVATE, client() + other + key_pem(), NOW)
-    assert "does not fit" in refusal(CLIENT_PRIVATE, other + client() + key_pem())
+def test_a_private_key_has_to_fit_a_certificate_of_its_file() -> None:
+    other = pem(certificate(key("EC", "another"), "other"))
+    for both in (client() + other, other + client()):
+        assert inspect(CLIENT_PRIVATE, both + key_pem(), NOW).subject == "CN=filer"
+    assert "does not fit" in refusal(CLIENT_PRIVATE, other + key_pem())
 
 
 def test_a_private_key_that_does_not_fit_the_installed_client_is_refused() -> None:

@@ -36,7 +36,6 @@ def der() -> bytes:
 DAMAGED: dict[str, Callable[[bytes], bytes]] = {
     "blanks for line ends": lambda pem: pem.replace(b"\n", b" "),
     "no line ends": lambda pem: pem.replace(b"\n", b""),
-    "carriage returns alone": lambda pem: pem.replace(b"\n", b"\r"),
     "written line ends": lambda pem: pem.replace(b"\n", b"\\n"),
     "in a setting": lambda pem: b'KEY="' + pem.replace(b"\n", b"\\n") + b'"\n',
     "indented": lambda pem: pem.replace(b"\n", b"\n    "),

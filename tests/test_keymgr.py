@@ -107,7 +107,10 @@ def test_install_refuses_what_is_no_certificate(empty: House) -> None:
     for content, refusal in (
         (b"", "not a PEM file"),
         (b"certificate\n", "not a PEM file"),
-        (b"\x30\x82\x01\x00", "binary (DER or PKCS #12), not PEM"),
+        (
+            b"\x30\x82\x01\x00",
+            "binary (DER), not PEM; convert it: openssl x509 -inform DER -in FILE -out NAME",
+        ),
         (key, "no certificate in it, only PRIVATE KEY"),
         (
             identity.private_pem(),
@@ -119,7 +122,7 @@ def test_install_refuses_what_is_no_certificate(empty: House) -> None:
         for name in ("client.pem", "127.0.0.2_CA.pem"):
             said = empty.bad(f"keymgr install cert {outside(empty, name, content)}")
             if refusal:
-                assert said == f"keymgr: {name}: {refusal}\n"
+                assert said == f"keymgr: {name}: {refusal.replace('NAME', name)}\n"
             else:
                 assert said.startswith(f"keymgr: {name}: damaged; ")
     assert empty.installed_files() == []
@@ -137,7 +140,8 @@ def test_install_refuses_a_client_private_pem_that_is_not_complete(empty: House)
         (own_key + key + certificate, "more than one private key in it"),
         (
             pki.encrypted_private_pem(identity, b"passphrase"),
-            "the private key is under a passphrase, which nobody could type at boot",
+            "the private key has a passphrase, which no boot can type; "
+            "remove it: openssl pkcs8 -topk8 -in FILE -nocrypt",
         ),
     ):
         path = outside(empty, "client_private.pem", content)

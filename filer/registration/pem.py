@@ -57,7 +57,22 @@ _LONGEST_NAME = 256
 """Characters of a subject or an issuer that are shown."""
 
 _SEQUENCE = b"\x30"
-"""How a binary certificate or key store begins (ASN.1 DER)."""
+"""The first byte of a binary certificate or key store (ASN.1 DER)."""
+_PKCS12_VERSION = b"\x02\x01\x03"
+"""What follows the header of a PKCS #12 key store."""
+
+_BOM = "\ufeff".encode()
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+_CONVERSIONS = {
+    "PKCS7": "openssl pkcs7 -print_certs -in FILE -out {name}",
+    "CMS": "openssl pkcs7 -print_certs -in FILE -out {name}",
+    "TRUSTED CERTIFICATE": "openssl x509 -in FILE -out {name}",
+    "OPENSSH PRIVATE KEY": "ssh-keygen -p -m PKCS8 -f FILE",
+}
+"""How to convert a block of a kind that TLS does not read."""
+
+_WEAK_DIGESTS = ("md5", "sha1")
 
 
 class CertificateError(FilerError):
@@ -122,7 +137,8 @@ def inspect(
     Raises CertificateError.
     """
     name = canonical_name(name)
-    certificates = _certificates(name, data)
+    certificates = [each.certificate for each in _certificates(name, data)]
+    _refuse_weak(name, certificates)
     warnings = _dates(certificates, now)
     if name == CLIENT_PRIVATE:
         _check_own_key(data)
@@ -150,7 +166,7 @@ def date_warnings(name: str, data: bytes, now: datetime) -> list[str]:
 
     Raises CertificateError if one of them is damaged.
     """
-    return _dates(_certificates(name, data), now)
+    return _dates([each.certificate for each in _certificates(name, data)], now)
 
 
 def expiry_of(name: str, data: bytes, now: datetime) -> str | None:
@@ -158,13 +174,25 @@ def expiry_of(name: str, data: bytes, now: datetime) -> str | None:
 
     Raises CertificateError if it is damaged.
     """
-    certificate = _certificates(name, data)[0]
+    certificate = _certificates(name, data)[0].certificate
     return _expiry(certificate) if now > certificate.not_valid_after_utc else None
 
 
-def check_ca(name: str, data: bytes) -> None:
-    """Check that ``data`` can be registered as the CA file ``name``.  Raises CertificateError."""
-    _certificates(name, data)
+def registered_form(name: str, data: bytes) -> bytes:
+    """Return what is registered of the installed file ``name``: what TLS reads, and nothing else.
+
+    These are its certificates, in client.pem that of the client before those of its issuers, and
+    the private key of client_private.pem.  Raises CertificateError.
+    """
+    found = _certificates(name, data)
+    _refuse_weak(name, [each.certificate for each in found])
+    if name != CLIENT_PRIVATE:
+        return b"".join(each.block for each in found)
+    return b"".join(
+        block
+        for label, block in _blocks(name, data)
+        if label in _CERTIFICATE_LABELS or label.endswith(_ANY_KEY)
+    )
 
 
 def check_pair(client: bytes, client_private: bytes) -> None:
@@ -232,16 +260,26 @@ def _damage_is(name: str, what: str = "certificate") -> Iterator[None]:
             raise CertificateError(f"{name}: the {what} is damaged") from None
 
 
-def _certificates(name: str, data: bytes) -> list[Certificate]:
-    """Return the certificates in ``data``, at least one, in their order."""
+class _Found(NamedTuple):
+    """A certificate, and the PEM block that it is in."""
+
+    block: bytes
+    certificate: Certificate
+
+
+def _certificates(name: str, data: bytes) -> list[_Found]:
+    """Return the certificates in ``data``, at least one, in the order in which TLS needs them."""
     from cryptography.x509 import load_pem_x509_certificate
 
     blocks = _blocks(name, data)
     found = [block for label, block in blocks if label in _CERTIFICATE_LABELS]
     has_key = any(label.endswith(_ANY_KEY) for label, _ in blocks)
     if not found:
-        others = ", ".join(sorted({_shown(label) for label, _ in blocks}))
-        raise CertificateError(f"{name}: no certificate in it, only {others}")
+        labels = sorted({label for label, _ in blocks})
+        remedies = [_CONVERSIONS[label] for label in labels if label in _CONVERSIONS]
+        remedy = f"; convert it: {remedies[0].format(name=name)}" if remedies else ""
+        others = ", ".join(dict.fromkeys(map(_shown, labels)))
+        raise CertificateError(f"{name}: no certificate in it, only {others}{remedy}")
     if has_key and name != CLIENT_PRIVATE:
         raise CertificateError(
             f"{name}: there is a private key in it, which belongs only in {CLIENT_PRIVATE}"
@@ -251,22 +289,114 @@ def _certificates(name: str, data: bytes) -> list[Certificate]:
             f"{name}: damaged; a block in it is of an unknown kind, and may be a private key"
         )
     with _damage_is(name):
-        certificates = [load_pem_x509_certificate(block) for block in found]
-        for certificate in certificates:
-            # Decoded lazily by the library; damage has to show here, not in a later use.
+        certificates = [_Found(block, load_pem_x509_certificate(block)) for block in found]
+        for _block, certificate in certificates:
+            # The library decodes them when they are used; damage has to be found here.
             _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+            _ = certificate.subject, certificate.issuer
+    if len(certificates) == 1 or name not in (CLIENT, CLIENT_PRIVATE):
         return certificates
+    return _chain(name, certificates, _key_if_any(data) if name == CLIENT_PRIVATE else None)
+
+
+def _key_if_any(data: bytes) -> bytes | None:
+    try:
+        return _key_of(CLIENT_PRIVATE, data)
+    except CertificateError:  # reported where the key is needed
+        return None
+
+
+def _chain(name: str, found: list[_Found], key: bytes | None) -> list[_Found]:
+    """Put the certificate of the client first, then its issuers, then what is left.
+
+    ``key`` is the public key of the client, if it is known.
+    """
+    chain = [_client_among(name, found, key)]
+    left = [each for each in found if each is not chain[0]]
+    while issuers := [
+        each for each in left if each.certificate.subject == chain[-1].certificate.issuer
+    ]:
+        chain.append(issuers[0])
+        left.remove(issuers[0])
+    return chain + left
+
+
+def _client_among(name: str, found: list[_Found], key: bytes | None) -> _Found:
+    with _damage_is(name):
+        if fitting := [each for each in found if _public_key(each.certificate) == key]:
+            return fitting[0]
+        issuers = [
+            each.certificate.subject
+            for each in found
+            if any(
+                other.certificate.issuer == each.certificate.subject
+                for other in found
+                if other is not each
+            )
+        ]
+        ends = [each for each in found if each.certificate.subject not in issuers] or found
+        clients = [each for each in ends if not _is_authority(each.certificate)] or ends
+    if len({each.certificate.serial_number for each in clients}) > 1:
+        raise CertificateError(
+            f"{name}: {len(clients)} client certificates in it; "
+            "leave only the one to use, and those of its issuers"
+        )
+    return clients[0]
+
+
+def _is_authority(certificate: Certificate) -> bool:
+    from cryptography.x509 import BasicConstraints, ExtensionNotFound
+
+    try:
+        return certificate.extensions.get_extension_for_class(BasicConstraints).value.ca
+    except ExtensionNotFound:
+        return False
+
+
+def _refuse_weak(name: str, certificates: list[Certificate]) -> None:
+    """Refuse what OpenSSL refuses at its usual security level, with the remedy."""
+    from cryptography.hazmat.primitives.asymmetric.dsa import DSAPublicKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    for certificate in certificates:
+        with _damage_is(name):
+            _refuse_diffie_hellman(certificate.tbs_certificate_bytes)
+            public = certificate.public_key()
+            digest = certificate.signature_hash_algorithm
+            is_root = certificate.issuer == certificate.subject
+        match public:
+            case RSAPublicKey() | DSAPublicKey():
+                bits, least = public.key_size, 2048
+            case EllipticCurvePublicKey():
+                bits, least = public.key_size, 224
+            case _:
+                bits = least = 0
+        if bits < least:
+            raise CertificateError(
+                f"{name}: the key of {_name(certificate.subject)} has {bits} bits, too few for "
+                f"TLS; have it issued again for a key of {least} bits or more"
+            )
+        # TLS does not look at the signature of a root.
+        if digest is not None and digest.name in _WEAK_DIGESTS and not is_root:
+            raise CertificateError(
+                f"{name}: {_name(certificate.subject)} is signed with {digest.name.upper()}, too "
+                "weak for TLS; have it issued again with SHA256"
+            )
 
 
 def _certified_key(name: str, data: bytes) -> bytes:
     """Return the public key in the first certificate of ``data``."""
+    certificate = _certificates(name, data)[0].certificate
+    with _damage_is(name):
+        return _public_key(certificate)
+
+
+def _public_key(certificate: Certificate) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    certificate = _certificates(name, data)[0]
-    with _damage_is(name):
-        _refuse_diffie_hellman(certificate.tbs_certificate_bytes)
-        public = certificate.public_key()
-        return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    _refuse_diffie_hellman(certificate.tbs_certificate_bytes)
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _key_of(name: str, data: bytes) -> bytes:
@@ -288,10 +418,14 @@ def _key_of(name: str, data: bytes) -> bytes:
     label, block = keys[0]
     if label == _ENCRYPTED_LABEL or b"Proc-Type: 4,ENCRYPTED" in block:
         raise CertificateError(
-            f"{name}: the private key is under a passphrase, which nobody could type at boot"
+            f"{name}: the private key has a passphrase, which no boot can type; "
+            "remove it: openssl pkcs8 -topk8 -in FILE -nocrypt"
         )
     if label not in _KEY_LABELS:
-        raise CertificateError(f"{name}: {_shown(label)} is not usable for TLS; expected PKCS #8")
+        remedy = _CONVERSIONS.get(label, "openssl pkcs8 -topk8 -nocrypt -in FILE")
+        raise CertificateError(
+            f"{name}: {_shown(label)} is not usable for TLS; expected PKCS #8; convert it: {remedy}"
+        )
     if len(block) > _KEY_LIMIT:
         raise CertificateError(f"{name}: the private key is larger than {_KEY_LIMIT // 1024} KiB")
     with _damage_is(name, "private key"):
@@ -336,7 +470,8 @@ def _blocks(name: str, data: bytes) -> list[tuple[str, bytes]]:
     begun: list[bytes] = []
     label = b""
     begins_on = 0
-    for number, line in enumerate(map(bytes.rstrip, data.split(b"\n")), start=1):
+    lines = data.replace(_BOM, b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    for number, line in enumerate(map(bytes.rstrip, lines), start=1):
         if line.startswith(b"-----BEGIN "):
             if begun:
                 break
@@ -360,9 +495,21 @@ def _blocks(name: str, data: bytes) -> list[tuple[str, bytes]]:
             f"{name}: damaged; the block that begins on line {begins_on} has no end"
         )
     if not blocks:
-        form = "binary (DER or PKCS #12), not PEM" if data[:1] == _SEQUENCE else "not a PEM file"
-        raise CertificateError(f"{name}: {form}")
+        raise CertificateError(f"{name}: {_form(name, data)}")
     return blocks
+
+
+def _form(name: str, data: bytes) -> str:
+    """Say what a file without a PEM block is, and how it becomes one."""
+    if data.startswith(_UTF_16):
+        return "text in UTF-16, not PEM; save it as ASCII or UTF-8"
+    if not data.startswith(_SEQUENCE):
+        return "not a PEM file"
+    if _PKCS12_VERSION in data[:12]:
+        chosen = {CLIENT: " -clcerts -nokeys", CLIENT_PRIVATE: ""}.get(name, " -cacerts -nokeys")
+        command = f"openssl pkcs12 -in FILE{chosen} -nodes -out {name}"
+        return f"a PKCS #12 key store, not PEM; convert it: {command}"
+    return f"binary (DER), not PEM; convert it: openssl x509 -inform DER -in FILE -out {name}"
 
 
 def _may_be_key(line: bytes) -> bool:

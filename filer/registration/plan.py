@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from filer.host.errors import FilerError
-from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name, check_ca, check_pair
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, registered_form
 from filer.registration.registration import Registration
 
 CLIENT_FILES = (CLIENT, CLIENT_PRIVATE)
@@ -94,9 +94,10 @@ def _with_files(
             raise RegistrationError(
                 f'{name} is not installed; use "keymgr install cert /path/{name}"'
             )
-        if data is not None and (must_be_installed or certificates.get(name) != data):
-            if name not in CLIENT_FILES:
-                check_ca(name, data)
-            certificates[name] = data
+        if data is None:
+            continue
+        form = registered_form(name, data)
+        if must_be_installed or certificates.get(name) not in (data, form):
+            certificates[name] = form
             copied.append(name)
     return Planned(registration._replace(certificates=certificates), tuple(copied))
