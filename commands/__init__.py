@@ -1,8 +1,7 @@
 """What a command of the console is.
 
-A command is a module that offers a ``Command`` under the name ``COMMAND`` (or several, as
-``COMMANDS``), announced as an entry point of the group ``filer.commands``.  Its SYNOPSIS lines are
-its grammar; its ``run`` is given a ``Call`` and works on the one ``Filer``.
+A ``Command`` has one row for each of its subcommands.  The SYNOPSIS lines of the rows are its
+grammar; the function of a row is given a ``Call`` and works on the one ``Filer``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -250,25 +249,21 @@ class Unprefixed(FilerError):
 
 
 ALL_ANSWERS = -1
-"""``Command.unread``: the answers go on for as long as lines are no commands."""
+"""``Answers.number``: skip input until a line parses as a command."""
 
 
-def _asks_nothing(words: Sequence[str]) -> int:
-    return 0
+class Answers(NamedTuple):
+    """The lines of input that answer the questions of a subcommand.
 
+    If it fails before it reads them, they are skipped: an answer must not run as a command.  There
+    are ``number`` of them, or an unknown number (`ALL_ANSWERS`), and with ``option`` only if that
+    option is given.  If one is ``secret``, they are skipped after a misspelt subcommand or option
+    too.
+    """
 
-def _changes_something(_arguments: Arguments) -> bool:
-    return True
-
-
-def changes_nothing(_arguments: Arguments) -> bool:
-    """``Command.changes`` of a command that only reads."""
-    return False
-
-
-def changes_unless(*reading: str) -> Callable[[Arguments], bool]:
-    """Return the ``Command.changes`` of a command with these subcommands that only read."""
-    return lambda arguments: " ".join(arguments.subcommand) not in reading
+    number: int = ALL_ANSWERS
+    secret: bool = False
+    option: str = ""
 
 
 Help = str | Callable[[], str]
@@ -277,30 +272,92 @@ Help = str | Callable[[], str]
 Suggestion = tuple[str, Help]
 """A live value, and a word of help for it."""
 
-Values = Callable[[Filer, tuple[str, ...]], Iterable[Suggestion]]
-"""Lists the live values of a variable, for a subcommand."""
+Values = Callable[[Filer], Iterable[Suggestion]]
+"""Lists the live values of a variable."""
+
+Run = Callable[[Call], None]
+"""What a subcommand does."""
+
+_NO_WORDS: Mapping[str, str] = {}
+_NO_VALUES: Mapping[str, Values] = {}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Command:
-    """A command of the console.
+class Subcommand(NamedTuple):
+    """One row of a command: a subcommand, or all of a command that has none.
 
-    ``variables`` maps each variable of the SYNOPSIS to a function that lists its live values for
-    a subcommand.  ``unread`` says how many lines of answers follow a line with these words, so that
-    they are not taken for commands when the dialogue never begins.  ``changes``
-    says whether a line may change the filer: of such lines one runs at a time.  ``help`` has a
-    word of help for each subcommand and option, by the words that lead to it: ``rekey -manual``.
+    ``synopsis`` is its SYNOPSIS line, or its lines, and ``help`` says what it does.  ``options``
+    has a word of help for each literal after the subcommand, and for a word within it that needs
+    its own.  ``values`` has each variable of the synopsis and lists its live values.  ``changes``
+    says whether it may change the filer: of such subcommands one runs at a time.
     """
 
-    name: str
-    summary: str
-    synopsis: tuple[str, ...]
-    run: Callable[[Call], None]
-    variables: Mapping[str, Values] = field(default_factory=dict)
-    unread: Callable[[Sequence[str]], int] = _asks_nothing
-    privilege: str = "admin"
-    changes: Callable[[Arguments], bool] = _changes_something
-    help: Mapping[str, str] = field(default_factory=dict)
+    synopsis: str | tuple[str, ...]
+    run: Run
+    help: str = ""
+    options: Mapping[str, str] = _NO_WORDS
+    values: Mapping[str, Values] = _NO_VALUES
+    changes: bool = True
+    asks: Answers | None = None
+
+    @property
+    def usage(self) -> tuple[str, ...]:
+        """The SYNOPSIS lines."""
+        return (self.synopsis,) if isinstance(self.synopsis, str) else self.synopsis
+
+
+class Command:
+    """A command of the console: its subcommands, in the order in which its usage has them.
+
+    ``groups`` has a word of help for words that several subcommands begin with (``encrypt``).
+    Only a session with ``privilege`` lists the command.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        *subcommands: Subcommand,
+        groups: Mapping[str, str] = _NO_WORDS,
+        privilege: str = "admin",
+    ) -> None:
+        self.name = name
+        self.summary = summary
+        self.subcommands = subcommands
+        self.groups = groups
+        self.privilege = privilege
+
+    @property
+    def synopsis(self) -> tuple[str, ...]:
+        """The SYNOPSIS lines of all subcommands."""
+        return tuple(line for each in self.subcommands for line in each.usage)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables of all SYNOPSIS lines, each once."""
+        return tuple(dict.fromkeys(name for each in self.subcommands for name in each.values))
+
+    def with_line(self, line: str) -> Subcommand:
+        """Return the subcommand that has the SYNOPSIS line ``line``."""
+        return next(each for each in self.subcommands if line in each.usage)
+
+
+class Later:
+    """A `Run` whose module is imported when it is called: ``package.module:function``."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def load(self) -> Run:
+        """Import the function.  Raises ImportError or AttributeError if it does not exist."""
+        from importlib import import_module
+
+        module, _, name = self.where.partition(":")
+        run: Run = getattr(import_module(module), name)
+        return run
+
+    def __call__(self, call: Call) -> None:
+        """Run the function."""
+        self.load()(call)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -313,16 +370,22 @@ class HostFiles:
     wanted: Callable[[str], bool]
     help: str
 
-    def __call__(self, _filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
-        """List none."""
+    def __call__(self, _filer: Filer) -> Iterable[Suggestion]:
+        """List nothing."""
         return ()
 
 
-def command_names(_filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
-    """Stand for the commands of the session, which completion knows."""
-    return ()
+@dataclass(frozen=True, eq=False, repr=False)
+class FromCommands:
+    """The live values of a variable that are made of the commands which a session lists."""
+
+    suggest: Callable[[Iterable[Command]], Iterable[Suggestion]]
+
+    def __call__(self, _filer: Filer) -> Iterable[Suggestion]:
+        """List nothing: completion knows the session."""
+        return ()
 
 
-def no_values(_filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
-    """List no live values: what the variable stands for is made up by the user."""
+def no_values(_filer: Filer) -> Iterable[Suggestion]:
+    """Offer nothing: the user invents this value."""
     return ()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from filer.commands import Call, Command, Complaint, HostFiles, Json, Suggestion, changes_unless
+from filer.commands import Call, Command, Complaint, HostFiles, Json, Subcommand, Suggestion
 from filer.commands.system import iso
 from filer.registration.pem import (
     CertificateError,
@@ -15,21 +15,6 @@ from filer.registration.pem import (
     registered_form,
 )
 from filer.system import Filer
-
-SYNOPSIS = (
-    "keymgr install cert path",
-    "keymgr list cert",
-    "keymgr delete cert name",
-)
-
-HELP = {
-    "install": "check a certificate file and copy it into the filer",
-    "install cert": "the path of a certificate file",
-    "list": "list the installed certificate files",
-    "list cert": "certificate files",
-    "delete": "uninstall a certificate file",
-    "delete cert": "the name of a certificate file",
-}
 
 
 def _data(info: CertificateInfo) -> dict[str, Json]:
@@ -120,18 +105,6 @@ _REGISTERED = {
 }
 
 
-def _run(call: Call) -> None:
-    match call.arguments.subcommand[0]:
-        case "install":
-            _install(call)
-        case "list":
-            _list(call)
-        case "delete":
-            name = call.value("name") or ""
-            call.filer.installed.delete(name)
-            call.show(DeletedCertificate(canonical_name(name)))
-
-
 def _install(call: Call) -> None:
     path = call.value("path") or ""
     filer = call.filer
@@ -183,7 +156,13 @@ def _list(call: Call) -> None:
         call.show(InstalledCertificates(certificates))
 
 
-def _installed(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+def _delete(call: Call) -> None:
+    name = call.value("name") or ""
+    call.filer.installed.delete(name)
+    call.show(DeletedCertificate(canonical_name(name)))
+
+
+def _installed(filer: Filer) -> Iterable[Suggestion]:
     registered = filer.registration.certificates
     return [
         (name, "installed and registered" if name in registered else "installed")
@@ -199,12 +178,30 @@ def _is_name(name: str) -> bool:
     return True
 
 
-COMMAND = Command(
-    name="keymgr",
-    summary="install, list and delete certificate files",
-    synopsis=SYNOPSIS,
-    run=_run,
-    variables={"path": HostFiles(_is_name, "certificate file"), "name": _installed},
-    help=HELP,
-    changes=changes_unless("list cert"),
+COMMANDS = (
+    Command(
+        "keymgr",
+        "install, list and delete certificate files",
+        Subcommand(
+            "keymgr install cert path",
+            _install,
+            "check a certificate file and copy it into the filer",
+            options={"cert": "the path of a certificate file"},
+            values={"path": HostFiles(_is_name, "certificate file")},
+        ),
+        Subcommand(
+            "keymgr list cert",
+            _list,
+            "list the installed certificate files",
+            options={"cert": "certificate files"},
+            changes=False,
+        ),
+        Subcommand(
+            "keymgr delete cert name",
+            _delete,
+            "uninstall a certificate file",
+            options={"cert": "the name of a certificate file"},
+            values={"name": _installed},
+        ),
+    ),
 )

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import ClassVar, NoReturn
 
 from filer.commands import (
-    ALL_ANSWERS,
     GAP,
+    Answers,
     Boot,
     Call,
     Command,
     Json,
     Logout,
     Refused,
+    Subcommand,
     Suggestion,
     no_values,
 )
@@ -115,7 +116,7 @@ def _bye(_call: Call) -> NoReturn:
     raise Logout
 
 
-def _addresses(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+def _addresses(filer: Filer) -> Iterable[Suggestion]:
     return [(address, "registered") for address in filer.registration.servers]
 
 
@@ -123,31 +124,34 @@ COMMANDS_AT_LOADER = (
     Command(
         "boot_ontap",
         "boot the filer; maint: maintenance mode",
-        ("boot_ontap [ maint ]",),
-        _boot,
-        help={"maint": "maintenance mode, without keys, kmip_init or WAFL"},
+        Subcommand(
+            "boot_ontap [ maint ]",
+            _boot,
+            options={"maint": "maintenance mode, without keys, kmip_init or WAFL"},
+        ),
     ),
     Command(
         "kmip_setup",
         "register key servers with the certificate files in a directory of the host",
-        ("kmip_setup dir ipaddr_list",),
-        _kmip_setup,
-        {"dir": no_values, "ipaddr_list": _addresses},
-        unread=lambda _words: ALL_ANSWERS,
+        Subcommand(
+            "kmip_setup dir ipaddr_list",
+            _kmip_setup,
+            values={"dir": no_values, "ipaddr_list": _addresses},
+            asks=Answers(),
+        ),
     ),
-    Command("printenv", "print the environment", ("printenv",), _printenv),
+    Command("printenv", "print the environment", Subcommand("printenv", _printenv)),
     Command(
         "setenv",
         "set a variable of the environment",
-        ("setenv AUTOBOOT { true | false }",),
-        _setenv,
-        help={
-            "AUTOBOOT": "whether the filer boots again by itself after a panic",
-            "AUTOBOOT true": "it boots again",
-            "AUTOBOOT false": "it stays at LOADER",
-        },
+        Subcommand(
+            "setenv AUTOBOOT { true | false }",
+            _setenv,
+            "whether the filer boots again by itself after a panic",
+            options={"true": "it boots again", "false": "it stays at LOADER"},
+        ),
     ),
-    Command("help", "list the commands", ("help",), _help),
-    Command("?", "list the commands", ("?",), _help),
-    Command("bye", "leave the machine", ("bye",), _bye),
+    Command("help", "list the commands", Subcommand("help", _help)),
+    Command("?", "list the commands", Subcommand("?", _help)),
+    Command("bye", "leave the machine", Subcommand("bye", _bye)),
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
-from filer.commands import Call, Command, Json, Logout, PowerOff, changes_nothing
+from filer.commands import Call, Command, Json, Logout, PowerOff, Subcommand
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ def _logout(_call: Call) -> NoReturn:
 
 
 COMMANDS = (
-    # They wait for no other command: that one is stopped, as Ctrl-C would stop it.
-    Command("halt", "stop the filer and remove power", ("halt",), _halt, changes=changes_nothing),
+    # halt and reboot do not wait for another command: they stop it, as Ctrl-C would.
+    Command("halt", "stop the filer and remove power", Subcommand("halt", _halt, changes=False)),
     Command(
-        "reboot", "stop the filer and boot it again", ("reboot",), _reboot, changes=changes_nothing
+        "reboot", "stop the filer and boot it again", Subcommand("reboot", _reboot, changes=False)
     ),
-    Command("logout", "leave the console", ("logout",), _logout, changes=changes_nothing),
-    Command("exit", "leave the console", ("exit",), _logout, changes=changes_nothing),
+    Command("logout", "leave the console", Subcommand("logout", _logout, changes=False)),
+    Command("exit", "leave the console", Subcommand("exit", _logout, changes=False)),
 )
 
-HALT_IN_MAINTENANCE = Command("halt", "leave maintenance mode", ("halt",), _halt)
+COMMANDS_IN_MAINTENANCE = (Command("halt", "leave maintenance mode", Subcommand("halt", _halt)),)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from filer.commands import Call, Command, Json, changes_nothing
+from filer.commands import Call, Command, Json, Subcommand
 from filer.commands.system import Release
 from filer.config import MIB, Hardware
 from filer.disks.aggregate import POSITIONS, Aggregate, assemble
@@ -186,20 +186,22 @@ COMMANDS = (
     Command(
         "sysconfig",
         "print the hardware and its disks",
-        ("sysconfig [ -r ]",),
-        _sysconfig,
-        help={"-r": "what each disk is in the root aggregate or outside of it"},
-        changes=changes_nothing,
+        Subcommand(
+            "sysconfig [ -r ]",
+            _sysconfig,
+            options={"-r": "what each disk is in the root aggregate or outside of it"},
+            changes=False,
+        ),
     ),
     Command(
         "aggr",
         "print the state of the aggregates",
-        ("aggr status [ -r ]",),
-        _aggr,
-        help={
-            "status": "show the state of the root aggregate",
-            "status -r": "its disks and all others",
-        },
-        changes=changes_nothing,
+        Subcommand(
+            "aggr status [ -r ]",
+            _aggr,
+            "show the state of the root aggregate",
+            options={"-r": "its disks and all others"},
+            changes=False,
+        ),
     ),
 )

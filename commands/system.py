@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from filer import RELEASE, __version__
-from filer.commands import Call, Command, Json, Refused, Suggestion, changes_nothing, no_values
+from filer.commands import Call, Command, Json, Refused, Subcommand, Suggestion, no_values
 from filer.host.quoting import named
 from filer.host.text import printable
 from filer.registration.pem import CLIENT_PRIVATE
@@ -159,7 +159,7 @@ def _options(call: Call) -> None:
     call.show(OptionTable(chosen))
 
 
-def _option_names(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+def _option_names(filer: Filer) -> Iterable[Suggestion]:
     return option_values(filer).items()
 
 
@@ -231,55 +231,42 @@ COMMANDS = (
     Command(
         "hostname",
         "print the name of the filer",
-        ("hostname",),
-        _hostname,
-        changes=changes_nothing,
+        Subcommand("hostname", _hostname, changes=False),
     ),
-    Command("version", "print the release", ("version",), _version, changes=changes_nothing),
-    Command(
-        "date", "print the date and the time of day", ("date",), _date, changes=changes_nothing
-    ),
+    Command("version", "print the release", Subcommand("version", _version, changes=False)),
+    Command("date", "print the date and the time of day", Subcommand("date", _date, changes=False)),
     Command(
         "uptime",
         "print how long the filer has been up",
-        ("uptime",),
-        _uptime,
-        changes=changes_nothing,
+        Subcommand("uptime", _uptime, changes=False),
     ),
     Command(
         "options",
         "print the options of the system",
-        ("options [ name ]",),
-        _options,
-        {"name": _option_names},
-        changes=changes_nothing,
+        Subcommand("options [ name ]", _options, values={"name": _option_names}, changes=False),
     ),
     Command(
         "rdfile",
         "print a file of the root volume",
-        ("rdfile path",),
-        _rdfile,
-        {"path": no_values},
-        changes=changes_nothing,
+        Subcommand("rdfile path", _rdfile, values={"path": no_values}, changes=False),
     ),
     Command(
         "logger",
         "write a line into the system log",
-        ("logger TEXT",),
-        _logger,
-        {"TEXT": no_values},
-        changes=changes_nothing,
+        Subcommand("logger TEXT", _logger, values={"TEXT": no_values}, changes=False),
     ),
     Command(
         "priv",
         "set the privilege of this session",
-        ("priv set [ admin | advanced ]",),
-        _priv,
-        help={
-            "set": "set the privilege of this session",
-            "set admin": "the usual privilege",
-            "set advanced": "for dangerous commands as well",
-        },
-        changes=changes_nothing,
+        Subcommand(
+            "priv set [ admin | advanced ]",
+            _priv,
+            "set the privilege of this session",
+            options={
+                "admin": "the usual privilege",
+                "advanced": "for dangerous commands as well",
+            },
+            changes=False,
+        ),
     ),
 )

@@ -6,7 +6,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -35,7 +35,7 @@ from filer.shell.options import is_interactive
 from filer.shell.plugins import Commands
 from filer.shell.power_cycle import PANICKED, PowerCycle
 from filer.shell.prompt.reader import LineReader
-from filer.shell.session import Host, NoRecord, Record, Session, may_ask
+from filer.shell.session import Host, NoRecord, Record, Session
 from filer.shell.signals import SIGNALLED, Ended, Signals
 from filer.system import Filer
 
@@ -135,7 +135,7 @@ def _run(
     if isinstance(answers, KeyboardInput) and (
         replay.asks_for_secrets
         if replay
-        else any(may_ask(commands, each) for each in options.command)
+        else _may_ask(commands, options.command)
     ):
         person = answers
         stack.enter_context(_for_dialogues(person))  # while the filer boots, too
@@ -168,6 +168,12 @@ def _for_dialogues(answers: KeyboardInput) -> Iterator[None]:
         except BaseException:
             answers.skip(ALL_ANSWERS)
             raise
+
+
+def _may_ask(commands: Commands, lines: Iterable[str]) -> bool:
+    from filer.shell.line.answers import may_ask  # not before there is a line
+
+    return any(may_ask(commands, line) for line in lines)
 
 
 def _greet(demo: "Demo", filer: Filer, console: Console) -> None:

@@ -189,7 +189,7 @@ class Session:
         self.running = command.name
         try:
             with self._turn(command, parse), self.filer.progress.shown(self.console.progress):
-                command.run(call)
+                command.with_line(parse.line).run(call)
         except Unprefixed as refusal:
             call.fail(Complaint(str(refusal), "refused"))
         except FilerError as refusal:
@@ -223,13 +223,13 @@ class Session:
 
     def _log_interruption(self, command: Command, parse: "Parse") -> None:
         """Log that a change may be incomplete; there may be nobody left to be told."""
-        if command.changes(parse):
+        if command.with_line(parse.line).changes:
             text = f"{_full_name(command, parse)} of {self._who}: interrupted"
             self.filer.messages.log("console.interrupted", "warning", text)
 
     def _turn(self, command: Command, parse: "Parse") -> AbstractContextManager[None]:
         """Return the turn to change the filer, which a line that only reads does not need."""
-        if not command.changes(parse):
+        if not command.with_line(parse.line).changes:
             return nullcontext()
         return self.filer.changes.turn(_full_name(command, parse), self._who)
 
@@ -249,14 +249,13 @@ class Session:
     def unread_answers(self, line: str, read: int) -> int:
         """Return how many lines of answers to ``line`` follow, after ``read`` of them.
 
-        Where the name of a command is unknown it may be a mistyped one: the most that any
-        command would ask (see ``Command.unread``).  With several dialogues in one line it is
-        unknown how much each has read.  A dialogue that has asked again, or was broken off, may
-        leave more answers than it needs.
+        A dialogue that has asked again, or was broken off, may leave more answers than it needs.
         """
         if self.asked_all:
             return 0
-        expected = _expected_answers(self.commands, line)
+        from filer.shell.line.answers import expected_answers
+
+        expected = expected_answers(self.commands, line)
         if expected == ALL_ANSWERS or (expected and (self._broken_off or read > expected)):
             return ALL_ANSWERS
         return max(0, expected - read)
@@ -271,29 +270,6 @@ class Host(Protocol):
         """Give the session lines until there are no more."""
 
 
-def may_ask(commands: Mapping[str, Command], line: str) -> bool:
-    """Say whether a command of ``line``, or one that is mistyped, has a dialogue."""
-    return _expected_answers(commands, line) != 0
-
-
-def _expected_answers(commands: Mapping[str, Command], line: str) -> int:
-    from filer.shell.line.words import LanguageError, split
-
-    try:
-        lists: Sequence[Sequence[str]] = split(line)
-    except LanguageError:
-        lists = [line.split()]
-    counts = [count for words in lists if (count := _answers_to(commands, words))]
-    return sum(counts) if len(counts) <= 1 else ALL_ANSWERS
-
-
-def _answers_to(commands: Mapping[str, Command], words: Sequence[str]) -> int:
-    known = commands.get(words[0])
-    meant = commands.values() if known is None else [known]
-    counts = [_unread(command, words) for command in meant]
-    return ALL_ANSWERS if ALL_ANSWERS in counts else max(counts, default=0)
-
-
 def _shown(name: str, line: str) -> str:
     """Return the name of a command, hidden if it may be a passphrase or a part of one.
 
@@ -305,10 +281,3 @@ def _shown(name: str, line: str) -> str:
 
 def _full_name(command: Command, parse: "Parse") -> str:
     return " ".join((command.name, *parse.subcommand))
-
-
-def _unread(command: Command, words: Sequence[str]) -> int:
-    try:
-        return command.unread(words[1:])
-    except Exception:  # of a plug-in, which then asks nothing
-        return 0

@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from filer.boot.machine import Machine, boot, power_off
-from filer.commands import Command, EndOfAnswers, Result, disk, keymgr
-from filer.commands.key_manager import COMMAND as KEY_MANAGER
+from filer.commands import Command, EndOfAnswers, Result, disk, key_manager, keymgr
 from filer.disks.disk import Disk
 from filer.host.durable import Storage, StorageError
 from filer.key_servers.holdings import Holdings
@@ -569,7 +568,7 @@ class Operator:
 
 
 COMMANDS: Mapping[str, Command] = {
-    command.name: command for command in (KEY_MANAGER, disk.COMMAND, keymgr.COMMAND)
+    command.name: command for command in (*key_manager.COMMANDS, *disk.COMMANDS, *keymgr.COMMANDS)
 }
 
 

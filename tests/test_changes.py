@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from filer.keys.keytable import Entry, Keytable
 from filer.mroot.system_log import Messages
 from filer.running.interrupt import Interrupt, Interrupted
 from filer.running.turn import Busy, Changes
-from filer.shell.line.grammar import Parse
+from filer.shell.line.grammar import head
 from filer.shell.plugins import Commands
 
 CHANGING = {
@@ -84,15 +83,13 @@ def test_a_request_for_good_stays_with_its_thread() -> None:
 
 
 def test_every_command_says_whether_it_changes_the_filer() -> None:
-    changing = set()
-    for command in Commands(pytest.fail).values():
-        for line in command.synopsis:
-            name, *words = line.split()
-            literal = takewhile(str.isalpha, words)  # up to a bracket, an option, disk_list
-            subcommand = tuple(word for word in literal if word not in command.variables)
-            parse = Parse(line, subcommand, frozenset(), {})
-            if command.changes(parse):
-                changing.add(" ".join((name, *parse.subcommand)))
+    changing = {
+        " ".join(head(line, subcommand.values))
+        for command in Commands(pytest.fail).values()
+        for subcommand in command.subcommands
+        for line in subcommand.usage
+        if subcommand.changes
+    }
 
     assert changing == CHANGING
 

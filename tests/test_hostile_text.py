@@ -951,7 +951,7 @@ def test_hostile_arguments_and_environment_are_told_escaped(tmp_path: Path) -> N
 
 
 HOSTILE_PLUGIN = """
-from filer.commands import Command
+from filer.commands import Command, Subcommand
 
 NAME = "\\x1b[31m\\u202e"
 
@@ -976,8 +976,8 @@ def _run(call):
 @pytest.mark.parametrize(
     "offer",
     [
-        "COMMAND = Command('fail', 'fail', ('fail',), _run)",
-        "COMMAND = Command(NAME, 'fail', (NAME,), _run)",
+        "COMMAND = Command('fail', 'fail', Subcommand('fail', _run))",
+        "COMMAND = Command(NAME, 'fail', Subcommand(NAME, _run))",
         "raise Hostile",
         "COMMAND = Hostile()",
     ],

@@ -688,7 +688,7 @@ def test_text_loads_nothing_of_json(account: Account) -> None:
 # Plug-ins.
 
 PLUG_IN = """
-from filer.commands import Command, Complaint
+from filer.commands import Command, Complaint, Subcommand
 
 
 class Plain:
@@ -717,7 +717,7 @@ def _run(call):
     {more}
 
 
-COMMAND = Command("weather", "tell the weather", ("weather",), _run)
+COMMAND = Command("weather", "tell the weather", Subcommand("weather", _run))
 """
 
 

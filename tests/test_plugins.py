@@ -1,26 +1,28 @@
 """Commands of other distributions: found, run, completed, listed; and never fatal."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from filer.commands import Later
+from filer.shell.plugins import BUILT_IN, Commands, commands_at_loader, commands_in_maintenance
 from tests.console import Account, Outcome, editing
 
 PLUGIN = """
-from filer.commands import Call, Command
+from filer.commands import Answers, Call, Command, Subcommand
 
 
 def _run(call: Call) -> None:
     call.say(f"Hello, {call.value('name') or call.filer.hardware.hostname}!")
 
 
-COMMAND = Command(
-    "greet", "greet somebody", ("greet [ name ]",), _run, {"name": lambda *_: [("Alice", "")]}
-)
+ROW = Subcommand("greet [ name ]", _run, values={"name": lambda _filer: [("Alice", "")]})
+COMMAND = Command("greet", "greet somebody", ROW)
 """
 
 RAISING = """
-from filer.commands import Command
+from filer.commands import Command, Subcommand
 
 
 class Odd(BaseException):
@@ -32,8 +34,33 @@ def _run(call):
     raise {exception}
 
 
-COMMAND = Command("fail", "fail", ("fail",), _run)
+COMMAND = Command("fail", "fail", Subcommand("fail", _run))
 """
+
+
+def test_the_built_in_commands_are_those_of_their_modules() -> None:
+    offered = [
+        command.name
+        for module in dict.fromkeys(BUILT_IN)
+        for command in import_module(module).COMMANDS
+    ]
+
+    assert [name for names in BUILT_IN.values() for name in names] == offered
+    assert list(Commands(pytest.fail)) == offered
+
+
+@pytest.mark.parametrize("mode", ["console", "maintenance", "LOADER"])
+def test_what_every_subcommand_runs_is_there(mode: str) -> None:
+    commands = {
+        "console": Commands(pytest.fail),
+        "maintenance": commands_in_maintenance(),
+        "LOADER": commands_at_loader(),
+    }[mode]
+    for command in commands.values():
+        for subcommand in command.subcommands:
+            assert callable(
+                subcommand.run.load() if isinstance(subcommand.run, Later) else subcommand.run
+            )
 
 
 @pytest.fixture
@@ -77,8 +104,9 @@ def test_a_plug_in_may_offer_several_commands(account: Account, site: Path) -> N
     install(
         site,
         "greet",
-        f"{PLUGIN}\nfrom dataclasses import replace\n"
-        "COMMANDS = (COMMAND, replace(COMMAND, name='hail', synopsis=('hail [ name ]',)))\n"
+        f"{PLUGIN}\n"
+        "hail = Command('hail', 'hail somebody', ROW._replace(synopsis='hail [ name ]'))\n"
+        "COMMANDS = (COMMAND, hail)\n"
         "del COMMAND\n",
     )
 
@@ -122,7 +150,7 @@ def test_tab_completes_a_plug_in_and_its_values(account: Account, site: Path) ->
 def test_live_values_that_cannot_be_listed_cost_the_completion_only(
     account: Account, site: Path
 ) -> None:
-    install(site, "greet", PLUGIN.replace('lambda *_: [("Alice", "")]', "lambda *_: 1 / 0"))
+    install(site, "greet", PLUGIN.replace('lambda _filer: [("Alice", "")]', "lambda _filer: 1 / 0"))
     with account.terminal(environment={"PYTHONPATH": str(site)}) as terminal:
         terminal.booted().type("greet \t")
 
@@ -144,9 +172,17 @@ def test_live_values_that_cannot_be_listed_cost_the_completion_only(
         ("COMMANDS = ('greet',)\n", ""),
         ("COMMANDS = 7\n", ""),
         ("\n", ""),
-        (PLUGIN.replace('"greet"', '"hostname"'), "hostname"),
-        (PLUGIN.replace('("greet [ name ]",)', '("greet [ name",)'), ""),
-        (PLUGIN.replace('("greet [ name ]",)', '("hello [ name ]",)'), ""),
+        (PLUGIN.replace("greet", "hostname"), "there is a command hostname already"),
+        (PLUGIN.replace("greet [ name ]", "greet [ name"), "is not closed"),
+        (PLUGIN.replace("greet [ name ]", "hello [ name ]"), "is that of another command"),
+        (PLUGIN.replace("greet [ name ]", "greet [ whom ]"), "missing in the synopsis: name"),
+        (PLUGIN.replace(", ROW)", ")"), "has no subcommand"),
+        (PLUGIN.replace(", ROW)", ", 'greet')"), "str is no Subcommand"),
+        (PLUGIN.replace("_run, values", "7, values"), "cannot be called"),
+        (
+            PLUGIN.replace("_run, values", "_run, asks=lambda words: 1 / 0, values"),
+            "function is no Answers",
+        ),
     ],
     ids=[
         "no module",
@@ -163,6 +199,11 @@ def test_live_values_that_cannot_be_listed_cost_the_completion_only(
         "taken name",
         "broken synopsis",
         "synopsis of another",
+        "unknown variable",
+        "no row",
+        "a text for a row",
+        "nothing to run",
+        "no answers",
     ],
 )
 def test_a_plug_in_that_cannot_be_loaded_costs_one_warning(
@@ -252,13 +293,12 @@ def test_a_plug_in_that_raises_leaves_the_terminal_at_its_prompt(
         assert terminal.enter("hostname") == "filer1\n"
 
 
-def test_a_plug_in_whose_count_of_answers_fails_harms_no_other_command(
-    account: Account, site: Path
-) -> None:
-    broken = PLUGIN.replace('[("Alice", "")]}', '[("Alice", "")]}, lambda words: 1 / 0')
-    install(site, "greet", broken)
+def test_the_answers_of_a_plug_in_that_never_asks_are_skipped(account: Account, site: Path) -> None:
+    asking = PLUGIN.replace("_run, values", "_run, asks=Answers(1), values")
+    install(site, "greet", asking)
 
-    ended = account.run(input="nonsense\nhostname\n", environment={"PYTHONPATH": str(site)})
+    lines = "greet a b\nnonsense\nhostname\n"
+    ended = account.run(input=lines, environment={"PYTHONPATH": str(site)})
 
     assert ended.out == "filer1\n"
-    assert "internal error" not in ended.err
+    assert "nonsense" not in ended.err

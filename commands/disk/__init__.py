@@ -5,53 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, NamedTuple, Self
 
-from filer.commands import Call, Command, Complaint, Json, Refused, Suggestion, changes_unless
+from filer.commands import Answers, Call, Command, Complaint, Json, Refused, Subcommand, Suggestion
 from filer.commands.disk.erase import destroy, sanitize
 from filer.commands.disk.report import held_by_key_servers, report_disks, select_disks
+from filer.commands.parts.encryption import encrypting
 from filer.disks.disk import Disk
 from filer.disks.jobs import lock_disks, rekey_disks
 from filer.disks.ownership import Evidence, ForeignOwner, names_others
 from filer.keys.key_id import MSID_KEY_ID, is_key_id
 from filer.system import Filer
-
-SYNOPSIS = (
-    "disk show",
-    "disk assign disk_list [ -f ]",
-    "disk encrypt show [ disk_list ]",
-    "disk encrypt lock disk_list",
-    "disk encrypt rekey new_key_id disk_list",
-    "disk encrypt sanitize { -all | disk_list }",
-    "disk encrypt destroy disk_list",
-)
-
-SYNOPSIS_IN_MAINTENANCE = (
-    "disk encrypt show [ disk_list ]",
-    "disk encrypt sanitize { -all | disk_list }",
-    "disk encrypt destroy disk_list",
-)
-
-_HELP_ON_ERASURE = {
-    "encrypt show": "show the key ID of each disk and whether it is locked",
-    "encrypt sanitize": "throw the data away; the disks are as they left the factory",
-    "encrypt destroy": "throw the data away, and the use of the disks with it",
-}
-
-HELP = {
-    "show": "list the disks with their owner, pool and serial number",
-    "assign": "make this system the owner of disks",
-    "assign -f": "also of disks that belong to another system",
-    "encrypt": "show, rekey, lock and erase self-encrypting disks",
-    **_HELP_ON_ERASURE,
-    "encrypt lock": "lock disks whenever they lose power",
-    "encrypt rekey": "change the authentication key of disks",
-    "encrypt sanitize -all": "all spare disks",
-}
-
-HELP_IN_MAINTENANCE = {
-    "encrypt": "show and erase self-encrypting disks",
-    **_HELP_ON_ERASURE,
-    "encrypt sanitize -all": "all disks",
-}
 
 
 @dataclass(frozen=True)
@@ -149,28 +111,6 @@ class OwnershipTable:
         }
 
 
-def _run(call: Call, *, maintenance: bool = False) -> None:
-    if call.arguments.subcommand == ("show",):
-        _show_owners(call)
-        return
-    if call.arguments.subcommand == ("assign",):
-        _assign(call)
-        return
-    if not call.filer.hardware.storage_encryption:
-        raise Refused("Storage Encryption is not enabled on this system")
-    match call.arguments.subcommand[1]:
-        case "show":
-            _show(call)
-        case "lock":
-            _lock(call)
-        case "rekey":
-            _rekey(call)
-        case "sanitize":
-            sanitize(call, maintenance=maintenance)
-        case "destroy":
-            destroy(call, maintenance=maintenance)
-
-
 def _show(call: Call) -> None:
     disk_list = call.words("disk_list")
     disks = select_disks(call, disk_list) if disk_list else call.filer.shelf
@@ -254,7 +194,7 @@ def _never_asked(_key_id: str, _key: object) -> bool:
     return False
 
 
-def _disks(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+def _disks(filer: Filer) -> Iterable[Suggestion]:
     return [(disk.name, partial(_state_in_words, disk)) for disk in filer.shelf]
 
 
@@ -266,33 +206,84 @@ def _state_in_words(disk: Disk) -> str:
     return "locked" if disk.locking else "not locked"
 
 
-def _key_ids(filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+def _key_ids(filer: Filer) -> Iterable[Suggestion]:
     known = [(entry.key_id, entry.tag) for entry in filer.keytable]
     return [(MSID_KEY_ID, "the factory key"), *known]
 
 
-def _unread(words: Sequence[str]) -> int:
-    asks = words[:1] == ["encrypt"] and words[1:2] in (["sanitize"], ["destroy"])
-    return 1 if asks else 0
-
-
-COMMAND = Command(
-    name="disk",
-    summary="disk ownership, and key management of self-encrypting disks",
-    synopsis=SYNOPSIS,
-    run=_run,
-    variables={"disk_list": _disks, "new_key_id": _key_ids},
-    help=HELP,
-    unread=_unread,
-    changes=changes_unless("show", "encrypt show"),
+_SHOW = Subcommand(
+    "disk encrypt show [ disk_list ]",
+    encrypting(_show),
+    "show the key ID of each disk and whether it is locked",
+    values={"disk_list": _disks},
+    changes=False,
 )
 
-COMMAND_IN_MAINTENANCE = Command(
-    name="disk",
-    summary="show, sanitize and destroy self-encrypting disks",
-    synopsis=SYNOPSIS_IN_MAINTENANCE,
-    run=partial(_run, maintenance=True),
-    variables={"disk_list": _disks},
-    help=HELP_IN_MAINTENANCE,
-    unread=_unread,
+
+def _sanitize(all_disks: str, *, maintenance: bool = False) -> Subcommand:
+    return Subcommand(
+        "disk encrypt sanitize { -all | disk_list }",
+        encrypting(partial(sanitize, maintenance=maintenance)),
+        "throw the data away; the disks are as they left the factory",
+        options={"-all": all_disks},
+        values={"disk_list": _disks},
+        asks=Answers(1),
+    )
+
+
+def _destroy(*, maintenance: bool = False) -> Subcommand:
+    return Subcommand(
+        "disk encrypt destroy disk_list",
+        encrypting(partial(destroy, maintenance=maintenance)),
+        "throw the data away, and the use of the disks with it",
+        values={"disk_list": _disks},
+        asks=Answers(1),
+    )
+
+
+COMMANDS = (
+    Command(
+        "disk",
+        "disk ownership, and key management of self-encrypting disks",
+        Subcommand(
+            "disk show",
+            _show_owners,
+            "list the disks with their owner, pool and serial number",
+            changes=False,
+        ),
+        Subcommand(
+            "disk assign disk_list [ -f ]",
+            _assign,
+            "make this system the owner of disks",
+            options={"-f": "also of disks that belong to another system"},
+            values={"disk_list": _disks},
+        ),
+        _SHOW,
+        Subcommand(
+            "disk encrypt lock disk_list",
+            encrypting(_lock),
+            "lock disks whenever they lose power",
+            values={"disk_list": _disks},
+        ),
+        Subcommand(
+            "disk encrypt rekey new_key_id disk_list",
+            encrypting(_rekey),
+            "change the authentication key of disks",
+            values={"new_key_id": _key_ids, "disk_list": _disks},
+        ),
+        _sanitize("all spare disks"),
+        _destroy(),
+        groups={"encrypt": "show, rekey, lock and erase self-encrypting disks"},
+    ),
+)
+
+COMMANDS_IN_MAINTENANCE = (
+    Command(
+        "disk",
+        "show, sanitize and destroy self-encrypting disks",
+        _SHOW,
+        _sanitize("all disks", maintenance=True),
+        _destroy(maintenance=True),
+        groups={"encrypt": "show and erase self-encrypting disks"},
+    ),
 )

@@ -10,6 +10,7 @@ from filer.commands.key_manager.results import (
 )
 from filer.commands.key_manager.servers import servers_in_question
 from filer.commands.parts.dialogue import ask_passphrase
+from filer.commands.parts.encryption import encrypting
 from filer.commands.parts.server_warnings import not_responding, warn_of_servers
 from filer.disks.jobs import DiskReport, Held, rekey_disks
 from filer.disks.ownership import Ownership
@@ -31,6 +32,7 @@ def checked_tag(tag: str) -> str:
     return tag
 
 
+@encrypting
 def query(call: Call) -> None:
     """Run ``key_manager query``."""
     servers = servers_in_question(call)
@@ -58,6 +60,7 @@ def query(call: Call) -> None:
     warn_of_servers(call, servers)
 
 
+@encrypting
 def rekey(call: Call) -> None:
     """Run ``key_manager rekey``: a new key pair, then ``disk encrypt rekey new_key_id *``."""
     given = call.value("tag")
@@ -112,6 +115,7 @@ def rekey_all_disks(call: Call, pair: KeyPair, held: Held, ownership: Ownership)
     )
 
 
+@encrypting
 def restore(call: Call) -> None:
     """Run ``key_manager restore``."""
     everything = "-all" in call.arguments.options

@@ -13,6 +13,7 @@ from filer.commands.key_manager.results import (
 )
 from filer.commands.keymgr import warn_of_certificates
 from filer.commands.parts.dialogue import ask_consent
+from filer.commands.parts.encryption import encrypting
 from filer.commands.parts.server_warnings import (
     not_responding,
     warn_of,
@@ -71,11 +72,13 @@ def remove_anyway(call: Call, lost: Mapping[str, int]) -> bool:
     return ask_consent(call.console, "Remove anyway?")
 
 
+@encrypting
 def show(call: Call) -> None:
     """Run ``key_manager show``."""
     call.show(RegisteredServers(call.filer.registration.servers))
 
 
+@encrypting
 def status(call: Call) -> None:
     """Run ``key_manager status``: a KMIP exchange with each server."""
     servers = servers_in_question(call)
@@ -88,6 +91,7 @@ def status(call: Call) -> None:
     warn_of_servers(call, servers)
 
 
+@encrypting
 def add(call: Call) -> None:
     """Run ``key_manager add``."""
     filer = call.filer
@@ -115,6 +119,7 @@ def add(call: Call) -> None:
     warn_of_lost_keys(call, out_of_reach(filer, registered))
 
 
+@encrypting
 def remove(call: Call) -> None:
     """Run ``key_manager remove``."""
     removed = addresses(call)

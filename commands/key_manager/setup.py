@@ -9,6 +9,7 @@ from filer.commands.key_manager.results import RegisteredFiles, RegisteredWithFi
 from filer.commands.key_manager.servers import remove_anyway, tell_copied, warn_of_change
 from filer.commands.keymgr import warn_of_certificates
 from filer.commands.parts.dialogue import AnswerRefused, ask_until, ask_yes_no
+from filer.commands.parts.encryption import encrypting
 from filer.commands.parts.server_warnings import warn_of
 from filer.disks.jobs import lock_disks
 from filer.host.errors import FilerError
@@ -21,6 +22,7 @@ from filer.trial import begin, out_of_reach
 _QUIT = "q"
 
 
+@encrypting
 def setup(call: Call) -> None:
     """Run ``key_manager setup``.
 

@@ -12,7 +12,7 @@ from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.running.progress import show_nothing
 from filer.shell.prompt.reader import LineReader
-from filer.shell.session import FAILED, OK, Session, may_ask
+from filer.shell.session import FAILED, OK, Session
 from filer.shell.signals import Signals
 
 WIDTH = 80
@@ -268,8 +268,7 @@ class Script:
         """Run a line, and pass over the answers to it that are left unread if it fails."""
         self._console.answers_read = 0
         status = FAILED  # also if a command takes the power
-        unseen = self._answers.is_typed and may_ask(session.commands, line)
-        with self._answers.unseen() if unseen else nullcontext():
+        with self._unseen(session, line):
             try:
                 status = session.execute(line, exit_on_error=self._exit_on_error)
             except Leaving as leaving:
@@ -280,6 +279,15 @@ class Script:
                 if status != OK:
                     self._pass_over(session.unread_answers(line, self._console.answers_read))
         return status
+
+    def _unseen(self, session: Session, line: str) -> AbstractContextManager[None]:
+        """Keep off the screen what is typed while ``line`` runs, if it may ask for a secret."""
+        if self._answers.is_typed:
+            from filer.shell.line.answers import may_ask
+
+            if may_ask(session.commands, line):
+                return self._answers.unseen()
+        return nullcontext()
 
     def _next_command(self, session: Session) -> str | None:
         """Return the next logical line, or None at the end of the input."""

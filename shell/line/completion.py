@@ -4,7 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from filer.commands import Command, Help, HostFiles, SessionState, Suggestion, Values, command_names
+from filer.commands import (
+    Command,
+    FromCommands,
+    Help,
+    HostFiles,
+    SessionState,
+    Subcommand,
+    Values,
+)
 from filer.host.text import printable
 from filer.shell.line.grammar import Expectation, Grammar, Kind
 from filer.shell.line.names import is_listed
@@ -72,31 +80,43 @@ def _candidates(
     session: Session, words: Sequence[str], prefix: str, paths: Paths
 ) -> Iterator[_Candidate]:
     if not words:
-        for name, summary in _commands(session):
-            yield _Candidate(name, summary, is_value=False)
+        for command in _listed(session):
+            yield _Candidate(command.name, command.summary, is_value=False)
         return
-    command = session.commands.get(words[0])
-    if command is None:
+    typed = session.commands.get(words[0])
+    if typed is None:
         return
-    grammar = session.grammar(command.name)
-    kinds = grammar.check(words).kinds
-    subcommand = tuple(
-        str(word) for word, kind in zip(words, kinds, strict=False) if kind is Kind.SUBCOMMAND
-    )
+    grammar = session.grammar(typed.name)
     for expectation in grammar.expected(words):
         if expectation.kind is Kind.VARIABLE:
-            values = command.variables[expectation.name]
+            name = expectation.name
+            rows = _rows(typed, grammar, words)
+            values = next(each.values[name] for each in rows if name in each.values)
             if isinstance(values, HostFiles):
                 yield from _files(values, prefix, paths)
-            elif values is command_names:
-                yield from (_Candidate(*named) for named in _commands(session))
+            elif isinstance(values, FromCommands):
+                yield from (_Candidate(*found) for found in values.suggest(_listed(session)))
             else:
-                yield from _values(session, values, subcommand, prefix)
+                yield from _values(session, values, prefix)
         elif expectation.kind is not Kind.END:
-            help_text = command.help.get(" ".join((*subcommand, expectation.name)))
-            if help_text is None:
-                help_text = _what_follows(grammar, words, expectation)
+            help_text = _help(typed, grammar, words, expectation)
             yield _Candidate(expectation.name, help_text, is_value=False)
+
+
+def _rows(command: Command, grammar: Grammar, words: Sequence[str]) -> list[Subcommand]:
+    """Return the subcommands of which ``words`` may be the beginning."""
+    lines = grammar.lines(words)
+    return [each for each in command.subcommands if not lines.isdisjoint(each.usage)]
+
+
+def _help(command: Command, grammar: Grammar, words: Sequence[str], literal: Expectation) -> str:
+    """Return the word of help for ``literal``, or what follows it if a plug-in gives none."""
+    rows = _rows(command, grammar, [*words, literal.name])
+    found = next((each.options[literal.name] for each in rows if literal.name in each.options), "")
+    if not found and literal.kind is Kind.SUBCOMMAND:
+        group = " ".join((*words[1:], literal.name))
+        found = rows[0].help if len(rows) == 1 else command.groups.get(group, "")
+    return found or _what_follows(grammar, words, literal)
 
 
 def _in_words(help_text: Help) -> str:
@@ -106,14 +126,12 @@ def _in_words(help_text: Help) -> str:
         return ""
 
 
-def _commands(session: Session) -> Iterator[Suggestion]:
-    for command in session.commands.values():
-        if is_listed(command, session.state):
-            yield command.name, command.summary
+def _listed(session: Session) -> list[Command]:
+    return [each for each in session.commands.values() if is_listed(each, session.state)]
 
 
 def _what_follows(grammar: Grammar, words: Sequence[str], literal: Expectation) -> str:
-    """Return what the grammar wants after ``literal`` of a plug-in that has no help for it."""
+    """Return what the grammar expects after ``literal`` and not before it."""
     before = {each.name for each in grammar.expected(words)}
     following = [
         each.name
@@ -131,11 +149,9 @@ def _files(files: HostFiles, prefix: str, paths: Paths) -> Iterator[_Candidate]:
             yield _Candidate(path, files.help)
 
 
-def _values(
-    session: Session, values: Values, subcommand: tuple[str, ...], prefix: str
-) -> Iterator[_Candidate]:
+def _values(session: Session, values: Values, prefix: str) -> Iterator[_Candidate]:
     try:
-        listed = values(session.filer, subcommand)
+        listed = values(session.filer)
         found = {word: help_text for word, help_text in listed if word.startswith(prefix)}
     except Exception:  # of a plug-in, or of a disk or file that cannot be read: nothing to offer
         return

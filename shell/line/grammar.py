@@ -194,6 +194,22 @@ def _any_order(options: Iterable[_Node]) -> _AnyOrder:
     return _AnyOrder(tuple(items))
 
 
+def _head(tokens: Iterable[str], variables: Collection[str]) -> tuple[str, ...]:
+    return tuple(
+        takewhile(
+            lambda token: (
+                not (token in _PUNCTUATION or token in variables or token.startswith("-"))
+            ),
+            tokens,
+        )
+    )
+
+
+def head(line: str, variables: Collection[str]) -> tuple[str, ...]:
+    """Return the command and subcommand of a SYNOPSIS line: the literals before all else."""
+    return _head(_TOKEN.findall(line), variables)
+
+
 class _Synopsis:
     """One SYNOPSIS line: its text, its head (command and subcommand) and its tree."""
 
@@ -202,7 +218,7 @@ class _Synopsis:
         self._variables = variables
         self._tokens = deque[str](_TOKEN.findall(text))
         self.words = frozenset(self._tokens)
-        self.head = tuple(takewhile(self._is_plain_literal, self._tokens))
+        self.head = _head(self._tokens, variables)
         if not self.head:
             raise self._error("it does not begin with the name of a command")
         for _ in self.head:
@@ -215,9 +231,6 @@ class _Synopsis:
 
     def _error(self, reason: str) -> ValueError:
         return ValueError(f'synopsis "{self.text}": {reason}')
-
-    def _is_plain_literal(self, token: str) -> bool:
-        return not (token in _PUNCTUATION or token in self._variables or token.startswith("-"))
 
     def _sequence(self) -> _Node:
         parts: list[_Node] = []
@@ -259,6 +272,14 @@ class _Synopsis:
             return body
         required = closing == ")+" and not _nullable(body)
         return _AnyOrder((_Item(body, required, many=opening == "("),))
+
+
+def _read(synopsis: Iterable[str], variables: Collection[str]) -> list[_Synopsis]:
+    lines = [_Synopsis(text, variables) for text in synopsis]
+    missing = set(variables).difference(*(line.words for line in lines))
+    if missing or not lines:
+        raise ValueError(f"missing in the synopsis: {', '.join(sorted(missing)) or 'all'}")
+    return lines
 
 
 class _Way(NamedTuple):
@@ -353,11 +374,7 @@ class Grammar:
 
         Raises ``ValueError`` where the notation is wrong or a variable is in none of the lines.
         """
-        lines = [_Synopsis(text, variables) for text in synopsis]
-        missing = set(variables).difference(*(line.words for line in lines))
-        if missing or not lines:
-            raise ValueError(f"missing in the synopsis: {', '.join(sorted(missing)) or 'all'}")
-        return cls(lines, tuple(variables))
+        return cls(_read(synopsis, variables), tuple(variables))
 
     def parse(self, words: Sequence[str]) -> Parse:
         """Return what ``words`` say, the name of the command being the first of them.
@@ -380,6 +397,12 @@ class Grammar:
         """Return what may come after ``words``; nothing if these are already wrong."""
         path = self._path(words)
         return path.state.expectations if len(path.steps) == len(words) else ()
+
+    def lines(self, words: Sequence[str]) -> frozenset[str]:
+        """Return the SYNOPSIS lines that may begin with ``words``."""
+        path = self._path(words)
+        ways = path.state.ways if len(path.steps) == len(words) else ()
+        return frozenset(way.synopsis.text for way in ways)
 
     def check(self, words: Sequence[str]) -> Check:
         """Return which of ``words`` is the first wrong one; a line that only lacks words is not."""
@@ -448,10 +471,15 @@ class Grammar:
 
 
 def grammar_of(command: "Command") -> Grammar:
-    """Return the grammar of a command, which is compiled once, whoever asks for it."""
-    return _compiled(tuple(command.synopsis), tuple(command.variables))
+    """Return the grammar of a command, which is compiled once.
+
+    The words that a subcommand has values for are the variables of its own lines.  Raises what
+    `Grammar.compile` raises.
+    """
+    return _compiled(tuple((each.usage, tuple(each.values)) for each in command.subcommands))
 
 
 @cache
-def _compiled(synopsis: tuple[str, ...], variables: tuple[str, ...]) -> Grammar:
-    return Grammar.compile(synopsis, variables)
+def _compiled(rows: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]) -> Grammar:
+    synopsis = [line for lines, variables in rows for line in _read(lines, variables)]
+    return Grammar(synopsis, tuple(dict.fromkeys(name for _, names in rows for name in names)))

@@ -1,10 +1,10 @@
 """?, help, man, history: the console's own commands."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from filer.commands import Call, Command, Json, Refused, Suggestion, changes_nothing, command_names
+from filer.commands import Call, Command, FromCommands, Json, Refused, Subcommand, Suggestion
 from filer.commands.parts.command_list import CommandList
 from filer.host.quoting import named
 from filer.host.text import printable
@@ -79,38 +79,33 @@ def _history(call: Call) -> None:
     call.show(HistoryList([printable(line) for line in call.session.history]))
 
 
-def _pages(_filer: Filer, _subcommand: tuple[str, ...]) -> Iterable[Suggestion]:
+def _pages(_filer: Filer) -> Iterable[Suggestion]:
     from filer.shell.manual import pages
 
     return pages.summaries().items()
 
 
-def _make(
-    name: str,
-    summary: str,
-    synopsis: str,
-    run: Callable[[Call], None],
-) -> Command:
-    variables = {"command": command_names}
-    return Command(name, summary, (synopsis,), run, variables, changes=changes_nothing)
-
+_NAMES = FromCommands(lambda commands: [(each.name, each.summary) for each in commands])
 
 COMMANDS = (
-    _make("?", "list the commands", "? [ command ]", _help),
-    _make("help", "list the commands, or say what one does", "help [ command ]", _help),
+    Command(
+        "?",
+        "list the commands",
+        Subcommand("? [ command ]", _help, values={"command": _NAMES}, changes=False),
+    ),
+    Command(
+        "help",
+        "list the commands, or say what one does",
+        Subcommand("help [ command ]", _help, values={"command": _NAMES}, changes=False),
+    ),
     Command(
         "man",
         "show a manual page",
-        ("man page",),
-        _man,
-        {"page": _pages},
-        changes=changes_nothing,
+        Subcommand("man page", _man, values={"page": _pages}, changes=False),
     ),
     Command(
         "history",
         "list the commands of this session",
-        ("history",),
-        _history,
-        changes=changes_nothing,
+        Subcommand("history", _history, changes=False),
     ),
 )

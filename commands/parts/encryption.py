@@ -1,0 +1,17 @@
+"""What key_manager and disk encrypt have in common: they need Storage Encryption."""
+
+from functools import wraps
+
+from filer.commands import Call, Refused, Run
+
+
+def encrypting(run: Run) -> Run:
+    """Return ``run``, refused on a system without Storage Encryption."""
+
+    @wraps(run)
+    def checked(call: Call) -> None:
+        if not call.filer.hardware.storage_encryption:
+            raise Refused("Storage Encryption is not enabled on this system")
+        run(call)
+
+    return checked

@@ -1,0 +1,63 @@
+"""How many of the lines after a command are the answers to its questions (`Answers`)."""
+
+from collections.abc import Mapping, Sequence
+
+from filer.commands import ALL_ANSWERS, Command, Subcommand
+from filer.shell.line.grammar import head
+from filer.shell.line.words import LanguageError, split
+
+_CLOSE = 0.6
+"""difflib's ratio from which a word may be a misspelt one."""
+
+
+def expected_answers(commands: Mapping[str, Command], line: str) -> int:
+    """Return how many lines of answers may follow ``line``, or ALL_ANSWERS.
+
+    An unknown command may be a misspelt one: the most that any command would ask.  With several
+    dialogues in one line it is unknown how much each has read.
+    """
+    try:
+        lists: Sequence[Sequence[str]] = split(line)
+    except LanguageError:
+        lists = [line.split()]
+    counts = [count for words in lists if (count := _answers_to(commands, words))]
+    return sum(counts) if len(counts) <= 1 else ALL_ANSWERS
+
+
+def may_ask(commands: Mapping[str, Command], line: str) -> bool:
+    """Say whether a command of ``line``, misspelt or not, may ask a question."""
+    return expected_answers(commands, line) != 0
+
+
+def _answers_to(commands: Mapping[str, Command], words: Sequence[str]) -> int:
+    known = commands.get(words[0])
+    counts = [
+        subcommand.asks.number
+        for command in (commands.values() if known is None else [known])
+        for subcommand in command.subcommands
+        if subcommand.asks and _may_be(subcommand, words[1:])
+    ]
+    return ALL_ANSWERS if ALL_ANSWERS in counts else max(counts, default=0)
+
+
+def _may_be(subcommand: Subcommand, words: Sequence[str]) -> bool:
+    """Say whether ``words``, misspelt or not, may have ``subcommand`` ask its questions."""
+    asks = subcommand.asks
+    assert asks is not None
+    if asks.option:
+        return any(_means(word, asks.option, misspelt=asks.secret) for word in words)
+    _, *wanted = head(subcommand.usage[0], subcommand.values)
+    return len(words) >= len(wanted) and all(
+        _means(word, literal, misspelt=asks.secret)
+        for word, literal in zip(words, wanted, strict=False)
+    )
+
+
+def _means(word: str, literal: str, *, misspelt: bool) -> bool:
+    if not misspelt:
+        return word == literal
+    from difflib import get_close_matches
+
+    return bool(
+        get_close_matches(word.casefold().lstrip("-"), [literal.lstrip("-")], cutoff=_CLOSE)
+    )
