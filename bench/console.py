@@ -87,7 +87,7 @@ def _menus(house: Booted, line: str, times: int) -> list[Figure]:
     with create_pipe_input() as keys:
         screen = Vt100_Output(StringIO(), lambda: Size(24, 80), term="xterm")
         with create_app_session(input=keys, output=screen):
-            editor = LineEditor(lambda: house.session, Signals(Interrupt()))
+            editor = LineEditor(house.session, Signals(Interrupt()))
             bare: PromptSession[str] = PromptSession(
                 completer=WordCompleter([*words], meta_dict=words, WORD=True),
                 complete_while_typing=False,

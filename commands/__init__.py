@@ -7,6 +7,7 @@ grammar; the function of a row is given a ``Call`` and works on the one ``Filer`
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 from filer.host.errors import FilerError
@@ -132,31 +133,24 @@ class Cancelled(Exception):
     """A question was answered with Ctrl-C."""
 
 
-class Leaving(Exception):
-    """A command leaves the console; the commands behind it on its line are not run."""
+class Next(Enum):
+    """What follows when a console is left; all but END begin with the loss of power."""
+
+    BOOT = auto()
+    MAINTENANCE = auto()
+    LOADER = auto()
+    END = auto()
+
+
+class Leave(Exception):
+    """A command leaves the console; the commands after it on its line are not run."""
 
     after_failure: bool = False
     """Whether a command before it on its line has failed; set by the session."""
 
-
-class PowerOff(Leaving):
-    """The filer is to lose power; ``again`` says whether it is to boot again at once."""
-
-    def __init__(self, *, again: bool) -> None:
-        super().__init__(again)
-        self.again = again
-
-
-class Boot(Leaving):
-    """The boot loader is to boot the filer, or its maintenance mode."""
-
-    def __init__(self, *, maintenance: bool) -> None:
-        super().__init__(maintenance)
-        self.maintenance = maintenance
-
-
-class Logout(Leaving):
-    """The console is to be left."""
+    def __init__(self, following: Next) -> None:
+        super().__init__(following)
+        self.next = following
 
 
 class Console(Protocol):

@@ -8,11 +8,11 @@ from typing import ClassVar, NoReturn
 from filer.commands import (
     GAP,
     Answers,
-    Boot,
     Call,
     Command,
     Json,
-    Logout,
+    Leave,
+    Next,
     Refused,
     Subcommand,
     Suggestion,
@@ -27,7 +27,7 @@ from filer.system import Filer
 
 
 def _boot(call: Call) -> NoReturn:
-    raise Boot(maintenance="maint" in call.arguments.options)
+    raise Leave(Next.MAINTENANCE if "maint" in call.arguments.options else Next.BOOT)
 
 
 def _kmip_setup(call: Call) -> None:
@@ -113,7 +113,7 @@ def _help(call: Call) -> None:
 
 
 def _bye(_call: Call) -> NoReturn:
-    raise Logout
+    raise Leave(Next.END)
 
 
 def _addresses(filer: Filer) -> Iterable[Suggestion]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
-from filer.commands import Call, Command, Json, Logout, PowerOff, Subcommand
+from filer.commands import Call, Command, Json, Leave, Next, Subcommand
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class GoingDown:
 
 def _halt(call: Call) -> NoReturn:
     call.show(GoingDown(again=False))
-    raise PowerOff(again=False)
+    raise Leave(Next.LOADER)
 
 
 def _reboot(call: Call) -> NoReturn:
     call.show(GoingDown(again=True))
-    raise PowerOff(again=True)
+    raise Leave(Next.BOOT)
 
 
 def _logout(_call: Call) -> NoReturn:
-    raise Logout
+    raise Leave(Next.END)
 
 
 COMMANDS = (

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from filer.boot.machine import Machine, Panic, boot, power_off
 from filer.boot_device.panics import LIMIT
-from filer.commands import Boot, Command, Complaint, Console, Logout, PowerOff, Text
+from filer.commands import Command, Complaint, Console, Leave, Next, Text
 from filer.host.errors import FilerError
 from filer.running.interrupt import Interrupted
 from filer.shell.plugins import commands_at_loader, commands_in_maintenance
@@ -50,15 +49,6 @@ class BootNotices:
         self._console.warn(Complaint("\n".join(lines), "attention"))
 
 
-class _Next(Enum):
-    """What the machine does next."""
-
-    BOOT = auto()
-    MAINTENANCE = auto()
-    LOADER = auto()
-    END = auto()
-
-
 def wait_before_boot(panics: int) -> float:
     """Return the seconds to wait after so many panics in a row: 1, 2, 4 ... 60."""
     return LONGEST_WAIT if panics > _DOUBLINGS else min(2.0 ** (panics - 1), LONGEST_WAIT)
@@ -66,10 +56,10 @@ def wait_before_boot(panics: int) -> float:
 
 @dataclass(eq=False, repr=False)
 class PowerCycle:
-    """Powers a machine on, and goes on until whoever is at the console leaves.
+    """Powers a machine on, and goes on until the user of the console leaves.
 
-    ``first_up`` is called when the filer is up for the first time, ``on_session`` with each
-    session before it is talked to; ``record`` is told of each boot and each command.
+    ``first_up`` is called when the filer is up for the first time, ``on_session`` before each
+    session; ``record`` is told of each boot and each command.
     """
 
     machine: Machine
@@ -78,7 +68,7 @@ class PowerCycle:
     console: Console
     signals: Signals
     first_up: Callable[[Filer], None]
-    on_session: Callable[[Session], None]
+    on_session: Callable[[], None]
     record: Record = field(default_factory=NoRecord)
 
     def run(self) -> int:
@@ -86,39 +76,34 @@ class PowerCycle:
         self._filer = self.machine.power_on()
         self._console_session: Session | None = None
         self._panics = 0
-        step = _Next.BOOT
+        step = Next.BOOT
         try:
-            while step is not _Next.END:
+            while step is not Next.END:
                 step = self._do(step)
         finally:
             power_off(self._filer)
         return PANICKED if self._panics else self.host.status
 
-    def _do(self, step: _Next) -> _Next:
+    def _do(self, step: Next) -> Next:
         try:
             match step:
-                case _Next.BOOT:
+                case Next.BOOT:
                     self._boot()
                     self._talk(self._session())
-                case _Next.MAINTENANCE:
+                case Next.MAINTENANCE:
                     for damage in self._filer.shelf.warnings:
                         self.console.warn(f"WARNING: disk: {damage}.")
                     self._talk(self._new_session(commands_in_maintenance(), "*>"))
-                case _Next.LOADER:
+                case Next.LOADER:
                     self._talk(self._new_session(commands_at_loader(), "LOADER>"))
         except Panic:
             return self._after_panic()
-        except PowerOff as request:
+        except Leave as leave:
+            if leave.next is Next.END:
+                return Next.END
             self._cycle_power()
-            if request.again:
-                return _Next.BOOT
-            return _Next.LOADER if self.console.is_terminal else _Next.END
-        except Boot as request:
-            self._cycle_power()
-            return _Next.MAINTENANCE if request.maintenance else _Next.BOOT
-        except Logout:
-            pass
-        return _Next.END
+            return self._loader if leave.next is Next.LOADER else leave.next
+        return Next.END
 
     def _boot(self) -> None:
         status = FAILED
@@ -146,18 +131,25 @@ class PowerCycle:
         return self._console_session
 
     def _new_session(self, commands: Mapping[str, Command], prompt: str = "") -> Session:
-        return Session(self._filer, commands, self.console, prompt, self.record)
+        return Session(
+            self._filer,
+            commands,
+            self.console,
+            prompt,
+            self.record,
+            end_if_asked=self.signals.end_if_asked,
+        )
 
     def _talk(self, session: Session) -> None:
         session.filer.interrupt.clear()  # Ctrl-C has done its work in the boot
-        self.on_session(session)
+        self.on_session()
         self.host.run(session)
 
     def _cycle_power(self) -> None:
         power_off(self._filer)
         self._filer = self.machine.power_on()
 
-    def _after_panic(self) -> _Next:
+    def _after_panic(self) -> Next:
         """Boot again if AUTOBOOT is set, later each time; else, or in the end, stop at LOADER."""
         self.signals.end_if_asked()
         if self._may_boot_again():
@@ -170,8 +162,13 @@ class PowerCycle:
                 self.signals.end_if_asked()
             else:
                 self._cycle_power()
-                return _Next.BOOT
-        return _Next.LOADER if self.console.is_terminal else _Next.END
+                return Next.BOOT
+        return self._loader
+
+    @property
+    def _loader(self) -> Next:
+        """LOADER, which only a person reaches."""
+        return Next.LOADER if self.console.is_terminal else Next.END
 
     def _may_boot_again(self) -> bool:
         try:

@@ -5,8 +5,7 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -107,7 +106,6 @@ def _run(
         from filer.shell.ssh.password import set_password
 
         return set_password(options.ssh_password, options.root, signals)
-    current: deque[Session] = deque(maxlen=1)
     recorder = _recorder(options, stack)
     answers = _answers(signals) if options.command or options.replay else None
     replay = _replay(options, signals, answers)
@@ -121,7 +119,6 @@ def _run(
             keyboard,
             signals,
             stack,
-            session=lambda: current[-1],
             recorder=recorder,
             answers=answers,
         )
@@ -146,13 +143,12 @@ def _run(
         if demo:
             _greet(demo, filer, console)
 
-    def take_up(session: Session) -> None:
+    def collect_garbage() -> None:
         gc.freeze()
         gc.enable()
-        current.append(session)
 
     record = console if isinstance(console, Record) else NoRecord()
-    cycle = PowerCycle(machine, commands, host, console, signals, first_up, take_up, record)
+    cycle = PowerCycle(machine, commands, host, console, signals, first_up, collect_garbage, record)
     status = cycle.run()
     if person and status == PANICKED:
         person.skip(ALL_ANSWERS)
@@ -189,7 +185,6 @@ def _host(
     signals: Signals,
     stack: ExitStack,
     *,
-    session: Callable[[], Session],
     recorder: "Recorder | None",
     answers: Input | None,
 ) -> tuple[Host, Console]:
@@ -201,7 +196,7 @@ def _host(
         lines = LineInput(os.fsencode(command) for command in options.command)
         return _script(options, signals, lines, answers, recorder)
     if keyboard is not None:
-        return _terminal(keyboard, signals, stack, session=session, recorder=recorder)
+        return _terminal(keyboard, signals, stack, recorder)
     stream = sys.stdin.buffer
     if options.file not in (None, "-"):
         with signals.waiting():  # for whoever writes into a FIFO
@@ -218,8 +213,6 @@ def _terminal(
     keyboard: "Tty",
     signals: Signals,
     stack: ExitStack,
-    *,
-    session: Callable[[], Session],
     recorder: "Recorder | None",
 ) -> tuple[Host, Console]:
     from filer.shell.prompt.console_reader import ConsoleReader
@@ -228,7 +221,7 @@ def _terminal(
 
     settings, errors = _settings()
 
-    def open_editor() -> "LineEditor":
+    def open_editor(session: Session) -> "LineEditor":
         from filer.shell.line.paths import host_paths
         from filer.shell.prompt.editor import LineEditor  # it takes its time to load
 
@@ -247,7 +240,7 @@ def _terminal(
     else:
         console = TerminalConsole(reader, signals, settings)
     _warn(console, errors)
-    return Terminal(reader, console, signals), console
+    return Terminal(reader, console), console
 
 
 def _settings() -> "tuple[Settings, list[ConfigError]]":

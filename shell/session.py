@@ -1,6 +1,6 @@
 """One console session: a line in, its output, a status out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ from filer.commands import (
     Complaint,
     Console,
     EndOfAnswers,
-    Leaving,
+    Leave,
     SessionState,
     Unprefixed,
 )
@@ -69,6 +69,7 @@ def interrupted(name: str) -> Complaint:
 class Session:
     """Runs lines on a filer, for ``who``, who is at the console.
 
+    ``end_if_asked`` raises Ended if a signal has come that ends the program, or this session.
     Language and grammar are imported where there is a line, so that no prompt waits for them.
     """
 
@@ -81,6 +82,7 @@ class Session:
         record: Record | None = None,
         *,
         who: str = "the console",
+        end_if_asked: Callable[[], object] = lambda: None,
     ) -> None:
         self.filer = filer
         self.commands = commands
@@ -89,6 +91,7 @@ class Session:
         self.state = SessionState()
         self._prompt = prompt
         self._who = who
+        self._end_if_asked = end_if_asked
         self.asked_all = False
         self.running: str | None = None
         """The command that is running, for another thread to tell."""
@@ -119,8 +122,15 @@ class Session:
         With ``exit_on_error`` the first one that fails is the last one to run; one that Ctrl-C
         has stopped always is.
 
-        Raises Leaving when a command asks for it.
+        Raises Leave when a command asks for it, and Ended if a signal has come before the line or
+        while it ran.
         """
+        self._end_if_asked()
+        status = self._execute(line, exit_on_error=exit_on_error)
+        self._end_if_asked()
+        return status
+
+    def _execute(self, line: str, *, exit_on_error: bool) -> int:
         from filer.shell.line.words import LanguageError, split
 
         self._interrupted = self._broken_off = False
@@ -139,8 +149,8 @@ class Session:
                 return FAILED
             try:
                 status = max(status, self._run(words, _shown(words[0], line)))
-            except Leaving as leaving:
-                leaving.after_failure = status != OK
+            except Leave as leave:
+                leave.after_failure = status != OK
                 raise
             if exit_on_error and status != OK:
                 break
@@ -151,7 +161,7 @@ class Session:
         status = FAILED
         try:
             status = self._parse_and_call(words, shown)
-        except Leaving:
+        except Leave:
             status = OK
             raise
         finally:
@@ -210,7 +220,7 @@ class Session:
             with suppress(OutputLost):
                 call.fail(interrupted(command.name))
             raise
-        except (Leaving, KeyboardInterrupt):
+        except (Leave, KeyboardInterrupt):
             raise
         except BaseException as defect:  # of ours or of a plug-in; the console goes on
             text = f"{command.name}: internal error: {describe(defect)}"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 import pytest
 
-from filer.commands import PowerOff
+from filer.commands import Leave
 from filer.keyserver.server import KeyServer
 from filer.running.interrupt import Interrupt
 from filer.shell.batch.script import LineInput, ScriptConsole
@@ -188,7 +188,7 @@ def clients_of(house: House, work: Callable[[int], None], **limits: Any) -> None
 
     with ThreadPoolExecutor() as pool:
         worked = pool.submit(work_or_stop)
-        with pytest.raises((PowerOff, KeyboardInterrupt)):
+        with pytest.raises((Leave, KeyboardInterrupt)):
             SshHost("127.0.0.1", port, signals, limits=Limits(**limits)).run(session)
         worked.result()
 

@@ -311,7 +311,7 @@ def cycle(root: Path, interrupt: Interrupt, screen: Screen) -> tuple[int, Sequen
     machine, nobody, up = Machine(root, interrupt), Nobody(), list[Filer]()
     commands = Commands(pytest.fail)
     signals = Signals(interrupt)
-    power = PowerCycle(machine, commands, nobody, screen, signals, up.append, lambda session: None)
+    power = PowerCycle(machine, commands, nobody, screen, signals, up.append, lambda: None)
     try:
         return power.run(), nobody.prompts
     finally:

@@ -514,9 +514,7 @@ def test_a_prompt_that_keeps_failing_is_given_up(house: House) -> None:
     reader, signals = FailingReader({5: "hostname"}), Signals(Interrupt())
     console = house.session.console
     assert isinstance(console, ListedConsole)
-    terminal = shell_terminal.Terminal(
-        reader, shell_terminal.TerminalConsole(reader, signals), signals
-    )
+    terminal = shell_terminal.Terminal(reader, shell_terminal.TerminalConsole(reader, signals))
     with pytest.raises(OSError, match="Too many open files"):
         terminal.run(house.session)
 

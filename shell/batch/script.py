@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Protocol, TextIO
 
-from filer.commands import ALL_ANSWERS, EndOfAnswers, Leaving, Result
+from filer.commands import ALL_ANSWERS, EndOfAnswers, Leave, Result
 from filer.host.passphrase_rule import is_passphrase
 from filer.host.standard_streams import write
 from filer.host.text import printable
@@ -253,13 +253,10 @@ class Script:
     def run(self, session: Session) -> None:
         """Run lines until the input ends; ``status`` tells if all succeeded.
 
-        Raises Leaving when a line asks for it; then the next call goes on behind it.
+        Raises Leave when a line asks for it; then the next call goes on behind it.
         """
-        self._signals.end_if_asked()
         while (line := self._next_command(session)) is not None:
-            status = self._execute(session, line)
-            self._signals.end_if_asked()
-            if status != OK:
+            if self._execute(session, line) != OK:
                 self.status = FAILED
                 if self._exit_on_error:
                     return
@@ -271,8 +268,8 @@ class Script:
         with self._unseen(session, line):
             try:
                 status = session.execute(line, exit_on_error=self._exit_on_error)
-            except Leaving as leaving:
-                if leaving.after_failure:
+            except Leave as leave:
+                if leave.after_failure:
                     self.status = FAILED
                 raise
             finally:

@@ -115,16 +115,14 @@ class GrammarLexer(Lexer):
     ``before`` gives the lines that the present one continues.
     """
 
-    def __init__(
-        self, session_of: Callable[[], Session], before: Callable[[], str], wanted: Filter
-    ) -> None:
-        self._session_of = session_of
+    def __init__(self, session: Session, before: Callable[[], str], wanted: Filter) -> None:
+        self.session = session
         self._before = before
         self._wanted = wanted
 
     def invalidation_hash(self) -> tuple[int, str, bool]:
         """Return what the colours depend on beside the text."""
-        return id(self._session_of()), self._before(), self._wanted()
+        return id(self.session), self._before(), self._wanted()
 
     def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
         """Return a function that gives the coloured text of a line."""
@@ -148,7 +146,7 @@ class GrammarLexer(Lexer):
         )
 
         before = self._before()
-        for span in spans(self._session_of(), before + text):
+        for span in spans(self.session, before + text):
             if span.end > len(before):
                 start = max(span.start - len(before), 0)
                 yield Span(start, span.end - len(before), span.kind)
@@ -157,8 +155,8 @@ class GrammarLexer(Lexer):
 class Toolbar:
     """The bottom toolbar, read off the filer once a prompt: only a command changes what it says."""
 
-    def __init__(self, session_of: Callable[[], Session]) -> None:
-        self._session_of = session_of
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self._parts: list[Part] | None = None
 
     def forget(self) -> None:
@@ -168,7 +166,7 @@ class Toolbar:
     def __call__(self) -> StyleAndTextTuples:
         """Return the toolbar for the width of the screen."""
         if self._parts is None:
-            self._parts = parts(self._session_of())
+            self._parts = parts(self.session)
         width = get_app().output.get_size().columns
         return [*fragments(fitting([*_vi_mode(), *self._parts], width))]
 

@@ -8,6 +8,7 @@ from filer.host.standard_streams import write
 from filer.shell.prompt.keyboard import Keyboard
 from filer.shell.prompt.plain_reader import Answered, PlainReader
 from filer.shell.prompt.reader import LineReader
+from filer.shell.session import Session
 from filer.shell.signals import Signals
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class ConsoleReader(LineReader):
         signals: Signals,
         screen: TextIO,
         terminal: TextIO,
-        open_editor: "Callable[[], LineEditor]",
+        open_editor: "Callable[[Session], LineEditor]",
     ) -> None:
         self._keyboard = keyboard
         self._signals = signals
@@ -35,6 +36,7 @@ class ConsoleReader(LineReader):
         self._plain = PlainReader(keyboard, signals, screen, terminal)
         self._open_editor = open_editor
         self._editor: LineEditor | None = None
+        self._session: Session | None = None
 
     @property
     def draws(self) -> bool:
@@ -46,6 +48,12 @@ class ConsoleReader(LineReader):
         """Whether a person watches a screen with colours, which changes as work goes on."""
         self._look_for_answer(0.0)
         return self._keyboard.answered and (self._editor is None or self._editor.is_watched)
+
+    def attach(self, session: Session) -> None:
+        """Read the lines of ``session``."""
+        self._session = session
+        if self._editor is not None:
+            self._editor.attach(session)
 
     def line(self, prompt: str, before: str = "") -> str:
         """Return a line of commands, which continues ``before``."""
@@ -86,7 +94,8 @@ class ConsoleReader(LineReader):
                 self._look_for_answer(self._keyboard.seconds_to_wait)
             if not self._keyboard.answered:
                 return self._plain
-            self._editor = self._open_editor()
+            assert self._session is not None, "what a session reads is what can be edited"
+            self._editor = self._open_editor(self._session)
             self._editor.type_ahead(self._keyboard.take_all())
         return self._editor
 

@@ -66,7 +66,7 @@ class LineEditor(LineReader):
 
     def __init__(
         self,
-        session_of: Callable[[], Session],
+        session: Session,
         signals: Signals,
         *,
         settings: Settings = DEFAULTS,
@@ -80,14 +80,15 @@ class LineEditor(LineReader):
         self._screen = get_app_session().output if screen is None else screen
         self._before = ""
         self._opens_menu, self._shows_toolbar = settings.menu, settings.toolbar
-        self._toolbar = Toolbar(session_of)
-        self._session_of = session_of
+        self._toolbar = Toolbar(session)
+        self._session = session
         self._knows_commands = False
         self._history = (
             open_history(user_state_path("filer", appauthor=False)) if history is None else history
         )
         theme = theme_of(settings)
-        completer = GrammarCompleter(session_of, lambda: self._before, paths)
+        self._completer = GrammarCompleter(session, lambda: self._before, paths)
+        self._lexer = GrammarLexer(session, lambda: self._before, renderer_height_is_known)
         switches = {
             "menu": self._switch_menu,
             "toolbar": self._switch_toolbar,
@@ -95,12 +96,12 @@ class LineEditor(LineReader):
         }
         self._commands: PromptSession[str] = PromptSession(
             history=self._history,
-            completer=completer,
-            lexer=GrammarLexer(session_of, lambda: self._before, renderer_height_is_known),
+            completer=self._completer,
+            lexer=self._lexer,
             auto_suggest=ConditionalAutoSuggest(AutoSuggestFromHistory(), renderer_height_is_known),
             enable_history_search=True,
             editing_mode=EditingMode[settings.editing.upper()],
-            key_bindings=key_bindings(completer, switches, settings.keys),
+            key_bindings=key_bindings(self._completer, switches, settings.keys),
             style=style(theme),
             color_depth=color_depth(theme),
             input=keyboard,
@@ -113,6 +114,11 @@ class LineEditor(LineReader):
         self._expect_answers(self._commands)
         self._commands.app.before_render += self._fit
         self._commands.app.before_render += self._learn_commands
+
+    def attach(self, session: Session) -> None:
+        """Complete and colour the lines of ``session``, and show its state."""
+        self._session = session
+        self._completer.session = self._lexer.session = self._toolbar.session = session
 
     @property
     def _has_room(self) -> bool:
@@ -127,9 +133,8 @@ class LineEditor(LineReader):
         """Get plug-ins and grammars while the person looks at the prompt, not at the first key."""
 
         def learn() -> None:
-            session = self._session_of()
-            for name in session.commands:
-                session.grammar(name)
+            for name in self._session.commands:
+                self._session.grammar(name)
 
         if not self._knows_commands and renderer_height_is_known():
             self._knows_commands = True

@@ -52,10 +52,8 @@ class _Entry(Completion):
 class GrammarCompleter(Completer):
     """Completes by the grammar; ``before`` gives the lines that the present one continues."""
 
-    def __init__(
-        self, session_of: Callable[[], Session], before: Callable[[], str], paths: Paths
-    ) -> None:
-        self._session_of = session_of
+    def __init__(self, session: Session, before: Callable[[], str], paths: Paths) -> None:
+        self.session = session
         self._before = before
         self._paths = paths
 
@@ -67,7 +65,7 @@ class GrammarCompleter(Completer):
 
         before = self._before()
         text = before + document.text_before_cursor
-        for found in completions(self._session_of(), text, self._paths):
+        for found in completions(self.session, text, self._paths):
             if found.start < len(before):  # a word that began on the line before
                 continue
             typed = f"{found.text} " if found.whole else found.text

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from filer.shell.session import Session
+
 
 class LineReader(ABC):
     """Reads what is typed at a prompt."""
@@ -17,6 +19,9 @@ class LineReader(ABC):
     def is_watched(self) -> bool:
         """Whether a person watches a screen with colours, which changes as work goes on."""
         return False
+
+    def attach(self, session: Session) -> None:  # noqa: B027  (a plain reader gives no help)
+        """Read the lines of ``session`` from now on, and help to type them."""
 
     @abstractmethod
     def line(self, prompt: str, before: str = "") -> str:

@@ -168,17 +168,17 @@ class Terminal:
 
     status = 0
 
-    def __init__(self, reader: LineReader, console: TerminalConsole, signals: Signals) -> None:
+    def __init__(self, reader: LineReader, console: TerminalConsole) -> None:
         self._reader = reader
         self._console = console
-        self._signals = signals
 
     def run(self, session: Session) -> None:
-        """Run what is typed.  Returns at Ctrl-D; raises PowerOff or Logout from a command.
+        """Run what is typed.  Returns at Ctrl-D; raises Leave from a command.
 
         A prompt that fails time and again, with no line between, is given up: what it fails with
         is raised.
         """
+        self._reader.attach(session)
         defects = 0
         while True:
             try:
@@ -198,9 +198,7 @@ class Terminal:
                 continue
             defects = 0
             remember(session, line)
-            self._signals.end_if_asked()
             self._execute(session, line)
-            self._signals.end_if_asked()
 
     def _execute(self, session: Session, line: str) -> None:
         """Run a line.  If its dialogue fails or never begins, drop the answers typed behind it.

@@ -19,6 +19,7 @@ from filer.shell.prompt.reader import LineReader
 from filer.shell.prompt.settings import Settings
 from filer.shell.prompt.terminal import TerminalConsole
 from filer.shell.recording.asciicast import CTRL_C, CTRL_D, ENTER, Asked, Kind, Mode, event, header
+from filer.shell.session import Session
 from filer.shell.signals import Signals
 
 HEIGHT = 24
@@ -163,6 +164,10 @@ class RecordedReader(LineReader):
     def is_watched(self) -> bool:
         """Whether a person watches a screen with colours, which changes as work goes on."""
         return self._reader.is_watched
+
+    def attach(self, session: Session) -> None:
+        """Read the lines of ``session``."""
+        self._reader.attach(session)
 
     def line(self, prompt: str, before: str = "") -> str:
         """Return a line of commands.  Raises EOFError or KeyboardInterrupt."""

@@ -187,8 +187,7 @@ class Replay:
         return any(_is_kept_out(reply) for step in self._recorded.steps for reply in step.replies)
 
     def run(self, session: Session) -> None:
-        """Run the lines that are left.  Raises Leaving when one asks for it."""
-        self._signals.end_if_asked()
+        """Run the lines that are left.  Raises Leave when one asks for it."""
         while self._left:
             step = self._left.popleft()
             assert step.typed is not None
@@ -199,7 +198,6 @@ class Replay:
                 session.execute(step.typed)
             finally:
                 self.console.end()
-            self._signals.end_if_asked()
 
     def tell(self) -> int:
         """Print the differences and return the exit status: 0 where there are none, else 1."""

@@ -4,7 +4,7 @@ import select
 from collections.abc import Callable
 from typing import TextIO
 
-from filer.commands import Leaving
+from filer.commands import Leave
 from filer.host.standard_streams import write
 from filer.running.interrupt import Interrupt
 from filer.shell.prompt.reader import LineReader
@@ -77,17 +77,14 @@ class RemoteConsole(TerminalConsole):
 class OneShot:
     """Runs the command that came with the connection, for a person who answers its questions."""
 
-    def __init__(self, command: str, signals: Signals) -> None:
+    def __init__(self, command: str) -> None:
         self._command = command
-        self._signals = signals
         self.status = OK
 
     def run(self, session: Session) -> None:
-        """Run the command.  Raises Leaving when it asks for that."""
-        self._signals.end_if_asked()
+        """Run the command.  Raises Leave when it asks for that."""
         try:
             self.status = session.execute(self._command)
-        except Leaving as leaving:
-            self.status = FAILED if leaving.after_failure else OK
+        except Leave as leave:
+            self.status = FAILED if leave.after_failure else OK
             raise
-        self._signals.end_if_asked()

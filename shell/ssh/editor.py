@@ -47,7 +47,7 @@ def line_editor(
     *,
     size: Callable[[], tuple[int, int]],
     terminal: str,
-    session_of: Callable[[], Session],
+    session: Session,
     signals: Signals,
     settings: Settings,
 ) -> Iterator[LineEditor]:
@@ -64,7 +64,7 @@ def line_editor(
     output = Vt100_Output(screen, rows_and_columns, term=terminal)
     with create_app_session(keyboard, output):
         yield LineEditor(
-            session_of,
+            session,
             signals,
             settings=settings,
             history=SessionHistory(),

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncssh
 
-from filer.commands import PowerOff
+from filer.commands import Leave, Next
 from filer.host.errors import FilerError
 from filer.host.standard_streams import write
 from filer.host.text import printable
@@ -60,12 +60,13 @@ class SshHost:
     def run(self, session: Session) -> None:
         """Serve until a signal ends the program, or a command takes the power.
 
-        Raises PowerOff then, and FilerError if it cannot listen or a file of the root is damaged.
+        Raises Leave after a command, and FilerError if it cannot listen or a file of the root is
+        damaged.
         """
         len(session.commands)  # loads the plug-ins, whose warnings belong on this screen
-        power_off = asyncio.run(Service(self, session).run())
-        if power_off is not None:
-            raise PowerOff(again=power_off.again)
+        following = asyncio.run(Service(self, session).run())
+        if following is not Next.END:
+            raise Leave(following)
 
 
 class Service:
@@ -98,11 +99,11 @@ class Service:
         self._dropped = 0
         self._by = ""
 
-    async def run(self) -> PowerOff | None:
-        """Serve, and return the request that ended it; None after a signal."""
+    async def run(self) -> Next:
+        """Serve, and return what the filer does next; END after a signal."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: self._log_defect(context))
-        self._end: asyncio.Future[PowerOff | None] = loop.create_future()
+        self._end: asyncio.Future[Next] = loop.create_future()
         self._all_gone = asyncio.Event()
         self.delays = Delays(
             loop.time, first=self.limits.first_delay, longest=self.limits.longest_delay
@@ -186,7 +187,7 @@ class Service:
 
     def _end_after_signal(self) -> None:
         if self._host.signals.received is not None and not self._end.done():
-            self._end.set_result(None)
+            self._end.set_result(Next.END)
 
     # Connections.
 
@@ -253,12 +254,12 @@ class Service:
         self._running.add(session)
         return session
 
-    def _session_ended(self, session: ConsoleSession, power_off: PowerOff | None) -> None:
+    def _session_ended(self, session: ConsoleSession, following: Next) -> None:
         self._sessions.remove(session)
         self._running.discard(session)
-        if power_off is not None and not self._end.done():
+        if following is not Next.END and not self._end.done():
             self._by = f" by {session.who}"
-            self._end.set_result(power_off)
+            self._end.set_result(following)
         if not self._running:
             self._all_gone.set()
 
@@ -266,9 +267,9 @@ class Service:
     def _hostname(self) -> str:
         return self.filer.hardware.hostname
 
-    async def _send_everybody_away(self, power_off: PowerOff | None) -> None:
+    async def _send_everybody_away(self, following: Next) -> None:
         """Tell every session, and wait until its command has come to a safe point."""
-        what = "reboots" if power_off is not None and power_off.again else "halts"
+        what = "reboots" if following is Next.BOOT else "halts"
         for session in tuple(self._running):
             session.end_with(f"{self._hostname}: the system {what}{self._by}; this session ends.")
         if self._running:

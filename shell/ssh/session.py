@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import asyncssh
 
-from filer.commands import Command, Console, Logout, PowerOff
+from filer.commands import Command, Console, Leave, Next
 from filer.host.standard_streams import OutputLost, write
 from filer.shell.batch.script import LineInput, Script, ScriptConsole
 from filer.shell.defects import describe
@@ -48,8 +48,8 @@ class Served:
     idle: float
     """How long it may be idle then."""
 
-    ended: "Callable[[ConsoleSession, PowerOff | None], None]"
-    """Told, in the event loop, that a session is over, and whether it takes the power."""
+    ended: "Callable[[ConsoleSession, Next], None]"
+    """Told, in the event loop, that a session is over, and what the filer does next."""
 
 
 class ConsoleSession(asyncssh.SSHServerSession[Any]):
@@ -138,7 +138,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
                 stack.pop_all()  # the thread has it now
         except (OSError, RuntimeError) as problem:  # no descriptor or no thread is left
             self._served.filer.messages.log("ssh.session.failure", "error", describe(problem))
-            self._end(FAILED, None)
+            self._end(FAILED, Next.END)
 
     # What the client sends.
 
@@ -212,7 +212,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
     def _stop(self, end_output: Callable[[], None]) -> None:
         """Stop what runs; ``end_output`` says what becomes of its output."""
         if self._beginning is None:
-            self._end(SIGNALLED + signal.SIGHUP, None)
+            self._end(SIGNALLED + signal.SIGHUP, Next.END)
             return
         self._signals.deliver(signal.SIGHUP)
         if self._flow.paused_at is not None:
@@ -263,7 +263,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         """Whether the session is over, and all its output is sent: its client has only to close."""
         return self._over and not self._channel.get_write_buffer_size()
 
-    def _end(self, status: int, power_off: PowerOff | None) -> None:
+    def _end(self, status: int, following: Next) -> None:
         if self._over:
             return
         self._over = True
@@ -273,23 +273,21 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
             self._channel.exit(status)
         if self._watch is not None:  # the channel is still open
             self._look_whether_idle()
-        self._served.ended(self, power_off)
+        self._served.ended(self, following)
 
     # The thread of the session.
 
     def _serve(self, readable: int) -> None:
         self._served.filer.interrupt.take_from(self._signals.interrupt)
-        power_off: PowerOff | None = None
+        following = Next.END
         status = FAILED
         try:
             with ExitStack() as stack:
                 host, session = self._open(readable, stack)
                 try:
                     host.run(session)
-                except Logout:
-                    pass
-                except PowerOff as request:
-                    power_off = request
+                except Leave as leave:
+                    following = leave.next
                 status = host.status
         except KeyboardInterrupt:
             status = SIGNALLED + signal.SIGINT
@@ -297,7 +295,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
             status = SIGNALLED + signal.SIGHUP
         except BaseException as defect:  # the others go on
             self._served.filer.messages.log("kern.internal.error", "error", describe(defect))
-        self._loop.call_soon_threadsafe(self._end, status, power_off)
+        self._loop.call_soon_threadsafe(self._end, status, following)
 
     def _open(self, readable: int, stack: ExitStack) -> tuple[Host, Session]:
         """Decide who gives the commands: a person at a terminal, or a script."""
@@ -305,9 +303,14 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         if self._terminal is None:
             host, console = self._script(keys)
         else:
-            host, console = self._person(keys, stack, lambda: session)
-        session = Session(self._served.filer, self._served.commands, console, who=self.who)
-        self._session = session
+            host, console = self._person(keys, stack)
+        self._session = session = Session(
+            self._served.filer,
+            self._served.commands,
+            console,
+            who=self.who,
+            end_if_asked=self._signals.end_if_asked,
+        )
         return host, session
 
     def _script(self, stream: BinaryIO) -> tuple[Host, Console]:
@@ -323,15 +326,13 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         )
         return Script(lines, answers, console, self._signals), console
 
-    def _person(
-        self, keys: BinaryIO, stack: ExitStack, session_of: Callable[[], Session]
-    ) -> tuple[Host, Console]:
+    def _person(self, keys: BinaryIO, stack: ExitStack) -> tuple[Host, Console]:
         signals = self._signals
         screen = text_output(self._flow, self._put, terminal=True, newline="\r\n")
         terminal = self._terminal or ""
         keyboard = Keyboard(keys.fileno(), echoes=self._echoes)
 
-        def open_editor() -> "LineEditor":
+        def open_editor(session: Session) -> "LineEditor":
             from filer.shell.ssh.editor import line_editor
 
             editor = line_editor(
@@ -339,7 +340,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
                 screen,
                 size=self._size,
                 terminal=terminal,
-                session_of=session_of,
+                session=session,
                 signals=signals,
                 settings=self._served.settings,
             )
@@ -357,8 +358,8 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
             columns=lambda: self._size()[0],
         )
         if self._command is None:
-            return Terminal(reader, console, signals), console
-        return OneShot(self._command, signals), console
+            return Terminal(reader, console), console
+        return OneShot(self._command), console
 
     def _size(self) -> tuple[int, int]:
         columns, rows, *_ = self._channel.get_terminal_size()
