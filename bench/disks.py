@@ -12,7 +12,7 @@ from bench.row import Figure, Row, Unit, at_most
 from bench.workshop import Workshop, new_pairs
 from filer.disks.derivation import Derivation
 from filer.disks.header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, SLOT_SIZE
-from filer.disks.jobs import rekey_disks
+from filer.disks.jobs import DiskJobs
 from filer.disks.record import RECORD_SIZE
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
@@ -58,13 +58,8 @@ class _Shelf:
         self._rekey(MSID_KEY_ID)
 
     def _rekey(self, key_id: str) -> None:
-        report = rekey_disks(
-            self.disks,
-            key_id,
-            self.keytable,
-            Interrupt(),
-            held=lambda _id, _key: True,
-            refusal=lambda _disk: None,
+        report = DiskJobs(self.keytable, Interrupt()).rekey(
+            self.disks, key_id, held=lambda _id, _key: True, refusal=lambda _disk: None
         )
         if not report.complete:
             raise RuntimeError("not all disks were rekeyed")

@@ -16,6 +16,7 @@ from filer.config import Hardware
 from filer.disks.aggregate import Aggregate
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
+from filer.disks.jobs import DiskJobs
 from filer.disks.ownership import Ownership, survey
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
@@ -89,6 +90,10 @@ class Filer:
     def ownership(self) -> Ownership:
         """Return whose each disk is, as the disks say now."""
         return survey(self.shelf, self.hardware.system_id)
+
+    def disk_jobs(self) -> DiskJobs:
+        """Return what works on many disks, with the keytable of this filer."""
+        return DiskJobs(self.keytable, self.interrupt, self.progress.show)
 
     def key_servers(self, addresses: Collection[str] | None = None) -> KeyServers:
         """Return the registered key servers, or those of ``addresses``, for one command."""

@@ -29,7 +29,7 @@ from filer.commands import Command, EndOfAnswers, Result, disk, key_manager, key
 from filer.disks.disk import Disk
 from filer.host.durable import Storage, StorageError
 from filer.key_servers.holdings import Holdings
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.key_id import MSID_KEY_ID
 from filer.keys.keytable import Entry
 from filer.keys.pair import KeyPair
@@ -760,8 +760,8 @@ def _check(house: House, pairs: Sequence[KeyPair]) -> None:
     for each in house.disks:
         if each.destroyed:
             continue
-        keys: list[AuthenticationKey | None] = (
-            [None]
+        keys: list[DiskKey] = (
+            [MSID]
             if each.key_id == MSID_KEY_ID
             else [pair.key for pair in pairs if pair.key_id == each.key_id]
         )

@@ -13,7 +13,7 @@ from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskErr
 from filer.disks.record import MOST_TAGS
 from filer.host.durable import Storage, StorageError
 from filer.key_servers.candidates import KEPT_OF_ONE_SERVER
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.shell.plugins import commands_at_loader
 from tests import faulty, manual, points
@@ -332,7 +332,7 @@ def test_a_refused_key_is_not_tried_again(locking: Disk) -> None:
 def test_the_msid_leaves_no_tag(locking: Disk) -> None:
     for failures in (1, 2):
         with pytest.raises(AuthenticationFailed):
-            locking.authenticate(None)
+            locking.authenticate(MSID)
         assert (locking.failures, head_of(locking.path).tags) == (failures, ())
 
 
@@ -368,7 +368,7 @@ def test_a_tag_is_bound_to_its_disk_and_wrap(tmp_path: Path, locking: Disk) -> N
         locking.authenticate(lie(1))
     twin = Disk.create("x", tmp_path / "x", Storage(), locking._derivation, size=1 << 16)
     twin.power_on()
-    twin.rekey(None, KEY_ID, KEY)
+    twin.rekey(MSID, KEY_ID, KEY)
     with pytest.raises(AuthenticationFailed):
         twin.authenticate(lie(1))
     first, second = (head_of(disk.path).tags for disk in (locking, twin))

@@ -31,7 +31,7 @@ from filer.disks.header import (
     State,
 )
 from filer.host.durable import Storage, StorageError
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.pair import KeyPair
 from tests import disk_files
 from tests.disk_files import set_failures
@@ -64,7 +64,7 @@ def disk(tmp_path: Path, derivation: Derivation) -> Disk:
 @pytest.fixture
 def keyed(disk: Disk) -> Disk:
     """A disk that has KEY, and no locking."""
-    disk.rekey(None, KEY_ID, KEY)
+    disk.rekey(MSID, KEY_ID, KEY)
     return disk
 
 
@@ -84,7 +84,7 @@ def rekey(disk: Disk) -> None:
 
 
 def rekey_to_msid(disk: Disk) -> None:
-    disk.rekey(KEY, "0x0", None)
+    disk.rekey(KEY, "0x0", MSID)
 
 
 def lock(disk: Disk) -> None:
@@ -120,7 +120,17 @@ def test_a_factory_new_disk_gives_its_data_to_anyone(disk: Disk) -> None:
     assert (disk.key_id, disk.locking, disk.locked, disk.failures) == ("0x0", False, False, 0)
     assert (disk.destroyed, disk.locked_out, disk.blocks) == (False, False, 16)
     assert disk.read_block(3) == PLAIN
-    disk.authenticate(None)
+    disk.authenticate(MSID)
+
+
+def test_the_msid_is_no_accepted_authentication_key(disk: Disk) -> None:
+    disk = power_cycled(disk)
+    disk.authenticate(MSID)
+    assert disk.accepted_key is None
+    disk.rekey(MSID, KEY_ID, KEY)
+    assert disk.accepted_key == KEY
+    disk.rekey(KEY, "0x0", MSID)
+    assert disk.accepted_key is None
 
 
 def test_two_disks_have_nothing_in_common(tmp_path: Path, derivation: Derivation) -> None:
@@ -193,7 +203,7 @@ def test_a_locked_disk_refuses_reads_and_writes_until_it_is_authenticated(lockin
 def test_rekey_leaves_the_data_key_and_the_data(disk: Disk) -> None:
     before = disk._data_key
     ciphertext = disk.path.read_bytes()[DATA_OFFSET:]
-    disk.rekey(None, KEY_ID, KEY)
+    disk.rekey(MSID, KEY_ID, KEY)
     disk.lock(KEY)
     rekey(disk)
     assert (disk.key_id, disk.locking) == (NEW_KEY_ID, True)
@@ -206,9 +216,9 @@ def test_rekey_leaves_the_data_key_and_the_data(disk: Disk) -> None:
 
 def test_after_rekey_the_old_key_no_longer_authenticates(locking: Disk) -> None:
     with pytest.raises(AuthenticationFailed):
-        locking.authenticate(None)
+        locking.authenticate(MSID)
     rekey(locking)
-    for old in (KEY, None):
+    for old in (KEY, MSID):
         with pytest.raises(AuthenticationFailed, match=r"^0c\.00\.3: authentication failed$"):
             locking.authenticate(old)
     assert locking.failures == 2
@@ -231,16 +241,16 @@ def test_without_locking_a_rekeyed_disk_opens_by_itself_but_has_its_key(keyed: D
     disk = power_cycled(keyed)
     assert disk.read_block(3) == PLAIN
     with pytest.raises(AuthenticationFailed):
-        disk.authenticate(None)
+        disk.authenticate(MSID)
     with pytest.raises(AuthenticationFailed):
-        disk.rekey(None, NEW_KEY_ID, NEW_KEY)
+        disk.rekey(MSID, NEW_KEY_ID, NEW_KEY)
     disk.authenticate(KEY)
 
 
 def test_after_lock_the_msid_opens_nothing(locking: Disk) -> None:
     disk = power_cycled(locking)
     with pytest.raises(AuthenticationFailed):
-        disk.authenticate(None)
+        disk.authenticate(MSID)
     with pytest.raises(DiskLocked):
         disk.read_block(3)
     assert head_of(disk).header.open_wrap == b""
@@ -251,27 +261,25 @@ def test_rekey_to_the_msid_ends_locking(locking: Disk) -> None:
     disk = power_cycled(locking)
     assert (disk.key_id, disk.locking, disk.locked) == ("0x0", False, False)
     assert disk.read_block(3) == PLAIN
-    disk.rekey(None, KEY_ID, KEY)
+    disk.rekey(MSID, KEY_ID, KEY)
 
 
-@pytest.mark.parametrize(("key_id", "key"), [("0x0", KEY), (KEY_ID, None)])
-def test_the_msid_and_its_key_id_belong_together(
-    disk: Disk, key_id: str, key: AuthenticationKey | None
-) -> None:
+@pytest.mark.parametrize(("key_id", "key"), [("0x0", KEY), (KEY_ID, MSID)])
+def test_the_msid_and_its_key_id_belong_together(disk: Disk, key_id: str, key: DiskKey) -> None:
     with pytest.raises(ValueError, match="MSID"):
-        disk.rekey(None, key_id, key)
+        disk.rekey(MSID, key_id, key)
     assert disk.failures == 0
 
 
 def test_lock_refuses_the_factory_key(disk: Disk) -> None:
-    for key in (None, KEY):
+    for key in (MSID, KEY):
         with pytest.raises(DiskError, match="key ID 0x0 cannot be locked"):
             disk.lock(key)
     assert (disk.locking, disk.failures) == (False, 0)
 
 
 def test_lock_needs_the_current_key(keyed: Disk) -> None:
-    for wrong in (NEW_KEY, None):
+    for wrong in (NEW_KEY, MSID):
         with pytest.raises(AuthenticationFailed):
             keyed.lock(wrong)
     assert (keyed.locking, keyed.failures) == (False, 2)
@@ -387,7 +395,7 @@ def test_success_takes_the_count_back(locking: Disk) -> None:
     disk = power_cycled(locking)
     for _ in range(3):
         with pytest.raises(AuthenticationFailed):
-            disk.authenticate(None)
+            disk.authenticate(MSID)
     disk = power_cycled(locking)
     assert disk.failures == 3
     disk.authenticate(KEY)
@@ -401,7 +409,7 @@ def test_the_limit_locks_out_for_good(locking: Disk) -> None:
     for _ in range(24):
         assert not locking.locked_out
         with pytest.raises(AuthenticationFailed):
-            locking.authenticate(None)
+            locking.authenticate(MSID)
     disk = power_cycled(locking)
     assert (disk.failures, disk.locked_out, disk.locked) == (1024, True, True)
     before = disk.path.read_bytes()
@@ -421,7 +429,7 @@ def test_the_last_try_may_succeed_and_sanitizing_ends_a_lockout(locking: Disk) -
     disk.sanitize()
     for new in (disk, power_cycled(disk)):
         assert (new.failures, new.locked_out, new.locked, new.key_id) == (0, False, False, "0x0")
-    disk.rekey(None, KEY_ID, KEY)
+    disk.rekey(MSID, KEY_ID, KEY)
 
 
 # sanitize, destroy
@@ -484,7 +492,7 @@ def test_a_crash_at_any_change_leaves_the_old_disk_or_the_new(
         disk = power_cycled(keyed)
         assert disk._state in {old, new}
         check_the_file_is_clean(disk)
-        check_it_opens(disk, KEY if disk._state == old else None)
+        check_it_opens(disk, KEY if disk._state == old else MSID)
         if not disk.destroyed and disk._state.life == old.life:
             assert disk.read_block(3) == PLAIN
     assert at >= 3
@@ -499,12 +507,12 @@ def check_the_file_is_clean(disk: Disk) -> None:
     assert not any(raw[SLOT_OFFSETS[1 - head.slot] :][:SLOT_SIZE])
 
 
-def check_it_opens(disk: Disk, key: AuthenticationKey | None) -> None:
+def check_it_opens(disk: Disk, key: DiskKey) -> None:
     if disk.destroyed:
         with pytest.raises(Destroyed):
             disk.authenticate(key)
     else:
-        keys = {"0x0": None, KEY_ID: KEY, NEW_KEY_ID: NEW_KEY}
+        keys: dict[str, DiskKey] = {"0x0": MSID, KEY_ID: KEY, NEW_KEY_ID: NEW_KEY}
         disk.authenticate(keys[disk.key_id])
         assert disk.failures == 0
 
@@ -532,7 +540,7 @@ def test_a_refused_change_can_be_made_again(
     assert old.wrap not in disk.path.read_bytes()
     assert old.open_wrap not in disk.path.read_bytes()
     check_the_file_is_clean(disk)
-    check_it_opens(power_cycled(disk), None)
+    check_it_opens(power_cycled(disk), MSID)
     assert disk.read_block(3) == PLAIN
 
 
@@ -696,7 +704,7 @@ def test_without_the_memory_for_scrypt_a_disk_says_so(tmp_path: Path) -> None:
     script = """
 import resource, sys
 from pathlib import Path
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
 from filer.host.durable import Storage
@@ -707,7 +715,7 @@ import hashlib
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), resource.RLIM_INFINITY))
 try:
-    disk.rekey(None, "A" * 64, AuthenticationKey(b"a key"))
+    disk.rekey(MSID, "A" * 64, AuthenticationKey(b"a key"))
 except FilerError as problem:
     print(problem, disk.key_id)
 """

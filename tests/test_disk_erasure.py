@@ -17,7 +17,7 @@ from filer.disks.header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, SLOT_S
 from filer.disks.label import Label
 from filer.disks.record import RECORD_SIZE
 from filer.host.durable import Storage
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.running.interrupt import Interrupt
 from filer.shell.plugins import commands_in_maintenance
 from filer.shell.power_cycle import BootNotices
@@ -192,7 +192,7 @@ def with_a_disk_of_another_system(house: House, *, locked: bool) -> None:
     disk.write_block(0, Label(7, "aggr0", (disk.serial, "OTHER1", "OTHER2")).pack())
     if locked:
         key = AuthenticationKey(b"of the other system")
-        disk.rekey(None, "7" * 64, key)
+        disk.rekey(MSID, "7" * 64, key)
         disk.lock(key)
     house.reboot()
 
@@ -356,7 +356,7 @@ def test_sanitized_data_is_lost_even_to_the_old_key(house: House) -> None:
     assert MARK.encode() not in disk.read_block(1)
     with pytest.raises(AuthenticationFailed):
         disk.authenticate(key)
-    disk.authenticate(None)
+    disk.authenticate(MSID)
     assert MARK.encode() not in disk.read_block(1)
 
 
@@ -366,7 +366,7 @@ def test_destroyed_data_is_lost_to_every_key(house: House) -> None:
     assert wraps(file_of(house, SPARE).read_bytes()) == set()
     house.reboot()
     disk = house.filer.shelf[SPARE]
-    for candidate in (key, None):
+    for candidate in (key, MSID):
         with pytest.raises(Destroyed):
             disk.authenticate(candidate)
         with pytest.raises(DiskLocked):

@@ -29,10 +29,10 @@ from filer.disks.header import (
     Head,
     State,
 )
-from filer.disks.jobs import lock_disks
+from filer.disks.jobs import DiskJobs
 from filer.disks.record import COUNT_IF_LOST, RECORD_SIZE, Record
 from filer.host.durable import Storage, StorageError
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.keytable import Keytable
 from filer.running.interrupt import Interrupt
 from tests import disk_files
@@ -45,7 +45,7 @@ KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
 NEW_KEY_ID = "080CF0C80000000001000000000000004D1C2AE0F5E9B6F8A7C3D2E1F0A9B8C7"
 KEY = AuthenticationKey(b"the first Passphrase, 1")
 NEW_KEY = AuthenticationKey(b"the second Passphrase, 2")
-KEYS = {"0x0": None, KEY_ID: KEY, NEW_KEY_ID: NEW_KEY}
+KEYS: dict[str, DiskKey] = {"0x0": MSID, KEY_ID: KEY, NEW_KEY_ID: NEW_KEY}
 PLAIN = bytes(range(256)) * 16
 SIZE = 4 * BLOCK_SIZE
 
@@ -63,7 +63,7 @@ def keyed(tmp_path: Path, derivation: Derivation) -> Disk:
     disk = Disk.create("0c.00.3", tmp_path / "0c.00.3.sed", Storage(), derivation, size=SIZE)
     disk.power_on()
     disk.write_block(3, PLAIN)
-    disk.rekey(None, KEY_ID, KEY)
+    disk.rekey(MSID, KEY_ID, KEY)
     return disk
 
 
@@ -90,7 +90,7 @@ def rekey(disk: Disk) -> None:
 
 
 def rekey_to_msid(disk: Disk) -> None:
-    disk.rekey(KEYS[disk.key_id], "0x0", None)
+    disk.rekey(KEYS[disk.key_id], "0x0", MSID)
 
 
 OPERATIONS: list[Operation] = [lock, rekey, rekey_to_msid, Disk.sanitize, Disk.destroy]
@@ -119,7 +119,7 @@ def check_it_opens(disk: Disk, states: set[State], data: bool) -> None:
     assert (head.leftover, head.record.unfinished) == (False, False)
     if fresh.destroyed:
         with pytest.raises(Destroyed):
-            fresh.authenticate(None)
+            fresh.authenticate(MSID)
         return
     fresh.authenticate(KEYS[fresh.key_id])
     assert (fresh.failures, fresh.locked) == (0, False)
@@ -233,8 +233,8 @@ def test_a_lock_with_nothing_to_do_writes_what_an_older_program_left(
 def locks(disk: Disk, by: str) -> bool:
     """Lock, without a key; say whether it reports success."""
     if by == "command":
-        report = lock_disks(
-            [disk], Keytable(), Interrupt(), lambda _id, _key: True, refusal=lambda _disk: None
+        report = DiskJobs(Keytable(), Interrupt()).lock(
+            [disk], held=lambda _id, _key: True, refusal=lambda _disk: None
         )
         return report.complete
     try:
@@ -408,7 +408,7 @@ def test_a_lost_count_gives_no_endless_guesses(locking: Disk) -> None:
     disk = on(locking)
     for _ in range(LOCKOUT_LIMIT - COUNT_IF_LOST):
         with pytest.raises(AuthenticationFailed):
-            disk.authenticate(None)
+            disk.authenticate(MSID)
     with pytest.raises(LockedOut):
         on(locking).authenticate(KEY)
 
@@ -459,7 +459,7 @@ def test_no_value_of_a_counter_stops_an_operation(
     disk = on(keyed)
     for _ in range(3):
         with pytest.raises(AuthenticationFailed):
-            disk.authenticate(None)
+            disk.authenticate(MSID)
     assert on(keyed).failures == 3
     disk = on(keyed)
     operation(disk)
@@ -500,7 +500,7 @@ def test_a_disk_whose_life_was_edited_to_the_highest_can_be_sanitized(locking: D
     disk.sanitize()
     fresh = on(locking)
     assert (fresh._state.life, fresh.failures, fresh.locked) == (1, 0, False)
-    fresh.authenticate(None)
+    fresh.authenticate(MSID)
 
 
 def test_the_highest_count_of_failures_is_a_lockout(locking: Disk) -> None:
@@ -530,7 +530,7 @@ def test_the_old_layout_is_what_version_0_1_wrote() -> None:
         path = Path(directory) / "disk"
         disk = Disk.create("0c.00.3", path, Storage(), Derivation(), random, size=16 * BLOCK_SIZE)
         disk.power_on()
-        disk.rekey(None, KEY_ID, KEY)
+        disk.rekey(MSID, KEY_ID, KEY)
         disk.lock(KEY)
         header = head_of(path).header
     old = old_head(header, [OldCount(7, 1, 2), OldCount(8, 1, 3)])

@@ -6,6 +6,7 @@ import pytest
 
 from filer.boot.machine import Machine, Panic, boot, power_off
 from filer.disks.disk import LOCKOUT_LIMIT, AuthenticationFailed, DiskLocked, LockedOut
+from filer.keys.authentication_key import MSID
 from filer.keys.pair import KeyPair
 from filer.running.interrupt import Interrupt
 from filer.shell.power_cycle import BootNotices
@@ -192,7 +193,7 @@ def test_after_1024_failures_in_a_row_a_disk_ignores_even_its_own_key(house: Hou
     assert LOCKOUT_LIMIT == 1024
     for _ in range(1024):
         with pytest.raises(AuthenticationFailed):
-            disk.authenticate(None)
+            disk.authenticate(MSID)
     with pytest.raises(LockedOut):
         disk.authenticate(pairs_on(house.servers[0])[0].key)
     (warning,) = house.reboot().splitlines()

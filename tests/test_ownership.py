@@ -15,7 +15,7 @@ from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
 from filer.disks.label import Label
 from filer.host.durable import Storage
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.keys.key_id import is_key_id, new_key_id, systems_of
 from filer.running.interrupt import Interrupt
 from filer.shell.plugins import commands_in_maintenance
@@ -105,7 +105,7 @@ def label(disk: Disk, system_id: int, *others: Disk) -> None:
 
 def rekey(disk: Disk, key_id: str, *, lock: bool = False) -> None:
     key = AuthenticationKey(KEY.encode())
-    disk.rekey(None, key_id, key)
+    disk.rekey(MSID, key_id, key)
     if lock:
         disk.lock(key)
 

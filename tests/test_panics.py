@@ -13,6 +13,7 @@ from filer.boot_device.panics import LIMIT, Panics
 from filer.disks.disk import LOCKOUT_LIMIT, AuthenticationFailed, LockedOut
 from filer.host.durable import Storage
 from filer.host.toml_file import ConfigError
+from filer.keys.authentication_key import MSID
 from filer.running.interrupt import Interrupt, Interrupted
 from filer.shell.plugins import Commands
 from filer.shell.power_cycle import (
@@ -418,7 +419,7 @@ def fail(house: House, disk: str, times: int) -> None:
     """Try the MSID on a disk that has another key."""
     for _ in range(times):
         with pytest.raises(AuthenticationFailed):
-            house.filer.shelf[disk].authenticate(None)
+            house.filer.shelf[disk].authenticate(MSID)
 
 
 def test_a_lost_key_of_a_spare_costs_a_try_a_boot_up_to_the_lockout(house: House) -> None:
@@ -451,7 +452,7 @@ def test_a_locked_out_disk_tries_no_key_and_comes_back_by_sanitize_alone(house: 
     house.reboot()
     disk = house.filer.shelf[spare]
     (pair,) = pairs_on(house.servers[0])
-    for key in (pair.key, None):
+    for key in (pair.key, MSID):
         with pytest.raises(LockedOut):
             disk.authenticate(key)
     out = f"{spare}: is locked out\n"

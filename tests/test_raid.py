@@ -14,7 +14,7 @@ from filer.disks.header import BLOCK_SIZE
 from filer.disks.label import Label
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey
 from tests.disk_files import set_failures
 
 SYSTEM = 1573922407
@@ -55,7 +55,7 @@ def restart(shelf: Shelf) -> None:
 def lock(shelf: Shelf, *names: str, key_id: str = KEY_ID) -> None:
     """Lock the disks, all without names, and take the power away for a moment."""
     for disk in [shelf[name] for name in names] or list(shelf):
-        disk.rekey(None, key_id, KEY)
+        disk.rekey(MSID, key_id, KEY)
         disk.lock(KEY)
     restart(shelf)
 

@@ -10,7 +10,6 @@ from filer.commands.disk.erase import destroy, sanitize
 from filer.commands.disk.report import held_by_key_servers, report_disks, select_disks
 from filer.commands.parts.encryption import encrypting
 from filer.disks.disk import Disk
-from filer.disks.jobs import lock_disks, rekey_disks
 from filer.disks.ownership import Evidence, ForeignOwner, names_others
 from filer.keys.key_id import MSID_KEY_ID, is_key_id
 from filer.system import Filer
@@ -153,17 +152,7 @@ def _lock(call: Call) -> None:
     ownership = filer.ownership()
     disks = select_disks(call, call.words("disk_list"), ownership)
     held = held_by_key_servers(call)
-    report_disks(
-        call,
-        lock_disks(
-            disks,
-            filer.keytable,
-            filer.interrupt,
-            held,
-            refusal=ownership.refusal,
-            show=filer.progress.show,
-        ),
-    )
+    report_disks(call, filer.disk_jobs().lock(disks, held=held, refusal=ownership.refusal))
 
 
 def _rekey(call: Call) -> None:
@@ -176,18 +165,8 @@ def _rekey(call: Call) -> None:
     ownership = filer.ownership()
     disks = select_disks(call, call.words("disk_list"), ownership)
     held = _never_asked if key_id == MSID_KEY_ID else held_by_key_servers(call, key_id)
-    report_disks(
-        call,
-        rekey_disks(
-            disks,
-            key_id,
-            filer.keytable,
-            filer.interrupt,
-            held,
-            refusal=ownership.refusal,
-            show=filer.progress.show,
-        ),
-    )
+    report = filer.disk_jobs().rekey(disks, key_id, held=held, refusal=ownership.refusal)
+    report_disks(call, report)
 
 
 def _never_asked(_key_id: str, _key: object) -> bool:

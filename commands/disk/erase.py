@@ -8,7 +8,7 @@ from filer.commands import Call, Consent, Json, Refused
 from filer.commands.disk.report import report_disks, select_disks
 from filer.disks.aggregate import POSITIONS, Aggregate, assemble
 from filer.disks.disk import Disk
-from filer.disks.jobs import Refusal, destroy_disks, sanitize_disks
+from filer.disks.jobs import Refusal
 from filer.host.text import listed
 from filer.system import Filer
 
@@ -54,7 +54,7 @@ def sanitize(call: Call, *, maintenance: bool = False) -> None:
     else:
         disks = select_disks(call, call.words("disk_list"), aggregate.ownership)
     _confirm(call, "sanitize", disks, refusal)
-    report_disks(call, sanitize_disks(disks, refusal, filer.interrupt, show=filer.progress.show))
+    report_disks(call, filer.disk_jobs().sanitize(disks, refusal=refusal))
 
 
 def destroy(call: Call, *, maintenance: bool = False) -> None:
@@ -64,7 +64,7 @@ def destroy(call: Call, *, maintenance: bool = False) -> None:
     refusal = _refusal(filer, aggregate, maintenance=maintenance)
     disks = select_disks(call, call.words("disk_list"), aggregate.ownership)
     _confirm(call, "destroy", disks, refusal)
-    report_disks(call, destroy_disks(disks, refusal, filer.interrupt, show=filer.progress.show))
+    report_disks(call, filer.disk_jobs().destroy(disks, refusal=refusal))
 
 
 def _refusal(filer: Filer, aggregate: Aggregate, *, maintenance: bool) -> Refusal:

@@ -12,7 +12,7 @@ from filer.commands.key_manager.servers import servers_in_question
 from filer.commands.parts.dialogue import ask_passphrase
 from filer.commands.parts.encryption import encrypting
 from filer.commands.parts.server_warnings import not_responding, warn_of_servers
-from filer.disks.jobs import DiskReport, Held, rekey_disks
+from filer.disks.jobs import DiskReport, Held
 from filer.disks.ownership import Ownership
 from filer.key_servers.creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair
 from filer.key_servers.holdings import conflict
@@ -103,16 +103,9 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
 
 def rekey_all_disks(call: Call, pair: KeyPair, held: Held, ownership: Ownership) -> DiskReport:
     """Rekey all own disks to ``pair``, which a key server has just been seen to hold."""
-    filer = call.filer
-    return rekey_disks(
-        select_disks(call, ("*",), ownership),
-        pair.key_id,
-        filer.keytable,
-        filer.interrupt,
-        held,
-        refusal=ownership.refusal,
-        show=filer.progress.show,
-    )
+    disks = select_disks(call, ("*",), ownership)
+    jobs = call.filer.disk_jobs()
+    return jobs.rekey(disks, pair.key_id, held=held, refusal=ownership.refusal)
 
 
 @encrypting

@@ -11,7 +11,6 @@ from filer.commands.keymgr import warn_of_certificates
 from filer.commands.parts.dialogue import AnswerRefused, ask_until, ask_yes_no
 from filer.commands.parts.encryption import encrypting
 from filer.commands.parts.server_warnings import warn_of
-from filer.disks.jobs import lock_disks
 from filer.host.errors import FilerError
 from filer.kmip.address import HIGHEST_PORT, AddressError, parse_address, parse_port
 from filer.registration.pem import ca_name
@@ -147,16 +146,6 @@ def _encrypt_drives(call: Call, tag: str) -> None:
     report_disks(call, rekeyed)
     if rekeyed.not_reached or not rekeyed.succeeded:
         return
-    filer = call.filer
-    disks = [filer.shelf[name] for name in rekeyed.succeeded]
-    report_disks(
-        call,
-        lock_disks(
-            disks,
-            filer.keytable,
-            filer.interrupt,
-            held,
-            refusal=ownership.refusal,
-            show=filer.progress.show,
-        ),
-    )
+    disks = [call.filer.shelf[name] for name in rekeyed.succeeded]
+    jobs = call.filer.disk_jobs()
+    report_disks(call, jobs.lock(disks, held=held, refusal=ownership.refusal))

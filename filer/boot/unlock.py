@@ -9,7 +9,7 @@ from filer.disks.ownership import Ownership
 from filer.host.errors import FilerError
 from filer.host.text import listed
 from filer.key_servers.holdings import Holdings, conflict
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.running.progress import Steps
 from filer.system import Filer
 
@@ -61,7 +61,7 @@ def unlock_disks(
             try:
                 doubtful = disk.serial in ownership.doubtful
                 key = _open(filer, disk, try_msid=not (held_back or doubtful))
-                if key is not None:
+                if key is not MSID:
                     opened_with[disk.key_id] = key
             except FilerError as problem:
                 if isinstance(problem, AuthenticationFailed):
@@ -74,8 +74,8 @@ def unlock_disks(
         notices.warning("kmip.init.mismatch", text)
 
 
-def _open(filer: Filer, disk: Disk, *, try_msid: bool) -> AuthenticationKey | None:
-    """Open one disk, and return the key that did; None for the MSID."""
+def _open(filer: Filer, disk: Disk, *, try_msid: bool) -> DiskKey:
+    """Open one disk, and return the key that did."""
     keys = keys_of(filer.keytable, disk.key_id)
     if keys:
         if disk.tries_nothing_more and not disk.locked_out:
@@ -83,11 +83,11 @@ def _open(filer: Filer, disk: Disk, *, try_msid: bool) -> AuthenticationKey | No
         return try_one(disk, keys, filer.keytable, disk.authenticate)
     if try_msid:
         try:
-            disk.authenticate(None)
+            disk.authenticate(MSID)
         except AuthenticationFailed:
             pass
         else:
-            return None
+            return MSID
     raise _NotInKeytable
 
 

@@ -27,7 +27,7 @@ from filer.disks.head import HeadFile
 from filer.disks.header import BLOCK_SIZE, DATA_OFFSET, DiskError, Head, Header, State
 from filer.disks.record import LOCKOUT_LIMIT, MOST_TAGS, TAG_SIZE, Record
 from filer.host.durable import Storage, StorageError
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.key_id import MSID_KEY_ID
 from filer.keys.secret import Secret
 
@@ -98,7 +98,7 @@ class Disk:
         self._random = random
         self._file: HeadFile | None = None
         self._data_key: _DataKey | None = None
-        self._accepted: AuthenticationKey | None = None
+        self._accepted: DiskKey | None = None  # none since power-on
         self.warnings: Sequence[str] = ()
         """What power-on found wrong with the disk although it works, a line each."""
 
@@ -123,7 +123,7 @@ class Disk:
             msid=b32encode(random(20)).decode("ascii"),
             data_size=size - size % BLOCK_SIZE,
         )
-        header = disk._wrapped(state, _DataKey(random(_DATA_KEY_SIZE)), None)
+        header = disk._wrapped(state, _DataKey(random(_DATA_KEY_SIZE)), MSID)
         head = Head(header, Record(sequence=1, binding=header.binding))
         storage.create(path, head.pack(), DATA_OFFSET + state.data_size)
         return disk
@@ -149,7 +149,7 @@ class Disk:
     @property
     def accepted_key(self) -> AuthenticationKey | None:
         """The present authentication key, if it was used since power-on; never the MSID."""
-        return self._accepted
+        return self._accepted if isinstance(self._accepted, AuthenticationKey) else None
 
     @property
     def locking(self) -> bool:
@@ -249,8 +249,8 @@ class Disk:
         head = self._powered.head
         return bool(head.tags) and self._tag(head.header, key) in head.tags
 
-    def authenticate(self, key: AuthenticationKey | None) -> None:
-        """Open the data with the current authentication key; None tries the MSID.
+    def authenticate(self, key: DiskKey) -> None:
+        """Open the data with the current authentication key.
 
         The failure is on the disk before the try and taken back after a success.  A key that is
         refused is remembered, after that, by a tag.  Raises `AuthenticationFailed`, or, with
@@ -265,25 +265,23 @@ class Disk:
         self._data_key = data_key
         self._accepted = key
 
-    def rekey(
-        self, current: AuthenticationKey | None, new_key_id: str, new: AuthenticationKey | None
-    ) -> None:
-        """Change the authentication key from ``current`` to ``new``; None means the MSID.
+    def rekey(self, current: DiskKey, new_key_id: str, new: DiskKey) -> None:
+        """Change the authentication key from ``current`` to ``new``.
 
         Locking stays as it is, but ends with the return to the MSID.  The data and its key stay.
         Raises what `authenticate` raises, and ValueError if ``new`` does not fit ``new_key_id``.
         """
-        if (new is None) != (new_key_id == MSID_KEY_ID):
+        if (new is MSID) != (new_key_id == MSID_KEY_ID):
             raise ValueError("the MSID, and nothing else, has the key ID of the MSID")
         self.refresh()
         self._refuse_destroyed()
         self._refuse_locked_out()
         state = self._state
-        locking = state.locking and new is not None
+        locking = state.locking and new is not MSID
         state = replace(state, key_id=new_key_id, locking=locking, scrypt=STANDARD)
         self._rewrap(current, state, new)
 
-    def lock(self, current: AuthenticationKey | None) -> None:
+    def lock(self, current: DiskKey) -> None:
         """Set locking: from the next loss of power on, only the current key opens the data.
 
         If locking is set already, no key is tried, but its header is settled.  Raises `DiskError`
@@ -309,7 +307,7 @@ class Disk:
         old = self._state
         state = State(old.serial, old.msid, old.data_size, life=old.next_life)
         data_key = _DataKey(self._random(_DATA_KEY_SIZE))
-        header = self._wrapped(state, data_key, None)
+        header = self._wrapped(state, data_key, MSID)
         self._powered.write_record(unfinished=True)
         self._commit(header, data_key, accepted=None)
 
@@ -396,13 +394,13 @@ class Disk:
         except DiskError as error:
             raise DiskError(f"{self.name}: {error}") from error
 
-    def _try(self, key: AuthenticationKey | None, *, before_change: bool = False) -> _DataKey:
+    def _try(self, key: DiskKey, *, before_change: bool = False) -> _DataKey:
         """Return the data key under ``key``, with a failure counted on the disk.
 
         ``before_change``: the record says as well that a change is unfinished.
         """
         head = self._powered.head
-        if key is not None and self.has_refused(key):
+        if key is not MSID and self.has_refused(key):
             raise AlreadyRefused(f"{self.name}: has refused this key before; it was not tried")
         stretched = self._stretched(head.header.state, key)
         mark = before_change or head.record.unfinished
@@ -411,7 +409,7 @@ class Disk:
             return _unwrap(stretched, _CURRENT, head.header.state, head.header.wrap)
         except InvalidUnwrap as error:
             tags = head.tags
-            if key is not None and len(tags) < MOST_TAGS:
+            if key is not MSID and len(tags) < MOST_TAGS:
                 tags = (*tags, self._tag(head.header, key))
             if before_change or tags != head.tags:
                 with suppress(StorageError):  # the failure is what has to be told
@@ -423,9 +421,7 @@ class Disk:
         info = _REFUSED + header.state.pack() + header.wrap
         return self._stretched(header.state, key).wrapping_key(info)[:TAG_SIZE]
 
-    def _rewrap(
-        self, current: AuthenticationKey | None, state: State, new: AuthenticationKey | None
-    ) -> None:
+    def _rewrap(self, current: DiskKey, state: State, new: DiskKey) -> None:
         """Bring the disk to ``state``, with ``new`` for its key, if ``current`` opens it."""
         self._stretched(state, new)  # memory may be too little for it: before anything is counted
         data_key = self._data_key = self._try(current, before_change=True)
@@ -436,7 +432,7 @@ class Disk:
         self,
         header: Header,
         data_key: _DataKey | None,
-        accepted: AuthenticationKey | None,
+        accepted: DiskKey | None,
         failures: int | None = None,
     ) -> None:
         """Put ``header`` in the place of the present one, and leave no trace of that.
@@ -458,12 +454,12 @@ class Disk:
         self._accepted = accepted
         file.finish()
 
-    def _stretched(self, state: State, key: AuthenticationKey | None) -> StretchedKey:
-        if key is None:
+    def _stretched(self, state: State, key: DiskKey) -> StretchedKey:
+        if key is MSID:
             return stretch_msid(state.msid)
         return self._derivation.stretch(state.key_id, key, state.scrypt)
 
-    def _wrapped(self, state: State, data_key: _DataKey, key: AuthenticationKey | None) -> Header:
+    def _wrapped(self, state: State, data_key: _DataKey, key: DiskKey) -> Header:
         wrap = _wrap(self._stretched(state, key), _CURRENT, state, data_key)
         if state.locking:
             return Header(state, wrap, open_wrap=b"")

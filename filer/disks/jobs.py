@@ -1,4 +1,4 @@
-"""Rekeying and locking many disks, one by one, each wholly or not at all."""
+"""Jobs on many disks, done one disk after the other, each wholly or not at all."""
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskError, LockedOut
 from filer.host.errors import FilerError
-from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.key_id import MSID_KEY_ID
 from filer.keys.keytable import Keytable
 from filer.running.interrupt import Interrupt, Interrupted
@@ -60,8 +60,8 @@ class _NotOnKeyServer(FilerError):
     """A key that no registered key server that answers holds."""
 
 
-Keys = Sequence[AuthenticationKey | None]
-"""Authentication keys in the order to try them; None stands for the MSID."""
+Keys = Sequence[DiskKey]
+"""Keys in the order to try them."""
 
 Refusal = Callable[[Disk], str | None]
 """Why a disk is left as it is, such as what it belongs to; None if it may be changed."""
@@ -73,7 +73,7 @@ Held = Callable[[str, AuthenticationKey], bool]
 def keys_of(keytable: Keytable, key_id: str) -> Keys:
     """Return the authentication keys that ``key_id`` may stand for; none if it is unknown."""
     if key_id == MSID_KEY_ID:
-        return (None,)
+        return (MSID,)
     entry = keytable.get(key_id)
     return entry.candidates if entry else ()
 
@@ -82,8 +82,8 @@ def try_one(
     disk: Disk,
     keys: Keys,
     keytable: Keytable,
-    attempt: Callable[[AuthenticationKey | None], None],
-) -> AuthenticationKey | None:
+    attempt: Callable[[DiskKey], None],
+) -> DiskKey:
     """Call ``attempt`` with the first of ``keys`` that ``disk`` has not refused; return that key.
 
     One try is all that a command, or a boot, may cost a disk.  The other disks with its key ID
@@ -92,9 +92,9 @@ def try_one(
     """
     key_id = disk.key_id
     for key in keys:
-        if key is None:
-            attempt(None)
-            return None
+        if key is MSID:
+            attempt(MSID)
+            return MSID
         try:
             if not disk.has_refused(key):
                 attempt(key)
@@ -107,134 +107,116 @@ def try_one(
     raise AlreadyRefused(f"{disk.name}: every key known for key ID {key_id} was refused before")
 
 
-def rekey_disks(
-    disks: Iterable[Disk],
-    key_id: str,
-    keytable: Keytable,
-    interrupt: Interrupt,
-    held: Held,
-    *,
-    refusal: Refusal,
-    show: Show = show_nothing,
-) -> DiskReport:
-    """Change the authentication key of ``disks`` to that of ``key_id`` (man key_manager, rekey).
+class DiskJobs:
+    """What is done to many disks, with the keys of ``keytable``; Ctrl-C stops it between two.
 
-    A new key that is not ``held`` is refused, the MSID excepted: a disk is never given a key
-    that only this system's memory knows.
-    """
-    new = keys_of(keytable, key_id)
-
-    def rekey(disk: Disk) -> None:
-        disk.refresh()
-        _refuse_useless(disk)
-        if not new:
-            raise _UnknownKey(f"{disk.name}: key ID {key_id} is not in the keytable")
-        current = _current_keys(keytable, disk)
-        if len(new) > 1:
-            raise _NotOnKeyServer(f"{disk.name}: more than one key is known for key ID {key_id}")
-        _only_held(disk, key_id, new, held)
-        try_one(disk, current, keytable, lambda key: disk.rekey(key, key_id, new[0]))
-
-    return _each("rekey", disks, refusal, rekey, interrupt, show=show)
-
-
-def lock_disks(
-    disks: Iterable[Disk],
-    keytable: Keytable,
-    interrupt: Interrupt,
-    held: Held,
-    *,
-    refusal: Refusal,
-    show: Show = show_nothing,
-) -> DiskReport:
-    """Set locking on ``disks``: from the next loss of power on they need their key.
-
-    A disk whose key is not ``held`` by a key server is refused.
+    ``refusal`` says why a disk is left as it is, and ``held`` what key servers hold.
     """
 
-    def lock(disk: Disk) -> None:
-        disk.refresh()
-        _refuse_useless(disk)
-        if disk.locking:
-            disk.settle()
-            return
-        if disk.key_id == MSID_KEY_ID:
-            raise DiskError(f"{disk.name}: has key ID {MSID_KEY_ID}; rekey it before locking it")
-        keys = _only_held(disk, disk.key_id, _current_keys(keytable, disk), held)
-        try_one(disk, keys, keytable, disk.lock)
+    def __init__(self, keytable: Keytable, interrupt: Interrupt, show: Show = show_nothing) -> None:
+        self._keytable = keytable
+        self._interrupt = interrupt
+        self._show = show
 
-    return _each("lock", disks, refusal, lock, interrupt, show=show)
+    def rekey(
+        self, disks: Iterable[Disk], key_id: str, *, held: Held, refusal: Refusal
+    ) -> DiskReport:
+        """Change the key of ``disks`` to that of ``key_id`` (man key_manager, rekey).
 
+        A new key that is not ``held`` is refused, the MSID excepted: a disk is never given a key
+        that only this system's memory knows.
+        """
+        new = keys_of(self._keytable, key_id)
 
-def sanitize_disks(
-    disks: Iterable[Disk],
-    refusal: Refusal,
-    interrupt: Interrupt,
-    *,
-    show: Show = show_nothing,
-) -> DiskReport:
-    """Give each disk a new data key and the MSID: its data is gone, and it is as new."""
-    return _each("sanitize", disks, refusal, Disk.sanitize, interrupt, show=show)
+        def rekey(disk: Disk) -> None:
+            disk.refresh()
+            _refuse_useless(disk)
+            if not new:
+                raise _UnknownKey(f"{disk.name}: key ID {key_id} is not in the keytable")
+            current = self._current_keys(disk)
+            if len(new) > 1:
+                raise _NotOnKeyServer(
+                    f"{disk.name}: more than one key is known for key ID {key_id}"
+                )
+            _only_held(disk, key_id, new, held)
+            try_one(disk, current, self._keytable, lambda key: disk.rekey(key, key_id, new[0]))
 
+        return self._each("rekey", disks, refusal, rekey)
 
-def destroy_disks(
-    disks: Iterable[Disk],
-    refusal: Refusal,
-    interrupt: Interrupt,
-    *,
-    show: Show = show_nothing,
-) -> DiskReport:
-    """Leave each disk without any data key, of no use to anyone."""
-    return _each("destroy", disks, refusal, Disk.destroy, interrupt, show=show)
+    def lock(self, disks: Iterable[Disk], *, held: Held, refusal: Refusal) -> DiskReport:
+        """Set locking on ``disks``: from the next loss of power on they need their key.
 
+        A disk whose key is not ``held`` by a key server is refused.
+        """
 
-def _current_keys(keytable: Keytable, disk: Disk) -> Keys:
-    current = keys_of(keytable, disk.key_id)
-    if not current:
-        raise _UnknownKey(f"{disk.name}: its key ID {disk.key_id} is not in the keytable")
-    # The key that has opened this disk is right, whatever key servers hold.
-    return (disk.accepted_key,) if disk.accepted_key in current else current
+        def lock(disk: Disk) -> None:
+            disk.refresh()
+            _refuse_useless(disk)
+            if disk.locking:
+                disk.settle()
+                return
+            if disk.key_id == MSID_KEY_ID:
+                raise DiskError(
+                    f"{disk.name}: has key ID {MSID_KEY_ID}; rekey it before locking it"
+                )
+            keys = _only_held(disk, disk.key_id, self._current_keys(disk), held)
+            try_one(disk, keys, self._keytable, disk.lock)
+
+        return self._each("lock", disks, refusal, lock)
+
+    def sanitize(self, disks: Iterable[Disk], *, refusal: Refusal) -> DiskReport:
+        """Give each disk a new data key and the MSID: its data is gone, and it is as new."""
+        return self._each("sanitize", disks, refusal, Disk.sanitize)
+
+    def destroy(self, disks: Iterable[Disk], *, refusal: Refusal) -> DiskReport:
+        """Leave each disk without any data key, of no use to anyone."""
+        return self._each("destroy", disks, refusal, Disk.destroy)
+
+    def _current_keys(self, disk: Disk) -> Keys:
+        current = keys_of(self._keytable, disk.key_id)
+        if not current:
+            raise _UnknownKey(f"{disk.name}: its key ID {disk.key_id} is not in the keytable")
+        accepted = disk.accepted_key
+        # The key that has opened this disk is right, whatever key servers hold.
+        return (accepted,) if accepted is not None and accepted in current else current
+
+    def _each(
+        self,
+        verb: str,
+        disks: Iterable[Disk],
+        refusal: Refusal,
+        operation: Callable[[Disk], None],
+    ) -> DiskReport:
+        waiting = list(disks)
+        succeeded: list[str] = []
+        failures: list[DiskFailure] = []
+        work = Steps(verb, "disks", len(waiting), interruptible=True)
+        with self._show(work) as tell:
+            for done, disk in enumerate(waiting):
+                tell(done)
+                try:
+                    self._interrupt.check()
+                except Interrupted:
+                    break
+                try:
+                    if reason := refusal(disk):
+                        raise DiskError(f"{disk.name}: {reason}")
+                    operation(disk)
+                except FilerError as failure:
+                    failures.append(DiskFailure(disk.name, _kind(failure), str(failure)))
+                else:
+                    succeeded.append(disk.name)
+        reached = len(succeeded) + len(failures)
+        return DiskReport(verb, tuple(succeeded), tuple(failures), len(waiting) - reached)
 
 
 def _only_held(disk: Disk, key_id: str, keys: Keys, held: Held) -> Keys:
-    usable = [key for key in keys if key is None or held(key_id, key)]
+    usable = [key for key in keys if key is MSID or held(key_id, key)]
     if not usable:
         raise _NotOnKeyServer(
             f"{disk.name}: no registered key server that answers holds the key for {key_id}"
         )
     return usable
-
-
-def _each(
-    verb: str,
-    disks: Iterable[Disk],
-    refusal: Refusal,
-    operation: Callable[[Disk], None],
-    interrupt: Interrupt,
-    *,
-    show: Show,
-) -> DiskReport:
-    waiting = list(disks)
-    succeeded: list[str] = []
-    failures: list[DiskFailure] = []
-    work = Steps(verb, "disks", len(waiting), interruptible=True)
-    with show(work) as tell:
-        for done, disk in enumerate(waiting):
-            tell(done)
-            try:
-                interrupt.check()
-            except Interrupted:
-                break
-            try:
-                if reason := refusal(disk):
-                    raise DiskError(f"{disk.name}: {reason}")
-                operation(disk)
-            except FilerError as failure:
-                failures.append(DiskFailure(disk.name, _kind(failure), str(failure)))
-            else:
-                succeeded.append(disk.name)
-    reached = len(succeeded) + len(failures)
-    return DiskReport(verb, tuple(succeeded), tuple(failures), len(waiting) - reached)
 
 
 def _refuse_useless(disk: Disk) -> None:
