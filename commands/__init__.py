@@ -14,8 +14,11 @@ from filer.host.errors import FilerError
 from filer.running.progress import Tell, Work
 from filer.system import Filer
 
-ENTRY_POINTS = "filer.commands"
-"""The entry-point group that commands are found in."""
+API_VERSION = 1
+"""The version of what plug-ins use of this module (docs/PLUGINS.md says what changes it)."""
+
+ENTRY_POINTS = f"filer.commands.v{API_VERSION}"
+"""The entry-point group of plug-ins for this version."""
 
 
 class Arguments(Protocol):
@@ -303,7 +306,8 @@ class Command:
     """A command of the console: its subcommands, in the order in which its usage has them.
 
     ``groups`` has a word of help for words that several subcommands begin with (``encrypt``).
-    Only a session with ``privilege`` lists the command.
+    Only a session with ``privilege`` lists the command.  ``manual`` is the package that has the
+    manual page of a plug-in's command, ``NAME.1``; "" if there is none.
     """
 
     def __init__(
@@ -313,12 +317,14 @@ class Command:
         *subcommands: Subcommand,
         groups: Mapping[str, str] = _NO_WORDS,
         privilege: str = "admin",
+        manual: str = "",
     ) -> None:
         self.name = name
         self.summary = summary
         self.subcommands = subcommands
         self.groups = groups
         self.privilege = privilege
+        self.manual = manual
 
     @property
     def synopsis(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ input and returns what came of it; ``pipe`` keeps the input open; ``terminal`` i
 program drives.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -64,7 +65,7 @@ class Account:
             self.settings.write_text(settings, encoding="utf-8")
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of a program; nothing comes from that of the tests but PATH."""
+        """Return the environment of a program; of that of the tests it has FILER_DEBUG only."""
         path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         return {
             "PATH": path,
@@ -76,6 +77,7 @@ class Account:
             "XDG_DATA_HOME": str(self.home / "data"),
             "XDG_STATE_HOME": str(self.home / "state"),
             "FILER_ROOT": str(self.root),
+            "FILER_DEBUG": os.environ.get("FILER_DEBUG", ""),
             **(more or {}),
         }
 

@@ -3,10 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from filer.commands import ENTRY_POINTS, Answers, Command, Subcommand
+from filer.host.errors import FilerError
 from filer.host.quoting import shortened
+from filer.shell.defects import traceback_of
 from filer.shell.signals import Ended
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 BUILT_IN = {
     "filer.commands.disk": ("disk",),
@@ -30,8 +36,15 @@ BUILT_IN = {
 
 _MODULES = {name: module for module, names in BUILT_IN.items() for name in names}
 
+_ANY_VERSION = "filer.commands"
+"""How the entry-point groups of all versions of the plug-in API begin."""
+
 _LONGEST_WARNING = 240
 """Characters; what a plug-in fails with may be of any length."""
+
+
+class _Unfit(FilerError):
+    """A plug-in that the console cannot work with."""
 
 
 class Commands(Mapping[str, Command]):
@@ -59,22 +72,55 @@ class Commands(Mapping[str, Command]):
 
     @cached_property
     def _all(self) -> Mapping[str, Command]:
-        from importlib.metadata import entry_points
-
         found = {name: self[name] for name in _MODULES}
-        for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        for entry in _entry_points():
             try:
+                if entry.group != ENTRY_POINTS:
+                    raise _Unfit(
+                        f"it is for another version of the plug-in API, {entry.group}; this filer "
+                        f"has {ENTRY_POINTS}"
+                    )
                 for command in _plugged_in(entry.load()):
                     if command.name in found:
-                        raise ValueError(f"there is a command {command.name} already")
+                        raise _Unfit(f"there is a command {command.name} already")
                     found[command.name] = command
             except (KeyboardInterrupt, Ended):
                 raise
             except BaseException as problem:  # a plug-in may fail in any way; the console must not
-                reason = f"{type(problem).__name__}: {_said(problem)}"
-                text = f"command plug-in {entry.name} cannot be loaded: {reason}"
-                self._warn(shortened(text, _LONGEST_WARNING))
+                self._warn_of(entry, problem)
         return found
+
+    def _warn_of(self, entry: "EntryPoint", problem: BaseException) -> None:
+        kind = "" if isinstance(problem, _Unfit) else f"{type(problem).__name__}: "
+        reason = f"{kind}{_said(problem)}"
+        text = f"command plug-in {entry.name} of {_distribution(entry)} cannot be loaded: {reason}"
+        self._warn("\n".join([shortened(text, _LONGEST_WARNING), *traceback_of(problem)]))
+
+
+def _entry_points() -> "list[EntryPoint]":
+    """Return the entry points of all plug-ins, by name.
+
+    One for another version of the API is left out if its distribution offers the same for ours.
+    """
+    from importlib.metadata import entry_points
+
+    every = entry_points()
+    found: dict[tuple[str, str], EntryPoint] = {}
+    for group in sorted(every.groups, key=lambda group: group == ENTRY_POINTS):
+        if group == _ANY_VERSION or group.startswith(f"{_ANY_VERSION}."):
+            found |= {
+                (entry.name, _distribution(entry)): entry for entry in every.select(group=group)
+            }
+    return [found[key] for key in sorted(found)]
+
+
+def _distribution(entry: "EntryPoint") -> str:
+    """Return the name and version of the distribution that offers ``entry``."""
+    try:
+        assert entry.dist is not None
+        return f"{entry.dist.name} {entry.dist.version}"
+    except Exception:  # its metadata is damaged
+        return "an unknown distribution"
 
 
 def commands_in_maintenance() -> Mapping[str, Command]:
@@ -105,10 +151,10 @@ def _said(problem: BaseException) -> str:
 
 
 def _plugged_in(plugin: object) -> Sequence[Command]:
-    """Return the commands of a plug-in.  Raises ValueError for what is wrong with them."""
+    """Return the commands of a plug-in.  Raises _Unfit, and ValueError for a wrong synopsis."""
     offered = _offered(plugin)
     if not offered:
-        raise ValueError("it offers no command")
+        raise _Unfit("it offers no command")
     for command in offered:
         _check(command)
     return offered
@@ -123,23 +169,29 @@ def _offered(plugin: object) -> Sequence[Command]:
 
 
 def _check(command: object) -> None:
-    """Make sure that the console can work with ``command``.  Raises ValueError."""
+    """Make sure that the console can work with ``command``.
+
+    Raises _Unfit, and ValueError for a wrong synopsis.
+    """
     from filer.shell.line.grammar import grammar_of, head
+    from filer.shell.manual import pages
 
     if not isinstance(command, Command):
-        raise ValueError(f"{type(command).__name__} is no Command")
+        raise _Unfit(f"{type(command).__name__} is no Command")
     name = command.name
     if not name.isprintable():
-        raise ValueError(f"the name of a command, {name}, is not printable")
+        raise _Unfit(f"the name of a command, {name}, is not printable")
     if not command.subcommands:
-        raise ValueError(f"{name} has no subcommand")
+        raise _Unfit(f"{name} has no subcommand")
     for row in command.subcommands:
         if not isinstance(row, Subcommand):
-            raise ValueError(f"{name}: {type(row).__name__} is no Subcommand")
+            raise _Unfit(f"{name}: {type(row).__name__} is no Subcommand")
         if not callable(row.run):
-            raise ValueError(f"{name}: {type(row.run).__name__} cannot be called")
-        if not isinstance(row.asks, Answers | None):
-            raise ValueError(f"{name}: {type(row.asks).__name__} is no Answers")
+            raise _Unfit(f"{name}: {type(row.run).__name__} cannot be called")
+        if row.asks and not (isinstance(row.asks, Answers) and isinstance(row.asks.number, int)):
+            raise _Unfit(f"{name}: {row.asks!r} is no Answers")
         if any(head(line, row.values)[:1] != (name,) for line in row.usage):
-            raise ValueError(f"the synopsis of {name} is that of another command")
+            raise _Unfit(f"the synopsis of {name} is that of another command")
     grammar_of(command)
+    if command.manual and pages.find(name, [command.manual]) is None:
+        raise _Unfit(f"{name}: there is no {name}.1 in the package {command.manual}")

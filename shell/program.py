@@ -29,7 +29,7 @@ from filer.shell.batch.script import (
     Script,
     ScriptConsole,
 )
-from filer.shell.defects import describe
+from filer.shell.defects import explain
 from filer.shell.options import is_interactive
 from filer.shell.plugins import Commands
 from filer.shell.power_cycle import PANICKED, PowerCycle
@@ -78,7 +78,7 @@ def _exit_status(end: BaseException, signals: Signals, *, as_json: bool) -> int:
         case FilerError():
             status, text = CALLED_WRONGLY, f"filer: {end}"
         case _:
-            status, text = PANICKED, f"PANIC: internal error: {describe(end)}"
+            status, text = PANICKED, f"PANIC: internal error: {explain(end)}"
     try:
         _tell_failure(status, text, as_json=as_json)
     except OutputLost:

@@ -21,7 +21,7 @@ from filer.host.passphrase_rule import is_passphrase
 from filer.host.quoting import HIDDEN, named
 from filer.host.standard_streams import OutputLost
 from filer.running.interrupt import Interrupted
-from filer.shell.defects import describe
+from filer.shell.defects import describe, explain
 from filer.shell.line.names import not_found
 from filer.shell.signals import Ended
 from filer.system import Filer
@@ -223,7 +223,7 @@ class Session:
         except (Leave, KeyboardInterrupt):
             raise
         except BaseException as defect:  # of ours or of a plug-in; the console goes on
-            text = f"{command.name}: internal error: {describe(defect)}"
+            text = f"{command.name}: internal error: {explain(defect)}"
             call.fail(Complaint(text, "internal"))
             self.filer.messages.log("kern.internal.error", "error", describe(defect))
         finally:

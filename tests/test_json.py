@@ -767,7 +767,8 @@ def test_a_plug_in_that_cannot_be_loaded_is_a_warning_of_the_command_that_looked
     assert told["command"] == "weather"
     assert [error["kind"] for error in told["errors"]] == ["unknown_command"]
     (warning,) = told["warnings"]
-    assert warning["message"].startswith("WARNING: command plug-in weather cannot be loaded: ")
+    message = "WARNING: command plug-in weather of weather 1.0 cannot be loaded: "
+    assert warning["message"].startswith(message)
 
 
 # LOADER, which no script reaches.

@@ -1,13 +1,18 @@
 """Commands of other distributions: found, run, completed, listed; and never fatal."""
 
+import json
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from filer.commands import Later
+from filer.shell.defects import traceback_of
 from filer.shell.plugins import BUILT_IN, Commands, commands_at_loader, commands_in_maintenance
-from tests.console import Account, Outcome, editing
+from tests.console import PASSPHRASE, Account, Outcome, editing
+
+OURS = "filer.commands.v1"
 
 PLUGIN = """
 from filer.commands import Answers, Call, Command, Subcommand
@@ -71,14 +76,18 @@ def site(tmp_path: Path) -> Path:
     return directory
 
 
-def install(site: Path, name: str, source: str | None, *, entry: str = "") -> None:
+def install(
+    site: Path, name: str, source: str | None, *, entry: str = "", groups: Sequence[str] = (OURS,)
+) -> None:
     """Install a distribution that announces one plug-in, the module ``name``."""
     if source is not None:
         (site / f"{name}.py").write_text(source, encoding="utf-8")
     information = site / f"{name}-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(f"[filer.commands]\n{name} = {entry or name}\n")
+    (information / "entry_points.txt").write_text(
+        "".join(f"[{group}]\n{name} = {entry or name}\n" for group in groups)
+    )
 
 
 def run(account: Account, site: Path, *commands: str) -> Outcome:
@@ -181,7 +190,11 @@ def test_live_values_that_cannot_be_listed_cost_the_completion_only(
         (PLUGIN.replace("_run, values", "7, values"), "cannot be called"),
         (
             PLUGIN.replace("_run, values", "_run, asks=lambda words: 1 / 0, values"),
-            "function is no Answers",
+            "is no Answers",
+        ),
+        (
+            PLUGIN.replace("_run, values", "_run, asks=Answers('many'), values"),
+            "Answers(number='many', secret=False, option='') is no Answers",
         ),
     ],
     ids=[
@@ -204,6 +217,7 @@ def test_live_values_that_cannot_be_listed_cost_the_completion_only(
         "a text for a row",
         "nothing to run",
         "no answers",
+        "a text for a number",
     ],
 )
 def test_a_plug_in_that_cannot_be_loaded_costs_one_warning(
@@ -216,7 +230,7 @@ def test_a_plug_in_that_cannot_be_loaded_costs_one_warning(
     assert ended.out.startswith("filer1\n")
     assert "greet" not in listed(ended.out)
     warning, *rest = ended.err.splitlines()
-    assert warning.startswith("WARNING: command plug-in greet cannot be loaded: ")
+    assert warning.startswith("WARNING: command plug-in greet of greet 1.0 cannot be loaded: ")
     assert reason in warning
     assert rest == ["nonsense not found.  Type '?' for a list of commands"]
     assert "\x1b" not in ended.err
@@ -230,7 +244,7 @@ def test_an_entry_point_to_a_name_that_is_not_there_costs_one_warning(
     ended = run(account, site, "help greet", "greet", "hostname")
 
     assert (ended.out, ended.status) == ("filer1\n", 1)
-    assert ended.err.startswith("WARNING: command plug-in greet cannot be loaded: ")
+    assert ended.err.startswith("WARNING: command plug-in greet of greet 1.0 cannot be loaded: ")
     assert ended.err.count("WARNING: ") == 1
 
 
@@ -302,3 +316,218 @@ def test_the_answers_of_a_plug_in_that_never_asks_are_skipped(account: Account, 
 
     assert ended.out == "filer1\n"
     assert "nonsense" not in ended.err
+
+
+# The version of the API.
+
+
+@pytest.mark.parametrize("group", ["filer.commands", "filer.commands.v0", "filer.commands.v2"])
+def test_a_plug_in_for_another_version_is_not_imported_but_told(
+    account: Account, site: Path, group: str
+) -> None:
+    install(site, "greet", "raise SystemExit('imported')", groups=[group])
+
+    ended = run(account, site, "greet", "hostname")
+
+    assert (ended.out, ended.status) == ("filer1\n", 1)
+    warning, unknown = ended.err.splitlines()
+    assert warning == (
+        "WARNING: command plug-in greet of greet 1.0 cannot be loaded: "
+        f"it is for another version of the plug-in API, {group}; this filer has {OURS}"
+    )
+    assert unknown.startswith("greet not found")
+
+
+def test_a_plug_in_may_be_for_several_versions(account: Account, site: Path) -> None:
+    install(site, "greet", PLUGIN, groups=["filer.commands", OURS, "filer.commands.v2"])
+
+    assert run(account, site, "greet") == ("Hello, filer1!\n", "", 0)
+
+
+def test_a_group_of_another_program_is_none_of_ours(account: Account, site: Path) -> None:
+    install(site, "greet", PLUGIN, groups=["filer.commandsv2", "filer"])
+
+    assert "WARNING" not in run(account, site, "greet").err
+
+
+def test_a_plug_in_of_a_distribution_without_metadata_is_named_all_the_same(
+    account: Account, site: Path
+) -> None:
+    install(site, "greet", "1 / 0\n")
+    (site / "greet-1.0.dist-info" / "METADATA").unlink()
+
+    warning = run(account, site, "greet").err.splitlines()[0]
+
+    assert warning.startswith("WARNING: command plug-in greet of ")
+    assert "ZeroDivisionError" in warning
+
+
+# Its manual page.
+
+
+PAGE = """.TH GREET 1 2026-01-01 greet "Filer Manual"
+.SH NAME
+greet \\- greet somebody politely
+.SH DESCRIPTION
+{text}
+"""
+
+
+def install_with_page(site: Path, text: str) -> None:
+    install(site, "greet", None, entry="greet")
+    package = site / "greet"
+    package.mkdir()
+    (package / "__init__.py").write_text(PLUGIN.replace(", ROW)", ', ROW, manual="greet")'))
+    (package / "greet.1").write_text(PAGE.format(text=text))
+
+
+def test_man_shows_the_page_of_a_plug_in(account: Account, site: Path) -> None:
+    install_with_page(site, "Say hello.")
+
+    ended = run(account, site, "man greet")
+
+    assert (ended.err, ended.status) == ("", 0)
+    assert "greet - greet somebody politely" in ended.out
+    with editing(account, environment={"PYTHONPATH": str(site)}) as terminal:
+        terminal.booted().type("man gree\t")
+        terminal.shows("t")
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred", ".UNKNOWN", "\\n(x"])
+def test_a_page_that_cannot_be_set_costs_one_line(account: Account, site: Path, text: str) -> None:
+    install_with_page(site, text)
+
+    ended = run(account, site, "man greet", "hostname")
+
+    assert (ended.out, ended.status) == ("filer1\n", 1)
+    assert ended.err.startswith("man: manual page, line ")
+    assert ended.err.count("\n") == 1
+    assert "\x1b" not in ended.err
+
+
+@pytest.mark.parametrize("package", ["greet", "no_such_package", "os"])
+def test_a_plug_in_without_the_page_that_it_names_is_told(
+    account: Account, site: Path, package: str
+) -> None:
+    install(site, "greet", PLUGIN.replace(", ROW)", f', ROW, manual="{package}")'))
+
+    ended = run(account, site, "greet", "man key_manager")
+
+    assert ended.err.startswith("WARNING: command plug-in greet of greet 1.0 cannot be loaded: ")
+    assert ended.out.startswith("NA_KEY_MANAGER(1)")
+
+
+# FILER_DEBUG: where a defect is, and no value.
+
+
+SECRETIVE = """
+from filer.commands import Command, Subcommand
+
+
+class Holder:
+    def __init__(self, secret):
+        self.secret = secret
+
+    def __repr__(self):
+        return self.secret
+
+
+def ask(secret):
+    holder = Holder(secret)
+    try:
+        exec(f"1 / 0 # {secret}")
+    except ZeroDivisionError as problem:
+        problem.add_note(secret)
+        raise KeyError(holder, "Text-of-an-exception-1") from problem
+
+
+def _run(call):
+    secret = call.console.ask_secret("Passphrase: ")
+    try:
+        ask(secret)
+    except KeyError:
+        raise ExceptionGroup(secret, [RuntimeError(secret), SyntaxError(secret)])
+
+
+COMMAND = Command("fail", "fail", Subcommand("fail", _run))
+"""
+
+DEBUG = {"FILER_DEBUG": "1"}
+
+
+def test_a_traceback_has_the_calls_and_no_secret(account: Account, site: Path) -> None:
+    install(site, "fail", SECRETIVE)
+    environment = {"PYTHONPATH": str(site), **DEBUG}
+
+    ended = account.run(input=f"fail\n{PASSPHRASE}\nhostname\n", environment=environment)
+
+    assert ended.out == "Passphrase: \nfiler1\n"
+    assert PASSPHRASE not in ended.err
+    assert "Text-of-an-exception-1" not in ended.err
+    lines = ended.err.splitlines()
+    assert lines[0].startswith("fail: internal error: ExceptionGroup at site/fail.py:")
+    assert [line for line in lines if line.endswith(":") and line.startswith("  ")] == [
+        "  RuntimeError:",
+        "  SyntaxError:",
+        "  ZeroDivisionError:",
+        "  KeyError:",
+        "  ExceptionGroup:",
+    ]
+    assert f"    {site}/fail.py:16 in ask" in lines
+    messages = account.commands("rdfile /etc/messages").out
+    assert "ExceptionGroup at site/fail.py:" in messages
+    assert PASSPHRASE not in messages
+
+
+@pytest.mark.parametrize("setting", ["", "0", "yes"])
+def test_without_the_setting_there_is_no_traceback(
+    account: Account, site: Path, setting: str
+) -> None:
+    install(site, "fail", SECRETIVE)
+    environment = {"PYTHONPATH": str(site), "FILER_DEBUG": setting}
+
+    ended = account.run(input=f"fail\n{PASSPHRASE}\n", environment=environment)
+
+    assert ended.err.count("\n") == 1
+
+
+def test_a_plug_in_that_cannot_be_loaded_has_a_traceback(account: Account, site: Path) -> None:
+    install(site, "greet", "def load():\n    1 / 0\n\n\nload()\n")
+
+    ended = account.commands("greet", environment={"PYTHONPATH": str(site), **DEBUG})
+
+    lines = ended.err.splitlines()
+    assert lines[0].startswith("WARNING: command plug-in greet of greet 1.0 cannot be loaded: ")
+    assert lines[1] == "  ZeroDivisionError:"
+    assert lines[-3:-1] == [f"    {site}/greet.py:5 in <module>", f"    {site}/greet.py:2 in load"]
+    assert not any("importlib._bootstrap" in line for line in lines)
+
+
+def test_json_has_the_traceback_in_the_message(account: Account, site: Path) -> None:
+    install(site, "fail", RAISING.format(exception="RuntimeError('a secret')"))
+
+    ended = account.run(
+        *("--format", "json", "-c", "fail"), environment={"PYTHONPATH": str(site), **DEBUG}
+    )
+
+    (error,) = json.loads(ended.out.splitlines()[1])["errors"]
+    assert error["kind"] == "internal"
+    assert f"\n    {site}/fail.py:11 in _run" in error["message"]
+    assert "secret" not in ended.out
+
+
+def test_a_long_or_circular_chain_of_exceptions_is_cut_short() -> None:
+    def fail(depth: int) -> None:
+        if depth:
+            fail(depth - 1)
+        raise ValueError
+
+    first = second = ValueError()
+    for _ in range(1000):
+        first.__context__ = ValueError()
+        first = first.__context__
+    first.__context__ = second
+    with pytest.raises(ValueError) as deep:  # noqa: PT011  (it has no text)
+        fail(200)
+    assert len(list(traceback_of(deep.value, DEBUG))) == 51
+    assert len(list(traceback_of(second, DEBUG))) == 10

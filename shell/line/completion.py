@@ -1,7 +1,8 @@
 """Completion: what the grammar allows next, with the live values of the filer."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from filer.commands import (
@@ -11,7 +12,7 @@ from filer.commands import (
     HostFiles,
     SessionState,
     Subcommand,
-    Values,
+    Suggestion,
 )
 from filer.host.text import printable
 from filer.shell.line.grammar import Expectation, Grammar, Kind
@@ -95,9 +96,9 @@ def _candidates(
             if isinstance(values, HostFiles):
                 yield from _files(values, prefix, paths)
             elif isinstance(values, FromCommands):
-                yield from (_Candidate(*found) for found in values.suggest(_listed(session)))
+                yield from _values(partial(values.suggest, _listed(session)), prefix)
             else:
-                yield from _values(session, values, prefix)
+                yield from _values(partial(values, session.filer), prefix)
         elif expectation.kind is not Kind.END:
             help_text = _help(typed, grammar, words, expectation)
             yield _Candidate(expectation.name, help_text, is_value=False)
@@ -149,10 +150,9 @@ def _files(files: HostFiles, prefix: str, paths: Paths) -> Iterator[_Candidate]:
             yield _Candidate(path, files.help)
 
 
-def _values(session: Session, values: Values, prefix: str) -> Iterator[_Candidate]:
+def _values(values: Callable[[], Iterable[Suggestion]], prefix: str) -> Iterator[_Candidate]:
     try:
-        listed = values(session.filer)
-        found = {word: help_text for word, help_text in listed if word.startswith(prefix)}
+        found = {word: help_text for word, help_text in values() if word.startswith(prefix)}
     except Exception:  # of a plug-in, or of a disk or file that cannot be read: nothing to offer
         return
     if len(found) > _MOST:

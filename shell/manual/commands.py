@@ -1,15 +1,16 @@
 """?, help, man, history: the console's own commands."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
 from filer.commands import Call, Command, FromCommands, Json, Refused, Subcommand, Suggestion
 from filer.commands.parts.command_list import CommandList
+from filer.host.errors import FilerError
 from filer.host.quoting import named
 from filer.host.text import printable
 from filer.shell.line.names import is_listed, not_found
-from filer.system import Filer
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _man(call: Call) -> None:
     from filer.shell.manual.colours import ManualText
 
     name = call.value("page") or ""
-    page = pages.find(name)
+    page = pages.find(name, [each.manual for each in call.commands.values() if each.manual])
     if page is None:
         raise Refused(f"no manual page for {named(name)}")
     call.console.page(ManualText(page.source, call.console.width, call.commands))
@@ -79,10 +80,15 @@ def _history(call: Call) -> None:
     call.show(HistoryList([printable(line) for line in call.session.history]))
 
 
-def _pages(_filer: Filer) -> Iterable[Suggestion]:
+def _pages(commands: Iterable[Command]) -> Iterable[Suggestion]:
     from filer.shell.manual import pages
 
-    return pages.summaries().items()
+    found = dict(pages.summaries())
+    for command in commands:
+        if command.manual:
+            with suppress(FilerError, OSError):  # only this page is not offered
+                found |= pages.summaries((command.manual,))
+    return found.items()
 
 
 _NAMES = FromCommands(lambda commands: [(each.name, each.summary) for each in commands])
@@ -101,7 +107,7 @@ COMMANDS = (
     Command(
         "man",
         "show a manual page",
-        Subcommand("man page", _man, values={"page": _pages}, changes=False),
+        Subcommand("man page", _man, values={"page": FromCommands(_pages)}, changes=False),
     ),
     Command(
         "history",

@@ -54,9 +54,12 @@ def names(further: "Iterable[str | Traversable]" = ()) -> list[str]:
 
 
 @cache
-def summaries() -> Mapping[str, str]:
-    """Return the summary of each of the filer's own pages, by every name that `find` knows."""
-    pages = {name: find(name) for name in names()}
+def summaries(further: tuple[str, ...] = ()) -> Mapping[str, str]:
+    """Return the summary of each page, by every name that `find` knows.
+
+    Raises ManualPageError for a page that cannot be set.
+    """
+    pages = {name: find(name, further) for name in names(further)}
     return {name: summary(page.source) for name, page in pages.items() if page is not None}
 
 
