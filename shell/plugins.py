@@ -12,7 +12,7 @@ from filer.shell.defects import traceback_of
 from filer.shell.signals import Ended
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 BUILT_IN = {
     "filer.commands.disk": ("disk",),
@@ -73,7 +73,7 @@ class Commands(Mapping[str, Command]):
     @cached_property
     def _all(self) -> Mapping[str, Command]:
         found = {name: self[name] for name in _MODULES}
-        for entry in _entry_points():
+        for distribution, entry in self._entry_points():
             try:
                 if entry.group != ENTRY_POINTS:
                     raise _Unfit(
@@ -87,39 +87,47 @@ class Commands(Mapping[str, Command]):
             except (KeyboardInterrupt, Ended):
                 raise
             except BaseException as problem:  # a plug-in may fail in any way; the console must not
-                self._warn_of(entry, problem)
+                plug_in = f"command plug-in {entry.name} of {distribution}"
+                self._warn_of(f"{plug_in} cannot be loaded", problem)
         return found
 
-    def _warn_of(self, entry: "EntryPoint", problem: BaseException) -> None:
+    def _entry_points(self) -> "list[tuple[str, EntryPoint]]":
+        """Return the plug-ins by name, each with the distribution that offers it.
+
+        One for another version of the API is left out if its distribution offers the same for ours.
+        """
+        from importlib.metadata import distributions
+
+        found: dict[tuple[str, str], EntryPoint] = {}
+        for distribution in distributions():
+            try:
+                entries = [each for each in distribution.entry_points if _is_plug_in(each)]
+            except Exception as problem:
+                name = _name_of(distribution)
+                self._warn_of(f"command plug-ins of {name} cannot be looked for", problem)
+                continue
+            for entry in entries:
+                key = entry.name, _name_of(distribution)
+                if key not in found or entry.group == ENTRY_POINTS:
+                    found[key] = entry
+        return [(name, found[entry, name]) for entry, name in sorted(found)]
+
+    def _warn_of(self, what: str, problem: BaseException) -> None:
         kind = "" if isinstance(problem, _Unfit) else f"{type(problem).__name__}: "
-        reason = f"{kind}{_said(problem)}"
-        text = f"command plug-in {entry.name} of {_distribution(entry)} cannot be loaded: {reason}"
-        self._warn("\n".join([shortened(text, _LONGEST_WARNING), *traceback_of(problem)]))
+        text = shortened(f"{what}: {kind}{_said(problem)}", _LONGEST_WARNING)
+        self._warn("\n".join([text, *traceback_of(problem)]))
 
 
-def _entry_points() -> "list[EntryPoint]":
-    """Return the entry points of all plug-ins, by name.
-
-    One for another version of the API is left out if its distribution offers the same for ours.
-    """
-    from importlib.metadata import entry_points
-
-    every = entry_points()
-    found: dict[tuple[str, str], EntryPoint] = {}
-    for group in sorted(every.groups, key=lambda group: group == ENTRY_POINTS):
-        if group == _ANY_VERSION or group.startswith(f"{_ANY_VERSION}."):
-            found |= {
-                (entry.name, _distribution(entry)): entry for entry in every.select(group=group)
-            }
-    return [found[key] for key in sorted(found)]
+def _is_plug_in(entry: "EntryPoint") -> bool:
+    """Say whether ``entry`` is a plug-in, for whatever version of the API."""
+    return entry.group == _ANY_VERSION or entry.group.startswith(f"{_ANY_VERSION}.")
 
 
-def _distribution(entry: "EntryPoint") -> str:
-    """Return the name and version of the distribution that offers ``entry``."""
+def _name_of(distribution: "Distribution") -> str:
+    """Return the name and version of a distribution, whose metadata may be damaged."""
     try:
-        assert entry.dist is not None
-        return f"{entry.dist.name} {entry.dist.version}"
-    except Exception:  # its metadata is damaged
+        return f"{distribution.name} {distribution.version}"
+    except Exception:
         return "an unknown distribution"
 
 

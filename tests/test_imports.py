@@ -40,6 +40,13 @@ def test_a_short_command_loads_neither_line_editor_nor_kmip(account: Account) ->
     assert loaded.isdisjoint({*COSTLY, "email", "hashlib", "ssl", "threading"})
 
 
+def test_a_command_loads_no_module_of_another_one(account: Account) -> None:
+    loaded = loaded_by(account, "-c", "hostname")
+
+    commands = {name for name in loaded if name.startswith("filer.commands.")}
+    assert commands == {"filer.commands.system"}
+
+
 @pytest.mark.parametrize("arguments", [["-c", "key_manager show"], ["-c", "disk encrypt show"]])
 def test_commands_that_ask_no_key_server_load_no_kmip(
     account: Account, arguments: list[str]

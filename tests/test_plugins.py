@@ -362,6 +362,34 @@ def test_a_plug_in_of_a_distribution_without_metadata_is_named_all_the_same(
     assert "ZeroDivisionError" in warning
 
 
+@pytest.mark.parametrize("announced", [b"[filer.commands.v1]\ngreet\n", b"[other]\n\xff = 7\n"])
+def test_a_distribution_with_damaged_entry_points_costs_one_warning(
+    account: Account, site: Path, announced: bytes
+) -> None:
+    install(site, "broken", "")
+    install(site, "greet", PLUGIN)
+    (site / "broken-1.0.dist-info" / "entry_points.txt").write_bytes(announced)
+
+    ended = run(account, site, "greet", "hostname")
+
+    assert (ended.out, ended.status) == ("Hello, filer1!\nfiler1\n", 0)
+    assert ended.err.startswith("WARNING: command plug-ins of broken 1.0 cannot be looked for: ")
+    assert ended.err.count("\n") == 1
+
+
+def test_of_two_distributions_of_one_name_the_first_one_counts(
+    account: Account, site: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    install(site, "greet", PLUGIN)
+    install(other, "greet", "1 / 0\n")
+
+    ended = account.commands("greet", environment={"PYTHONPATH": f"{site}:{other}"})
+
+    assert ended == ("Hello, filer1!\n", "", 0)
+
+
 # Its manual page.
 
 
