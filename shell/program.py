@@ -130,9 +130,7 @@ def _run(
     commands = Commands(lambda warning: console.warn(f"WARNING: {warning}"))
     person = None
     if isinstance(answers, KeyboardInput) and (
-        replay.asks_for_secrets
-        if replay
-        else _may_ask(commands, options.command)
+        replay.asks_for_secrets if replay else _may_ask(commands, options.command)
     ):
         person = answers
         stack.enter_context(_for_dialogues(person))  # while the filer boots, too

@@ -14,8 +14,11 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from filer.running.interrupt import Interrupt
 from filer.shell.prompt.editor import LineEditor
 from filer.shell.prompt.history import SessionHistory
-from filer.shell.session import Session
 from filer.shell.signals import Signals
+from tests import manual
+from tests.manual import House
+
+build, house = manual.build, manual.house
 
 LONG_ENOUGH_TO_DRAW = 0.01  # seconds; too short, the test sees less
 SECRET = "Zanzibar+5?xQ"
@@ -29,10 +32,6 @@ FUNCTIONS = [
     *(f"\x1b[1;{modifier}{letter}" for modifier in (2, 3, 5) for letter in "ABCDFH"),
     *(f"\x1bO{letter}" for letter in "ABCDFHPQRS"),
 ]
-
-
-def no_session() -> Session:
-    raise AssertionError("a secret has nothing to do with the session")
 
 
 class Screen(StringIO):
@@ -55,12 +54,12 @@ class Screen(StringIO):
     [CONTROLS, ESCAPED, PREFIXED, FUNCTIONS],
     ids=["control", "escape", "control-x", "function"],
 )
-def test_no_key_shows_what_is_typed_behind_it(keys: list[str]) -> None:
+def test_no_key_shows_what_is_typed_behind_it(keys: list[str], house: House) -> None:
     with create_pipe_input() as keyboard:
         written = Screen(keyboard)
         screen = Vt100_Output(written, lambda: Size(24, 80), term="xterm")
         editor = LineEditor(
-            no_session,
+            house.session,
             Signals(Interrupt()),
             history=SessionHistory(),
             keyboard=keyboard,
