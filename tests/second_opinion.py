@@ -164,7 +164,13 @@ def _refusal(answer: list[Element], status: Any) -> Refusal:
         *("PERMISSION_DENIED", "NOT_AUTHORISED", "ILLEGAL_OPERATION", "OBJECT_ARCHIVED"),
         *("KEY_VALUE_NOT_PRESENT", "WRONG_KEY_LIFECYCLE_STATE"),
     }
-    return Refusal(_words(reason), gone, withheld, reason.name == "RESPONSE_TOO_LARGE")
+    return Refusal(
+        _words(reason),
+        gone,
+        withheld,
+        too_large=reason.name == "RESPONSE_TOO_LARGE",
+        destroyed=reason.name == "OBJECT_DESTROYED",
+    )
 
 
 def _words(member: Any) -> str:

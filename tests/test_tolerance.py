@@ -3,14 +3,14 @@
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
-from filer.kmip.failure import PartlyRead
+from filer.kmip.failure import KeyServerFailure, PartlyRead
 from filer.kmip.ttlv import Element, elements, structure
 from filer.shell.session import FAILED
 from tests import faulty, hostile
@@ -221,7 +221,10 @@ UNREADABLE: dict[str, tuple[Meddle, str]] = {
     "it is of another kind when it is read": (replacing(OBJECT_TYPE, b"\0\0\0\x02"), UNUSABLE),
     "it is not for this client": (failing(hostile.GET, 0xC), "permission denied"),
     "it is archived": (failing(hostile.GET, 0xD), "object archived"),
+    "it is not found": (failing(hostile.GET, 0x1), "item not found"),
+    "the object is not found": (failing(hostile.GET, 0x37), "object not found"),
 }
+ANOTHER_KEY = ("its key is empty", "its key is too long")
 
 
 @pytest.mark.parametrize("why", UNREADABLE)
@@ -247,6 +250,8 @@ def test_a_key_pair_that_cannot_be_read_is_named(
     ("meddle", "reason"),
     [
         (failing(hostile.GET_ATTRIBUTES, 0xC), "permission denied"),
+        (failing(hostile.GET_ATTRIBUTES, 0x1), "item not found"),
+        (failing(hostile.GET_ATTRIBUTES, 0x37), "object not found"),
         (replacing(hostile.UNIQUE_IDENTIFIER, b"\xff", hostile.GET_ATTRIBUTES), UNUSABLE),
     ],
 )
@@ -256,6 +261,54 @@ def test_an_object_whose_attributes_cannot_be_read_is_named_by_its_identifier(
     with behind(house, server, meddle):
         (warning,) = house.must("key_manager query").warnings
     assert warning == f"WARNING: key server {ADDRESS}: cannot read object 1: {reason}"
+
+
+NOT_DESCRIBED: Sequence[Meddle] = [
+    failing(hostile.GET_ATTRIBUTES, 0xC),
+    failing(hostile.GET_ATTRIBUTES, 0x1),
+    failing(hostile.GET_ATTRIBUTES, 0x37),
+    failing(hostile.GET_ATTRIBUTES, 0x100),
+    replacing(hostile.UNIQUE_IDENTIFIER, b"\xff", hostile.GET_ATTRIBUTES),
+]
+
+
+@pytest.mark.parametrize(
+    "meddle", [*(meddle for meddle, _reason in UNREADABLE.values()), *NOT_DESCRIBED]
+)
+def test_a_key_pair_that_cannot_be_read_is_not_dropped_by_a_restore(
+    meddle: Meddle, house: House, server: FaultyKeyServer
+) -> None:
+    (old,) = set(house.key_ids)
+    house.rekey()
+    with behind(house, server, meddle):
+        restored = house.run("key_manager restore -all")
+    assert restored.status == FAILED
+    assert restored.failures[-1].endswith("; no key pairs were removed")
+    assert house.filer.keytable.get(old) is not None
+
+
+@pytest.mark.parametrize("line", ["key_manager query", "key_manager restore -all"])
+@pytest.mark.parametrize("list_number", [1, 2])
+def test_a_key_pair_that_is_destroyed_while_it_is_read_is_not_missed(
+    list_number: int, line: str, house: House, server: FaultyKeyServer
+) -> None:
+    (old,) = set(house.key_ids)
+    house.rekey()
+    lists = 0
+
+    def lose(answer: Answer, _: bytes) -> Answer:
+        nonlocal lists
+        if hostile.operation_of(answer.items[0]) == hostile.LOCATE:
+            lists += 1
+            if lists == list_number:
+                faulty.lose(server, old)
+        return answer
+
+    with behind(house, server, lose):
+        done = house.must(line)
+        assert (done.warnings, done.failures) == ([], [])
+    assert lists >= list_number
+    assert len(faulty.stored_key_ids(server)) == 1
 
 
 def test_an_object_of_ours_without_a_key_id_is_named_by_its_identifier(
@@ -341,9 +394,8 @@ def test_formats_and_kinds_that_a_server_makes_up_are_read(
 
 TAKEN_BACK: Sequence[Meddle] = [
     *(meddle for meddle, _ in UNREADABLE.values()),
-    failing(hostile.GET_ATTRIBUTES, 0x100),
+    *NOT_DESCRIBED,
     replacing(hostile.NAME_VALUE, b"\xff", hostile.GET_ATTRIBUTES),
-    replacing(hostile.UNIQUE_IDENTIFIER, b"\xff", hostile.GET_ATTRIBUTES),
 ]
 
 
@@ -388,14 +440,19 @@ def test_a_pair_whose_activation_failed_is_taken_back_by_its_identifier(
     assert faulty.stored_key_ids(server) == before
 
 
+@pytest.mark.parametrize(
+    "meddle",
+    # A key of another length is that of another object.
+    [each for each in TAKEN_BACK if each not in (UNREADABLE[why][0] for why in ANOTHER_KEY)],
+)
 def test_without_its_identifier_a_pair_that_cannot_be_read_is_said_to_remain(
-    house: House, server: FaultyKeyServer
+    meddle: Meddle, house: House, server: FaultyKeyServer
 ) -> None:
     pair = KeyPair("A" * 64, "tag", AuthenticationKey(os.urandom(16).hex().encode()))
     assert not house.filer.key_servers().store(pair, house.filer.identity.parent_tag).failures
-    for meddle in TAKEN_BACK[0], TAKEN_BACK[6], TAKEN_BACK[-1]:
-        with hostile.proxy(server, meddle) as proxy:
-            (client,) = house.filer.key_servers().servers.values()
-            client.port = proxy.port
+    with hostile.proxy(server, meddle) as proxy:
+        (client,) = house.filer.key_servers().servers.values()
+        client.port = proxy.port
+        with suppress(KeyServerFailure):
             assert client.take_back(pair.key_id, pair.key) is False
     assert pair.key_id in faulty.stored_key_ids(server)

@@ -52,6 +52,7 @@ _WITHHELD = _GONE | frozenset(
         enums.ResultReason.WRONG_KEY_LIFECYCLE_STATE,
     )
 )
+_DESTROYED = enums.ResultReason.OBJECT_DESTROYED.value
 _TOO_LARGE = enums.ResultReason.RESPONSE_TOO_LARGE.value
 
 
@@ -84,11 +85,13 @@ class Refusal:
 
     reason: str
     gone: bool = False
-    """There is no such object, or no more."""
+    """There is no such object, or no more; some servers say so of one that they do not show."""
     withheld: bool = False
     """The object is gone, or in a state or of an owner that does not give it out."""
     too_large: bool = False
     """The answer would be larger than the server or the request allows."""
+    destroyed: bool = False
+    """The object was there, and was destroyed."""
 
 
 class RequestRefused(Exception):
@@ -225,6 +228,7 @@ def _refusal(status: int | None, reason: Element | None) -> Refusal:
         gone=number in _GONE,
         withheld=number in _WITHHELD,
         too_large=number == _TOO_LARGE,
+        destroyed=number == _DESTROYED,
     )
 
 

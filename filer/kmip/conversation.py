@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from typing import TypeGuard
 
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import is_key_id
@@ -138,7 +139,9 @@ class Conversation:
         self._key_ids: set[str] = set()
         self._end = _PATIENCE * deadline.seconds
         self._failure: KeyServerFailure | None = None
-        self._undescribed = False
+        # What was listed, and then was not found: its label, and the refusal.
+        self._missing: dict[str, tuple[str, Refusal]] = {}
+        self._incomplete = False  # the server has objects that are not among those read
         self._best_version: Version | None = None
 
     def query(self) -> None:
@@ -167,6 +170,10 @@ class Conversation:
         found = _names(read)
         others = [name for name in names[_NAMES_FIRST:] if name not in found]
         yield from self._read_named(others, parent_tag, read, searches)
+        if self._missing:
+            (page,) = self._ask([list_system(0)], self._version())
+            again = self._continued(list_system, page)
+            self._look_again([again, *self._locate_names(names)])
         left_out = (each for each in read.values() if each.identifier not in listed.identifiers)
         found = _names(read)
         self._raise_first(
@@ -196,13 +203,21 @@ class Conversation:
             yield each
 
     def objects_named(self, key_id: str, parent_tag: str | None = None) -> list[StoredObject]:
-        """Read the objects that are named ``key_id``, of one system or (None) of any."""
+        """Read the objects that are named ``key_id``, of one system or (None) of any.
+
+        Located by that name, an object without a readable name is among them.
+        """
         (located,) = self._locate_names([key_id])
         objects = [
             each
-            for each in self._read(located.identifiers, lambda about: about.is_named([key_id]))
+            for each in self._read(
+                located.identifiers,
+                lambda about: about.is_secret_data and about.may_be_named(key_id),
+            )
             if parent_tag is None or each.description.belongs_to(parent_tag)
         ]
+        if self._missing:
+            self._look_again(self._locate_names([key_id]))
         self._raise_first(self._failure, located.problem)
         return objects
 
@@ -216,14 +231,18 @@ class Conversation:
         identifiers = [*dict.fromkeys(each for located in named for each in located.identifiers)]
         outcomes = self._ask([get_attributes(each) for each in identifiers])
         known = dict(zip(identifiers, outcomes, strict=True))
+        if any(map(_is_missing, outcomes)):
+            # What is listed still is there, whatever the server says of it.
+            named = self._locate_names(key_ids)
         held: dict[str, bool] = {}
         for key_id, located in zip(key_ids, named, strict=True):
             self._raise_first(located.problem)
             if located.unusable:
                 held[key_id] = True
             for identifier in located.identifiers:
-                about = _description(known[identifier])
-                if _is_over(known[identifier]) or (about and not about.may_be_named(key_id)):
+                outcome = known.get(identifier, Success())
+                about = _description(outcome)
+                if _is_over(outcome) or (about and not about.may_be_named(key_id)):
                     continue
                 belongs = about is None or about.belongs_to(parent_tag)
                 held[key_id] = held.get(key_id, False) or belongs
@@ -254,7 +273,11 @@ class Conversation:
         (after,) = self._ask([get_attributes(identifier)])
         if isinstance(after, Refusal) and not after.gone:
             raise KeyServerFailure(after.reason)
-        return _is_over(after)
+        if not _is_missing(after):
+            return _is_over(after)
+        (located,) = self._locate_names([key_id])
+        self._raise_first(located.problem)
+        return identifier not in located.identifiers
 
     def take_back_by_key(self, key_id: str, key: AuthenticationKey) -> bool:
         """Destroy the objects named ``key_id`` that hold this very ``key``.
@@ -265,11 +288,11 @@ class Conversation:
             {
                 each.identifier: each.description.state
                 for each in self.objects_named(key_id)
-                if each.key == key
+                if each.key == key and each.description.names
             }
         )
         left = [each for each in self.objects_named(key_id) if each.key in (None, key)]
-        return not left and not self._undescribed
+        return not left and not self._incomplete
 
     def _destroy(self, states: Mapping[str, str]) -> None:
         """Revoke the objects that are active, or may be, then destroy all."""
@@ -325,7 +348,7 @@ class Conversation:
             total = page.total or 0
             for identifier in page.unusable:
                 self.unreadable[f"object {identifier}"] = "its identifier cannot be used"
-                self._undescribed = True
+                self._incomplete = True
             # A smaller total than before: an object went, and the rest has moved up unseen.
             largest = max(largest, total)
             if largest <= len(located):
@@ -375,21 +398,41 @@ class Conversation:
         content: Outcome,
         wanted: Callable[[Description], bool],
     ) -> StoredObject | None:
-        """Return the object of two outcomes, or None if it is not wanted or gone meanwhile."""
+        """Return the object of two outcomes, or None if it is not wanted or cannot be read."""
+        self._missing.pop(identifier, None)
         description = _description(about)
         if _is_over(about) or (description and not wanted(description)):
             return None
         label = f"object {identifier}"
         if description is None:
-            self._note(label, about)
-            self._undescribed = True
+            if _is_missing(about):
+                self._missing[identifier] = label, about
+            else:
+                self._note(label, about)
+                self._incomplete = True
             return None
         stored = StoredObject(identifier, description, _key(content))
+        if _is_missing(content):
+            self._missing[identifier] = stored.label(), content
         if isinstance(content, Refusal) and content.gone:
             return None
         if not stored.pairs():
             self._note(stored.label(), content)
         return stored
+
+    def _look_again(self, searches: Sequence[_Located]) -> None:
+        """Note which of the objects that were listed, and then were not found, are listed again.
+
+        These are there, and the server does not show them.  The others were destroyed meanwhile;
+        but if the ``searches`` are not complete, that is not known of any.
+        """
+        complete = all(located.problem is None for located in searches)
+        listed = {identifier for located in searches for identifier in located.identifiers}
+        for identifier, (label, refusal) in self._missing.items():
+            if identifier in listed or not complete:
+                self._note(label, refusal)
+                self._incomplete = True
+        self._missing.clear()
 
     def _note(self, label: str, outcome: Outcome) -> None:
         """Keep in mind that something cannot be read, and why."""
@@ -455,8 +498,13 @@ def _key(outcome: Outcome) -> AuthenticationKey | None:
     return outcome.key if isinstance(outcome, Success) else None
 
 
+def _is_missing(outcome: Outcome) -> TypeGuard[Refusal]:
+    """Say whether the server does not find an object: it is gone, or hidden from this client."""
+    return isinstance(outcome, Refusal) and outcome.gone and not outcome.destroyed
+
+
 def _is_over(about: Outcome) -> bool:
-    """Say whether an object is gone, or in a state in which it is no longer used."""
+    """Say whether an object is destroyed, or in a state in which it is no longer used."""
     if isinstance(about, Refusal):
-        return about.gone
+        return about.destroyed
     return about.description is not None and about.description.state in _NO_LONGER_USED
