@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from filer.boot.machine import Panic
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.kmip.failure import KeyServerFailure, PartlyRead
@@ -285,6 +286,64 @@ def test_a_key_pair_that_cannot_be_read_is_not_dropped_by_a_restore(
     assert restored.status == FAILED
     assert restored.failures[-1].endswith("; no key pairs were removed")
     assert house.filer.keytable.get(old) is not None
+
+
+NOT_NAMED: Sequence[Meddle] = [
+    replacing(hostile.UNIQUE_IDENTIFIER, "schlüssel-1".encode(), hostile.LOCATE),
+    replacing(hostile.UNIQUE_IDENTIFIER, b"x" * 2000, hostile.LOCATE),
+]
+
+
+@pytest.mark.parametrize(
+    "meddle", [*(meddle for meddle, _reason in UNREADABLE.values()), *NOT_DESCRIBED, *NOT_NAMED]
+)
+def test_no_msid_is_tried_on_disks_whose_key_a_key_server_has_and_does_not_show(
+    meddle: Meddle, house: House, server: FaultyKeyServer
+) -> None:
+    (key_id,) = set(house.key_ids)
+    with behind(house, server, meddle):
+        for boots in (1, 2):
+            told = Told()
+            with pytest.raises(Panic):
+                house.boot(told)
+            assert [disk.failures for disk in house.disks] == [0] * 4
+            assert house.filer.panics.in_a_row == boots
+            assert told.warnings[-1] == (
+                f"0c.00.0, 0c.00.1, 0c.00.2, 0c.00.3 stay locked: key ID {key_id} is on key "
+                f"server {ADDRESS}, but cannot be read; no MSID was tried"
+            )
+    house.set(port=server.port)
+    house.boot()
+    assert not any(disk.locked for disk in house.disks)
+
+
+def test_a_key_server_that_falls_silent_between_list_and_key_costs_no_try(
+    house: House, server: FaultyKeyServer
+) -> None:
+    server.on("GET", faulty.dies)
+    for failures in (0, 1):  # the second time it does not answer at all
+        with pytest.raises(Panic):
+            house.boot()
+        assert [disk.failures for disk in house.disks] == [failures] * 4
+    server.recover()
+
+
+@pytest.mark.parametrize("state", ["destroyed", "gone"])
+def test_a_key_that_was_destroyed_on_its_key_server_costs_a_try(
+    state: str, house: House, server: FaultyKeyServer
+) -> None:
+    (key_id,) = set(house.key_ids)
+
+    def lose(answer: Answer, _: bytes) -> Answer:
+        located = hostile.operation_of(answer.items[0]) == hostile.LOCATE
+        if located and key_id in faulty.stored_key_ids(server):
+            faulty.lose(server, key_id)
+        return answer
+
+    meddle = failing(hostile.GET_ATTRIBUTES, 0x36) if state == "destroyed" else lose
+    with behind(house, server, meddle), pytest.raises(Panic):
+        house.boot()
+    assert [disk.failures for disk in house.disks] == [1] * 4
 
 
 @pytest.mark.parametrize("line", ["key_manager query", "key_manager restore -all"])

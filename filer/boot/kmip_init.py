@@ -110,4 +110,9 @@ def _joined(
             by_server[address] = [*(now or ()), *kept]
     failures = {each: why for each, why in before.failures.items() if each not in asked}
     failures |= heard.failures
-    return Holdings(by_server, {each: failures[each] for each in registered if each in failures})
+    unread = {
+        each: {*before.unread.get(each, ()), *heard.unread.get(each, ())} for each in registered
+    }
+    return Holdings(
+        by_server, {each: failures[each] for each in registered if each in failures}, unread
+    )

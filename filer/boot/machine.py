@@ -179,7 +179,7 @@ def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | 
     between has cost the disks a try all the same.
     """
     if all(
-        disk.key_id in filer.keytable
+        disk.key_id in filer.keytable or holdings.withheld_by(disk.key_id)
         for disk in ownership.own(filer.shelf)
         if disk.locked
         and not (disk.destroyed or disk.locked_out)

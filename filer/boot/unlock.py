@@ -1,6 +1,6 @@
 """Opening the locked disks at boot, with what kmip_init has loaded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from filer.boot.notices import Notices
 from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, LockedOut
@@ -16,6 +16,14 @@ from filer.system import Filer
 
 class _NotInKeytable(FilerError):
     """The key of a disk is unknown."""
+
+
+class _Withheld(FilerError):
+    """Key servers have the key of a disk, and it could not be read from them."""
+
+    def __init__(self, key_id: str, servers: Sequence[str]) -> None:
+        where = f"key ID {key_id} is on key server {listed(servers)}"
+        super().__init__(f"{where}, but cannot be read; no MSID was tried")
 
 
 class _TooManyRefused(FilerError):
@@ -34,9 +42,9 @@ def unlock_disks(
     This costs a disk at most one try, and a disk of another system none.  Where key servers hold
     different secrets, the disks are tried one after the other, in the order of
     `filer.key_servers.candidates`, and learn from each other (`try_one`).  For a key ID that is
-    not in the keytable the MSID is tried, once, as a real filer does; but not in a boot that is
-    ``held_back``, for the reason given, nor on a disk that may be the partner's (man key_manager,
-    LIMITATIONS).
+    not in the keytable the MSID is tried, once, as a real filer does; but not if a key server is
+    known to have its key, nor in a boot that is ``held_back``, for the reason given, nor on a disk
+    that may be the partner's (man key_manager, LIMITATIONS).
     """
     if held_back:
         notices.warning("disk.encrypt.heldback", f"{held_back}; no MSID is tried")
@@ -60,7 +68,7 @@ def unlock_disks(
             tell(done)
             try:
                 doubtful = disk.serial in ownership.doubtful
-                key = _open(filer, disk, try_msid=not (held_back or doubtful))
+                key = _open(filer, disk, holdings, try_msid=not (held_back or doubtful))
                 if key is not MSID:
                     opened_with[disk.key_id] = key
             except FilerError as problem:
@@ -74,13 +82,15 @@ def unlock_disks(
         notices.warning("kmip.init.mismatch", text)
 
 
-def _open(filer: Filer, disk: Disk, *, try_msid: bool) -> DiskKey:
+def _open(filer: Filer, disk: Disk, holdings: Holdings, *, try_msid: bool) -> DiskKey:
     """Open one disk, and return the key that did."""
     keys = keys_of(filer.keytable, disk.key_id)
     if keys:
         if disk.tries_nothing_more and not disk.locked_out:
             raise _TooManyRefused
         return try_one(disk, keys, filer.keytable, disk.authenticate)
+    if servers := holdings.withheld_by(disk.key_id):
+        raise _Withheld(disk.key_id, servers)
     if try_msid:
         try:
             disk.authenticate(MSID)

@@ -93,7 +93,9 @@ class KeyServers:
         outcomes = {**heard.answers, **heard.failures}
         shown = {each: _pairs(outcomes[each]) for each in self.servers if each in outcomes}
         return Holdings(
-            {each: pairs for each, pairs in shown.items() if pairs is not None}, heard.failures
+            {each: pairs for each, pairs in shown.items() if pairs is not None},
+            heard.failures,
+            {address: server.unread for address, server in self.servers.items()},
         )
 
     def held(self, key_ids: Collection[str], parent_tag: str) -> Answers[dict[str, bool]]:

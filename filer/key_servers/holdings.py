@@ -1,7 +1,7 @@
 """What the key servers hold: the key pairs of this system, server by server."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,11 +24,13 @@ def conflict(key_id: str, holders: Sequence[str]) -> str:
 class Holdings:
     """The key pairs of this system as its key servers report them.
 
-    ``by_server`` is in the order in which the servers are registered.
+    ``by_server`` is in the order in which the servers are registered.  ``unread`` has, for each
+    server, the key IDs that it is known to have, but whose key could not be read.
     """
 
     by_server: Mapping[str, Sequence[KeyPair]]
     failures: Mapping[str, "KeyServerFailure"]
+    unread: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -66,6 +68,10 @@ class Holdings:
         """Return the servers that hold ``key``, or anything, under ``key_id``."""
         held = self._by_key_id.get(key_id, ())
         return list(dict.fromkeys(address for address, each in held if key is None or each == key))
+
+    def withheld_by(self, key_id: str) -> list[str]:
+        """Return the servers that have ``key_id``, but whose key for it could not be read."""
+        return [address for address, key_ids in self.unread.items() if key_id in key_ids]
 
     def contradictions(self) -> dict[str, list[str]]:
         """Return the key IDs with different secrets, and the servers that hold them."""

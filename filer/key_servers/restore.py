@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from filer.key_servers.candidates import Surplus, rank
@@ -63,7 +63,7 @@ def read(
             failure = not_listed(f"key ID {key_id}")
             failures.setdefault(address, PartlyRead(failure, holdings.by_server[address]))
     elsewhere = {key_id for held in heard.answers.values() for key_id in held}
-    return Holdings(holdings.by_server, failures), elsewhere
+    return replace(holdings, failures=failures), elsewhere
 
 
 def load(

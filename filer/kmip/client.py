@@ -38,7 +38,8 @@ class KmipClient:
     connecting and the handshake, and one for each request with its whole answer.  Methods raise
     KeyServerFailure, whose ``reason`` is what ``key_manager status`` shows.  An instance may be
     used by one thread at a time.  ``warnings`` collects irregularities that were tolerated, and
-    ``unreadable`` the objects that could not be read, with the reason.
+    ``unreadable`` the objects that could not be read, with the reason.  ``unread`` has the key IDs
+    that the server is known to have, and whose key the last conversation did not read.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class KmipClient:
         self.timeout = timeout
         self.warnings: list[str] = []
         self.unreadable: dict[str, str] = {}
+        self.unread: Collection[str] = ()
         self._registered: dict[str, str] = {}
         self._arrived: list[KeyPair] = []
         self._credentials = credentials
@@ -159,3 +161,4 @@ class KmipClient:
             finally:
                 # A new dict: another thread may be reading the old one.
                 self.unreadable = {**self.unreadable, **conversation.unreadable}
+                self.unread = conversation.unread()

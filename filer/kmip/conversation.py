@@ -72,6 +72,9 @@ At the default timeout of 5 s this is 2 minutes: 128 key pairs, at 0.9 s each.
 
 _ACTIVE = "active"
 _NO_LONGER_USED = ("compromised", "destroyed", "destroyed-compromised")
+_NO_IDENTIFIER = ""
+"""Stands for an object whose identifier the server does not show, or not in a usable form."""
+
 _NO_TAG = "-"
 """Shown for an object that another program has put there without a key tag."""
 
@@ -92,13 +95,14 @@ class StoredObject:
         if self.key is None or not 0 < len(self.key.reveal()) <= _MAXIMUM_KEY:
             return []
         tag = next(filter(is_key_tag, self.description.groups), _NO_TAG)
-        return [KeyPair(name, tag, self.key) for name in self._key_ids()]
+        return [KeyPair(name, tag, self.key) for name in self.key_ids()]
 
     def label(self) -> str:
         """Return what to call it: by its key ID, if it has one."""
-        return next((f"key ID {name}" for name in self._key_ids()), f"object {self.identifier}")
+        return next((f"key ID {name}" for name in self.key_ids()), f"object {self.identifier}")
 
-    def _key_ids(self) -> Iterator[str]:
+    def key_ids(self) -> Iterator[str]:
+        """Return those of its names that are key IDs."""
         return filter(is_key_id, self.description.names)
 
 
@@ -142,7 +146,13 @@ class Conversation:
         # What was listed, and then was not found: its label, and the refusal.
         self._missing: dict[str, tuple[str, Refusal]] = {}
         self._incomplete = False  # the server has objects that are not among those read
+        # By identifier: the key IDs under which objects were found that are not read so far.
+        self._found: dict[str, set[str]] = {}
         self._best_version: Version | None = None
+
+    def unread(self) -> set[str]:
+        """Return the key IDs that the server is known to have, and whose key was not read."""
+        return set().union(*self._found.values()) - self._key_ids
 
     def query(self) -> None:
         """Ask who the server is."""
@@ -193,6 +203,11 @@ class Conversation:
         """Search for ``names``, and read the objects of the system that have one; note both."""
         located = self._locate_names(names)
         searches.update(zip(names, located, strict=True))
+        for name, search in zip(names, located, strict=True):
+            if search.unusable or isinstance(search.problem, IncompleteAnswer):
+                self._found.setdefault(_NO_IDENTIFIER, set()).add(name)
+            for identifier in search.identifiers:
+                self._found.setdefault(identifier, set()).add(name)
         identifiers = dict.fromkeys(
             identifier for each in located for identifier in each.identifiers
         )
@@ -402,6 +417,7 @@ class Conversation:
         self._missing.pop(identifier, None)
         description = _description(about)
         if _is_over(about) or (description and not wanted(description)):
+            self._found.pop(identifier, None)
             return None
         label = f"object {identifier}"
         if description is None:
@@ -412,9 +428,12 @@ class Conversation:
                 self._incomplete = True
             return None
         stored = StoredObject(identifier, description, _key(content))
+        self._found[identifier] = set(stored.key_ids())
         if _is_missing(content):
             self._missing[identifier] = stored.label(), content
-        if isinstance(content, Refusal) and content.gone:
+            return None
+        if isinstance(content, Refusal) and content.destroyed:
+            del self._found[identifier]
             return None
         if not stored.pairs():
             self._note(stored.label(), content)
@@ -432,6 +451,8 @@ class Conversation:
             if identifier in listed or not complete:
                 self._note(label, refusal)
                 self._incomplete = True
+            else:
+                self._found.pop(identifier, None)
         self._missing.clear()
 
     def _note(self, label: str, outcome: Outcome) -> None:
