@@ -309,6 +309,28 @@ def test_a_command_tries_no_key_that_was_refused_before(
         assert done.failures == [f"0c.00.1: every key known for key ID {key_id} was refused before"]
 
 
+@pytest.mark.parametrize("command", ["disk encrypt rekey 0x0", "disk encrypt lock"])
+def test_a_command_never_tries_the_same_wrong_key_twice_in_a_row(
+    servers: list[FaultyKeyServer], tmp_path: Path, command: str
+) -> None:
+    with House.build(tmp_path / "root", servers[:1], disks=DISKS) as house:
+        house.add(servers[0])
+        key_id = house.rekey()
+        (pair,) = manual.pairs_on(servers[0])
+        fill_tags(house.disks[3])
+        for number in (1, 2):
+            faulty.lie_about(servers[0], key_id, lie(number).reveal())
+            boot(house)
+            for _ in range(3):
+                assert house.run(f"{command} 0c.00.3").failures
+            assert house.disks[3].failures == number
+            assert tags(house)[3] == MOST_TAGS
+        faulty.lie_about(servers[0], key_id, pair.key.reveal())
+        boot(house)
+        house.must(f"{command} 0c.00.3")
+        assert house.disks[3].failures == 0
+
+
 # what a disk remembers
 
 
@@ -375,13 +397,18 @@ def test_a_tag_is_bound_to_its_disk_and_wrap(tmp_path: Path, locking: Disk) -> N
     assert set(first).isdisjoint(second)
 
 
-def test_a_disk_keeps_64_tags(locking: Disk) -> None:
+def test_a_disk_remembers_the_last_64_keys_that_it_has_refused(locking: Disk) -> None:
     fill_tags(locking)
     before = head_of(locking.path).tags
-    with pytest.raises(AuthenticationFailed):
-        locking.authenticate(lie(1))
-    assert (head_of(locking.path).tags, locking.failures) == (before, 1)
-    locking.authenticate(KEY)
+    for number in (1, 2):
+        with pytest.raises(AuthenticationFailed):
+            locking.authenticate(lie(number))
+        assert head_of(locking.path).tags[:-number] == before[number:]
+        for again in (locking, on(locking)):
+            with pytest.raises(AlreadyRefused):
+                again.authenticate(lie(number))
+        assert (len(head_of(locking.path).tags), locking.failures) == (MOST_TAGS, number)
+    on(locking).authenticate(KEY)
 
 
 @pytest.mark.parametrize("event", Event, ids=lambda each: each.name)

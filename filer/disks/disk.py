@@ -409,8 +409,8 @@ class Disk:
             return _unwrap(stretched, _CURRENT, head.header.state, head.header.wrap)
         except InvalidUnwrap as error:
             tags = head.tags
-            if key is not MSID and len(tags) < MOST_TAGS:
-                tags = (*tags, self._tag(head.header, key))
+            if key is not MSID:  # so that no key is tried twice in a row, the oldest makes room
+                tags = (*tags, self._tag(head.header, key))[-MOST_TAGS:]
             if before_change or tags != head.tags:
                 with suppress(StorageError):  # the failure is what has to be told
                     self._powered.write_record(tags=tags, unfinished=head.record.unfinished)

@@ -16,7 +16,7 @@ offset  size  content
 32      4     system ID of its owner; 0: unowned
 36      472   reserved, zeros
 508     4     CRC-32 of the bytes before
-512     1024  up to 64 tags of refused keys: 12 bytes and a CRC-32 of binding and tag each
+512     1024  tags of the last 64 refused keys: 12 bytes and a CRC-32 of binding and tag each
 1536    2560  reserved, zeros
 ======  ====  =====================================================================
 
@@ -46,6 +46,8 @@ COUNT_IF_LOST = LOCKOUT_LIMIT // 2
 
 TAG_SIZE = 12
 MOST_TAGS = 64
+"""With so many a boot tries nothing more; the tag of a key that a command tries replaces one."""
+
 BINDING_SIZE = 8
 
 _MAGIC = b"DREC"
