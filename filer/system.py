@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,6 @@ from filer.boot_device.panics import Panics
 from filer.config import Hardware
 from filer.disks.aggregate import Aggregate
 from filer.disks.derivation import Derivation
-from filer.disks.disk import Disk
 from filer.disks.jobs import DiskJobs
 from filer.disks.ownership import Ownership, survey
 from filer.disks.shelf import Shelf
@@ -127,11 +126,9 @@ class Filer:
 
         The disks of other systems count too: their keys are not dropped from the keytable.
         """
-        return _count_key_ids(self.shelf)
-
-    def key_ids_of_locked_disks(self) -> Mapping[str, int]:
-        """Return each key ID without which own disks stay locked after the next loss of power."""
-        return _count_key_ids(disk for disk in self.ownership().own(self.shelf) if disk.locking)
+        return Counter(
+            disk.key_id for disk in self.shelf if not disk.destroyed and disk.key_id != MSID_KEY_ID
+        )
 
     def accepted_keys(self) -> Mapping[str, list[AuthenticationKey]]:
         """Return the keys that locked disks have accepted since power-on, by key ID.
@@ -148,9 +145,3 @@ class Filer:
             else:
                 accepted.setdefault(disk.key_id, []).append(disk.accepted_key)
         return {key_id: keys for key_id, keys in accepted.items() if key_id not in unknown}
-
-
-def _count_key_ids(disks: Iterable[Disk]) -> Mapping[str, int]:
-    return Counter(
-        disk.key_id for disk in disks if not disk.destroyed and disk.key_id != MSID_KEY_ID
-    )

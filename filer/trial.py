@@ -1,14 +1,17 @@
 """Carrying a registration out: the new generation is tried before it becomes the registered one."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 from filer.boot_device.generations import Staged
+from filer.disks.disk import Disk
 from filer.key_servers.creation import SystemIdentity
 from filer.key_servers.group import KeyServers
 from filer.key_servers.holdings import Holdings
 from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.keytable import Entry, Keytable
 from filer.registration.pem import CLIENT, CertificateError, expiry_of
 from filer.registration.plan import CLIENT_FILES, RegistrationError
 from filer.registration.registration import Registration
@@ -135,16 +138,13 @@ def out_of_reach(filer: Filer, servers: KeyServers) -> Mapping[str, int]:
 
     A key server that does not answer holds nothing.
     """
-    locked = filer.key_ids_of_locked_disks()
+    locked = [disk for disk in filer.ownership().own(filer.shelf) if disk.locking]
     if not locked:
         return {}
-    holdings = fetch_or_nothing(servers, filer.identity, locked)
-    accepted = filer.accepted_keys()
-    return {
-        key_id: disks
-        for key_id, disks in locked.items()
-        if not _is_held(holdings, key_id, accepted.get(key_id) or _known(filer, key_id))
-    }
+    disks = Counter(disk.key_id for disk in locked)
+    holdings = fetch_or_nothing(servers, filer.identity, disks)
+    lost = {disk.key_id for disk in locked if not _can_be_opened(disk, filer.keytable, holdings)}
+    return {key_id: number for key_id, number in disks.items() if key_id in lost}
 
 
 def fetch_or_nothing(
@@ -154,13 +154,19 @@ def fetch_or_nothing(
     return servers.fetch(identity.parent_tag, key_ids) if len(servers) else Holdings({}, {})
 
 
-def _known(filer: Filer, key_id: str) -> Sequence[AuthenticationKey]:
-    # While servers contradict each other, one of the candidates is a lie.
-    entry = filer.keytable.get(key_id)
-    return entry.candidates if entry else ()
+def _can_be_opened(disk: Disk, keytable: Keytable, holdings: Holdings) -> bool:
+    """Say whether ``holdings`` have the key of ``disk``, whichever of those known it is.
+
+    Not known to open it are keys that it has refused and, once it has accepted one, all others.
+    Where no key is left that may, any other that is held may be the one.
+    """
+    if disk.accepted_key is not None:
+        return holdings.holds(disk.key_id, disk.accepted_key)
+    known = _not_refused(disk, keytable.get(disk.key_id))
+    if known:
+        return all(holdings.holds(disk.key_id, key) for key in known)
+    return bool(_not_refused(disk, holdings.ranking.entries.get(disk.key_id)))
 
 
-def _is_held(holdings: Holdings, key_id: str, keys: Sequence[AuthenticationKey]) -> bool:
-    if not keys:
-        return key_id in holdings.key_ids()
-    return all(holdings.holds(key_id, key) for key in keys)
+def _not_refused(disk: Disk, entry: Entry | None) -> Sequence[AuthenticationKey]:
+    return [key for key in entry.candidates if not disk.has_refused(key)] if entry else []

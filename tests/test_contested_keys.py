@@ -18,7 +18,7 @@ from filer.keys.pair import KeyPair
 from filer.shell.plugins import commands_at_loader
 from tests import faulty, manual, points
 from tests.disk_files import head_of
-from tests.faulty import FaultyKeyServer, House, Told
+from tests.faulty import FaultyKeyServer, House, Operator, Told
 from tests.medium import Event, Killed, Medium
 from tests.test_disk_head import KEY, KEY_ID, NEW_KEY, NEW_KEY_ID, derivation, keyed, locking, on
 
@@ -235,6 +235,79 @@ def test_kmip_setup_lets_keys_be_tried_again_that_disks_have_refused(
     )
     assert done.failures == []
     assert boot(pair_house)[:2] == ([0] * DISKS, 0)
+
+
+def set_up(house: House, server: FaultyKeyServer) -> Operator:
+    """Register ``server`` alone, at the boot loader; a question about lost keys ends it."""
+    return house.run(
+        f"kmip_setup '{server.directory}' {server.address}", "", "", commands=commands_at_loader()
+    )
+
+
+def test_a_key_that_all_its_disks_have_refused_is_not_missed(
+    pair_house: House, servers: list[FaultyKeyServer]
+) -> None:
+    liar, honest = servers[:2]
+    faulty.lie_about(liar, pair_house.key_ids[0], lie(1).reveal())
+    honest.stop()
+    assert boot(pair_house)[:2] == ([1] * DISKS, DISKS)
+    honest.start()
+    done = set_up(pair_house, honest)
+    assert (done.warnings, done.failures) == ([], [])
+    assert boot(pair_house)[1] == 0
+
+
+def test_a_key_that_all_its_disks_have_refused_is_no_way_to_open_them(
+    pair_house: House, servers: list[FaultyKeyServer]
+) -> None:
+    liar, honest = servers[:2]
+    key_id = pair_house.key_ids[0]
+    faulty.lie_about(liar, key_id, lie(1).reveal())
+    honest.stop()
+    boot(pair_house)
+    honest.start()
+    registered = pair_house.registered
+    for keys in ("those of the boot", "none"):
+        if keys == "none":
+            pair_house.filer.keytable.clear()
+        done = set_up(pair_house, liar)
+        assert done.warnings == [out_of_reach(key_id)]
+        assert pair_house.registered == registered
+
+
+def test_a_wrong_key_server_is_removed_without_a_question(
+    pair_house: House, servers: list[FaultyKeyServer]
+) -> None:
+    liar, honest = servers[:2]
+    key_id = pair_house.key_ids[0]
+    faulty.lie_about(liar, key_id, lie(1).reveal())
+    assert boot(pair_house)[0] == [0, 0, 0, 1]  # the other disks have accepted the right key
+    refused = pair_house.run(f"key_manager remove -key_server {honest.address}")
+    assert refused.warnings == [out_of_reach(key_id)]
+    done = pair_house.must(f"key_manager remove -key_server {liar.address}")
+    assert (done.warnings, done.questions) == ([], [])
+    assert boot(pair_house)[1] == 0
+
+
+def test_a_key_that_one_disk_has_not_tried_may_be_its_key(
+    pair_house: House, servers: list[FaultyKeyServer]
+) -> None:
+    liar, honest = servers[:2]
+    key_id = pair_house.key_ids[0]
+    faulty.lie_about(liar, key_id, lie(1).reveal())
+    fill_tags(pair_house.disks[3])
+    boot(pair_house)
+    for server in (liar, honest):
+        asked = pair_house.run(f"key_manager remove -key_server {server.address}")
+        assert asked.warnings == [out_of_reach(key_id)]
+    assert pair_house.registered.servers == (liar.address, honest.address)
+
+
+def out_of_reach(key_id: str) -> str:
+    return (
+        f"WARNING: key ID {key_id} of {DISKS} locked disks would be on no registered key server "
+        "that answers."
+    )
 
 
 def test_a_spare_tries_a_wrong_key_before_the_root_aggregate_does(
