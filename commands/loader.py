@@ -10,6 +10,7 @@ from filer.commands import (
     Answers,
     Call,
     Command,
+    Complaint,
     Json,
     Leave,
     Next,
@@ -19,6 +20,8 @@ from filer.commands import (
     no_values,
 )
 from filer.commands.parts.command_list import CommandList
+from filer.disks.disk import Disk
+from filer.host.errors import FilerError
 from filer.kmip.address import parse_address
 from filer.registration.installed import read_host
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name, check_pair
@@ -49,10 +52,12 @@ def _kmip_setup(call: Call) -> None:
     check_pair(certificates[CLIENT], certificates[CLIENT_PRIVATE])
     port = ask_port(call)
     tag = ask_tag(call)
+    own = call.filer.ownership().own(call.filer.shelf)
     _try_and_accept(call, Registration(tuple(addresses), port, tag, certificates))
     call.show(GAP)
     files = RegisteredFiles(names)
     call.show(RegisteredWithFiles(addresses, files, announced=False))
+    _forget_refused_keys(call, own)
     call.asked_all = True
 
 
@@ -75,10 +80,23 @@ def _try_and_accept(call: Call, registration: Registration) -> None:
         if lost and replaces and not ask_consent(call.console, "Register anyway?"):
             raise Refused("the registration stays as it was")
         trial.accept()
-    # A person has said which key servers to believe; refusals may have used up all that a boot
-    # tries.
-    for disk in call.filer.ownership().own(call.filer.shelf):
-        disk.forget_refused_keys()
+
+
+def _forget_refused_keys(call: Call, disks: Iterable[Disk]) -> None:
+    """Have ``disks`` forget what they refused, which may have used up all that a boot tries.
+
+    A person has said which key servers to believe.  These have to be in force before: until then a
+    boot would try the keys of those before them once more.
+    """
+    for disk in disks:
+        try:
+            disk.forget_refused_keys()
+        except FilerError as problem:
+            text = (
+                f"kmip_setup: the key servers are registered, but {disk.name} still remembers the "
+                f"keys that it has refused: {problem}; run kmip_setup again"
+            )
+            call.fail(Complaint(text, "disk", disk=disk.name, cause="other"))
 
 
 @dataclass(frozen=True)

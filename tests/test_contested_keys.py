@@ -16,6 +16,7 @@ from filer.key_servers.candidates import KEPT_OF_ONE_SERVER
 from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.shell.plugins import commands_at_loader
+from filer.shell.session import FAILED, OK
 from tests import faulty, manual, points
 from tests.disk_files import head_of
 from tests.faulty import FaultyKeyServer, House, Operator, Told
@@ -39,8 +40,10 @@ def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
         yield started
 
 
-def locked_house(root: Path, servers: Sequence[FaultyKeyServer]) -> House:
-    house = House.build(root, servers, disks=DISKS, timeout=60.0)
+def locked_house(
+    root: Path, servers: Sequence[FaultyKeyServer], storage: Storage | None = None
+) -> House:
+    house = House.build(root, servers, storage, disks=DISKS, timeout=60.0)
     house.add(*servers)
     house.rekey()
     house.lock()
@@ -235,6 +238,39 @@ def test_kmip_setup_lets_keys_be_tried_again_that_disks_have_refused(
     )
     assert done.failures == []
     assert boot(pair_house)[:2] == ([0] * DISKS, 0)
+
+
+@pytest.mark.parametrize("failing", range(1, DISKS + 1))
+def test_kmip_setup_says_which_disks_still_remember_although_the_servers_are_registered(
+    servers: list[FaultyKeyServer], tmp_path: Path, failing: int
+) -> None:
+    storage = faulty.FailingStorage()
+    with locked_house(tmp_path / "root", servers[:1], storage) as house:
+        for disk in house.disks:
+            fill_tags(disk)
+        storage.arm(1 << 30)
+        set_up(house, servers[0])
+        changes = storage.changes
+        storage.disarm()
+        assert tags(house) == [0] * DISKS
+        for disk in house.disks:
+            fill_tags(disk)
+        remembers = DISKS - failing
+        storage.arm(changes - remembers)
+        done = set_up(house, servers[0])
+        storage.disarm()
+        assert "Registration complete." in done.shown
+        assert done.failures == [
+            f"kmip_setup: the key servers are registered, but 0c.00.{number} still remembers the "
+            "keys that it has refused: cannot write FILE: No space left on device; run kmip_setup "
+            "again"
+            for number in range(failing - 1, DISKS)
+        ]
+        assert done.status == FAILED
+        assert house.registered.servers == ("127.0.0.2",)
+        assert tags(house) == [0] * (failing - 1) + [MOST_TAGS] * (remembers + 1)
+        assert set_up(house, servers[0]).status == OK
+        assert tags(house) == [0] * DISKS
 
 
 def set_up(house: House, server: FaultyKeyServer) -> Operator:
