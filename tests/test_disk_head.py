@@ -656,6 +656,33 @@ def test_of_two_headers_that_cannot_be_written_neither_is_trusted(keyed: Disk) -
         on(keyed, ReadOnly())
 
 
+class TwoFaults(Medium):
+    """A sync that fails although all arrived; then the process is killed before the next one."""
+
+    def _sync(self, event: Event | None) -> None:
+        faults = {2: Event.SYNC_FAILED, 3: Event.KILLED_UNSYNCED}
+        super()._sync(event if self._event else faults.get(self.changes))
+
+
+@each_operation
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_change_that_was_taken_back_does_not_come_back_after_a_failed_sync_of_the_start(
+    keyed: Disk, operation: Operation, at: int
+) -> None:
+    medium = TwoFaults(keyed.path)
+    disk = on(keyed, medium)
+    medium.changes = 0
+    with pytest.raises(Killed):
+        operation(disk)
+    assert Head.parse(medium.content[:DATA_OFFSET]).older
+    medium.arm(at, Event.SYNC_LOST)
+    disk = on(keyed, medium)
+    assert disk.warnings == []
+    begun = head_of(keyed.path).header
+    for _ in states_after_power_loss(medium):
+        assert head_of(keyed.path).header == begun
+
+
 def test_data_is_not_written_while_the_data_key_of_the_medium_is_unknown(keyed: Disk) -> None:
     medium = Medium(keyed.path)
     disk = on(keyed, medium)

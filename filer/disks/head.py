@@ -169,17 +169,22 @@ class HeadFile:
             self.settle()
 
     def try_to_clean(self) -> StorageError | None:
-        """Clean, or return what prevents it; then an older header may be left.
+        """Clean, or return what prevents it; then another header may be left.
 
-        Raises `StorageError` if it is not known which of two headers the medium has.
+        A second try follows a failed sync: until what that sync lost is written again, the medium
+        may have the header of a change that the cache does not show any more.  Raises
+        `StorageError` if it is not known which of two headers the medium has.
         """
-        try:
-            self.clean()
-        except StorageError as refusal:
-            if not self.is_durable:
-                raise
-            return refusal
-        return None
+        for _ in range(2):
+            try:
+                self.clean()
+            except StorageError as error:
+                refusal = error
+            else:
+                return None
+        if not self.is_durable:
+            raise refusal
+        return refusal
 
     def _read(self) -> tuple[Head, Mapping[int, str]]:
         data, unreadable = self._blocks()
