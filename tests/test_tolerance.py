@@ -291,6 +291,7 @@ def test_a_key_pair_that_cannot_be_read_is_not_dropped_by_a_restore(
 NOT_NAMED: Sequence[Meddle] = [
     replacing(hostile.UNIQUE_IDENTIFIER, "schlüssel-1".encode(), hostile.LOCATE),
     replacing(hostile.UNIQUE_IDENTIFIER, b"x" * 2000, hostile.LOCATE),
+    replacing(hostile.NAME_VALUE, b"\xff", hostile.GET_ATTRIBUTES),
 ]
 
 

@@ -95,14 +95,13 @@ class StoredObject:
         if self.key is None or not 0 < len(self.key.reveal()) <= _MAXIMUM_KEY:
             return []
         tag = next(filter(is_key_tag, self.description.groups), _NO_TAG)
-        return [KeyPair(name, tag, self.key) for name in self.key_ids()]
+        return [KeyPair(name, tag, self.key) for name in self._key_ids()]
 
     def label(self) -> str:
         """Return what to call it: by its key ID, if it has one."""
-        return next((f"key ID {name}" for name in self.key_ids()), f"object {self.identifier}")
+        return next((f"key ID {name}" for name in self._key_ids()), f"object {self.identifier}")
 
-    def key_ids(self) -> Iterator[str]:
-        """Return those of its names that are key IDs."""
+    def _key_ids(self) -> Iterator[str]:
         return filter(is_key_id, self.description.names)
 
 
@@ -416,8 +415,14 @@ class Conversation:
         """Return the object of two outcomes, or None if it is not wanted or cannot be read."""
         self._missing.pop(identifier, None)
         description = _description(about)
-        if _is_over(about) or (description and not wanted(description)):
+        if description and description.names:  # a server may search loosely
+            self._found[identifier] = set(filter(is_key_id, description.names))
+        if _is_over(about):
             self._found.pop(identifier, None)
+            return None
+        if description and not wanted(description):
+            if description.names:
+                del self._found[identifier]
             return None
         label = f"object {identifier}"
         if description is None:
@@ -428,12 +433,11 @@ class Conversation:
                 self._incomplete = True
             return None
         stored = StoredObject(identifier, description, _key(content))
-        self._found[identifier] = set(stored.key_ids())
         if _is_missing(content):
             self._missing[identifier] = stored.label(), content
             return None
         if isinstance(content, Refusal) and content.destroyed:
-            del self._found[identifier]
+            self._found.pop(identifier, None)
             return None
         if not stored.pairs():
             self._note(stored.label(), content)
