@@ -30,6 +30,7 @@ from filer.shell.batch.script import (
     ScriptConsole,
 )
 from filer.shell.defects import explain
+from filer.shell.line.length import lines_of
 from filer.shell.options import is_interactive
 from filer.shell.plugins import Commands
 from filer.shell.power_cycle import PANICKED, PowerCycle
@@ -202,7 +203,7 @@ def _host(
     if stream.isatty():
         lines = KeyboardLines(stack.enter_context(_plain_reader(stream, signals)))
     else:
-        lines = _lines_of(stream)
+        lines = LineInput(lines_of(stream))
     file = None if stream is sys.stdin.buffer else options.file
     return _script(options, signals, lines, lines, recorder, file=file)
 
@@ -315,7 +316,7 @@ def _replay(options: Namespace, signals: Signals, answers: Input | None) -> "Rep
 def _answers(signals: Signals) -> Input:
     """Return where answers come from that do not stand among the commands."""
     if not sys.stdin.isatty():
-        return _lines_of(sys.stdin.buffer)
+        return LineInput(lines_of(sys.stdin.buffer))
     return KeyboardInput(lambda: _plain_reader(sys.stdin.buffer, signals))
 
 
@@ -343,11 +344,6 @@ def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
     _warn(console, errors)
     address, port = options.ssh
     return SshHost(address, port, signals, settings), console
-
-
-def _lines_of(stream: BinaryIO) -> LineInput:
-    # Unlike iteration over the stream, this hands a line out as soon as it is there.
-    return LineInput(iter(stream.readline, b""))
 
 
 def _open(file: str) -> BinaryIO:

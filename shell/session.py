@@ -131,18 +131,18 @@ class Session:
         return status
 
     def _execute(self, line: str, *, exit_on_error: bool) -> int:
+        from filer.shell.line.length import LineTooLong, checked
         from filer.shell.line.words import LanguageError, split
 
-        self._interrupted = self._broken_off = False
+        self._interrupted = self._broken_off = self.asked_all = False
+        self.filer.interrupt.clear()  # before the line is split: what comes meanwhile counts
         try:
-            commands = split(line)
-        except LanguageError as problem:
+            commands = split(checked(line))
+        except (LanguageError, LineTooLong) as problem:
             self._record.begin()
             self.console.fail(Complaint(str(problem), "syntax"))
             self._record.end(FAILED)
             return FAILED
-        self.asked_all = False
-        self.filer.interrupt.clear()
         status = OK
         for words in commands:
             if self._interrupted or self.filer.interrupt.stopped:

@@ -10,8 +10,9 @@ from contextlib import closing
 import pexpect
 import pytest
 
+from filer.shell.line.length import LONGEST, LineTooLong
 from filer.shell.prompt.keyboard import HOLD, LATE, PATIENCE, QUESTION, Keyboard, knows_its_cursor
-from filer.shell.prompt.typed_line import CTRL_C, CTRL_D, ENTER, LONGEST, LineTooLong, TypedLine
+from filer.shell.prompt.typed_line import CTRL_C, CTRL_D, ENTER, TypedLine
 from tests.console import PROGRAM, Account, Terminal, plain
 
 ANSWER = "\x1b[24;80R"

@@ -11,6 +11,7 @@ from filer.host.passphrase_rule import is_passphrase
 from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.running.progress import show_nothing
+from filer.shell.line.length import LineTooLong, checked, cut
 from filer.shell.prompt.reader import LineReader
 from filer.shell.session import FAILED, OK, Session
 from filer.shell.signals import Signals
@@ -49,11 +50,14 @@ class LineInput:
         self.number = 0
 
     def line(self) -> str | None:
-        """Return the next line; a carriage return before the line end belongs to the line end."""
+        """Return the next line; a carriage return before the line end belongs to the line end.
+
+        Of a line that is too long, it is a part that is still too long.
+        """
         for data in self._lines:
             self.number += 1
             if self._skipped == 0:
-                return os.fsdecode(data.removesuffix(b"\n").removesuffix(b"\r"))
+                return cut(os.fsdecode(data.removesuffix(b"\n").removesuffix(b"\r")))
             if self._skipped != ALL_ANSWERS:
                 self._skipped -= 1
         return None
@@ -217,7 +221,9 @@ class ScriptConsole:
                 ask()
                 answer = self._answers.line()
         self._signals.end_if_asked()
-        self.answers_read += answer is not None
+        if answer is not None:
+            self.answers_read += 1
+            checked(answer)
         return answer
 
     def page(self, text: str) -> None:
@@ -255,11 +261,24 @@ class Script:
 
         Raises Leave when a line asks for it; then the next call goes on behind it.
         """
-        while (line := self._next_command(session)) is not None:
-            if self._execute(session, line) != OK:
+        while True:
+            try:
+                line = self._next_command(session)
+            except LineTooLong as refusal:  # of a keyboard
+                status = self._refuse(refusal)
+            else:
+                if line is None:
+                    return
+                status = self._execute(session, line)
+            if status != OK:
                 self.status = FAILED
                 if self._exit_on_error:
                     return
+
+    def _refuse(self, refusal: LineTooLong) -> int:
+        self._console.fail(str(refusal))
+        self._answers.skip(ALL_ANSWERS)
+        return FAILED
 
     def _execute(self, session: Session, line: str) -> int:
         """Run a line, and pass over the answers to it that are left unread if it fails."""
@@ -304,12 +323,15 @@ class Script:
                 logical.end()
                 break
             line = following
-            self._console.echo(">", line)
+            if not logical.is_too_long:  # or it may be the answer to a question
+                self._console.echo(">", line)
         return str(logical)
 
     def _line(self) -> str | None:
         with self._signals.waiting():
-            return self._lines.line()
+            line = self._lines.line()
+        self._signals.end_if_asked()  # the end of the input may be that of the session
+        return line
 
     def _pass_over(self, unread: int) -> None:
         if self._answers_among_lines and not self._answers.is_typed:

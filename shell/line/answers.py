@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from filer.commands import ALL_ANSWERS, Command, Subcommand
 from filer.shell.line.grammar import head
+from filer.shell.line.length import LONGEST
 from filer.shell.line.words import LanguageError, split
 
 _CLOSE = 0.6
@@ -16,6 +17,8 @@ def expected_answers(commands: Mapping[str, Command], line: str) -> int:
     An unknown command may be a misspelt one: the most that any command would ask.  With several
     dialogues in one line it is unknown how much each has read.
     """
+    if len(line) > LONGEST:  # only its beginning is known
+        return ALL_ANSWERS
     try:
         lists: Sequence[Sequence[str]] = split(line)
     except LanguageError:

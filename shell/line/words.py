@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from filer.host.errors import FilerError
+from filer.shell.line.length import LONGEST
 
 _GAP = re.compile(r"(?:[ \t\r]|\\\n)*(?P<comment>#[^\n]*)?")
 _PIECE = re.compile(
@@ -135,10 +136,14 @@ def continues(line: str) -> bool:
 
 
 class LogicalLine:
-    """The lines that backslashes join, each read once however many there are."""
+    """The lines that backslashes join, each read once however many there are.
+
+    When they are longer than LONGEST in all, those that follow are dropped.
+    """
 
     def __init__(self) -> None:
         self._lines: list[str] = []
+        self._length = -1
         self._within_word = False
 
     def add(self, line: str) -> bool:
@@ -146,7 +151,11 @@ class LogicalLine:
 
         No line is added after one that does not.
         """
-        self._lines.append(line)
+        if not self.is_too_long:
+            self._lines.append(line)
+            self._length += 1 + len(line)
+        if self.is_too_long:  # none of it will run, so its quotes do not matter
+            return line.endswith("\\")
         text = f"x{line}" if self._within_word else line
         if not continues(text):
             return False
@@ -154,12 +163,17 @@ class LogicalLine:
         self._within_word = last.start < len(text) - 1
         return True
 
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the lines are longer than LONGEST in all."""
+        return self._length > LONGEST
+
     def end(self) -> None:
         """Take away the backslash at the end: there is no line that could follow."""
         self._lines[-1] = self._lines[-1].removesuffix("\\")
 
     def __str__(self) -> str:
-        """Return the lines, as ``split`` reads them."""
+        """Return the lines, as ``split`` reads them: more than LONGEST if they are too long."""
         return "\n".join(self._lines)
 
 

@@ -15,6 +15,7 @@ from prompt_toolkit.application import (
     run_in_terminal,
 )
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory, ConditionalAutoSuggest
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition, renderer_height_is_known
 from prompt_toolkit.history import DummyHistory
@@ -26,6 +27,7 @@ from prompt_toolkit.layout.processors import Processor, Transformation, Transfor
 from prompt_toolkit.output import Output
 from prompt_toolkit.renderer import CPR_Support
 
+from filer.shell.line.length import LONGEST, checked
 from filer.shell.line.paths import Paths, no_paths
 from filer.shell.prompt.appearance import GrammarLexer, Toolbar, color_depth, style, theme_of
 from filer.shell.prompt.history import ConsoleHistory, open_history
@@ -42,6 +44,12 @@ _ROOM_FOR_MENU = 8
 def _call_soon(loop: AbstractEventLoop, call: Callable[[], object]) -> None:
     with suppress(RuntimeError):  # the loop has just been closed; whoever is next looks
         loop.call_soon_threadsafe(call)
+
+
+def _bound(buffer: Buffer) -> None:
+    """Keep no more of a line than shows that it is too long."""
+    if len(buffer.text) > LONGEST + 1:
+        buffer.text = buffer.text[: LONGEST + 1]
 
 
 class _ShowNothing(Processor):
@@ -111,7 +119,7 @@ class LineEditor(LineReader):
         self._commands.default_buffer.complete_while_typing = renderer_height_is_known & Condition(
             lambda: self._opens_menu and self._has_room
         )
-        self._expect_answers(self._commands)
+        self._prepare(self._commands)
         self._commands.app.before_render += self._fit
         self._commands.app.before_render += self._learn_commands
 
@@ -168,10 +176,11 @@ class LineEditor(LineReader):
             input=self._keyboard,
             output=self._screen,
         )
-        self._expect_answers(session)
+        self._prepare(session)
         return session
 
-    def _expect_answers(self, session: PromptSession[str]) -> None:
+    def _prepare(self, session: PromptSession[str]) -> None:
+        session.default_buffer.on_text_changed += _bound
         # Otherwise prompt_toolkit waits two seconds at each prompt to find out, and then warns.
         if self._screen.responds_to_cpr:
             session.app.renderer.cpr_support = CPR_Support.SUPPORTED
@@ -245,6 +254,6 @@ class LineEditor(LineReader):
             loop.call_soon(look)  # a signal may have come before
 
         try:
-            return session.prompt(prompt, pre_run=begin, set_exception_handler=False)
+            return checked(session.prompt(prompt, pre_run=begin, set_exception_handler=False))
         finally:
             self._signals.end_prompt = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
 from filer.host.durable import Storage, StorageError
+from filer.shell.line.length import LONGEST
 
 LARGEST = 1024 * 1024
 """Bytes of the history file above which its older half goes when a console opens it."""
@@ -25,8 +26,8 @@ class ConsoleHistory(History):
     before = ""
 
     def append_string(self, string: str) -> None:
-        """Add a line, unless its beginning is a blank."""
-        if not f"{self.before}{string}".startswith(" "):
+        """Add a line, unless its beginning is a blank or it is too long to run."""
+        if not f"{self.before}{string}".startswith(" ") and len(string) <= LONGEST:
             super().append_string(string)
 
 

@@ -22,9 +22,13 @@ from prompt_toolkit.filters import (
 from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
+from filer.shell.line.length import LONGEST, LineTooLong
 from filer.shell.line.paths import Paths
 from filer.shell.prompt.settings import KEYS
 from filer.shell.session import Session
+
+MOST_PASTED = 4 * LONGEST
+"""Characters of a paste."""
 
 Handler = Callable[[KeyPressEvent], None]
 
@@ -126,7 +130,11 @@ def _paste(event: KeyPressEvent, *, secret: bool) -> None:
 
     What follows a command that asks is its answers, and must not stand in its line.  A secret is
     often copied with its line end, which is no Enter: the person cannot see what was pasted.
+    Of a paste that is too long nothing is run.
     """
+    if len(event.data) > MOST_PASTED:
+        event.app.exit(exception=LineTooLong())
+        return
     text = event.data.replace("\r\n", "\n").replace("\r", "\n")
     if secret and text.count("\n") == 1:
         text = text.removesuffix("\n")

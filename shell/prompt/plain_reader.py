@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, suppress
 from typing import TextIO
 
 from filer.host.standard_streams import write
+from filer.shell.line.length import LineTooLong
 from filer.shell.prompt.keyboard import HOLD, Keyboard
 from filer.shell.prompt.reader import LineReader
-from filer.shell.prompt.typed_line import CTRL_C, ENTER, LineTooLong, TypedLine
+from filer.shell.prompt.typed_line import CTRL_C, ENTER, TypedLine
 from filer.shell.signals import Signals
 
 QUIET = 0.3
@@ -55,6 +56,7 @@ class PlainReader(LineReader):
         with suppress(KeyboardInterrupt), self._signals.waiting():
             while not keys.at_end and self._signals.wait_for(keys, QUIET):
                 keys.receive()
+                keys.take_all()
         keys.take_all()
 
     def lent(self) -> AbstractContextManager[None]:

@@ -189,6 +189,7 @@ class Terminal:
                 return
             except FilerError as refusal:
                 session.console.fail(str(refusal))
+                self._reader.discard()  # it may hold answers to what was refused
                 continue
             except Exception as defect:  # of a key binding, say; the console goes on
                 defects += 1
@@ -215,9 +216,10 @@ class Terminal:
 
     def _logical_line(self, session: Session) -> str:
         line = self._reader.line(f"{session.prompt} ")
-        from filer.shell.line.words import continues  # not before there is a line
+        from filer.shell.line.length import checked  # not before there is a line
+        from filer.shell.line.words import LogicalLine
 
-        while continues(line):
-            line += "\n"
-            line += self._reader.line(f"{_MORE} ", line)
-        return line
+        logical = LogicalLine()
+        while logical.add(line):
+            line = self._reader.line(f"{_MORE} ", f"{checked(str(logical))}\n")
+        return checked(str(logical))

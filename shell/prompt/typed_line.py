@@ -2,21 +2,11 @@
 
 from unicodedata import combining, east_asian_width
 
-from filer.host.errors import FilerError
-
-LONGEST = 64 * 1024
-"""Characters of a line."""
+from filer.shell.line.length import LONGEST, LineTooLong
 
 ENTER, CTRL_C, CTRL_D = "\n", "\x03", "\x04"
 _ERASE_WORD, _ERASE_LINE = "\x17", "\x15"
 _TAB_STOP = 8
-
-
-class LineTooLong(FilerError):
-    """A line longer than the reader accepts, of which none may be run."""
-
-    def __init__(self, longest: int) -> None:
-        super().__init__(f"line too long: it can have {longest} characters; it was not read")
 
 
 class TypedLine:
@@ -41,7 +31,7 @@ class TypedLine:
     def text(self) -> str:
         """What is typed.  Raises LineTooLong."""
         if self._is_too_long:
-            raise LineTooLong(LONGEST)
+            raise LineTooLong
         return "".join(character for character, _ in self._typed)
 
     def key(self, key: str) -> str:
@@ -76,8 +66,12 @@ class TypedLine:
             return len(self._typed)
         if key != _ERASE_WORD:
             return min(1, len(self._typed))
-        text = "".join(character for character, _ in self._typed)
-        return len(text) - (text.rstrip(" ").rfind(" ") + 1)
+        start = len(self._typed)
+        while start and self._typed[start - 1][0] == " ":
+            start -= 1
+        while start and self._typed[start - 1][0] != " ":
+            start -= 1
+        return len(self._typed) - start
 
     def _erase(self, count: int) -> str:
         width = sum(columns for _, columns in self._typed[len(self._typed) - count :])

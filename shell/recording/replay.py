@@ -12,6 +12,7 @@ from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.running.progress import show_nothing
 from filer.shell.batch.script import Input, KeyboardInput
+from filer.shell.line.length import checked
 from filer.shell.prompt.terminal import remember
 from filer.shell.recording.asciicast import (
     CTRL_C,
@@ -122,6 +123,7 @@ class ReplayConsole:
         reply = self._reply(question, secret=secret)
         if isinstance(question, Consent) and question.consents(reply.text):
             reply = self._confirmed(question, reply)
+        checked(reply.text)
         self.steps[-1].answered(question, reply)
         if reply.text == CTRL_C:
             raise Cancelled

@@ -7,13 +7,20 @@ from typing import TextIO, cast
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input.vt100 import Vt100Input
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyPress
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from filer.shell.prompt.editor import LineEditor
 from filer.shell.prompt.history import SessionHistory
+from filer.shell.prompt.key_bindings import MOST_PASTED
 from filer.shell.prompt.settings import Settings
 from filer.shell.session import Session
 from filer.shell.signals import Signals
+
+_END_OF_PASTE = len("\x1b[201~") - 1
+"""Characters that may be the beginning of the mark at the end of a paste."""
 
 
 class _Keys:
@@ -31,8 +38,37 @@ class _Keys:
         return True
 
 
+class _Parser(Vt100Parser):
+    """A parser that keeps no more of a paste than the prompt accepts."""
+
+    def __init__(self, take: Callable[[KeyPress], object]) -> None:
+        super().__init__(self._take_key)
+        self._take = take
+        self._is_too_long = False
+
+    def feed(self, data: str) -> None:
+        """Take what was typed."""
+        super().feed(data)
+        if self._in_bracketed_paste and len(self._paste_buffer) > MOST_PASTED:
+            self._is_too_long = True
+            self._paste_buffer = self._paste_buffer[-_END_OF_PASTE:]
+
+    def _take_key(self, key: KeyPress) -> None:
+        if key.key is Keys.BracketedPaste and self._is_too_long:
+            self._is_too_long = False
+            key = KeyPress(Keys.BracketedPaste, " " * (MOST_PASTED + 1))
+        self._take(key)
+
+
 class _Keyboard(Vt100Input):
     """Keys that come through a pipe: there is no mode of a terminal to set on this side."""
+
+    def __init__(self, keys: TextIO) -> None:
+        super().__init__(keys)
+        self.vt100_parser = _Parser(self._buffer_key)
+
+    def _buffer_key(self, key: KeyPress) -> None:
+        self._buffer.append(key)  # which is a new list after each read
 
     def raw_mode(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -16,6 +16,7 @@ from filer.commands import Command, Console, Leave, Next
 from filer.host.standard_streams import OutputLost, write
 from filer.shell.batch.script import LineInput, Script, ScriptConsole
 from filer.shell.defects import describe
+from filer.shell.line.length import lines_of
 from filer.shell.prompt.console_reader import ConsoleReader
 from filer.shell.prompt.keyboard import Keyboard, knows_its_cursor
 from filer.shell.prompt.settings import Settings
@@ -314,7 +315,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         return host, session
 
     def _script(self, stream: BinaryIO) -> tuple[Host, Console]:
-        answers = lines = LineInput(iter(stream.readline, b""))
+        answers = lines = LineInput(lines_of(stream))
         if self._command is not None:
             lines = LineInput(self._command.encode().splitlines())
         self._signals.end_at_ctrl_c()
