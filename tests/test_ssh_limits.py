@@ -30,6 +30,7 @@ from filer.shell.ssh.access import MOST_BYTES, in_log
 from filer.shell.ssh.connection import Login
 from filer.shell.ssh.guessing import Checks, Delays, network_of
 from filer.shell.ssh.keys import Grant
+from filer.shell.ssh.pacing import Pacing
 from filer.shell.ssh.places import Misses, Places, Startups
 from filer.shell.ssh.session import ConsoleSession, Served
 from tests import faulty
@@ -699,6 +700,83 @@ def test_a_flood_of_requests_costs_no_memory(remote: Remote, request_name: str) 
                     await asyncio.sleep(0)
             assert (await connection.run("hostname")).stdout == "filer1\n"
             assert memory_of(remote) < before + 40
+
+    asyncio.run(work())
+
+
+def channel_of(connection: asyncssh.SSHClientConnection, window: int, packet: int) -> Any:
+    loop = asyncio.get_running_loop()
+    channel = asyncssh.channel.SSHClientChannel(
+        connection, loop, "strict", None, "strict", window, packet
+    )
+    channel._session = asyncssh.SSHClientSession()
+    return channel
+
+
+@pytest.mark.parametrize("packet", [1, 2, 1023])
+def test_a_client_that_takes_tiny_packets_gets_no_session(remote: Remote, packet: int) -> None:
+    async def work() -> None:
+        async with client(remote.port) as connection:
+            for _ in range(20):  # none is left behind to count for its limits
+                with pytest.raises(asyncssh.ChannelOpenError, match="below 1024 bytes"):
+                    await channel_of(connection, 2**21, packet)._open(b"session")
+            assert (await connection.run("hostname")).stdout == "filer1\n"
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(("window", "packet"), [(2**21, 1024), (7, 2**15), (1, 1024)])
+def test_a_client_that_takes_little_at_a_time_gets_all_of_it(
+    remote: Remote, window: int, packet: int
+) -> None:
+    async def work() -> None:
+        async with client(remote.port) as connection:
+            process = await connection.create_process(
+                "hostname" if window < 1024 else "man key_manager",
+                window=window,
+                max_pktsize=packet,
+            )
+            output = await asyncio.wait_for(process.stdout.read(), PATIENCE)
+            assert output == "filer1\n" if window < 1024 else "key_manager" in str(output)
+            await asyncio.wait_for(process.wait(), PATIENCE)
+
+    asyncio.run(work())
+
+
+def test_a_window_that_opens_byte_by_byte_is_not_answered_byte_by_byte() -> None:
+    later: list[Callable[[], None]] = []
+    sent: list[int] = []
+    channel = SimpleNamespace(_send_window=0, _send_buf_len=2**16, _pause_resume_writing=int)
+    loop: Any = SimpleNamespace(call_later=lambda _seconds, call: later.append(call))
+
+    def flush() -> None:
+        if size := min(channel._send_window, channel._send_buf_len):
+            sent.append(size)
+        channel._send_window -= size
+        channel._send_buf_len -= size
+
+    pacing = Pacing(channel, flush, loop, least=1024, pause=1.0)
+    for _ in range(3000):
+        channel._send_window += 1
+        pacing()
+    assert sent == [1024, 1024]
+    assert len(later) == 1
+    later.pop()()
+    assert sent == [1024, 1024, 3000 - 2048]
+    channel._send_window += 2**20
+    pacing()
+    assert channel._send_buf_len == 0
+    assert not later
+
+
+@pytest.mark.parametrize("size", [1, 4096, 60_000])
+def test_what_a_client_sends_is_taken_in_turns(remote: Remote, size: int) -> None:
+    """However much it sends at once, it arrives whole."""
+
+    async def work() -> None:
+        async with client(remote.port) as connection:
+            ended = await connection.run(input=f"logger {'x' * size}\nhostname\n")
+            assert ended.stdout == "filer1\n"
 
     asyncio.run(work())
 

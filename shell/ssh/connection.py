@@ -4,19 +4,27 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
-from asyncssh.constants import MSG_KEX_LAST, MSG_KEXINIT, MSG_NEWKEYS, MSG_USERAUTH_REQUEST
+from asyncssh.constants import (
+    MSG_CHANNEL_OPEN,
+    MSG_KEX_LAST,
+    MSG_KEXINIT,
+    MSG_NEWKEYS,
+    MSG_USERAUTH_REQUEST,
+)
+from asyncssh.packet import SSHPacket
 
 from filer.host.errors import FilerError
 from filer.shell.ssh.access import ADMINISTRATOR, AUTHORIZED_KEYS, authorized_keys, in_log, is_user
 from filer.shell.ssh.guessing import network_of
 from filer.shell.ssh.keys import Grant, is_current
 from filer.shell.ssh.limits import SIGNATURES, Limits
+from filer.shell.ssh.pacing import Pacing
 from filer.shell.ssh.session import ConsoleSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from asyncssh.packet import SSHPacket, SSHPacketLogger
+    from asyncssh.packet import SSHPacketLogger
 
     from filer.shell.ssh.places import Groups
     from filer.shell.ssh.server import Service
@@ -28,7 +36,8 @@ class Connection(asyncssh.SSHServerConnection):
     """A connection that bounds what asyncssh does not.
 
     asyncssh buffers all answers to a client that does not read them, or does not finish a key
-    exchange; and it prepares each password in the event loop, which takes long for a large one.
+    exchange; it prepares each password in the event loop, which takes long for a large one; and
+    it sends packets as small, and takes as many at a time, as a client likes.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class Connection(asyncssh.SSHServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, with the transport at hand."""
         self._wire = cast(asyncio.Transport, transport)
+        self._wire.max_size = self._limits.turn  # type: ignore[attr-defined]
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None = None) -> None:
@@ -77,7 +87,22 @@ class Connection(asyncssh.SSHServerConnection):
                 raise asyncssh.DisconnectError(
                     asyncssh.DISC_PROTOCOL_ERROR, "too many or too large requests to log in"
                 )
+        if pkttype == MSG_CHANNEL_OPEN and self._refuses_channel(packet.get_full_payload()):
+            return True
         return super().process_packet(pkttype, pktid, packet)
+
+    def _refuses_channel(self, payload: bytes) -> bool:
+        """Refuse a channel to which each byte, or a few, would have to be sent in a packet."""
+        asked = SSHPacket(payload)
+        asked.get_byte()
+        asked.get_string()
+        number, _window, size = (asked.get_uint32() for _ in range(3))
+        least = self._limits.least_packet
+        if size >= least:
+            return False
+        reason = f"a maximum packet size below {least} bytes is not served"
+        self.send_channel_open_failure(number, asyncssh.OPEN_RESOURCE_SHORTAGE, reason, "")
+        return True
 
     def send_packet(
         self, pkttype: int, *args: bytes, handler: "SSHPacketLogger | None" = None
@@ -119,9 +144,19 @@ class Connection(asyncssh.SSHServerConnection):
         return tuple(login.sessions) if isinstance(login, Login) else ()
 
     def create_server_channel(self, *args: Any, **options: Any) -> "asyncssh.SSHServerChannel[Any]":
-        """Return a channel that takes no environment: asyncssh would keep all of it."""
+        """Return a channel that takes no environment, and paces what it sends.
+
+        asyncssh would keep all of the environment.
+        """
         channel = super().create_server_channel(*args, **options)
         channel._process_env_request = lambda packet: False  # type: ignore[method-assign]
+        channel._flush_send_buf = Pacing(  # type: ignore[method-assign]
+            channel,
+            channel._flush_send_buf,
+            asyncio.get_running_loop(),
+            least=self._limits.least_packet,
+            pause=self._limits.small_window_pause,
+        )
         return channel
 
 

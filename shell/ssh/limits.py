@@ -58,6 +58,15 @@ class Limits:
     window: int = 128 * 1024
     """Bytes that a session may send before they are read."""
 
+    least_packet: int = 1024
+    """Bytes of the largest packet that a client takes; OpenSSH takes 32 KiB."""
+
+    small_window_pause: float = 0.05
+    """Between two packets to a client that takes less than ``least_packet`` at a time."""
+
+    turn: int = 4096
+    """Bytes taken from a client before others have their turn; they may be a hundred packets."""
+
 
 KEY_EXCHANGES = "*25519*,ecdh-sha2-nistp*"
 """With X25519 also the hybrids with ML-KEM or sntrup, where they are available."""
