@@ -5,6 +5,8 @@ import base64
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from filer.host.durable import Storage
 from filer.shell.ssh.access import AccessError, authorized_keys, host_key
 from filer.shell.ssh.keys import AuthorizedKeys, Grant, KeyLineError
+from filer.shell.ssh.patterns import matches_some_address
 from tests.console import Account
 from tests.remote import PASSWORD, Remote, give_access, make_key, serving
 
@@ -96,6 +99,19 @@ def test_options_are_enforced(options: str, expected: Grant | None) -> None:
         'from="192.0.2.1/8"',
         'from="*,!192.0.2.1/8"',
         'from="*,!evil.example.com"',
+        'from="!127.1,*"',
+        'from="!127.0.0.01,*"',
+        'from="!127.0.0.256,*"',
+        'from="!127.0.0.01*,*"',
+        'from="!127.1?,*"',
+        'from="!1.2.3.4.*,*"',
+        'from="!fe80::0001*,*"',
+        'from="!fe80:0:0:0:1:2:3:*,*"',
+        'from="!1::2::*,*"',
+        'from="!::1%lo,*"',
+        'from="!!127.0.0.1,*"',
+        'from="[0-9]*"',
+        'from="\u00b2*"',
         'from="192.0.2.1",from="192.0.2.1"',
         "command",
         'command="a",command="b"',
@@ -115,6 +131,38 @@ def test_options_are_enforced(options: str, expected: Grant | None) -> None:
 def test_a_line_whose_options_are_not_all_enforced_opens_nothing(options: str) -> None:
     with pytest.raises(KeyLineError, match=f"^{NAME}:1: "):
         grant(with_options(options))
+
+
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
+
+
+@given(ADDRESSES, st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3)), max_size=3))
+def test_a_pattern_that_some_address_fits_is_enforced(
+    address: str, wildcards: list[tuple[int, int]]
+) -> None:
+    pattern = address
+    for place, length in wildcards:
+        pattern = pattern[:place] + "*" + pattern[place + length :]
+    single = f"{address[:-1]}?"
+    for each in (pattern, single, f"!{pattern},*", f"!{single},*"):
+        expected = None if each.startswith("!") else Grant()
+
+        assert grant(with_options(f'from="{each}"'), address) == expected
+
+
+@given(st.text("0123456789abcdef.:*?", min_size=1, max_size=12), ADDRESSES)
+def test_a_pattern_that_fits_an_address_is_one(pattern: str, address: str) -> None:
+    if fnmatchcase(address, pattern):
+        assert matches_some_address(pattern)
+    elif not set("*?") & set(pattern):
+        assert matches_some_address(pattern) == is_network(pattern)
+
+
+def is_network(text: str) -> bool:
+    try:
+        return bool(ip_network(text))
+    except ValueError:
+        return False
 
 
 def test_addresses_are_compared_without_case() -> None:

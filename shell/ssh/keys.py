@@ -8,11 +8,12 @@ import base64
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from filer.host.errors import FilerError
 from filer.host.text import printable
+from filer.shell.ssh.patterns import matches_some_address
 
 if TYPE_CHECKING:
     from asyncssh import SSHKey
@@ -34,7 +35,6 @@ _NEVER_GIVEN_TO = {"permitlisten", "permitopen", "tunnel"}
 """The same, of options that have a value."""
 
 _OPTION = re.compile(rb'([A-Za-z0-9-]+)(?:="((?:[^"\\]|\\.)*)")?(,|[ \t]+)')
-_ADDRESS_PATTERN = re.compile(r"!?[0-9A-Fa-f:.*?/]+")
 _TIME = re.compile(r"(\d{8}(?:\d{4}(?:\d\d)?)?)(Z?)")
 _TIME_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
@@ -191,16 +191,12 @@ def _restricted(key: "SSHKey", options: Iterable[tuple[str, str | None]]) -> _Li
 
 
 def _patterns(value: str) -> str:
-    """Return ``value`` in lower case if all its patterns can be matched with an address."""
+    """Return ``value`` in lower case.  Raises KeyLineError if a pattern fits no address."""
+    value = value.lower()
     for pattern in value.split(","):
-        if not _ADDRESS_PATTERN.fullmatch(pattern):
+        if not matches_some_address(pattern.removeprefix("!")):
             raise KeyLineError(f'from: "{printable(pattern)}" is not a pattern of addresses')
-        if "/" in pattern:
-            try:
-                ip_network(pattern.removeprefix("!"))
-            except ValueError:
-                raise KeyLineError(f'from: "{pattern}" is not a network') from None
-    return value.lower()
+    return value
 
 
 def _matches(patterns: str, address: str) -> bool:
