@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from filer.host.quoting import HIDDEN
 from filer.keyserver.server import KeyServer
 from filer.shell.prompt.keyboard import QUESTION
 from filer.shell.recording.asciicast import CTRL_C, CTRL_D, Mode, read
@@ -328,3 +329,57 @@ def test_a_session_that_a_signal_ends_is_a_whole_recording(account: Account) -> 
     recorded = read((account.home / "a.cast").read_bytes())
     assert recorded.mode is Mode.INTERACTIVE
     assert typed(account.home / "a.cast") == ["hostname", None]
+
+
+# A script that has lost step.
+
+
+def out_of_step(servers: list[KeyServer]) -> str:
+    """Return a setup whose answer before the passphrase is missing, so that it answers a yes/no."""
+    lines = ("key_manager setup", servers[0].address, "q", "", "yes", PASSPHRASE, PASSPHRASE)
+    return "".join(f"{line}\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("-x", "-")]
+)
+def test_a_passphrase_that_answers_another_question_is_shown_nowhere(
+    beside_servers: Account, servers: list[KeyServer], options: tuple[str, ...]
+) -> None:
+    ended = beside_servers.run(*options, input=out_of_step(servers))
+
+    assert ended.out.count("Please answer yes or no.") == 2
+    assert PASSPHRASE not in ended.out + ended.err
+    cast = beside_servers.home / "a.cast"
+    kept = cast.read_text(encoding="utf-8") if cast.exists() else ended.out
+    assert PASSPHRASE not in kept
+    assert kept.count(HIDDEN) >= 2
+    if cast.exists():
+        assert read(cast.read_bytes()).steps[1].replies[-2].text == HIDDEN
+        replayed = beside_servers.run("--replay", cast)
+        assert PASSPHRASE not in replayed.out + replayed.err
+
+
+@pytest.mark.parametrize("kind", ["plain", "editor"])
+def test_a_passphrase_typed_at_another_question_is_not_recorded(
+    beside_servers: Account, kind: str
+) -> None:
+    opened = (
+        editing(beside_servers, "--record", "a.cast")
+        if kind == "editor"
+        else beside_servers.terminal("--record", "a.cast", environment=DUMB)
+    )
+    with opened as terminal:
+        terminal.booted().type("disk encrypt sanitize 0c.00.3\r")
+        terminal.shows("sanitize disk")
+        terminal.type(f"{PASSPHRASE}\r")
+        terminal.shows("filer1>")
+        terminal.type("hostname\r")
+        terminal.shows("filer1\r\n")
+        terminal.leave()
+
+    kept = (beside_servers.home / "a.cast").read_text(encoding="utf-8")
+    assert PASSPHRASE not in kept
+    assert not re.search(r"Corr|horse|batt", "".join(of_kind("o", beside_servers.home / "a.cast")))
+    assert HIDDEN in kept
+    assert '"hostname\\r"' in kept

@@ -38,6 +38,14 @@ def named(text: str) -> str:
     return HIDDEN if may_be_secret(text) else shortened(text)
 
 
+def shown_answer(text: str) -> str:
+    """Return an answer escaped, as logs and recordings show it; hidden if it may be a secret.
+
+    In a script that has lost step, a passphrase may answer a question that is not for one.
+    """
+    return HIDDEN if may_be_secret(text) else printable(text)
+
+
 def quoted(text: str) -> str:
     """Return ``text`` as `named` does, in quotes if it is shown."""
     return HIDDEN if may_be_secret(text) else f'"{shortened(text)}"'

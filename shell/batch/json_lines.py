@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from filer.commands import Complaint, EndOfAnswers, Json, Note, Result, Structured, Text
+from filer.host.quoting import shown_answer
 from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.shell.batch.script import Input, KeyboardInput, ScriptConsole
@@ -134,7 +135,7 @@ class JsonConsole(ScriptConsole):
         if answer is None:
             raise EndOfAnswers
         if self._echo and not secret:
-            asked["answer"] = printable(answer)
+            asked["answer"] = shown_answer(answer)
         return answer
 
     def _tell(self, text: str) -> None:

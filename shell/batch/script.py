@@ -8,6 +8,7 @@ from typing import Protocol, TextIO
 
 from filer.commands import ALL_ANSWERS, EndOfAnswers, Leave, Result
 from filer.host.passphrase_rule import is_passphrase
+from filer.host.quoting import shown_answer
 from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.running.progress import show_nothing
@@ -207,7 +208,7 @@ class ScriptConsole:
     def _ask(self, question: str, *, secret: bool) -> str:
         answer = self._answer(lambda: write(self._out, question), secret=secret)
         if not self._answers.is_typed:
-            shown = printable(answer) if self._echo and answer and not secret else ""
+            shown = shown_answer(answer) if self._echo and answer and not secret else ""
             write(self._out, f"{shown}\n")
         if answer is None:
             raise EndOfAnswers

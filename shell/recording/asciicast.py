@@ -25,6 +25,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from filer.host.errors import FilerError
+from filer.host.quoting import shown_answer
 from filer.host.text import printable
 
 CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
@@ -99,7 +100,7 @@ class Step:
         """Add a question and its answer."""
         self.replies.append(reply)
         shown = "" if reply.secret or reply.text in (CTRL_C, CTRL_D) else reply.text
-        self.said.append(f"{question.rstrip()} {printable(shown)}\n")
+        self.said.append(f"{question.rstrip()} {shown_answer(shown)}\n")
 
     def log(self) -> str:
         """Return the step as a console log shows it."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from filer.host.errors import FilerError
+from filer.host.quoting import HIDDEN, may_be_secret
 from filer.host.text import printable
 from filer.shell.batch.script import WIDTH, Input, ScriptConsole
 from filer.shell.prompt.reader import LineReader
@@ -103,9 +104,14 @@ class Recorder:
             typed = "" if ended or asked is not Asked.COMMAND else printable(reading.reply)
             marker = f"{asked}{prompt.rstrip()} {typed}".rstrip()
             typing, self._typing = self._typing, None
+            kept = "" if asked is Asked.SECRET and not ended else reading.reply
+            if asked is Asked.ANSWER and may_be_secret(kept):
+                kept = HIDDEN
+                shown = f"{prompt}{HIDDEN}\r\n"
+                typing = [each for each in typing if each.kind is not Kind.OUTPUT]
+                typing.append(self._taken(Kind.OUTPUT, shown))
             for each in (_Taken(begun, Kind.MARKER, marker), *typing):
                 self._put(each)
-            kept = "" if asked is Asked.SECRET and not ended else reading.reply
             self._put(self._taken(Kind.INPUT, kept if ended else f"{kept}{ENTER}"))
 
     def _now(self) -> float:
