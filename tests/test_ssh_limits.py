@@ -210,7 +210,7 @@ def test_who_has_failed_least_is_checked_first() -> None:
             checks = Checks(pool, 1)
             names = {"first": 9, "guesser": 5, "gone": 0, "old": 2, "new": 2, "honest": 0}
             tasks = {
-                name: asyncio.create_task(checks.run(earlier, partial(check, name)))
+                name: asyncio.create_task(checks.run((earlier, 0), partial(check, name)))
                 for name, earlier in names.items()
             }
             await asyncio.sleep(0)
@@ -239,6 +239,62 @@ def test_the_table_is_bounded_and_keeps_who_has_failed_most() -> None:
     asyncio.run(work(Delays(clock, clock.sleep, most=10)))
 
     assert clock.slept == [8]
+
+
+async def rank(delays: Delays, network: str, user: str) -> tuple[int, int]:
+    async with delays.try_of((network, user)) as attempt:
+        attempt.succeeded = True
+    return attempt.rank
+
+
+@pytest.mark.parametrize("most", [10, 1024])
+def test_guesses_under_new_names_count_for_their_network(most: int) -> None:
+    async def work(delays: Delays) -> None:
+        for number in range(50):
+            before = await rank(delays, "127.0.0.66", f"new-{number}")
+            await fail(delays, ("127.0.0.66", f"name-{number}"))
+            await succeed(delays, ("127.0.0.66", "an-account"))
+            after = await rank(delays, "127.0.0.66", f"newer-{number}")
+            assert after > before or number >= most - 3
+            assert await rank(delays, "127.0.0.9", "alice") < after
+            await succeed(delays, ("127.0.0.66", f"newer-{number}"))
+        clock.now += 3600
+        assert await rank(delays, "127.0.0.66", "name") == (1, 0)
+
+    clock = Clock()
+    asyncio.run(work(Delays(clock, clock.sleep, most=most)))
+
+
+def test_tries_under_way_count_for_their_network() -> None:
+    async def work() -> None:
+        delays = Delays(lambda: 1000.0)
+        with ThreadPoolExecutor(1) as pool:
+            checks = Checks(pool, 1)
+            begin = threading.Event()
+            done: list[str] = []
+
+            async def log_in(network: str, user: str) -> None:
+                def check() -> bool:
+                    begin.wait(PATIENCE)
+                    done.append(user)
+                    return False
+
+                async with delays.try_of((network, user)) as attempt:
+                    await checks.run(attempt.rank, check)
+
+            guesses = [log_in("127.0.0.66", f"name-{number}") for number in range(20)]
+            tasks = [asyncio.create_task(each) for each in (*guesses, log_in("127.0.0.9", "alice"))]
+            tasks += [
+                asyncio.create_task(log_in("127.0.0.66", f"newest-{number}"))
+                for number in range(20)
+            ]
+            while len(checks._waiting) < 40:
+                await asyncio.sleep(0)
+            begin.set()
+            await asyncio.gather(*tasks)
+        assert done.index("alice") <= 2
+
+    asyncio.run(work())
 
 
 def test_who_has_all_addresses_of_a_network_counts_as_one() -> None:

@@ -269,7 +269,7 @@ class Login(asyncssh.SSHServer):
         async with service.delays.try_of(pair) as attempt:
             try:
                 attempt.succeeded = await service.checks.run(
-                    attempt.earlier, lambda: service.passwords.fits(username, password)
+                    attempt.rank, lambda: service.passwords.fits(username, password)
                 )
             except FilerError as damage:
                 service.log("ssh.passwords.failure", "error", str(damage))

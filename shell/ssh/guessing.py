@@ -11,6 +11,9 @@ from itertools import count
 Pair = tuple[str, str]
 """The network of an address, and a user."""
 
+Rank = tuple[int, int]
+"""What speaks against a try: the failures of its network, then those of its pair."""
+
 _MOST_PAIRS = 1024
 
 
@@ -69,7 +72,7 @@ class Delays:
                 wait = failures.last + self._delay(failures.count) - self._now()
                 if wait > 0:
                     await self._sleep(wait)
-                attempt = Try(failures.count)
+                attempt = Try((self._failures_of_network(pair[0]), failures.count))
                 try:
                     yield attempt
                 finally:
@@ -81,6 +84,19 @@ class Delays:
     def _delay(self, count: int) -> float:
         """Return how long a pair waits after ``count`` failures in a row."""
         return min(self._longest, self._first * 2.0 ** min(count - 1, 30)) if count else 0.0
+
+    def _failures_of_network(self, network: str) -> int:
+        """Return the failures of all users from ``network``, with the tries that are under way.
+
+        Guesses under ever new names are pairs that have never failed.  A success takes away the
+        failures of its own pair only, or an account would be enough to go on guessing.
+        """
+        since = self._now() - self._forgotten
+        return sum(
+            each.tries + (each.count if each.last > since else 0)
+            for (other, _), each in self._pairs.items()
+            if other == network
+        )
 
     def _failures_of(self, pair: Pair) -> "_Failures":
         now = self._now()
@@ -106,10 +122,10 @@ class Delays:
 
 
 class Try:
-    """One try of a password, after ``earlier`` failures of its pair."""
+    """One try of a password."""
 
-    def __init__(self, earlier: int) -> None:
-        self.earlier = earlier
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
         self.succeeded = False
 
 
@@ -135,16 +151,16 @@ class Checks:
         self._executor = executor
         self._free = most
         self._order = count()
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Rank, int, asyncio.Future[None]]] = []
 
-    async def run(self, earlier: int, check: Callable[[], bool]) -> bool:
-        """Return what ``check`` returns, once it is the turn of one with ``earlier`` failures."""
+    async def run(self, rank: Rank, check: Callable[[], bool]) -> bool:
+        """Return what ``check`` returns, once it is the turn of one with this rank."""
         loop = asyncio.get_running_loop()
         if self._free:
             self._free -= 1
         else:
             turn = loop.create_future()
-            heappush(self._waiting, (earlier, -next(self._order), turn))
+            heappush(self._waiting, (rank, -next(self._order), turn))
             try:
                 await turn
             except asyncio.CancelledError:
