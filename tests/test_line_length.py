@@ -227,7 +227,7 @@ def test_a_line_typed_too_long_is_refused_and_answers_behind_it_are_dropped(
     with House.build(tmp_path / "root") as house:
         session = Session(house.filer, COMMANDS, operator)
         if way == "prompt":
-            host = Terminal(Typist(), operator, signals)
+            host = Terminal(Typist(), operator)
         else:
             lines = KeyboardLines(Typist())
             operator.at = operator.echo = lambda *_: None
@@ -242,7 +242,7 @@ def test_a_line_typed_too_long_is_refused_and_answers_behind_it_are_dropped(
 
 
 class Overtaken(str):
-    """A line during whose splitting somebody presses Ctrl-C."""
+    """A line during whose splitting Ctrl-C is pressed."""
 
     interrupt: Interrupt
 
