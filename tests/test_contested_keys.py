@@ -358,7 +358,7 @@ def test_a_spare_tries_a_wrong_key_before_the_root_aggregate_does(
 def fill_tags(disk: Disk) -> None:
     record = tuple(bytes([number]) * 12 for number in range(1, MOST_TAGS + 1))
     disk._powered.write_record(tags=record)
-    assert disk.tries_nothing_more
+    assert disk.refused_keys_full
 
 
 def test_in_a_boot_that_tried_a_secret_no_msid_is_tried(

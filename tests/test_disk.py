@@ -726,4 +726,4 @@ except FilerError as problem:
         check=True,
         timeout=30,
     )
-    assert run.stdout == "there are no 32 MiB for scrypt 0x0\n"
+    assert run.stdout == "not enough memory: scrypt needs 32 MiB 0x0\n"

@@ -636,7 +636,7 @@ def test_an_old_disk_on_a_medium_that_takes_no_writes_is_still_there(keyed: Disk
     disk = on(keyed, ReadOnly())
     assert disk.read_block(3) == PLAIN
     assert disk.warnings == [
-        "0c.00.3: an older header may be left in it: cannot write FILE: Read-only file system"
+        "0c.00.3: an older header may remain in its file: cannot write FILE: Read-only file system"
     ]
 
 

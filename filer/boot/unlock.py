@@ -86,7 +86,7 @@ def _open(filer: Filer, disk: Disk, holdings: Holdings, *, try_msid: bool) -> Di
     """Open one disk, and return the key that did."""
     keys = keys_of(filer.keytable, disk.key_id)
     if keys:
-        if disk.tries_nothing_more and not disk.locked_out:
+        if disk.refused_keys_full and not disk.locked_out:
             raise _TooManyRefused
         return try_one(disk, keys, filer.keytable, disk.authenticate)
     if servers := holdings.withheld_by(disk.key_id):

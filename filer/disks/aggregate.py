@@ -1,4 +1,4 @@
-"""The root aggregate that the disks of this system make up by their labels."""
+"""The root aggregate, assembled from the labels of this system's disks."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,13 @@ from filer.disks.ownership import ROOT_AGGREGATE, Ownership, survey
 from filer.disks.shelf import Shelf
 
 POSITIONS = ("dparity", "parity", "data")
-"""What the members of the root aggregate are, in their order."""
+"""The positions of the root aggregate's members, in order."""
 
-_NEEDED = 2  # readable members
+_NEEDED = 2  # readable members that the aggregate needs to be online
 
 
 class Member(NamedTuple):
-    """A place in the aggregate; ``disk`` is None where it is missing, or is foreign by now."""
+    """A position in the aggregate; ``disk`` is None if it is missing or has become foreign."""
 
     position: str
     serial: str
@@ -22,7 +22,7 @@ class Member(NamedTuple):
 
 
 class Aggregate(NamedTuple):
-    """The root aggregate as the disks show it; ``members`` is empty while they are unknown."""
+    """The root aggregate as found on the disks; ``members`` is empty while they are unknown."""
 
     members: tuple[Member, ...]
     ownership: Ownership
@@ -31,17 +31,17 @@ class Aggregate(NamedTuple):
 
     @property
     def online(self) -> bool:
-        """Whether enough members can be read."""
+        """Whether enough members are readable."""
         return sum(self._readable(disk) for disk in self._present) >= _NEEDED
 
     @property
     def locked(self) -> int:
-        """How many members are locked; while they are unknown, how many own disks."""
+        """The number of locked members, or of locked own disks while the members are unknown."""
         return sum(disk.locked for disk in self._candidates)
 
     @property
     def total(self) -> int:
-        """How many members there are; while they are unknown, how many own disks."""
+        """The number of members, or of own disks while the members are unknown."""
         return len(self.members) or len(self._candidates)
 
     @property
@@ -58,8 +58,8 @@ class Aggregate(NamedTuple):
     def role(self, disk: Disk) -> str:
         """Return the position of ``disk``, or "spare", "broken", "foreign", "unknown".
 
-        Unknown is an own disk that cannot be read and that no label names: it may belong to an
-        aggregate.  A locked-out one is a spare all the same, since its data is gone for good.
+        "unknown" is an own disk that is unreadable and not named by any label: it may belong to an
+        aggregate.  A locked-out disk is a spare, since its data is lost permanently.
         """
         if self.ownership.foreign_owner(disk):
             return "foreign"
@@ -83,21 +83,22 @@ class Aggregate(NamedTuple):
 
 
 def assemble(shelf: Shelf, system_id: int) -> Aggregate:
-    """Find the root aggregate of ``system_id`` among the disks; changes nothing."""
+    """Find the root aggregate of ``system_id`` on the disks; changes nothing."""
     ownership = survey(shelf, system_id)
     return Aggregate(_members(ownership.root, ownership.own(shelf)), ownership, tuple(shelf))
 
 
 def bring_online(shelf: Shelf, system_id: int) -> Aggregate:
-    """Assemble the root aggregate for a boot, and do what is left to do on its disks.
+    """Assemble the root aggregate for a boot, and write missing labels.
 
-    It is made if this filer never had one, no label shows one, and no disk is locked that may
-    hold one.  Once it is online, a readable member without a label is labelled again: a crash
-    was in the way, or the disk was sanitized.  Look at `Aggregate.online` for what came of it.
+    The aggregate is created if this filer never had one, no label names one, and no locked disk
+    may belong to one.  When it is online, each readable member without a label gets one: a crash
+    interrupted the labelling, or the disk was sanitized.  `Aggregate.online` says whether the
+    aggregate came online.
     """
     aggregate = assemble(shelf, system_id)
     if not aggregate.members and not shelf.record.aggr0:
-        aggregate = _made(aggregate)
+        aggregate = _with_new_members(aggregate)
     if aggregate.online:
         serials = tuple(member.serial for member in aggregate.members)
         label = Label(system_id, ROOT_AGGREGATE, serials)
@@ -117,10 +118,11 @@ def _members(serials: tuple[str, ...], own: list[Disk]) -> tuple[Member, ...]:
     )
 
 
-def _made(found: Aggregate) -> Aggregate:
-    """Give a new root aggregate its members; none if there are too few, or any doubt.
+def _with_new_members(found: Aggregate) -> Aggregate:
+    """Choose the members of a new root aggregate; none if spares are too few or any is in doubt.
 
-    A locked disk with the key of another system is a doubt: the system ID may have been changed.
+    A locked disk with the key of another system is a doubt: this filer's system ID may have been
+    changed.
     """
     spares: list[Disk] = []
     for disk in found.disks:

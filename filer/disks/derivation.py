@@ -1,7 +1,7 @@
-"""From an authentication key to the key that wraps a disk's data key: scrypt, then HKDF.
+"""Derive the key that wraps a disk's data key from an authentication key: scrypt, then HKDF.
 
-scrypt makes a search for the passphrase dear, so it runs once for a key ID and is remembered until
-the power goes; HKDF makes the result different for every disk and every state of its header.
+scrypt makes guessing the passphrase expensive, so it runs once per key ID and its result is cached
+until power-off.  HKDF makes the wrapping key different for each disk and each header state.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from filer.keys.secret import Secret
 
 _KEY_SIZE = 32
 _N, _R, _P = 2**15, 8, 1
-_DEAREST = 16  # times the standard work and memory that a header may ask for
+_MAX_COST_FACTOR = 16  # a header may ask for this multiple of the standard work and memory
 
 
 class DerivationError(FilerError):
-    """A key could not be derived; it says nothing of the key."""
+    """A key could not be derived; the text does not reveal the key."""
 
 
 @dataclass(frozen=True)
 class Scrypt:
     """The cost of scrypt: ``n`` (a power of two), block size ``r``, parallelism ``p``.
 
-    Raises ValueError for less than `STANDARD`, which would make the search cheaper, and for so
-    much more that a forged header could exhaust the machine.
+    Raises ValueError if the cost is below `STANDARD`, which would make guessing cheaper, or so high
+    that a forged header could exhaust the machine.
     """
 
     n: int
@@ -37,7 +37,7 @@ class Scrypt:
     def __post_init__(self) -> None:
         if self.n & (self.n - 1) or self.n < _N or self.r < _R or self.p < _P:
             raise ValueError("scrypt is weaker than allowed")
-        if self.n * self.r * self.p > _DEAREST * _N * _R * _P:
+        if self.n * self.r * self.p > _MAX_COST_FACTOR * _N * _R * _P:
             raise ValueError("scrypt would take too much time or memory")
 
     @property
@@ -50,31 +50,31 @@ STANDARD = Scrypt(_N, _R, _P)
 
 
 class StretchedKey(Secret):
-    """A secret ready to be made into the wrapping key of any number of disks."""
+    """The result of scrypt, from which the wrapping keys of any number of disks are derived."""
 
     __slots__ = ()
     kind = "stretched key"
 
     def wrapping_key(self, info: bytes) -> bytes:
-        """Return the 32-byte key-encryption key that is bound to ``info``."""
+        """Return the 32-byte key-encryption key for ``info``."""
         return HKDF(SHA256(), _KEY_SIZE, salt=None, info=info).derive(self.reveal())
 
 
 def stretch_msid(msid: str) -> StretchedKey:
-    """Prepare the factory key of a disk; it is public, so nothing is gained by scrypt."""
+    """Return a disk's factory key without scrypt, which would not protect a public key."""
     return StretchedKey(msid.encode("ascii"))
 
 
 class Derivation:
-    """The scrypt results since power-on: one for each key ID and each key tried under it."""
+    """A cache of the scrypt results since power-on, one per key ID and key tried with it."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, Scrypt], list[tuple[AuthenticationKey, StretchedKey]]] = {}
 
     def stretch(self, key_id: str, key: AuthenticationKey, cost: Scrypt = STANDARD) -> StretchedKey:
-        """Stretch ``key`` with ``key_id`` as the salt; about 0.1 s the first time.
+        """Stretch ``key`` with ``key_id`` as the salt; takes about 0.1 s the first time.
 
-        Raises DerivationError where the host has not the memory that it takes.
+        Raises DerivationError if the host has too little memory.
         """
         known = self._known.setdefault((key_id, cost), [])
         for candidate, stretched in known:
@@ -92,12 +92,14 @@ class Derivation:
                 maxmem=cost.memory,
                 dklen=_KEY_SIZE,
             )
-        except (MemoryError, ValueError):  # of the parameters none is wrong
-            raise DerivationError(f"there are no {cost.memory >> 20} MiB for scrypt") from None
+        except (MemoryError, ValueError):  # parameters were validated, so memory is too small
+            raise DerivationError(
+                f"not enough memory: scrypt needs {cost.memory >> 20} MiB"
+            ) from None
         stretched = StretchedKey(material)
         known.append((key, stretched))
         return stretched
 
     def clear(self) -> None:
-        """Forget every result, as the loss of power does."""
+        """Forget every result, as at power-off."""
         self._known.clear()

@@ -1,10 +1,10 @@
-"""SHA-256, by the library that the disks need anyway; hashlib would load OpenSSL once more."""
+"""SHA-256 by ``cryptography``, which disks load anyway; hashlib would load OpenSSL again."""
 
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 
 
 def sha256(data: bytes) -> bytes:
-    """Return the 32 bytes of the digest."""
+    """Return the 32-byte SHA-256 digest of ``data``."""
     digest = Hash(SHA256())
     digest.update(data)
     return digest.finalize()

@@ -1,8 +1,8 @@
-"""One self-encrypting drive: a file with a header and data that only the right key reads.
+"""One self-encrypting drive: a file with a header and encrypted data.
 
-All data is AES-256-XTS under the data key of the disk, which never changes by rekeying.  The data
-key is stored wrapped only, so whoever carries the file away has nothing without the authentication
-key (``man key_manager``, LIMITATIONS, says what this protects against and what not).
+All data is encrypted by AES-256-XTS under the disk's data key, which rekeying does not change.  The
+data key is stored only in wrapped form, so a copy of the file is useless without the authentication
+key (``man key_manager``, LIMITATIONS, says what this protects against).
 """
 
 import os
@@ -56,19 +56,19 @@ class AuthenticationFailed(DiskError):
 
 
 class AlreadyRefused(AuthenticationFailed):
-    """The disk has refused this key before; it was not tried, and nothing was counted."""
+    """The disk has refused this key before; it was not tried, and no failure was counted."""
 
 
 class LockedOut(DiskError):
-    """Too many failures in a row: the disk tries no key any more."""
+    """Too many consecutive failures: the disk tries no more keys."""
 
 
 class Destroyed(DiskError):
-    """The disk has no data key any more."""
+    """The disk has no data key, permanently."""
 
 
 class DiskLocked(DiskError):
-    """The data is not readable before an authentication."""
+    """The data is unreadable until the disk is authenticated."""
 
 
 class _DataKey(Secret):
@@ -79,8 +79,8 @@ class _DataKey(Secret):
 class Disk:
     """One drive in a shelf; off until `power_on`.
 
-    Every method raises `DiskError` if the disk is off, cannot be read, or has been swapped for
-    another one, and `StorageError` if it cannot be written.
+    Every method raises `DiskError` if the disk is off, cannot be read, or was replaced by another
+    one, and `StorageError` if it cannot be written.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Disk:
         self._data_key: _DataKey | None = None
         self._accepted: DiskKey | None = None  # none since power-on
         self.warnings: Sequence[str] = ()
-        """What power-on found wrong with the disk although it works, a line each."""
+        """Faults found at power-on that do not stop the disk from working, one line each."""
 
     @classmethod
     def create(
@@ -113,9 +113,9 @@ class Disk:
         *,
         size: int,
     ) -> Self:
-        """Make a factory-new disk of ``size`` bytes, rounded down to whole blocks.
+        """Create a factory-new disk of ``size`` bytes, rounded down to whole blocks.
 
-        Raises FileExistsError if there is a file ``path``; it is left alone.
+        Raises FileExistsError if the file ``path`` exists; it is not changed.
         """
         disk = cls(name, path, storage, derivation, random)
         state = State(
@@ -138,7 +138,7 @@ class Disk:
 
     @property
     def msid(self) -> str:
-        """The factory key: public, as on the label of a drive."""
+        """The factory key; public, as on the label of a real drive."""
         return self._state.msid
 
     @property
@@ -148,22 +148,22 @@ class Disk:
 
     @property
     def accepted_key(self) -> AuthenticationKey | None:
-        """The present authentication key, if it was used since power-on; never the MSID."""
+        """The current authentication key, if it was used since power-on; never the MSID."""
         return self._accepted if isinstance(self._accepted, AuthenticationKey) else None
 
     @property
     def locking(self) -> bool:
-        """Whether the loss of power locks this disk."""
+        """Whether power-off locks this disk."""
         return self._state.locking
 
     @property
     def destroyed(self) -> bool:
-        """Whether the disk was made useless for good."""
+        """Whether the disk was made permanently unusable."""
         return self._state.destroyed
 
     @property
     def failures(self) -> int:
-        """How many authentications in a row have failed."""
+        """The number of consecutive failed authentications."""
         return self._powered.head.failures
 
     @property
@@ -172,36 +172,36 @@ class Disk:
         return self._powered.head.record.owner
 
     @property
-    def tries_nothing_more(self) -> bool:
-        """Whether the disk remembers so many refused keys that a boot may try no other."""
+    def refused_keys_full(self) -> bool:
+        """Whether the disk has recorded so many refused keys that a boot may try no other key."""
         return len(self._powered.head.tags) >= MOST_TAGS
 
     @property
     def locked_out(self) -> bool:
-        """Whether the disk has stopped trying keys."""
+        """Whether the disk no longer tries keys."""
         return self.failures >= LOCKOUT_LIMIT
 
     @property
     def locked(self) -> bool:
-        """Whether the data cannot be read now; true of a destroyed disk for ever."""
+        """Whether the data is unreadable now; permanently true of a destroyed disk."""
         return self._data_key is None
 
     @property
     def blocks(self) -> int:
-        """How many blocks of `BLOCK_SIZE` bytes the disk has."""
+        """The number of blocks of `BLOCK_SIZE` bytes."""
         return self._state.data_size // BLOCK_SIZE
 
     def power_on(self) -> None:
-        """Read the header; a disk without locking then gives its data to anyone.
+        """Read the header; if locking is not set, the data becomes readable without a key.
 
-        Finishes a change that was interrupted.  Raises StorageError if it is not known which of two
-        headers the medium has and neither can be written.
+        Finishes an interrupted change.  Raises StorageError if it is not known which of two headers
+        is on the medium and neither can be written.
         """
         self.power_off()
         file = self._named(lambda: HeadFile(self.path, self._storage))
         header = file.head.header
         state = header.state
-        with suppress(OSError):  # a last block that cannot be read is there all the same
+        with suppress(OSError):  # an unreadable last block exists, so the file is long enough
             if not self._storage.read(self.path, DATA_OFFSET + state.data_size - 1, 1):
                 raise DiskError(f"{self.name}: damaged: the file is too short")
         data_key = None
@@ -212,30 +212,30 @@ class Disk:
                 raise DiskError(f"{self.name}: damaged header: edited") from error
         warnings = list(file.warnings())
         if refusal := file.try_to_clean():
-            warnings.append(f"an older header may be left in it: {refusal}")
+            warnings.append(f"an older header may remain in its file: {refusal}")
         self.warnings = [f"{self.name}: {warning}" for warning in warnings]
         self._file = file
         self._data_key = data_key
 
     def power_off(self) -> None:
-        """Forget all that is lost with the power: the data key above all."""
+        """Forget the data key and all other state that does not survive power-off."""
         self._file = None
         self._data_key = None
         self._accepted = None
         self.warnings = ()
 
     def refresh(self) -> None:
-        """Read the header again, and finish a change that was interrupted."""
+        """Read the header again, and finish an interrupted change."""
         self._reread()
         self._powered.clean()
 
     def settle(self) -> None:
-        """Make sure that the medium has the present header and no other, whatever the cache has."""
+        """Ensure that the medium, not only the cache, has the current header and no other."""
         self.refresh()
         self._powered.settle()
 
     def forget_refused_keys(self) -> None:
-        """Let keys be tried again that the disk has refused; what it has counted stays."""
+        """Allow refused keys to be tried again; the failure count is not changed."""
         if self._powered.head.tags:
             self._powered.write_record(tags=())
 
@@ -245,19 +245,19 @@ class Disk:
         self._powered.write_record(system_id=system_id)
 
     def has_refused(self, key: AuthenticationKey) -> bool:
-        """Say whether the disk is known to have refused ``key``; tries and counts nothing."""
+        """Return whether the disk is known to have refused ``key``; tries and counts nothing."""
         head = self._powered.head
         return bool(head.tags) and self._tag(head.header, key) in head.tags
 
     def authenticate(self, key: DiskKey) -> None:
-        """Open the data with the current authentication key.
+        """Unlock the data with the current authentication key.
 
-        The failure is on the disk before the try and taken back after a success.  A key that is
-        refused is remembered, after that, by a tag.  Raises `AuthenticationFailed`, or, with
-        nothing tried or counted, `AlreadyRefused`, `LockedOut` or `Destroyed`.
+        A failure is written to the disk before the key is tried, and cleared after a success.  A
+        refused key is then recorded by a tag.  Raises `AuthenticationFailed`, or, without trying
+        or counting anything, `AlreadyRefused`, `LockedOut` or `Destroyed`.
         """
         self._reread()
-        self._powered.try_to_clean()  # power-on has told what prevents it
+        self._powered.try_to_clean()  # power-on has already reported an error here
         self._refuse_destroyed()
         self._refuse_locked_out()
         data_key = self._try(key)
@@ -268,11 +268,12 @@ class Disk:
     def rekey(self, current: DiskKey, new_key_id: str, new: DiskKey) -> None:
         """Change the authentication key from ``current`` to ``new``.
 
-        Locking stays as it is, but ends with the return to the MSID.  The data and its key stay.
-        Raises what `authenticate` raises, and ValueError if ``new`` does not fit ``new_key_id``.
+        Locking is not changed, except that it ends with a return to the MSID.  The data and the
+        data key are not changed.  Raises the errors of `authenticate`, and ValueError if ``new``
+        does not match ``new_key_id``.
         """
         if (new is MSID) != (new_key_id == MSID_KEY_ID):
-            raise ValueError("the MSID, and nothing else, has the key ID of the MSID")
+            raise ValueError("only the MSID may have the key ID of the MSID, and it must")
         self.refresh()
         self._refuse_destroyed()
         self._refuse_locked_out()
@@ -282,10 +283,10 @@ class Disk:
         self._rewrap(current, state, new)
 
     def lock(self, current: DiskKey) -> None:
-        """Set locking: from the next loss of power on, only the current key opens the data.
+        """Set locking: after the next power-off, only the current key unlocks the data.
 
-        If locking is set already, no key is tried, but its header is settled.  Raises `DiskError`
-        for a disk that has the MSID, and what `authenticate` raises.
+        If locking is already set, no key is tried, but the header is settled.  Raises `DiskError`
+        if the disk has the MSID, and the errors of `authenticate`.
         """
         self.refresh()
         self._refuse_destroyed()
@@ -298,9 +299,9 @@ class Disk:
             self._rewrap(current, replace(self._state, locking=True), current)
 
     def sanitize(self) -> None:
-        """Give the disk a new data key and the MSID: the data is gone, the disk is as new.
+        """Give the disk a new data key and the MSID: the data is lost, the disk is like new.
 
-        Needs no authentication, and brings back a disk that is locked out.
+        Needs no authentication, and makes a locked-out disk usable again.
         """
         self.refresh()
         self._refuse_destroyed()
@@ -312,7 +313,7 @@ class Disk:
         self._commit(header, data_key, accepted=None)
 
     def destroy(self) -> None:
-        """Leave the disk without any data key, of no use to anyone for ever."""
+        """Erase the data key, which makes the disk permanently unusable."""
         self.refresh()
         if self.destroyed:
             self._powered.settle()
@@ -323,13 +324,13 @@ class Disk:
         self._commit(Header(state, wrap=b"", open_wrap=b""), None, accepted=None)
 
     def read_block(self, number: int) -> bytes:
-        """Return block ``number``; one that was never written reads as noise."""
+        """Return block ``number``; a block never written reads as random bytes."""
         cipher = self._cipher(number).decryptor()
         data = self._read(self._offset(number), BLOCK_SIZE)
         return cipher.update(data) + cipher.finalize()
 
     def write_block(self, number: int, data: bytes) -> None:
-        """Put ``data``, exactly one block, into block ``number``."""
+        """Write ``data``, exactly `BLOCK_SIZE` bytes, to block ``number``."""
         if len(data) != BLOCK_SIZE:
             raise ValueError(f"a block has {BLOCK_SIZE} bytes")
         cipher = self._cipher(number).encryptor()
@@ -382,22 +383,22 @@ class Disk:
         file, before = self._powered, self._powered.head.header
         self._named(file.refresh)
         after = file.head.header
-        if after != before:  # a change that could be neither made nor taken back was made
+        if after != before:  # an earlier change reported as failed took effect after all
             self._accepted = None
             if after.state.life != before.state.life or after.state.destroyed:
                 self._data_key = None
 
     def _named(self, work: Callable[[], T]) -> T:
-        """Do ``work``, with the name of the disk before what is wrong with its file."""
+        """Do ``work``; put the disk's name before the text of a DiskError."""
         try:
             return work()
         except DiskError as error:
             raise DiskError(f"{self.name}: {error}") from error
 
     def _try(self, key: DiskKey, *, before_change: bool = False) -> _DataKey:
-        """Return the data key under ``key``, with a failure counted on the disk.
+        """Return the data key unwrapped with ``key``; first count a failure on the disk.
 
-        ``before_change``: the record says as well that a change is unfinished.
+        With ``before_change`` the record is also marked *unfinished*.
         """
         head = self._powered.head
         if key is not MSID and self.has_refused(key):
@@ -412,18 +413,18 @@ class Disk:
             if key is not MSID:  # so that no key is tried twice in a row, the oldest makes room
                 tags = (*tags, self._tag(head.header, key))[-MOST_TAGS:]
             if before_change or tags != head.tags:
-                with suppress(StorageError):  # the failure is what has to be told
+                with suppress(StorageError):  # report the failed authentication instead
                     self._powered.write_record(tags=tags, unfinished=head.record.unfinished)
             raise AuthenticationFailed(f"{self.name}: authentication failed") from error
 
     def _tag(self, header: Header, key: AuthenticationKey) -> bytes:
-        """Return the short tag that stands for ``key`` in the record beside this very wrap."""
+        """Return the tag that identifies ``key`` in the record; it is valid for this wrap only."""
         info = _REFUSED + header.state.pack() + header.wrap
         return self._stretched(header.state, key).wrapping_key(info)[:TAG_SIZE]
 
     def _rewrap(self, current: DiskKey, state: State, new: DiskKey) -> None:
-        """Bring the disk to ``state``, with ``new`` for its key, if ``current`` opens it."""
-        self._stretched(state, new)  # memory may be too little for it: before anything is counted
+        """Change the disk to ``state`` with the key ``new``, if ``current`` unlocks it."""
+        self._stretched(state, new)  # may fail for lack of memory: do it before counting anything
         data_key = self._data_key = self._try(current, before_change=True)
         self._accepted = current
         self._commit(self._wrapped(state, data_key, new), data_key, accepted=new, failures=0)
@@ -435,9 +436,9 @@ class Disk:
         accepted: DiskKey | None,
         failures: int | None = None,
     ) -> None:
-        """Put ``header`` in the place of the present one, and leave no trace of that.
+        """Replace the current header with ``header``, and erase the old one.
 
-        ``failures`` is the count if the present one has to stay; None: as it was.
+        ``failures`` is the count to record if the current header has to stay; None keeps it.
         """
         file = self._powered
         same_data = header.state.life == self._state.life and data_key is not None
@@ -448,7 +449,7 @@ class Disk:
                 with suppress(StorageError):
                     file.write_record(failures=failures, unfinished=False)
             elif not same_data:
-                self._data_key = None  # what is written now might be lost with the old data key
+                self._data_key = None  # data written now could be lost with the old data key
             raise
         self._data_key = data_key
         self._accepted = accepted

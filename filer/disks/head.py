@@ -1,29 +1,30 @@
 """The head of a disk file in storage, and the order in which it is written.
 
-**A change of the header** takes four writes, each synced before the next:
+**Changing the header** takes four writes, each synced before the next:
 
-1. a record that says *unfinished* (with the count of failures, where a key is tried)
+1. a record marked *unfinished* (with the new failure count, if a key is tried)
 2. the new header, into the empty slot
 3. zeros, over the old header
-4. a record without *unfinished*
+4. a record without the *unfinished* mark
 
-A loss of power leaves one of the two headers, or both, and the later one counts.
+A power loss leaves one or both headers; the later one is valid.
 
-**After a failed sync the cache is not believed.**  Linux marks the pages of a failed sync clean:
-they read as written, no later sync writes them, and the medium still has what was there before.  So
-recovery writes what it relies on again: the header that counts, if the other slot holds a whole one
-too, *then* zeros over the other slot, however empty that looks.  Only after both it takes the mark
-away.  While a change may be unfinished, a slot that cannot be read is left alone.
+**After a failed sync the cache cannot be trusted.**  Linux marks the pages of a failed sync clean:
+they read back as written, no later sync writes them, and the medium keeps the old content.  So
+recovery writes again what it relies on: the valid header, if the other slot also holds a complete
+one, *then* zeros over the other slot, even if it reads as empty.  Only after both writes does it
+clear the mark.  While a change may be unfinished, a slot that cannot be read is not written.
 
-The mark tells this process, and the next one, which shares the cache but not the memory, that this
-is due.  A power-on without mark and without a second header writes nothing.  A disk of version 0.1,
-which had no mark, is treated as marked, once.
+The mark tells this process, and a later one that shares the cache but not the memory, that recovery
+is due.  A power-on with no mark and no second header writes nothing.  A disk of version 0.1, which
+had no mark, is treated once as marked.
 
-**The only header is never written in place**, because a loss of power in mid-write may cost its
-block.  It need not be: the other slot is written only while this one is on the medium.
+**A header is never overwritten in place while it is the only one**, because a power loss during the
+write may destroy its block.  This is never necessary: the other slot is written only while this one
+is on the medium.
 
-**The record** is written in turn to two blocks.  The turn changes only after a sync, so that a
-failed one is made again in the same place; if a block cannot be written, the other one is.
+**The record** is written alternately to two blocks.  They alternate only after a successful sync,
+so a failed write is repeated in the same block; if that block cannot be written, the other is used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,18 +48,18 @@ from filer.host.durable import Storage, StorageError
 
 
 class HeadFile:
-    """The head of one disk file; ``head`` is what it holds, as far as that is known."""
+    """The head of one disk file; ``head`` is its content as far as it is known."""
 
     def __init__(self, path: Path, storage: Storage) -> None:
-        """Read the head, each block for itself if need be.  Raises `DiskError`."""
+        """Read the head, block by block if it cannot be read at once.  Raises `DiskError`."""
         self._path = path
         self._storage = storage
         self.head, self._unreadable = self._read()
         self.is_durable = not self.head.older
-        """Whether the header that counts is known to be on the medium."""
+        """Whether the valid header is known to be on the medium."""
 
     def warnings(self) -> Iterator[str]:
-        """Yield what is wrong with the head although the disk works."""
+        """Yield the faults of the head that do not stop the disk from working."""
         for offset, reason in self._unreadable.items():
             yield f"4 KiB of its header, at {offset}, cannot be read: {reason}"
         if self.head.count_lost:
@@ -90,9 +91,9 @@ class HeadFile:
         unfinished: bool | None = None,
         system_id: int | None = None,
     ) -> None:
-        """Write the record; what is not given stays as it is for the present header.
+        """Write the record; an argument that is None keeps its value for the current header.
 
-        ``system_id`` becomes the home and the owner of the disk.
+        ``system_id`` becomes both the home and the owner of the disk.
 
         Raises `StorageError` if neither copy can be written.
         """
@@ -108,7 +109,7 @@ class HeadFile:
         )
         written: list[int] = []
         for place in (1 - head.record_slot, head.record_slot):
-            # A copy that could not be read may come back, so a lost count needs both.
+            # An unreadable copy may become readable again, so a lost count is written to both.
             if not written or head.count_lost:
                 try:
                     self._write(RECORD_OFFSETS[place], record.pack())
@@ -121,10 +122,10 @@ class HeadFile:
         self.head = head._replace(record=record, record_slot=written[-1], count_lost=False)
 
     def put(self, header: Header) -> None:
-        """Write ``header`` into the empty slot; the record has to say *unfinished*.
+        """Write ``header`` into the empty slot; the record must already be marked *unfinished*.
 
-        Raises `StorageError`; then the old header counts, or, with ``head.leftover``, the one that
-        the medium has.
+        Raises `StorageError`; the old header is then still valid, or, if ``head.leftover`` is set,
+        whichever of the two is on the medium.
         """
         old = self.head
         slot = 1 - old.slot
@@ -140,16 +141,16 @@ class HeadFile:
         self.head = old._replace(header=header, slot=slot, leftover=True, older=True)
 
     def finish(self) -> None:
-        """Leave nothing but the header that counts, which is on the medium."""
+        """Erase the other slot and clear the mark; the valid header must be on the medium."""
         self._write(SLOT_OFFSETS[1 - self.head.slot], EMPTY_SLOT)
         self.head, self.is_durable = self.head._replace(leftover=False, older=False), True
         self.write_record(unfinished=False)
 
     def settle(self) -> None:
-        """Make durable the header that counts, and then the absence of any other.
+        """Make the valid header durable, then erase the other slot.
 
         Raises StorageError, with nothing written, if a change may be unfinished and the other slot
-        cannot be read: it may hold the only header that the medium has.
+        cannot be read: it may hold the only header on the medium.
         """
         other = SLOT_OFFSETS[1 - self.head.slot]
         if self.head.record.unfinished and other in self._unreadable:
@@ -164,7 +165,7 @@ class HeadFile:
         self.finish()
 
     def clean(self) -> None:
-        """Settle if an older header may be left."""
+        """Settle if an older header may remain."""
         if self.head.unclean:
             self.settle()
 
@@ -191,7 +192,7 @@ class HeadFile:
         return Head.parse(data, unreadable), unreadable
 
     def _blocks(self) -> tuple[bytes, Mapping[int, str]]:
-        """Return the head, and, by offset, why blocks of it cannot be read; they are zeros."""
+        """Return the head, with zeros for unreadable blocks, and their errors by offset."""
         with suppress(OSError):
             data = self._storage.read(self._path, 0, DATA_OFFSET)
             if len(data) == DATA_OFFSET:

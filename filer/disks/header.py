@@ -5,15 +5,15 @@ offset    content
 ========  ===========================================================
 0         header slot A (4 KiB)
 4096      header slot B (4 KiB); one of the two is zeros
-8192      record copy A (4 KiB, see `filer.disks.record`), written in turn with B
+8192      record copy A (4 KiB, see `filer.disks.record`), written alternately with B
 12288     record copy B (4 KiB)
 16384     the data, in blocks of 4 KiB
 ========  ===========================================================
 
-Each of the four blocks is read for itself: a disk needs one header slot, and nothing else.
-`filer.disks.head` says in which order they are written.
+The four blocks can be read separately: a disk works with one header slot and nothing else.
+`filer.disks.head` defines the order in which they are written.
 
-Everything here is pure: bytes in, values out, and the other way round.
+This module does no I/O: it converts between bytes and values.
 """
 
 import re
@@ -38,7 +38,7 @@ EMPTY_SLOT = bytes(SLOT_SIZE)
 RECORD_OFFSETS = (8192, 12288)
 DATA_OFFSET = 16384
 WRAP_SIZE = 72
-"""A data key of 64 bytes under AES key wrap with padding (RFC 5649)."""
+"""Size of a 64-byte data key after AES key wrap with padding (RFC 5649)."""
 
 _MAGIC = b"FILERSED"
 _VERSION = 1
@@ -60,7 +60,7 @@ _ALL_READABLE: Mapping[int, str] = MappingProxyType({})
 
 
 class DiskError(FilerError):
-    """A disk refused, or its file is damaged."""
+    """A disk refused an operation, or its file is damaged."""
 
 
 def _require(condition: bool, field: str) -> None:
@@ -70,7 +70,7 @@ def _require(condition: bool, field: str) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """What a disk is, all of it bound to the wrapped data key: an edited field is noticed.
+    """The state of a disk.  All fields are bound to the wrapped data key, so an edit is detected.
 
     ``data_size`` is in bytes.  ``life`` counts the data keys that the disk has had.  Raises
     `DiskError` for an invalid field.
@@ -97,11 +97,11 @@ class State:
 
     @property
     def next_life(self) -> int:
-        """The life of the next data key; 1 comes after the highest, which only an edit reaches."""
+        """The life of the next data key; after the highest (reached only by an edit) comes 1."""
         return self.life % _MOST_LIVES + 1
 
     def pack(self) -> bytes:
-        """Return the fields in bytes, for the header and for the derivation of its keys."""
+        """Return the encoded fields, for the header and for the derivation of its keys."""
         return _STATE.pack(
             _MAGIC,
             _VERSION,
@@ -118,7 +118,7 @@ class State:
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read the fields from as many bytes as `pack` returns; raises `DiskError`."""
+        """Parse the bytes that `pack` returns.  Raises `DiskError`."""
         magic, version, flags, life, size, serial, msid, key_id, n, r, p = _STATE.unpack(data)
         _require(magic == _MAGIC, "magic")
         _require(version == _VERSION, f"format version {version}")
@@ -144,10 +144,10 @@ class State:
 class Header:
     """A header slot: the state, and the data key in wrapped form.
 
-    ``wrap`` is the data key under the current authentication key.  ``open_wrap`` is the data key
-    under the MSID, there only while locking is not set.  A destroyed disk has neither.  Of two
-    valid slots the one with the later ``generation`` counts; the key does not bind it, so it wraps
-    around.  Raises `DiskError` for an invalid field.
+    ``wrap`` is the data key wrapped by the current authentication key.  ``open_wrap`` is the data
+    key wrapped by the MSID, present only while locking is not set.  A destroyed disk has neither.
+    If both slots are intact, the one with the later ``generation`` is valid; the generation is not
+    bound to the key, so it wraps around.  Raises `DiskError` for an invalid field.
     """
 
     state: State
@@ -166,17 +166,17 @@ class Header:
 
     @cached_property
     def binding(self) -> bytes:
-        """What ties a record to this header: `BINDING_SIZE` bytes, others for any other header."""
+        """The `BINDING_SIZE` bytes that identify this header in a record."""
         return sha256(self.state.pack() + self._packed_keys())[:BINDING_SIZE]
 
     def pack(self) -> bytes:
-        """Return the slot: `SLOT_SIZE` bytes, the last 32 of them the SHA-256 of the others."""
+        """Return the encoded slot: `SLOT_SIZE` bytes, of which the last 32 are a SHA-256."""
         body = self._body()
         return body + sha256(body)
 
     @classmethod
     def parse(cls, slot: bytes) -> Self:
-        """Read a slot; raises `DiskError` for any bytes that `pack` does not return."""
+        """Parse a slot.  Raises `DiskError` for bytes that `pack` could not have returned."""
         _require(len(slot) == SLOT_SIZE and slot.startswith(_MAGIC), "not a disk of a filer")
         body, digest = slot[:-_DIGEST_SIZE], slot[-_DIGEST_SIZE:]
         _require(sha256(body) == digest, "checksum")
@@ -204,9 +204,9 @@ def _is_wrap(wrap: bytes) -> bool:
 class Head(NamedTuple):
     """The first `DATA_OFFSET` bytes of a disk file.
 
-    ``slot`` and ``record_slot`` say which of two places holds what counts.  ``leftover``: the other
-    header slot is not known to be empty; ``older``: it holds a whole header.  ``count_lost``:
-    neither copy of the record can be read.
+    ``slot`` and ``record_slot`` are the indexes (0 or 1) of the valid header and record.
+    ``leftover``: the other header slot is not known to be empty; ``older``: it holds a complete
+    header.  ``count_lost``: neither copy of the record can be read.
     """
 
     header: Header
@@ -218,7 +218,7 @@ class Head(NamedTuple):
     count_lost: bool = False
 
     def pack(self) -> bytes:
-        """Return the head of a disk file without leftovers, `DATA_OFFSET` bytes."""
+        """Return the encoded head without an older header, `DATA_OFFSET` bytes."""
         head = bytearray(DATA_OFFSET)
         slot, record = SLOT_OFFSETS[self.slot], RECORD_OFFSETS[self.record_slot]
         head[slot : slot + SLOT_SIZE] = self.header.pack()
@@ -227,10 +227,10 @@ class Head(NamedTuple):
 
     @classmethod
     def parse(cls, data: bytes, unreadable: Mapping[int, str] = _ALL_READABLE) -> Self:
-        """Read the head of a disk file; raises `DiskError` if there is no whole header in it.
+        """Parse the head of a disk file.  Raises `DiskError` if it has no complete header.
 
-        ``unreadable`` maps the offset of each block that could not be read to the reason; what
-        ``data`` has in its place is ignored.
+        ``unreadable`` maps the offset of each unreadable block to the reason; the bytes that
+        ``data`` has there are ignored.
         """
         headers = _headers(data, unreadable)
         slot = _latest(headers)
@@ -239,7 +239,7 @@ class Head(NamedTuple):
         record, record_slot = _latest_record(data, unreadable, header)
         return cls(
             header,
-            # Without a record it is not known whether a change was finished.
+            # Without a record, a change may be unfinished.
             record or Record(0, header.binding, COUNT_IF_LOST, unfinished=True),
             slot,
             record_slot,
@@ -250,17 +250,17 @@ class Head(NamedTuple):
 
     @property
     def unclean(self) -> bool:
-        """Whether an older header may be left in the file, or on the medium below the cache."""
+        """Whether an older header may remain in the file, or on the medium below the cache."""
         return self.leftover or self.record.unfinished
 
     @property
     def failures(self) -> int:
-        """How often in a row authentication has failed since the header was written."""
+        """The number of consecutive failed authentications since the header was written."""
         return self.record.failures if self._bound else 0
 
     @property
     def tags(self) -> tuple[bytes, ...]:
-        """The tags of the keys that the disk has refused since the header was written."""
+        """The tags of the keys refused since the header was written."""
         return self.record.tags if self.record.tags and self._bound else ()
 
     @property
@@ -269,7 +269,7 @@ class Head(NamedTuple):
 
 
 def _headers(data: bytes, unreadable: Mapping[int, str]) -> Mapping[int, Header]:
-    """Return the whole headers by their slots, at least one; raises `DiskError`."""
+    """Return the complete headers by slot.  Raises `DiskError` if there is none."""
     headers: dict[int, Header] = {}
     faults: list[DiskError] = []
     for place, offset in enumerate(SLOT_OFFSETS):

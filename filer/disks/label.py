@@ -1,7 +1,7 @@
-"""The RAID label in the first block of a disk, under the encryption.
+"""The RAID label in the first block of a disk; it is encrypted like all data.
 
 All members of an aggregate have the same label.  It names the system, the aggregate, and the
-members by serial number, so any readable member tells of all the others.
+members by serial number, so one readable member identifies all the others.
 """
 
 import json
@@ -13,7 +13,7 @@ from filer.disks.digest import sha256
 from filer.disks.disk import BLOCK_SIZE, Disk, DiskError
 
 LABEL_BLOCK = 0
-"""The block that has the label."""
+"""The number of the block with the label."""
 
 _MAGIC = "filer raid label"
 _MEMBERS = 3
@@ -22,14 +22,14 @@ _DIGEST_SIZE = 32
 
 
 class Label(NamedTuple):
-    """What the first block of a disk in an aggregate says; ``members`` are serial numbers."""
+    """The label of a disk in an aggregate; ``members`` are serial numbers."""
 
     system_id: int
     aggregate: str
     members: tuple[str, ...]
 
     def pack(self) -> bytes:
-        """Return the block: JSON, zeros, and the SHA-256 of both."""
+        """Return the encoded block: JSON, zeros, and the SHA-256 of both."""
         text = json.dumps(
             {
                 "magic": _MAGIC,
@@ -43,7 +43,7 @@ class Label(NamedTuple):
 
     @classmethod
     def parse(cls, block: bytes) -> Self | None:
-        """Read a block; None if it is not a label, such as a block that was never written."""
+        """Parse a block; return None if it is not a label, such as a block never written."""
         body, digest = block[:-_DIGEST_SIZE], block[-_DIGEST_SIZE:]
         if sha256(body) != digest:
             return None
@@ -63,7 +63,7 @@ class Label(NamedTuple):
 
 
 def read_labels(disks: Iterable[Disk]) -> dict[str, Label | None]:
-    """Return the label, or None, of each disk that can be read, by serial number."""
+    """Return the label of each readable disk by serial number; None if it has no label."""
     labels = {}
     for disk in disks:
         with suppress(DiskError):

@@ -1,8 +1,8 @@
-"""Whose disk is this: the one rule that the boot and every command ask.
+"""Which system a disk belongs to: the one rule that the boot and all commands use.
 
-The record on a disk names its owner, and can be read while the disk is locked.  A boot writes it to
-each own disk that has none.  Until then the label of the disk and the system IDs in its key ID
-decide, and so they do for a disk of version 0.1 or one whose record was lost.
+The record on a disk names its owner, and is readable while the disk is locked.  The boot writes an
+owner to each own disk that has none.  If the record names no owner (before that boot, on a disk of
+version 0.1, or after the record was lost), the disk's label and the systems in its key ID decide.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ ROOT_AGGREGATE = "aggr0"
 
 
 class Evidence(Enum):
-    """What shows that a disk is foreign, in words for the user."""
+    """The reason why a disk is foreign, as shown to the user."""
 
     RECORD = "belongs to another system"
     LABEL = "belongs to an aggregate of another system"
@@ -27,28 +27,29 @@ class Evidence(Enum):
 
 
 class ForeignOwner(NamedTuple):
-    """Why a disk is foreign: ``evidence`` names ``systems`` (system IDs)."""
+    """Why a disk is foreign: ``evidence`` points to ``systems`` (system IDs)."""
 
     systems: tuple[int, ...]
     evidence: Evidence
 
     @property
     def owner(self) -> str:
-        """The systems, such as ``77`` or ``77, 78``."""
+        """The system IDs as text, such as ``77`` or ``77, 78``."""
         return ", ".join(map(str, self.systems))
 
     def __str__(self) -> str:
-        """Say whose the disk is."""
+        """Return evidence and owner, such as ``belongs to another system (77)``."""
         return f"{self.evidence.value} ({self.owner})"
 
 
 class Ownership(NamedTuple):
-    """Whose the disks of a shelf are, at the time of `survey`.
+    """The ownership of all disks in a shelf, at the time of `survey`.
 
-    ``root`` holds the serial numbers of the root aggregate of this system, in order, and is empty
-    while they are unknown.  ``labels`` has the label, or None, of each disk that can be read, and
-    ``foreign`` why a disk is foreign, both by serial number.  ``doubtful`` holds the own disks that
-    may be those of a partner: locked, without a record, and their key ID names another system too.
+    ``root`` holds the serial numbers of this system's root aggregate, in order; it is empty while
+    they are unknown.  ``labels`` maps the serial number of each readable disk to its label, or to
+    None if it has no label.  ``foreign`` maps the serial number of each foreign disk to the reason.
+    ``doubtful`` holds the own disks that may belong to a partner: locked disks without a record
+    whose key ID also names another system.
     """
 
     root: tuple[str, ...]
@@ -57,7 +58,7 @@ class Ownership(NamedTuple):
     doubtful: frozenset[str]
 
     def foreign_owner(self, disk: Disk) -> ForeignOwner | None:
-        """Return why ``disk`` is foreign; None if it is an own disk."""
+        """Return why ``disk`` is foreign, or None for an own disk."""
         return self.foreign.get(disk.serial)
 
     def own(self, disks: Iterable[Disk]) -> list[Disk]:
@@ -65,7 +66,7 @@ class Ownership(NamedTuple):
         return [disk for disk in disks if disk.serial not in self.foreign]
 
     def refusal(self, disk: Disk) -> str | None:
-        """Return why no command changes ``disk``, and what to do; None if it is an own disk."""
+        """Return why commands must not change ``disk`` and what to do, or None for an own disk."""
         foreign = self.foreign_owner(disk)
         if foreign and foreign.evidence is Evidence.RECORD:
             return f"{foreign}; disk assign -f would make it one of this system"
@@ -73,19 +74,18 @@ class Ownership(NamedTuple):
 
 
 def names_others(key_id: str, system_id: int) -> bool:
-    """Say whether ``key_id`` names other systems and not ``system_id``."""
+    """Return whether ``key_id`` names other systems but not ``system_id``."""
     systems = systems_of(key_id)
     return bool(systems) and system_id not in systems
 
 
 def survey(shelf: Shelf, system_id: int) -> Ownership:
-    """Say of each disk in ``shelf`` whether it belongs to ``system_id``; changes nothing.
+    """Determine which disks in ``shelf`` belong to ``system_id``; changes nothing.
 
-    Foreign is a disk whose own label is that of another system or of another aggregate, and one
-    whose record names another owner.  A disk without a record and without a label that can be read
-    is foreign if its key ID names only other systems, or if the label of another disk counts it
-    among the members of a foreign aggregate.  The rest are own disks: among them are new ones,
-    which name no system.
+    A disk is foreign if its own label names another system or another aggregate, or if its record
+    names another owner.  A disk without a record and without a readable label is foreign if its
+    key ID names only other systems, or if another disk's label lists it as a member of a foreign
+    aggregate.  All others are own disks, including new ones, which name no system.
     """
     labels = read_labels(shelf)
     disks = {disk.serial: disk for disk in shelf}
@@ -112,7 +112,7 @@ def survey(shelf: Shelf, system_id: int) -> Ownership:
             foreign[serial] = ForeignOwner(systems, Evidence.KEY_ID)
         elif serial in claims and serial not in root:
             claimant = claims[serial]
-            # The label on another disk is no evidence against a key ID that names this system.
+            # A label on another disk does not outweigh a key ID that names this system.
             if claimant in systems or system_id not in systems:
                 foreign[serial] = ForeignOwner((claimant,), Evidence.LABEL)
         if disk.locked and serial not in foreign and len(systems) > 1:
@@ -121,9 +121,10 @@ def survey(shelf: Shelf, system_id: int) -> Ownership:
 
 
 def take(disks: Iterable[Disk], ownership: Ownership, system_id: int) -> None:
-    """Write ``system_id`` to the record of each own disk that has none and is not in doubt.
+    """Write ``system_id`` to the record of each own disk without an owner that is not doubtful.
 
-    A destroyed disk stays as it is.  Raises StorageError; the disks before it are taken.
+    Destroyed disks are not changed.  Raises StorageError; the disks before the failed one are
+    already written.
     """
     for disk in ownership.own(disks):
         if not (disk.owner or disk.destroyed or disk.serial in ownership.doubtful):
@@ -136,9 +137,9 @@ def _root_members(
     system_id: int,
     remembered: tuple[str, ...],
 ) -> tuple[str, ...]:
-    """Return the members that the shelf remembers, if one is there, else those of most labels.
+    """Return the members recorded for the shelf if one is present, else those most labels name.
 
-    What is remembered does not count once one of these disks names another owner.
+    The recorded members are ignored if one of these disks names another owner.
     """
     ours = Counter(
         label.members

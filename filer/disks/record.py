@@ -1,7 +1,7 @@
 """The public record of a disk: failures, refused keys, its owner, and an unfinished change.
 
-There are two copies, written in turn, each in a block of 4 KiB of its own, because a write that
-loses power may cost the whole block.  A copy:
+There are two copies, written alternately, each in its own 4 KiB block, because a power loss during
+a write may destroy the whole block.  Layout of a copy:
 
 ======  ====  =====================================================================
 offset  size  content
@@ -9,25 +9,25 @@ offset  size  content
 0       4     ``DREC``
 4       2     version, 1
 6       2     flags; 1: a change of the header may be unfinished
-8       8     sequence number; of two copies the later one counts
-16      8     binding: the header to which the count and the tags belong
-24      4     failed authentications in a row
-28      4     system ID of the home of the disk; 0: never assigned
-32      4     system ID of its owner; 0: unowned
+8       8     sequence number; the copy with the later number is valid
+16      8     binding: identifies the header that the count and the tags belong to
+24      4     consecutive failed authentications
+28      4     system ID of the disk's home; 0: never assigned
+32      4     system ID of the disk's owner; 0: unowned
 36      472   reserved, zeros
-508     4     CRC-32 of the bytes before
-512     1024  tags of the last 64 refused keys: 12 bytes and a CRC-32 of binding and tag each
+508     4     CRC-32 of the preceding bytes
+512     1024  tags of the last 64 refused keys, each 12 bytes and a CRC-32 of binding and tag
 1536    2560  reserved, zeros
 ======  ====  =====================================================================
 
-Any new header has another binding, so the write of a header voids count and tags at once; home and
-owner stay.  A tag has a checksum of its own: a damaged one is ignored, and costs neither the others
-nor the count.
+Each header has a different binding, so writing a header voids the count and the tags at once; home
+and owner stay.  Each tag has its own checksum, so a damaged tag is ignored without losing the other
+tags or the count.
 
-Version 0.1 had two counters in one block, at 0 and 512 of the first copy.  They are read where that
-block has no record; the first record goes to the other block, the second one replaces them.
+Version 0.1 stored two counters in the first block, at offsets 0 and 512.  They are read if that
+block has no record; the first record is written to the other block, the second replaces them.
 
-Everything here is pure: bytes in, values out, and the other way round.
+This module does no I/O: it converts between bytes and values.
 """
 
 import struct
@@ -39,10 +39,10 @@ from filer.disks.wrapping_counter import is_after
 
 RECORD_SIZE = 4096
 LOCKOUT_LIMIT = 1024
-"""Failed authentications in a row that end all others (``man key_manager``, LIMITATIONS)."""
+"""Consecutive failures after which the disk is locked out (``man key_manager``, LIMITATIONS)."""
 
 COUNT_IF_LOST = LOCKOUT_LIMIT // 2
-"""The count of a disk that has lost it: far from a lockout, and far from endless guesses."""
+"""The count assumed if the record is lost: no lockout yet, but guesses stay limited."""
 
 TAG_SIZE = 12
 MOST_TAGS = 64
@@ -56,7 +56,7 @@ _UNFINISHED = 1
 # magic, version, flags, sequence, binding, failures, home, owner
 _FIELDS = struct.Struct(f">4sHHQ{BINDING_SIZE}sIII")
 _CHECKSUM = struct.Struct(">I")
-_CHECKED = 508  # bytes before the checksum
+_CHECKED = 508  # bytes covered by the checksum
 _TAGS_AT = 512
 _ENTRY_SIZE = TAG_SIZE + _CHECKSUM.size
 _NO_TAGS = bytes(MOST_TAGS * _ENTRY_SIZE)
@@ -68,10 +68,10 @@ _OLD_OFFSETS = (0, 512)
 
 
 class Record(NamedTuple):
-    """What one copy of the record says; ``tags`` are the intact ones of ``binding``.
+    """The content of one copy; ``tags`` holds the intact tags.
 
-    ``home`` and ``owner`` are system IDs, 0 for none.  They can be read while the disk is locked,
-    and grant nothing.
+    ``home`` and ``owner`` are system IDs, 0 if not set.  They are readable while the disk is
+    locked, and grant no access.
     """
 
     sequence: int
@@ -83,7 +83,7 @@ class Record(NamedTuple):
     owner: int = 0
 
     def pack(self) -> bytes:
-        """Return the copy, `RECORD_SIZE` bytes."""
+        """Return the encoded copy, `RECORD_SIZE` bytes."""
         flags = _UNFINISHED if self.unfinished else 0
         fields = _FIELDS.pack(
             _MAGIC,
@@ -100,7 +100,7 @@ class Record(NamedTuple):
 
     @classmethod
     def parse(cls, block: bytes) -> Self | None:
-        """Read a copy; None for one that is damaged or was never written."""
+        """Parse a copy; return None if it is damaged or was never written."""
         fields, rest = block[:_CHECKED], block[_CHECKED:]
         if not fields.startswith(_MAGIC) or rest[: _CHECKSUM.size] != _checksum(fields):
             return None
@@ -126,7 +126,7 @@ def _checksum(data: bytes) -> bytes:
 
 
 class OldCounter(NamedTuple):
-    """The count of failures as version 0.1 wrote it, for the data key number ``life``."""
+    """The failure count in the format of version 0.1, for data key number ``life``."""
 
     sequence: int
     life: int
@@ -134,7 +134,7 @@ class OldCounter(NamedTuple):
 
     @classmethod
     def latest_in(cls, block: bytes) -> Self | None:
-        """Return the later of the counters in ``block``; None if none is intact."""
+        """Return the later intact counter in ``block``, or None."""
         latest: Self | None = None
         for offset in _OLD_OFFSETS:
             counter = cls._parse(block[offset : offset + _OLD_COUNTER.size])

@@ -1,4 +1,4 @@
-"""The shelves: all self-encrypting disks, by name, and the lists that name them."""
+"""The shelves: all self-encrypting disks by name, and selection of disks by patterns."""
 
 import os
 import re
@@ -18,10 +18,10 @@ from filer.host.text import printable
 from filer.host.toml_file import Document
 
 BAYS = 24
-"""Disks in one shelf."""
+"""Number of disks in one shelf."""
 
 _LONGEST_PATTERN = 256
-"""Characters; the time that a pattern takes grows with their square."""
+"""Characters; matching time grows with the square of the length."""
 
 _SUFFIX = ".sed"
 
@@ -32,13 +32,13 @@ _NAME = re.compile(r"0c\.([0-9]{2,})\.([0-9]{1,2})")
 
 
 def disk_name(index: int) -> str:
-    """Return the name of disk ``index``, counted from 0 through all shelves."""
+    """Return the name of disk ``index``, counted from 0 across all shelves."""
     shelf, bay = divmod(index, BAYS)
     return f"0c.{shelf:02d}.{bay}"
 
 
 def disk_index(name: str) -> int | None:
-    """Return the index of the disk called ``name``, or None for what is no disk name."""
+    """Return the index of the disk called ``name``, or None if ``name`` is not a disk name."""
     found = _NAME.fullmatch(name)
     if found is None:
         return None
@@ -47,10 +47,10 @@ def disk_index(name: str) -> int | None:
 
 
 class Record(NamedTuple):
-    """What is remembered of the shelves beside the disks themselves.
+    """Facts about the shelves that the disks themselves do not store.
 
-    ``populated`` is how many bays have ever been given a disk: one pulled since then is not made
-    again.  ``aggr0`` holds the serial numbers of the root aggregate, once it has been made.
+    ``populated`` is the number of bays that have ever had a disk: a disk pulled since then is not
+    recreated.  ``aggr0`` holds the serial numbers of the root aggregate once it exists.
     """
 
     populated: int = 0
@@ -64,7 +64,7 @@ class Record(NamedTuple):
 
     @classmethod
     def parse(cls, document: Document) -> "Record":
-        """Read the record.  Raises ConfigError, with the line, if it is damaged."""
+        """Parse the record.  Raises ConfigError, with the line number, if it is damaged."""
         populated = document.values.get("populated")
         if type(populated) is not int or populated < 0:
             raise document.error(("populated",), "populated must be the number of disks made")
@@ -75,7 +75,7 @@ class Record(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """The disks that a disk list means, and those that its patterns pass over."""
+    """The disks that a disk list selects, and those that its patterns skip."""
 
     disks: tuple[Disk, ...]
     passed_over: tuple[Disk, ...]
@@ -90,10 +90,10 @@ class ShelfError(FilerError):
 
 
 class Shelf:
-    """All disks of a filer, in natural order: ``shelf["0c.00.3"]``, and iteration over the disks.
+    """All disks of a filer: ``shelf["0c.00.3"]``, and iteration over the disks in natural order.
 
-    ``record`` is the file that remembers what the disks themselves cannot tell.  ``warnings``
-    holds one line for each file that had to be left out, and for each fault of a disk in use.
+    ``record`` is the file of the `Record`.  ``warnings`` has one line for each file that was left
+    out, and for each fault of a disk in use.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Shelf:
 
     @property
     def record(self) -> Record:
-        """What is remembered.  Raises ConfigError if the file is damaged."""
+        """The stored record, or an empty one.  Raises ConfigError if the file is damaged."""
         try:
             return Record.parse(Document.read(f"var/{self._record.name}", self._record))
         except NotThereError:
@@ -132,10 +132,10 @@ class Shelf:
     def populate(self, count: int, size: int, *, had_disks: bool = False) -> None:
         """Fill the first ``count`` bays with factory-new disks of ``size`` bytes, each bay once.
 
-        A file that is there is left alone, and a disk that was pulled is not made again.  If the
-        shelf ``had_disks`` and the record was lost with the boot device, no disk is made.  Raises
-        `ShelfError`, and changes nothing, if there were disks and all of them are gone: another
-        directory may be in the place of the shelf.
+        Existing files are kept, and a disk that was pulled is not recreated.  If the shelf
+        ``had_disks`` and the record was lost with the boot device, no disk is created.  Raises
+        `ShelfError`, and changes nothing, if there were disks and all of them are gone: the shelf
+        directory may have been replaced by another one.
         """
         record = self.record
         if had_disks and not record.populated:
@@ -146,7 +146,7 @@ class Shelf:
         if record.populated and not any(self._names()):
             raise ShelfError(
                 f"{printable(self._directory.name)} had {record.populated} disks and has none now; "
-                "no new disk is made; is a file system not mounted?"
+                "no new disk was created; is its file system mounted?"
             )
         for name in map(disk_name, range(record.populated, count)):
             try:
@@ -158,12 +158,12 @@ class Shelf:
         self._remember(record._replace(populated=count))
 
     def remember_aggr0(self, serials: Sequence[str]) -> None:
-        """Remember the root aggregate: it is not made again while one of these may come back."""
+        """Record the root aggregate, so that it is not recreated while its disks are absent."""
         if self.record.aggr0 != tuple(serials):
             self._remember(self.record._replace(aggr0=tuple(serials)))
 
     def load(self) -> None:
-        """Look which disks are there; they are off."""
+        """Find the disks in the directory; they are off."""
         self.disks.clear()
         self.warnings.clear()
         for _index, name in sorted(self._names()):
@@ -172,7 +172,7 @@ class Shelf:
             )
 
     def power_on(self) -> None:
-        """Apply power to every disk; one that cannot be used is left out with a warning."""
+        """Power on all disks; leave out unusable ones with a warning."""
         serials: dict[str, str] = {}
         for disk in tuple(self):
             try:
@@ -187,17 +187,17 @@ class Shelf:
                 self.warnings.extend(disk.warnings)
 
     def power_off(self) -> None:
-        """Take power from every disk."""
+        """Power off all disks."""
         for disk in self:
             disk.power_off()
 
     def select(
         self, patterns: Sequence[str], pass_over: Callable[[Disk], object] = _is_destroyed
     ) -> Selection:
-        """Return the disks that ``patterns``, names and shell patterns, mean; each disk once.
+        """Return the disks that ``patterns`` (names and shell patterns) select, each disk once.
 
-        Patterns pass over the disks for which ``pass_over`` is true; by its name, such a disk is
-        selected.  Raises `ShelfError` for a name or pattern that fits no disk.
+        Patterns skip disks for which ``pass_over`` is true; a full name still selects them.
+        Raises `ShelfError` for a name or pattern that matches no disk.
         """
         selected: set[str] = set()
         passed_over: set[str] = set()
@@ -235,7 +235,7 @@ class Shelf:
                     yield index, entry.stem
 
     def _settle(self, path: Path) -> None:
-        """Make a disk durable that an interrupted run has made, or that was moved here."""
+        """Make durable a disk that an interrupted run created, or that was moved here."""
         if stat.S_ISREG(path.lstat().st_mode):
             self._storage.settle(path)
         self._storage.settle(self._directory)

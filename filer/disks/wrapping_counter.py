@@ -1,17 +1,17 @@
-"""64-bit counters that go on from 0 after their highest value, compared as in RFC 1982.
+"""64-bit counters that wrap around to 0 and are compared as in RFC 1982.
 
-Nothing protects such a counter in a disk file from being edited.  Because every value has a
-successor, no edit can make the next change impossible.
+A counter in a disk file can be edited.  Because every value has a successor, no edit can block
+the next change.
 """
 
 MODULUS = 2**64
 
 
 def after(value: int) -> int:
-    """Return the value that follows ``value``."""
+    """Return the successor of ``value``."""
     return (value + 1) % MODULUS
 
 
 def is_after(value: int, other: int) -> bool:
-    """Say whether ``value`` is at most half the range ahead of ``other``."""
+    """Return whether ``value`` is ahead of ``other`` by less than half the range."""
     return 0 < (value - other) % MODULUS < MODULUS // 2
