@@ -1,4 +1,4 @@
-"""The authentication key: the passphrase that opens disks, and that key servers keep."""
+"""The authentication key: the passphrase that unlocks disks and is stored on key servers."""
 
 from enum import Enum
 from typing import Final
@@ -7,7 +7,7 @@ from filer.keys.secret import Secret
 
 
 class AuthenticationKey(Secret):
-    """The bytes that open a disk."""
+    """The bytes that unlock a disk."""
 
     __slots__ = ()
     kind = "authentication key"

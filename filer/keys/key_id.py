@@ -1,4 +1,4 @@
-"""Key IDs and the parent tag: names for keys that give nothing away."""
+"""Key IDs and the parent tag: names for keys that reveal nothing about them."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _SYSTEMS = re.compile(
 
 
 def is_key_id(text: str) -> bool:
-    """Say whether ``text`` is a key ID of a key pair: 64 hexadecimal digits."""
+    """Return whether ``text`` has the form of a key pair's ID: 64 hexadecimal digits."""
     return _KEY_ID.fullmatch(text) is not None
 
 
@@ -24,9 +24,9 @@ def _system_ids(system_id: int, partner_id: int) -> list[int]:
 
 
 def new_key_id(system_id: int, partner_id: int, random: Callable[[int], bytes]) -> str:
-    """Make a key ID: system IDs in order, kind of key, 128 random bits.
+    """Create a key ID: the system IDs in ascending order, the kind of key, and 128 random bits.
 
-    ``partner_id`` is 0 where there is no HA partner; the second field is then zero.
+    ``partner_id`` is 0 without an HA partner; the second system ID is then zero.
     """
     first, second = (*_system_ids(system_id, partner_id), 0)[:2]
     kind = _WITH_PARTNER if second else _ALONE
@@ -34,12 +34,12 @@ def new_key_id(system_id: int, partner_id: int, random: Callable[[int], bytes]) 
 
 
 def parent_tag(system_id: int, partner_id: int) -> str:
-    """Return the parent tag, ``SYSTEMID-PARTNERID`` in sort order (``man key_manager, rekey``)."""
+    """Return the parent tag: both system IDs in ascending order (``man key_manager``, rekey)."""
     return "-".join(str(number) for number in _system_ids(system_id, partner_id))
 
 
 def systems_of(key_id: str) -> tuple[int, ...]:
-    """Return the system IDs in ``key_id``, one or two; none if it is not laid out as ours are."""
+    """Return the one or two system IDs in ``key_id``, or none if it has another layout."""
     found = _SYSTEMS.fullmatch(key_id)
     if found is None:
         return ()

@@ -7,14 +7,14 @@ from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 
 CREATION_LIMIT = 128
-"""Key pairs a system may create (man key_manager, setup); the keytable itself may grow beyond."""
+"""Key pairs that a system may create (man key_manager, setup); the keytable may hold more."""
 
 
 class Entry(NamedTuple):
-    """What the keytable knows of one key ID.
+    """The keys known under one key ID.
 
-    ``candidates`` holds more than one key only while key servers contradict each other, in the
-    order in which disks try them.
+    ``candidates`` is in the order in which disks try the keys.  It has more than one only while
+    key servers hold different keys under this key ID.
     """
 
     key_id: str
@@ -23,12 +23,12 @@ class Entry(NamedTuple):
 
     @property
     def contradicted(self) -> bool:
-        """Whether key servers hold different secrets under this key ID."""
+        """Whether key servers hold different keys under this key ID."""
         return len(self.candidates) > 1
 
 
 def recommended_limit(pairs: int) -> str:
-    """Return what to say of a keytable that has grown too long (man key_manager, KEYTABLE)."""
+    """Return the warning for a keytable that has grown too long (man key_manager, KEYTABLE)."""
     return (
         f"the keytable holds {pairs} key pairs; a key management policy should keep it to "
         f"{CREATION_LIMIT} or less"
@@ -36,7 +36,7 @@ def recommended_limit(pairs: int) -> str:
 
 
 def merge(pairs: Iterable[KeyPair]) -> dict[str, Entry]:
-    """Gather ``pairs`` by key ID; equal secrets are one, different ones are candidates."""
+    """Group ``pairs`` by key ID; different keys under one key ID become its candidates."""
     entries: dict[str, Entry] = {}
     for pair in pairs:
         known = entries.get(pair.key_id)
@@ -60,31 +60,31 @@ class Keytable:
         return key_id in self._entries
 
     def __iter__(self) -> Iterator[Entry]:
-        # A copy: somebody may look at the table while somebody else loads it.
+        # A copy, because another thread may load the table during the iteration.
         return iter(tuple(self._entries.values()))
 
     def get(self, key_id: str) -> Entry | None:
-        """Return what is known of ``key_id``, or None."""
+        """Return the entry for ``key_id``, or None."""
         return self._entries.get(key_id)
 
     def add(self, entries: Iterable[Entry]) -> int:
-        """Load ``entries``; a known key ID is replaced.  Return how many are new."""
+        """Add ``entries``, replacing known key IDs; return the number of new key IDs."""
         before = len(self._entries)
         for entry in entries:
             self._entries[entry.key_id] = entry
         return len(self._entries) - before
 
     def replace(self, entries: Iterable[Entry]) -> None:
-        """Discard the table and take ``entries`` for the new one (man key_manager, restore)."""
+        """Replace the whole table by ``entries`` (man key_manager, restore)."""
         self._entries = {entry.key_id: entry for entry in entries}
 
     def prefer(self, key_id: str, key: AuthenticationKey) -> None:
-        """Put ``key``, which has just opened a disk, before the other candidates."""
+        """Move ``key``, which has just unlocked a disk, before the other candidates."""
         entry = self._without(key_id, key)
         self._entries[key_id] = entry._replace(candidates=(key, *entry.candidates))
 
     def defer(self, key_id: str, key: AuthenticationKey) -> None:
-        """Put ``key``, which a disk has refused, behind the other candidates."""
+        """Move ``key``, which a disk has refused, behind the other candidates."""
         entry = self._without(key_id, key)
         self._entries[key_id] = entry._replace(candidates=(*entry.candidates, key))
 
@@ -94,5 +94,5 @@ class Keytable:
         return entry._replace(candidates=others)
 
     def clear(self) -> None:
-        """Forget everything, as the loss of power does."""
+        """Forget everything, as at power-off."""
         self._entries.clear()

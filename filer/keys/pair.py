@@ -9,7 +9,7 @@ _TAG = re.compile(r"[!-~]{1,64}")
 
 
 def is_key_tag(text: str) -> bool:
-    """Say whether ``text`` is a key tag: 1 to 64 printable characters without blanks."""
+    """Return whether ``text`` is a key tag: 1 to 64 printable ASCII characters without spaces."""
     return _TAG.fullmatch(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Passphrases: what a manual one must be like, and how one is generated."""
+"""Passphrases: the rules for one that the user enters, and generation."""
 
 import string
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def accept(entry: str, again: str) -> AuthenticationKey:
 
 
 def generate(random: Callable[[int], bytes]) -> AuthenticationKey:
-    """Make a passphrase of 32 characters, each equally likely, that meets the same rules.
+    """Generate a passphrase of 32 uniformly distributed characters that meets the same rules.
 
     ``random(n)`` returns n bytes from a cryptographic source.
     """

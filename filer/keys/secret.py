@@ -1,4 +1,4 @@
-"""The type that keeps a secret."""
+"""The base type of all secrets."""
 
 from typing import ClassVar, NoReturn
 
@@ -6,21 +6,21 @@ from typing import ClassVar, NoReturn
 class Secret:
     """Bytes that ``repr``, ``str``, pickling, copying and logging never show.
 
-    Two secrets of one kind compare in constant time.  A secret cannot be hashed, so that none ends
-    up as a dictionary key that a debugger or a traceback would print.
+    Two secrets of one kind compare in constant time.  Secrets are not hashable, so that none
+    becomes a dictionary key that a debugger or a traceback would print.
     """
 
     __slots__ = ("_material",)
     __hash__ = None  # type: ignore[assignment]
 
     kind: ClassVar[str] = "secret"
-    """What is shown in the place of the bytes."""
+    """Shown instead of the bytes."""
 
     def __init__(self, material: bytes) -> None:
         self._material = bytes(material)
 
     def reveal(self) -> bytes:
-        """Return the bytes themselves, for cryptography and for a key server only."""
+        """Return the bytes; only for cryptography and for requests to a key server."""
         return self._material
 
     def __eq__(self, other: object) -> bool:
