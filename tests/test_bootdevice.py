@@ -440,7 +440,7 @@ def test_a_boot_device_that_is_read_only_is_read(var: Path) -> None:
         ),
         (b"servers = [1]", "1: servers must be a list of IP addresses"),
         (b'servers = "127.0.0.2"', "1: servers must be a list of IP addresses"),
-        (b'servers = ["::1",\n"0::1"]', "1: servers has an address twice"),
+        (b'servers = ["::1",\n"0::1"]', "1: servers lists an address twice"),
         (
             b'servers = ["::1", "::2", "::3", "::4", "::5"]',
             "1: servers has more than 4 addresses",
@@ -495,7 +495,7 @@ def test_a_link_that_leads_to_no_generation_is_named(var: Path) -> None:
     device(var).commit(OLD)
     link = var / "kmip"
     for target, error in (
-        ("kmip.7", "points to kmip.7, which is not there"),
+        ("kmip.7", "points to kmip.7, which does not exist"),
         ("../x\x1b", "points to ../x\\x1b, not to a generation"),
         (str(var / "kmip.1"), f"points to {var}/kmip.1, not to a generation"),
         ("kmip.01", "points to kmip.01, not to a generation"),
@@ -520,7 +520,7 @@ def test_a_lost_link_is_no_reason_to_remove_what_it_led_to(var: Path) -> None:
     device(var).commit(OLD)
     device(var).commit(OLD)
     (var / "kmip").unlink()
-    assert damage(var) == "var/kmip: missing, while generations that it links to are there"
+    assert damage(var) == "var/kmip: missing, although generations exist"
     with pytest.raises(ConfigError):
         device(var).commit(NEW)
     assert (var / "kmip.2" / "config.toml").exists()

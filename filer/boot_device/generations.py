@@ -1,7 +1,7 @@
-"""The boot device's /var/kmip: what is registered, in generations of which one is in force.
+"""The registration in /var/kmip on the boot device, stored as numbered generations.
 
-``kmip`` is a link to the generation in force, ``kmip.N``.  A change writes the next generation,
-and moving the link is the one moment at which it happens.
+The symbolic link ``kmip`` points to the active generation, ``kmip.N``.  A change writes the next
+generation and then moves the link, which makes the change atomic.
 """
 
 import errno
@@ -31,7 +31,7 @@ _KEYS = ("servers", "port", "default_tag")
 
 
 def parse_config(document: Document) -> Registration:
-    """Return what config.toml says; its certificates stand beside it.  Raises ConfigError."""
+    """Return the registration in config.toml, without certificates.  Raises ConfigError."""
     values = document.values
     for key in values:
         if key not in _KEYS:
@@ -46,7 +46,7 @@ def parse_config(document: Document) -> Registration:
     except AddressError as error:
         raise document.error(("servers",), str(error)) from None
     if len(set(addresses)) < len(addresses):
-        raise document.error(("servers",), "servers has an address twice")
+        raise document.error(("servers",), "servers lists an address twice")
     if len(addresses) > MAXIMUM:
         raise document.error(("servers",), f"servers has more than {MAXIMUM} addresses")
     port = values.get("port")
@@ -59,7 +59,7 @@ def parse_config(document: Document) -> Registration:
 
 
 def format_config(registration: Registration) -> bytes:
-    """Return the config.toml of ``registration``; what is None is left out."""
+    """Return the config.toml of ``registration``; values that are None are omitted."""
     import tomli_w
 
     values = {
@@ -72,7 +72,7 @@ def format_config(registration: Registration) -> bytes:
 
 
 class Staged:
-    """A generation that is written and durable, but not in force: it can be tried first."""
+    """A generation that is durable but not yet active, so that it can be tried first."""
 
     def __init__(self, device: "BootDevice", directory: Path, before: int | None) -> None:
         self._device = device
@@ -80,52 +80,52 @@ class Staged:
         self._before = before
 
     def certificate_path(self, name: str) -> Path:
-        """Return where this generation has ``name``."""
+        """Return the path of the certificate file ``name`` in this generation."""
         return self._directory / _CERTIFICATES / canonical_name(name)
 
     def commit(self) -> None:
-        """Put this generation in force.  Raises StorageError; the one before stays then."""
-        self._device._put_in_force(self._directory, self._before)
+        """Make this generation active.  Raises StorageError; the previous one then stays active."""
+        self._device._activate(self._directory, self._before)
 
     def discard(self) -> None:
-        """Remove this generation; the one before stays in force."""
+        """Remove this generation; the previous one stays active."""
         self._device._discard(self._before)
 
 
 class BootDevice:
-    """What the CompactFlash boot device holds; it is there before WAFL is."""
+    """The CompactFlash boot device, which is accessible before WAFL is up."""
 
     def __init__(self, var: Path, storage: Storage) -> None:
         self._var = var
         self._storage = storage
 
     def certificate_path(self, name: str) -> Path:
-        """Return where the registered ``name`` is, in whichever generation is in force."""
+        """Return the path of the registered file ``name`` in the active generation."""
         return self._var / _LINK / _CERTIFICATES / canonical_name(name)
 
     def load(self) -> Registration:
-        """Read the registration in force, an empty one where there is none yet.
+        """Read the active registration, or return an empty one if there is none yet.
 
-        Generations that a crash left behind are removed.  Raises ConfigError if anything of the
-        registration is damaged or missing; then nothing is removed.
+        Generations that a crash left behind are removed.  Raises ConfigError if any part of the
+        registration is damaged or missing; nothing is then removed.
         """
-        generation = self._generation_in_force()
+        generation = self._active_generation()
         registration = Registration()
         if generation is not None:
             registration = self._read(self._var / f"{_LINK}.{generation}")
-        with suppress(StorageError):  # a boot device that is read-only can be read all the same
+        with suppress(StorageError):  # a read-only boot device is still readable
             self._remove_all_but(generation)
         return registration
 
     def stage(self, registration: Registration) -> "Staged":
-        """Write ``registration`` as the next generation, which is not yet in force.
+        """Write ``registration`` as the next generation, which is not yet active.
 
-        Raises StorageError, or ConfigError if the device is damaged or ``registration`` is
-        without a certificate file that it needs; nothing is left of it then.
+        Raises StorageError, or ConfigError if the device is damaged or ``registration`` lacks a
+        certificate file that it needs; no part of the new generation then remains.
         """
         for name in registration.missing():
             raise ConfigError(f"{name} is not registered")
-        generation = self._generation_in_force()
+        generation = self._active_generation()
         new = self._var / f"{_LINK}.{(generation or 0) + 1}"
         self._storage.make_directory(self._var)
         self._remove_all_but(generation)
@@ -137,36 +137,36 @@ class BootDevice:
         return Staged(self, new, generation)
 
     def commit(self, registration: Registration) -> None:
-        """Put ``registration`` in force, all of it or, if this fails, nothing of it.
+        """Make ``registration`` active as a whole, or change nothing if this fails.
 
-        Raises what `stage` raises.
+        Raises the errors of `stage`.
         """
         self.stage(registration).commit()
 
     def _discard(self, before: int | None) -> None:
-        """Remove all but the generation ``before``, if it is in force."""
+        """Remove all generations except ``before``, if that is active."""
         with suppress(StorageError, ConfigError):
-            if self._generation_in_force() == before:
+            if self._active_generation() == before:
                 self._remove_all_but(before)
 
-    def _put_in_force(self, new: Path, before: int | None) -> None:
+    def _activate(self, new: Path, before: int | None) -> None:
         try:
             self._storage.link(self._var / _LINK, new.name)
         except StorageError:
             self._return_to(before)
             raise
-        with suppress(StorageError):  # it is in force; the next load removes what is left
+        with suppress(StorageError):  # the change is done; the next load removes the rest
             self._remove_all_but((before or 0) + 1)
 
     def _return_to(self, before: int | None) -> None:
-        """Move the link back if it was moved and only its sync was refused.
+        """Move the link back if it was moved but its sync failed.
 
-        Until that is durable, a loss of power decides between the two generations, and both
-        have to be there.
+        Until that is durable, either generation may be active after a power loss, so both have to
+        exist.
         """
         link = self._var / _LINK
         with suppress(StorageError, ConfigError):
-            if self._generation_in_force() != before:
+            if self._active_generation() != before:
                 if before is None:
                     self._storage.remove(link)
                 else:
@@ -181,17 +181,15 @@ class BootDevice:
             self._storage.write(certificates / canonical_name(name), data)
         self._storage.write(directory / _CONFIG, format_config(registration))
 
-    def _generation_in_force(self) -> int | None:
-        """Return the number of the generation in force, or None.  Raises ConfigError."""
+    def _active_generation(self) -> int | None:
+        """Return the number of the active generation, or None.  Raises ConfigError."""
         link = self._var / _LINK
         try:
             target = str(link.readlink())
         except FileNotFoundError:
-            # The first commit may have been interrupted; later ones find the link there.
+            # Only an interrupted first commit leaves a generation without a link.
             if any(number > 1 for number in self._generations()):
-                raise ConfigError(
-                    f"{_LINK_NAME}: missing, while generations that it links to are there"
-                ) from None
+                raise ConfigError(f"{_LINK_NAME}: missing, although generations exist") from None
             return None
         except OSError as error:
             no_link = error.errno == errno.EINVAL
@@ -201,7 +199,7 @@ class BootDevice:
         if number is None:
             raise ConfigError(f"{_LINK_NAME}: points to {printable(target)}, not to a generation")
         if not link.is_dir():
-            raise ConfigError(f"{_LINK_NAME}: points to {target}, which is not there")
+            raise ConfigError(f"{_LINK_NAME}: points to {target}, which does not exist")
         return int(number[1])
 
     def _generations(self) -> list[int]:
@@ -213,12 +211,12 @@ class BootDevice:
             raise ConfigError(f"var: {error.strerror}") from None
         return [int(found[1]) for name in names if (found := _GENERATION.fullmatch(name))]
 
-    def _remove_all_but(self, in_force: int | None) -> None:
+    def _remove_all_but(self, active: int | None) -> None:
         self._storage.sweep(self._var)
-        others = [number for number in self._generations() if number != in_force]
+        others = [number for number in self._generations() if number != active]
         if others:
-            # An interrupted change may have moved the link in the cache only: after a loss of
-            # power, the link would lead to a generation that is removed here.
+            # An interrupted change may have moved the link in the cache only.  Make the link
+            # durable, or after a power loss it would point to a generation removed here.
             self._storage.settle(self._var)
         for number in others:
             self._storage.remove_tree(self._var / f"{_LINK}.{number}")
@@ -236,7 +234,7 @@ class BootDevice:
 
 
 def _read_certificates(directory: Path) -> Mapping[str, bytes]:
-    """Return the certificate files of a generation; files of other names are nobody's."""
+    """Return the certificate files of a generation; other files are ignored."""
     found: dict[str, bytes] = {}
     where = directory / _CERTIFICATES
     try:

@@ -1,4 +1,4 @@
-"""The environment of the boot loader, kept on the boot device."""
+"""The environment of the boot loader, stored on the boot device."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from filer.host.toml_file import Document
 class LoaderEnvironment:
     """AUTOBOOT: whether the filer boots again by itself after a panic.
 
-    ``default`` holds until it is set; filer.toml has it.
+    ``default``, from filer.toml, is the value until AUTOBOOT is set.
     """
 
     def __init__(self, path: Path, storage: Storage, default: bool) -> None:

@@ -1,7 +1,7 @@
-"""Panics in a row, counted on the boot device.
+"""The number of consecutive panics, stored on the boot device.
 
 Each boot without keys costs every locked disk one of its 1024 tries (man key_manager,
-LIMITATIONS), so a filer that panics again and again must stop trying, whoever starts it.
+LIMITATIONS), so a filer that panics repeatedly must stop trying, even if a script restarts it.
 """
 
 from pathlib import Path
@@ -11,11 +11,11 @@ from filer.host.reading import NotThereError
 from filer.host.toml_file import Document
 
 LIMIT = 10
-"""From so many panics in a row on, a boot is held back until a key server has answered."""
+"""After this many consecutive panics, a boot waits until a key server has answered."""
 
 
 class Panics:
-    """The count of panics since the filer last came up."""
+    """The number of panics since the last successful boot."""
 
     def __init__(self, path: Path, storage: Storage) -> None:
         self._path = path
@@ -23,7 +23,7 @@ class Panics:
 
     @property
     def in_a_row(self) -> int:
-        """How many boots in a row have panicked.  Raises ConfigError if the file is damaged."""
+        """The number of consecutive panics.  Raises ConfigError if the file is damaged."""
         try:
             document = Document.read(f"var/{self._path.name}", self._path)
         except NotThereError:
@@ -35,15 +35,15 @@ class Panics:
 
     @property
     def at_limit(self) -> bool:
-        """Whether there were so many that a boot is to spare the disks."""
+        """Whether there were so many panics that a boot must not try keys on the disks."""
         return self.in_a_row >= LIMIT
 
     def add(self) -> None:
-        """Count one more."""
+        """Count one more panic."""
         self._write(self.in_a_row + 1)
 
     def clear(self) -> None:
-        """Begin anew: the filer is up."""
+        """Reset the count after a successful boot."""
         if self.in_a_row:
             self._write(0)
 
