@@ -1,4 +1,4 @@
-"""The system log, /mroot/etc/messages, and what it was in the six weeks before."""
+"""The system log, /mroot/etc/messages, and the logs of the previous six weeks."""
 
 import os
 import stat
@@ -14,35 +14,35 @@ from filer.host.durable import Storage, StorageError
 from filer.host.text import printable
 
 OLD_LOGS = 6
-"""How many old logs are kept: messages.0, the newest, to messages.5."""
+"""Number of old logs: messages.0 (the newest) to messages.5."""
 
 LARGEST = 4 * 1024 * 1024
-"""Bytes of a log after which it is rotated before its week is over, so that it can be read."""
+"""Size in bytes above which a log is rotated before its week is over, to keep it readable."""
 
 _LONGEST_TEXT = 8 * 1024
-"""Characters of one line's text; more are cut off."""
+"""Characters of the text of one line; the rest is cut off."""
 
 _MOST_KEPT = 1000
-"""Lines kept while there is nowhere to write them; then the oldest are lost."""
+"""Lines held in memory while the log cannot be written; beyond that the oldest are lost."""
 
 _CLOCK_CORRECTION = timedelta(days=1)
-"""A clock that goes back by less crosses no boundary a second time."""
+"""If the clock is set back by less than this, a week boundary does not rotate the log twice."""
 
 
 def format_line(now: datetime, hostname: str, event: str, severity: str, text: str) -> str:
-    """Return one line of the log, without its end.
+    """Return one line of the log, without the newline.
 
-    ``now`` bears a time zone.  Whatever is not printable in the parts is escaped, line ends too.
+    ``now`` has a time zone.  Unprintable characters in the parts, newlines included, are escaped.
     """
     shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
     return printable(f"{now:%a %b %d %H:%M:%S %Z} [{hostname}:{event}:{severity}]: {shown}")
 
 
 class Messages:
-    """The log of one filer: in memory until WAFL is up, in a file from then on.
+    """The log of one filer: in memory until WAFL is up, then in a file.
 
-    With the first line after Saturday 24:00, or when it has grown too large, the file becomes
-    messages.0, messages.0 becomes messages.1, and so on; messages.5 goes.
+    At the first line after Saturday 24:00, or when the file is too large, it is renamed to
+    messages.0, messages.0 to messages.1, and so on; messages.5 is deleted.
     """
 
     def __init__(self, hostname: str, now: Callable[[], datetime], system_id: int = 0) -> None:
@@ -58,13 +58,13 @@ class Messages:
         self._path = Path()
         self._clean_end = False
         self._written: datetime | None = None
-        """When the last line was written; None if the file has to be asked."""
+        """When the last line was written; None if the file's time has to be read."""
 
     def log(self, event: str, severity: str, text: str) -> str:
         """Log ``text`` and return its line.
 
-        Never fails: a line that cannot be written is kept for the next try, since no command is
-        to fail for its log.
+        Never fails, so that no command fails because of the log: a line that cannot be written is
+        kept for the next try.
         """
         with self._guard:
             self._latest = self._now()
@@ -75,10 +75,9 @@ class Messages:
         return line
 
     def attach(self, path: Path, storage: Storage) -> None:
-        """Write to ``path`` from now on, first of all what was kept (WAFL is up).
+        """Write to ``path`` from now on, starting with the lines in memory (WAFL is up).
 
-        Raises StorageError if that is not possible; the lines are kept, and every `log` tries
-        again.
+        Raises StorageError if they cannot be written; they are kept, and every `log` tries again.
         """
         with self._guard:
             self._path, self._storage = path, storage
@@ -99,7 +98,7 @@ class Messages:
         lines = "".join(f"{line}\n" for line in self._kept)
         try:
             first = self._rotate_if_due(self._storage, len(lines.encode()))
-            # A line torn by a crash, or by a full disk, stays a line of its own.
+            # End a line that a crash or a full disk cut short, so that it stays separate.
             start = "" if self._clean_end or _ends_a_line(self._path) else "\n"
             self._clean_end = False
             self._storage.append(self._path, f"{start}{first}{lines}".encode())
@@ -109,10 +108,10 @@ class Messages:
         self._kept.clear()
 
     def _rotate_if_due(self, storage: Storage, size: int) -> str:
-        """Rotate the log if its week is over, or ``size`` more bytes are too many.
+        """Rotate the log if its week is over, or if ``size`` more bytes would be too many.
 
-        Returns the first line of the new log; nothing if there is none.  A rotation that the host
-        refuses is tried again with the next line; this one goes into the log as it is.
+        Returns the first line of a new log, or "" without rotation.  If the rotation fails, the
+        line goes into the current log, and the next line tries again.
         """
         now = self._latest
         try:
@@ -140,8 +139,8 @@ class Messages:
 def rotate(path: Path, storage: Storage) -> None:
     """Make the log ``path`` the newest of the old logs.  Raises StorageError.
 
-    Each rename is durable before the next: whenever it is cut short, every log is there under
-    some name, and the next rotation goes on from the number that is free.
+    Each rename is durable before the next, so an interruption loses no log; the next rotation
+    continues from the number that is free.
     """
     old = [path.with_name(f"{path.name}.{number}") for number in range(OLD_LOGS)]
     free = next((number for number in range(OLD_LOGS) if not os.path.lexists(old[number])), None)
@@ -152,7 +151,7 @@ def rotate(path: Path, storage: Storage) -> None:
 
 
 def _week(time: datetime) -> date:
-    """Return the Sunday with which the week of ``time`` began."""
+    """Return the Sunday on which the week of ``time`` began."""
     return time.date() - timedelta(days=(time.weekday() + 1) % 7)
 
 

@@ -1,4 +1,4 @@
-"""/mroot, the root volume, read by the paths of the filer and never beyond it."""
+"""/mroot, the root volume: read files by their filer paths, and never outside /mroot."""
 
 import os
 import stat
@@ -9,27 +9,27 @@ from filer.host.quoting import named
 from filer.host.reading import NEVER_WAIT, NotThereError, UnreadableError, read_regular
 
 LIMIT = 16 * 1024 * 1024
-"""Bytes of the largest file that is read."""
+"""Maximum size in bytes of a file to read."""
 
 _MOST_LINKS = 40
-"""Symbolic links followed for one path, as Linux does; more are a loop."""
+"""Symbolic links followed for one path, as on Linux; more are treated as a loop."""
 
 
 class MrootError(FilerError):
-    """A path that is not read: ``PATH: REASON``."""
+    """A path cannot be read; the text is ``PATH: REASON``."""
 
 
 class Mroot:
-    """The files below one directory of the host, under the names that the filer has for them."""
+    """The files below one directory of the host, addressed by their filer paths."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def read(self, path: str) -> bytes:
-        """Return the content of ``/mroot/...``, or of ``/etc/...``, which is /mroot/etc/... .
+        """Return the content of ``/mroot/...``, or of ``/etc/...``, which means /mroot/etc/... .
 
-        Raises MrootError for every other path, for a path or a link that leads out of /mroot,
-        for anything but a regular file, and for more than ``LIMIT`` bytes.
+        Raises MrootError for any other path, for a path or a link that leads out of /mroot, for
+        anything but a regular file, and for a file of more than ``LIMIT`` bytes.
         """
         try:
             return self._read(self._parts(path))
@@ -58,11 +58,11 @@ class Mroot:
                 os.close(descriptor)
 
     def _walk(self, trail: list[int], pending: list[str]) -> bytes:
-        """Follow ``pending``, last name first, a name at a time.
+        """Resolve the names in ``pending``, from last to first, and read the file.
 
-        ``trail`` holds the open directories from /mroot downwards.  Only names in an open
-        directory are ever opened, and no link is followed by the system, so whatever is renamed
-        meanwhile, the walk cannot end outside.
+        ``trail`` holds the open directories from /mroot downwards.  Each name is opened relative to
+        an open directory, and the kernel follows no link, so renames during the walk cannot lead
+        it out of /mroot.
         """
         links = 0
         while pending:
@@ -90,7 +90,7 @@ class Mroot:
         raise UnreadableError("is a directory")
 
     def _below(self, target: str) -> str:
-        """Return the absolute link ``target``, which is a path of the host, relative to /mroot."""
+        """Return the part below /mroot of ``target``, an absolute link target on the host."""
         for directory in (self._directory.absolute(), self._directory.resolve()):
             if target == str(directory) or target.startswith(f"{directory}/"):
                 return target[len(str(directory)) :]
