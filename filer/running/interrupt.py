@@ -1,10 +1,10 @@
-"""Ctrl-C: asked for at any moment, acted on at the next safe point only."""
+"""Ctrl-C: requested at any moment, acted on only at the next safe point."""
 
 import time
 from contextvars import ContextVar
 
 _LOOK_EVERY = 0.1
-"""Seconds between two looks for a request while nothing is done."""
+"""Seconds between two checks for a request during a sleep."""
 
 
 class Interrupted(Exception):
@@ -18,10 +18,10 @@ class _Request:
 
 
 class Interrupt:
-    """A request to stop, set by a signal handler and looked at between two whole steps.
+    """A request to stop, set by a signal handler and checked between complete steps.
 
-    Where several people are at the console, each in a thread of their own, ``take_from`` gives
-    the thread a request of its own: Ctrl-C of one stops the command of that one only.
+    With several users on the console, each in a separate thread, ``take_from`` gives the thread
+    its own request, so that Ctrl-C stops only the command of the user who pressed it.
     """
 
     def __init__(self) -> None:
@@ -29,28 +29,31 @@ class Interrupt:
         self._in_thread = ContextVar("request", default=self._own)
 
     def take_from(self, other: "Interrupt") -> None:
-        """Be ``other`` from now on, in this thread."""
+        """Use the request of ``other`` from now on in this thread."""
         self._in_thread.set(other._own)
 
     def request(self, *, for_good: bool = False) -> None:
-        """Ask the running command to stop at its next safe point, ``for_good`` all later ones."""
+        """Ask the running command to stop at its next safe point.
+
+        With ``for_good`` all later commands stop too; `clear` does not remove such a request.
+        """
         request = self._in_thread.get()
         request.for_good = request.for_good or for_good
         request.made = True
 
     @property
     def requested(self) -> bool:
-        """Whether a stop was requested that nobody has acted on yet."""
+        """Whether a stop was requested and not yet acted on."""
         return self._in_thread.get().made
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop was requested since ``clear``, acted on or not."""
+        """Whether a stop was requested since the last `clear`, acted on or not."""
         request = self._in_thread.get()
         return request.made or request.acted_on
 
     def clear(self) -> None:
-        """Forget a request that is not for good; a new command begins without one."""
+        """Forget the request before a new command, unless it was made ``for_good``."""
         request = self._in_thread.get()
         request.acted_on = False
         request.made = request.for_good
@@ -64,7 +67,7 @@ class Interrupt:
             raise Interrupted
 
     def sleep(self, seconds: float) -> None:
-        """Do nothing for ``seconds``.  Raises Interrupted as soon as a stop is requested."""
+        """Sleep for ``seconds``.  Raises Interrupted within 0.1 s of a request to stop."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.check()

@@ -1,4 +1,4 @@
-"""How far long work is, for whoever wants to know."""
+"""Progress reports for long operations."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -6,13 +6,13 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 Tell = Callable[[int], None]
-"""Is told how many are done; it may be told as often as one likes."""
+"""Callback with the number done; cheap enough to call for every item."""
 
 
 class Steps(NamedTuple):
-    """Something done to one of ``things`` after the other, ``total`` of them.
+    """An operation on ``total`` ``things``, one after the other.
 
-    ``interruptible`` says that Ctrl-C stops it between two.
+    ``interruptible``: Ctrl-C stops it between two of them.
     """
 
     what: str
@@ -22,9 +22,9 @@ class Steps(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """A wait for the answers of ``things``, ``total`` of them, which were asked all at once.
+    """A wait for the answers of ``total`` ``things``, which were all asked at the same time.
 
-    ``interruptible`` says that Ctrl-C ends it.
+    ``interruptible``: Ctrl-C ends the wait.
     """
 
     things: str
@@ -35,27 +35,27 @@ class Wait(NamedTuple):
 Work = Steps | Wait
 
 Show = Callable[[Work], AbstractContextManager[Tell]]
-"""Shows work as long as the context lasts."""
+"""Shows the progress of some work for the duration of the context."""
 
 
 def show_nothing(_work: Work) -> AbstractContextManager[Tell]:
-    """Show nothing, where nobody looks."""
-    return nullcontext(_hear_nothing)
+    """Ignore the work; for output that shows no progress."""
+    return nullcontext(_ignore)
 
 
-def _hear_nothing(_done: int) -> None:
-    """Do nothing."""
+def _ignore(_done: int) -> None:
+    pass
 
 
 class Progress:
-    """Where work tells how far it is; of several people at the console, each sees their own."""
+    """Passes progress reports to the display of the current thread's user."""
 
     def __init__(self) -> None:
         self._show: ContextVar[Show] = ContextVar("show", default=show_nothing)
 
     @contextmanager
     def shown(self, show: Show) -> Iterator[None]:
-        """Let ``show`` have the work of this thread meanwhile."""
+        """Let ``show`` display the work of this thread during the context."""
         before = self._show.set(show)
         try:
             yield
@@ -63,5 +63,5 @@ class Progress:
             self._show.reset(before)
 
     def show(self, work: Work) -> AbstractContextManager[Tell]:
-        """Show ``work`` as long as the context lasts; what it gives is told how much is done."""
+        """Show ``work`` during the context, which gives the callback for the number done."""
         return self._show.get()(work)

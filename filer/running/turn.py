@@ -1,6 +1,6 @@
-"""Who is changing the filer: one command at a time, whoever gives it."""
+"""A non-blocking lock: one command at a time may change the filer."""
 
-from _thread import allocate_lock  # threading has much more, which a short script would load
+from _thread import allocate_lock  # loads faster than threading, which short scripts do not need
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,9 +12,9 @@ class Busy(FilerError):
 
 
 class Changes:
-    """The turn of the one command that changes the filer; commands that only read need none.
+    """Gives one command at a time the right to change the filer; read-only commands need none.
 
-    ``check`` is called first of all, and raises FilerError if nothing may be changed any more.
+    ``check`` is called first, and raises FilerError if the filer may no longer be changed.
     """
 
     def __init__(self, check: Callable[[], None] = lambda: None) -> None:
@@ -24,10 +24,10 @@ class Changes:
 
     @contextmanager
     def turn(self, command: str, who: str) -> Iterator[None]:
-        """Hold the turn for ``command``, given by ``who``.
+        """Hold the turn for ``command`` of the user ``who``.
 
-        Raises Busy, which names the holder, if another command has it; there is no queue, since
-        the command was given for the filer as it is now, not as the other one will leave it.
+        Raises Busy, which names the holder, if another command has the turn.  There is no queue:
+        the user gave the command for the filer as it is now, not as the other command leaves it.
         """
         self._check()
         with self._guard:
