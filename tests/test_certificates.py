@@ -451,12 +451,12 @@ def block(label: str, data: bytes) -> bytes:
         ),
         (
             lambda: block("PKCS7", b"x"),
-            "no certificate in it, only PKCS7; convert it: "
+            "contains no certificate, only PKCS7; convert it: "
             "openssl pkcs7 -print_certs -in FILE -out NAME",
         ),
-        (request, "no certificate in it, only CERTIFICATE REQUEST"),
-        (key_pem, "no certificate in it, only PRIVATE KEY"),
-        (lambda: block("\x1b[2J", b"x"), "no certificate in it, only an unknown block"),
+        (request, "contains no certificate, only CERTIFICATE REQUEST"),
+        (key_pem, "contains no certificate, only PRIVATE KEY"),
+        (lambda: block("\x1b[2J", b"x"), "contains no certificate, only an unknown block"),
         (lambda: block("CERTIFICATE", b"x"), "the certificate is damaged"),
         (lambda: block("CERTIFICATE", der()[:-1]), "the certificate is damaged"),
         (lambda: block("CERTIFICATE", der() + b"x"), "the certificate is damaged"),
@@ -497,19 +497,19 @@ def test_what_is_no_certificate_is_refused(
 def test_a_private_key_is_refused_where_none_belongs(name: str, form: PrivateFormat) -> None:
     for data in (client() + key_pem(form=form), key_pem(form=form) + client()):
         assert refusal(name, data) == (
-            f"{name}: there is a private key in it, which belongs only in client_private.pem"
+            f"{name}: contains a private key, which belongs only in client_private.pem"
         )
 
 
 def test_client_private_without_a_private_key_is_refused() -> None:
     assert refusal(CLIENT_PRIVATE, client()) == (
-        "client_private.pem: no private key in it; it is client.pem and the private key"
+        "client_private.pem: contains no private key; it needs client.pem and the private key"
     )
 
 
 def test_client_private_with_two_private_keys_is_refused() -> None:
     assert refusal(CLIENT_PRIVATE, client_private() + key_pem()) == (
-        "client_private.pem: more than one private key in it"
+        "client_private.pem: contains more than one private key"
     )
 
 
@@ -525,8 +525,8 @@ def test_client_private_with_two_private_keys_is_refused() -> None:
 def test_a_private_key_under_a_passphrase_is_refused(kind: str, form: PrivateFormat) -> None:
     encrypted = key_pem(key(kind), form, BestAvailableEncryption(b"swordfish"))
     assert refusal(CLIENT_PRIVATE, pem(certificate(key(kind))) + encrypted) == (
-        "client_private.pem: the private key has a passphrase, which no boot can type; "
-        "remove it: openssl pkcs8 -topk8 -in FILE -nocrypt"
+        "client_private.pem: the private key is encrypted; its passphrase cannot be entered at boot; "
+        "decrypt it: openssl pkcs8 -topk8 -in FILE -nocrypt"
     )
 
 
@@ -619,7 +619,7 @@ def test_a_pair_that_does_not_fit_is_not_registered() -> None:
         (
             client(),
             client(),
-            "client_private.pem: no private key in it; it is client.pem and the private key",
+            "client_private.pem: contains no private key; it needs client.pem and the private key",
         ),
     ):
         with pytest.raises(CertificateError) as error:

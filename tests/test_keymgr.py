@@ -111,10 +111,10 @@ def test_install_refuses_what_is_no_certificate(empty: House) -> None:
             b"\x30\x82\x01\x00",
             "binary (DER), not PEM; convert it: openssl x509 -inform DER -in FILE -out NAME",
         ),
-        (key, "no certificate in it, only PRIVATE KEY"),
+        (key, "contains no certificate, only PRIVATE KEY"),
         (
             identity.private_pem(),
-            "there is a private key in it, which belongs only in client_private.pem",
+            "contains a private key, which belongs only in client_private.pem",
         ),
         (certificate[:200], None),
         (certificate.replace(b"MII", b"AAA", 1), "the certificate is damaged"),
@@ -134,14 +134,14 @@ def test_install_refuses_a_client_private_pem_that_is_not_complete(empty: House)
     key = other.private_pem().replace(other.certificate_pem(), b"")
     own_key = identity.private_pem().replace(certificate, b"")
     for content, refusal in (
-        (certificate, "no private key in it; it is client.pem and the private key"),
-        (own_key, "no certificate in it, only PRIVATE KEY"),
+        (certificate, "contains no private key; it needs client.pem and the private key"),
+        (own_key, "contains no certificate, only PRIVATE KEY"),
         (key + certificate, "the private key does not fit the certificate in the same file"),
-        (own_key + key + certificate, "more than one private key in it"),
+        (own_key + key + certificate, "contains more than one private key"),
         (
             pki.encrypted_private_pem(identity, b"passphrase"),
-            "the private key has a passphrase, which no boot can type; "
-            "remove it: openssl pkcs8 -topk8 -in FILE -nocrypt",
+            "the private key is encrypted; its passphrase cannot be entered at boot; "
+            "decrypt it: openssl pkcs8 -topk8 -in FILE -nocrypt",
         ),
     ):
         path = outside(empty, "client_private.pem", content)

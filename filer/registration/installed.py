@@ -28,18 +28,18 @@ from filer.registration.pem import (
 
 
 class Installed:
-    """The directory of installed certificates; nothing but WAFL being up makes it accessible."""
+    """The directory of installed certificates, accessible only while WAFL is up."""
 
     def __init__(self, directory: Path, storage: Storage) -> None:
         self._directory = directory
         self._storage = storage
 
     def path(self, name: str) -> Path:
-        """Return where ``name`` is, or would be, installed.  Raises CertificateError."""
+        """Return the path where ``name`` is or would be installed.  Raises CertificateError."""
         return self._directory / canonical_name(name)
 
     def names(self) -> list[str]:
-        """Return what is installed: the client's files, then the CA files by address."""
+        """Return the installed files: the client's files, then the CA files by address."""
         try:
             found = {entry.name for entry in self._directory.iterdir()}
         except FileNotFoundError:
@@ -54,7 +54,7 @@ class Installed:
     def find(self, name: str) -> bytes | None:
         """Return the content of the installed ``name``, or None if it is not installed.
 
-        Raises CertificateError for a name that no certificate file has, and for a file that
+        Raises CertificateError if ``name`` is not the name of a certificate file, or if the file
         cannot be read.
         """
         try:
@@ -74,10 +74,10 @@ class Installed:
     def install(
         self, source: Path | bytes, name: str, now: datetime
     ) -> tuple[CertificateInfo, bool]:
-        """Check ``source``, a file of the host or a content, and copy it (man keymgr, install).
+        """Check ``source``, the path of a host file or its content, and copy it.
 
-        Returns what was installed, and whether it replaced an installed file of that name.
-        Raises CertificateError.
+        Returns a description of the certificate, and whether it replaced an installed file.
+        Raises CertificateError.  See ``man keymgr``, install.
         """
         name = canonical_name(name)
         data = source if isinstance(source, bytes) else read_host(source)
@@ -108,7 +108,7 @@ def _order(address: str) -> tuple[int, int]:
 
 
 def read_host(path: Path) -> bytes:
-    """Return the content of a certificate file of the host.  Raises CertificateError."""
+    """Return the content of a certificate file on the host.  Raises CertificateError."""
     try:
         return read_regular(path, SIZE_LIMIT, follow=True)
     except UnreadableError as reason:

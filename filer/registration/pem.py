@@ -1,4 +1,4 @@
-"""Certificate files (PEM): their names, what they hold, and whether they belong together."""
+"""Certificate files (PEM): their names and contents, and whether they belong together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLIENT = "client.pem"
 CLIENT_PRIVATE = "client_private.pem"
 
 SIZE_LIMIT = 1024 * 1024
-"""Bytes of the largest certificate file, a bundle of some hundred certificates."""
+"""Maximum size in bytes of a certificate file; enough for hundreds of certificates."""
 
 _CA_ENDING = "_CA.pem"
 _CERTIFICATE_LABELS = ("CERTIFICATE", "X509 CERTIFICATE")
@@ -38,23 +38,23 @@ _NAMED_LABELS = {
     *("TRUSTED CERTIFICATE", "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST", "X509 CRL"),
     *("PKCS7", "CMS", "DH PARAMETERS", "EC PARAMETERS"),
 }
-"""The labels that messages name; in a damaged file any other may be a piece of the key."""
+"""The labels that messages may show; in a damaged file any other may be part of the key."""
 
 _SHORTEST_PIECE = 16
-"""Bytes of a line that is looked at, of a million that a file may have."""
+"""Shorter lines outside blocks are not examined, because a file may have a million of them."""
 
 _BODY = re.compile(rb"[A-Za-z0-9+/]{40,}={0,2}")
-"""A line of a PEM block; with letters of one case only, it is hexadecimal."""
+"""A line of a PEM block; if its letters are all of one case, it is hexadecimal instead."""
 _ANY_KEY = "PRIVATE KEY"
 _KEY_LIMIT = 8 * 1024
-"""Bytes of the largest private key, as PEM; RSA with 8192 bits has less."""
+"""Maximum size in bytes of a private key in PEM form; RSA with 8192 bits is smaller."""
 
 _DIFFIE_HELLMAN = (
     bytes.fromhex("06092a864886f70d010301"),  # PKCS #3
     bytes.fromhex("06072a8648ce3e0201"),  # X9.42
 )
 _LONGEST_NAME = 256
-"""Characters of a subject or an issuer that are shown."""
+"""Characters of a subject or an issuer to show."""
 
 _SEQUENCE = b"\x30"
 """The first byte of a binary certificate or key store (ASN.1 DER)."""
@@ -76,13 +76,13 @@ _WEAK_DIGESTS = ("md5", "sha1")
 
 
 class CertificateError(FilerError):
-    """A certificate file that is refused; nothing was installed or registered."""
+    """A certificate file was refused; nothing was installed or registered."""
 
 
 class CertificateInfo(NamedTuple):
-    """What a certificate file holds; of several certificates, the first.
+    """The first certificate in a certificate file.
 
-    The names are RFC 4514 strings; all texts are printable.
+    ``subject`` and ``issuer`` are RFC 4514 strings; all texts are printable.
     """
 
     name: str
@@ -94,7 +94,7 @@ class CertificateInfo(NamedTuple):
 
 
 def ca_name(address: str) -> str:
-    """Return the name of the CA file of the key server at ``address`` (canonical)."""
+    """Return the name of the CA file for the key server at the canonical ``address``."""
     return f"{address}{_CA_ENDING}"
 
 
@@ -128,12 +128,12 @@ def inspect(
     client: bytes | None = None,
     client_private: bytes | None = None,
 ) -> CertificateInfo:
-    """Check ``data``, to be the certificate file ``name``, and say what it is.
+    """Check ``data`` as the content of the certificate file ``name``, and describe it.
 
     ``client`` and ``client_private`` are the installed files of these names.  The key in a new
-    client_private.pem must belong to ``client``.  A new client.pem that does not fit
-    ``client_private`` is a warning, not a refusal: the two are replaced one after the other,
-    client.pem first, and registration checks the pair again (`check_pair`).
+    client_private.pem must belong to ``client``.  A new client.pem that does not match
+    ``client_private`` only causes a warning: users replace client.pem first, then
+    client_private.pem, and registration checks the pair again (`check_pair`).
     Raises CertificateError.
     """
     name = canonical_name(name)
@@ -162,9 +162,9 @@ def inspect(
 
 
 def date_warnings(name: str, data: bytes, now: datetime) -> list[str]:
-    """Return which certificates in ``data`` have expired or are not valid yet.
+    """Return a warning for each certificate in ``data`` that has expired or is not valid yet.
 
-    Raises CertificateError if one of them is damaged.
+    Raises CertificateError if a certificate is damaged.
     """
     return _dates([each.certificate for each in _certificates(name, data)], now)
 
@@ -198,7 +198,7 @@ def registered_form(name: str, data: bytes) -> bytes:
 def check_pair(client: bytes, client_private: bytes) -> None:
     """Check that client.pem and client_private.pem can be registered together.
 
-    Raises CertificateError if one of them is damaged, or the key is not that of both.
+    Raises CertificateError if a file is damaged, or if they do not have the same key.
     """
     certified = _certified_key(CLIENT, client)
     _check_own_key(client_private)
@@ -245,12 +245,12 @@ def _name(name: Name) -> str:
 
 @contextmanager
 def _damage_is(name: str, what: str = "certificate") -> Iterator[None]:
-    """Report whatever the library makes of damaged contents in one line."""
+    """Turn the library's exceptions for damaged content into a CertificateError."""
     from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
     from cryptography.x509 import InvalidVersion
 
     with python_warnings.catch_warnings():
-        # What is odd but legal in somebody's certificate is not for the console.
+        # Keep the library's warnings about unusual but valid certificates off the console.
         python_warnings.simplefilter("ignore")
         try:
             yield
@@ -279,10 +279,10 @@ def _certificates(name: str, data: bytes) -> list[_Found]:
         remedies = [_CONVERSIONS[label] for label in labels if label in _CONVERSIONS]
         remedy = f"; convert it: {remedies[0].format(name=name)}" if remedies else ""
         others = ", ".join(dict.fromkeys(map(_shown, labels)))
-        raise CertificateError(f"{name}: no certificate in it, only {others}{remedy}")
+        raise CertificateError(f"{name}: contains no certificate, only {others}{remedy}")
     if has_key and name != CLIENT_PRIVATE:
         raise CertificateError(
-            f"{name}: there is a private key in it, which belongs only in {CLIENT_PRIVATE}"
+            f"{name}: contains a private key, which belongs only in {CLIENT_PRIVATE}"
         )
     if name != CLIENT_PRIVATE and any(label not in _NAMED_LABELS for label, _ in blocks):
         raise CertificateError(
@@ -412,14 +412,16 @@ def _key_of(name: str, data: bytes) -> bytes:
 
     keys = [block for block in _blocks(name, data) if block[0].endswith(_ANY_KEY)]
     if not keys:
-        raise CertificateError(f"{name}: no private key in it; it is {CLIENT} and the private key")
+        raise CertificateError(
+            f"{name}: contains no private key; it needs {CLIENT} and the private key"
+        )
     if len(keys) > 1:
-        raise CertificateError(f"{name}: more than one private key in it")
+        raise CertificateError(f"{name}: contains more than one private key")
     label, block = keys[0]
     if label == _ENCRYPTED_LABEL or b"Proc-Type: 4,ENCRYPTED" in block:
         raise CertificateError(
-            f"{name}: the private key has a passphrase, which no boot can type; "
-            "remove it: openssl pkcs8 -topk8 -in FILE -nocrypt"
+            f"{name}: the private key is encrypted; its passphrase cannot be entered at boot; "
+            "decrypt it: openssl pkcs8 -topk8 -in FILE -nocrypt"
         )
     if label not in _KEY_LABELS:
         remedy = _CONVERSIONS.get(label, "openssl pkcs8 -topk8 -nocrypt -in FILE")
@@ -431,8 +433,8 @@ def _key_of(name: str, data: bytes) -> bytes:
     with _damage_is(name, "private key"):
         if label == _PKCS8_LABEL:  # the traditional labels name the kind of key
             _refuse_diffie_hellman(_der(block))
-        # The library's own check of an RSA key tests its primes, which takes seconds if they
-        # are large; a signature shows as well that the key works.
+        # The library's check of an RSA key tests its primes, which takes seconds if they are
+        # large; a signature also shows that the key works.
         private = load_pem_private_key(block, None, unsafe_skip_rsa_key_validation=True)
         if isinstance(private, RSAPrivateKey):
             signature = private.sign(b"", PKCS1v15(), SHA256())
@@ -442,9 +444,9 @@ def _key_of(name: str, data: bytes) -> bytes:
 
 
 def _refuse_diffie_hellman(der: bytes) -> None:
-    """Raise UnsupportedAlgorithm for a kind of key that no TLS certificate has.
+    """Raise UnsupportedAlgorithm for a Diffie-Hellman key, which TLS certificates never have.
 
-    The library would test whether its numbers are prime, for minutes if they are large.
+    The library would test whether its numbers are prime, which takes minutes if they are large.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -453,16 +455,16 @@ def _refuse_diffie_hellman(der: bytes) -> None:
 
 
 def _der(block: bytes) -> bytes:
-    """Return what a PKCS #8 block holds; it has no header lines.  Raises ValueError."""
+    """Return the decoded PKCS #8 block.  Raises ValueError, also if it has header lines."""
     if b":" in block:
         raise ValueError
     return base64.b64decode(b"".join(block.splitlines()[1:-1]))
 
 
 def _blocks(name: str, data: bytes) -> list[tuple[str, bytes]]:
-    """Return the label and the text of each PEM block; what is between them is comment.
+    """Return the label and the text of each PEM block; text between blocks is ignored.
 
-    Raises CertificateError, which quotes nothing of ``data``: it may be a private key.
+    Raises CertificateError, which never quotes ``data``, because it may be a private key.
     """
     if len(data) > SIZE_LIMIT:
         raise CertificateError(f"{name}: larger than {SIZE_LIMIT // 1024 // 1024} MiB")
@@ -485,7 +487,7 @@ def _blocks(name: str, data: bytes) -> list[tuple[str, bytes]]:
             begun.append(line)
         elif len(line) >= _SHORTEST_PIECE and _may_be_key(line.strip()):
             raise CertificateError(
-                f"{name}: damaged; line {number} is in no block, but looks like a part of one"
+                f"{name}: damaged; line {number} is outside all blocks, but looks like part of one"
             )
         if label and line == b"-----END " + label + b"-----":
             blocks.append((label.decode("ascii", "backslashreplace"), b"\n".join(begun) + b"\n"))
@@ -513,7 +515,7 @@ def _form(name: str, data: bytes) -> str:
 
 
 def _may_be_key(line: bytes) -> bool:
-    """Say whether a line outside all blocks may be a piece of a private key."""
+    """Return whether a line outside all blocks may be part of a private key."""
     is_body = _BODY.fullmatch(line) and line not in (line.lower(), line.upper())
     return b"PRIVATE KEY-----" in line or bool(is_body)
 

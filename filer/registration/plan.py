@@ -1,8 +1,8 @@
-"""Registering key servers and certificates: what is registered after a change.
+"""Compute the registration that results from adding or removing key servers.
 
-Pure decisions; ``filer.boot_device.generations`` makes them durable.  Installed means: in
-/mroot/etc/keymgr/cert.  Registered means: copied to /var/kmip/certs, where kmip_init finds it
-(man key_manager, CERTIFICATES).
+This module does no I/O; ``filer.boot_device.generations`` makes the result durable.  *Installed*
+means in /mroot/etc/keymgr/cert.  *Registered* means copied to /var/kmip/certs, where kmip_init
+finds it (man key_manager, CERTIFICATES).
 """
 
 from collections.abc import Callable, Sequence
@@ -15,16 +15,16 @@ from filer.registration.registration import Registration
 CLIENT_FILES = (CLIENT, CLIENT_PRIVATE)
 
 ReadInstalled = Callable[[str], bytes | None]
-"""Returns the content of an installed certificate file, or None."""
+"""Takes the name of a certificate file; returns its installed content, or None."""
 
 
 class RegistrationError(FilerError):
-    """A registration that was refused; nothing is registered."""
+    """A registration was refused; nothing was registered."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A registration to be, and the files that it copies, in order."""
+    """The new registration, and the names of the files to copy, in order."""
 
     registration: Registration
     copied: tuple[str, ...] = ()
@@ -33,9 +33,9 @@ class Planned:
 def with_client_files(registration: Registration, installed: ReadInstalled) -> Planned:
     """Register client.pem and client_private.pem if necessary (man key_manager, add).
 
-    Necessary means: not registered, or different from what is installed.  A registered file
-    that was uninstalled stays.  Raises RegistrationError, or CertificateError if the two files
-    do not belong together.
+    A file is registered if it is not registered yet or differs from the installed one.  A
+    registered file that is no longer installed stays.  Raises RegistrationError, or
+    CertificateError if the two files do not belong together.
     """
     planned = _with_files(registration, CLIENT_FILES, installed, must_be_installed=False)
     certificates = planned.registration.certificates
@@ -51,11 +51,11 @@ def with_servers(
     *,
     must_be_installed: bool,
 ) -> Planned:
-    """Register the CA files of ``named``; afterwards ``servers`` are the registered ones.
+    """Register ``servers`` instead of the current ones, and copy the CA files of ``named``.
 
-    With ``must_be_installed`` even a registered CA file has to be installed too, and is copied
-    again (``add`` refreshes it); without, it is copied if necessary (``setup``).
-    Raises RegistrationError, or CertificateError if a file that is copied is damaged.
+    With ``must_be_installed`` each of these CA files must be installed and is copied again (for
+    ``add``); without it, a file is copied only if necessary (for ``setup``).
+    Raises RegistrationError, or CertificateError if a file to be copied is damaged.
     """
     kept = {
         name: data
@@ -67,9 +67,9 @@ def with_servers(
 
 
 def without_servers(registration: Registration, removed: Sequence[str]) -> Registration:
-    """Unregister ``removed``; with the last one the client files go too.
+    """Unregister ``removed``, and with the last server also the client files.
 
-    See ``man key_manager, remove``.
+    See ``man key_manager``, remove.
     """
     servers = tuple(address for address in registration.servers if address not in removed)
     certificates = {

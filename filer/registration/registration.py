@@ -1,4 +1,4 @@
-"""What is registered: key servers, and the certificate files copied for them."""
+"""The registered key servers, and the certificate files copied for them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,13 +7,13 @@ from typing import NamedTuple
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 
 MAXIMUM = 4
-"""Key servers that can be registered (man key_manager, DESCRIPTION)."""
+"""Maximum number of registered key servers (man key_manager, DESCRIPTION)."""
 
 
 class Registration(NamedTuple):
     """The registered key servers, in order, and the certificate files copied for them.
 
-    ``port`` and ``default_tag`` are None until setup has asked for them.
+    ``port`` and ``default_tag`` are None until the user sets them in setup.
     """
 
     servers: tuple[str, ...] = ()
@@ -22,11 +22,11 @@ class Registration(NamedTuple):
     certificates: Mapping[str, bytes] = MappingProxyType({})
 
     def __repr__(self) -> str:
-        """Show no certificate file: a private key is among them."""
+        """Omit the certificate files, because they include a private key."""
         return f"Registration({self.servers}, {self.port}, {self.default_tag!r}, ...)"
 
     def missing(self) -> list[str]:
-        """Return the certificate files without which these servers cannot be talked to."""
+        """Return the names of the certificate files that these servers need but that are absent."""
         if not self.servers:
             return []
         needed = (CLIENT, CLIENT_PRIVATE, *map(ca_name, self.servers))
