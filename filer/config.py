@@ -1,4 +1,4 @@
-"""The hardware of this filer, as filer.toml describes it."""
+"""The hardware of this filer, described by filer.toml."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 DEFAULT_TEXT = """\
-# The hardware of this filer.  A key that is not here has the value shown.
+# The hardware of this filer.  A key that is left out has the value shown here.
 [system]
 hostname = "filer1"
 system_id = 1573922407
@@ -26,7 +26,7 @@ disk_size = "64 MiB"         # sparse files
 [kmip]
 port = 5696                  # until setup asks
 timeout = 5.0                # seconds, for one key server to answer one request
-init_maxwait = 0.0           # seconds that kmip_init goes on trying while a server is silent
+init_maxwait = 0.0           # seconds for which kmip_init retries a silent key server
 [boot]
 autoboot = false
 """
@@ -100,7 +100,7 @@ _KEYS: Mapping[str, Mapping[str, Check]] = {
         "storage_encryption": switch,
         "snaplock": switch,
     },
-    # The root aggregate takes three disks; a hundred shelves have names.
+    # At least the three disks of the root aggregate; disk names exist for 100 shelves.
     "shelf": {"disks": _whole(3, 2400), "disk_size": _size},
     "kmip": {
         "port": _whole(1, 65535),
@@ -112,10 +112,10 @@ _KEYS: Mapping[str, Mapping[str, Check]] = {
 
 
 def parse(text: str | bytes, name: str = "filer.toml") -> Hardware:
-    """Return the hardware that ``text`` describes; a key that is missing has its default.
+    """Return the hardware that ``text`` describes; missing keys have their defaults.
 
-    Raises ConfigError, with the line, for what is no TOML, an unknown section or key, and a
-    value of the wrong kind or out of range.
+    Raises ConfigError, with the line number, for invalid TOML, an unknown section or key, and a
+    value of the wrong type or out of range.
     """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return _hardware(Document(name, data))
@@ -139,9 +139,9 @@ def read(path: Path) -> Hardware:
 
 
 def load(path: Path, storage: Storage) -> Hardware:
-    """Read filer.toml at ``path``; where there is none, write the defaults first.
+    """Read filer.toml at ``path``; if it is missing, write it with the defaults first.
 
-    Raises ConfigError, or StorageError.  A file that is there is never changed.
+    Raises ConfigError or StorageError.  An existing file is never changed.
     """
     try:
         return read(path)

@@ -1,8 +1,8 @@
-"""The root, the directory where a filer lives: how it is recognised, and who holds it.
+"""The root, the directory with all files of a filer: how it is recognised and locked.
 
-A root has the marker ``.filer``.  Any other directory is taken only if it is empty, holds nothing
-but a valid filer.toml, or is a complete root of version 0.1, which had no marker.  Nothing is
-changed before that is known, and only directories that the filer makes get a mode.
+A root has the marker file ``.filer``.  A directory without it is accepted only if it is empty, has
+nothing but a valid filer.toml, or is a complete root of version 0.1, which had no marker.  Nothing
+is changed before this check, and the filer sets modes only on directories that it creates.
 """
 
 import errno
@@ -24,7 +24,7 @@ from filer.host.text import printable
 from filer.host.toml_file import Document
 
 FORMAT = 1
-"""The version of the layout of a root; a higher one is refused."""
+"""The version of the layout of a root; higher versions are refused."""
 
 _MARKER = ".filer"
 _HARDWARE = "filer.toml"
@@ -46,10 +46,10 @@ _FILES = (
     "ssh/authorized_keys",
 )
 _VERSION_0_1 = (_OLD_LOCK, _HARDWARE, _MROOT, _SHELF_RECORD, _SHELF)
-"""What every complete root of version 0.1 has."""
+"""The entries of every complete root of version 0.1."""
 
 _NEEDED_BY_DISKS = (_HARDWARE, _SHELF)
-"""What is missing only if the root is not whole; without var, the boot device was replaced."""
+"""The entries that a root with disks must have; var may be missing (a new boot device)."""
 
 _LONGEST_PID = 16
 _LOOKS_FOR_HOLDER = 50
@@ -70,7 +70,7 @@ def unusable(path: Path, reason: str) -> FilerError:
 
 
 class Marker(NamedTuple):
-    """The content of ``.filer``; ``populated``: the shelf has had disks."""
+    """The content of ``.filer``; ``populated`` is set once the shelf has had disks."""
 
     populated: bool = False
 
@@ -82,7 +82,7 @@ class Marker(NamedTuple):
 
     @classmethod
     def parse(cls, document: Document) -> Self:
-        """Read the marker.  Raises ConfigError, with the line."""
+        """Parse the marker.  Raises ConfigError, with the line number."""
         version, populated = (document.values.get(key) for key in ("format", "populated"))
         if type(version) is not int or version < 1:
             raise document.error(("format",), "format must be the version of the root")
@@ -94,38 +94,38 @@ class Marker(NamedTuple):
 
 
 class Root(NamedTuple):
-    """Where a filer lives on the host."""
+    """The directory of a filer on the host."""
 
     path: Path
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """Return the root ``path``; a link of the user is followed, once for all.
+        """Return the root at ``path``; a symbolic link of this user is resolved once, here.
 
-        Raises FilerError for a link of another user, and for one that leads nowhere.
+        Raises FilerError for a link of another user and for a dangling link.
         """
-        with _told_of(path):
+        with _os_errors_named(path):
             return cls(followed(path))
 
     def examine(self) -> Marker:
-        """Return the marker that the root has, or would get; changes nothing.
+        """Return the marker that the root has or would get; changes nothing.
 
-        Raises FilerError if the directory must not be used, or if its disks are missing, and
-        ConfigError if the marker, or the filer.toml of a directory without marker, is damaged.
+        Raises FilerError if the directory must not be used or its disks are missing, and
+        ConfigError if the marker, or the filer.toml of a directory without a marker, is damaged.
         """
-        with _told_of(self.path):
+        with _os_errors_named(self.path):
             if reason := objection(self.path, directory=True):
                 raise unusable(self.path, f"it {reason}")
             marker = self._recognise()
-            self._refuse_strangers()
+            self._refuse_files_of_others()
             if marker.populated or self._has(_SHELF_RECORD):
                 self._refuse_missing_disks()
         return marker
 
     def make(self, storage: Storage) -> None:
-        """Make the directory if it is missing, and its name durable if it has no disks yet.
+        """Create the directory if it is missing, and make its name durable if it has no disks yet.
 
-        Raises what `examine` raises, and StorageError.
+        Raises the errors of `examine`, and StorageError.
         """
         if self.examine().populated:
             return
@@ -133,7 +133,7 @@ class Root(NamedTuple):
         storage.settle_above(self.path)
 
     def mark(self, storage: Storage) -> None:
-        """Write the marker if there is none.  Raises what `make` raises."""
+        """Write the marker if it is missing.  Raises the errors of `make`."""
         marker = self.examine()
         if not self._has(_MARKER):
             content = marker.pack()
@@ -141,21 +141,21 @@ class Root(NamedTuple):
                 storage.create(self.path / _MARKER, content, len(content))
 
     def claim(self, storage: Storage) -> None:
-        """Make and mark the root, without holding it.  Raises what `make` raises."""
+        """Make and mark the root without locking it.  Raises the errors of `make`."""
         self.make(storage)
         self.mark(storage)
 
     def mark_populated(self, storage: Storage) -> None:
-        """Note that the shelf has disks: from now on, missing ones are never replaced.
+        """Record that the shelf has disks: from now on, missing disks are never replaced.
 
-        To be called when the disks and the record of them are durable: a start that is cut short
-        before goes on with them.
+        Call it when the disks and their record are durable; a start interrupted before this call
+        continues with them.
         """
         storage.write(self.path / _MARKER, Marker(populated=True).pack())
 
     @property
     def lock(self) -> Path:
-        """The lock file of a running filer, with its process number."""
+        """The lock file of a running filer; it contains the process ID."""
         return self.path / _LOCK
 
     @property
@@ -175,12 +175,12 @@ class Root(NamedTuple):
 
     @property
     def shelf_record(self) -> Path:
-        """The record of which bays have had a disk."""
+        """The file that records which bays have had a disk."""
         return self.path / _SHELF_RECORD
 
     @property
     def mroot(self) -> Path:
-        """The root volume, there only while WAFL is up."""
+        """The root volume, accessible only while WAFL is up."""
         return self.path / _MROOT
 
     @property
@@ -195,26 +195,27 @@ class Root(NamedTuple):
 
     @property
     def shelf(self) -> Path:
-        """The self-encrypting disks, a file each."""
+        """The directory of the self-encrypting disks, one file each."""
         return self.path / _SHELF
 
     @property
     def ssh(self) -> Path:
-        """Host key, authorized keys and passwords of the console over SSH."""
+        """The directory of the SSH server's host key, authorized keys and passwords."""
         return self.path / _SSH
 
     @property
     def directories(self) -> tuple[Path, ...]:
-        """Every directory in which the filer replaces files, each after its parent.
+        """All directories in which the filer replaces files, each after its parent.
 
-        Those of a registration are left out: they are written once, and removed as a whole.
+        The directories of a registration are not included: they are written once and removed as a
+        whole.
         """
         return (self.path, *(self.path / name for name in _DIRECTORIES))
 
     def _has(self, name: str) -> bool:
         return os.path.lexists(self.path / name)
 
-    def _refuse_strangers(self) -> None:
+    def _refuse_files_of_others(self) -> None:
         for names, directory in ((_DIRECTORIES, True), (_FILES, False)):
             for name in names:
                 if reason := objection(self.path / name, directory=directory):
@@ -250,7 +251,7 @@ class Root(NamedTuple):
 
 
 @contextmanager
-def _told_of(path: Path) -> Iterator[None]:
+def _os_errors_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -258,21 +259,20 @@ def _told_of(path: Path) -> Iterator[None]:
 
 
 class RootLock:
-    """Held while a filer is powered on; the system frees it when the process ends, however.
+    """A lock held while a filer is powered on; the kernel frees it whenever the process ends.
 
-    The directory itself is locked too, so removing a lock file does not let a second filer in.
+    The directory itself is locked too, so removing the lock file does not let in a second filer.
     """
 
     def __init__(self, root: Root, storage: Storage) -> None:
-        """Take the root, which is made and marked if it is new.
+        """Lock the root, which is created and marked if it is new.
 
-        Raises RootInUse, or what `Root.mark` raises; nothing stays changed then but a directory
-        that was made.
+        Raises RootInUse, or the errors of `Root.mark`; at most a new directory then remains.
         """
         self._root = root
         self._held: list[tuple[int, Path]] = []
         try:
-            with _told_of(root.path):
+            with _os_errors_named(root.path):
                 root.make(storage)
                 self._take(root.path, os.O_RDONLY | os.O_DIRECTORY)
                 if os.path.lexists(root.old_lock):
@@ -290,7 +290,7 @@ class RootLock:
             raise
 
     def check(self) -> None:
-        """Raise RootReplaced if another directory or lock file is now where ours was."""
+        """Raise RootReplaced if the directory or the lock file was removed or replaced."""
         for descriptor, path in self._held:
             if not _is_at(path, descriptor):
                 raise RootReplaced(
@@ -312,13 +312,13 @@ class RootLock:
             root = printable(str(self._root.path))
             raise RootInUse(f"{root} is in use by process {self._holder()}") from None
         except OSError as error:
-            # NFS locks no directories; there, the lock files alone have to do.
+            # NFS cannot lock directories; there the lock files have to be enough.
             if not (flags & os.O_DIRECTORY and error.errno in _NO_DIRECTORY_LOCKS):
                 raise
         self.check()
 
     def _holder(self) -> str:
-        """Return the number of the process that holds the root, which may be writing it down."""
+        """Return the ID of the process that holds the root; wait up to 0.5 s for it to appear."""
         for _ in range(_LOOKS_FOR_HOLDER):
             for path in (self._root.lock, self._root.old_lock):
                 with suppress(OSError):
@@ -338,7 +338,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 def _write_down_process(descriptor: int) -> None:
     line = f"{os.getpid()}\n".encode()
     os.fchmod(descriptor, 0o600)
-    # Written before it is cut: on a full disk the block that is there is kept.
+    # Write before truncating: on a full disk this reuses the block that the file has.
     os.pwrite(descriptor, line, 0)
     os.ftruncate(descriptor, len(line))
 
