@@ -71,7 +71,7 @@ def test_a_refused_name_is_shown_without_what_a_terminal_would_obey() -> None:
     ],
 )
 def test_an_address_that_no_single_server_has_is_refused(typed: str, kind: str) -> None:
-    with pytest.raises(AddressError, match=f"is {kind} address; a key server has one of its own"):
+    with pytest.raises(AddressError, match=f"is {kind} address, not that of a key server"):
         parse_address(typed)
 
 

@@ -525,7 +525,8 @@ def test_client_private_with_two_private_keys_is_refused() -> None:
 def test_a_private_key_under_a_passphrase_is_refused(kind: str, form: PrivateFormat) -> None:
     encrypted = key_pem(key(kind), form, BestAvailableEncryption(b"swordfish"))
     assert refusal(CLIENT_PRIVATE, pem(certificate(key(kind))) + encrypted) == (
-        "client_private.pem: the private key is encrypted; its passphrase cannot be entered at boot; "
+        "client_private.pem: the private key is encrypted; its passphrase cannot be entered at "
+        "boot; "
         "decrypt it: openssl pkcs8 -topk8 -in FILE -nocrypt"
     )
 

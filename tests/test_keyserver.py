@@ -988,8 +988,8 @@ class TestProgram:
             (["--dir", ""], "argument --dir: not the name of a directory"),
             (
                 ["--address", "0.0.0.0"],
-                'argument --address: "0.0.0.0" is the unspecified address; '
-                "a key server has one of its own",
+                'argument --address: "0.0.0.0" is the unspecified address, '
+                "not that of a key server",
             ),
             (
                 ["--address", "localhost"],

@@ -1,7 +1,7 @@
-"""The answers of a KMIP server, read from their TTLV elements.
+"""Parse the answers of a KMIP server from their TTLV elements.
 
-The reader is strict about structure (sizes, item numbers, operations, identifiers) and tolerant of
-content: it reads the elements that a filer asked for and ignores all others, whatever their type.
+The parser is strict about structure (sizes, item numbers, operations, identifiers) and tolerant of
+content: it reads the elements that the filer asked for and ignores all others, of any type.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -27,7 +27,7 @@ from filer.kmip.ttlv import (
 RESPONSE_MESSAGE: int = enums.Tags.RESPONSE_MESSAGE.value
 
 UNKNOWN = "unknown"
-"""The state of an object that does not tell it, or tells one that KMIP does not have."""
+"""The state of an object whose state attribute is missing or not defined by KMIP."""
 
 _TAGS = enums.Tags
 _MAXIMUM_IDENTIFIER = 1024
@@ -72,7 +72,7 @@ _FAILURES: dict[int | None, str] = {
 
 
 class NotKmip(ValueError):
-    """An answer that is not what KMIP prescribes.  Its text is empty: the answer may hold a key."""
+    """An answer that violates KMIP.  The error has no text, because the answer may hold a key."""
 
 
 class _Ambiguous(NotKmip):
@@ -81,13 +81,13 @@ class _Ambiguous(NotKmip):
 
 @dataclass(frozen=True)
 class Refusal:
-    """The server did not do what one item asked, or the whole request."""
+    """The server refused one item, or the whole request."""
 
     reason: str
     gone: bool = False
     """There is no such object, or no more; some servers say so of one that they do not show."""
     withheld: bool = False
-    """The object is gone, or in a state or of an owner that does not give it out."""
+    """The object is gone, or its state or owner does not allow access."""
     too_large: bool = False
     """The answer would be larger than the server or the request allows."""
     destroyed: bool = False
@@ -104,7 +104,7 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True)
 class Description:
-    """What the attributes of a managed object say; a missing or unreadable one is empty."""
+    """The attributes of a managed object; a missing or unreadable attribute is empty."""
 
     names: tuple[str, ...]
     groups: tuple[str, ...]
@@ -113,24 +113,24 @@ class Description:
     is_secret_data: bool
 
     def belongs_to(self, parent_tag: str) -> bool:
-        """Say whether this is a key pair of the system ``parent_tag``."""
+        """Return whether this is a key pair of the system ``parent_tag``."""
         return self.is_secret_data and (NAMESPACE, parent_tag) in self.applications
 
     def is_named(self, key_ids: Collection[str]) -> bool:
-        """Say whether this is Secret Data with one of the names ``key_ids``."""
+        """Return whether this is Secret Data named one of ``key_ids``."""
         return self.is_secret_data and any(name in key_ids for name in self.names)
 
     def may_be_named(self, key_id: str) -> bool:
-        """Say whether ``key_id`` is one of the names, or none of them can be read."""
+        """Return whether ``key_id`` is one of the names, or no name is readable."""
         return not self.names or key_id in self.names
 
 
 @dataclass(frozen=True)
 class Success:
-    """What an item brought; of the fields, those that its operation has.
+    """The result of an item; only the fields of its operation are set.
 
-    ``total`` is the number of objects that a Locate found, if the server tells it, and
-    ``unusable`` has, printable and cut, the identifiers that no request can name.
+    ``total`` is the number of objects that a Locate found, if the server returns it.  ``unusable``
+    holds the identifiers that cannot be used in a request, made printable and cut to 64 bytes.
     """
 
     identifiers: tuple[str, ...] = ()
@@ -145,10 +145,10 @@ Outcome = Success | Refusal
 
 
 def decode(body: bytes, items: Sequence[Item], first: int) -> list[Outcome]:
-    """Read the answer to ``encode(items, first)``, less its first eight bytes.
+    """Parse the answer to ``encode(items, first)``, without its first eight bytes.
 
-    An answer has to be complete: each item once, with its number and operation, and the object
-    it was about.  Raises NotKmip if it is not, and RequestRefused.
+    An answer must be complete: each item once, with its number, its operation and the identifier
+    of its object.  Raises NotKmip if it is not, and RequestRefused.
     """
     try:
         heads = [_head(answer.value) for answer in _answers(body, len(items))]
@@ -214,8 +214,8 @@ def _head(answer: bytes) -> _Head:
 
 
 def _refusal(status: int | None, reason: Element | None) -> Refusal:
-    # The result message beside the reason is not shown: it is the server's own free text, and the
-    # key that it was sent, or has sent, could be in it.
+    # Do not show the result message next to the reason: it is free text of the server, and may
+    # contain a key.
     if status not in _FAILURES:
         raise NotKmip
     text = _FAILURES[status]
@@ -237,7 +237,7 @@ def _success(item: Item, payload: bytes | None) -> Success:
         raise NotKmip
     match item.operation:
         case enums.Operation.QUERY:
-            # What a server says of itself does not matter.
+            # The server information is not used, but must be well-formed.
             for _ in elements(payload):
                 pass
             return Success()
@@ -254,7 +254,7 @@ def _about_object(item: Item, payload: bytes) -> Success:
     identifier = _text(named)
     if item.operation in {enums.Operation.GET, enums.Operation.GET_ATTRIBUTES}:
         if identifier is None:
-            return Success()  # the item number says which object it is; what it is does not show
+            return Success()  # the item number identifies the object, but its content is unknown
         if identifier != item.identifier:
             raise NotKmip
         if item.operation is enums.Operation.GET:
@@ -284,7 +284,7 @@ def _located(payload: bytes) -> Success:
 
 
 def _is_usable(identifier: str) -> bool:
-    """Say whether a request can name an object so; PyKMIP encodes no text beyond ASCII."""
+    """Return whether a request can use ``identifier``; PyKMIP encodes only ASCII text."""
     return (
         0 < len(identifier) <= _MAXIMUM_IDENTIFIER
         and identifier.isascii()
@@ -331,7 +331,7 @@ def _description(payload: bytes) -> Description:
 
 
 def _key(payload: bytes) -> AuthenticationKey | None:
-    """Return the secret of a Secret Data object, or None if it is wrapped, or no byte string."""
+    """Return the key in a Secret Data object, or None if it is wrapped or not a byte string."""
     try:
         kind, secret = _fields(payload, _TAGS.OBJECT_TYPE, _TAGS.SECRET_DATA)
         (block,) = _fields(_value(secret, STRUCTURE), _TAGS.KEY_BLOCK)
@@ -359,9 +359,9 @@ def _key(payload: bytes) -> AuthenticationKey | None:
 
 
 def _fields(structure: bytes | None, *tags: Any) -> Iterator[Element | None]:
-    """Return, in order, the one element with each of ``tags`` in what a structure holds.
+    """Return the elements of a structure that have ``tags``, in that order; None if missing.
 
-    Elements with other tags are ignored.  Raises _Ambiguous if one that is wanted occurs twice.
+    Elements with other tags are ignored.  Raises _Ambiguous if one of ``tags`` occurs twice.
     """
     wanted = {tag.value for tag in tags}
     found: dict[int, Element] = {}
@@ -393,7 +393,7 @@ def _text(element: Element | None) -> str | None:
 
 
 def _texts(element: Element, *tags: Any) -> list[list[str]]:
-    """Return the texts with ``tags`` in a structure as one row; none if one cannot be read."""
+    """Return one row with the texts that have ``tags``, or no row if a text is unreadable."""
     try:
         found = [_text(each) for each in _fields(_value(element, STRUCTURE), *tags)]
     except _Ambiguous:
@@ -403,7 +403,7 @@ def _texts(element: Element, *tags: Any) -> list[list[str]]:
 
 
 def _version(element: Element | None) -> Version | None:
-    """Return the protocol version in an element, or None if there is none in it."""
+    """Return the protocol version in an element, or None if it has no valid one."""
     if element is None or element.tag != _TAGS.PROTOCOL_VERSION.value:
         return None
     major, minor = (

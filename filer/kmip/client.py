@@ -63,17 +63,17 @@ class KmipClient:
         self._clock = clock
 
     def probe(self) -> None:
-        """Make one KMIP exchange that changes nothing."""
+        """Send one KMIP request that changes nothing."""
         with self._conversation() as conversation:
             conversation.query()
 
     def fetch(self, parent_tag: str, key_ids: Collection[str] = ()) -> list[KeyPair]:
         """Read all key pairs of the system ``parent_tag``, those with ``key_ids`` first.
 
-        A key ID of ``key_ids`` is looked for by name.  Servers filter loosely, so each object is
-        looked at again; objects that are no key pair of this system are ignored, and so are those
-        that are destroyed or compromised.  Raises PartlyRead if some key pairs arrived and others
-        did not, or may not have.
+        Key pairs with ``key_ids`` are located by name.  Servers filter loosely, so each object is
+        checked again; objects that are not key pairs of this system, or that are destroyed or
+        compromised, are ignored.  Raises PartlyRead if some key pairs arrived and others did not,
+        or may not have.
         """
         self._arrived = []
         try:
@@ -85,9 +85,9 @@ class KmipClient:
         return self._arrived
 
     def with_arrived(self, failure: KeyServerFailure) -> KeyServerFailure:
-        """Return ``failure`` of a fetch, as PartlyRead if key pairs have arrived before it.
+        """Return the ``failure`` of a fetch, as PartlyRead if key pairs arrived before it.
 
-        Any thread may call this, also while the fetch still runs in another.
+        Any thread may call this, even while the fetch is still running in another thread.
         """
         arrived = self._arrived.copy()
         if arrived or isinstance(failure, IncompleteAnswer):
@@ -95,7 +95,7 @@ class KmipClient:
         return failure
 
     def find(self, key_id: str, parent_tag: str) -> list[KeyPair]:
-        """Read what the system ``parent_tag`` has under the name ``key_id``."""
+        """Read the key pairs of the system ``parent_tag`` that are named ``key_id``."""
         with self._conversation() as conversation:
             return [
                 pair
@@ -105,17 +105,17 @@ class KmipClient:
             ]
 
     def held(self, key_ids: Collection[str], parent_tag: str) -> dict[str, bool]:
-        """Return those of ``key_ids`` under which the server has an object, readable or not.
+        """Return those of ``key_ids`` for which the server has an object, readable or not.
 
-        The value is whether ``fetch`` of ``parent_tag`` should have brought it.
+        The value is True if ``fetch`` with ``parent_tag`` should have returned the object.
         """
         with self._conversation() as conversation:
             return conversation.held(key_ids, parent_tag)
 
     def store(self, pair: KeyPair, parent_tag: str) -> str:
-        """Register and activate ``pair``; return the identifier it has there.
+        """Register and activate ``pair``; return its identifier on the server.
 
-        After a failure it may have arrived, or not: see ``take_back``.
+        After a failure the pair may or may not be on the server: see ``take_back``.
         """
         with self._conversation() as conversation:
             identifier = conversation.register(pair, parent_tag)
@@ -126,10 +126,10 @@ class KmipClient:
     def take_back(self, key_id: str, key: AuthenticationKey, identifier: str | None = None) -> bool:
         """Destroy the object that was registered as ``key_id``, activated or not.
 
-        That is ``identifier``, or else what ``store`` was told, whether it can be read or not.  If
-        neither is known, it is every object with that name and this very ``key``.  An active
-        object is revoked first.  Returns False if it is still there afterwards, although the
-        server said otherwise, or cannot be told from an object of another owner.
+        The object is the one with ``identifier``, by default the one that ``store`` received; it
+        need not be readable.  If both are unknown, all objects with that name and the same ``key``
+        are destroyed.  Active objects are revoked first.  Returns False if an object still exists
+        although the server reported success, or if it may belong to another owner.
         """
         known = identifier or self._registered.get(key_id)
         with self._conversation() as conversation:
@@ -139,7 +139,7 @@ class KmipClient:
 
     @contextmanager
     def _conversation(self) -> Iterator["Conversation"]:
-        # Slow to import, and not needed before a key server is talked to.
+        # Slow to import, and needed only to connect to a key server.
         from filer.kmip.connection import Deadline, TlsConnection
         from filer.kmip.conversation import Conversation
         from filer.kmip.tls import check_address, client_context, is_in_file
@@ -159,6 +159,6 @@ class KmipClient:
             try:
                 yield conversation
             finally:
-                # A new dict: another thread may be reading the old one.
+                # A new dict, because another thread may be reading the old one.
                 self.unreadable = {**self.unreadable, **conversation.unreadable}
                 self.unread = conversation.unread()

@@ -1,4 +1,4 @@
-"""A TLS connection to a key server whose every wait ends at a deadline."""
+"""A TLS connection to a key server; every wait ends at a deadline."""
 
 import socket
 import ssl
@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 _CHUNK = 64 * 1024
 _FLIGHTS_WITH_CERTIFICATE = 2
-"""A client shows its certificate in the second lot of bytes that it sends."""
+"""A client sends its certificate in its second flight of the handshake."""
 
 
 class Deadline:
-    """The moment by which a key server has to have answered.
+    """The time by which a key server must answer.
 
-    It stands for ``seconds`` from its creation, and again from each ``restart``.
+    It is ``seconds`` after the creation of the object, and again after each ``restart``.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,26 +36,26 @@ class Deadline:
         self._begun = self._restarted = clock()
 
     def restart(self) -> None:
-        """Give the server all of its time again, for the next answer."""
+        """Give the server the full time again, for the next answer."""
         self._restarted = self._clock()
 
     def remaining(self) -> float:
-        """Return the seconds that are left.  Raises KeyServerFailure when there are none."""
+        """Return the remaining seconds.  Raises KeyServerFailure if the deadline has passed."""
         remaining = self._restarted + self.seconds - self._clock()
         if remaining <= 0:
             raise no_answer(self.seconds)
         return remaining
 
     def passed(self) -> float:
-        """Return the seconds since the creation, whatever was restarted."""
+        """Return the seconds since the object was created; ``restart`` does not affect them."""
         return self._clock() - self._begun
 
 
 class TlsConnection:
-    """TLS over a socket, with bytes carried between the two by hand.
+    """TLS over a socket, with the bytes transferred between the two explicitly.
 
-    That way it can still be read why a server closed the connection when writing to it already
-    fails: under TLS 1.3 a server refuses a client certificate when the client is writing its
+    This makes it possible to read why a server closed the connection even after writing to it
+    fails: with TLS 1.3, a server may refuse the client certificate while the client is writing its
     first request.  All methods raise KeyServerFailure.
     """
 
@@ -73,7 +73,7 @@ class TlsConnection:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Close the connection, with a word of farewell (or the reason) if it can be sent now."""
+        """Close, sending close_notify or the pending alert if that does not block."""
         with self._socket:
             with suppress(OSError, ValueError):
                 self._tls.unwrap()
@@ -82,11 +82,11 @@ class TlsConnection:
                 self._socket.send(self._outgoing.read())
 
     def handshake(self) -> None:
-        """Shake hands; the server has then shown a certificate that the context accepts."""
+        """Perform the handshake, in which the context verifies the server's certificate."""
         self._carry(self._tls.do_handshake)
 
     def peer_certificate(self) -> tuple[dict[str, object], bytes]:
-        """Return the server's certificate as ssl reads it, and in DER."""
+        """Return the server's certificate as ``getpeercert`` decodes it, and in DER."""
         try:
             return dict(self._tls.getpeercert() or {}), self._tls.getpeercert(True) or b""
         except (ssl.SSLError, ValueError):
@@ -110,7 +110,7 @@ class TlsConnection:
         return bytes(received)
 
     def expect_silence(self) -> None:
-        """Make sure that nothing more has arrived than was received."""
+        """Check that no bytes have arrived beyond those already received."""
         with suppress(OSError):
             self._socket.setblocking(False)
             self._incoming.write(self._socket.recv(_CHUNK))
@@ -147,7 +147,7 @@ class TlsConnection:
         except TimeoutError:
             raise no_answer(self._deadline.seconds) from None
         except OSError:
-            # The server has closed the connection; what it said before is still to be read.
+            # The server has closed the connection; its last bytes can still be read.
             return
 
     def _fill(self) -> None:

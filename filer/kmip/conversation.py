@@ -1,4 +1,4 @@
-"""Requests to a key server and its answers, over one connection that is ready."""
+"""The requests to a key server and its answers, over one established connection."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,19 +53,19 @@ _ITEMS_AT_ONCE = 1024
 
 _OBJECTS_AT_ONCE = _ITEMS_AT_ONCE // 2
 _NAMES_FIRST = 16
-"""Key IDs that are located by name before the list is read; a search may cost as much as the list.
+"""Key IDs located by name before the list is read; a search may cost as much as the list.
 
-Disks seldom name more than two.  The others are located by name if the list lacks them.
+Disks rarely use more than two.  The other key IDs are located by name if the list lacks them.
 """
 
 _MOST_LOCATED = 256 * 1024
-"""Objects of which a server may show identifiers; this bounds the memory that it can take."""
+"""Maximum number of identifiers that a server may list; limits the memory they use."""
 
 _PATIENCE = 4
-"""Timeouts after which a conversation goes on only while new key pairs arrive."""
+"""Number of timeouts after which a conversation continues only while new key pairs arrive."""
 
 _LONGEST = 24
-"""Timeouts after which a conversation ends, whatever still arrives.
+"""Number of timeouts after which a conversation ends, even if key pairs still arrive.
 
 At the default timeout of 5 s this is 2 minutes: 128 key pairs, at 0.9 s each.
 """
@@ -76,10 +76,10 @@ _NO_IDENTIFIER = ""
 """Stands for an object whose identifier the server does not show, or not in a usable form."""
 
 _NO_TAG = "-"
-"""Shown for an object that another program has put there without a key tag."""
+"""Shown for an object that another program stored without a key tag."""
 
 _MAXIMUM_KEY = 64
-"""Bytes of the longest authentication key."""
+"""Maximum length in bytes of an authentication key."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,14 @@ class StoredObject:
     key: AuthenticationKey | None
 
     def pairs(self) -> list[KeyPair]:
-        """Return the key pair that it is, under each of its names that is a key ID."""
+        """Return a key pair for each of its names that is a key ID; none without a usable key."""
         if self.key is None or not 0 < len(self.key.reveal()) <= _MAXIMUM_KEY:
             return []
         tag = next(filter(is_key_tag, self.description.groups), _NO_TAG)
         return [KeyPair(name, tag, self.key) for name in self._key_ids()]
 
     def label(self) -> str:
-        """Return what to call it: by its key ID, if it has one."""
+        """Return its name in messages: the key ID, or the identifier if it has no key ID."""
         return next((f"key ID {name}" for name in self._key_ids()), f"object {self.identifier}")
 
     def _key_ids(self) -> Iterator[str]:
@@ -107,7 +107,7 @@ class StoredObject:
 
 @dataclass
 class _Located:
-    """The identifiers that a Locate brought, and why they are not all, if so."""
+    """The identifiers that a Locate returned; ``problem`` says why some are missing."""
 
     identifiers: dict[str, None] = field(default_factory=dict)
     unusable: dict[str, None] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class _Located:
         return len(self.identifiers) + len(self.unusable)
 
     def add(self, page: Success) -> bool:
-        """Add what a further answer brought; return whether anything is new."""
+        """Add the identifiers of a further answer; return whether any of them is new."""
         before = len(self)
         self.identifiers.update(dict.fromkeys(page.identifiers))
         self.unusable.update(dict.fromkeys(page.unusable))
@@ -125,11 +125,11 @@ class _Located:
 
 
 class Conversation:
-    """What a filer says to a key server.  All methods raise KeyServerFailure.
+    """A series of requests to a key server.  All methods raise KeyServerFailure.
 
-    Each request has a deadline of its own, with its whole answer.  After four timeouts no further
-    request is sent, unless the last one has brought a new key pair; after 24, none is sent at all.
-    ``unreadable`` maps what the server holds and the filer cannot read to the reason.
+    Each request with its complete answer has its own deadline.  After four timeouts another request
+    is sent only if the last one returned a new key pair; after 24 timeouts, none is sent.
+    ``unreadable`` maps the objects that the filer cannot read to the reason.
     """
 
     def __init__(self, connection: TlsConnection, deadline: Deadline) -> None:
@@ -154,16 +154,16 @@ class Conversation:
         return set().union(*self._found.values()) - self._key_ids
 
     def query(self) -> None:
-        """Ask who the server is."""
+        """Ask for the server information."""
         self._succeed(query())
 
     def objects_of_system(
         self, parent_tag: str, key_ids: Collection[str] = ()
     ) -> Iterator[StoredObject]:
-        """Read the objects that belong to the system ``parent_tag``, as they arrive.
+        """Yield the objects that belong to the system ``parent_tag`` as they arrive.
 
-        Objects named ``key_ids`` come first, and are located by name.
-        Raises IncompleteAnswer in the end if the server has left out an object.
+        Objects named ``key_ids`` come first; they are located by name.
+        Raises IncompleteAnswer at the end if the server left out an object.
         """
         names = list(key_ids)
         read: dict[str, StoredObject] = {}
@@ -199,7 +199,7 @@ class Conversation:
         read: dict[str, StoredObject],
         searches: dict[str, _Located],
     ) -> Iterator[StoredObject]:
-        """Search for ``names``, and read the objects of the system that have one; note both."""
+        """Search for ``names`` and yield the system's objects; fill ``read`` and ``searches``."""
         located = self._locate_names(names)
         searches.update(zip(names, located, strict=True))
         for name, search in zip(names, located, strict=True):
@@ -236,10 +236,10 @@ class Conversation:
         return objects
 
     def held(self, key_ids: Collection[str], parent_tag: str) -> dict[str, bool]:
-        """Return those of ``key_ids`` under which the server has an object, readable or not.
+        """Return those of ``key_ids`` for which the server has an object, readable or not.
 
-        The value is whether that belongs in the list of the system ``parent_tag``, as far as is
-        known.  Objects that are destroyed or compromised do not count.
+        The value is True if an object belongs to the system ``parent_tag`` or its attributes are
+        unreadable.  Destroyed and compromised objects are ignored.
         """
         named = self._locate_names(key_ids)
         identifiers = [*dict.fromkeys(each for located in named for each in located.identifiers)]
@@ -263,7 +263,7 @@ class Conversation:
         return held
 
     def register(self, pair: KeyPair, parent_tag: str) -> str:
-        """Put ``pair`` on the server; return the identifier it gets."""
+        """Store ``pair`` on the server; return its identifier."""
         (identifier,) = self._succeed(register(pair, parent_tag)).identifiers
         return identifier
 
@@ -274,11 +274,11 @@ class Conversation:
     def take_back(self, key_id: str, identifier: str) -> bool:
         """Destroy the object ``identifier``, which was registered with the name ``key_id``.
 
-        What it says of itself need not be readable.  Returns False if it is still there
-        afterwards, or has another name: whose it is then is not known.
+        Its attributes need not be readable.  Returns False if the object still exists afterwards,
+        or has another name, because it may then belong to another owner.
         """
         (before,) = self._ask([get_attributes(identifier)])
-        if _is_over(before):
+        if _is_unused(before):
             return True
         about = _description(before)
         if about and not about.may_be_named(key_id):
@@ -294,9 +294,9 @@ class Conversation:
         return identifier not in located.identifiers
 
     def take_back_by_key(self, key_id: str, key: AuthenticationKey) -> bool:
-        """Destroy the objects named ``key_id`` that hold this very ``key``.
+        """Destroy the objects named ``key_id`` that hold ``key``.
 
-        Returns False if one is still there afterwards, or may be: one that cannot be read.
+        Returns False if such an object exists afterwards, or may exist (an unreadable object).
         """
         self._destroy(
             {
@@ -309,7 +309,7 @@ class Conversation:
         return not left and not self._incomplete
 
     def _destroy(self, states: Mapping[str, str]) -> None:
-        """Revoke the objects that are active, or may be, then destroy all."""
+        """Revoke the objects that are or may be active, then destroy all."""
         active = [each for each, state in states.items() if state in {_ACTIVE, UNKNOWN}]
         for identifier, outcome in zip(active, self._ask(map(revoke, active)), strict=True):
             if isinstance(outcome, Refusal) and not outcome.gone and states[identifier] == _ACTIVE:
@@ -331,7 +331,7 @@ class Conversation:
                 raise problem
 
     def _version(self) -> Version:
-        """Return the best version for Locate; without Discover Versions, the one always spoken."""
+        """Return the best version for Locate, or `SPOKEN` if Discover Versions is refused."""
         if self._best_version is None:
             self._best_version = SPOKEN
             (outcome,) = self._ask([discover_versions()])
@@ -344,16 +344,16 @@ class Conversation:
         """Search for each of ``key_ids`` by name, all in one request."""
         searches = [partial(locate_name, key_id) for key_id in key_ids]
         pages = self._ask(search(0) for search in searches)
-        # Some servers refuse a search that finds nothing; of a list this would be less credible.
+        # Some servers refuse a search by name that finds nothing; accept this as an empty result.
         return [
             self._continued(search, Success() if isinstance(page, Refusal) and page.gone else page)
             for search, page in zip(searches, pages, strict=True)
         ]
 
     def _continued(self, search: Callable[[int], Item], page: Outcome) -> _Located:
-        """Request page after page until all objects are known, or a page brings none.
+        """Request further pages until all objects are known, or a page has no new object.
 
-        ``search`` takes the number of objects to pass over.
+        ``search`` takes the number of objects to skip.
         """
         located = _Located()
         largest = 0
@@ -379,11 +379,11 @@ class Conversation:
     def _read(
         self, identifiers: Iterable[str], wanted: Callable[[Description], bool]
     ) -> Iterator[StoredObject]:
-        """Read the objects whose description is ``wanted``.
+        """Yield the objects whose description is ``wanted``.
 
-        The first request is for one object.  The others are for as many as the server delivers in
-        half a timeout, as fast as it was before: so a slow server is not asked for more than it
-        can answer in time, and a fast one needs few requests.
+        The first request is for one object.  Each later request is for as many as the server can
+        deliver in half a timeout at the speed of the last request, so that a slow server can answer
+        in time and a fast server needs few requests.
         """
         remaining = iter(identifiers)
         while some := list(islice(remaining, self._objects_at_once)):
@@ -399,7 +399,7 @@ class Conversation:
                     yield stored
 
     def _count_new(self, pairs: Sequence[KeyPair]) -> None:
-        """A new key pair: the conversation may go on, however long it has lasted."""
+        """Extend the conversation by one timeout if ``pairs`` has a new key ID."""
         new = {pair.key_id for pair in pairs} - self._key_ids
         if new:
             self._key_ids |= new
@@ -460,7 +460,7 @@ class Conversation:
         self._missing.clear()
 
     def _note(self, label: str, outcome: Outcome) -> None:
-        """Keep in mind that something cannot be read, and why."""
+        """Record an unreadable object with the reason."""
         reason = "it holds no usable key pair"
         if isinstance(outcome, Refusal):
             reason = outcome.reason
@@ -471,8 +471,8 @@ class Conversation:
     def _ask(self, items: Iterable[Item], version: Version = SPOKEN) -> list[Outcome]:
         """Send ``items`` in as few requests as the server allows.
 
-        A request that is refused as a whole is made again in halves, down to a single item, which
-        then is refused for what it is.
+        A request that is refused as a whole is repeated in halves.  A single item that is refused
+        gets the refusal as its outcome.
         """
         waiting = list(items)
         outcomes: list[Outcome] = []

@@ -1,4 +1,4 @@
-"""Why a key server is not responding, in the words of ``key_manager status``."""
+"""The reasons why a key server is not responding, as ``key_manager status`` shows them."""
 
 from collections.abc import Sequence
 
@@ -14,26 +14,26 @@ NOT_A_KMIP_SERVER = "not a KMIP server"
 
 
 class KeyServerFailure(FilerError):
-    """A key server did not do what it was asked; ``reason`` says why, in a few printable words."""
+    """A request to a key server failed; ``reason`` says why, in a few printable words."""
 
     answered = False
-    """Whether the server did answer: to ask again would bring the same."""
+    """Whether the server did answer, so that a retry would give the same result."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
     def about(self, address: str) -> str:
-        """Return the sentence about the key server at ``address``, without its end."""
+        """Return a sentence about the key server at ``address``, without a full stop."""
         return f"key server {address} is not responding: {self.reason}"
 
 
 class IncompleteAnswer(KeyServerFailure):
-    """A key server answered, and left out key pairs that it has."""
+    """A key server answered but left out key pairs that it holds."""
 
 
 class PartlyRead(KeyServerFailure):
-    """A key server showed ``pairs``, which may be none, but not all key pairs that it has."""
+    """A key server returned ``pairs``, possibly none, but not all key pairs that it holds."""
 
     def __init__(self, failure: KeyServerFailure, pairs: Sequence[KeyPair]) -> None:
         super().__init__(failure.reason)
@@ -41,25 +41,25 @@ class PartlyRead(KeyServerFailure):
         self.pairs = pairs
 
     def about(self, address: str) -> str:
-        """Return the sentence about the key server at ``address``, without its end."""
+        """Return a sentence about the key server at ``address``, without a full stop."""
         return f"key server {address} has not shown all key pairs: {self.reason}"
 
 
 def no_answer(seconds: float) -> KeyServerFailure:
-    """Return the failure of a server that let its ``seconds`` pass."""
+    """Return the failure of a server that did not answer within ``seconds``."""
     return KeyServerFailure(f"no answer in {seconds:g} s")
 
 
 def not_done(seconds: float) -> KeyServerFailure:
-    """Return the failure of a server that answers in time, but takes too many answers for it."""
+    """Return the failure of a server that answered each request in time, but needed too many."""
     return KeyServerFailure(f"not done in {seconds:g} s")
 
 
 def interrupted() -> KeyServerFailure:
-    """Return the failure of a server that had not finished when the user ended the wait."""
+    """Return the failure of a server that had not finished when the user stopped the wait."""
     return KeyServerFailure("interrupted")
 
 
 def not_listed(label: str) -> IncompleteAnswer:
-    """Return the failure of a server that has an object and did not show it, or not its key."""
+    """Return the failure of a server that holds an object but did not list it or its key."""
     return IncompleteAnswer(f"it left out {label}, which it holds")

@@ -1,6 +1,6 @@
-"""PyKMIP's messages, without the rest of PyKMIP, and quietly.
+"""PyKMIP's message classes, without the rest of PyKMIP and without its warnings.
 
-Importing this module still takes a while; import it where it is used.
+This module is slow to import; import it where it is used.
 """
 
 import logging
@@ -12,10 +12,10 @@ from typing import Any
 
 
 def _add_package_without_its_client() -> None:
-    """Put the package ``kmip`` in place, but run its ``__init__`` only for who wants more of it.
+    """Register the package ``kmip``, but run its ``__init__`` only when more of it is used.
 
-    It loads a client that nobody here uses, and an ORM for the sake of that: five sixths of the
-    time that the import would take.  Of all it defines, PyKMIP's messages use the enumerations.
+    ``__init__`` loads PyKMIP's client, which is not used here, and with it an ORM: five sixths of
+    the import time.  The message classes need only its enumerations.
     """
     spec = find_spec("kmip")
     assert spec
@@ -32,7 +32,7 @@ def _add_package_without_its_client() -> None:
 
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # deprecations inside PyKMIP concern nobody who runs a filer
+    warnings.simplefilter("ignore")  # users cannot act on deprecations inside PyKMIP
     if "kmip" not in sys.modules:
         _add_package_without_its_client()
     from kmip.core import attributes, enums, objects

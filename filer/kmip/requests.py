@@ -1,4 +1,4 @@
-"""KMIP requests, as PyKMIP encodes them."""
+"""KMIP requests, encoded by PyKMIP."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from filer.kmip.messages import (
 from filer.kmip.ttlv import STRUCTURE, Element
 
 MAXIMUM_ANSWER = 4 * 1024 * 1024
-"""Bytes of the largest answer that is asked for, and read."""
+"""Maximum size in bytes of an answer; sent to the server, and enforced by the reader."""
 
 NAMESPACE = "filer"
-"""Namespace of the Application Specific Information that marks a filer's objects."""
+"""Namespace of the Application Specific Information on a filer's objects."""
 
 _DESCRIBED_BY = (
     enums.AttributeType.NAME,
@@ -31,14 +31,14 @@ _DESCRIBED_BY = (
     enums.AttributeType.STATE,
     enums.AttributeType.OBJECT_TYPE,
 )
-"""The attributes by which a key pair is known again."""
+"""The attributes that identify a key pair."""
 
 Version = tuple[int, int]
-"""Major and minor number of a version of KMIP."""
+"""Major and minor number of a KMIP version."""
 
 SPOKEN: Version = (1, 2)
 WITH_OFFSET: tuple[Version, ...] = ((1, 4), (1, 3))
-"""The versions, best first, in which a Locate can be continued where its answer was cut short."""
+"""The versions, best first, in which Locate takes an offset to continue an incomplete answer."""
 
 _VERSIONS = {
     SPOKEN: enums.KMIPVersion.KMIP_1_2,
@@ -58,7 +58,7 @@ class Item:
 
 
 def query() -> Item:
-    """Ask who the server is, the least that can be asked."""
+    """Ask for the server information, the cheapest request."""
     functions = [enums.QueryFunction.QUERY_SERVER_INFORMATION]
     return Item(enums.Operation.QUERY, payloads.QueryRequestPayload(functions))
 
@@ -70,17 +70,17 @@ def discover_versions() -> Item:
 
 
 def locate_system(parent_tag: str, offset: int = 0) -> Item:
-    """Ask for all key pairs of a system, without the first ``offset``."""
+    """Ask for all key pairs of a system after the first ``offset``."""
     return _locate(_application(parent_tag), offset)
 
 
 def locate_name(key_id: str, offset: int = 0) -> Item:
-    """Ask for all objects with one name, without the first ``offset``."""
+    """Ask for all objects named ``key_id`` after the first ``offset``."""
     return _locate(_attribute(enums.AttributeType.NAME, key_id), offset)
 
 
 def get_attributes(identifier: str) -> Item:
-    """Ask for the description of an object."""
+    """Ask for the attributes of an object."""
     names = [attribute.value for attribute in _DESCRIBED_BY]
     payload = payloads.GetAttributesRequestPayload(identifier, names)
     return Item(enums.Operation.GET_ATTRIBUTES, payload, identifier)
@@ -93,7 +93,7 @@ def get(identifier: str) -> Item:
 
 
 def register(pair: KeyPair, parent_tag: str) -> Item:
-    """Ask to keep a key pair, in the form that *Storage Array with Self-Encrypting Drives* has."""
+    """Ask to store a key pair as the profile *Storage Array with Self-Encrypting Drives* says."""
     mask = [enums.CryptographicUsageMask.EXPORT]
     template = objects.TemplateAttribute(
         attributes=[
@@ -122,7 +122,7 @@ def activate(identifier: str) -> Item:
 
 
 def revoke(identifier: str) -> Item:
-    """Ask to revoke an object because it is no longer used."""
+    """Ask to revoke an object, with the reason *cessation of operation*."""
     payload = payloads.RevokeRequestPayload(
         attributes.UniqueIdentifier(identifier), objects.RevocationReason(_REVOCATION)
     )
@@ -136,8 +136,8 @@ def destroy(identifier: str) -> Item:
 
 
 def encode(items: Sequence[Item], first: int, version: Version = SPOKEN) -> bytes:
-    """Return the request that consists of ``items``, which are numbered from ``first``."""
-    # A request of one item must not have this option (KMIP 1.2, 6.13).
+    """Return an encoded request that consists of ``items``, numbered from ``first``."""
+    # A request with one item must not have this option (KMIP 1.2, 6.13).
     continue_option = contents.BatchErrorContinuationOption(
         enums.BatchErrorContinuationOption.CONTINUE
     )
@@ -167,7 +167,7 @@ def _encoding(part: Any, version: Version) -> bytes:
 
 
 def batch_item_id(number: int) -> bytes:
-    """Return what ties an item of the answer to item ``number`` of the conversation."""
+    """Return the ID of item ``number`` of the conversation; the answer repeats it."""
     return number.to_bytes(8, "big")
 
 

@@ -1,4 +1,4 @@
-"""Whom a filer trusts over TLS: a key server's own CA file, and nobody else."""
+"""TLS with a key server: the filer trusts only the CA file for that server."""
 
 import ipaddress
 import ssl
@@ -32,11 +32,11 @@ _ALERT_OF_ANY_KIND = "ALERT_HANDSHAKE_FAILURE"
 
 
 def client_context(client: Path, client_private: Path, ca: Path) -> ssl.SSLContext:
-    """Return a context that shows ``client`` and trusts ``ca`` alone.
+    """Return a context that presents ``client`` and trusts only ``ca``.
 
-    What ``ca`` holds need not be a root, nor have key identifiers.  The address of the server is
-    not compared here, see ``check_address``.  Raises KeyServerFailure, which names the files,
-    when they cannot be used.
+    The certificates in ``ca`` need not be root certificates or have key identifiers.  The context
+    does not check the server's address, see ``check_address``.  Raises KeyServerFailure with the
+    names of the files if they cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -49,7 +49,7 @@ def client_context(client: Path, client_private: Path, ca: Path) -> ssl.SSLConte
     except OSError as error:
         raise _unusable(ca.name, error) from None
     try:
-        # Without a password of its own, OpenSSL would ask the terminal for one.
+        # Without a password argument, OpenSSL would ask for one on the terminal.
         context.load_cert_chain(client, client_private, password="")
     except (OSError, ValueError) as error:
         raise _unusable(f"{client.name} and {client_private.name}", error) from None
@@ -68,10 +68,10 @@ def _unusable(names: str, error: Exception) -> KeyServerFailure:
 def check_address(
     certificate: Mapping[str, Any], address: str, is_in_ca_file: Callable[[], bool]
 ) -> str | None:
-    """Make sure that a verified ``certificate`` (as ssl gives it) is that of ``address``.
+    """Check that a verified ``certificate`` (as ``getpeercert`` returns it) is for ``address``.
 
-    One without subjectAltName, as older key servers have, is accepted if it is the very one in
-    the CA file or its common name is the address; the warning to give is then returned.
+    A certificate without subjectAltName, as older key servers have, is accepted if it is itself in
+    the CA file or if its common name is the address; a warning is then returned.
     Raises KeyServerFailure.
     """
     if "subjectAltName" in certificate:
@@ -97,7 +97,7 @@ def _same(name: str, address: str) -> bool:
 
 
 def is_in_file(certificate: bytes, ca: Path) -> bool:
-    """Say whether a DER ``certificate`` is one of those in the PEM file ``ca``."""
+    """Return whether the PEM file ``ca`` contains ``certificate`` (DER)."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -109,7 +109,7 @@ def is_in_file(certificate: bytes, ca: Path) -> bool:
 
 
 def failure_of(error: ssl.SSLError, *, shown: bool) -> KeyServerFailure:
-    """Tell why TLS failed; ``shown``: the client certificate had been sent before."""
+    """Return the reason for a TLS error; ``shown``: the client certificate was already sent."""
     if isinstance(error, ssl.SSLCertVerificationError):
         expired = error.verify_code == _X509_V_ERR_CERT_HAS_EXPIRED
         return KeyServerFailure(CERTIFICATE_EXPIRED if expired else CERTIFICATE_NOT_TRUSTED)

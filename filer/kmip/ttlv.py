@@ -1,7 +1,7 @@
 """TTLV, the encoding of KMIP messages: elements with a tag, a type, a length and a value.
 
-The answers of a key server are read with this module rather than with PyKMIP, which trusts the
-lengths it reads, takes time in proportion to their square, and fails on content it does not know.
+This module parses the answers of key servers instead of PyKMIP, which trusts the lengths it reads,
+takes time proportional to their square, and fails on unknown content.
 """
 
 import struct
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 HEADER_LENGTH = 8
-"""Bytes of tag, type and length, which precede every value."""
+"""Size in bytes of tag, type and length, which precede every value."""
 
 STRUCTURE, INTEGER, ENUMERATION, TEXT_STRING, BYTE_STRING = 1, 2, 5, 7, 8
 _TYPES = range(STRUCTURE, 12)
@@ -17,7 +17,7 @@ _ALIGNMENT = 8
 
 
 class MalformedTtlv(ValueError):
-    """Bytes that are not TTLV.  It never says which, for they may be a key."""
+    """Invalid TTLV.  The error never contains the bytes, because they may be a key."""
 
 
 @dataclass(frozen=True, repr=False, slots=True)
@@ -29,20 +29,20 @@ class Element:
     value: bytes
 
     def encoding(self) -> bytes:
-        """Return the element as it is on the wire."""
+        """Return the encoded element."""
         header = struct.pack("!II", self.tag << 8 | self.type, len(self.value))
         return header + self.value + bytes(-len(self.value) % _ALIGNMENT)
 
 
 def structure(tag: int, elements: Iterator[Element] | list[Element]) -> bytes:
-    """Return the encoding of the structure ``tag`` that consists of ``elements``."""
+    """Return the encoded structure ``tag`` that consists of ``elements``."""
     return Element(tag, STRUCTURE, b"".join(element.encoding() for element in elements)).encoding()
 
 
 def structure_length(header: bytes, tag: int) -> int:
-    """Return how many bytes follow the first eight of the structure ``tag``.
+    """Return the number of bytes that follow ``header``, the first eight bytes of a structure.
 
-    Raises MalformedTtlv for anything that is not the header of one.
+    Raises MalformedTtlv unless ``header`` is that of a structure ``tag``.
     """
     tag_and_type, length = struct.unpack("!II", header)
     if tag_and_type != tag << 8 | STRUCTURE:
@@ -51,7 +51,7 @@ def structure_length(header: bytes, tag: int) -> int:
 
 
 def elements(value: bytes) -> Iterator[Element]:
-    """Take apart what is in a structure.  Raises MalformedTtlv on the way."""
+    """Yield the elements in the value of a structure.  Raises MalformedTtlv during iteration."""
     start, end = 0, len(value)
     while start < end:
         if end - start < HEADER_LENGTH:
