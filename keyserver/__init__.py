@@ -1,5 +1,5 @@
-"""A KMIP key server for trying out: PyKMIP's engine and sessions behind TLS of today."""
+"""A KMIP test server: PyKMIP's engine and sessions behind modern TLS."""
 
 DEFAULT_ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 5696
-"""The port registered for KMIP."""
+"""The TCP port assigned to KMIP by IANA."""

@@ -1,4 +1,4 @@
-"""The program ``filer-keyserver``: key servers that run until SIGTERM or Ctrl-C."""
+"""The program ``filer-keyserver``: runs key servers until SIGTERM or Ctrl-C."""
 
 import argparse
 import gc
@@ -27,7 +27,7 @@ _PROGRAM = "filer-keyserver"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program with ``argv`` (default: the process's own) and return its exit status."""
+    """Run the program with ``argv`` (default: ``sys.argv[1:]``) and return its exit status."""
     prepare_standard_streams()
     try:
         arguments = _parser().parse_args(argv)
@@ -60,14 +60,14 @@ def _serve(directory: Path, addresses: Sequence[str], port: int) -> None:
     for server in servers:
         if not ip_address(server.address).is_loopback:
             _complain(f"warning: {server.address} can be reached from other machines")
-    # Waited for, a signal cannot be missed, and a second one cannot cut the stop short.
+    # Block the signals and wait for them: none is missed, and a second one cannot interrupt stop().
     stopping = {signal.SIGTERM}
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         stopping.add(signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     try:
         start_together(servers)
-        gc.freeze()  # what is loaded stays; looked through again and again, it costs a tenth
+        gc.freeze()  # loaded modules stay; scanning them again and again costs a tenth of the time
         for server in servers:
             write(
                 sys.stdout,
@@ -84,9 +84,9 @@ def _parser() -> Parser:
     parser = Parser(
         prog=_PROGRAM,
         usage=f"{_PROGRAM} [options]",
-        description="Run KMIP key servers for trying out. The certificates that the filer needs "
-        "(client.pem, client_private.pem, IP_CA.pem) are made in DIR, where the keys are kept "
-        "too.",
+        description="Run KMIP key servers for tests. The certificates that the filer needs "
+        "(client.pem, client_private.pem, IP_CA.pem) are created in DIR, where the keys are also "
+        "stored.",
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -1,9 +1,9 @@
-"""The certificates of the key servers and of their client, kept in one directory.
+"""The certificates of the key servers and of their client, all in one directory.
 
 A small certificate authority issues one certificate for each key server address and one for the
-client.  What an administrator of the filer installs has the names that ``keymgr install cert``
-wants (man key_manager, CERTIFICATES).  A file ``*_private.pem`` or ``*_server.pem`` is a private
-key followed by its certificate, so that the two can only change together.
+client.  The files that an administrator installs on the filer have the names that ``keymgr install
+cert`` expects (man key_manager, CERTIFICATES).  A file ``*_private.pem`` or ``*_server.pem`` has a
+private key followed by its certificate, so that both change together.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 AUTHORITY_PRIVATE = "authority_private.pem"
 
 CLIENT_NAME = "filer"
-"""Common name of the client: to PyKMIP, the owner of the keys; so it never changes."""
+"""Common name of the client; it never changes, because PyKMIP uses it as the owner of the keys."""
 
 _AUTHORITY_LIFETIME = timedelta(days=3652)
 _LIFETIME = timedelta(days=730)
@@ -40,16 +40,16 @@ _CLOCK_SKEW = timedelta(hours=1)
 
 
 class AuthorityError(FilerError):
-    """The certificates of a directory cannot be used or made."""
+    """The certificates in a directory cannot be used or created."""
 
 
 def server_name(address: str) -> str:
-    """Name the file of the key server's own private key and certificate."""
+    """Return the name of the file with the key server's private key and certificate."""
     return f"{address}_server.pem"
 
 
 def store_name(address: str) -> str:
-    """Name the file of the key server's keys."""
+    """Return the name of the SQLite file with the keys that clients store."""
     return f"{address}.sqlite"
 
 
@@ -62,27 +62,27 @@ class Identity:
 
     @classmethod
     def parse(cls, pem: bytes) -> "Identity":
-        """Read what ``private_pem`` wrote; anything else is a ValueError."""
+        """Parse the result of ``private_pem``.  Raises ValueError for anything else."""
         try:
             key = serialization.load_pem_private_key(pem, password=None)
             certificate = x509.load_pem_x509_certificate(pem)
             public_key = certificate.public_key()
         except TypeError as error:
-            raise ValueError("the private key is under a passphrase") from error
+            raise ValueError("the private key is encrypted") from error
         except (UnsupportedAlgorithm, x509.InvalidVersion) as error:
             raise ValueError(str(error)) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ValueError("not an elliptic-curve key")
         if key.public_key() != public_key:
-            raise ValueError("the private key is not that of the certificate")
+            raise ValueError("the private key does not match the certificate")
         return cls(key, certificate)
 
     def certificate_pem(self) -> bytes:
-        """Return the certificate alone."""
+        """Return only the certificate."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def private_pem(self) -> bytes:
-        """Return the private key, unencrypted, and the certificate."""
+        """Return the unencrypted private key followed by the certificate."""
         key = self.key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
@@ -91,7 +91,7 @@ class Identity:
         return key + self.certificate_pem()
 
     def is_from(self, issuer: "Identity") -> bool:
-        """Say whether ``issuer`` signed this certificate."""
+        """Return whether ``issuer`` signed this certificate."""
         try:
             self.certificate.verify_directly_issued_by(issuer.certificate)
         except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
@@ -99,12 +99,12 @@ class Identity:
         return True
 
     def expires_by(self, moment: datetime) -> bool:
-        """Say whether the certificate is no longer valid at ``moment``."""
+        """Return whether the certificate is no longer valid at ``moment``."""
         return self.certificate.not_valid_after_utc <= moment
 
 
 def new_authority(now: datetime) -> Identity:
-    """Make a certificate authority that is its own root."""
+    """Create a self-signed certificate authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("filer-keyserver CA")
     builder = (
@@ -126,7 +126,7 @@ def issue_server(authority: Identity, address: str, now: datetime) -> Identity:
 
 
 def issue_client(authority: Identity, now: datetime) -> Identity:
-    """Issue the certificate by which a filer shows who it is."""
+    """Issue the certificate by which a filer authenticates itself."""
     return _issue(authority, CLIENT_NAME, ExtendedKeyUsageOID.CLIENT_AUTH, now)
 
 
@@ -137,14 +137,14 @@ def prepare(
     now: datetime | None = None,
     storage: Storage | None = None,
 ) -> None:
-    """See to it that ``directory`` holds valid certificates for the key servers at ``addresses``.
+    """Ensure that ``directory`` has valid certificates for the key servers at ``addresses``.
 
-    What is there is kept; what is missing or has expired is made.  A new authority, needed when
-    the old one has expired, makes all other certificates anew.  A directory is used if it is
-    missing, is empty, or has files that only a key server makes.
+    Valid certificates are kept; missing and expired ones are created.  If the authority has
+    expired, a new one replaces it and all other certificates.  A directory is accepted if it is
+    missing, empty, or contains a file that only a key server creates.
 
-    Raises AddressError for an invalid address, AuthorityError for a file that is damaged (it is
-    never overwritten) or a directory that must not be used, and StorageError for one that cannot
+    Raises AddressError for an invalid address, AuthorityError for a damaged file (it is never
+    overwritten) or for a directory that must not be used, and StorageError if the directory cannot
     be written.
     """
     now = now or datetime.now(UTC)
@@ -158,7 +158,7 @@ def prepare(
     storage.make_directory(directory)
     storage.settle_above(directory)
     with _alone(directory):
-        _refuse_another_use(directory, addresses)  # it may have been filled meanwhile
+        _refuse_another_use(directory, addresses)  # it may have changed before it was locked
         storage.settle(directory)
         storage.sweep(directory)
         authority = _kept(directory / AUTHORITY_PRIVATE, now)
@@ -235,9 +235,9 @@ def _issue(
 
 
 def _refuse_another_use(directory: Path, addresses: Iterable[str]) -> None:
-    """Refuse a directory with files of another use, or with anything of another user.
+    """Refuse a directory that has another purpose, or files of another user.
 
-    Such files, a client.pem for instance, would be overwritten.
+    Files in it, such as a client.pem, would otherwise be overwritten.
     """
     try:
         if reason := objection(directory, directory=True):
@@ -261,7 +261,7 @@ def _refuse_another_use(directory: Path, addresses: Iterable[str]) -> None:
 
 
 def _is_of_a_key_server(name: str) -> bool:
-    """Whether only a key server makes a file called ``name``; a person may have the others."""
+    """Return whether only a key server creates files with ``name``; others may be a user's."""
     address = name.removesuffix(store_name(""))
     if address == name:
         return name == AUTHORITY_PRIVATE
@@ -273,7 +273,7 @@ def _is_of_a_key_server(name: str) -> bool:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    # Two first starts at the same time must not make two authorities.
+    # Two simultaneous first starts must not create two authorities.
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -295,7 +295,7 @@ def _kept(path: Path, now: datetime, issuer: Identity | None = None) -> Identity
     except ValueError as error:
         raise AuthorityError(
             f"{printable(str(path))}: not a private key with its certificate; "
-            "if it is removed, a new one is made"
+            "if you remove it, a new one is created"
         ) from error
     if identity.expires_by(now + _RENEWAL):
         return None

@@ -1,7 +1,7 @@
-"""PyKMIP's engine over a SQLite store of its own.
+"""PyKMIP's engine with a SQLite store for each key server.
 
-Importing this module is slow (SQLAlchemy comes along), and quiet: PyKMIP's deprecation warnings
-concern nobody who runs it, and its log stays off, since it holds every secret in clear at DEBUG.
+This module is slow to import, because it loads SQLAlchemy.  It suppresses PyKMIP's deprecation
+warnings, which users cannot act on, and its log, which contains secrets in plain text at DEBUG.
 """
 
 import copy
@@ -34,14 +34,14 @@ with (
     from sqlalchemy.orm import selectin_polymorphic, selectinload, sessionmaker
     from sqlalchemy.orm.exc import ObjectDeletedError
 
-# Left open, SQLAlchemy warns of it at the first request.
+# If these are not set, SQLAlchemy prints a warning at the first request.
 EnumType.cache_ok = UsageMaskType.cache_ok = False
 
 logging.getLogger("kmip.server").setLevel(logging.CRITICAL + 1)
 
 
 class _Response(ResponseMessage):  # type: ignore[misc]  # PyKMIP has no types
-    """An answer; PyKMIP's own message copies all that is there for each piece."""
+    """An answer; PyKMIP's own class copies its whole buffer for each part."""
 
     def write(
         self, ostream: BytearrayStream, kmip_version: KMIPVersion = KMIPVersion.KMIP_1_0
@@ -68,26 +68,26 @@ class StoreLost(KmipError):  # type: ignore[misc]  # PyKMIP has no types
 
 
 class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
-    """PyKMIP's engine on a store of its own; it may be used by several sessions at once.
+    """PyKMIP's engine with its own store; several sessions may use it at the same time.
 
-    PyKMIP's built-in policies apply: an object can be read and changed only by clients with the
-    common name of the one that registered it.
+    PyKMIP's built-in policies apply: only clients with the common name of the client that
+    registered an object can read and change it.
     """
 
     def __init__(self, store: Path, refuse_lost_store: Callable[[], None] = lambda: None) -> None:
-        """Open ``store``, which is made if it is missing.
+        """Open ``store``; create it if it is missing.
 
-        ``refuse_lost_store`` is called before a request is processed and before it is answered;
-        it raises `StoreLost` if ``store`` is no longer the file that was opened.
+        ``refuse_lost_store`` is called before a request is processed and again before it is
+        answered; it raises `StoreLost` if ``store`` is no longer the file that was opened.
         """
         os.close(os.open(store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         store.chmod(0o600)
         self._refuse_lost_store = refuse_lost_store
-        # In a file: URI, quoted, a path may hold any byte.
+        # A quoted file: URI can represent any path.
         uri = f"file:{quote(os.fsencode(store.absolute()))}"
         url = URL.create("sqlite", database=uri, query={"uri": "true"})
         database = _opened(url)
-        # PyKMIP looks up every cipher there is, outdated ones too.
+        # PyKMIP accesses all ciphers, including deprecated ones that cause warnings.
         with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
             super().__init__(
                 policies=copy.deepcopy(policies),
@@ -105,16 +105,16 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         """Process a request as PyKMIP does, but refuse it once the store is lost."""
         self._refuse_lost_store()
         answer = super().process_request(request, credential)
-        self._refuse_lost_store()  # what was written meanwhile may be in a file without a name
+        self._refuse_lost_store()  # the request may have written to a file that was removed
         return answer
 
-    # PyKMIP reads an object, and each of its lists, when it comes to them: half a dozen queries for
-    # each operation.  Here all objects that a request is about are read at once.
+    # PyKMIP loads an object and each of its lists lazily: about six queries for an operation.  Here
+    # all objects of a request are loaded at once.
 
     def _process_batch(self, request_batch: Any, *options: Any) -> Any:
         asked = (getattr(item.request_payload, "unique_identifier", None) for item in request_batch)
         self._to_read = {number for number in map(_number, asked) if number is not None}
-        self._in_use: list[Any] = []  # or the session would forget what it has read
+        self._in_use: list[Any] = []  # references that keep the objects in the session's cache
         return super()._process_batch(request_batch, *options)
 
     def _build_response(self, version: Any, batch_items: list[Any]) -> ResponseMessage:
@@ -151,7 +151,7 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         )
 
     def _read(self, numbers: Collection[int] | None = None) -> list[Any]:
-        """Read the objects with these numbers whole; without any, what Locate looks at in all."""
+        """Load the objects with ``numbers``, or all objects, but only with the lists for Locate."""
         lists = (ManagedObject._names, ManagedObject.app_specific_info, ManagedObject.object_groups)
         query = self._data_session.query(ManagedObject).options(*map(selectinload, lists))
         if numbers is not None:
@@ -162,7 +162,7 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
 
 
 def _opened(url: URL) -> Any:
-    """Return the database at ``url``, with its tables, where each commit is durable at once."""
+    """Return the database at ``url`` with its tables; each commit is durable when it returns."""
     database = create_engine(url, connect_args={"check_same_thread": False})
     event.listen(database, "connect", _commit_durably)
     Base.metadata.create_all(database)
@@ -170,12 +170,12 @@ def _opened(url: URL) -> Any:
 
 
 def _commit_durably(connection: Any, _record: object) -> None:
-    # With FULL, the default, the journal's removal is not synced: after a loss of power the
-    # journal may be back, and undoes the last transaction although it was confirmed.
+    # With FULL, the default, the removal of the journal is not synced: after a power loss the
+    # journal may reappear and undo the last transaction although it was confirmed.
     connection.execute("PRAGMA synchronous = EXTRA")
 
 
 def _number(identifier: Any) -> int | None:
-    """Return the number by which the store knows an object."""
+    """Return the object's number in the store, or None if ``identifier`` is not a number."""
     is_number = isinstance(identifier, str) and identifier.isascii() and identifier.isdecimal()
     return int(identifier) if is_number and len(identifier) < 19 else None

@@ -34,19 +34,19 @@ class KeyServerError(FilerError):
 
 
 class AddressInUseError(KeyServerError):
-    """Somebody else listens on the key server's address and port."""
+    """Another program listens on the key server's address and port."""
 
 
 class KeyServer:
     """A KMIP server (1.0 to 2.0, TLS 1.2 or 1.3) for clients with a certificate of its authority.
 
-    ``directory`` holds its certificates, made by ``filer.keyserver.authority.prepare``, and its
-    store, a file of its own for each address; a server started again there has its keys again.
-    With port 0 the first start picks a free port, and later starts keep to it.  A client has
-    ``handshake_timeout`` seconds to say who it is; then it may be idle for as long as it likes.
-    While the store is removed or replaced, each request is refused, and ``complain`` gets a line.
-    A store that is missing at a later start is not made again: see `started`.
-    As a context manager the server is started and stopped.
+    ``directory`` has the certificates created by ``filer.keyserver.authority.prepare``, and one
+    store for each address; a restarted server has its keys again.  With port 0 the first start
+    chooses a free port, and later starts use the same one.  A client has ``handshake_timeout``
+    seconds for the TLS handshake, and may then be idle without a limit.
+    While the store is removed or replaced, each request is refused, and ``complain`` receives one
+    line.  A store that is missing at a later start is not recreated: see `started`.
+    As a context manager, the server starts on entry and stops on exit.
     """
 
     def __init__(
@@ -78,18 +78,18 @@ class KeyServer:
 
     @property
     def store(self) -> Path:
-        """The SQLite file with the keys of this server."""
+        """The SQLite file with the keys that clients store."""
         return self.directory / store_name(self.address)
 
     @property
     def started(self) -> Path:
-        """The file that says that there is a store; without it the next start makes a new one."""
+        """A file that records that the store exists; without it, a start may create a new store."""
         return self.directory / f"{self.address}.started"
 
     def start(self) -> None:
-        """Listen, and serve clients in the background; nothing happens if it runs already.
+        """Listen and serve clients in background threads; does nothing if it is running.
 
-        Raises KeyServerError (AddressInUseError) with the address or the file that is at fault.
+        Raises KeyServerError, which names the address or the file, or AddressInUseError.
         """
         if self._running is None:
             try:
@@ -128,7 +128,7 @@ class KeyServer:
             return stack.pop_all()
 
     def stop(self) -> None:
-        """Stop listening and end all sessions, idle or not; nothing happens if it does not run."""
+        """Stop listening and end all sessions; does nothing if it is not running."""
         running, self._running = self._running, None
         if running is not None:
             running.close()
@@ -160,7 +160,7 @@ class KeyServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
-        # A session that is resumed would not show its certificate again.
+        # A client that resumes a session would not present its certificate again.
         context.num_tickets = 0
         for name, load in (
             (server_name(self.address), context.load_cert_chain),
@@ -171,7 +171,7 @@ class KeyServer:
                 load(path)
             except ssl.SSLError as error:
                 raise KeyServerError(
-                    f"{printable(str(path))}: not what a key server needs"
+                    f"{printable(str(path))}: not usable for a key server"
                 ) from error
             except OSError as error:
                 reason = printable(error.strerror or str(error))
@@ -180,7 +180,7 @@ class KeyServer:
 
     @contextmanager
     def _store_to_itself(self) -> Iterator[None]:
-        # Two servers on one store, at different ports, would stand in each other's way.
+        # Two servers at different ports must not use the same store.
         self._refuse_missing_store()
         try:
             descriptor = os.open(self.store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -200,7 +200,7 @@ class KeyServer:
             os.close(descriptor)
 
     def _refuse_missing_store(self) -> None:
-        """Refuse to make a store in the place of one that had keys."""
+        """Refuse to create a store if an earlier one is missing."""
         with suppress(OSError):
             if self.store.stat().st_size > 0:
                 return
@@ -211,13 +211,13 @@ class KeyServer:
             )
 
     def _remember_store(self) -> None:
-        """Record that there is a store, before the first client can put a key into it."""
+        """Record that the store exists, before the first client can store a key in it."""
         if not self.started.exists():
-            text = f"{self.store.name} was made. Without this file, a missing one is made again.\n"
+            text = f"{self.store.name} exists. Without this file, a missing one is recreated.\n"
             Storage().write(self.started, text.encode())
 
     def _refuse_lost_store(self) -> None:
-        """Raise StoreLost if the store is not the file that was opened at the start."""
+        """Raise StoreLost if ``store`` is no longer the file that `start` opened."""
         try:
             found = self.store.stat()
         except OSError:
@@ -258,7 +258,7 @@ class KeyServer:
             try:
                 connection, peer = listener.accept()
             except OSError:
-                # The client has gone again, or there are no descriptors left for the moment.
+                # The client has disconnected, or no file descriptors are left at the moment.
                 time.sleep(0.01)
             else:
                 self._serve(connection, peer, context, engine)
@@ -269,7 +269,7 @@ class KeyServer:
         with ExitStack() as stack:
             stack.enter_context(connection)
             try:
-                connection.getpeername()  # fails for a client that has gone, unlike wrap_socket
+                connection.getpeername()  # unlike wrap_socket, fails if the client has gone
                 secured = context.wrap_socket(
                     connection, server_side=True, do_handshake_on_connect=False
                 )
@@ -308,8 +308,8 @@ class KeyServer:
 
 @contextmanager
 def _without_signals() -> Iterator[None]:
-    # Threads inherit the mask.  A signal that one of a server's threads took would not wake the
-    # main thread, where Python handles it, from whatever it waits for.
+    # Threads inherit the mask.  A signal delivered to a server thread would not interrupt the wait
+    # of the main thread, where Python handles it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield
@@ -318,10 +318,10 @@ def _without_signals() -> Iterator[None]:
 
 
 def start_together(servers: Sequence[KeyServer]) -> None:
-    """Start all ``servers``, or none; all that have port 0 get one port that is free for each.
+    """Start all ``servers`` or none; those with port 0 get the same port, free for all of them.
 
-    All key servers of a filer share one port (man key_manager, setup).
-    Raises KeyServerError as ``KeyServer.start`` does.
+    All key servers of a filer use one port (man key_manager, setup).
+    Raises the errors of ``KeyServer.start``.
     """
     undecided = [server for server in servers if server.port == 0]
     for attempt in range(16, 0, -1):

@@ -1,4 +1,4 @@
-"""The session of one client of a key server, on PyKMIP's."""
+"""The session of one client of a key server, based on PyKMIP's."""
 
 import socket
 import ssl
@@ -25,7 +25,7 @@ _REQUEST_MESSAGE = b"\x42\x00\x78\x01"
 
 
 class _Request(BytearrayStream):  # type: ignore[misc]  # PyKMIP has no types
-    """The bytes of a request; PyKMIP's own stream copies all that is left for each piece."""
+    """The bytes of a request; PyKMIP's own stream copies all remaining bytes on each read."""
 
     def __init__(self, data: bytes) -> None:
         self._rest = memoryview(data)
@@ -47,9 +47,9 @@ class _Request(BytearrayStream):  # type: ignore[misc]  # PyKMIP has no types
 class Session(KmipSession):  # type: ignore[misc]  # PyKMIP has no types
     """One client's connection, served by a thread.
 
-    PyKMIP's own ``run`` and ``_receive_request`` would wait for ever for a client that never
-    finishes its handshake, read requests of up to 4 GiB, and go round in circles after an error
-    of the connection.  Here the first error of any kind ends the session, and nothing else.
+    PyKMIP's own ``run`` and ``_receive_request`` wait forever for a client that never finishes its
+    handshake, read requests of up to 4 GiB, and loop endlessly after a connection error.  Here the
+    first error of any kind ends the session, without affecting others.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Session(KmipSession):  # type: ignore[misc]  # PyKMIP has no types
         self._closing = threading.Lock()
 
     def run(self) -> None:
-        """Serve requests until the client goes, breaks the protocol, or is disconnected."""
+        """Serve requests until the client disconnects or violates the protocol, or `disconnect`."""
         try:
             if self._handshake():
                 while True:
@@ -81,8 +81,8 @@ class Session(KmipSession):  # type: ignore[misc]  # PyKMIP has no types
             self._ended(self)
 
     def disconnect(self) -> None:
-        """End the session from another thread, whatever it is waiting for."""
-        # SSLSocket.shutdown would make the session's thread go on in plain text.
+        """End the session from another thread, interrupting any wait."""
+        # After SSLSocket.shutdown the session's thread would continue in plain text.
         with self._closing, suppress(OSError):
             socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
 
@@ -97,8 +97,8 @@ class Session(KmipSession):  # type: ignore[misc]  # PyKMIP has no types
         return True
 
     def _linger(self) -> None:
-        # Closed with unread bytes, the connection would be reset, and the client might never see
-        # the TLS alert that says why it was refused.
+        # Closing with unread bytes would reset the connection, and the client might not receive
+        # the TLS alert with the reason.
         self._connection.settimeout(_LINGER_SECONDS)
         socket.socket.shutdown(self._connection, socket.SHUT_WR)
         for _ in range(16):
