@@ -1,1 +1,1 @@
-"""The benchmark: the filer beside its peers, on one machine, in one run, as ratios."""
+"""The benchmark: compare the filer with similar programs in one run on one machine."""

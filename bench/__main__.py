@@ -1,4 +1,4 @@
-"""``python -m bench [ROW...]``: measure, print the table, and with ``--results`` keep it."""
+"""``python -m bench [ROW...]``: measure, print the table, and write it to ``--results``."""
 
 import argparse
 import os
@@ -38,23 +38,23 @@ _COMPARED = ("prompt_toolkit", "PyKMIP", "litecli", "cmd2", "xonsh")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; the exit status is 0 whether or not limits are reached."""
+    """Run the benchmark; the exit status is 0 even if limits are not met."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("row", nargs="*", choices=[*ROWS, []], metavar="ROW", help=", ".join(ROWS))
-    parser.add_argument("--quick", action="store_true", help="small, and each side once")
-    parser.add_argument("--peers", type=Path, default=_PEERS, help="where their programs are")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round")
+    parser.add_argument("--peers", type=Path, default=_PEERS, help="directory of their programs")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="write the table to FILE")
     options = parser.parse_args(argv)
     rows: list[Row] = []
     with TemporaryDirectory(prefix="filer-bench-") as directory:
-        os.environ["XDG_STATE_HOME"] = directory  # the history at the prompt is not this user's
+        os.environ["XDG_STATE_HOME"] = directory  # do not use this user's prompt history
         shop = Workshop(Path(directory), options.peers, quick=options.quick)
         for name in options.row or ROWS:
             begun = perf_counter()
             print(f"{name}: ", end="", file=sys.stderr, flush=True)
             try:
                 rows += ROWS[name](shop)
-            except Exception as problem:  # a row that cannot be measured is not reached
+            except Exception as problem:  # a row that cannot be measured counts as not met
                 traceback.print_exc()
                 rows.append(Row(name, None, None, against=f"failed: {type(problem).__name__}"))
             print(f"{perf_counter() - begun:.0f} s", file=sys.stderr)
@@ -65,13 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _results(rows: Sequence[Row], peers: Path) -> str:
-    reached = sum(row.met for row in rows)
+    met = sum(row.met for row in rows)
     return (
         "# Results\n\n"
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {reached} of {len(rows)} limits "
-        f"reached.  {platform.python_implementation()} {platform.python_version()}, "
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {met} of {len(rows)} limits "
+        f"met.  {platform.python_implementation()} {platform.python_version()}, "
         f"{os.cpu_count()} processors, {platform.system()} {platform.release()}; "
-        f"{_versions(peers)}.  README.md says what each limit is made of.\n\n"
+        f"{_versions(peers)}.  README.md explains each limit.\n\n"
         f"{table(rows)}"
     )
 

@@ -1,4 +1,4 @@
-"""The console: lines from a pipe, completion, manual pages."""
+"""Rows for the console: lines from a pipe, completion, manual pages."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -37,7 +37,7 @@ _BEFORE_TAB = (
 
 
 def lines(shop: Workshop) -> Iterator[Row]:
-    """Take lines from a pipe, boot and halt included."""
+    """Measure lines from a pipe, including boot and halt."""
     number = 100 if shop.quick else 10_000
     account = shop.account()
     script = shop.new("script") / "lines"
@@ -50,7 +50,7 @@ def lines(shop: Workshop) -> Iterator[Row]:
 
 
 def man(shop: Workshop) -> Iterator[Row]:
-    """Take a manual page, as a pipe gets it and as a terminal does."""
+    """Measure a manual page, in plain text and in colours."""
     page = find("key_manager")
     assert page
 
@@ -68,7 +68,7 @@ def man(shop: Workshop) -> Iterator[Row]:
 
 
 def completion(shop: Workshop) -> Iterator[Row]:
-    """Take Tab, from the key to the menu on the screen; of several lines, the slowest."""
+    """Measure Tab, from the key press to the menu on the screen, for the slowest of five lines."""
     disks = 12 if shop.quick else 1440
     with shop.account(f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n').booted() as house:
         house.filer.keytable.replace(merge(new_pairs(TAGS)).values())
@@ -82,7 +82,7 @@ def completion(shop: Workshop) -> Iterator[Row]:
 
 
 def _menus(house: Booted, line: str, times: int) -> list[Figure]:
-    """Press Tab behind ``line``, at the console's own line editor and at a bare prompt."""
+    """Measure Tab after ``line``, in the console's line editor and at a bare prompt."""
     words = {each.text: each.help for each in completions(house.session, line)}
     with create_pipe_input() as keys:
         screen = Vt100_Output(StringIO(), lambda: Size(24, 80), term="xterm")

@@ -1,4 +1,4 @@
-"""Disks: rekeying, beside the bare writes that it consists of."""
+"""Rows for disks: rekeying, compared with only the writes that it makes."""
 
 import os
 import subprocess
@@ -27,14 +27,14 @@ _WRITES = (
     (SLOT_OFFSETS[1], SLOT_SIZE),
     (RECORD_OFFSETS[1], RECORD_SIZE),
 )
-"""What a rekey writes to a disk: the failure that may come, the new slot, the old one, its end."""
+"""What a rekey writes to a disk: record, new header slot, old header slot, record."""
 
 _DERIVATIONS = 3
-"""What a rekey derives for a disk: the current wrapping key, the new one, that of the MSID."""
+"""Keys that a rekey derives for a disk: the current and the new wrapping key, and the MSID's."""
 
 
 class _Shelf:
-    """Disks that have a key, and one that does as the bare loop."""
+    """A shelf of disks that have a key."""
 
     def __init__(self, directory: Path, disks: int) -> None:
         storage = Storage()
@@ -54,7 +54,7 @@ class _Shelf:
         self._rekey(pair.key_id)
 
     def rekey_to_msid(self) -> None:
-        """Leave the disks to somebody else."""
+        """Return all disks to the MSID."""
         self._rekey(MSID_KEY_ID)
 
     def _rekey(self, key_id: str) -> None:
@@ -66,7 +66,7 @@ class _Shelf:
 
 
 def _bare(directory: Path, disks: int) -> None:
-    """Write and sync what a rekey of so many disks does, and derive their keys."""
+    """Make the writes, syncs and key derivations of a rekey, without anything else."""
     (pair,) = new_pairs(1)
     stretched = Derivation().stretch(pair.key_id, pair.key)
     for number in range(disks):
@@ -88,7 +88,7 @@ def _make_bare(directory: Path, disks: int) -> None:
 
 
 def rekey(shop: Workshop) -> Iterator[Row]:
-    """Take a rekey of ever more disks."""
+    """Measure a rekey of increasing numbers of disks."""
     sizes = (4, 12) if shop.quick else (12, 240, 1440)
     memory: list[Figure] = []
     for disks in sizes:

@@ -1,4 +1,4 @@
-"""The key server, beside PyKMIP's own."""
+"""Rows for ``filer-keyserver``, compared with PyKMIP's own server."""
 
 import shutil
 import sys
@@ -47,7 +47,7 @@ def _stock(shop: Workshop, ours: KeyServers) -> Iterator[KeyServers]:
 
 
 def keyserver(shop: Workshop) -> Iterator[Row]:
-    """Take Locate and a batched Get of a thousand objects."""
+    """Measure Locate and a batched Get of a thousand objects."""
     objects = 16 if shop.quick else 1000
     with ExitStack() as stack:
         ours = stack.enter_context(shop.key_servers(1, objects))

@@ -1,4 +1,4 @@
-"""How a figure is taken: both sides in turn, the median of each, and how far they spread."""
+"""Measure figures: both sides alternately, with the median and the spread of each."""
 
 import gc
 import subprocess
@@ -14,14 +14,14 @@ import pexpect
 from bench.row import Figure, Unit
 
 PATIENCE = 120
-"""Seconds after which a program that says nothing is given up."""
+"""Seconds to wait for output of a program before giving up."""
 
 MEGABYTE = 1_000_000
 
 Side = Callable[[], float]
 
-# A process forked from this one, which is large, would seem to have been as large itself; one
-# started by a bare Python begins at the size of that.
+# The peak memory of a process forked from this large one would include the size of this one.  A
+# bare Python starts it instead.
 _STARTER = """
 import os, sys
 pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
@@ -33,7 +33,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def interleave(repetitions: int, *sides: Side, unit: Unit = Unit.SECONDS) -> list[Figure]:
-    """Take each side once to warm up, then all in turn, A B A B, so often."""
+    """Measure each side once to warm up, then all alternately (A B A B), ``repetitions`` times."""
     for side in sides:
         side()
     rounds = [[side() for side in sides] for _ in range(repetitions)]
@@ -41,7 +41,7 @@ def interleave(repetitions: int, *sides: Side, unit: Unit = Unit.SECONDS) -> lis
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Return how long ``action`` takes, beginning with nothing that could be collected."""
+    """Return how long ``action`` takes; existing objects are hidden from garbage collection."""
     gc.freeze()
     begun = perf_counter()
     action()
@@ -51,10 +51,10 @@ def seconds(action: Callable[[], object]) -> float:
 def process_seconds(
     command: Sequence[str | Path], environment: Mapping[str, str], stdin: Path | None = None
 ) -> float:
-    """Return how long a process takes from its start to its end; it has to succeed."""
+    """Return how long a process takes from start to end.  Raises CalledProcessError."""
     with Path(stdin or "/dev/null").open("rb") as file:
         begun = perf_counter()
-        # Without a time-out: with one, the end would be looked for ever more seldom.
+        # No timeout: with one, subprocess polls for the end at growing intervals.
         subprocess.run(
             command,
             stdin=file,
@@ -80,7 +80,7 @@ def prompt_seconds(
 def terminal(
     command: Sequence[str | Path], environment: Mapping[str, str]
 ) -> "Iterator[pexpect.spawn[str]]":
-    """Start a program at a terminal of its own."""
+    """Start a program on a pseudo-terminal."""
     program, *arguments = map(str, command)
     more = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}  # for the peers
     child: pexpect.spawn[str] = pexpect.spawn(
@@ -101,7 +101,7 @@ def terminal(
 def peak_memory(
     command: Sequence[str | Path], run: Callable[[Sequence[str | Path]], object]
 ) -> float:
-    """Return the most memory a program had, in MB; ``run`` starts the command it is given."""
+    """Return the peak memory of ``command`` in MB; ``run`` must run the command it receives."""
     with NamedTemporaryFile("r") as report:
         run([sys.executable, "-I", "-S", "-c", _STARTER, report.name, *command])
         return int(report.read()) * 1024 / MEGABYTE

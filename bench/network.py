@@ -1,4 +1,4 @@
-"""Key servers: reading many key pairs, far away, or from servers that are silent."""
+"""Rows for key servers: many key pairs, distant servers, and servers that do not answer."""
 
 import socket
 import subprocess
@@ -24,7 +24,7 @@ _PATIENCE = 120.0
 
 
 class _Recorder(TlsConnection):
-    """Keeps what is sent, one piece a round trip."""
+    """A connection that records what is sent, one element for each round trip."""
 
     sent: list[bytes]
 
@@ -37,7 +37,7 @@ class _Recorder(TlsConnection):
 def connected(
     servers: KeyServers, address: str, kind: type[TlsConnection] = TlsConnection
 ) -> Iterator[TlsConnection]:
-    """Connect to a key server, without anything above TLS."""
+    """Connect to a key server by TLS."""
     files = servers.credentials(address)
     context = client_context(files.client, files.client_private, files.ca)
     with kind(address, servers.port, context, Deadline(_PATIENCE)) as connection:
@@ -46,14 +46,14 @@ def connected(
 
 
 def exchange(connection: TlsConnection, request: bytes) -> bytes:
-    """Send a request; return the answer less its first eight bytes."""
+    """Send a request; return the answer without its first eight bytes."""
     connection.send(request)
     header = connection.receive(HEADER_LENGTH)
     return connection.receive(structure_length(header, enums.Tags.RESPONSE_MESSAGE.value))
 
 
 def _requests(servers: KeyServers) -> list[bytes]:
-    """Return what a filer sends to read all key pairs."""
+    """Return the requests that a filer sends to read all key pairs."""
     with connected(servers, servers.addresses[0], _Recorder) as connection:
         assert isinstance(connection, _Recorder)
         connection.sent = []
@@ -82,11 +82,11 @@ def _far_away(servers: KeyServers) -> Iterator[KeyServers]:
 
 
 def restore(shop: Workshop) -> Iterator[Row]:
-    """Take ``restore -all`` from four servers 20 ms away."""
+    """Measure ``restore -all`` from four servers with a round-trip time of 20 ms."""
     pairs = 16 if shop.quick else 128
     what = f"`restore -all`, {pairs} pairs, 4 servers, 20 ms"
     with ExitStack() as stack:
-        # The first object is requested alone, to see how fast the server is.
+        # The filer requests the first object alone, to measure how fast the server is.
         two_pairs = stack.enter_context(shop.key_servers(1, 2))
         few_trips = len(_requests(two_pairs))
         near = stack.enter_context(shop.key_servers(4, pairs))
@@ -125,7 +125,7 @@ def _restore(house: Booted, pairs: int) -> None:
 
 
 def _key_by_key(servers: KeyServers, pairs: int) -> None:
-    """Read all key pairs of all servers as PyKMIP's own client is used."""
+    """Read all key pairs of all servers with PyKMIP's own client."""
     from kmip.core.enums import AttributeType
     from kmip.core.factories.attributes import AttributeFactory
     from kmip.pie.client import ProxyKmipClient
@@ -155,7 +155,7 @@ def _key_by_key(servers: KeyServers, pairs: int) -> None:
 
 
 def scaling(shop: Workshop) -> Iterator[Row]:
-    """Take ``restore -all`` with ever more key pairs on one server."""
+    """Measure ``restore -all`` with increasing numbers of key pairs on one server."""
     sizes = (1, 16) if shop.quick else (1, 128, 1000, 4000)
     with ExitStack() as stack:
         accounts = [
@@ -196,7 +196,7 @@ def _memory_of_restore(account: Account) -> float:
 
 
 def status(shop: Workshop) -> Iterator[Row]:
-    """Take ``status`` while all servers take connections and say nothing."""
+    """Measure ``status`` while all servers accept connections but do not answer."""
     timeout = 0.2 if shop.quick else 1.0
     with ExitStack() as stack:
         with shop.key_servers(4, 0) as servers:

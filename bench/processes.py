@@ -1,4 +1,4 @@
-"""Whole processes: start, first prompt, memory."""
+"""Rows for whole processes: start, first prompt, memory."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ _KMIP_FIRST = "import kmip.pie.client; from filer.shell.__main__ import main; ma
 
 
 def version(shop: Workshop) -> Iterator[Row]:
-    """Take ``filer --version``, which is nothing but a start."""
+    """Measure ``filer --version``, which only starts the program."""
     account = shop.account()
     ours, bare = interleave(
         shop.times(30),
@@ -44,7 +44,7 @@ def version(shop: Workshop) -> Iterator[Row]:
 
 
 def hostname(shop: Workshop) -> Iterator[Row]:
-    """Take one command, with the boot and twelve disks."""
+    """Measure one command, including the boot with twelve disks."""
     account = shop.account()
     ours, bare = interleave(
         shop.times(30),
@@ -55,7 +55,7 @@ def hostname(shop: Workshop) -> Iterator[Row]:
 
 
 def first_prompt(shop: Workshop) -> Iterator[Row]:
-    """Take the time to the first prompt, of the filer and of its peers."""
+    """Measure the time to the first prompt of the filer and of its peers."""
     account = shop.account()
     python = shop.peers / "python"
     peers: dict[str, Sequence[str | Path]] = {
@@ -82,7 +82,7 @@ def first_prompt(shop: Workshop) -> Iterator[Row]:
 
 
 def boot(shop: Workshop) -> Iterator[Row]:
-    """Take a boot with key servers to the first prompt."""
+    """Measure a boot with key servers until the first prompt."""
     with shop.key_servers(2, pairs=14) as servers:
         account = shop.account(servers=servers)
         ours, theirs = interleave(
@@ -105,7 +105,7 @@ def boot(shop: Workshop) -> Iterator[Row]:
 
 
 def memory(shop: Workshop) -> Iterator[Row]:
-    """Take the most memory that a script needs, and a console with key servers."""
+    """Measure the peak memory of a script, and of a console with key servers."""
     account = shop.account()
 
     def of_script(command: Sequence[str | Path]) -> float:

@@ -1,7 +1,7 @@
-"""A TCP proxy that is a long way off: every byte is late by the same time, none is held back.
+"""A TCP proxy that simulates a distant server: it delays every byte by the same time.
 
-Run as ``python -m bench.proxy SECONDS PORT TARGET_PORT ADDRESS...`` it listens at each address and
-passes on to the other port there.
+``python -m bench.proxy SECONDS PORT TARGET_PORT ADDRESS...`` listens on PORT of each address and
+forwards to TARGET_PORT of the same address.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
-    """Pass on what arrives, each piece ``delay`` seconds after it came."""
+    """Forward the data, each piece ``delay`` seconds after it arrived."""
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
     while data := await reader.read(65536):
@@ -21,7 +21,7 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dela
 
 
 async def serve(delay: float, port: int, target: int, addresses: Sequence[str]) -> None:
-    """Listen until the process is ended; says so when it is ready."""
+    """Serve until the process is killed; print ``ready`` once all ports are open."""
 
     async def connected(near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
         address = to_near.get_extra_info("sockname")[0]

@@ -1,4 +1,4 @@
-"""A row of the table: what was measured, what it is compared with, what it must reach."""
+"""A row of the table: a measurement, what it is compared with, and its limit."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from enum import Enum
 from statistics import median, quantiles
 
 _FEWEST = 3
-"""Rounds that have quartiles."""
+"""Number of rounds needed to compute quartiles."""
 
 _PREFIXES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 class Unit(Enum):
-    """What a figure counts."""
+    """The unit of a figure."""
 
     SECONDS = "s"
     MEGABYTES = "MB"
@@ -22,7 +22,7 @@ class Unit(Enum):
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value; ``rounds`` are what it was in each round, if there were some."""
+    """A measured value; ``rounds`` has the value of each round, if there were several."""
 
     value: float
     unit: Unit = Unit.SECONDS
@@ -30,17 +30,17 @@ class Figure:
 
     @classmethod
     def of(cls, rounds: Sequence[float], unit: Unit = Unit.SECONDS) -> "Figure":
-        """Make a figure of what was measured round after round: the median."""
+        """Return the median of ``rounds`` as a figure."""
         return cls(median(rounds), unit, tuple(rounds))
 
     def map(self, change: Callable[[float], float], unit: Unit | None = None) -> "Figure":
-        """Return the figure that the rounds make after a change."""
+        """Apply ``change`` to each round and return the resulting figure."""
         return Figure.of([change(each) for each in self.rounds], unit or self.unit)
 
     def divided_by(self, other: "Figure") -> float:
-        """Return the ratio of two figures; of those taken in turn, the median of each round's.
+        """Return the ratio of two figures; with equal numbers of rounds, the median of the ratios.
 
-        A machine that is slow for a while is so for both sides of a round.
+        A temporarily slow machine slows down both sides of a round.
         """
         if len(self.rounds) != len(other.rounds) or not self.rounds:
             return self.value / other.value
@@ -58,21 +58,21 @@ class Figure:
 
 
 class Bound(Enum):
-    """Which way a limit goes."""
+    """The kind of a limit."""
 
     AT_MOST = "at most {} times"
-    """Ours divided by theirs may not be more."""
+    """An upper limit for ours divided by theirs."""
     AT_LEAST = "at least {} times faster"
-    """Theirs divided by ours may not be less."""
+    """A lower limit for theirs divided by ours."""
     BELOW = "at most {}"
-    """Ours may not be more than the figure itself."""
+    """An upper limit for ours."""
     REACHES = "at least {}"
-    """Ours may not be less than the figure itself."""
+    """A lower limit for ours."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What a row must reach: so many times the other side, or a figure of its own."""
+    """The limit of a row: a ratio (``times``), or an absolute ``figure``."""
 
     bound: Bound
     times: float = 1.0
@@ -85,22 +85,22 @@ class Limit:
 
 
 def at_most(times: float) -> Limit:
-    """Ours may take so many times what theirs takes."""
+    """Return the limit that ours may take at most ``times`` as long (or as much) as theirs."""
     return Limit(Bound.AT_MOST, times)
 
 
 def faster(times: float = 1.0) -> Limit:
-    """Theirs must take so many times what ours takes."""
+    """Return the limit that theirs must take at least ``times`` as long as ours."""
     return Limit(Bound.AT_LEAST, times)
 
 
 def below(value: float, unit: Unit = Unit.SECONDS) -> Limit:
-    """Ours may be no more than ``value``."""
+    """Return the limit that ours may be at most ``value``."""
     return Limit(Bound.BELOW, figure=Figure(value, unit))
 
 
 def reaches(value: float, unit: Unit) -> Limit:
-    """Ours must be at least ``value``."""
+    """Return the limit that ours must be at least ``value``."""
     return Limit(Bound.REACHES, figure=Figure(value, unit))
 
 
@@ -108,8 +108,8 @@ def reaches(value: float, unit: Unit) -> Limit:
 class Row:
     """One line of the table.
 
-    ``theirs`` is None for a limit that is a figure.  What could not be measured is None too;
-    ``against`` then says why.
+    ``theirs`` is None if the limit is an absolute figure.  A figure that could not be measured is
+    None too, and ``against`` says why.
     """
 
     what: str
@@ -120,7 +120,7 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Ours divided by theirs (or by the limit), or the other way round where more is better."""
+        """Ours divided by theirs (or by the limit's figure); the inverse for "times faster"."""
         other = (self.limit and self.limit.figure) or self.theirs
         if self.ours is None or self.limit is None or other is None:
             return None
@@ -130,7 +130,7 @@ class Row:
 
     @property
     def met(self) -> bool:
-        """Whether the limit is reached."""
+        """Whether the limit is met."""
         if self.ratio is None or self.limit is None:
             return False
         if self.limit.bound in (Bound.AT_LEAST, Bound.REACHES):
@@ -138,21 +138,21 @@ class Row:
         return self.ratio <= self.limit.times
 
     def cells(self) -> tuple[str, ...]:
-        """Return what stands in the columns ``HEADINGS``."""
+        """Return the cells for the columns ``HEADINGS``."""
         theirs = f"{self.against}: {self.theirs}" if self.theirs else self.against
         ratio = "" if self.ratio is None else _digits(self.ratio)
         ours, limit = (str(each or "") for each in (self.ours, self.limit))
         return (self.what, ours, theirs, ratio, limit, _MET[self.met])
 
 
-HEADINGS = ("what", "ours", "beside it", "ratio", "must be", "reached")
+HEADINGS = ("what", "ours", "compared with", "ratio", "limit", "met")
 _MET = {True: "yes", False: "**NO**"}
 
 Measure = Callable[..., Iterable[Row]]
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Return the rows as a table in Markdown, its columns aligned."""
+    """Return the rows as a Markdown table with aligned columns."""
     lines = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, tuple("-" * width for width in widths))

@@ -1,4 +1,4 @@
-"""PyKMIP's own server: ``python -m bench.stock CONFIGURATION LOG`` says when it is ready."""
+"""PyKMIP's own server: ``python -m bench.stock CONFIGURATION LOG`` prints ``ready`` and serves."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the rows work with: roots with a filer in them, key servers in processes of their own."""
+"""The setup for the rows: roots of filers, and key servers in separate processes."""
 
 import gc
 import os
@@ -30,7 +30,7 @@ from filer.system import Filer
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
 IDENTITY = SystemIdentity(1573922407, 1573922311)
-"""The system IDs of a filer.toml that does not name them."""
+"""The default system IDs of filer.toml."""
 
 TAGS = 200
 _PROGRAM = Path(sys.executable).with_name("filer")
@@ -39,7 +39,7 @@ _KEY_SERVER = Path(sys.executable).with_name("filer-keyserver")
 
 @dataclass(frozen=True)
 class Account:
-    """A home directory with a filer's root in it, and nothing of this user's."""
+    """A separate home directory with a filer's root in it."""
 
     home: Path
 
@@ -50,7 +50,7 @@ class Account:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The environment of a program; nothing comes from this process but PATH."""
+        """The environment of a program; only PATH is inherited from this process."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -64,11 +64,11 @@ class Account:
         }
 
     def filer(self, *commands: str) -> list[str]:
-        """Return the command line of the installed program, with ``commands`` each after -c."""
+        """Return a command line that runs ``commands`` with the installed program."""
         return [str(_PROGRAM), *(f"--command={command}" for command in commands)]
 
     def run(self, *commands: str) -> None:
-        """Run commands, all of which have to succeed."""
+        """Run commands.  Raises CalledProcessError if one fails."""
         subprocess.run(
             self.filer(*commands),
             env=self.environment,
@@ -87,7 +87,7 @@ class Account:
         filer = machine.power_on()
         try:
             boot(filer, BootNotices(console))
-            gc.freeze()  # what else this process has loaded is none of the filer's
+            gc.freeze()  # do not measure garbage collection of what this process loaded before
             yield Booted(filer, Session(filer, Commands(console.warn), console), out, err)
         finally:
             power_off(filer)
@@ -96,7 +96,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Booted:
-    """A filer at work in this process, its output kept nowhere."""
+    """A booted filer in this process; its output is discarded."""
 
     filer: Filer
     session: Session
@@ -104,7 +104,7 @@ class Booted:
     err: StringIO
 
     def execute(self, line: str, *, succeeds: bool = True) -> None:
-        """Run a line."""
+        """Run a line.  Raises RuntimeError unless its success is ``succeeds``."""
         for stream in (self.out, self.err):
             stream.seek(0)
             stream.truncate()
@@ -115,14 +115,14 @@ class Booted:
 
 @dataclass(frozen=True)
 class KeyServers:
-    """Key servers that run, all on one port, and the directory with their certificates."""
+    """Running key servers on one port, and the directory with their certificates."""
 
     directory: Path
     addresses: Sequence[str]
     port: int
 
     def credentials(self, address: str) -> Credentials:
-        """Return the certificate files for one of them."""
+        """Return the certificate files for the key server at ``address``."""
         return Credentials(
             self.directory / CLIENT,
             self.directory / CLIENT_PRIVATE,
@@ -131,10 +131,10 @@ class KeyServers:
 
 
 class Workshop:
-    """Makes what a row needs, below one directory.
+    """Creates accounts and key servers for the rows, below one directory.
 
-    ``quick`` is for a look whether everything runs; its figures mean little.  ``peers`` is where
-    the programs of the peers are.
+    ``quick`` is for a check that everything runs; its figures are not meaningful.  ``peers`` is the
+    directory with the programs of the peers.
     """
 
     def __init__(self, directory: Path, peers: Path, *, quick: bool = False) -> None:
@@ -144,17 +144,17 @@ class Workshop:
         self._numbers = count()
 
     def times(self, number: int) -> int:
-        """Return how often to take what is otherwise taken ``number`` times."""
+        """Return the number of rounds: ``number``, or 1 if ``quick``."""
         return 1 if self.quick else number
 
     def new(self, name: str) -> Path:
-        """Make a directory."""
+        """Create a directory with a unique name."""
         path = self.directory / f"{name}-{next(self._numbers)}"
         path.mkdir()
         return path
 
     def account(self, settings: str = "", servers: KeyServers | None = None) -> Account:
-        """Make a filer that has booted once; with ``servers``, they are registered."""
+        """Create a filer that has booted once, with ``servers`` registered."""
         account = Account(self.new("account"))
         account.root.mkdir(mode=0o700)
         if servers is not None:
@@ -171,7 +171,7 @@ class Workshop:
 
     @contextmanager
     def key_servers(self, number: int, pairs: int) -> Iterator[KeyServers]:
-        """Run ``number`` key servers, each in a process and each with the same ``pairs``."""
+        """Run ``number`` key servers, each in its own process, all with the same ``pairs``."""
         from filer.keyserver.authority import prepare
 
         directory, addresses, port = self.new("keyservers"), ADDRESSES[:number], free_port()
@@ -190,7 +190,7 @@ class Workshop:
 
 @contextmanager
 def processes(commands: Sequence[Sequence[str | Path]]) -> Iterator[None]:
-    """Run servers; each has to say one line when it is ready."""
+    """Run servers during the context; each must print a line when it is ready."""
     running = [
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         for command in commands
@@ -209,13 +209,13 @@ def processes(commands: Sequence[Sequence[str | Path]]) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, at any address."""
+    """Return a port that is free at all addresses."""
     with socket.create_server(("", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def new_pairs(number: int) -> list[KeyPair]:
-    """Make key pairs of the system `IDENTITY`, with 200 tags in turn."""
+    """Create ``number`` key pairs of the system `IDENTITY`, which use `TAGS` tags in turn."""
     return [
         KeyPair(
             new_key_id(IDENTITY.system_id, IDENTITY.partner_id, os.urandom),
@@ -227,7 +227,7 @@ def new_pairs(number: int) -> list[KeyPair]:
 
 
 def put_into_store(store: Path, pairs: Sequence[KeyPair]) -> None:
-    """Put key pairs into a store as Register and Activate would, all in one transaction."""
+    """Write key pairs to a store as Register and Activate would, in one transaction."""
     from kmip.core import enums
     from kmip.pie import objects
 
