@@ -1,8 +1,8 @@
 """The pytest plug-in: the fixture ``filer``, for tests of runbooks (docs/TESTING.md).
 
-pytest loads this module in every project of the environment, so it imports nothing that costs
-time. The package imports nothing of `filer` in the process of the tests, whose own modules may have
-any name: the filer and the key servers are programs of their own.
+pytest loads this module in every project of the environment, so it imports nothing slow.  The
+package imports nothing of `filer` in the process of the tests, because the tests' own modules may
+have any name: the filer and the key servers run as separate programs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class _Wanted(NamedTuple):
-    """What a test wants: the arguments of the marker.
+    """The arguments of the marker.
 
-    ``settings`` are tables of filer.toml, ``options`` those of the program.
+    ``settings`` are tables of filer.toml; ``options`` are command-line options of the program.
     """
 
     key_servers: int = 2
@@ -35,11 +35,11 @@ _ARGUMENTS = ", ".join(f"{name}={value!r}" for name, value in _Wanted._field_def
 
 
 class FilerUnderTest:
-    """A filer in a root and a home directory of its own, beside running key servers.
+    """A filer with its own root and home directory, and running key servers.
 
     ``key_servers`` have ``address``, ``port``, ``stop()`` and ``start()``; their certificates are
-    installed, and they are not registered.  One filer at a time runs on a root: leave the console
-    (``filer.console.leave()``) before ``run``.
+    installed, but the servers are not registered.  Only one filer at a time can run on a root: call
+    ``filer.console.leave()`` before ``run``.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class FilerUnderTest:
 
     @property
     def home(self) -> Path:
-        """The home directory, and working directory, of whoever is at the console."""
+        """The home and working directory of the console's user."""
         return self._account.home
 
     def run(self, *lines: str, status: int = 0) -> str:
-        """Power the filer on, run ``lines``, and return what it printed, failures too.
+        """Power the filer on, run ``lines``, and return its output, error messages included.
 
-        Answers to questions are lines that follow the command.  Fails the test if the exit status
-        is another than ``status``.
+        Answers to questions are lines after the command.  Fails the test unless the exit status is
+        ``status``.
         """
         __tracebackhide__ = True
         ended = self._account.run(
@@ -83,11 +83,11 @@ class FilerUnderTest:
 
     @property
     def console(self) -> "Terminal":
-        """A person's terminal, at the prompt: switched on when it is first asked for.
+        """A terminal at the console's prompt; the filer is booted at the first access.
 
-        ``enter(line)`` types a line and returns what is printed up to the next prompt or question,
-        which is ``prompt`` then; ``leave()`` gives up a question that is open and powers off;
-        ``child`` is the ``pexpect.spawn``.
+        ``enter(line)`` types a line and returns what is printed before the next prompt or question,
+        which is then in ``prompt``; ``leave()`` cancels an open question and powers off; ``child``
+        is the ``pexpect.spawn``.
         """
         if self._console is None or not self._console.child.isalive():
             rows, columns = self._size
@@ -97,13 +97,13 @@ class FilerUnderTest:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Announce the marker."""
-    config.addinivalue_line("markers", f"filer({_ARGUMENTS}): what the fixture filer gives")
+    """Register the marker."""
+    config.addinivalue_line("markers", f"filer({_ARGUMENTS}): settings of the fixture filer")
 
 
 @pytest.fixture(scope="session")
 def _filer_key_servers(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[KeyServerProcess]":
-    """Give the process of the key servers, which has made all certificates."""
+    """Start the process of the key servers, with all certificates."""
     from pytest_filer.key_servers import KeyServerFailed, KeyServerProcess
 
     try:
@@ -116,9 +116,9 @@ def _filer_key_servers(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Ke
 
 @pytest.fixture
 def filer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FilerUnderTest]:
-    """Give a filer in a temporary root, with live key servers and a console.
+    """A filer in a temporary root, with running key servers and a console.
 
-    ``@pytest.mark.filer(key_servers=3, disks=24)`` says what it has.
+    ``@pytest.mark.filer(key_servers=3, disks=24)`` changes its settings.
     """
     wanted = _wanted(request.node.get_closest_marker("filer"))
     from pytest_filer.key_servers import KeyServerFailed
@@ -162,9 +162,9 @@ def _filer(
             raise
         pytest.fail("the fixture filer needs pexpect: pip install pexpect", pytrace=False)
     if wanted.key_servers not in range(len(ADDRESSES) + 1):
-        _refuse(f"there are 0 to {len(ADDRESSES)} key servers, not {wanted.key_servers!r}")
+        _refuse(f"key_servers must be 0 to {len(ADDRESSES)}, not {wanted.key_servers!r}")
     servers: list[KeyServer] = []
-    if wanted.key_servers:  # else there may be no address for one
+    if wanted.key_servers:  # without key servers, no loopback address is needed
         process = request.getfixturevalue("_filer_key_servers")
         files = directory / "key servers"
         servers = stack.enter_context(process.key_servers(files, wanted.key_servers))

@@ -1,8 +1,8 @@
-"""What drives the installed program in a test: with pipes, and at a real terminal.
+"""Run the installed program in a test, with pipes or on a pseudo-terminal.
 
-An ``Account`` is a home directory of its own with a filer in it.  ``run`` gives the program its
-input and returns what came of it; ``pipe`` keeps the input open; ``terminal`` is a terminal that a
-program drives.
+An ``Account`` is a separate home directory with a filer in it.  ``run`` passes all input to the
+program and returns the outcome; ``pipe`` keeps the input open; ``terminal`` starts the program on a
+pseudo-terminal.
 """
 
 import os
@@ -20,25 +20,25 @@ from pexpect.popen_spawn import PopenSpawn
 
 PROGRAM = str(Path(sys.executable).with_name("filer"))
 PATIENCE = 60
-"""Seconds after which a program that says nothing is given up; no test waits for it."""
+"""Seconds to wait for output of a program before giving up; no passing test waits this long."""
 
 
 SMALL_SHELF = '[shelf]\ndisks = 4\ndisk_size = "1 MiB"\n'
-"""What filer.toml has, unless a test says otherwise."""
+"""The default content of filer.toml."""
 
 _CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 _ANYTHING = re.compile(r".+", re.DOTALL)
 _QUIET = {">": 0.0, ":": 0.05, "}": 0.05}
 _LONG_QUIET = 0.5
-"""Seconds without output after which text with a blank behind it is a prompt or a question.
+"""Seconds without output after which text that ends in a space is a prompt or a question.
 
-They depend on the character before the blank.  Output is read in parts, so any text may look like
-a question for a moment.
+`_QUIET` has other times for some characters before the space.  Output arrives in parts, so any text
+may look like a question for a moment.
 """
 
 
 class Outcome(NamedTuple):
-    """What a program printed on its two outputs, and its exit status."""
+    """The standard output, standard error and exit status of a program."""
 
     out: str
     err: str
@@ -46,12 +46,12 @@ class Outcome(NamedTuple):
 
 
 def plain(text: str) -> str:
-    """Return what a terminal was sent, without control sequences and with plain line ends."""
+    """Return terminal output without control sequences, and with ``\\n`` as line ends."""
     return re.sub(r"\r+\n", "\n", _CONTROL_SEQUENCE.sub("", text))
 
 
 class Account:
-    """A home directory with a filer of a few small disks in it, and nothing of this user's."""
+    """A separate home directory with a filer that has a few small disks."""
 
     def __init__(
         self, home: Path, settings: str = SMALL_SHELF, *, root: Path | None = None
@@ -65,7 +65,7 @@ class Account:
             self.settings.write_text(settings, encoding="utf-8")
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of a program; of that of the tests it has FILER_DEBUG only."""
+        """Return the environment of a program; it inherits only FILER_DEBUG from that of the tests."""
         path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         return {
             "PATH": path,
@@ -83,7 +83,7 @@ class Account:
 
     @property
     def history(self) -> Path:
-        """Where the lines typed at the prompt are kept."""
+        """The history file of the lines typed at the prompt."""
         return self.home / "state" / "filer" / "history"
 
     def run(
@@ -95,7 +95,7 @@ class Account:
         environment: Mapping[str, str] | None = None,
         together: bool = False,
     ) -> Outcome:
-        """Run the program to its end; ``together`` puts failures among the output, in order."""
+        """Run the program to its end; ``together`` merges standard error into standard output."""
         ended = subprocess.run(  # noqa: S603
             [*program, *map(str, arguments)],
             input=input.encode() if isinstance(input, str) else input,
@@ -110,18 +110,18 @@ class Account:
         return Outcome(ended.stdout.decode(), (ended.stderr or b"").decode(), ended.returncode)
 
     def commands(self, *commands: str, environment: Mapping[str, str] | None = None) -> Outcome:
-        """Run commands, each with ``-c``."""
+        """Run commands, each as the argument of ``-c``."""
         return self.run(*(f"--command={command}" for command in commands), environment=environment)
 
     def script(self, *lines: str, echo: bool = False) -> Outcome:
-        """Run lines, and the answers among them, from standard input."""
+        """Run lines, including answers to questions, from standard input."""
         return self.run(*(["-x"] if echo else []), input="".join(f"{line}\n" for line in lines))
 
     @contextmanager
     def pipe(
         self, *arguments: str | Path, environment: Mapping[str, str] | None = None
     ) -> "Iterator[PopenSpawn[str]]":
-        """Start the program with a pipe for input and one for both outputs."""
+        """Start the program with one pipe for input and one for both outputs."""
         child: PopenSpawn[str] = PopenSpawn(
             [PROGRAM, *map(str, arguments)],
             timeout=PATIENCE,
@@ -149,7 +149,7 @@ class Account:
         columns: int = 80,
         environment: Mapping[str, str] | None = None,
     ) -> "Iterator[Terminal]":
-        """Start the program at a terminal."""
+        """Start the program on a pseudo-terminal of ``rows`` and ``columns``."""
         child: pexpect.spawn[str] = pexpect.spawn(
             program[0],
             [*program[1:], *map(str, arguments)],
@@ -173,9 +173,9 @@ class Account:
 
 
 class Terminal:
-    """A terminal that a program drives: types, and reads what appears.
+    """A pseudo-terminal: types keys, and reads the output.
 
-    It does not tell where its cursor is, so the console writes plain lines.
+    It does not answer cursor-position queries, so the console uses its plain prompt.
     """
 
     def __init__(self, child: "pexpect.spawn[str]") -> None:
@@ -186,17 +186,17 @@ class Terminal:
 
     @property
     def pid(self) -> int:
-        """The process of the program."""
+        """The process ID of the program."""
         assert self.child.pid is not None
         return self.child.pid
 
     @property
     def seen(self) -> str:
-        """All that was sent to the terminal so far."""
+        """All output to the terminal so far."""
         return self._seen.getvalue()
 
     def wait_for_prompt(self) -> str:
-        """Return what appears before the next prompt or question, which is ``prompt`` then."""
+        """Return the output before the next prompt or question, which is then in ``prompt``."""
         text = ""
         quiet: float | None = None
         while True:
@@ -223,17 +223,17 @@ class Terminal:
         self.child.send(keys)
 
     def shows(self, text: str) -> None:
-        """Wait until ``text`` is sent to the screen in one piece."""
+        """Wait until ``text`` appears in the output, without control sequences inside it."""
         self.child.expect_exact(text)
 
     def enter(self, line: str = "") -> str:
-        """Type a line and return what is printed up to the next prompt or question."""
+        """Type a line and return what is printed before the next prompt or question."""
         self.type(f"{line}\r")
-        self.child.expect_exact("\n")  # of the line itself, even if it is a secret
+        self.child.expect_exact("\n")  # the end of the typed line, echoed even for a secret
         return self.wait_for_prompt()
 
     def end(self) -> int:
-        """Wait until the program has ended and return its exit status; a signal's is negative."""
+        """Wait for the end of the program; return its exit status, or minus a signal's number."""
         self.child.expect(pexpect.EOF)
         self.child.wait()
         if self.child.exitstatus is None:
@@ -242,7 +242,7 @@ class Terminal:
         return self.child.exitstatus
 
     def leave(self) -> int:
-        """Press Ctrl-D, first at the question that is open, if one is; return the exit status."""
+        """Press Ctrl-D until the program ends, also at an open question; return the exit status."""
         with suppress(pexpect.EOF):
             while True:
                 self.type("\x04")

@@ -1,9 +1,8 @@
-"""The key servers of the fixture, as a program: a request a line on stdin, an answer on stdout.
+"""The key servers of the fixture as a program: one request per line on stdin, answers on stdout.
 
-It runs as a file in a process of its own, so that the process of the tests imports nothing of
-`filer` and has no thread of a key server; it ends when its input does.  A request is a JSON list:
-the name of one of `_Requests` and its arguments.  An answer is an object with ``result`` or
-``error``.
+It runs in a separate process, so that the process of the tests imports nothing of `filer` and has
+no key server threads; it ends at the end of its input.  A request is a JSON list: the name of a
+method of `_Requests` and its arguments.  An answer is a JSON object with ``result`` or ``error``.
 """
 
 import json
@@ -24,7 +23,7 @@ from filer.root import Root
 
 
 class StartKeyServers(Protocol):
-    """What ``key_servers`` gives."""
+    """The type of the function that ``key_servers`` provides."""
 
     def __call__(
         self, count: int = 2, *, addresses: tuple[str, ...] | None = None, port: int = 0
@@ -33,9 +32,9 @@ class StartKeyServers(Protocol):
 
 
 def make_authority(directory: Path, addresses: Sequence[str]) -> None:
-    """Make all certificates for key servers at ``addresses`` in ``directory``, and empty stores.
+    """Create all certificates for key servers at ``addresses`` in ``directory``, and empty stores.
 
-    That takes its time; ``key_servers`` only copies them.
+    This is slow, so it is done once; ``key_servers`` only copies the files.
     """
     prepare(directory, addresses)
     with KeyServer(directory, addresses[0], port=0) as first:
@@ -48,12 +47,12 @@ def make_authority(directory: Path, addresses: Sequence[str]) -> None:
 def key_servers(
     authority: Path, directory: Path, addresses: Sequence[str]
 ) -> Iterator[StartKeyServers]:
-    """Give a function that starts key servers, each with an empty store of its own.
+    """Provide a function that starts key servers, each with its own empty store.
 
-    They are at the first of ``addresses``, unless others are asked for, and share one free port, as
-    all key servers of a filer do (or take ``port``).  Each has ``address``, ``port``, ``stop()``,
-    ``start()`` (same port, same keys), and ``directory``, where client.pem, client_private.pem and
-    IP_CA.pem are: those of ``authority``, copied.  All are stopped at the end.
+    By default they use the first of ``addresses`` and one free port (or ``port``), because all key
+    servers of a filer have the same port.  Each has ``address``, ``port``, ``stop()``, ``start()``
+    (same port, same keys), and ``directory``, which has copies of client.pem, client_private.pem
+    and IP_CA.pem from ``authority``.  All are stopped at the end of the context.
     """
     with ExitStack() as stop:
         usual = tuple(addresses)
@@ -74,7 +73,7 @@ def key_servers(
 
 
 def install_certificates(servers: Sequence[KeyServer], root: Path) -> None:
-    """Install the certificates of key servers in a root that has none, as ``keymgr`` does."""
+    """Install the certificates of ``servers`` in a root without any, as ``keymgr`` would."""
     storage, place = Storage(), Root(root)
     place.claim(storage)
     installed = place.installed_certificates
@@ -84,7 +83,7 @@ def install_certificates(servers: Sequence[KeyServer], root: Path) -> None:
 
 
 class _Requests:
-    """What can be asked of the process; groups of key servers are told apart by their directory."""
+    """The requests to the process; a group of key servers is identified by its directory."""
 
     def __init__(self) -> None:
         self._groups: dict[str, tuple[ExitStack, list[KeyServer]]] = {}
@@ -110,7 +109,7 @@ class _Requests:
         self._server(directory, address).stop()
 
     def end(self, directory: str) -> None:
-        """Stop a group, and forget it."""
+        """Stop and remove a group."""
         self._groups.pop(directory)[0].close()
 
     def end_all(self) -> None:
@@ -125,7 +124,7 @@ def main() -> None:
     """Answer requests until the input ends."""
     requests = _Requests()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)  # whatever else prints does not print an answer
+        os.dup2(2, 1)  # send all other output to standard error, so that it is not an answer
         try:
             for line in sys.stdin:
                 name, *arguments = json.loads(line)

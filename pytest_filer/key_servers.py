@@ -1,4 +1,4 @@
-"""Key servers for a test, in a process of their own (`pytest_filer.key_server_process`)."""
+"""Key servers for a test, in a separate process (`pytest_filer.key_server_process`)."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6")
-"""Where key servers are started, in this order."""
+"""The addresses of the key servers, in order."""
 
 _PATIENCE = 60
-"""Seconds after which the process is killed if its end of input did not end it."""
+"""Seconds to wait for the process to end after its input is closed, before killing it."""
 
 _PROGRAM = Path(__file__).with_name("key_server_process.py")
 
@@ -24,7 +24,7 @@ class KeyServerFailed(Exception):
 
 
 class KeyServer:
-    """A key server that runs beside a test."""
+    """A key server that a test can stop and start."""
 
     def __init__(
         self, process: "KeyServerProcess", directory: Path, address: str, port: int
@@ -35,25 +35,25 @@ class KeyServer:
         self._directory = directory
 
     def start(self) -> None:
-        """Listen again, on the same port, with the same keys; nothing happens if it runs."""
+        """Listen again on the same port with the same keys; does nothing if it is running."""
         self._process.ask("start", self._directory, self.address)
 
     def stop(self) -> None:
-        """Stop listening and end all connections; nothing happens if it does not run."""
+        """Stop listening and end all connections; does nothing if it is not running."""
         self._process.ask("stop", self._directory, self.address)
 
 
 class KeyServerProcess:
-    """The process of all key servers of a session of tests."""
+    """The process that runs all key servers of a pytest session."""
 
     def __init__(self, authority: Path) -> None:
-        """Start it, and have it make certificates for ``ADDRESSES`` in the directory ``authority``.
+        """Start the process and create certificates for ``ADDRESSES`` in ``authority``.
 
         Raises KeyServerFailed.
         """
         self._authority = authority
         self._turn = threading.Lock()
-        # The path of the tests is theirs: with their modules the process might load them for ours.
+        # PYTHONPATH belongs to the tests: it may contain modules with the names of ours.
         environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", _PROGRAM],
@@ -61,7 +61,7 @@ class KeyServerProcess:
             stdout=subprocess.PIPE,
             encoding="utf-8",
             env=environment,
-            start_new_session=True,  # Ctrl-C is for the tests
+            start_new_session=True,  # Ctrl-C must reach only the tests
         )
         try:
             self.ask("make_authority", authority, ADDRESSES)
@@ -87,7 +87,7 @@ class KeyServerProcess:
         self.ask("install_certificates", directory, root)
 
     def ask(self, request: str, *arguments: "Path | str | Sequence[str]") -> Any:
-        """Return the answer to a request.  Raises KeyServerFailed."""
+        """Send a request and return the result.  Raises KeyServerFailed."""
         assert self._process.stdin
         assert self._process.stdout
         with self._turn:

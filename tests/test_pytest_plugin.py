@@ -120,8 +120,8 @@ def test_what_goes_wrong_fails_the_test_and_says_why(tmp_path: Path) -> None:
     assert "filer ended with status 1, not 0:\nE   filer1\nE   nonsense not found." in printed
     assert re.search(r"filer: \S+ is in use by process \d+", printed)
     lines = printed.splitlines()
-    assert f"{MARKER}there are 0 to 5 key servers, not 9" in lines
-    assert f"{MARKER}there are 0 to 5 key servers, not '2'" in lines
+    assert f"{MARKER}key_servers must be 0 to 5, not 9" in lines
+    assert f"{MARKER}key_servers must be 0 to 5, not '2'" in lines
     assert f"{MARKER}unexpected 3, disk; its arguments are {ARGUMENTS}" in lines
     assert "_filer" not in printed
 
@@ -155,7 +155,7 @@ def test_what_the_key_servers_cannot_do_is_said_in_a_line(tmp_path: Path) -> Non
 def test_the_marker_is_listed_with_its_arguments(tmp_path: Path) -> None:
     _, printed = run_pytest(tmp_path, "", "--markers")
 
-    assert f"@pytest.mark.filer({ARGUMENTS}): what the fixture filer gives" in printed
+    assert f"@pytest.mark.filer({ARGUMENTS}): settings of the fixture filer" in printed
 
 
 WITHOUT_PEXPECT = """

@@ -256,7 +256,7 @@ class Conversation:
             for identifier in located.identifiers:
                 outcome = known.get(identifier, Success())
                 about = _description(outcome)
-                if _is_over(outcome) or (about and not about.may_be_named(key_id)):
+                if _is_unused(outcome) or (about and not about.may_be_named(key_id)):
                     continue
                 belongs = about is None or about.belongs_to(parent_tag)
                 held[key_id] = held.get(key_id, False) or belongs
@@ -288,7 +288,7 @@ class Conversation:
         if isinstance(after, Refusal) and not after.gone:
             raise KeyServerFailure(after.reason)
         if not _is_missing(after):
-            return _is_over(after)
+            return _is_unused(after)
         (located,) = self._locate_names([key_id])
         self._raise_first(located.problem)
         return identifier not in located.identifiers
@@ -417,7 +417,7 @@ class Conversation:
         description = _description(about)
         if description and description.names:  # a server may search loosely
             self._found[identifier] = set(filter(is_key_id, description.names))
-        if _is_over(about):
+        if _is_unused(about):
             self._found.pop(identifier, None)
             return None
         if description and not wanted(description):
@@ -528,7 +528,7 @@ def _is_missing(outcome: Outcome) -> TypeGuard[Refusal]:
     return isinstance(outcome, Refusal) and outcome.gone and not outcome.destroyed
 
 
-def _is_over(about: Outcome) -> bool:
+def _is_unused(about: Outcome) -> bool:
     """Say whether an object is destroyed, or in a state in which it is no longer used."""
     if isinstance(about, Refusal):
         return about.destroyed
