@@ -244,9 +244,9 @@ class Root(NamedTuple):
     def _refuse_missing_disks(self) -> None:
         missing = [f"{name} is missing" for name in _NEEDED_BY_DISKS if not self._has(name)]
         if not missing and not self._has(_SHELF_RECORD) and not any(self.shelf.glob(DISK_FILES)):
-            missing.append(f"neither a disk nor {_SHELF_RECORD} is there")
+            missing.append(f"there is neither a disk nor {_SHELF_RECORD}")
         if missing:
-            reason = f"it had disks, but {missing[0]}; is a file system not mounted?"
+            reason = f"it had disks, but {missing[0]}; is its file system mounted?"
             raise unusable(self.path, reason)
 
 

@@ -65,7 +65,7 @@ class Account:
             self.settings.write_text(settings, encoding="utf-8")
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of a program; it inherits only FILER_DEBUG from that of the tests."""
+        """Return the environment of a program; of the tests it inherits only FILER_DEBUG."""
         path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         return {
             "PATH": path,

@@ -565,7 +565,7 @@ def test_a_private_key_of_a_wrong_length_is_refused() -> None:
 def test_a_private_key_that_does_not_fit_its_certificate_is_refused(kind: str) -> None:
     data = pem(certificate(key(kind))) + key_pem(key("EC", "another"))
     assert refusal(CLIENT_PRIVATE, data) == (
-        "client_private.pem: the private key does not fit the certificate in the same file"
+        "client_private.pem: the private key does not match the certificate in the same file"
     )
 
 
@@ -573,13 +573,13 @@ def test_a_private_key_has_to_fit_a_certificate_of_its_file() -> None:
     other = pem(certificate(key("EC", "another"), "other"))
     for both in (client() + other, other + client()):
         assert inspect(CLIENT_PRIVATE, both + key_pem(), NOW).subject == "CN=filer"
-    assert "does not fit" in refusal(CLIENT_PRIVATE, other + key_pem())
+    assert "does not match" in refusal(CLIENT_PRIVATE, other + key_pem())
 
 
 def test_a_private_key_that_does_not_fit_the_installed_client_is_refused() -> None:
     other = pem(certificate(key("EC", "another")))
     assert refusal(CLIENT_PRIVATE, client_private(), other) == (
-        "client_private.pem: the private key does not fit the installed client.pem; "
+        "client_private.pem: the private key does not match the installed client.pem; "
         "for a new key, install the new client.pem first"
     )
     assert refusal(CLIENT_PRIVATE, client_private(), b"") == "client.pem: not a PEM file"
@@ -598,7 +598,7 @@ def test_a_client_that_does_not_fit_the_installed_private_key_is_a_warning(
     private: Callable[[], bytes],
 ) -> None:
     assert inspect(CLIENT, client(), NOW, None, private()).warnings == (
-        "does not fit the installed client_private.pem; install that next",
+        "does not match the installed client_private.pem; install that next",
     )
 
 
@@ -608,12 +608,12 @@ def test_a_pair_that_does_not_fit_is_not_registered() -> None:
         (
             client(),
             pem(certificate(other)) + key_pem(other),
-            "client_private.pem: the private key does not fit client.pem",
+            "client_private.pem: the private key does not match client.pem",
         ),
         (
             client(),
             client() + key_pem(other),
-            "client_private.pem: the private key does not fit the certificate in the same file",
+            "client_private.pem: the private key does not match the certificate in the same file",
         ),
         (b"", client_private(), "client.pem: not a PEM file"),
         (client(), b"", "client_private.pem: not a PEM file"),
@@ -745,7 +745,7 @@ def test_a_private_key_with_huge_numbers_costs_no_more_than_a_moment() -> None:
         began = time.process_time()
         assert refusal(CLIENT_PRIVATE, client() + costly) in (
             "client_private.pem: the private key is damaged",
-            "client_private.pem: the private key is of an unknown kind",
+            "client_private.pem: the private key has an unknown type",
         )
         assert time.process_time() - began < 1
     assert refusal(CLIENT_PRIVATE, client() + block("RSA PRIVATE KEY", bytes(8000))) == (
@@ -764,7 +764,7 @@ def test_a_certified_key_with_huge_numbers_costs_no_more_than_a_moment() -> None
     whole = der_sequence(signed, signed_with, der_value(0x03, b"\0" + bytes(8)))
     began = time.process_time()
     assert refusal(CLIENT_PRIVATE, block("CERTIFICATE", whole) + key_pem()) == (
-        "client_private.pem: the certificate is of an unknown kind"
+        "client_private.pem: the certificate has an unknown type"
     )
     assert time.process_time() - began < 1
 
@@ -827,7 +827,7 @@ def test_the_pair_is_replaced_one_after_the_other(installed: Installed) -> None:
         installed.install(private, CLIENT_PRIVATE, NOW)
     assert installed.read(CLIENT_PRIVATE) == client_private()
     info, _ = installed.install(public, CLIENT, NOW)
-    assert info.warnings == ("does not fit the installed client_private.pem; install that next",)
+    assert info.warnings == ("does not match the installed client_private.pem; install that next",)
     info, _ = installed.install(private, CLIENT_PRIVATE, NOW)
     assert info.warnings == ()
 

@@ -136,7 +136,7 @@ def test_install_refuses_a_client_private_pem_that_is_not_complete(empty: House)
     for content, refusal in (
         (certificate, "contains no private key; it needs client.pem and the private key"),
         (own_key, "contains no certificate, only PRIVATE KEY"),
-        (key + certificate, "the private key does not fit the certificate in the same file"),
+        (key + certificate, "the private key does not match the certificate in the same file"),
         (own_key + key + certificate, "contains more than one private key"),
         (
             pki.encrypted_private_pem(identity, b"passphrase"),
@@ -155,7 +155,7 @@ def test_install_refuses_a_key_that_does_not_fit_the_installed_client_pem(house:
     path = outside(house, "client_private.pem", pki.client(None).private_pem())
     before = house.filer.installed.read("client_private.pem")
     assert house.bad(f"keymgr install cert {path}") == (
-        "keymgr: client_private.pem: the private key does not fit the installed client.pem; "
+        "keymgr: client_private.pem: the private key does not match the installed client.pem; "
         "for a new key, install the new client.pem first\n"
     )
     assert house.filer.installed.read("client_private.pem") == before
@@ -167,10 +167,10 @@ def test_install_of_a_new_client_pem_warns_until_its_key_is_installed(house: Hou
     assert house.execute(f"keymgr install cert {path}") == (
         0,
         "client.pem replaces the one that was installed.\n",
-        "WARNING: client.pem: does not fit the installed client_private.pem; install that next\n",
+        "WARNING: client.pem: does not match the installed client_private.pem; install that next\n",
     )
     assert house.bad("key_manager add -key_server 127.0.0.2") == (
-        "key_manager: client_private.pem: the private key does not fit client.pem\n"
+        "key_manager: client_private.pem: the private key does not match client.pem\n"
     )
     path = outside(house, "client_private.pem", identity.private_pem())
     assert house.good(f"keymgr install cert {path}") == (

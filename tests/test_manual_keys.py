@@ -227,17 +227,17 @@ def test_options_of_rekey_come_in_any_order(house: House) -> None:
 @pytest.mark.parametrize(
     ("passphrase", "rule"),
     [
-        ("Too short, 4 chars!", "a passphrase has 20 to 32 characters"),
-        ("Too long for a filer, 36 characters!", "a passphrase has 20 to 32 characters"),
-        ("", "a passphrase has 20 to 32 characters"),
-        ("no upper case at all 1!", "a passphrase has at least one upper-case letter"),
-        ("NO LOWER CASE AT ALL 1!", "a passphrase has at least one lower-case letter"),
-        ("No digits at all, see!!", "a passphrase has at least one digit"),
-        ("NothingButLetters12345", "a passphrase has at least one other character"),
-        ("onlylowercaseletters", "a passphrase has at least one upper-case letter, one digit, "
-         "one other character"),
-        ("Pass\u00e9 words are not 1 key", "a passphrase has printable ASCII characters only"),
-        ("A tab\there is not 1 key!", "a passphrase has printable ASCII characters only"),
+        ("Too short, 4 chars!", "a passphrase must have 20 to 32 characters"),
+        ("Too long for a filer, 36 characters!", "a passphrase must have 20 to 32 characters"),
+        ("", "a passphrase must have 20 to 32 characters"),
+        ("no upper case at all 1!", "a passphrase must have at least one upper-case letter"),
+        ("NO LOWER CASE AT ALL 1!", "a passphrase must have at least one lower-case letter"),
+        ("No digits at all, see!!", "a passphrase must have at least one digit"),
+        ("NothingButLetters12345", "a passphrase must have at least one other character"),
+        ("onlylowercaseletters", "a passphrase must have at least one upper-case letter, "
+         "one digit, one other character"),
+        ("Pass\u00e9 words are no key 1", "a passphrase must have only printable ASCII characters"),
+        ("A tab\there is not 1 key!", "a passphrase must have only printable ASCII characters"),
     ],
 )  # fmt: skip
 def test_rekey_refuses_a_bad_passphrase_after_three_tries(

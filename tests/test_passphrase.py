@@ -48,7 +48,9 @@ def test_the_shortest_and_the_longest_are_accepted(length: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, SHORTEST - 1, LONGEST + 1, 1000])
 def test_a_shorter_or_longer_one_is_refused(length: int) -> None:
-    assert refusal("Aa1-".ljust(length, "x")[:length]) == "a passphrase has 20 to 32 characters"
+    assert (
+        refusal("Aa1-".ljust(length, "x")[:length]) == "a passphrase must have 20 to 32 characters"
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_a_shorter_or_longer_one_is_refused(length: int) -> None:
     ],
 )
 def test_a_missing_kind_of_character_is_named(passphrase: str, missing: str) -> None:
-    assert refusal(passphrase) == f"a passphrase has at least {missing}"
+    assert refusal(passphrase) == f"a passphrase must have at least {missing}"
 
 
 def test_a_blank_is_a_printable_character_of_its_own_kind() -> None:
@@ -74,7 +76,7 @@ def test_a_blank_is_a_printable_character_of_its_own_kind() -> None:
     "odd", ["\u00e4", "\u0130", "\u0661", "\t", "\n", "\x7f", "\x1b", "\0", "\udc80"]
 )
 def test_what_is_not_printable_ascii_is_refused(odd: str) -> None:
-    assert refusal(GOOD + odd) == "a passphrase has printable ASCII characters only"
+    assert refusal(GOOD + odd) == "a passphrase must have only printable ASCII characters"
     assert not is_passphrase(GOOD + odd)
 
 

@@ -513,7 +513,7 @@ def test_lost_disks_are_never_replaced_by_new_ones(tmp_path: Path, lost: str, di
     said = refusal(root)
 
     assert said.startswith(f"cannot use {root}: it had disks, but ")
-    assert said.endswith("; is a file system not mounted?")
+    assert said.endswith("; is its file system mounted?")
 
 
 def test_lost_disks_are_one_line_and_status_2(account: Account) -> None:
@@ -525,7 +525,7 @@ def test_lost_disks_are_one_line_and_status_2(account: Account) -> None:
     assert (ended.out, ended.status) == ("", 2)
     assert ended.err == (
         f"filer: cannot use {account.root}: it had disks, but shelf is missing; "
-        "is a file system not mounted?\n"
+        "is its file system mounted?\n"
     )
     assert not (account.root / "shelf").exists()
 

@@ -585,7 +585,7 @@ def test_a_bad_passphrase_has_three_tries_of_two_entries(
     assert ended.out.count("Please enter a new passphrase: \n") == 3
     assert ended.out.count("Please reenter the new passphrase: \n") == 3
     assert ended.out.count("; try again.\n") == 2
-    assert ended.err == "key_manager: a passphrase has 20 to 32 characters\n"
+    assert ended.err == "key_manager: a passphrase must have 20 to 32 characters\n"
     assert ended.out.endswith("filer1> hostname\nfiler1\n")
     assert ended.status == 1
     assert never_run_nor_printed(registered, ended, WEAK_PASSPHRASE, PASSPHRASE, OTHER_PASSPHRASE)

@@ -187,7 +187,7 @@ class BootDevice:
         try:
             target = str(link.readlink())
         except FileNotFoundError:
-            # Only an interrupted first commit leaves a generation without a link.
+            # An interrupted first commit leaves kmip.1 without a link; later ones keep the link.
             if any(number > 1 for number in self._generations()):
                 raise ConfigError(f"{_LINK_NAME}: missing, although generations exist") from None
             return None

@@ -67,7 +67,7 @@ class Record(NamedTuple):
         """Parse the record.  Raises ConfigError, with the line number, if it is damaged."""
         populated = document.values.get("populated")
         if type(populated) is not int or populated < 0:
-            raise document.error(("populated",), "populated must be the number of disks made")
+            raise document.error(("populated",), "populated must be the number of disks created")
         serials = document.values.get("aggr0", [])
         if not isinstance(serials, list) or not all(isinstance(text, str) for text in serials):
             raise document.error(("aggr0",), "aggr0 must be a list of serial numbers")

@@ -22,11 +22,11 @@ def accept(entry: str, again: str) -> AuthenticationKey:
     if entry != again:
         raise PassphraseError("the passphrases do not match")
     if not (entry.isascii() and entry.isprintable()):
-        raise PassphraseError("a passphrase has printable ASCII characters only")
+        raise PassphraseError("a passphrase must have only printable ASCII characters")
     if not SHORTEST <= len(entry) <= LONGEST:
-        raise PassphraseError(f"a passphrase has {SHORTEST} to {LONGEST} characters")
+        raise PassphraseError(f"a passphrase must have {SHORTEST} to {LONGEST} characters")
     if missing := missing_kinds(entry):
-        raise PassphraseError(f"a passphrase has at least {', '.join(missing)}")
+        raise PassphraseError(f"a passphrase must have at least {', '.join(missing)}")
     return AuthenticationKey(entry.encode("ascii"))
 
 

@@ -144,13 +144,13 @@ def inspect(
         _check_own_key(data)
         if client is not None and _key_of(CLIENT_PRIVATE, data) != _certified_key(CLIENT, client):
             raise CertificateError(
-                f"{CLIENT_PRIVATE}: the private key does not fit the installed {CLIENT}; "
+                f"{CLIENT_PRIVATE}: the private key does not match the installed {CLIENT}; "
                 f"for a new key, install the new {CLIENT} first"
             )
-    elif name == CLIENT and client_private is not None and not _fits(data, client_private):
-        warnings.append(f"does not fit the installed {CLIENT_PRIVATE}; install that next")
+    elif name == CLIENT and client_private is not None and not _matches(data, client_private):
+        warnings.append(f"does not match the installed {CLIENT_PRIVATE}; install that next")
     first = certificates[0]
-    with _damage_is(name):
+    with _damage_reported(name):
         return CertificateInfo(
             name,
             _name(first.subject),
@@ -203,10 +203,10 @@ def check_pair(client: bytes, client_private: bytes) -> None:
     certified = _certified_key(CLIENT, client)
     _check_own_key(client_private)
     if _key_of(CLIENT_PRIVATE, client_private) != certified:
-        raise CertificateError(f"{CLIENT_PRIVATE}: the private key does not fit {CLIENT}")
+        raise CertificateError(f"{CLIENT_PRIVATE}: the private key does not match {CLIENT}")
 
 
-def _fits(client: bytes, client_private: bytes) -> bool:
+def _matches(client: bytes, client_private: bytes) -> bool:
     try:
         check_pair(client, client_private)
     except CertificateError:
@@ -218,7 +218,7 @@ def _check_own_key(data: bytes) -> None:
     """Check client_private.pem, which is client.pem and the private key in one file."""
     if _key_of(CLIENT_PRIVATE, data) != _certified_key(CLIENT_PRIVATE, data):
         raise CertificateError(
-            f"{CLIENT_PRIVATE}: the private key does not fit the certificate in the same file"
+            f"{CLIENT_PRIVATE}: the private key does not match the certificate in the same file"
         )
 
 
@@ -244,7 +244,7 @@ def _name(name: Name) -> str:
 
 
 @contextmanager
-def _damage_is(name: str, what: str = "certificate") -> Iterator[None]:
+def _damage_reported(name: str, what: str = "certificate") -> Iterator[None]:
     """Turn the library's exceptions for damaged content into a CertificateError."""
     from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
     from cryptography.x509 import InvalidVersion
@@ -255,7 +255,7 @@ def _damage_is(name: str, what: str = "certificate") -> Iterator[None]:
         try:
             yield
         except UnsupportedAlgorithm:
-            raise CertificateError(f"{name}: the {what} is of an unknown kind") from None
+            raise CertificateError(f"{name}: the {what} has an unknown type") from None
         except (ValueError, TypeError, InvalidVersion, InvalidSignature, InternalError):
             raise CertificateError(f"{name}: the {what} is damaged") from None
 
@@ -286,9 +286,9 @@ def _certificates(name: str, data: bytes) -> list[_Found]:
         )
     if name != CLIENT_PRIVATE and any(label not in _NAMED_LABELS for label, _ in blocks):
         raise CertificateError(
-            f"{name}: damaged; a block in it is of an unknown kind, and may be a private key"
+            f"{name}: damaged; a block in it has an unknown type, and may be a private key"
         )
-    with _damage_is(name):
+    with _damage_reported(name):
         certificates = [_Found(block, load_pem_x509_certificate(block)) for block in found]
         for _block, certificate in certificates:
             # The library decodes them when they are used; damage has to be found here.
@@ -322,7 +322,7 @@ def _chain(name: str, found: list[_Found], key: bytes | None) -> list[_Found]:
 
 
 def _client_among(name: str, found: list[_Found], key: bytes | None) -> _Found:
-    with _damage_is(name):
+    with _damage_reported(name):
         if fitting := [each for each in found if _public_key(each.certificate) == key]:
             return fitting[0]
         issuers = [
@@ -360,7 +360,7 @@ def _refuse_weak(name: str, certificates: list[Certificate]) -> None:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
     for certificate in certificates:
-        with _damage_is(name):
+        with _damage_reported(name):
             _refuse_diffie_hellman(certificate.tbs_certificate_bytes)
             public = certificate.public_key()
             digest = certificate.signature_hash_algorithm
@@ -388,7 +388,7 @@ def _refuse_weak(name: str, certificates: list[Certificate]) -> None:
 def _certified_key(name: str, data: bytes) -> bytes:
     """Return the public key in the first certificate of ``data``."""
     certificate = _certificates(name, data)[0].certificate
-    with _damage_is(name):
+    with _damage_reported(name):
         return _public_key(certificate)
 
 
@@ -430,7 +430,7 @@ def _key_of(name: str, data: bytes) -> bytes:
         )
     if len(block) > _KEY_LIMIT:
         raise CertificateError(f"{name}: the private key is larger than {_KEY_LIMIT // 1024} KiB")
-    with _damage_is(name, "private key"):
+    with _damage_reported(name, "private key"):
         if label == _PKCS8_LABEL:  # the traditional labels name the kind of key
             _refuse_diffie_hellman(_der(block))
         # The library's check of an RSA key tests its primes, which takes seconds if they are
