@@ -55,12 +55,12 @@ def man(shop: Workshop) -> Iterator[Row]:
     assert page
 
     def in_colours() -> None:
-        coloured(ManualText(page.source, 80, house.session.commands), "dark", "xterm-256color")
+        coloured(ManualText(page.source, 80, booted.session.commands), "dark", "xterm-256color")
 
-    with shop.account().booted() as house:
+    with shop.account().booted() as booted:
         plain, colours = interleave(
             shop.times(30),
-            partial(seconds, partial(house.execute, "man key_manager")),
+            partial(seconds, partial(booted.execute, "man key_manager")),
             partial(seconds, in_colours),
         )
     yield Row("`man key_manager`", plain, below(0.010))
@@ -70,24 +70,24 @@ def man(shop: Workshop) -> Iterator[Row]:
 def completion(shop: Workshop) -> Iterator[Row]:
     """Measure Tab, from the key press to the menu on the screen, for the slowest of five lines."""
     disks = 12 if shop.quick else 1440
-    with shop.account(f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n').booted() as house:
-        house.filer.keytable.replace(merge(new_pairs(TAGS)).values())
-        house.filer.registration = Registration(servers=_ADDRESSES, port=5696)
+    with shop.account(f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n').booted() as booted:
+        booted.filer.keytable.replace(merge(new_pairs(TAGS)).values())
+        booted.filer.registration = Registration(servers=_ADDRESSES, port=5696)
         ours, bare = max(
-            (_menus(house, line, shop.times(30)) for line in _BEFORE_TAB),
+            (_menus(booted, line, shop.times(30)) for line in _BEFORE_TAB),
             key=lambda figures: figures[0].value,
         )
     what = f"key to menu, 4 servers, {TAGS} tags, {disks} disks"
     yield Row(what, ours, below(0.005), bare, "bare prompt_toolkit, same words")
 
 
-def _menus(house: Booted, line: str, times: int) -> list[Figure]:
+def _menus(booted: Booted, line: str, times: int) -> list[Figure]:
     """Measure Tab after ``line``, in the console's line editor and at a bare prompt."""
-    words = {each.text: each.help for each in completions(house.session, line)}
+    words = {each.text: each.help for each in completions(booted.session, line)}
     with create_pipe_input() as keys:
         screen = Vt100_Output(StringIO(), lambda: Size(24, 80), term="xterm")
         with create_app_session(input=keys, output=screen):
-            editor = LineEditor(house.session, Signals(Interrupt()))
+            editor = LineEditor(booted.session, Signals(Interrupt()))
             bare: PromptSession[str] = PromptSession(
                 completer=WordCompleter([*words], meta_dict=words, WORD=True),
                 complete_while_typing=False,

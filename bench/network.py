@@ -92,10 +92,10 @@ def restore(shop: Workshop) -> Iterator[Row]:
         near = stack.enter_context(shop.key_servers(4, pairs))
         far = stack.enter_context(_far_away(near))
         requests = _requests(near)
-        house = stack.enter_context(shop.account(servers=far).booted())
+        booted = stack.enter_context(shop.account(servers=far).booted())
         ours, together, *alone = interleave(
             shop.times(7),
-            partial(seconds, partial(_restore, house, pairs)),
+            partial(seconds, partial(_restore, booted, pairs)),
             partial(seconds, partial(_replay_to_all, far, requests)),
             *(
                 partial(seconds, partial(_replay, far, address, requests))
@@ -118,9 +118,9 @@ def restore(shop: Workshop) -> Iterator[Row]:
     yield Row(what, ours, at_most(1.5), together, "all four at once, same bytes")
 
 
-def _restore(house: Booted, pairs: int) -> None:
-    house.execute(_RESTORE)
-    if len(house.filer.keytable) != pairs:
+def _restore(booted: Booted, pairs: int) -> None:
+    booted.execute(_RESTORE)
+    if len(booted.filer.keytable) != pairs:
         raise RuntimeError("not all key pairs were restored")
 
 
@@ -162,12 +162,12 @@ def scaling(shop: Workshop) -> Iterator[Row]:
             shop.account(servers=stack.enter_context(shop.key_servers(1, pairs))) for pairs in sizes
         ]
         used = [Figure(_memory_of_restore(account), Unit.MEGABYTES) for account in accounts]
-        houses = [stack.enter_context(account.booted()) for account in accounts]
+        all_booted = [stack.enter_context(account.booted()) for account in accounts]
         restored = interleave(
             shop.times(7),
             *(
-                partial(seconds, partial(_restore, house, pairs))
-                for house, pairs in zip(houses, sizes, strict=True)
+                partial(seconds, partial(_restore, booted, pairs))
+                for booted, pairs in zip(all_booted, sizes, strict=True)
             ),
         )
     times, memory = (dict(zip(sizes, each, strict=True)) for each in (restored, used))
@@ -201,13 +201,13 @@ def status(shop: Workshop) -> Iterator[Row]:
     with ExitStack() as stack:
         with shop.key_servers(4, 0) as servers:
             account = shop.account(servers=servers)
-            house = stack.enter_context(account.booted())
+            booted = stack.enter_context(account.booted())
         for address in servers.addresses:
             stack.enter_context(socket.create_server((address, servers.port)))
-        house.filer.hardware = house.filer.hardware._replace(timeout=timeout)
+        booted.filer.hardware = booted.filer.hardware._replace(timeout=timeout)
         (ours,) = interleave(
             shop.times(3),
-            partial(seconds, partial(house.execute, "key_manager status", succeeds=False)),
+            partial(seconds, partial(booted.execute, "key_manager status", succeeds=False)),
         )
     limit = at_most(1.1)
     yield Row("`status`, 4 silent servers", ours, limit, Figure(timeout), "one timeout")

@@ -31,7 +31,7 @@ from filer.registration.registration import Registration
 from filer.root import Root
 from filer.running.interrupt import Interrupt
 from filer.running.progress import Progress
-from filer.running.turn import Changes
+from filer.running.turn import ChangeLock
 
 if TYPE_CHECKING:
     from filer.key_servers.group import KeyServers
@@ -62,7 +62,7 @@ class Filer:
     progress: Progress = field(default_factory=Progress)
     keytable: Keytable = field(default_factory=Keytable)
     aggregate: Aggregate | None = None
-    changes: Changes = field(default_factory=Changes)
+    changes: ChangeLock = field(default_factory=ChangeLock)
     last_heard: dict[str, bool] = field(default_factory=dict)
     """Whether each key server answered when it was last asked, since power-on."""
 

@@ -157,24 +157,24 @@ def prepare(
     _refuse_another_use(directory, addresses)
     storage.make_directory(directory)
     storage.settle_above(directory)
-    with _alone(directory):
+    with _locked(directory):
         _refuse_another_use(directory, addresses)  # it may have changed before it was locked
         storage.settle(directory)
         storage.sweep(directory)
-        authority = _kept(directory / AUTHORITY_PRIVATE, now)
+        authority = _load_valid(directory / AUTHORITY_PRIVATE, now)
         if authority is None:
             authority = new_authority(now)
             storage.write(directory / AUTHORITY_PRIVATE, authority.private_pem())
-        client = _kept(directory / CLIENT_PRIVATE, now, authority)
+        client = _load_valid(directory / CLIENT_PRIVATE, now, authority)
         if client is None:
             client = issue_client(authority, now)
             storage.write(directory / CLIENT_PRIVATE, client.private_pem())
-        _keep_equal(storage, directory / CLIENT, client.certificate_pem())
+        _write_if_different(storage, directory / CLIENT, client.certificate_pem())
         for address in addresses:
-            if _kept(directory / server_name(address), now, authority) is None:
+            if _load_valid(directory / server_name(address), now, authority) is None:
                 server = issue_server(authority, address, now)
                 storage.write(directory / server_name(address), server.private_pem())
-            _keep_equal(storage, directory / ca_name(address), authority.certificate_pem())
+            _write_if_different(storage, directory / ca_name(address), authority.certificate_pem())
 
 
 def _name(common_name: str) -> x509.Name:
@@ -272,7 +272,7 @@ def _is_of_a_key_server(name: str) -> bool:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def _locked(directory: Path) -> Iterator[None]:
     # Two simultaneous first starts must not create two authorities.
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -285,7 +285,7 @@ def _alone(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _kept(path: Path, now: datetime, issuer: Identity | None = None) -> Identity | None:
+def _load_valid(path: Path, now: datetime, issuer: Identity | None = None) -> Identity | None:
     try:
         identity = Identity.parse(path.read_bytes())
     except FileNotFoundError:
@@ -304,7 +304,7 @@ def _kept(path: Path, now: datetime, issuer: Identity | None = None) -> Identity
     return identity
 
 
-def _keep_equal(storage: Storage, path: Path, data: bytes) -> None:
+def _write_if_different(storage: Storage, path: Path, data: bytes) -> None:
     try:
         same = path.read_bytes() == data
     except OSError:

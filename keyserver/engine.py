@@ -86,7 +86,7 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         # A quoted file: URI can represent any path.
         uri = f"file:{quote(os.fsencode(store.absolute()))}"
         url = URL.create("sqlite", database=uri, query={"uri": "true"})
-        database = _opened(url)
+        database = _open_database(url)
         # PyKMIP accesses all ciphers, including deprecated ones that cause warnings.
         with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
             super().__init__(
@@ -161,7 +161,7 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         return list(query)
 
 
-def _opened(url: URL) -> Any:
+def _open_database(url: URL) -> Any:
     """Return the database at ``url`` with its tables; each commit is durable when it returns."""
     database = create_engine(url, connect_args={"check_same_thread": False})
     event.listen(database, "connect", _commit_durably)

@@ -102,10 +102,10 @@ class KeyServer:
         with ExitStack() as stack:
             listener = stack.enter_context(self._bind())
             context = self._context()
-            stack.enter_context(self._store_to_itself())
+            stack.enter_context(self._exclusive_store())
             engine = self._engine()
             stack.callback(engine.close)
-            self._remember_store()
+            self._record_store()
             stack.callback(self._disconnect_all)
             stopped, stop = socket.socketpair()
             stack.enter_context(stopped)
@@ -179,7 +179,7 @@ class KeyServer:
         return context
 
     @contextmanager
-    def _store_to_itself(self) -> Iterator[None]:
+    def _exclusive_store(self) -> Iterator[None]:
         # Two servers at different ports must not use the same store.
         self._refuse_missing_store()
         try:
@@ -210,7 +210,7 @@ class KeyServer:
                 f"put it back, or remove {printable(self.started.name)} to start without any key"
             )
 
-    def _remember_store(self) -> None:
+    def _record_store(self) -> None:
         """Record that the store exists, before the first client can store a key in it."""
         if not self.started.exists():
             text = f"{self.store.name} exists. Without this file, a missing one is recreated.\n"

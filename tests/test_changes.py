@@ -13,7 +13,7 @@ from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.keytable import Entry, Keytable
 from filer.mroot.system_log import Messages
 from filer.running.interrupt import Interrupt, Interrupted
-from filer.running.turn import Busy, Changes
+from filer.running.turn import Busy, ChangeLock
 from filer.shell.line.grammar import head
 from filer.shell.plugins import Commands
 
@@ -32,7 +32,7 @@ def in_another_thread(work: Callable[[], object]) -> object:
 
 
 def test_a_second_change_is_refused_with_the_name_of_the_first() -> None:
-    changes = Changes()
+    changes = ChangeLock()
     with (
         changes.turn("key_manager rekey", "root"),
         pytest.raises(Busy, match=r'^busy: "key_manager rekey" of root is running$'),
@@ -42,7 +42,7 @@ def test_a_second_change_is_refused_with_the_name_of_the_first() -> None:
 
 
 def test_the_turn_is_free_after_a_change_however_it_ended() -> None:
-    changes = Changes()
+    changes = ChangeLock()
     with pytest.raises(Interrupted), changes.turn("key_manager rekey", "the console"):
         raise Interrupted
 
@@ -55,7 +55,7 @@ def test_ctrl_c_reaches_the_thread_that_it_is_for_and_no_other() -> None:
     mine = Interrupt()
 
     def command() -> bool:
-        filers.take_from(mine)
+        filers.use(mine)
         before = filers.requested
         mine.request()
         with pytest.raises(Interrupted):
@@ -74,7 +74,7 @@ def test_a_request_for_good_stays_with_its_thread() -> None:
     mine.request(for_good=True)
 
     def command() -> bool:
-        filers.take_from(mine)
+        filers.use(mine)
         filers.clear()
         return filers.requested
 

@@ -15,7 +15,7 @@ from filer.boot_device.panics import Panics
 from filer.config import load as load_hardware
 from filer.disks.aggregate import bring_online
 from filer.disks.derivation import Derivation
-from filer.disks.ownership import Ownership, take
+from filer.disks.ownership import Ownership, claim_unowned
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
@@ -25,7 +25,7 @@ from filer.mroot.volume import Mroot
 from filer.registration.installed import Installed
 from filer.root import Root, RootLock
 from filer.running.interrupt import Interrupt
-from filer.running.turn import Changes
+from filer.running.turn import ChangeLock
 from filer.system import Filer
 
 
@@ -98,7 +98,7 @@ class Machine:
             random=self._random,
             powered_on=self._now(),
             interrupt=self._interrupt,
-            changes=Changes(self._lock.check),
+            changes=ChangeLock(self._lock.check),
             panics=Panics(self._root.var / "panics.toml", self._storage),
             loader=LoaderEnvironment(
                 self._root.var / "loader.toml", self._storage, hardware.autoboot
@@ -163,7 +163,7 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     with suppress(StorageError):  # no boot fails for its log; each line is tried again
         filer.messages.attach(filer.root.system_log, filer.storage)
     try:
-        take(filer.shelf, aggregate.ownership, filer.hardware.system_id)
+        claim_unowned(filer.shelf, aggregate.ownership, filer.hardware.system_id)
     except StorageError as refusal:  # the next boot tries again
         notices.warning("disk.ownership.failure", f"the owner is not on every disk: {refusal}")
     own = len(aggregate.ownership.own(filer.shelf))

@@ -120,7 +120,7 @@ def survey(shelf: Shelf, system_id: int) -> Ownership:
     return Ownership(root, labels, foreign, frozenset(doubtful))
 
 
-def take(disks: Iterable[Disk], ownership: Ownership, system_id: int) -> None:
+def claim_unowned(disks: Iterable[Disk], ownership: Ownership, system_id: int) -> None:
     """Write ``system_id`` to the record of each own disk without an owner that is not doubtful.
 
     Destroyed disks are not changed.  Raises StorageError; the disks before the failed one are

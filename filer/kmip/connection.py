@@ -46,7 +46,7 @@ class Deadline:
             raise no_answer(self.seconds)
         return remaining
 
-    def passed(self) -> float:
+    def elapsed(self) -> float:
         """Return the seconds since the object was created; ``restart`` does not affect them."""
         return self._clock() - self._begun
 
@@ -83,7 +83,7 @@ class TlsConnection:
 
     def handshake(self) -> None:
         """Perform the handshake, in which the context verifies the server's certificate."""
-        self._carry(self._tls.do_handshake)
+        self._run(self._tls.do_handshake)
 
     def peer_certificate(self) -> tuple[dict[str, object], bytes]:
         """Return the server's certificate as ``getpeercert`` decodes it, and in DER."""
@@ -96,14 +96,14 @@ class TlsConnection:
         """Send all of ``data``."""
         unsent = memoryview(data)
         while unsent:
-            unsent = unsent[self._carry(partial(self._tls.write, unsent)) :]
+            unsent = unsent[self._run(partial(self._tls.write, unsent)) :]
 
     def receive(self, size: int) -> bytes:
         """Receive exactly ``size`` bytes."""
         received = bytearray()
         while len(received) < size:
             missing = min(_CHUNK, size - len(received))
-            chunk = self._carry(partial(self._tls.read, missing))
+            chunk = self._run(partial(self._tls.read, missing))
             if not chunk:
                 raise KeyServerFailure(NOT_A_KMIP_SERVER)
             received += chunk
@@ -123,7 +123,7 @@ class TlsConnection:
         if surplus:
             raise KeyServerFailure(NOT_A_KMIP_SERVER)
 
-    def _carry(self, step: Callable[[], T]) -> T:
+    def _run(self, step: Callable[[], T]) -> T:
         while True:
             try:
                 result = step()

@@ -387,9 +387,9 @@ class Conversation:
         """
         remaining = iter(identifiers)
         while some := list(islice(remaining, self._objects_at_once)):
-            begun = self._deadline.passed()
+            begun = self._deadline.elapsed()
             outcomes = iter(self._ask(ask(each) for each in some for ask in (get_attributes, get)))
-            spent = self._deadline.passed() - begun
+            spent = self._deadline.elapsed() - begun
             in_time = int(len(some) * self._deadline.seconds / 2 / spent) if spent else len(some)
             self._objects_at_once = min(max(in_time, 1), _OBJECTS_AT_ONCE)
             for identifier, about, content in zip(some, outcomes, outcomes, strict=True):
@@ -403,7 +403,7 @@ class Conversation:
         new = {pair.key_id for pair in pairs} - self._key_ids
         if new:
             self._key_ids |= new
-            self._end = max(self._end, self._deadline.passed() + self._deadline.seconds)
+            self._end = max(self._end, self._deadline.elapsed() + self._deadline.seconds)
 
     def _stored(
         self,
@@ -490,11 +490,11 @@ class Conversation:
         return outcomes
 
     def _exchange(self, items: Sequence[Item], version: Version) -> list[Outcome]:
-        passed = self._deadline.passed()
+        elapsed = self._deadline.elapsed()
         longest = _LONGEST * self._deadline.seconds
-        if passed > longest:
+        if elapsed > longest:
             raise not_done(longest)
-        if passed > self._end:
+        if elapsed > self._end:
             raise not_done(_PATIENCE * self._deadline.seconds)
         self._deadline.restart()
         first = self._items_sent

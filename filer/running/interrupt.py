@@ -20,7 +20,7 @@ class _Request:
 class Interrupt:
     """A request to stop, set by a signal handler and checked between complete steps.
 
-    With several users on the console, each in a separate thread, ``take_from`` gives the thread
+    With several users on the console, each in a separate thread, ``use`` gives the thread
     its own request, so that Ctrl-C stops only the command of the user who pressed it.
     """
 
@@ -28,7 +28,7 @@ class Interrupt:
         self._own = _Request()
         self._in_thread = ContextVar("request", default=self._own)
 
-    def take_from(self, other: "Interrupt") -> None:
+    def use(self, other: "Interrupt") -> None:
         """Use the request of ``other`` from now on in this thread."""
         self._in_thread.set(other._own)
 

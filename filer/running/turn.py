@@ -11,7 +11,7 @@ class Busy(FilerError):
     """Another command is changing the filer."""
 
 
-class Changes:
+class ChangeLock:
     """Gives one command at a time the right to change the filer; read-only commands need none.
 
     ``check`` is called first, and raises FilerError if the filer may no longer be changed.

@@ -279,7 +279,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
     # The thread of the session.
 
     def _serve(self, readable: int) -> None:
-        self._served.filer.interrupt.take_from(self._signals.interrupt)
+        self._served.filer.interrupt.use(self._signals.interrupt)
         following = Next.END
         status = FAILED
         try:
