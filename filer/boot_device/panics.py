@@ -35,7 +35,7 @@ class Panics:
 
     @property
     def at_limit(self) -> bool:
-        """Whether there were so many panics that a boot must not try keys on the disks."""
+        """Whether a boot must wait for a key server, to save the disks from more failed tries."""
         return self.in_a_row >= LIMIT
 
     def add(self) -> None:
