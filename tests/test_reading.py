@@ -1,6 +1,7 @@
 """What is read at a terminal: manual pages in colour, and the list of commands."""
 
 import re
+import shutil
 from collections.abc import Mapping
 
 import pytest
@@ -244,3 +245,24 @@ def test_help_says_one_line_a_command_and_the_question_mark_keeps_its_columns(
     assert [line.split()[0] for line in lines] == sorted(piped.out.split()[: len(lines)])
     assert "key_manager  external key server management commands" in lines
     assert len({re.match(r"\S+ +", line).end() for line in lines}) == 1  # type: ignore[union-attr]
+
+
+def test_less_keeps_the_colours_of_a_page_without_a_pager_configured(account: Account) -> None:
+    """The host's own pager is less here, whatever options it is given besides."""
+    programs = account.home / "programs"
+    programs.mkdir()
+    (programs / "less").symlink_to(str(shutil.which("less")))
+    environment = {"MANPAGER": "", "PATH": str(programs), "LESS": "-M"}
+    with screen(account, rows=20, environment=environment) as person:
+        person.booted().type("man key_manager\r")
+        person.shows("SYNOPSIS", "key_manager setup", "lines 1-19")
+
+        assert "ESC[" not in person.text
+        assert person.colours("key_manager setup") > {"default"}
+        person.type("q")
+        person.shows_typed("filer1>")
+
+
+def test_a_host_without_a_pager_prints_the_page(account: Account) -> None:
+    with account.terminal(environment={"MANPAGER": "", "PATH": str(account.home)}) as terminal:
+        assert terminal.booted().enter("man na_disk") == render(PAGES["na_disk"], 80)

@@ -1,7 +1,6 @@
 """A person at a terminal: prompt, history, completion, questions."""
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,11 +16,6 @@ from filer.shell.prompt.reader import LineReader
 from filer.shell.prompt.settings import DEFAULTS, Settings
 from filer.shell.session import FAILED, OK, Session
 from filer.shell.signals import Signals
-
-_LESS_COLOURED = "-R"
-"""The option of less that lets colours through."""
-
-_PROGRAM = re.compile(r"[\w./+-]+")
 
 _MOST_DEFECTS = 10
 """Failures of a prompt in a row; each costs a line."""
@@ -89,19 +83,23 @@ class TerminalConsole:
 
     def page(self, text: str) -> None:
         """Show a long text in the pager of the settings, of MANPAGER or PAGER."""
-        from pydoc import pager
+        from filer.shell.prompt.keyboard import knows_its_cursor
+        from filer.shell.prompt.pager import missing_program, run_pager, usual_pager
 
         coloured = self._coloured(text)
         command = self._settings.pager or os.environ.get("MANPAGER") or os.environ.get("PAGER")
-        if command and sys.stdout.isatty() and (missing := _missing_program(command)):
+        if not command and knows_its_cursor(os.environ.get("TERM", "")):
+            command = usual_pager()
+        if not command or not sys.stdout.isatty():
+            self._print(coloured)
+            return
+        if missing := missing_program(command):
             self.warn(f"WARNING: pager {missing} not found")
             self._print(coloured)
             return
-        less = os.environ.get("LESS", "")
-        os.environ |= _environment_of_pager(command, less, in_colours=coloured is not text)
         try:
             with self._reader.lent(), self._signals.waiting():
-                pager(coloured)
+                run_pager(command, coloured, in_colours=coloured is not text)
         except KeyboardInterrupt:
             raise Cancelled from None
 
@@ -131,30 +129,6 @@ class TerminalConsole:
     def _draw(self, text: str) -> None:
         assert sys.__stdout__ is not None
         write(sys.__stdout__, text)  # not into a recording, whose replay may take another time
-
-
-def _environment_of_pager(command: str | None, less: str, *, in_colours: bool) -> dict[str, str]:
-    """Return where pydoc looks first for its pager, and less for its options."""
-    environment = {"MANPAGER": command} if command else {}
-    if in_colours and not less.startswith(_LESS_COLOURED):
-        environment["LESS"] = f"{_LESS_COLOURED} {less}"
-    return environment
-
-
-def _missing_program(command: str) -> str | None:
-    """Return the program that sh would look for in vain; None also if the words do not tell."""
-    name, _, _ = command.partition(" ")
-    if not _PROGRAM.fullmatch(name) or shutil.which(name):
-        return None
-    return None if "/" not in name and _is_built_in(name) else name
-
-
-def _is_built_in(name: str) -> bool:
-    """Say whether ``name`` is a word of sh itself, such as ``exec``."""
-    from subprocess import DEVNULL, call
-
-    asked = ("sh", "-c", 'command -v "$1"', "sh", name)
-    return call(asked, stdout=DEVNULL) == 0  # noqa: S603  (the person's own)
 
 
 def remember(session: Session, line: str) -> None:
