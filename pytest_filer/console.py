@@ -7,16 +7,21 @@ pseudo-terminal.
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import termios
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pexpect
 from pexpect.popen_spawn import PopenSpawn
+from ptyprocess import PtyProcess
 
 PROGRAM = str(Path(sys.executable).with_name("filer"))
 PATIENCE = 60
@@ -25,6 +30,11 @@ PATIENCE = 60
 
 SMALL_SHELF = '[shelf]\ndisks = 4\ndisk_size = "1 MiB"\n'
 """The default content of filer.toml."""
+
+_ENV = "/usr/bin/env"
+
+_LEAVING = 0.2
+"""Seconds that a program has to end by itself after its terminal has gone."""
 
 _CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 _ANYTHING = re.compile(r".+", re.DOTALL)
@@ -35,6 +45,107 @@ _LONG_QUIET = 0.5
 `_QUIET` has other times for some characters before the space.  Output arrives in parts, so any text
 may look like a question for a moment.
 """
+
+
+_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+
+@contextmanager
+def default_signals() -> Iterator[None]:
+    """Have programs started here get the default action of the signals that tests send.
+
+    What nohup, cron or a shell's "&" ignores is ignored by all children too, but a handler is not
+    inherited: so this process catches those signals, and goes on ignoring them.
+    """
+    ignored = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():
+        ignored = []  # Python allows handlers in the main thread only
+    for number in ignored:
+        signal.signal(number, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+
+if TYPE_CHECKING:
+    _Spawn = pexpect.spawn[str]
+else:
+    _Spawn = pexpect.spawn
+
+
+class Child(_Spawn):
+    """A program at a terminal of its own, started without a fork in Python.
+
+    The process of the tests may have threads; after a fork, the child may wait for a lock that one
+    of them held.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        dimensions: tuple[int, int] = (24, 80),
+        timeout: float = PATIENCE,
+    ) -> None:
+        super().__init__(
+            program,
+            list(arguments),
+            cwd=os.fspath(cwd),
+            env=dict(env),
+            dimensions=dimensions,
+            timeout=timeout,
+            encoding="utf-8",
+        )
+        self.delaybeforesend = None
+
+    def _spawnpty(
+        self, args: list[bytes], *, cwd: str, dimensions: tuple[int, int], **more: Any
+    ) -> PtyProcess:
+        """Start the program: pexpect calls this instead of forking."""
+        command: list[str | bytes] = [_ENV, "-C", cwd, *args]
+        terminal, its_end = os.openpty()
+        try:
+            termios.tcsetwinsize(its_end, dimensions)
+            pid = os.posix_spawn(
+                _ENV,
+                command,
+                more["env"],
+                file_actions=[
+                    # The first terminal that the leader of a session opens controls the session.
+                    (os.POSIX_SPAWN_OPEN, 0, os.ttyname(its_end), os.O_RDWR, 0),
+                    (os.POSIX_SPAWN_DUP2, 0, 1),
+                    (os.POSIX_SPAWN_DUP2, 0, 2),
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=(*_SIGNALS, signal.SIGPIPE, signal.SIGXFSZ),
+            )
+        finally:
+            os.close(its_end)
+        return _Process(pid, terminal)
+
+
+class _Process(PtyProcess):  # type: ignore[misc]  # it has no types
+    """Ends when its terminal is closed, and is waited for as long as that takes, no longer."""
+
+    def __init__(self, pid: int, terminal: int) -> None:
+        super().__init__(pid, terminal)
+        self.delayafterclose = 0
+
+    def terminate(self, force: bool = False) -> bool:
+        """Wait for the end after the hang-up, which ``force`` brings about."""
+        ends = time.monotonic() + (_LEAVING if force else PATIENCE)
+        while self.isalive() and time.monotonic() < ends:
+            time.sleep(0.005)
+        if force and self.isalive():
+            self.kill(signal.SIGKILL)
+            self.wait()
+        return not self.isalive()
 
 
 class Outcome(NamedTuple):
@@ -96,17 +207,18 @@ class Account:
         together: bool = False,
     ) -> Outcome:
         """Run the program to its end; ``together`` merges standard error into standard output."""
-        ended = subprocess.run(  # noqa: S603
-            [*program, *map(str, arguments)],
-            input=input.encode() if isinstance(input, str) else input,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if together else subprocess.PIPE,
-            check=False,
-            cwd=self.home,
-            env=self.environment(environment),
-            timeout=PATIENCE,
-            umask=umask,
-        )
+        with default_signals():
+            ended = subprocess.run(  # noqa: S603
+                [*program, *map(str, arguments)],
+                input=input.encode() if isinstance(input, str) else input,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if together else subprocess.PIPE,
+                check=False,
+                cwd=self.home,
+                env=self.environment(environment),
+                timeout=PATIENCE,
+                umask=umask,
+            )
         return Outcome(ended.stdout.decode(), (ended.stderr or b"").decode(), ended.returncode)
 
     def commands(self, *commands: str, environment: Mapping[str, str] | None = None) -> Outcome:
@@ -122,13 +234,14 @@ class Account:
         self, *arguments: str | Path, environment: Mapping[str, str] | None = None
     ) -> "Iterator[PopenSpawn[str]]":
         """Start the program with one pipe for input and one for both outputs."""
-        child: PopenSpawn[str] = PopenSpawn(
-            [PROGRAM, *map(str, arguments)],
-            timeout=PATIENCE,
-            cwd=self.home,
-            env=self.environment(environment),
-            encoding="utf-8",
-        )
+        with default_signals():
+            child: PopenSpawn[str] = PopenSpawn(
+                [PROGRAM, *map(str, arguments)],
+                timeout=PATIENCE,
+                cwd=self.home,
+                env=self.environment(environment),
+                encoding="utf-8",
+            )
         child.delaybeforesend = None
         try:
             yield child
@@ -150,22 +263,13 @@ class Account:
         environment: Mapping[str, str] | None = None,
     ) -> "Iterator[Terminal]":
         """Start the program on a pseudo-terminal of ``rows`` and ``columns``."""
-        child: pexpect.spawn[str] = pexpect.spawn(
+        child = Child(
             program[0],
             [*program[1:], *map(str, arguments)],
-            timeout=PATIENCE,
             cwd=self.home,
-            env=self.environment(
-                {
-                    "TERM": "xterm",
-                    "MANPAGER": "cat",
-                    **(environment or {}),
-                }
-            ),
+            env=self.environment({"TERM": "xterm", "MANPAGER": "cat", **(environment or {})}),
             dimensions=(rows, columns),
-            encoding="utf-8",
         )
-        child.delaybeforesend = None
         try:
             yield Terminal(child)
         finally:

@@ -10,7 +10,16 @@ import pexpect
 
 from filer.keyserver.server import KeyServer
 from filer.shell.prompt.keyboard import QUESTION
-from pytest_filer.console import PATIENCE, PROGRAM, SMALL_SHELF, Account, Outcome, Terminal, plain
+from pytest_filer.console import (
+    PATIENCE,
+    PROGRAM,
+    SMALL_SHELF,
+    Account,
+    Child,
+    Outcome,
+    Terminal,
+    plain,
+)
 from pytest_filer.key_server_process import install_certificates
 
 __all__ = [
@@ -22,6 +31,7 @@ __all__ = [
     "SMALL_SHELF",
     "WEAK_PASSPHRASE",
     "Account",
+    "Child",
     "Editing",
     "Outcome",
     "Terminal",

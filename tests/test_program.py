@@ -60,7 +60,7 @@ def test_help_names_every_option(account: Account) -> None:
     ended = account.run("--help", environment={"FILER_ROOT": str(account.home / "none")})
 
     for option in (
-        "-c CMD, --command CMD",
+        "--command CMD",  # behind "-c CMD, " or, since Python 3.13, "-c, "
         "-e, --exit-on-error",
         "-x, --echo",
         "--format {text,json}",

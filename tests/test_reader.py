@@ -13,7 +13,7 @@ import pytest
 from filer.shell.line.length import LONGEST, LineTooLong
 from filer.shell.prompt.keyboard import HOLD, LATE, PATIENCE, QUESTION, Keyboard, knows_its_cursor
 from filer.shell.prompt.typed_line import CTRL_C, CTRL_D, ENTER, TypedLine
-from tests.console import PROGRAM, Account, Terminal, plain
+from tests.console import PROGRAM, Account, Child, Terminal, plain
 
 ANSWER = "\x1b[24;80R"
 
@@ -323,8 +323,11 @@ def test_a_program_that_ignores_sighup_can_be_hung_up(account: Account) -> None:
 def test_output_that_goes_elsewhere_has_no_question_in_it(account: Account) -> None:
     out = account.home / "out"
     with closing(
-        pexpect.spawn(
-            "sh", ["-c", f"'{PROGRAM}' > '{out}'"], env=account.environment({"TERM": "xterm"})
+        Child(
+            "sh",
+            ["-c", f"'{PROGRAM}' > '{out}'"],
+            cwd=account.home,
+            env=account.environment({"TERM": "xterm"}),
         )
     ) as child:
         child.send("hostname\rexit\r")

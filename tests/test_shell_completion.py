@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pexpect
 import pytest
 
-from tests.console import PATIENCE, Account
+from tests.console import Account, Child
 
 SHELLS = {
     "bash": ("--norc", "--noprofile", "-i"),
@@ -26,17 +25,10 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def shell(name: str, account: Account) -> Iterator["pexpect.spawn[str]"]:
+def shell(name: str, account: Account) -> Iterator[Child]:
     environment = account.environment({"TERM": "dumb", "PS1": PROMPT})
-    child: pexpect.spawn[str] = pexpect.spawn(
-        name,
-        list(SHELLS[name]),
-        cwd=account.home,
-        env=environment,
-        encoding="utf-8",
-        dimensions=(24, 200),
-        timeout=PATIENCE,
-    )
+    child = Child(name, SHELLS[name], cwd=account.home, env=environment, dimensions=(24, 200))
+    child.delaybeforesend = 0.05
     try:
         child.expect_exact(PROMPT)
         for each in PROGRAMS:

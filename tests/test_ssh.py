@@ -31,6 +31,7 @@ from tests.console import (
     PATIENCE,
     SMALL_SHELF,
     Account,
+    Child,
     answers_to_setup,
     beside,
     editing,
@@ -454,12 +455,11 @@ def test_a_connection_lost_in_a_rekey_stops_it_at_a_safe_point(
 def run_with_password(remote: Remote, password: str, user: str = "root") -> tuple[str, int]:
     options = ("BatchMode=no", "PubkeyAuthentication=no", "NumberOfPasswordPrompts=1")
     client = remote.client(*(f"-o{option}" for option in options), user=user)
-    child = pexpect.spawn(
+    child = Child(
         client[0],
         [*client[1:], "hostname"],
+        cwd=remote.account.home,
         env=remote.account.environment(),
-        timeout=PATIENCE,
-        encoding="utf-8",
     )
     child.expect_exact("assword:")
     child.sendline(password)
