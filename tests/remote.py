@@ -6,6 +6,7 @@ password, and trusts the host key that the program has told.
 
 import base64
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -162,6 +163,16 @@ def serving(account: Account, address: str = "127.0.0.1", *, port: int = 0) -> I
 
 
 @contextmanager
+def interruptible() -> Iterator[None]:
+    """Have SIGINT end what this process waits for, even if its parent ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def house_of_root(directory: Path, servers: Sequence[KeyServer] = ()) -> Iterator[House]:
     """Give a filer in ``directory`` whose root has the password PASSWORD."""
     with House.build(directory / "root", servers) as house:
@@ -186,7 +197,7 @@ def clients_of(house: House, work: Callable[[int], None], **limits: Any) -> None
             interrupt_main()  # the server would go on for ever
             raise
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, interruptible():
         worked = pool.submit(work_or_stop)
         with pytest.raises((Leave, KeyboardInterrupt)):
             SshHost("127.0.0.1", port, signals, limits=Limits(**limits)).run(session)
