@@ -42,9 +42,10 @@ run: $(VENV)/installed
 	@$(BIN)/filer --demo
 
 test: $(VENV)/installed-test tools
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 test-all: export FILER_TEST_ALL = 1
+test-all: export PYTEST_TIMEOUT = 7200
 test-all: test
 
 bench: $(VENV)/installed-test $(PEERS_VENV)/installed

@@ -3,7 +3,10 @@
 Everything is made once a session and copied, so that a test pays a few milliseconds for a server.
 """
 
-import signal
+import functools
+import hashlib
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from filer.keyserver.server import KeyServer
+from pytest_filer.console import default_signals
 from pytest_filer.key_server_process import StartKeyServers, make_authority
 from pytest_filer.key_server_process import key_servers as key_servers_of
 from pytest_filer.key_servers import ADDRESSES
@@ -26,15 +30,32 @@ settings.load_profile("filer")
 
 IPV6 = "::1"
 
+_MEMORY = Path("/dev/shm")
+"""The file system in memory of Linux."""
+
+_ROOM = 4 << 30
+"""Bytes that have to be free there; a run needs less than half of them, a failed one keeps them."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have every run look for secrets in all it leaves behind, under any parent."""
-    config.pluginmanager.register(LeakGuard(), "leak guard")
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
-        # What nohup, cron or a shell's "&" ignore is ignored by all children too, and a test sends
-        # it to them. A handler is not inherited: here the signal goes on being ignored.
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, lambda _number, _frame: None)
+    """Have every run look for secrets in all it leaves behind, and keep that in memory."""
+    config.pluginmanager.register(LeakGuard(_MEMORY), "leak guard")
+    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM:
+        # Each command syncs what it changes, which costs a disk more time than all the rest.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run two tests a processor: half of their time they wait for programs and timeouts."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def any_parent() -> Iterator[None]:
+    """Start programs with the default action of signals, whatever the parent of pytest ignores."""
+    with default_signals():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,6 +64,14 @@ def watched(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
     guard = pytestconfig.pluginmanager.get_plugin("leak guard")
     assert isinstance(guard, LeakGuard)
     guard.watch(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_scrypt() -> Iterator[None]:
+    """Stretch each key once in this process: each boot of a filer needs the same few again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashlib, "scrypt", functools.cache(hashlib.scrypt))
+        yield
 
 
 @pytest.fixture(scope="session")

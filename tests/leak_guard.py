@@ -9,6 +9,7 @@ leaked end the run with a failure.
 
 import os
 import re
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,8 @@ _STARTING = {"subprocess.Popen", "os.exec", "os.posix_spawn"}
 class LeakGuard:
     """A plugin of pytest; in a distributed run the controller has one that sums up."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
         self._directory: Path | None = None
         self._reported: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
@@ -53,9 +55,11 @@ class LeakGuard:
             self._reported[name] = self._reported.get(name, "") + told
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Search, and tell the controller or the exit status."""
+        """Search, tell the controller or the exit status, and free the memory unless it failed."""
         if self._directory is not None:
             self._search(self._directory)
+            if not (session.testsfailed or self._leaks) and self._memory in self._directory.parents:
+                shutil.rmtree(self._directory)
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput["leaks"] = (dict(self._counts), self._leaks)
         elif self._leaks:

@@ -7,10 +7,13 @@ has pytest print how many there were.
 import os
 import random
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 ALL = bool(os.environ.get("FILER_TEST_ALL"))
 """Whether every point is tried."""
+
+
+_Case = TypeVar("_Case")
 
 
 class Point(NamedTuple):
@@ -26,3 +29,10 @@ def sample(name: str, points: Sequence[Point], most: int = 2) -> Sequence[Point]
         return points
     shuffled = random.Random(name).sample(points, len(points))
     return list({point.moment: point for point in shuffled}.values())[:most]
+
+
+def some(cases: Sequence[_Case], most: int) -> Sequence[_Case]:
+    """Return ``cases``, or ``most`` of them: the first, the last, and others evenly between."""
+    if ALL or most >= len(cases):
+        return cases
+    return [cases[number * (len(cases) - 1) // (most - 1)] for number in range(most)]

@@ -26,7 +26,7 @@ from tests.faulty import House, check_that_no_key_is_lost_by
 from tests.points import ALL
 from tests.test_program import silent
 
-MOMENTS = 200 if ALL else 8
+MOMENTS = 200 if ALL else 4
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 MANY_DISKS = 60
 

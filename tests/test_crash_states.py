@@ -12,8 +12,6 @@ powered on with each of these trees, and has to come up with all its disks.  Thr
 A few states of each are tried, or all (see ``tests.points``).  docs/CRASHES.md has their numbers.
 """
 
-import functools
-import hashlib
 import random
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -261,14 +259,6 @@ def _told(name: str, recording: Recording, state: State, problem: BaseException)
     failed = traceback.extract_tb(problem.__traceback__)[-1].line
     lines += [f"{state.moment}: {state.text}", f"{failed}: {type(problem).__name__}: {problem}"]
     return "\n".join(lines)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def remembered_scrypt() -> Iterator[None]:
-    """Stretch each key once: the same few are needed after each of thousands of boots."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hashlib, "scrypt", functools.cache(hashlib.scrypt))
-        yield
 
 
 @pytest.fixture(scope="module")
