@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit.paths import TESTS
 from tests.leaks import STORES, Secrets, contents, stored_secrets
 
 STARTED = "programs started"
@@ -82,7 +83,7 @@ class LeakGuard:
 
     def _search(self, directory: Path) -> None:
         """Look for the secrets of each test in its files, for all of them in what is shared."""
-        sources = b"".join(path.read_bytes() for path in Path(__file__).parent.glob("*.py"))
+        sources = b"".join(path.read_bytes() for path in TESTS.rglob("*.py"))
         secrets: set[bytes] = set()
         for made in directory.iterdir():
             if made.is_dir() and not made.is_symlink():

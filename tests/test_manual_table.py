@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).parent
+from tests.kit.paths import CHECKOUT, TESTS
+
 OPEN = "open"
 
 _ROW = re.compile(r"\| ([0-9]+) \| (\S.*\S) \| (\S.*\S) \|")
@@ -32,7 +33,7 @@ class Row(NamedTuple):
 def rows() -> list[Row]:
     """Return the rows of all tables; a line that looks like one but is none is an error."""
     found = []
-    for line in (HERE / "MANUAL.md").read_text(encoding="utf-8").splitlines():
+    for line in (TESTS / "MANUAL.md").read_text(encoding="utf-8").splitlines():
         if not line.startswith("|") or _FRAME.fullmatch(line):
             continue
         row = _ROW.fullmatch(line)
@@ -48,7 +49,9 @@ def modules() -> list[str]:
 
 @cache
 def tree(module: str) -> ast.Module:
-    return ast.parse((HERE / module).read_text(encoding="utf-8"))
+    """Return the syntax tree of a file, in whichever folder of the tests it is."""
+    (path,) = TESTS.rglob(module)
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def functions_of(module: str) -> list[str]:
@@ -63,7 +66,7 @@ def test_the_rows_are_numbered_without_a_gap() -> None:
 
 
 def test_no_statement_stands_twice_in_a_section() -> None:
-    sections = (HERE / "MANUAL.md").read_text(encoding="utf-8").split("\n## ")
+    sections = (TESTS / "MANUAL.md").read_text(encoding="utf-8").split("\n## ")
     assert len(sections) > 10
     for section in sections:
         found = [row[2] for line in section.splitlines() if (row := _ROW.fullmatch(line))]
@@ -106,7 +109,7 @@ def test_every_named_test_is_collected_by_an_ordinary_run() -> None:
             "-p",
             "no:cacheprovider",
         ],
-        cwd=HERE.parent,
+        cwd=CHECKOUT,
         capture_output=True,
         text=True,
         check=False,
@@ -134,6 +137,6 @@ def test_no_named_test_can_be_left_out_of_a_run() -> None:
 
 def test_every_test_of_the_manual_stands_in_the_table() -> None:
     named = {test for row in rows() for test in row.tests}
-    for path in sorted(HERE.glob("test_manual_*.py")):
+    for path in sorted(TESTS.rglob("test_manual_*.py")):
         if path.name != Path(__file__).name:
             assert {f"{path.name}::{test}" for test in functions_of(path.name)} <= named

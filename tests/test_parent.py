@@ -12,8 +12,7 @@ import pytest
 
 from tests import test_concurrency, test_program
 from tests.console import PATIENCE
-
-HOUSE = Path(test_program.__file__).parents[len(test_program.__name__.split(".")) - 1]
+from tests.kit.paths import CHECKOUT
 
 IGNORING = """
 import os, signal, sys
@@ -66,7 +65,7 @@ def run_ignoring(*tests: str | Path, cwd: Path) -> None:
 
 
 def test_signals_end_programs_under_a_parent_that_ignores_them() -> None:
-    run_ignoring(*SIGNALS, CTRL_C, cwd=HOUSE)
+    run_ignoring(*SIGNALS, CTRL_C, cwd=CHECKOUT)
 
 
 def test_a_runbook_is_interrupted_under_a_parent_that_ignores_signals(tmp_path: Path) -> None:
