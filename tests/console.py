@@ -94,8 +94,8 @@ def files_below(directory: Path) -> list[Path]:
 class Editing(Terminal):
     """A terminal that says where its cursor is, but once only, so it has the editor.
 
-    Without PROMPT_TOOLKIT_NO_CPR the editor would ask again, for the comforts that `tests.screen`
-    looks at.
+    Without PROMPT_TOOLKIT_NO_CPR the editor would ask again, for the comforts that
+    `tests.screen` looks at.
     """
 
     def __init__(self, child: "pexpect.spawn[str]") -> None:

@@ -5,8 +5,8 @@ before, within, or right after one change to a file, or is killed when it asks a
 something.  Or the change is refused, as by a full or read-only disk, and the process lives on.
 Then the filer is powered on, and has to come up with all its disks.
 
-A few points of each kind are tried, or all of them (see ``tests.points``).  Run as a program, this
-module is the process that forks the ones that die.
+A few points of each kind are tried, or all of them (see ``tests.points``).  Run as a program,
+this module is the process that forks the ones that die.
 """
 
 import errno

@@ -1,15 +1,17 @@
 """Whatever a loss of power leaves on the medium, no disk is lost with it.
 
-A process that is killed leaves its writes to the kernel, so ``tests.test_crash`` cannot see a sync
-that is missing or late.  Here each operation of ``tests.operations`` is recorded, the model of
-``tests.crash_model`` computes what the medium may hold after a loss of power, and the filer is
-powered on with each of these trees, and has to come up with all its disks.  Three families:
+A process that is killed leaves its writes to the kernel, so ``tests.test_crash`` cannot see
+a sync that is missing or late.  Here each operation of ``tests.operations`` is recorded, the
+model of ``tests.crash_model`` computes what the medium may hold after a loss of power, and the
+filer is powered on with each of these trees, and has to come up with all its disks.  Three
+families:
 
 * the power is lost during the operation;
 * the filer is killed, started again, and the power is lost while that boot recovers;
 * one sync fails, the operation is repeated and the filer restarted, and the power is lost.
 
-A few states of each are tried, or all (see ``tests.points``).  docs/CRASHES.md has their numbers.
+A few states of each are tried, or all (see ``tests.points``).  docs/CRASHES.md has their
+numbers.
 """
 
 import random
@@ -105,8 +107,8 @@ In the second and third family there is one fault beside the loss of power: one 
 - The system log and the lock file, on which nothing depends; neither is synced.
 - The modes of files.
 - Several changes at the same time: the filer makes one after the other.
-- The stores of the key servers: `tests/test_store_durability.py` traces a key server with strace,
-  and has its store lose power by the same model.
+- The stores of the key servers: `tests/test_store_durability.py` traces a key server with
+  strace, and has its store lose power by the same model.
 """
 
 
