@@ -14,6 +14,7 @@ from typing import Protocol
 import pytest
 from hypothesis import settings
 
+from filer.disks.derivation import Derivation
 from filer.keyserver.server import KeyServer
 from pytest_filer.console import default_signals
 from pytest_filer.key_server_process import StartKeyServers, make_authority
@@ -72,6 +73,12 @@ def remembered_scrypt() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hashlib, "scrypt", functools.cache(hashlib.scrypt))
         yield
+
+
+@pytest.fixture(scope="session")
+def derivation() -> Derivation:
+    """Give what stretches keys, which remembers them."""
+    return Derivation()
 
 
 @pytest.fixture(scope="session")

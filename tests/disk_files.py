@@ -9,6 +9,14 @@ from typing import NamedTuple
 from filer.disks.header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, Head, Header
 from filer.disks.record import RECORD_SIZE
 from filer.disks.wrapping_counter import after
+from filer.keys.authentication_key import AuthenticationKey
+
+KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
+NEW_KEY_ID = "080CF0C80000000001000000000000004D1C2AE0F5E9B6F8A7C3D2E1F0A9B8C7"
+KEY = AuthenticationKey(b"the first Passphrase, 1")
+NEW_KEY = AuthenticationKey(b"the second Passphrase, 2")
+PLAIN = bytes(range(256)) * 16
+"""What the tests write to a block."""
 
 
 def head_of(path: Path) -> Head:

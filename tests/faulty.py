@@ -734,6 +734,15 @@ class House:
         self.close()
 
 
+def locked_house(root: Path, servers: Sequence[KeyServer], **set_up: Any) -> House:
+    """Build a filer that has registered ``servers``, and has locked its disks with a new key."""
+    house = House.build(root, servers, **set_up)
+    house.add(*servers)
+    house.rekey()
+    house.lock()
+    return house
+
+
 def entry_of(pair: KeyPair) -> Entry:
     """Return the keytable's entry of one key pair."""
     return Entry(pair.key_id, pair.tag, (pair.key,))

@@ -32,12 +32,10 @@ from filer.shell.session import FAILED, OK, Session
 from filer.system import Filer
 from tests import hostile
 from tests.conftest import StartKeyServers
+from tests.console import PASSPHRASE
 
 SYSTEM_ID, PARTNER_ID = 1573922407, 1573922311
 PARENT_TAG = "1573922311-1573922407"
-
-PASSPHRASE = "Correct horse battery 1!"
-OTHER_PASSPHRASE = "Another Horse, battery 2?"
 
 NO_KEY_SERVERS = "No key servers are registered.\n"
 GENERATED = "New passphrase generated.\n"

@@ -14,7 +14,7 @@ from filer.running.interrupt import Interrupt
 from filer.running.progress import Tell, Wait, Work
 from filer.shell.session import FAILED
 from tests import faulty
-from tests.faulty import FaultyKeyServer, House, Told
+from tests.faulty import FaultyKeyServer, House, Told, locked_house
 
 LIE = b"Another-secret-under-this-name-1"
 
@@ -30,14 +30,6 @@ def house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
     """Give a filer whose four disks are locked, with two key servers."""
     with locked_house(tmp_path / "root", servers) as built:
         yield built
-
-
-def locked_house(root: Path, servers: list[FaultyKeyServer], disks: int = 4) -> House:
-    house = House.build(root, servers, disks=disks)
-    house.add(*servers)
-    house.rekey()
-    house.lock()
-    return house
 
 
 def panic_of(house: House) -> tuple[str, Told]:

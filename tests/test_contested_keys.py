@@ -18,12 +18,12 @@ from filer.keys.pair import KeyPair
 from filer.shell.plugins import commands_at_loader
 from filer.shell.session import FAILED, OK
 from tests import faulty, manual, points
-from tests.disk_files import head_of
+from tests.disk_files import KEY, KEY_ID, NEW_KEY, NEW_KEY_ID, head_of
 from tests.faulty import FaultyKeyServer, House, Operator, Told
 from tests.medium import Event, Killed, Medium
-from tests.test_disk_head import KEY, KEY_ID, NEW_KEY, NEW_KEY_ID, derivation, keyed, locking, on
+from tests.test_disk_head import keyed, locking, on
 
-__all__ = ["derivation", "keyed", "locking"]
+__all__ = ["keyed", "locking"]
 
 DISKS = 4
 MANY = 1040 if points.ALL else 60

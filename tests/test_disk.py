@@ -34,22 +34,12 @@ from filer.host.durable import Storage, StorageError
 from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.pair import KeyPair
 from tests import disk_files
-from tests.disk_files import set_failures
+from tests.disk_files import KEY, KEY_ID, NEW_KEY, NEW_KEY_ID, PLAIN, set_failures
 from tests.wraps import search, wraps
 
-KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
-NEW_KEY_ID = "080CF0C80000000001000000000000004D1C2AE0F5E9B6F8A7C3D2E1F0A9B8C7"
-KEY = AuthenticationKey(b"the first Passphrase, 1")
-NEW_KEY = AuthenticationKey(b"the second Passphrase, 2")
-PLAIN = bytes(range(256)) * 16
 SIZE = 16 * BLOCK_SIZE
 
 Operation = Callable[[Disk], None]
-
-
-@pytest.fixture(scope="session")
-def derivation() -> Derivation:
-    return Derivation()
 
 
 @pytest.fixture

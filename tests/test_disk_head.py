@@ -37,24 +37,25 @@ from filer.keys.keytable import Keytable
 from filer.running.interrupt import Interrupt
 from tests import disk_files
 from tests.conftest import Count
-from tests.disk_files import OldCount, head_of, make_old, old_head, set_failures
+from tests.disk_files import (
+    KEY,
+    KEY_ID,
+    NEW_KEY,
+    NEW_KEY_ID,
+    PLAIN,
+    OldCount,
+    head_of,
+    make_old,
+    old_head,
+    set_failures,
+)
 from tests.medium import Event, Killed, Medium
 from tests.wraps import wraps
 
-KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
-NEW_KEY_ID = "080CF0C80000000001000000000000004D1C2AE0F5E9B6F8A7C3D2E1F0A9B8C7"
-KEY = AuthenticationKey(b"the first Passphrase, 1")
-NEW_KEY = AuthenticationKey(b"the second Passphrase, 2")
 KEYS: dict[str, DiskKey] = {"0x0": MSID, KEY_ID: KEY, NEW_KEY_ID: NEW_KEY}
-PLAIN = bytes(range(256)) * 16
 SIZE = 4 * BLOCK_SIZE
 
 Operation = Callable[[Disk], None]
-
-
-@pytest.fixture(scope="session")
-def derivation() -> Derivation:
-    return Derivation()
 
 
 @pytest.fixture

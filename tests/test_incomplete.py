@@ -35,10 +35,7 @@ def server(authority: Path, tmp_path: Path) -> Iterator[FaultyKeyServer]:
 @pytest.fixture
 def house(server: FaultyKeyServer, tmp_path: Path) -> Iterator[House]:
     """Give a filer with KEYS key pairs; its locked disks use the oldest."""
-    with House.build(tmp_path / "root", [server]) as built:
-        built.add(server)
-        built.rekey()
-        built.lock()
+    with faulty.locked_house(tmp_path / "root", [server]) as built:
         pairs = [new_pair(built) for _ in range(KEYS - 1)]
         for pair in pairs:
             assert not built.filer.key_servers().store(pair, parent_tag(built)).failures

@@ -25,10 +25,7 @@ def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
 @pytest.fixture
 def house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
     """Give a filer whose disks are locked, with three key servers."""
-    with House.build(tmp_path / "root", servers) as built:
-        built.add(*servers)
-        built.rekey()
-        built.lock()
+    with faulty.locked_house(tmp_path / "root", servers) as built:
         for server in servers:
             server.heard.clear()
         yield built

@@ -6,9 +6,8 @@ import struct
 import threading
 import time
 import tracemalloc
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from filer.kmip.ttlv import Element, elements, structure
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from tests import hostile, pki
 from tests.conftest import StartKeyServers
+from tests.manual import pykmip
 
 PARENT = parent_tag(1573922407, 1573922311)
 SHORT = 0.4
@@ -76,23 +76,6 @@ def failure_of(ask: Ask, client: KmipClient) -> KeyServerFailure:
     with pytest.raises(KeyServerFailure) as caught:
         ask(client)
     return caught.value
-
-
-@contextmanager
-def pykmip(server: RealServer) -> Iterator[Any]:
-    """Connect PyKMIP's own client."""
-    from kmip.pie.client import ProxyKmipClient
-
-    client = ProxyKmipClient(
-        hostname=server.address,
-        port=server.port,
-        cert=str(server.directory / CLIENT),
-        key=str(server.directory / CLIENT_PRIVATE),
-        ca=str(server.directory / ca_name(server.address)),
-        ssl_version="PROTOCOL_TLS",
-    )
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning), client:
-        yield client
 
 
 def put(

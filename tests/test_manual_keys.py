@@ -10,14 +10,13 @@ from filer.key_servers.creation import SystemIdentity
 from filer.keys.pair import KeyPair
 from filer.keyserver.server import KeyServer
 from tests import manual
+from tests.console import OTHER_PASSPHRASE, PASSPHRASE
 from tests.manual import (
     ACCEPTED,
     GENERATED,
     HINT,
-    OTHER_PASSPHRASE,
     PARENT_TAG,
     PARTNER_ID,
-    PASSPHRASE,
     SYSTEM_ID,
     Build,
     House,

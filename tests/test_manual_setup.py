@@ -8,11 +8,10 @@ import pytest
 from filer.commands import Cancelled, EndOfAnswers
 from filer.running.progress import Steps, Tell, Work
 from tests import manual
+from tests.console import OTHER_PASSPHRASE, PASSPHRASE
 from tests.manual import (
     ACCEPTED,
     GENERATED,
-    OTHER_PASSPHRASE,
-    PASSPHRASE,
     Build,
     House,
     Outcome,

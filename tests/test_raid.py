@@ -26,11 +26,6 @@ KEY = AuthenticationKey(b"the only Passphrase, 1")
 MEMBERS = ("0c.00.0", "0c.00.1", "0c.00.2")
 
 
-@pytest.fixture(scope="session")
-def derivation() -> Derivation:
-    return Derivation()
-
-
 @pytest.fixture
 def shelf(tmp_path: Path, derivation: Derivation) -> Shelf:
     """Five factory-new disks."""

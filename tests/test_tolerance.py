@@ -36,10 +36,7 @@ def server(authority: Path, tmp_path: Path) -> Iterator[FaultyKeyServer]:
 @pytest.fixture
 def house(server: FaultyKeyServer, tmp_path: Path) -> Iterator[House]:
     """Give a filer with a key server, and disks that are locked."""
-    with House.build(tmp_path / "root", [server]) as built:
-        built.add(server)
-        built.rekey()
-        built.lock()
+    with faulty.locked_house(tmp_path / "root", [server]) as built:
         yield built
 
 
