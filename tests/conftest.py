@@ -46,6 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests that report how many of their points they tried."""
+    if "count" in getattr(item, "fixturenames", ()):
+        item.add_marker("sampled")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Run two tests a processor: half of their time they wait for programs and timeouts."""

@@ -173,6 +173,7 @@ def test_a_second_key_server_on_one_store_is_refused(account: Account) -> None:
 # Signals at any moment.
 
 
+@pytest.mark.sampled
 @needs_proc
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_at_any_moment_leaves_nothing_half_made(
@@ -207,6 +208,7 @@ def test_a_signal_at_any_moment_leaves_nothing_half_made(
         check_root(account, servers)
 
 
+@pytest.mark.sampled
 @needs_proc
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_while_it_starts_ends_it_silently(
@@ -224,6 +226,7 @@ def test_a_signal_while_it_starts_ends_it_silently(
     assert account.commands("hostname") == ("filer1\n", "", 0)
 
 
+@pytest.mark.sampled
 @needs_proc
 def test_a_signal_while_it_ends_is_no_traceback(account: Account) -> None:
     randomness = random.Random(1)

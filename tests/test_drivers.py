@@ -93,6 +93,7 @@ def entering(child: "pexpect.spawn[str]") -> Enter:
     return enter
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("place", ["here", "ssh"])
 @pytest.mark.parametrize("term", TERMS)
 def test_pexpect(account: Account, remote: Remote, term: str | None, place: str) -> None:
@@ -108,6 +109,7 @@ def test_pexpect(account: Account, remote: Remote, term: str | None, place: str)
     assert "\x1b" not in str(child.before)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("place", ["here", *(["ssh"] if ALL else [])])
 @pytest.mark.parametrize("term", TERMS if ALL else TERMS[:1])
 def test_pexpect_with_its_usual_delay(
@@ -271,6 +273,7 @@ def test_scrapli(remote: Remote, transport: str, monkeypatch: pytest.MonkeyPatch
             assert console.send_command(line).result == output
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("place", ["here", *(["ssh"] if ALL else [])])
 @pytest.mark.parametrize("term", TERMS if ALL else TERMS[:1])
 @pytest.mark.parametrize("echo", [False, True] if ALL else [False])

@@ -526,6 +526,7 @@ def test_a_rekey_after_any_failure_succeeds_once_the_servers_are_well(
     faulty.check_that_no_key_is_lost(house)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("after", [False, True], ids=["not written", "written, not synced"])
 @pytest.mark.parametrize("only", [True, False], ids=["once", "for good"])
 def test_a_full_disk_in_the_middle_of_a_rekey_or_lock_loses_no_key(

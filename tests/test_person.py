@@ -76,12 +76,14 @@ def use(person: Screen, latency: float) -> None:
     assert person.text.count("filer1> hostname") == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "latency"), TRIED)
 def test_a_terminal_of_this_host(account: Account, name: str, latency: float) -> None:
     with screen(account, environment={"TERM": TERMINALS[name]}) as person:
         use(person, latency)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "latency"), TRIED)
 def test_a_terminal_over_ssh(remote: Remote, name: str, latency: float) -> None:
     with remote.screen(term=TERMINALS[name]) as person:
