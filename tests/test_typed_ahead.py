@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from filer.keyserver.server import KeyServer
-from tests.console import OTHER_PASSPHRASE, Account, Terminal, editing, files_below, having_added
+from tests.console import OTHER_PASSPHRASE, Account, Terminal, editing, files_below
 from tests.remote import give_access, serving
 from tests.screen import screen
 from tests.test_program import silent
@@ -23,12 +23,11 @@ PASTE, PASTED_ALL = "\x1b[200~", "\x1b[201~"
 
 
 @pytest.fixture
-def registered(tmp_path: Path, servers: list[KeyServer]) -> Account:
-    """Give a filer with two key servers, which does not wait long for them."""
-    account = having_added(servers, tmp_path / "home")
-    settings = account.settings.read_text(encoding="utf-8")
-    account.settings.write_text(settings.replace("timeout = 20.0", "timeout = 2.0"))
-    return account
+def impatient(registered: Account) -> Account:
+    """Give a filer with two key servers that waits two seconds for one that is silent."""
+    settings = registered.settings.read_text(encoding="utf-8")
+    registered.settings.write_text(settings.replace("timeout = 20.0", "timeout = 2.0"))
+    return registered
 
 
 @pytest.fixture(params=["plain", "dumb", "editor", "ssh plain", "ssh editor", "recorded"])
@@ -163,11 +162,11 @@ def test_answers_among_commands_typed_as_a_script_are_not_shown(
 
 
 def test_answers_typed_while_the_filer_boots_are_not_shown(
-    registered: Account, servers: list[KeyServer]
+    impatient: Account, servers: list[KeyServer]
 ) -> None:
     with (
         silent(servers[1]) as listener,
-        registered.terminal("-c", "hostname", "-c", COMMAND) as terminal,
+        impatient.terminal("-c", "hostname", "-c", COMMAND) as terminal,
     ):
         with closing(listener.accept()[0]):
             terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
@@ -253,9 +252,9 @@ def test_answers_to_a_replay_may_be_pasted_at_once(registered: Account, replay: 
 
 
 def test_answers_to_a_replay_may_be_typed_while_it_boots(
-    registered: Account, servers: list[KeyServer], replay: str
+    impatient: Account, servers: list[KeyServer], replay: str
 ) -> None:
-    with silent(servers[1]) as listener, in_a_shell(registered, replay) as terminal:
+    with silent(servers[1]) as listener, in_a_shell(impatient, replay) as terminal:
         with closing(listener.accept()[0]):
             terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
         terminal.shows("no key pair was created")
