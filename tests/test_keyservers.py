@@ -123,7 +123,7 @@ def test_a_server_that_failed_is_not_asked_again_by_the_same_command(
 
 
 def test_taking_back_asks_the_silent_server_again(servers: list[FaultyKeyServer]) -> None:
-    clients, pair = clients_of(servers, timeout=1.0), new_pair()
+    clients, pair = clients_of(servers, timeout=4.0), new_pair()
     servers[2].on("REGISTER", faulty.silent_after, times=1)
     stored = clients.store(pair, PARENT)
     assert list(stored.failures) == [servers[2].address]
