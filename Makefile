@@ -5,6 +5,7 @@
 # make types     check types
 # make man       check the manual pages
 # make bench     measure the speed beside that of other programs (bench/README.md)
+# make schema    write the schema of --format json and its tables in docs/JSON.md
 # make pictures  take the pictures of the README again
 # make clean     remove .venv and whatever else can be made again
 # make help      show this list
@@ -36,7 +37,7 @@ if [ -n "$$missing" ]; then \
 fi
 endef
 
-.PHONY: run test test-all lint types man bench pictures clean help tools
+.PHONY: run test test-all lint types man bench schema pictures clean help tools
 
 run: $(VENV)/installed
 	@$(BIN)/filer --demo
@@ -51,6 +52,9 @@ test-all: test
 bench: $(VENV)/installed-test $(PEERS_VENV)/installed
 	$(BIN)/python -m compileall -q commands filer keyserver shell  # as an installed program is
 	$(BIN)/python -W ignore -m bench --peers $(PEERS_VENV)/bin --results bench/RESULTS.md
+
+schema: $(VENV)/installed-test
+	$(BIN)/python -m tests.json_schema
 
 pictures: $(VENV)/installed-test tools
 	$(BIN)/python -m tests.pictures

@@ -6,7 +6,8 @@ grammar; the function of a row is given a ``Call`` and works on the one ``Filer`
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import datetime
 from enum import Enum, auto
 from typing import ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -59,21 +60,57 @@ class Structured(Result, Protocol):
         """Return the fields, none of them secret."""
 
 
+TEXT_ONLY = {"text_only": True}
+"""``metadata`` of a dataclass field that belongs to the text of a result, and not to its JSON."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fields:
+    """A result, or a part of one, whose dataclass fields are its JSON.  None of them is secret.
+
+    The schema and the tables of docs/JSON.md are made of these fields, too, and of the docstring
+    of each class (``make schema``).
+    """
+
+    def data(self) -> Mapping[str, Json]:
+        """Return the fields but those for text only; times become ISO 8601."""
+        return {
+            each.name: _as_json(getattr(self, each.name))
+            for each in fields(self)
+            if "text_only" not in each.metadata
+        }
+
+
+def _as_json(value: object) -> Json:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case datetime():
+            return value.isoformat(timespec="seconds")
+        case Fields():
+            return value.data()
+        case Mapping():
+            return {str(name): _as_json(each) for name, each in value.items()}
+        case Sequence():
+            return [_as_json(each) for each in value]
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 class Text:
-    """A result that is just text."""
+    """`man`, and plug-ins whose results have no fields."""
 
     TYPE: ClassVar[str] = "text"
 
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def lines(self) -> Iterable[str]:
+    def lines(self) -> Sequence[str]:
         """Return the text, line by line."""
         return self.text.splitlines()
 
     def data(self) -> Mapping[str, Json]:
-        """The lines."""
-        return {"lines": list(self.lines())}
+        """Return the lines."""
+        return {"lines": self.lines()}
 
 
 class Note(NamedTuple):

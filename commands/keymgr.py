@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from filer.commands import Call, Command, Complaint, HostFiles, Json, Subcommand, Suggestion
-from filer.commands.system import iso
+from filer.commands import Call, Command, Complaint, Fields, HostFiles, Subcommand, Suggestion
 from filer.registration.pem import (
     CertificateError,
     CertificateInfo,
@@ -17,61 +17,52 @@ from filer.registration.pem import (
 from filer.system import Filer
 
 
-def _data(info: CertificateInfo) -> dict[str, Json]:
-    return {
-        "name": info.name,
-        "subject": info.subject,
-        "issuer": info.issuer,
-        "not_before": iso(info.not_before),
-        "not_after": iso(info.not_after),
-    }
+@dataclass(frozen=True)
+class Certificate(Fields):
+    """What a `CertificateInfo` says, but for its warnings."""
+
+    name: str
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
 
 
 @dataclass(frozen=True)
-class NewCertificate:
+class NewCertificate(Certificate):
     """``keymgr install cert``."""
 
     TYPE: ClassVar[str] = "certificate_installed"
-    info: CertificateInfo
     replaced: bool
 
     def lines(self) -> Iterable[str]:
         """A line if there was one of that name before."""
         if self.replaced:
-            yield f"{self.info.name} replaces the one that was installed."
-
-    def data(self) -> Mapping[str, Json]:
-        """The certificate."""
-        return {**_data(self.info), "replaced": self.replaced}
+            yield f"{self.name} replaces the one that was installed."
 
 
 @dataclass(frozen=True)
-class DeletedCertificate:
+class DeletedCertificate(Fields):
     """``keymgr delete cert``."""
 
     TYPE: ClassVar[str] = "certificate_deleted"
     name: str
 
     def lines(self) -> Iterable[str]:
-        """No line: that it is done goes without saying."""
+        """No line."""
         return ()
 
-    def data(self) -> Mapping[str, Json]:
-        """The name."""
-        return {"name": self.name}
+
+@dataclass(frozen=True)
+class InstalledCertificate(Certificate):
+    """An installed certificate file; "different": another file is registered by its name."""
+
+    registered: Literal["no", "yes", "different"]
 
 
 @dataclass(frozen=True)
-class InstalledCertificate:
-    """One installed certificate file; ``registered`` is yes, no, or different."""
-
-    info: CertificateInfo
-    registered: str
-
-
-@dataclass(frozen=True)
-class InstalledCertificates:
-    """``keymgr list cert``."""
+class InstalledCertificates(Fields):
+    """``keymgr list cert``; registered is no, yes, or different."""
 
     TYPE: ClassVar[str] = "certificates"
     certificates: Sequence[InstalledCertificate]
@@ -81,21 +72,11 @@ class InstalledCertificates:
         if not self.certificates:
             yield "No certificates are installed."
         for certificate in self.certificates:
-            info = certificate.info
-            yield f"{info.name}:"
-            yield f"    Subject:    {info.subject}"
-            yield f"    Issuer:     {info.issuer}"
-            yield f"    Expires:    {info.not_after:%a %b %d %H:%M:%S %Z %Y}"
+            yield f"{certificate.name}:"
+            yield f"    Subject:    {certificate.subject}"
+            yield f"    Issuer:     {certificate.issuer}"
+            yield f"    Expires:    {certificate.not_after:%a %b %d %H:%M:%S %Z %Y}"
             yield f"    Registered: {_REGISTERED[certificate.registered]}"
-
-    def data(self) -> Mapping[str, Json]:
-        """The certificates."""
-        return {
-            "certificates": [
-                {**_data(certificate.info), "registered": certificate.registered}
-                for certificate in self.certificates
-            ]
-        }
 
 
 _REGISTERED = {
@@ -112,7 +93,7 @@ def _install(call: Call) -> None:
     if path.startswith("/mroot/"):
         source = filer.mroot.read(path)
     info, replaced = filer.installed.install(source, PurePosixPath(path).name, filer.now())
-    call.show(NewCertificate(info, replaced))
+    call.show(NewCertificate(*info[:5], replaced))
     warn_of_certificate(call, info)
 
 
@@ -137,6 +118,7 @@ def warn_of_certificates(
 def _list(call: Call) -> None:
     filer = call.filer
     certificates = []
+    registered: Literal["no", "yes", "different"]
     for name in filer.installed.names():
         try:
             data = filer.installed.read(name)
@@ -151,7 +133,7 @@ def _list(call: Call) -> None:
                 registered = "yes"
             case _:
                 registered = "different"
-        certificates.append(InstalledCertificate(info, registered))
+        certificates.append(InstalledCertificate(*info[:5], registered))
     if certificates or not call.failed:
         call.show(InstalledCertificates(certificates))
 

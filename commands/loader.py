@@ -11,7 +11,7 @@ from filer.commands import (
     Call,
     Command,
     Complaint,
-    Json,
+    Fields,
     Leave,
     Next,
     Refused,
@@ -19,7 +19,7 @@ from filer.commands import (
     Suggestion,
     no_values,
 )
-from filer.commands.parts.command_list import CommandList
+from filer.commands.parts.command_list import CommandList, Summary
 from filer.disks.disk import Disk
 from filer.host.errors import FilerError
 from filer.kmip.address import parse_address
@@ -38,7 +38,7 @@ def _kmip_setup(call: Call) -> None:
 
     Up to the last question nothing is changed.
     """
-    from filer.commands.key_manager.results import RegisteredFiles, RegisteredWithFiles
+    from filer.commands.key_manager.results import RegisteredWithFiles
     from filer.commands.key_manager.setup import ask_port, ask_tag
     from filer.commands.keymgr import warn_of_certificates
 
@@ -55,8 +55,7 @@ def _kmip_setup(call: Call) -> None:
     own = call.filer.ownership().own(call.filer.shelf)
     _try_and_accept(call, Registration(tuple(addresses), port, tag, certificates))
     call.show(GAP)
-    files = RegisteredFiles(names)
-    call.show(RegisteredWithFiles(addresses, files, announced=False))
+    call.show(RegisteredWithFiles(addresses, names, announced=False))
     _forget_refused_keys(call, own)
     call.asked_all = True
 
@@ -100,25 +99,22 @@ def _forget_refused_keys(call: Call, disks: Iterable[Disk]) -> None:
 
 
 @dataclass(frozen=True)
-class Environment:
-    """``printenv``."""
+class Environment(Fields):
+    """``printenv`` at LOADER."""
 
     TYPE: ClassVar[str] = "environment"
-    autoboot: bool
+    variables: Mapping[str, str]
 
     def lines(self) -> Iterable[str]:
         """Two header lines and a line a variable."""
         yield "Variable Name        Value"
         yield "-------------------- --------------------------------------------------"
-        yield f"{'AUTOBOOT':<20} {str(self.autoboot).lower()}"
-
-    def data(self) -> Mapping[str, Json]:
-        """The variables by name."""
-        return {"variables": {"AUTOBOOT": str(self.autoboot).lower()}}
+        for name, value in self.variables.items():
+            yield f"{name:<20} {value}"
 
 
 def _printenv(call: Call) -> None:
-    call.show(Environment(call.filer.loader.autoboot))
+    call.show(Environment({"AUTOBOOT": str(call.filer.loader.autoboot).lower()}))
 
 
 def _setenv(call: Call) -> None:
@@ -126,8 +122,8 @@ def _setenv(call: Call) -> None:
 
 
 def _help(call: Call) -> None:
-    summaries = {command.name: command.summary for command in call.commands.values()}
-    call.show(CommandList(summaries, call.console.width, one_a_line=True))
+    commands = [Summary(command.name, command.summary) for command in call.commands.values()]
+    call.show(CommandList(commands, call.console.width, one_a_line=True))
 
 
 def _bye(_call: Call) -> NoReturn:

@@ -1,35 +1,31 @@
 """halt, reboot, logout, exit: leaving the filer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
-from filer.commands import Call, Command, Json, Leave, Next, Subcommand
+from filer.commands import Call, Command, Fields, Leave, Next, Subcommand
 
 
 @dataclass(frozen=True)
-class GoingDown:
-    """``halt``, ``reboot``: the filer loses power, and boots ``again`` or not."""
+class GoingDown(Fields):
+    """``halt``, ``reboot``."""
 
     TYPE: ClassVar[str] = "going_down"
-    again: bool
+    boots_again: bool
 
     def lines(self) -> Iterable[str]:
         """One line."""
-        return [f"System {'rebooting' if self.again else 'halting'}..."]
-
-    def data(self) -> Mapping[str, Json]:
-        """Whether a boot follows."""
-        return {"boots_again": self.again}
+        return [f"System {'rebooting' if self.boots_again else 'halting'}..."]
 
 
 def _halt(call: Call) -> NoReturn:
-    call.show(GoingDown(again=False))
+    call.show(GoingDown(boots_again=False))
     raise Leave(Next.LOADER)
 
 
 def _reboot(call: Call) -> NoReturn:
-    call.show(GoingDown(again=True))
+    call.show(GoingDown(boots_again=True))
     raise Leave(Next.BOOT)
 
 

@@ -1,131 +1,182 @@
 """sysconfig, aggr: the hardware, and the root aggregate on its disks."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
 
-from filer.commands import Call, Command, Json, Subcommand
+from filer.commands import TEXT_ONLY, Call, Command, Fields, Subcommand
 from filer.commands.system import Release
 from filer.config import MIB, Hardware
-from filer.disks.aggregate import POSITIONS, Aggregate, assemble
+from filer.disks.aggregate import POSITIONS, Aggregate, Position, Role, assemble
 from filer.disks.disk import BLOCK_SIZE, Disk
 
 _SECTOR = 512
 
 
 @dataclass(frozen=True)
-class SystemConfiguration:
-    """``sysconfig``: the system and its disks."""
+class InstalledDisk(Fields):
+    """A disk, with its size."""
+
+    disk: str
+    serial_number: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class SystemConfiguration(Release):
+    """``sysconfig``; without a partner its ID is null."""
 
     TYPE: ClassVar[str] = "system_configuration"
-    hardware: Hardware
-    disks: Sequence[Disk]
+    hostname: str
+    system_id: int
+    partner_id: int | None
+    storage_encryption: bool
+    disks: Sequence[InstalledDisk]
+
+    @classmethod
+    def of(cls, hardware: Hardware, shelf: Iterable[Disk]) -> Self:
+        """Return the configuration of a system and its shelf."""
+        return cls(
+            hostname=hardware.hostname,
+            system_id=hardware.system_id,
+            partner_id=hardware.partner_id or None,
+            storage_encryption=hardware.storage_encryption,
+            disks=[InstalledDisk(disk.name, disk.serial, _size(disk)) for disk in shelf],
+        )
 
     def lines(self) -> Iterable[str]:
         """The system, then a line a disk."""
-        hardware = self.hardware
-        partner = f"; partner ID: {hardware.partner_id}" if hardware.partner_id else ""
-        encryption = "enabled" if hardware.storage_encryption else "not enabled"
-        for line in Release().lines():
+        partner = f"; partner ID: {self.partner_id}" if self.partner_id else ""
+        encryption = "enabled" if self.storage_encryption else "not enabled"
+        for line in super().lines():
             yield f"\t{line}"
-        yield f"\tSystem ID: {hardware.system_id} ({hardware.hostname}){partner}"
+        yield f"\tSystem ID: {self.system_id} ({self.hostname}){partner}"
         yield f"\tStorage Encryption: {encryption}"
         yield "\tslot 0: SAS Host Adapter 0c"
         for disk in self.disks:
-            size = disk.blocks * BLOCK_SIZE / MIB
-            yield f"\t\t{disk.name:<10}: self-encrypting {size:.1f}MB {disk.serial}"
-
-    def data(self) -> Mapping[str, Json]:
-        """The system, and its disks with their sizes in bytes."""
-        hardware = self.hardware
-        return {
-            **Release().data(),
-            "hostname": hardware.hostname,
-            "system_id": hardware.system_id,
-            "partner_id": hardware.partner_id or None,
-            "storage_encryption": hardware.storage_encryption,
-            "disks": [_data(disk) for disk in self.disks],
-        }
+            size = disk.bytes / MIB
+            yield f"\t\t{disk.disk:<10}: self-encrypting {size:.1f}MB {disk.serial_number}"
 
 
-def _data(disk: Disk) -> dict[str, Json]:
-    return {"disk": disk.name, "serial_number": disk.serial, "bytes": disk.blocks * BLOCK_SIZE}
+def _size(disk: Disk) -> int:
+    return disk.blocks * BLOCK_SIZE
 
 
 @dataclass(frozen=True)
-class AggregateStatus:
-    """``aggr status``: one line an aggregate, and what did not fit into it."""
+class Condition(Fields):
+    """An aggregate, and what state it is in."""
+
+    aggregate: str
+    online: bool
+    degraded: bool
+    raid_type: str
+
+    @property
+    def state(self) -> str:
+        """The word for ``online``."""
+        return "online" if self.online else "offline"
+
+
+@dataclass(frozen=True)
+class AggregateLine(Condition):
+    """An aggregate in ``aggr status``."""
+
+    root: bool
+
+
+@dataclass(frozen=True)
+class AggregateStatus(Fields):
+    """``aggr status``."""
 
     TYPE: ClassVar[str] = "aggregate_status"
-    aggregate: Aggregate
+    aggregates: Sequence[AggregateLine]
+
+    @classmethod
+    def of(cls, aggregate: Aggregate) -> Self:
+        """Return the status of the root aggregate, which is the only one."""
+        return cls([AggregateLine(*_condition(aggregate), root=True)])
 
     def lines(self) -> Iterable[str]:
-        """The columns of a real filer."""
+        """The columns of a real filer; what does not fit into them follows below."""
         yield "           Aggr State           Status            Options"
-        state = "online" if self.aggregate.online else "offline"
-        yield f"{self.aggregate.name:>15} {state:<15} {'raid_dp, aggr':<17} root"
-        for more in (*(["degraded"] if _is_degraded(self.aggregate) else []), "64-bit"):
-            yield f"{'':<32}{more}"
-
-    def data(self) -> Mapping[str, Json]:
-        """A list, of the one aggregate that there is."""
-        return {"aggregates": [{**_condition(self.aggregate), "root": True}]}
+        for each in self.aggregates:
+            kind = f"{each.raid_type}, aggr"
+            yield f"{each.aggregate:>15} {each.state:<15} {kind:<17} {'root' if each.root else ''}"
+            for more in (*(["degraded"] if each.degraded else []), "64-bit"):
+                yield f"{'':<32}{more}"
 
 
-def _condition(aggregate: Aggregate) -> dict[str, Json]:
-    return {
-        "aggregate": aggregate.name,
-        "online": aggregate.online,
-        "degraded": _is_degraded(aggregate),
-        "raid_type": "raid_dp",
-    }
+def _condition(aggregate: Aggregate) -> tuple[str, bool, bool, str]:
+    present = sum(
+        member.disk is not None and not member.disk.locked for member in aggregate.members
+    )
+    return aggregate.name, aggregate.online, present < len(POSITIONS), "raid_dp"
 
 
 @dataclass(frozen=True)
-class RaidLayout:
-    """``sysconfig -r`` and ``aggr status -r``: which disk is what in the aggregate."""
+class MemberDisk(Fields):
+    """A position of the RAID group, and the disk in it."""
+
+    position: Position
+    serial_number: str
+    disk: str | None
+    columns: str = field(metadata=TEXT_ONLY)
+
+
+@dataclass(frozen=True)
+class DiskRole(InstalledDisk):
+    """A disk, and what it is to the aggregate."""
+
+    role: Role
+    columns: str = field(metadata=TEXT_ONLY)
+
+
+@dataclass(frozen=True)
+class RaidLayout(Condition):
+    """``aggr status -r``, ``sysconfig -r``; the disk of a member is null if it is not there."""
 
     TYPE: ClassVar[str] = "raid_layout"
-    aggregate: Aggregate
-    disks: Sequence[Disk]
+    members: Sequence[MemberDisk]
+    disks: Sequence[DiskRole]
+
+    @classmethod
+    def of(cls, aggregate: Aggregate, shelf: Iterable[Disk]) -> Self:
+        """Return what each disk of the shelf is to ``aggregate``."""
+        members = [
+            MemberDisk(
+                member.position,
+                member.serial,
+                member.disk.name if member.disk else None,
+                _columns(member.disk) if member.disk else f"FAILED (serial number {member.serial})",
+            )
+            for member in aggregate.members
+        ]
+        disks = []
+        for disk in shelf:
+            foreign = aggregate.ownership.foreign_owner(disk)
+            owner = f" ({foreign.owner})" if foreign else ""
+            role, columns = aggregate.role(disk), f"{_columns(disk)}{owner}"
+            disks.append(DiskRole(disk.name, disk.serial, _size(disk), role, columns))
+        return cls(*_condition(aggregate), members, disks)
 
     def lines(self) -> Iterable[str]:
         """The aggregate with its members, then the other disks by what they are."""
-        name = self.aggregate.name
-        state = "online" if self.aggregate.online else "offline"
-        health = "degraded" if _is_degraded(self.aggregate) else "normal"
-        yield f"Aggregate {name} ({state}, raid_dp) (block checksums)"
+        name, state = self.aggregate, self.state
+        health = "degraded" if self.degraded else "normal"
+        yield f"Aggregate {name} ({state}, {self.raid_type}) (block checksums)"
         yield f"  Plex /{name}/plex0 ({state}, {health}, active)"
         yield f"    RAID group /{name}/plex0/rg0 ({health}, block checksums)"
         yield ""
         yield f"      RAID Disk {_HEADER}"
         yield f"      --------- {_RULE}"
-        for member in self.aggregate.members:
-            if member.disk is None:
-                yield f"      {member.position:<9} FAILED (serial number {member.serial})"
-            else:
-                yield f"      {member.position:<9} {_columns(member.disk)}"
+        for member in self.members:
+            yield f"      {member.position:<9} {member.columns}"
         yield from self._others("Spare disks", ("spare",))
         yield from self._others("Broken disks", ("broken",))
         yield from self._others("Disks of unknown or other owners", ("unknown", "foreign"))
 
-    def data(self) -> Mapping[str, Json]:
-        """The aggregate, its members, and all disks with their roles."""
-        return {
-            **_condition(self.aggregate),
-            "members": [
-                {
-                    "position": member.position,
-                    "serial_number": member.serial,
-                    "disk": member.disk.name if member.disk else None,
-                }
-                for member in self.aggregate.members
-            ],
-            "disks": [{**_data(disk), "role": self.aggregate.role(disk)} for disk in self.disks],
-        }
-
-    def _others(self, title: str, roles: Sequence[str]) -> Iterable[str]:
-        disks = [disk for disk in self.disks if self.aggregate.role(disk) in roles]
+    def _others(self, title: str, roles: Sequence[Role]) -> Iterable[str]:
+        disks = [disk for disk in self.disks if disk.role in roles]
         if not disks:
             return
         yield ""
@@ -134,9 +185,7 @@ class RaidLayout:
         yield f"RAID Disk       {_HEADER}"
         yield f"---------       {_RULE}"
         for disk in disks:
-            foreign = self.aggregate.ownership.foreign_owner(disk)
-            owner = f" ({foreign.owner})" if foreign else ""
-            yield f"{self.aggregate.role(disk):<15} {_columns(disk)}{owner}"
+            yield f"{disk.role:<15} {disk.columns}"
 
 
 _HEADER = "Device          HA  SHELF BAY CHAN Pool Type  RPM  Used (MB/blks)    Phys (MB/blks)"
@@ -145,7 +194,7 @@ _RULE = "------          ------------- ---- ---- ---- ----- --------------    --
 
 def _columns(disk: Disk) -> str:
     adapter, shelf, bay = disk.name.split(".")
-    size = disk.blocks * BLOCK_SIZE
+    size = _size(disk)
     blocks = f"{size // MIB}/{size // _SECTOR}"
     return (
         f"{disk.name:<15} {adapter:<5} {int(shelf):<3} {bay:<3} SA:A   0  SED    N/A "
@@ -153,33 +202,26 @@ def _columns(disk: Disk) -> str:
     )
 
 
-def _is_degraded(aggregate: Aggregate) -> bool:
-    present = sum(
-        member.disk is not None and not member.disk.locked for member in aggregate.members
-    )
-    return present < len(POSITIONS)
-
-
 def _assembled(call: Call) -> Aggregate:
     return assemble(call.filer.shelf, call.filer.hardware.system_id)
 
 
 def _layout(call: Call) -> None:
-    call.show(RaidLayout(_assembled(call), list(call.filer.shelf)))
+    call.show(RaidLayout.of(_assembled(call), call.filer.shelf))
 
 
 def _sysconfig(call: Call) -> None:
     if "-r" in call.arguments.options:
         _layout(call)
     else:
-        call.show(SystemConfiguration(call.filer.hardware, list(call.filer.shelf)))
+        call.show(SystemConfiguration.of(call.filer.hardware, call.filer.shelf))
 
 
 def _aggr(call: Call) -> None:
     if "-r" in call.arguments.options:
         _layout(call)
     else:
-        call.show(AggregateStatus(_assembled(call)))
+        call.show(AggregateStatus.of(_assembled(call)))
 
 
 COMMANDS = (

@@ -1,14 +1,23 @@
 """hostname, version, date, uptime, options, rdfile, logger, priv: the system at large."""
 
 from binascii import b2a_base64
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 
 from filer import RELEASE, __version__
-from filer.commands import Call, Command, Json, Refused, Subcommand, Suggestion, no_values
+from filer.commands import (
+    TEXT_ONLY,
+    Call,
+    Command,
+    Fields,
+    Refused,
+    Subcommand,
+    Suggestion,
+    no_values,
+)
 from filer.host.quoting import named
 from filer.host.text import printable
 from filer.registration.pem import CLIENT_PRIVATE
@@ -16,7 +25,7 @@ from filer.system import Filer
 
 
 @dataclass(frozen=True)
-class Hostname:
+class Hostname(Fields):
     """``hostname``."""
 
     TYPE: ClassVar[str] = "hostname"
@@ -26,28 +35,23 @@ class Hostname:
         """The name."""
         return [self.hostname]
 
-    def data(self) -> Mapping[str, Json]:
-        """The name."""
-        return {"hostname": self.hostname}
-
 
 def _hostname(call: Call) -> None:
     call.show(Hostname(call.filer.hardware.hostname))
 
 
-@dataclass(frozen=True)
-class Release:
+@dataclass(frozen=True, kw_only=True)
+class Release(Fields):
     """``version``."""
 
     TYPE: ClassVar[str] = "release"
+    release: str = RELEASE
+    mode: str = "7-Mode"
+    filer: str = __version__
 
     def lines(self) -> Iterable[str]:
         """One line."""
-        return [f"NetApp Release {RELEASE} 7-Mode: filer {__version__} (emulated)"]
-
-    def data(self) -> Mapping[str, Json]:
-        """The release of Data ONTAP, and that of this program."""
-        return {"release": RELEASE, "mode": "7-Mode", "filer": __version__}
+        return [f"NetApp Release {self.release} {self.mode}: filer {self.filer} (emulated)"]
 
 
 def _version(call: Call) -> None:
@@ -55,24 +59,15 @@ def _version(call: Call) -> None:
 
 
 @dataclass(frozen=True)
-class Date:
+class Date(Fields):
     """``date``."""
 
     TYPE: ClassVar[str] = "date"
-    now: datetime
+    time: datetime
 
     def lines(self) -> Iterable[str]:
         """Date, time of day and time zone."""
-        return [f"{self.now:%a %b %e %H:%M:%S %Z %Y}"]
-
-    def data(self) -> Mapping[str, Json]:
-        """The time, with its zone."""
-        return {"time": iso(self.now)}
-
-
-def iso(time: datetime) -> str:
-    """Return ``time``, which bears a time zone, as ISO 8601 writes it."""
-    return time.isoformat(timespec="seconds")
+        return [f"{self.time:%a %b %e %H:%M:%S %Z %Y}"]
 
 
 def _date(call: Call) -> None:
@@ -80,29 +75,26 @@ def _date(call: Call) -> None:
 
 
 @dataclass(frozen=True)
-class Uptime:
-    """``uptime``: the time of day, and since when there is power."""
+class Uptime(Fields):
+    """``uptime``."""
 
     TYPE: ClassVar[str] = "uptime"
     now: datetime
     since: datetime
+    seconds: int
+
+    @classmethod
+    def of(cls, now: datetime, since: datetime) -> Self:
+        """Return the time since power-on; the clock may have been set back."""
+        return cls(now, since, max(0, int((now - since).total_seconds())))
 
     def lines(self) -> Iterable[str]:
-        """One line; the protocols, none of which is emulated, have served nothing."""
-        up = self._up
+        """One line; the protocols are not emulated, so they have served nothing."""
+        up = _duration(timedelta(seconds=self.seconds))
         yield (
-            f"{self.now:%l:%M}{'am' if self.now.hour < 12 else 'pm'} up {_duration(up)}, "
+            f"{self.now:%l:%M}{'am' if self.now.hour < 12 else 'pm'} up {up}, "
             "0 NFS ops, 0 CIFS ops, 0 HTTP ops, 0 FCP ops, 0 iSCSI ops"
         )
-
-    def data(self) -> Mapping[str, Json]:
-        """Both times, and the whole seconds between them."""
-        seconds = int(self._up.total_seconds())
-        return {"now": iso(self.now), "since": iso(self.since), "seconds": seconds}
-
-    @property
-    def _up(self) -> timedelta:
-        return max(timedelta(), self.now - self.since)  # the clock may have been set back
 
 
 def _duration(up: timedelta) -> str:
@@ -114,7 +106,7 @@ def _duration(up: timedelta) -> str:
 
 
 def _uptime(call: Call) -> None:
-    call.show(Uptime(call.filer.now(), call.filer.powered_on))
+    call.show(Uptime.of(call.filer.now(), call.filer.powered_on))
 
 
 def option_values(filer: Filer) -> dict[str, str]:
@@ -135,25 +127,21 @@ def option_values(filer: Filer) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class OptionTable:
-    """``options``: names and values."""
+class OptionTable(Fields):
+    """``options``: values by name."""
 
     TYPE: ClassVar[str] = "options"
-    values: Sequence[tuple[str, str]]
+    options: Mapping[str, str]
 
     def lines(self) -> Iterable[str]:
         """An option a line."""
-        return [f"{name:<28} {value}" for name, value in self.values]
-
-    def data(self) -> Mapping[str, Json]:
-        """The options by name."""
-        return {"options": dict(self.values)}
+        return [f"{name:<28} {value}" for name, value in self.options.items()]
 
 
 def _options(call: Call) -> None:
     prefix = call.value("name") or ""
     values = option_values(call.filer)
-    chosen = [(name, value) for name, value in values.items() if name.startswith(prefix)]
+    chosen = {name: value for name, value in values.items() if name.startswith(prefix)}
     if not chosen:
         raise Refused(f"No such option {named(prefix)}")
     call.show(OptionTable(chosen))
@@ -168,31 +156,33 @@ def _rdfile(call: Call) -> None:
     content = call.filer.mroot.read(path)
     if b"PRIVATE KEY-----" in content or PurePosixPath(path).name == CLIENT_PRIVATE:
         raise Refused(f"{printable(path)}: holds a private key")
-    call.show(FileContent(path, content))
+    call.show(FileContent.of(path, content))
 
 
 @dataclass(frozen=True)
-class FileContent:
-    """``rdfile``: a file, as it is, but safe for a terminal."""
+class FileContent(Fields):
+    """``rdfile``; content that is not UTF-8 is in base64."""
 
     TYPE: ClassVar[str] = "file"
     path: str
-    content: bytes
+    encoding: Literal["utf-8", "base64"]
+    content: str
+    raw: bytes = field(metadata=TEXT_ONLY)
+
+    @classmethod
+    def of(cls, path: str, raw: bytes) -> Self:
+        """Return the content ``raw`` of the file ``path``."""
+        path = printable(path)
+        try:
+            return cls(path, "utf-8", raw.decode(), raw)
+        except UnicodeDecodeError:
+            return cls(path, "base64", b2a_base64(raw, newline=False).decode(), raw)
 
     def lines(self) -> Iterable[str]:
         """The lines of the file; tabs stay, other control characters are escaped."""
-        lines = self.content.split(b"\n")
+        lines = self.raw.split(b"\n")
         for line in lines[:-1] if lines[-1] == b"" else lines:
             yield "\t".join(printable(part) for part in line.split(b"\t"))
-
-    def data(self) -> Mapping[str, Json]:
-        """The content as it is; base64 where it is no UTF-8."""
-        path = printable(self.path)
-        try:
-            return {"path": path, "encoding": "utf-8", "content": self.content.decode()}
-        except UnicodeDecodeError:
-            content = b2a_base64(self.content, newline=False).decode()
-            return {"path": path, "encoding": "base64", "content": content}
 
 
 def _logger(call: Call) -> None:
@@ -206,25 +196,21 @@ Warning: These advanced commands are potentially dangerous; use
 
 
 @dataclass(frozen=True)
-class Privilege:
+class Privilege(Fields):
     """``priv set``."""
 
     TYPE: ClassVar[str] = "privilege"
-    privilege: str
+    privilege: Literal["admin", "advanced"]
 
     def lines(self) -> Iterable[str]:
         """A warning before what advanced commands can do."""
         return _WARNING.splitlines() if self.privilege == "advanced" else ()
 
-    def data(self) -> Mapping[str, Json]:
-        """The privilege that the session has now."""
-        return {"privilege": self.privilege}
-
 
 def _priv(call: Call) -> None:
-    privilege = "advanced" if "advanced" in call.arguments.options else "admin"
-    call.session.privilege = privilege
-    call.show(Privilege(privilege))
+    shown = Privilege("advanced" if "advanced" in call.arguments.options else "admin")
+    call.session.privilege = shown.privilege
+    call.show(shown)
 
 
 COMMANDS = (

@@ -6,9 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from importlib.resources import files
 from io import StringIO
 from pathlib import Path
@@ -18,9 +17,9 @@ import jsonschema
 import pytest
 
 from filer.boot.machine import Machine, power_off
-from filer.commands import Note
+from filer.commands import Fields, Note, Text
 from filer.commands.loader import COMMANDS_AT_LOADER
-from filer.commands.system import Uptime
+from filer.commands.system import Hostname, Uptime
 from filer.keyserver.server import KeyServer
 from filer.running.interrupt import Interrupt
 from filer.shell.batch.json_lines import SCHEMA, JsonConsole
@@ -29,6 +28,7 @@ from filer.shell.plugins import Commands, commands_at_loader
 from filer.shell.session import Session
 from filer.shell.signals import Signals
 from filer.system import Filer
+from tests import json_schema
 from tests.console import (
     DISKS,
     OTHER_PASSPHRASE,
@@ -46,7 +46,7 @@ from tests.test_plugins import install
 from tests.test_program import silent
 
 HOUSE = Path(__file__).parents[1]
-DOCUMENT = (HOUSE / "docs" / "JSON.md").read_text(encoding="ascii")
+DOCUMENT = json_schema.DOCUMENT.read_text(encoding="ascii")
 DEFINED: dict[str, Any] = json.loads(
     (files("filer.shell.batch") / "filer-1.schema.json").read_text("ascii")
 )
@@ -814,28 +814,9 @@ def test_loader_has_its_types_too(machine: Filer, servers: list[KeyServer]) -> N
 # The schema and its description.
 
 
-def modules() -> Iterator[Path]:
-    for floor in ("commands", "shell"):
-        yield from sorted((HOUSE / floor).rglob("*.py"))
-
-
-def classes_of_results() -> Iterator[type]:
-    names = [
-        ".".join(("filer", *path.relative_to(HOUSE).with_suffix("").parts)).removesuffix(
-            ".__init__"
-        )
-        for path in modules()
-        if "def lines(self)" in path.read_text(encoding="utf-8")
-    ]
-    for name in names:
-        for member in vars(import_module(name)).values():
-            if isinstance(member, type) and member.__module__ == name and hasattr(member, "lines"):
-                yield member
-
-
 def complaints_made() -> Iterator[tuple[str, set[str]]]:
     """Yield the kind and the details of each complaint in the source."""
-    for path in modules():
+    for path in json_schema.modules():
         for node in ast.walk(ast.parse(path.read_bytes())):
             match node:
                 case ast.Call(
@@ -858,17 +839,6 @@ def names_in(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
-def fields(properties: Mapping[str, Any], but: Iterable[str], prefix: str = "") -> set[str]:
-    found: set[str] = set()
-    for name, schema in properties.items():
-        if not prefix and name in but:
-            continue
-        found.add(f"{prefix}{name}")
-        below = schema.get("items", {}).get("properties", {})
-        found |= fields(below, but, f"{prefix}{name}[].")
-    return found
-
-
 def test_the_schema_is_where_the_page_says() -> None:
     (program,) = re.findall(r"^    python -c '(.*)'$", DOCUMENT, re.M)
 
@@ -883,45 +853,39 @@ def test_the_schema_is_one_and_is_installed() -> None:
     assert "filer.shell.batch = *.schema.json" in (HOUSE / "setup.cfg").read_text().splitlines()
 
 
-def test_every_result_of_the_console_has_a_type_of_the_schema() -> None:
-    results = [each for each in classes_of_results() if each is not Note]
-    real = [each for each in results if not getattr(each, "_is_protocol", False)]
-
-    assert len(real) >= len(TYPES)
-    assert [each for each in real if not hasattr(each, "TYPE")] == []
-    assert all(hasattr(each, "data") for each in real)
-    assert {each.TYPE for each in real} == TYPES.keys()  # type: ignore[attr-defined]
+def test_the_schema_and_its_description_are_those_of_the_code() -> None:
+    again = "run `make schema`"
+    assert json_schema.FILE.read_text("ascii") == json_schema.schema_text(), again
+    assert json_schema.with_tables(DOCUMENT) == DOCUMENT, again
 
 
-def fields_of_kinds() -> dict[str, set[str]]:
-    of_complaints = {
-        name: fields(schema["properties"], {"kind", "message"}) for name, schema in KINDS.items()
-    }
-    return of_complaints | {"autoboot": {"seconds"}}
+def test_every_result_of_the_console_has_fields_and_a_type_of_its_own() -> None:
+    found = [each for each in json_schema.classes_of_results() if each is not Note]
+    real = [each for each in found if not getattr(each, "_is_protocol", False)]
+
+    assert [each for each in real if not issubclass(each, Fields | Text)] == []
+    assert [each for each in real if "TYPE" not in vars(each)] == []
+    assert sorted(vars(each)["TYPE"] for each in real) == list(TYPES)
+
+
+def test_a_field_that_is_not_json_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^object is not JSON$"):
+        Hostname(object()).data()  # type: ignore[arg-type]
 
 
 def test_every_complaint_that_is_made_is_in_the_schema_with_its_details() -> None:
     made = list(complaints_made())
+    known = {kind: schema["properties"].keys() for kind, schema in KINDS.items()}
+    known["autoboot"] = {"kind", "message", "seconds"}
 
-    assert {kind for kind, _ in made} | {"ended", "failed", "warning"} == fields_of_kinds().keys()
-    assert [each for each in made if each[1] != fields_of_kinds()[each[0]]] == []
-
-
-def test_every_type_of_the_schema_is_described_with_its_fields() -> None:
-    assert rows("Results") == {
-        name: fields(schema["properties"], {"type"}) for name, schema in TYPES.items()
-    }
-
-
-def test_every_kind_of_the_schema_is_described_with_its_fields() -> None:
-    assert rows("Errors and warnings") == fields_of_kinds()
+    assert {kind for kind, _ in made} | {"ended", "failed", "warning"} == known.keys()
+    assert [each for each in made if each[1] | {"kind", "message"} != known[each[0]]] == []
 
 
 def test_every_event_is_described_with_its_fields() -> None:
     described = rows("An event")
     for name in ("boot", "failure", "autoboot"):
-        properties = DEFINED["$defs"][name]["properties"]
-        assert described[name] == fields(properties, {"schema", "event"})
+        assert described[name] == DEFINED["$defs"][name]["properties"].keys() - {"schema", "event"}
 
 
 def test_every_field_of_a_command_is_described() -> None:
@@ -966,6 +930,6 @@ def test_what_is_no_object_of_this_version_does_not_fit(account: Account, spoil:
 
 def test_a_clock_that_was_set_back_leaves_a_filer_just_started() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    uptime = Uptime(now, now + timedelta(minutes=5))
+    uptime = Uptime.of(now, now + timedelta(minutes=5))
     assert uptime.data()["seconds"] == 0
     assert " up 0 mins, " in "".join(uptime.lines())

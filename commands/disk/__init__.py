@@ -1,84 +1,84 @@
 """disk show, disk encrypt: the self-encrypting disks."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, NamedTuple, Self
+from typing import Annotated, ClassVar, Self
 
-from filer.commands import Answers, Call, Command, Complaint, Json, Refused, Subcommand, Suggestion
+from filer.commands import (
+    TEXT_ONLY,
+    Answers,
+    Call,
+    Command,
+    Complaint,
+    Fields,
+    Refused,
+    Subcommand,
+    Suggestion,
+)
 from filer.commands.disk.erase import destroy, sanitize
 from filer.commands.disk.report import held_by_key_servers, report_disks, select_disks
 from filer.commands.parts.encryption import encrypting
 from filer.disks.disk import Disk
-from filer.disks.ownership import Evidence, ForeignOwner, names_others
+from filer.disks.ownership import Evidence, names_others
 from filer.keys.key_id import MSID_KEY_ID, is_key_id
 from filer.system import Filer
 
 
 @dataclass(frozen=True)
-class KeyState:
+class KeyState(Fields):
     """The key of a disk, None for a destroyed one, and whether it locks or is locked for good."""
 
     disk: str
     key_id: str | None
     locking: bool
     locked_out: bool
+    destroyed: bool
 
     @classmethod
     def of(cls, disk: Disk) -> Self:
         """Return the state that ``disk`` is in."""
         if disk.destroyed:
-            return cls(disk.name, key_id=None, locking=True, locked_out=False)
-        return cls(disk.name, disk.key_id, disk.locking, disk.locked_out)
+            return cls(disk.name, key_id=None, locking=True, locked_out=False, destroyed=True)
+        return cls(disk.name, disk.key_id, disk.locking, disk.locked_out, destroyed=False)
 
     def columns(self) -> tuple[str, str, str]:
         """Return what the columns ``Disk``, ``Key ID`` and ``Locked?`` say."""
         locked = "Locked out" if self.locked_out else "Yes" if self.locking else "No"
         return self.disk, self.key_id or "(destroyed)", locked
 
-    def data(self) -> Mapping[str, Json]:
-        """The fields, and in words of their own what the columns imply."""
-        return {
-            "disk": self.disk,
-            "key_id": self.key_id,
-            "locking": self.locking,
-            "locked_out": self.locked_out,
-            "destroyed": self.key_id is None,
-        }
-
 
 @dataclass(frozen=True)
-class EncryptionTable:
-    """``disk encrypt show``: disk name, key ID, locked or not."""
+class EncryptionTable(Fields):
+    """``disk encrypt show``; the key ID of a destroyed disk is null."""
 
     TYPE: ClassVar[str] = "disk_encryption"
-    rows: Sequence[KeyState]
+    disks: Sequence[KeyState]
 
     def lines(self) -> Iterable[str]:
         """A header and a line a disk."""
         titles = ("Disk", "Key ID", "Locked?")
-        for name, key_id, locked in (titles, *(row.columns() for row in self.rows)):
+        for name, key_id, locked in (titles, *(row.columns() for row in self.disks)):
             yield f"{name:<10} {key_id:<64} {locked}"
-
-    def data(self) -> Mapping[str, Json]:
-        """The disks."""
-        return {"disks": [row.data() for row in self.rows]}
-
-
-class OwnedDisk(NamedTuple):
-    """A line of ``disk show``; ``foreign`` says why the disk is foreign, None if it is not."""
-
-    name: str
-    serial: str
-    foreign: ForeignOwner | None
 
 
 @dataclass(frozen=True)
-class OwnershipTable:
-    """``disk show``: who owns which disk."""
+class OwnedDisk(Fields):
+    """A line of ``disk show``, with the ``columns`` OWNER and POOL."""
+
+    disk: str
+    serial_number: str
+    foreign: bool
+    system_ids: Annotated[Sequence[int], {"minItems": 1}]
+    columns: tuple[str, str] = field(metadata=TEXT_ONLY)
+
+
+@dataclass(frozen=True)
+class OwnershipTable(Fields):
+    """``disk show``; the system IDs of a foreign disk are those that it names."""
 
     TYPE: ClassVar[str] = "disk_ownership"
-    hostname: str
+    owner: str
     system_id: int
     disks: Sequence[OwnedDisk]
 
@@ -86,28 +86,9 @@ class OwnershipTable:
         """Two header lines and a line a disk."""
         yield "  DISK       OWNER                  POOL   SERIAL NUMBER         HOME"
         yield "------------ -------------          -----  -------------         -------------"
-        for name, serial, foreign in self.disks:
-            owner = f"{self.hostname} ({self.system_id})"
-            pool = "Pool0"
-            if foreign:
-                owner, pool = f"foreign ({foreign.owner})", "NONE"
-            yield f"{name:<10} {owner:<22} {pool:<6} {serial:<21} {owner}"
-
-    def data(self) -> Mapping[str, Json]:
-        """The disks; the owner of those that are not foreign is this system, also their home."""
-        return {
-            "owner": self.hostname,
-            "system_id": self.system_id,
-            "disks": [
-                {
-                    "disk": name,
-                    "serial_number": serial,
-                    "foreign": foreign is not None,
-                    "system_ids": list(foreign.systems if foreign else (self.system_id,)),
-                }
-                for name, serial, foreign in self.disks
-            ],
-        }
+        for disk in self.disks:
+            owner, pool = disk.columns
+            yield f"{disk.disk:<10} {owner:<22} {pool:<6} {disk.serial_number:<21} {owner}"
 
 
 def _show(call: Call) -> None:
@@ -117,13 +98,16 @@ def _show(call: Call) -> None:
 
 
 def _show_owners(call: Call) -> None:
-    hardware = call.filer.hardware
+    hostname, system_id = call.filer.hardware.hostname, call.filer.hardware.system_id
     ownership = call.filer.ownership()
-    disks = [
-        OwnedDisk(disk.name, disk.serial, ownership.foreign_owner(disk))
-        for disk in call.filer.shelf
-    ]
-    call.show(OwnershipTable(hardware.hostname, hardware.system_id, disks))
+    disks = []
+    for disk in call.filer.shelf:
+        systems: Sequence[int] = (system_id,)
+        columns = (f"{hostname} ({system_id})", "Pool0")
+        if foreign := ownership.foreign_owner(disk):
+            systems, columns = foreign.systems, (f"foreign ({foreign.owner})", "NONE")
+        disks.append(OwnedDisk(disk.name, disk.serial, bool(foreign), systems, columns))
+    call.show(OwnershipTable(hostname, system_id, disks))
 
 
 def _assign(call: Call) -> None:

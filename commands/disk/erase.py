@@ -1,16 +1,18 @@
 """disk encrypt sanitize, disk encrypt destroy: the ends of data, and of disks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from filer.commands import Call, Consent, Json, Refused
+from filer.commands import Call, Consent, Fields, Refused
 from filer.commands.disk.report import report_disks, select_disks
 from filer.disks.aggregate import POSITIONS, Aggregate, assemble
 from filer.disks.disk import Disk
 from filer.disks.jobs import Refusal
 from filer.host.text import listed
 from filer.system import Filer
+
+Erasure = Literal["sanitize", "destroy"]
 
 _WHAT_IS_LOST = {
     "sanitize": "The data on {disks} will be lost for good.",
@@ -19,21 +21,17 @@ _WHAT_IS_LOST = {
 
 
 @dataclass(frozen=True)
-class DataLoss:
-    """What an operation is about to cost, before it is confirmed."""
+class DataLoss(Fields):
+    """``disk encrypt sanitize`` and ``destroy``, before they are confirmed."""
 
     TYPE: ClassVar[str] = "data_loss"
-    operation: str
+    operation: Erasure
     disks: Sequence[str]
 
     def lines(self) -> Iterable[str]:
         """The warning."""
         disks = f"{len(self.disks)} disks ({listed(self.disks)})"
         return [f"Warning: {_WHAT_IS_LOST[self.operation].format(disks=disks)}"]
-
-    def data(self) -> Mapping[str, Json]:
-        """The operation, and the disks whose data it would cost."""
-        return {"operation": self.operation, "disks": list(self.disks)}
 
 
 def sanitize(call: Call, *, maintenance: bool = False) -> None:
@@ -95,7 +93,7 @@ def _use(aggregate: Aggregate, disk: Disk) -> str | None:
     return None
 
 
-def _confirm(call: Call, verb: str, disks: list[Disk], refusal: Refusal) -> None:
+def _confirm(call: Call, verb: Erasure, disks: list[Disk], refusal: Refusal) -> None:
     """Say what will be lost, and go on only if the exact words are typed.  Raises Refused."""
     names = [disk.name for disk in disks if not disk.destroyed and refusal(disk) is None]
     if not names:

@@ -1,45 +1,52 @@
 """Carrying out an operation on many disks, and telling what came of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from filer.commands import Call, Complaint, Json, Refused
+from filer.commands import Call, Complaint, Fields, Refused
 from filer.disks.disk import Disk
-from filer.disks.jobs import DiskReport, FailureKind, Held
+from filer.disks.jobs import DiskReport, FailureKind, Held, Verb
 from filer.disks.ownership import Ownership
 from filer.key_servers.holdings import conflict
 
 
 @dataclass(frozen=True)
-class Completed:
-    """The last line of every operation on disks."""
+class Completed(Fields):
+    """All that work on disks: ``rekey``, ``lock``, ``sanitize``, ``destroy``.
+
+    Each failed disk has an error, too.
+    """
 
     TYPE: ClassVar[str] = "disks_completed"
-    report: DiskReport
+    operation: Verb
+    attempted: int
+    succeeded: Sequence[str]
+    failed: Sequence[str]
+    unknown_key: int
+    authentication: int
+    not_reached: int
 
-    def lines(self) -> Iterable[str]:
-        """The ``Completed`` line, counts included."""
-        report = self.report
-        yield (
-            f"Completed {report.verb} on {report.attempted} disks: "
-            f"{len(report.succeeded)} successes, {len(report.failures)} failures, including "
-            f"{report.count(FailureKind.UNKNOWN_KEY)} unknown key and "
-            f"{report.count(FailureKind.AUTHENTICATION)} authentication failures."
+    @classmethod
+    def of(cls, report: DiskReport) -> Self:
+        """Count what ``report`` tells."""
+        return cls(
+            report.verb,
+            report.attempted,
+            report.succeeded,
+            [failure.disk for failure in report.failures],
+            report.count(FailureKind.UNKNOWN_KEY),
+            report.count(FailureKind.AUTHENTICATION),
+            report.not_reached,
         )
 
-    def data(self) -> Mapping[str, Json]:
-        """The disks; each that failed has an error of its own, which says why."""
-        report = self.report
-        return {
-            "operation": report.verb,
-            "attempted": report.attempted,
-            "succeeded": list(report.succeeded),
-            "failed": [failure.disk for failure in report.failures],
-            "unknown_key": report.count(FailureKind.UNKNOWN_KEY),
-            "authentication": report.count(FailureKind.AUTHENTICATION),
-            "not_reached": report.not_reached,
-        }
+    def lines(self) -> Iterable[str]:
+        """One line."""
+        yield (
+            f"Completed {self.operation} on {self.attempted} disks: "
+            f"{len(self.succeeded)} successes, {len(self.failed)} failures, including "
+            f"{self.unknown_key} unknown key and {self.authentication} authentication failures."
+        )
 
 
 def report_disks(call: Call, report: DiskReport) -> None:
@@ -47,7 +54,7 @@ def report_disks(call: Call, report: DiskReport) -> None:
     for failure in report.failures:
         cause = failure.kind.name.lower()
         call.fail(Complaint(failure.reason, "disk", disk=failure.disk, cause=cause))
-    completed = Completed(report)
+    completed = Completed.of(report)
     event = f"disk.encrypt.{report.verb}"
     log = call.filer.messages.log
     log(event, "info", " ".join(completed.lines()))

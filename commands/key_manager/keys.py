@@ -4,6 +4,7 @@ from filer.commands import GAP, Call, Complaint, Note, Refused, Unprefixed
 from filer.commands.disk.report import report_disks, select_disks
 from filer.commands.key_manager.results import (
     KeyPairCreated,
+    Origin,
     QueryBlock,
     QueryRow,
     RestoredKeys,
@@ -97,7 +98,8 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
             call.fail(Complaint(f"key_manager: {text}", "key_left_behind", key_id=pair.key_id))
         raise
     filer.messages.log("kmip.key.created", "info", f"key ID {pair.key_id}, key tag {pair.tag}")
-    call.show(KeyPairCreated(manual, pair.key_id, pair.tag, tuple(servers.servers)))
+    origin: Origin = "manual" if manual else "generated"
+    call.show(KeyPairCreated(origin, pair.key_id, pair.tag, tuple(servers.servers)))
     return pair
 
 
@@ -133,7 +135,7 @@ def restore(call: Call) -> None:
         elsewhere=elsewhere,
     )
     if holdings.by_server:
-        call.show(RestoredKeys(restored))
+        call.show(RestoredKeys.of(restored))
     if everything and not restored.complete:
         partly = all(isinstance(each, PartlyRead) for each in holdings.failures.values())
         did = "showed all key pairs" if partly else "answered"

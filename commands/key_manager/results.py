@@ -1,10 +1,10 @@
 """What key_manager prints: results, and the text made of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Self
 
-from filer.commands import Json
+from filer.commands import TEXT_ONLY, Fields
 from filer.key_servers.restore import Restored
 from filer.registration.plan import CLIENT_FILES
 
@@ -13,189 +13,157 @@ TAG_WIDTH = 31
 
 
 @dataclass(frozen=True)
-class RegisteredServers:
-    """``key_manager show``."""
+class RegisteredServers(Fields):
+    """``key_manager show``, in the order registered."""
 
     TYPE: ClassVar[str] = "key_servers"
-    servers: Sequence[str]
+    key_servers: Sequence[str]
 
     def lines(self) -> Iterable[str]:
-        """One address a line, in the order registered."""
-        return self.servers or [NO_KEY_SERVERS]
-
-    def data(self) -> Mapping[str, Json]:
-        """The addresses, in the order registered."""
-        return {"key_servers": list(self.servers)}
+        """One address a line."""
+        return self.key_servers or [NO_KEY_SERVERS]
 
 
 @dataclass(frozen=True)
-class Responding:
-    """A key server that answered."""
+class Responding(Fields):
+    """``key_manager status``: one for each key server that responds; the others are errors."""
 
     TYPE: ClassVar[str] = "key_server_status"
-    address: str
+    key_server: str
+    responding: Literal[True] = True
 
     def lines(self) -> Iterable[str]:
-        """The line of ``key_manager status``."""
-        return [f"Key server {self.address} is responding."]
-
-    def data(self) -> Mapping[str, Json]:
-        """The address; one that does not respond is an error."""
-        return {"key_server": self.address, "responding": True}
+        """One line."""
+        return [f"Key server {self.key_server} is responding."]
 
 
 @dataclass(frozen=True)
-class QueryRow:
+class QueryRow(Fields):
     """A key ID on a key server."""
 
-    tag: str
+    key_tag: str
     key_id: str
     in_keytable: bool
 
 
 @dataclass(frozen=True)
-class QueryBlock:
-    """What one key server holds, sorted by tag, then key ID."""
+class QueryBlock(Fields):
+    """``key_manager query``: one for each key server that answers, sorted by tag, then key ID."""
 
     TYPE: ClassVar[str] = "key_server_keys"
-    address: str
-    rows: Sequence[QueryRow]
+    key_server: str
+    keys: Sequence[QueryRow]
 
     def lines(self) -> Iterable[str]:
-        """The block of ``key_manager query``; ``*`` marks what the keytable does not have."""
-        yield f"Key server {self.address} reports {len(self.rows)} keys."
-        if not self.rows:
+        """A line for each key ID; ``*`` marks those that the keytable does not have."""
+        yield f"Key server {self.key_server} reports {len(self.keys)} keys."
+        if not self.keys:
             return
         yield ""
         yield f"{'Key tag':<{TAG_WIDTH}}  Key ID"
         yield f"{'-------':<{TAG_WIDTH}}  ------"
-        for row in self.rows:
-            yield f"{row.tag:<{TAG_WIDTH}} {' ' if row.in_keytable else '*'}{row.key_id}"
+        for row in self.keys:
+            yield f"{row.key_tag:<{TAG_WIDTH}} {' ' if row.in_keytable else '*'}{row.key_id}"
 
-    def data(self) -> Mapping[str, Json]:
-        """The key server, and its keys in the same order."""
-        return {
-            "key_server": self.address,
-            "keys": [
-                {"key_tag": row.tag, "key_id": row.key_id, "in_keytable": row.in_keytable}
-                for row in self.rows
-            ],
-        }
+
+Origin = Literal["generated", "manual"]
+_DONE: dict[Origin, str] = {"generated": "generated", "manual": "accepted"}
 
 
 @dataclass(frozen=True)
-class KeyPairCreated:
-    """A new key pair, synchronized with every key server."""
+class KeyPairCreated(Fields):
+    """``key_manager rekey`` and ``setup``; the passphrase was generated, or manual."""
 
     TYPE: ClassVar[str] = "key_pair_created"
-    manual: bool
+    passphrase: Origin
     key_id: str
-    tag: str
-    servers: Sequence[str]
+    key_tag: str
+    key_servers: Sequence[str]
 
     def lines(self) -> Iterable[str]:
         """The block that setup and rekey print."""
-        yield f"New passphrase {'accepted' if self.manual else 'generated'}."
+        yield f"New passphrase {_DONE[self.passphrase]}."
         yield f"Key ID: {self.key_id}"
-        yield f"Key tag: {self.tag}"
+        yield f"Key tag: {self.key_tag}"
         yield ("Passphrase, key ID, and key tag synchronized with the following key server(s):")
-        for address in self.servers:
+        for address in self.key_servers:
             yield f"    {address}"
-
-    def data(self) -> Mapping[str, Json]:
-        """The key pair but for its passphrase, and the key servers that have it."""
-        return {
-            "passphrase": "manual" if self.manual else "generated",
-            "key_id": self.key_id,
-            "key_tag": self.tag,
-            "key_servers": list(self.servers),
-        }
 
 
 @dataclass(frozen=True)
-class RestoredKeys:
-    """``key_manager restore``."""
+class ReadFrom(Fields):
+    """How many key pairs a key server showed."""
+
+    key_server: str
+    key_pairs: int
+
+
+@dataclass(frozen=True)
+class RestoredKeys(Fields):
+    """``key_manager restore``, in numbers of key pairs."""
 
     TYPE: ClassVar[str] = "keys_restored"
-    restored: Restored
+    read: Sequence[ReadFrom]
+    keytable: int
+    added: int
+    removed: int
+
+    @classmethod
+    def of(cls, restored: Restored) -> Self:
+        """Return the result that tells of ``restored``."""
+        read = [ReadFrom(address, count) for address, count in restored.read.items()]
+        return cls(read, restored.total, restored.added, restored.removed)
 
     def lines(self) -> Iterable[str]:
         """A line a key server, then what became of the keytable."""
-        for address, count in self.restored.read.items():
-            yield f"Key server {address}: {count} key pairs read."
-        yield (
-            f"Keytable: {self.restored.total} key pairs, {self.restored.added} added, "
-            f"{self.restored.removed} removed."
-        )
-
-    def data(self) -> Mapping[str, Json]:
-        """The same, in numbers of key pairs."""
-        return {
-            "read": [
-                {"key_server": address, "key_pairs": count}
-                for address, count in self.restored.read.items()
-            ],
-            "keytable": self.restored.total,
-            "added": self.restored.added,
-            "removed": self.restored.removed,
-        }
+        for server in self.read:
+            yield f"Key server {server.key_server}: {server.key_pairs} key pairs read."
+        yield f"Keytable: {self.keytable} key pairs, {self.added} added, {self.removed} removed."
 
 
 _KIND_OF_FILE = dict(zip(CLIENT_FILES, ("client certificate", "client private key"), strict=True))
 
 
 @dataclass(frozen=True)
-class RegisteredFiles:
-    """Certificate files that were registered."""
+class RegisteredFiles(Fields):
+    """``key_manager add`` and ``setup``: the files of the client."""
 
     TYPE: ClassVar[str] = "files_registered"
-    names: Sequence[str]
+    files: Sequence[str]
 
     def lines(self) -> Iterable[str]:
         """Two lines a file."""
-        for name in self.names:
+        for name in self.files:
             yield f"Found {_KIND_OF_FILE.get(name, 'client CA certificate')} file {name}."
             yield f"Registration successful for {name}."
 
-    def data(self) -> Mapping[str, Json]:
-        """The names."""
-        return {"files": list(self.names)}
-
 
 @dataclass(frozen=True)
-class RegisteredWithFiles:
-    """Key servers that were registered, and the files registered with them."""
+class RegisteredWithFiles(Fields):
+    """``key_manager add`` and ``setup``; ``kmip_setup`` at LOADER."""
 
     TYPE: ClassVar[str] = "key_servers_registered"
-    servers: Sequence[str]
-    files: RegisteredFiles
-    announced: bool = True
+    key_servers: Sequence[str]
+    files: Sequence[str]
+    announced: bool = field(default=True, metadata=TEXT_ONLY)
 
     def lines(self) -> Iterable[str]:
         """The files, a last line, and a first one if they are ``announced``."""
         if self.announced:
-            yield f"Registering {len(self.servers)} key servers..."
-        yield from self.files.lines()
+            yield f"Registering {len(self.key_servers)} key servers..."
+        yield from RegisteredFiles(self.files).lines()
         yield "Registration complete."
-
-    def data(self) -> Mapping[str, Json]:
-        """Addresses and names."""
-        return {"key_servers": list(self.servers), **self.files.data()}
 
 
 @dataclass(frozen=True)
-class UnregisteredServers:
+class UnregisteredServers(Fields):
     """``key_manager remove``."""
 
     TYPE: ClassVar[str] = "key_servers_unregistered"
-    servers: Sequence[str]
+    key_servers: Sequence[str]
 
     def lines(self) -> Iterable[str]:
         """A line a key server, and a last one."""
-        for address in self.servers:
+        for address in self.key_servers:
             yield f"Key server {address} will be unregistered from service."
         yield "Unregistration complete."
-
-    def data(self) -> Mapping[str, Json]:
-        """The addresses."""
-        return {"key_servers": list(self.servers)}

@@ -112,7 +112,7 @@ def add(call: Call) -> None:
         asked.probe()
         trial.accept()
     tell_copied(call, clients.copied)
-    call.show(RegisteredWithFiles(added, RegisteredFiles(planned.copied)))
+    call.show(RegisteredWithFiles(added, planned.copied))
     warn_of(call, asked)
     registered = filer.key_servers()
     registered.failed.update(asked.failed)  # whoever was silent is not waited for again

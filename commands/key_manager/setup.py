@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from filer.commands import GAP, Call, Note, Refused
 from filer.commands.disk.report import held_by_key_servers, report_disks
 from filer.commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
-from filer.commands.key_manager.results import RegisteredFiles, RegisteredWithFiles
+from filer.commands.key_manager.results import RegisteredWithFiles
 from filer.commands.key_manager.servers import remove_anyway, tell_copied, warn_of_change
 from filer.commands.keymgr import warn_of_certificates
 from filer.commands.parts.dialogue import AnswerRefused, ask_until, ask_yes_no
@@ -122,7 +122,7 @@ def _register(call: Call, servers: Sequence[str], port: int, tag: str) -> None:
             raise Refused("the key servers stay as they were")
         call.show(GAP)
         trial.accept()
-    call.show(RegisteredWithFiles(servers, RegisteredFiles(named.copied)))
+    call.show(RegisteredWithFiles(servers, named.copied))
     warn_of(call, asked)
 
 

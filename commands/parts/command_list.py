@@ -1,40 +1,40 @@
 """The list of the commands that there are, for a console or for LOADER."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from filer.commands import Json
+from filer.commands import TEXT_ONLY, Fields
 
 _GAP = 2
 
 
 @dataclass(frozen=True)
-class CommandList:
-    """``?`` and ``help``: the names of all commands, and what each is for."""
+class Summary(Fields):
+    """A command, and what it is for."""
+
+    command: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class CommandList(Fields):
+    """``?``, ``help``."""
 
     TYPE: ClassVar[str] = "command_list"
-    summaries: Mapping[str, str]
-    width: int
-    one_a_line: bool
+    commands: Sequence[Summary]
+    width: int = field(metadata=TEXT_ONLY)
+    one_a_line: bool = field(metadata=TEXT_ONLY, kw_only=True)
 
     def lines(self) -> Iterable[str]:
         """The names in columns, read downwards; or one a line, with what it is for beside it."""
-        names = list(self.summaries)
+        names = [each.command for each in self.commands]
         column = max(map(len, names)) + _GAP
         if self.one_a_line:
-            for name, summary in self.summaries.items():
-                yield f"{name:<{column}}{summary}"
+            for each in self.commands:
+                yield f"{each.command:<{column}}{each.summary}"
             return
         columns = max(1, self.width // column)
         rows = -(-len(names) // columns)
         for row in range(rows):
             yield "".join(f"{name:<{column}}" for name in names[row::rows]).rstrip()
-
-    def data(self) -> Mapping[str, Json]:
-        """The commands."""
-        return {
-            "commands": [
-                {"command": name, "summary": summary} for name, summary in self.summaries.items()
-            ]
-        }

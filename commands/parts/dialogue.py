@@ -1,12 +1,12 @@
 """The questions that commands ask."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, TypeVar
 
-from filer.commands import Consent, Console, Json
+from filer.commands import Consent, Console, Fields
 from filer.host.errors import FilerError
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.passphrase import PassphraseError, accept
@@ -18,8 +18,8 @@ TRIES = 3
 
 
 @dataclass(frozen=True)
-class AnswerRefused:
-    """An answer that will not do; the question comes again."""
+class AnswerRefused(Fields):
+    """Dialogues: an invalid answer, before the question is repeated."""
 
     TYPE: ClassVar[str] = "answer_refused"
     reason: str
@@ -27,10 +27,6 @@ class AnswerRefused:
     def lines(self) -> Iterable[str]:
         """The reason."""
         return [self.reason]
-
-    def data(self) -> Mapping[str, Json]:
-        """The reason."""
-        return {"reason": self.reason}
 
 
 def ask_until(console: Console, question: str, read: Callable[[str], T]) -> T:

@@ -1,13 +1,15 @@
 """The root aggregate, assembled from the labels of this system's disks."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from filer.disks.disk import Disk
 from filer.disks.label import LABEL_BLOCK, Label
 from filer.disks.ownership import ROOT_AGGREGATE, Ownership, survey
 from filer.disks.shelf import Shelf
 
-POSITIONS = ("dparity", "parity", "data")
+Position = Literal["dparity", "parity", "data"]
+Role = Position | Literal["spare", "broken", "foreign", "unknown"]
+POSITIONS: tuple[Position, ...] = ("dparity", "parity", "data")
 """The positions of the root aggregate's members, in order."""
 
 _NEEDED = 2  # readable members that the aggregate needs to be online
@@ -16,7 +18,7 @@ _NEEDED = 2  # readable members that the aggregate needs to be online
 class Member(NamedTuple):
     """A position in the aggregate; ``disk`` is None if it is missing or has become foreign."""
 
-    position: str
+    position: Position
     serial: str
     disk: Disk | None
 
@@ -55,7 +57,7 @@ class Aggregate(NamedTuple):
             text += f", {len(self.ownership.foreign)} of another system"
         return text
 
-    def role(self, disk: Disk) -> str:
+    def role(self, disk: Disk) -> Role:
         """Return the position of ``disk``, or "spare", "broken", "foreign", "unknown".
 
         "unknown" is an own disk that is unreadable and not named by any label: it may belong to an

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskError, LockedOut
 from filer.host.errors import FilerError
@@ -29,10 +29,13 @@ class DiskFailure(NamedTuple):
     reason: str
 
 
+Verb = Literal["rekey", "lock", "sanitize", "destroy"]
+
+
 class DiskReport(NamedTuple):
     """What an operation on many disks came to."""
 
-    verb: str
+    verb: Verb
     succeeded: tuple[str, ...]
     failures: tuple[DiskFailure, ...]
     not_reached: int = 0
@@ -182,7 +185,7 @@ class DiskJobs:
 
     def _each(
         self,
-        verb: str,
+        verb: Verb,
         disks: Iterable[Disk],
         refusal: Refusal,
         operation: Callable[[Disk], None],

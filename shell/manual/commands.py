@@ -1,12 +1,12 @@
 """?, help, man, history: the console's own commands."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
-from filer.commands import Call, Command, FromCommands, Json, Refused, Subcommand, Suggestion
-from filer.commands.parts.command_list import CommandList
+from filer.commands import Call, Command, Fields, FromCommands, Refused, Subcommand, Suggestion
+from filer.commands.parts.command_list import CommandList, Summary
 from filer.host.errors import FilerError
 from filer.host.quoting import named
 from filer.host.text import printable
@@ -14,28 +14,22 @@ from filer.shell.line.names import is_listed, not_found
 
 
 @dataclass(frozen=True)
-class CommandSummary:
+class CommandSummary(Fields):
     """``help COMMAND``."""
 
     TYPE: ClassVar[str] = "command"
-    command: Command
+    command: str
+    summary: str
+    synopsis: Sequence[str]
 
     def lines(self) -> Iterable[str]:
         """One line."""
-        return [f"{self.command.name} - {self.command.summary}"]
-
-    def data(self) -> Mapping[str, Json]:
-        """What it is for, and its SYNOPSIS."""
-        return {
-            "command": self.command.name,
-            "summary": self.command.summary,
-            "synopsis": list(self.command.synopsis),
-        }
+        return [f"{self.command} - {self.summary}"]
 
 
 @dataclass(frozen=True)
-class HistoryList:
-    """``history``: what was typed in this session, safe for a terminal."""
+class HistoryList(Fields):
+    """``history``."""
 
     TYPE: ClassVar[str] = "history"
     typed: Sequence[str]
@@ -44,23 +38,20 @@ class HistoryList:
         """A number and a line each."""
         return [f"{number:5}  {line}" for number, line in enumerate(self.typed, start=1)]
 
-    def data(self) -> Mapping[str, Json]:
-        """The lines."""
-        return {"typed": list(self.typed)}
-
 
 def _help(call: Call) -> None:
     name = call.value("command")
     if name is None:
-        summaries = {
-            command.name: command.summary
+        commands = [
+            Summary(command.name, command.summary)
             for command in sorted(call.commands.values(), key=lambda command: command.name)
             if is_listed(command, call.session)
-        }
+        ]
         explain = call.command.name == "help" and call.console.is_terminal
-        call.show(CommandList(summaries, call.console.width, explain))
+        call.show(CommandList(commands, call.console.width, one_a_line=explain))
     elif name in call.commands:
-        call.show(CommandSummary(call.commands[name]))
+        command = call.commands[name]
+        call.show(CommandSummary(command.name, command.summary, command.synopsis))
     else:
         call.fail(not_found(named(name)))
 
