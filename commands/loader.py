@@ -25,7 +25,7 @@ from filer.host.errors import FilerError
 from filer.kmip.address import parse_address
 from filer.registration.installed import read_host
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name, check_pair
-from filer.registration.registration import MAXIMUM, Registration
+from filer.registration.registration import Registration
 from filer.system import Filer
 
 
@@ -41,10 +41,10 @@ def _kmip_setup(call: Call) -> None:
     from filer.commands.key_manager.results import RegisteredWithFiles
     from filer.commands.key_manager.setup import ask_port, ask_tag
     from filer.commands.keymgr import warn_of_certificates
+    from filer.commands.parts.server_warnings import refuse_too_many
 
     addresses = list(dict.fromkeys(map(parse_address, call.words("ipaddr_list"))))
-    if len(addresses) > MAXIMUM:
-        raise Refused("a maximum of four key servers can be registered")
+    refuse_too_many(addresses, "registered")
     directory = Path(call.value("dir") or "")
     names = (CLIENT, CLIENT_PRIVATE, *map(ca_name, addresses))
     certificates = {name: read_host(directory / name) for name in names}

@@ -1,13 +1,12 @@
 """The hardware of this filer, described by filer.toml."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from filer.host.durable import Storage
 from filer.host.reading import NotThereError
-from filer.host.toml_file import Check, Document, RuleError, Sections, switch
+from filer.host.toml_file import Check, Document, Known, RuleError, Sections, switch, whole
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -48,16 +47,7 @@ class Hardware(NamedTuple):
     autoboot: bool = False
 
 
-def _whole(least: int, most: int) -> Check:
-    def check(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise RuleError(f"must be a whole number from {least} to {most}")
-        return value
-
-    return check
-
-
-def _seconds(most: int, *, zero: bool) -> Check:
+def _seconds(most: int, *, zero: bool) -> Check[float]:
     def check(value: object) -> float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if is_number and (0 < value <= most or (zero and value == 0)):  # type: ignore[operator]
@@ -92,18 +82,18 @@ def _size(value: object) -> int:
 
 _ID = 2**32 - 1
 
-_KEYS: Mapping[str, Mapping[str, Check]] = {
+_KEYS: Known = {
     "system": {
         "hostname": _hostname,
-        "system_id": _whole(1, _ID),
-        "partner_id": _whole(0, _ID),
+        "system_id": whole(1, _ID),
+        "partner_id": whole(0, _ID),
         "storage_encryption": switch,
         "snaplock": switch,
     },
     # At least the three disks of the root aggregate; disk names exist for 100 shelves.
-    "shelf": {"disks": _whole(3, 2400), "disk_size": _size},
+    "shelf": {"disks": whole(3, 2400), "disk_size": _size},
     "kmip": {
-        "port": _whole(1, 65535),
+        "port": whole(1, 65535),
         "timeout": _seconds(3600, zero=False),
         "init_maxwait": _seconds(86400, zero=True),
     },

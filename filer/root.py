@@ -18,10 +18,11 @@ from filer.config import read as read_hardware
 from filer.disks.shelf import DISK_FILES
 from filer.host.durable import Storage, StorageError, is_temporary
 from filer.host.errors import FilerError
+from filer.host.lock import is_at
 from filer.host.own_files import followed, objection
 from filer.host.reading import NotThereError
 from filer.host.text import printable
-from filer.host.toml_file import Document
+from filer.host.toml_file import Document, dump, switch, whole
 
 FORMAT = 1
 """The version of the layout of a root; higher versions are refused."""
@@ -76,21 +77,16 @@ class Marker(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the marker as TOML."""
-        populated = str(self.populated).lower()
-        text = f"# This directory is the root of a filer.\nformat = {FORMAT}\n"
-        return f"{text}populated = {populated}\n".encode()
+        comment = b"# This directory is the root of a filer.\n"
+        return comment + dump({"format": FORMAT, "populated": self.populated})
 
     @classmethod
     def parse(cls, document: Document) -> Self:
         """Parse the marker.  Raises ConfigError, with the line number."""
-        version, populated = (document.values.get(key) for key in ("format", "populated"))
-        if type(version) is not int or version < 1:
-            raise document.error(("format",), "format must be the version of the root")
+        version = document.take("format", whole(1, rule="must be the version of the root"))
         if version > FORMAT:
             raise document.error(("format",), f"format {version} needs a newer version of filer")
-        if not isinstance(populated, bool):
-            raise document.error(("populated",), "populated must be true or false")
-        return cls(populated)
+        return cls(document.take("populated", switch))
 
 
 class Root(NamedTuple):
@@ -292,7 +288,7 @@ class RootLock:
     def check(self) -> None:
         """Raise RootReplaced if the directory or the lock file was removed or replaced."""
         for descriptor, path in self._held:
-            if not _is_at(path, descriptor):
+            if not is_at(path, descriptor):
                 raise RootReplaced(
                     f"{printable(str(path))} was removed or replaced while this filer runs; "
                     "nothing was changed"
@@ -326,13 +322,6 @@ class RootLock:
                         return found
             time.sleep(0.01)
         return "?"
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except OSError:
-        return False
 
 
 def _write_down_process(descriptor: int) -> None:

@@ -6,10 +6,8 @@ cert`` expects (man key_manager, CERTIFICATES).  A file ``*_private.pem`` or ``*
 private key followed by its certificate, so that both change together.
 """
 
-import fcntl
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -23,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from filer.host.durable import Storage, is_temporary
 from filer.host.errors import FilerError
+from filer.host.lock import locked
 from filer.host.own_files import followed, objection
 from filer.host.text import printable
 from filer.kmip.address import AddressError, parse_address
@@ -157,7 +156,9 @@ def prepare(
     _refuse_another_use(directory, addresses)
     storage.make_directory(directory)
     storage.settle_above(directory)
-    with _locked(directory):
+    # Two simultaneous first starts must not create two authorities.
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    with locked(directory, flags, lambda error: _unusable(directory, error)):
         _refuse_another_use(directory, addresses)  # it may have changed before it was locked
         storage.settle(directory)
         storage.sweep(directory)
@@ -269,20 +270,6 @@ def _is_of_a_key_server(name: str) -> bool:
         return parse_address(address) == address
     except AddressError:
         return False
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    # Two simultaneous first starts must not create two authorities.
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise _unusable(directory, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _load_valid(path: Path, now: datetime, issuer: Identity | None = None) -> Identity | None:

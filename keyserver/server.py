@@ -1,7 +1,6 @@
 """One key server: an address, a port, a store, and a thread for each client."""
 
 import errno
-import fcntl
 import os
 import selectors
 import signal
@@ -16,6 +15,7 @@ from typing import Self
 
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
+from filer.host.lock import locked
 from filer.host.text import printable
 from filer.keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
 from filer.keyserver.authority import server_name, store_name
@@ -182,22 +182,15 @@ class KeyServer:
     def _exclusive_store(self) -> Iterator[None]:
         # Two servers at different ports must not use the same store.
         self._refuse_missing_store()
-        try:
-            descriptor = os.open(self.store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            reason = printable(error.strerror or str(error))
-            raise KeyServerError(f"{printable(str(self.store))}: {reason}") from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise KeyServerError(
-                    f"{printable(str(self.store))}: in use by another key server"
-                ) from None
+        with locked(self.store, os.O_RDWR | os.O_CREAT, self._unusable, wait=False) as descriptor:
             self._opened, self._is_lost = os.fstat(descriptor), False
             yield
-        finally:
-            os.close(descriptor)
+
+    def _unusable(self, error: OSError) -> KeyServerError:
+        reason = printable(error.strerror or str(error))
+        if isinstance(error, BlockingIOError):
+            reason = "in use by another key server"
+        return KeyServerError(f"{printable(str(self.store))}: {reason}")
 
     def _refuse_missing_store(self) -> None:
         """Refuse to create a store if an earlier one is missing."""

@@ -51,8 +51,13 @@ def var(tmp_path: Path) -> Path:
     return tmp_path / "var"
 
 
-def device(var: Path, storage: Storage | None = None) -> BootDevice:
-    return BootDevice(var, storage or Storage())
+class Device(BootDevice):
+    def commit(self, registration: Registration) -> None:
+        self.stage(registration).commit()
+
+
+def device(var: Path, storage: Storage | None = None) -> Device:
+    return Device(var, storage or Storage())
 
 
 def damage(var: Path) -> str:

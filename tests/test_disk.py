@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from filer.disks.derivation import STANDARD, Derivation, Scrypt
+from filer.disks.derivation import Derivation
 from filer.disks.disk import (
     LOCKOUT_LIMIT,
     AuthenticationFailed,
@@ -31,6 +31,7 @@ from filer.disks.header import (
     State,
 )
 from filer.host.durable import Storage, StorageError
+from filer.host.scrypt import STANDARD, Scrypt
 from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.pair import KeyPair
 from tests import disk_files

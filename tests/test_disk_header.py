@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.disks.derivation import STANDARD, Scrypt
 from filer.disks.header import (
     BLOCK_SIZE,
     DATA_OFFSET,
@@ -23,6 +22,7 @@ from filer.disks.header import (
     State,
 )
 from filer.disks.record import BINDING_SIZE, MOST_TAGS, RECORD_SIZE, TAG_SIZE, Record
+from filer.host.scrypt import STANDARD, Scrypt
 
 KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
 SCRYPT_AT = 136  # N, r and p, in the header

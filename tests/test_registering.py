@@ -245,7 +245,7 @@ def register_at_once(house: House, client: Identity) -> None:
     certificates[CLIENT] = client.certificate_pem()
     certificates[CLIENT_PRIVATE] = client.private_pem()
     house.filer.registration = house.filer.registration._replace(certificates=certificates)
-    house.filer.boot_device.commit(house.filer.registration)
+    house.filer.boot_device.stage(house.filer.registration).commit()
 
 
 def test_a_registered_certificate_that_only_the_filers_clock_takes_for_expired_is_kept(

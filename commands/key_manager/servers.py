@@ -16,6 +16,7 @@ from filer.commands.parts.dialogue import ask_consent
 from filer.commands.parts.encryption import encrypting
 from filer.commands.parts.server_warnings import (
     not_responding,
+    refuse_too_many,
     warn_of,
     warn_of_lost_keys,
     warn_of_servers,
@@ -24,7 +25,6 @@ from filer.key_servers.group import KeyServers
 from filer.kmip.address import parse_address
 from filer.registration.pem import CLIENT, ca_name
 from filer.registration.plan import CLIENT_FILES, with_client_files, with_servers, without_servers
-from filer.registration.registration import MAXIMUM
 from filer.trial import Trial, begin, out_of_reach
 
 
@@ -97,8 +97,7 @@ def add(call: Call) -> None:
     filer = call.filer
     added = addresses(call)
     servers = list(dict.fromkeys([*filer.registration.servers, *added]))
-    if len(servers) > MAXIMUM:
-        raise Refused("a maximum of four key servers can be registered")
+    refuse_too_many(servers, "registered")
     clients = with_client_files(filer.registration, filer.installed.find)
     planned = with_servers(
         clients.registration, servers, added, filer.installed.find, must_be_installed=True
@@ -123,8 +122,7 @@ def add(call: Call) -> None:
 def remove(call: Call) -> None:
     """Run ``key_manager remove``."""
     removed = addresses(call)
-    if len(removed) > MAXIMUM:
-        raise Refused("a maximum of four key servers can be removed")
+    refuse_too_many(removed, "removed")
     registered_addresses(call)
     filer = call.filer
     left = without_servers(filer.registration, removed)

@@ -1,10 +1,17 @@
 """What commands say of key servers that fail, and of keys that they do not hold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from filer.commands import Call, Complaint
+from filer.commands import Call, Complaint, Refused
 from filer.key_servers.group import KeyServers
 from filer.kmip.failure import KeyServerFailure, PartlyRead
+from filer.registration.registration import MAXIMUM
+
+
+def refuse_too_many(addresses: Sequence[str], done: str) -> None:
+    """Raise Refused if there are more key servers than can be ``done`` (registered, removed)."""
+    if len(addresses) > MAXIMUM:
+        raise Refused(f"a maximum of four key servers can be {done}")
 
 
 def not_responding(address: str, failure: KeyServerFailure) -> Complaint:

@@ -14,7 +14,7 @@ from filer.host.durable import Storage, StorageError
 from filer.host.quoting import quoted
 from filer.host.reading import NotThereError, UnreadableError, read_regular
 from filer.host.text import printable
-from filer.host.toml_file import ConfigError, Document
+from filer.host.toml_file import ConfigError, Document, RuleError, dump, optional, texts, whole
 from filer.keys.pair import is_key_tag
 from filer.kmip.address import HIGHEST_PORT, AddressError, parse_address
 from filer.registration.pem import SIZE_LIMIT, CertificateError, canonical_name
@@ -38,37 +38,28 @@ def parse_config(document: Document) -> Registration:
             raise document.error((key,), f"unknown key {quoted(key)}")
     if "servers" not in values:
         raise ConfigError(f"{document.name}:1: servers is missing")
-    servers = values["servers"]
-    if not isinstance(servers, list) or not all(isinstance(server, str) for server in servers):
-        raise document.error(("servers",), "servers must be a list of IP addresses")
+    servers = document.take("servers", texts("must be a list of IP addresses"))
     try:
-        addresses = tuple(parse_address(server) for server in servers)
+        addresses = tuple(map(parse_address, servers))
     except AddressError as error:
         raise document.error(("servers",), str(error)) from None
     if len(set(addresses)) < len(addresses):
         raise document.error(("servers",), "servers lists an address twice")
     if len(addresses) > MAXIMUM:
         raise document.error(("servers",), f"servers has more than {MAXIMUM} addresses")
-    port = values.get("port")
-    if port is not None and (type(port) is not int or not 1 <= port <= HIGHEST_PORT):
-        raise document.error(("port",), f"port must be a whole number from 1 to {HIGHEST_PORT}")
-    tag = values.get("default_tag")
-    if tag is not None and not (isinstance(tag, str) and is_key_tag(tag)):
-        raise document.error(("default_tag",), "default_tag must be a key tag")
-    return Registration(addresses, port, tag)
+    port = document.take("port", optional(whole(1, HIGHEST_PORT)))
+    return Registration(addresses, port, document.take("default_tag", optional(_key_tag)))
+
+
+def _key_tag(value: object) -> str:
+    if not isinstance(value, str) or not is_key_tag(value):
+        raise RuleError("must be a key tag")
+    return value
 
 
 def format_config(registration: Registration) -> bytes:
     """Return the config.toml of ``registration``; values that are None are omitted."""
-    import tomli_w
-
-    values = {
-        "servers": list(registration.servers),
-        "port": registration.port,
-        "default_tag": registration.default_tag,
-    }
-    present = {key: value for key, value in values.items() if value is not None}
-    return tomli_w.dumps(present).encode()
+    return dump({key: getattr(registration, key) for key in _KEYS})
 
 
 class Staged:
@@ -135,13 +126,6 @@ class BootDevice:
             self._discard(generation)
             raise
         return Staged(self, new, generation)
-
-    def commit(self, registration: Registration) -> None:
-        """Make ``registration`` active as a whole, or change nothing if this fails.
-
-        Raises the errors of `stage`.
-        """
-        self.stage(registration).commit()
 
     def _discard(self, before: int | None) -> None:
         """Remove all generations except ``before``, if that is active."""

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from filer.host.durable import Storage
-from filer.host.reading import NotThereError
-from filer.host.toml_file import Document
+from filer.host.toml_file import Document, dump, switch
 
 
 class LoaderEnvironment:
@@ -21,15 +20,9 @@ class LoaderEnvironment:
     @property
     def autoboot(self) -> bool:
         """Whether AUTOBOOT is set.  Raises ConfigError if the file is damaged."""
-        try:
-            document = Document.read(f"var/{self._path.name}", self._path)
-        except NotThereError:
-            return self._default
-        value = document.values.get("autoboot")
-        if not isinstance(value, bool):
-            raise document.error(("autoboot",), "autoboot must be true or false")
-        return value
+        document = Document.find(f"var/{self._path.name}", self._path)
+        return document.take("autoboot", switch) if document else self._default
 
     @autoboot.setter
     def autoboot(self, value: bool) -> None:
-        self._storage.write(self._path, f"autoboot = {str(value).lower()}\n".encode())
+        self._storage.write(self._path, dump({"autoboot": value}))

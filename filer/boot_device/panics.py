@@ -7,8 +7,7 @@ LIMITATIONS), so a filer that panics repeatedly must stop trying, even if a scri
 from pathlib import Path
 
 from filer.host.durable import Storage
-from filer.host.reading import NotThereError
-from filer.host.toml_file import Document
+from filer.host.toml_file import Document, dump, whole
 
 LIMIT = 10
 """After this many consecutive panics, a boot waits until a key server has answered."""
@@ -24,14 +23,9 @@ class Panics:
     @property
     def in_a_row(self) -> int:
         """The number of consecutive panics.  Raises ConfigError if the file is damaged."""
-        try:
-            document = Document.read(f"var/{self._path.name}", self._path)
-        except NotThereError:
-            return 0
-        count = document.values.get("in_a_row")
-        if type(count) is not int or count < 0:
-            raise document.error(("in_a_row",), "in_a_row must be the number of panics")
-        return count
+        document = Document.find(f"var/{self._path.name}", self._path)
+        count = whole(0, rule="must be the number of panics")
+        return document.take("in_a_row", count) if document else 0
 
     @property
     def at_limit(self) -> bool:
@@ -48,4 +42,4 @@ class Panics:
             self._write(0)
 
     def _write(self, count: int) -> None:
-        self._storage.write(self._path, f"in_a_row = {count}\n".encode())
+        self._storage.write(self._path, dump({"in_a_row": count}))

@@ -4,49 +4,19 @@ scrypt makes guessing the passphrase expensive, so it runs once per key ID and i
 until power-off.  HKDF makes the wrapping key different for each disk and each header state.
 """
 
-from dataclasses import dataclass
-
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from filer.host.errors import FilerError
+from filer.host.scrypt import STANDARD, Scrypt
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.secret import Secret
 
 _KEY_SIZE = 32
-_N, _R, _P = 2**15, 8, 1
-_MAX_COST_FACTOR = 16  # a header may ask for this multiple of the standard work and memory
 
 
 class DerivationError(FilerError):
     """A key could not be derived; the text does not reveal the key."""
-
-
-@dataclass(frozen=True)
-class Scrypt:
-    """The cost of scrypt: ``n`` (a power of two), block size ``r``, parallelism ``p``.
-
-    Raises ValueError if the cost is below `STANDARD`, which would make guessing cheaper, or so high
-    that a forged header could exhaust the machine.
-    """
-
-    n: int
-    r: int
-    p: int
-
-    def __post_init__(self) -> None:
-        if self.n & (self.n - 1) or self.n < _N or self.r < _R or self.p < _P:
-            raise ValueError("scrypt is weaker than allowed")
-        if self.n * self.r * self.p > _MAX_COST_FACTOR * _N * _R * _P:
-            raise ValueError("scrypt would take too much time or memory")
-
-    @property
-    def memory(self) -> int:
-        """The bytes of memory that one run needs."""
-        return 128 * self.r * (self.n + self.p + 2)
-
-
-STANDARD = Scrypt(_N, _R, _P)
 
 
 class StretchedKey(Secret):
@@ -80,18 +50,8 @@ class Derivation:
         for candidate, stretched in known:
             if candidate == key:
                 return stretched
-        from hashlib import scrypt
-
         try:
-            material = scrypt(
-                key.reveal(),
-                salt=key_id.encode("ascii"),
-                n=cost.n,
-                r=cost.r,
-                p=cost.p,
-                maxmem=cost.memory,
-                dklen=_KEY_SIZE,
-            )
+            material = cost.stretch(key.reveal(), key_id.encode("ascii"), _KEY_SIZE)
         except (MemoryError, ValueError):  # parameters were validated, so memory is too small
             raise DerivationError(
                 f"not enough memory: scrypt needs {cost.memory >> 20} MiB"

@@ -22,11 +22,12 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap_with_padding,
 )
 
-from filer.disks.derivation import STANDARD, Derivation, StretchedKey, stretch_msid
+from filer.disks.derivation import Derivation, StretchedKey, stretch_msid
 from filer.disks.head import HeadFile
 from filer.disks.header import BLOCK_SIZE, DATA_OFFSET, DiskError, Head, Header, State
 from filer.disks.record import LOCKOUT_LIMIT, MOST_TAGS, TAG_SIZE, Record
 from filer.host.durable import Storage, StorageError
+from filer.host.scrypt import STANDARD
 from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.key_id import MSID_KEY_ID
 from filer.keys.secret import Secret

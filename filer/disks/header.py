@@ -24,11 +24,11 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
-from filer.disks.derivation import STANDARD, Scrypt
 from filer.disks.digest import sha256
 from filer.disks.record import BINDING_SIZE, COUNT_IF_LOST, RECORD_SIZE, OldCounter, Record
 from filer.disks.wrapping_counter import MODULUS, is_after
 from filer.host.errors import FilerError
+from filer.host.scrypt import STANDARD, Scrypt
 from filer.keys.key_id import MSID_KEY_ID, is_key_id
 
 BLOCK_SIZE = 4096

@@ -13,9 +13,8 @@ from filer.disks.disk import Disk
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.quoting import quoted
-from filer.host.reading import NotThereError
 from filer.host.text import printable
-from filer.host.toml_file import Document
+from filer.host.toml_file import Document, dump, optional, texts, whole
 
 BAYS = 24
 """Number of disks in one shelf."""
@@ -56,22 +55,13 @@ class Record(NamedTuple):
     populated: int = 0
     aggr0: tuple[str, ...] = ()
 
-    def dumps(self) -> bytes:
-        """Return the record as TOML."""
-        import tomli_w
-
-        return tomli_w.dumps({"populated": self.populated, "aggr0": list(self.aggr0)}).encode()
-
     @classmethod
     def parse(cls, document: Document) -> "Record":
         """Parse the record.  Raises ConfigError, with the line number, if it is damaged."""
-        populated = document.values.get("populated")
-        if type(populated) is not int or populated < 0:
-            raise document.error(("populated",), "populated must be the number of disks created")
-        serials = document.values.get("aggr0", [])
-        if not isinstance(serials, list) or not all(isinstance(text, str) for text in serials):
-            raise document.error(("aggr0",), "aggr0 must be a list of serial numbers")
-        return cls(populated, tuple(serials))
+        number = whole(0, rule="must be the number of disks created")
+        serials = optional(texts("must be a list of serial numbers"))
+        populated, aggr0 = document.take("populated", number), document.take("aggr0", serials)
+        return cls(populated, aggr0 or ())
 
 
 class Selection(NamedTuple):
@@ -124,10 +114,8 @@ class Shelf:
     @property
     def record(self) -> Record:
         """The stored record, or an empty one.  Raises ConfigError if the file is damaged."""
-        try:
-            return Record.parse(Document.read(f"var/{self._record.name}", self._record))
-        except NotThereError:
-            return Record()
+        document = Document.find(f"var/{self._record.name}", self._record)
+        return Record.parse(document) if document else Record()
 
     def populate(self, count: int, size: int, *, had_disks: bool = False) -> None:
         """Fill the first ``count`` bays with factory-new disks of ``size`` bytes, each bay once.
@@ -245,4 +233,4 @@ class Shelf:
         del self.disks[disk.name]
 
     def _remember(self, record: Record) -> None:
-        self._storage.write(self._record, record.dumps())
+        self._storage.write(self._record, dump(record._asdict()))

@@ -1,6 +1,6 @@
 """Text from outside, made safe for a terminal and a log."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def printable(text: str | bytes) -> str:
@@ -18,6 +18,15 @@ def printable(text: str | bytes) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text.encode("utf-8", errors="backslashreplace").decode("utf-8")
     )
+
+
+def nearest(word: str, names: Iterable[str], cutoff: float = 0.7) -> str | None:
+    """Return the one of ``names`` that ``word`` is a slip of; ``cutoff`` is difflib's ratio."""
+    from difflib import get_close_matches  # 2 ms
+
+    by_folded = {name.casefold(): name for name in names}
+    found = get_close_matches(word.casefold(), by_folded, n=1, cutoff=cutoff)
+    return by_folded[found[0]] if found else None
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

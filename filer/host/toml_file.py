@@ -1,14 +1,19 @@
-"""TOML files that people and crashes may have spoilt: what is wrong in them, and on which line."""
+"""TOML files: reading them, naming the line of an error, checking values, and writing records."""
 
+import math
 import re
 import tomllib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+import tomli_w
 
 from filer.host.errors import FilerError
 from filer.host.quoting import quoted, shortened
 from filer.host.reading import NotThereError, UnreadableError, read_regular
+from filer.host.text import nearest
 
 SIZE_LIMIT = 16 * 1024
 """Bytes of the largest configuration file that is read."""
@@ -26,6 +31,56 @@ _MOST_ERRORS = 20
 
 class ConfigError(FilerError):
     """A damaged or hand-broken configuration file: ``FILE:LINE: what is wrong``."""
+
+
+T = TypeVar("T")
+
+Check = Callable[[object], T]
+"""Returns the value of a key as the program wants it; a missing one is None.  Raises RuleError."""
+
+
+class RuleError(ValueError):
+    """What a value must be; the sentence begins with the key."""
+
+
+def switch(value: object) -> bool:
+    """Check a value that is true or false."""
+    if not isinstance(value, bool):
+        raise RuleError("must be true or false")
+    return value
+
+
+def whole(least: int, most: float = math.inf, rule: str = "") -> Check[int]:
+    """Return a check for whole numbers from ``least`` to ``most``."""
+    text = rule or f"must be a whole number from {least} to {most}"
+
+    def check(value: object) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise RuleError(text)
+        return value
+
+    return check
+
+
+def texts(rule: str) -> Check[tuple[str, ...]]:
+    """Return a check for lists of strings."""
+
+    def check(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise RuleError(rule)
+        return tuple(value)
+
+    return check
+
+
+def optional(check: Check[T]) -> Check[T | None]:
+    """Return a check for a key that may be missing."""
+    return lambda value: None if value is None else check(value)
+
+
+def dump(values: Mapping[str, object]) -> bytes:
+    """Return the TOML file with these values; those that are None are left out."""
+    return tomli_w.dumps({key: each for key, each in values.items() if each is not None}).encode()
 
 
 class Document:
@@ -58,6 +113,21 @@ class Document:
             raise
         except UnreadableError as reason:
             raise ConfigError(f"{name}: {reason}") from None
+
+    @classmethod
+    def find(cls, name: str, path: Path) -> "Document | None":
+        """Read and parse the file at ``path``, if it is there.  Raises ConfigError."""
+        try:
+            return cls.read(name, path)
+        except NotThereError:
+            return None
+
+    def take(self, key: str, check: Check[T]) -> T:
+        """Return the checked value of ``key``, which is in no section.  Raises ConfigError."""
+        try:
+            return check(self.values.get(key))
+        except RuleError as rule:
+            raise self.error((key,), f"{key} {rule}") from None
 
     def error(self, path: tuple[str, ...], text: str) -> ConfigError:
         """Return the error ``text`` about the key at ``path``, with its line."""
@@ -123,32 +193,22 @@ def _contains(values: object, path: tuple[str, ...]) -> bool:
     return True
 
 
-class RuleError(ValueError):
-    """What a value must be; the sentence begins with the key."""
-
-
-Check = Callable[[object], object]
-"""Returns the value of a key as the program wants it.  Raises RuleError."""
-
-
-def switch(value: object) -> bool:
-    """Check a value that is true or false."""
-    if not isinstance(value, bool):
-        raise RuleError("must be true or false")
-    return value
-
-
 TOP = ""
 """The section of the keys that stand before all sections."""
+
+Known = Mapping[str, Mapping[str, Check[object]]]
+"""A check for each key of each section."""
 
 
 class Sections:
     """The keys of a document that are right, by section, and the errors of all others.
 
-    ``known`` has a check for each key of each section; a document need not have them all.
+    A document need not have all the keys that are ``known``.
     """
 
-    def __init__(self, document: Document, known: Mapping[str, Mapping[str, Check]]) -> None:
+    def __init__(
+        self, document: Document, known: Mapping[str, Mapping[str, Check[object]]]
+    ) -> None:
         self._known = known
         self.values: dict[str, dict[str, object]] = {section: {} for section in known}
         self.errors: list[ConfigError] = []
@@ -200,7 +260,5 @@ class Sections:
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, [name for name in known if name], n=1, cutoff=0.7)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    near = nearest(word, filter(None, known))
+    return f'; did you mean "{near}"?' if near else ""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from filer.commands import ALL_ANSWERS, Command, Subcommand
+from filer.host.text import nearest
 from filer.shell.line.grammar import head
 from filer.shell.line.length import LONGEST
 from filer.shell.line.words import LanguageError, split
@@ -59,8 +60,4 @@ def _may_be(subcommand: Subcommand, words: Sequence[str]) -> bool:
 def _means(word: str, literal: str, *, misspelt: bool) -> bool:
     if not misspelt:
         return word == literal
-    from difflib import get_close_matches
-
-    return bool(
-        get_close_matches(word.casefold().lstrip("-"), [literal.lstrip("-")], cutoff=_CLOSE)
-    )
+    return nearest(word.lstrip("-"), [literal.lstrip("-")], _CLOSE) is not None

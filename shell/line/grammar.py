@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from filer.host.errors import FilerError
 from filer.host.quoting import quoted
-from filer.host.text import printable
+from filer.host.text import nearest, printable
 from filer.shell.line.words import Word
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _CLOSING = {"[": ("]",), "{": ("}",), "(": (")*", ")+")}
 _OPENING = _CLOSING.keys()
 _PUNCTUATION = _OPENING | {"]", "}", ")", ")*", ")+", "|"}
 _REST_OF_LINE = "TEXT"
-_CLOSE = 0.7  # difflib's ratio, from which a word is taken for a slip of the pen
 
 
 class UsageError(FilerError):
@@ -446,12 +445,9 @@ class Grammar:
         word = words[index]
         advice = _expected(expectations)
         if not any(word in synopsis.words for synopsis in self._synopsis):
-            literals = {e.name.casefold(): e.name for e in expectations if e.kind in _LITERAL}
-            from difflib import get_close_matches
-
-            close = get_close_matches(word.casefold(), literals, n=1, cutoff=_CLOSE)
-            if close:
-                advice = f'did you mean "{literals[close[0]]}"?'
+            near = nearest(word, (each.name for each in expectations if each.kind in _LITERAL))
+            if near:
+                advice = f'did you mean "{near}"?'
         return f"word {index + 1}: unexpected {quoted(word)}; {advice}"
 
     def _usage_error(

@@ -7,7 +7,16 @@ from typing import NamedTuple
 
 from filer.host.reading import NotThereError
 from filer.host.text import printable
-from filer.host.toml_file import TOP, Check, ConfigError, Document, RuleError, Sections, switch
+from filer.host.toml_file import (
+    TOP,
+    Check,
+    ConfigError,
+    Document,
+    Known,
+    RuleError,
+    Sections,
+    switch,
+)
 
 NAME = "config.toml"
 
@@ -43,7 +52,7 @@ class Settings(NamedTuple):
 DEFAULTS = Settings()
 
 
-def _one_of(choices: Sequence[str]) -> Check:
+def _one_of(choices: Sequence[str]) -> Check[str]:
     quoted = [f'"{choice}"' for choice in choices]
     rule = f"must be {', '.join(quoted[:-1])} or {quoted[-1]}"
 
@@ -84,7 +93,7 @@ def _key(value: object) -> tuple[str, ...]:
     return keys
 
 
-_KEYS: Mapping[str, Mapping[str, Check]] = {
+_KEYS: Known = {
     TOP: {
         "theme": _one_of(THEMES),
         "editing": _one_of(EDITING_MODES),

@@ -1,21 +1,20 @@
 """Who may log in over SSH: passwords, public keys, and the host key that the filer shows."""
 
-import fcntl
-import hashlib
 import hmac
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
+from filer.host.lock import locked
 from filer.host.reading import NotThereError, UnreadableError, read_regular
+from filer.host.scrypt import STANDARD
 from filer.host.text import printable
-from filer.host.toml_file import SIZE_LIMIT, Document
+from filer.host.toml_file import SIZE_LIMIT, Document, dump
 from filer.shell.ssh.keys import LARGEST, AuthorizedKeys
 
 if TYPE_CHECKING:
@@ -34,11 +33,9 @@ MOST_BYTES = 1000
 """Bytes of a password; OpenSSH's client sends fewer than 1024."""
 
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-_N, _R, _P = 2**15, 8, 1
+_COST = f"scrypt:{STANDARD.n}:{STANDARD.r}:{STANDARD.p}"
 _SALT_SIZE, _HASH_SIZE = 16, 32
-_ENTRY = re.compile(
-    f"scrypt:{_N}:{_R}:{_P}:([0-9a-f]{{{2 * _SALT_SIZE}}}):[0-9a-f]{{{2 * _HASH_SIZE}}}"
-)
+_ENTRY = re.compile(f"{_COST}:([0-9a-f]{{{2 * _SALT_SIZE}}}):[0-9a-f]{{{2 * _HASH_SIZE}}}")
 _LARGEST = 64 * 1024
 _HOST_KEYS = (b"ssh-ed25519", b"ecdsa-sha2-nistp")
 """An RSA key would also be offered with SHA-1 signatures, which asyncssh cannot turn off."""
@@ -69,11 +66,10 @@ class Passwords:
                 'and "_", no digit or "-" first'
             )
         entry = _hashed(_as_clients_send(password), random(_SALT_SIZE))
-        import tomli_w
-
         self._storage.make_directory(self._path.parent)
-        with _locked(self._path.with_name(_LOCK)):
-            content = tomli_w.dumps({**self._entries(), user: entry}).encode()
+        lock, flags = self._path.with_name(_LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        with locked(lock, flags, lambda error: _cannot_lock(lock, error)):
+            content = dump({**self._entries(), user: entry})
             if len(content) > SIZE_LIMIT:
                 raise AccessError(
                     f"{_name(self._path)} would be larger than {SIZE_LIMIT // 1024} KiB; "
@@ -106,6 +102,10 @@ class Passwords:
                 raise document.error((user,), f"{user} has no password entry")
             entries[user] = entry
         return entries
+
+
+def _cannot_lock(path: Path, error: OSError) -> AccessError:
+    return AccessError(f"cannot lock {_name(path)}: {error.strerror}")
 
 
 def passwords_below(directory: Path, storage: Storage) -> Passwords:
@@ -151,32 +151,6 @@ def _as_clients_send(password: str) -> str:
     return prepared
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path`` against other processes; they hold it for milliseconds."""
-    try:
-        while True:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(path, flags, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_still(path, descriptor):
-                break
-            os.close(descriptor)  # removed meanwhile: another process locks a new file
-    except OSError as error:
-        raise AccessError(f"cannot lock {_name(path)}: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
 def refuse_if_open_to_others(path: Path, *, secret: bool = False) -> None:
     """Check owner and permissions of a file and its directory, as sshd's StrictModes does.
 
@@ -205,16 +179,8 @@ def _name(path: Path) -> str:
 
 
 def _hashed(password: str, salt: bytes) -> str:
-    digest = hashlib.scrypt(
-        password.encode(),
-        salt=salt,
-        n=_N,
-        r=_R,
-        p=_P,
-        maxmem=128 * _R * (_N + _P + 2),
-        dklen=_HASH_SIZE,
-    )
-    return f"scrypt:{_N}:{_R}:{_P}:{salt.hex()}:{digest.hex()}"
+    digest = STANDARD.stretch(password.encode(), salt, _HASH_SIZE)
+    return f"{_COST}:{salt.hex()}:{digest.hex()}"
 
 
 def _salt(entry: str) -> bytes:
