@@ -61,7 +61,7 @@ class _Shelf:
         report = DiskJobs(self.keytable, Interrupt()).rekey(
             self.disks, key_id, held=lambda _id, _key: True, refusal=lambda _disk: None
         )
-        if not report.complete:
+        if report.failures or report.not_reached:
             raise RuntimeError("not all disks were rekeyed")
 
 

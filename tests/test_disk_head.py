@@ -237,7 +237,7 @@ def locks(disk: Disk, by: str) -> bool:
         report = DiskJobs(Keytable(), Interrupt()).lock(
             [disk], held=lambda _id, _key: True, refusal=lambda _disk: None
         )
-        return report.complete
+        return not report.failures and not report.not_reached
     try:
         disk.lock(NEW_KEY)
     except StorageError:

@@ -3,8 +3,9 @@
 import pytest
 
 from filer.shell.line.grammar import Grammar
-from filer.shell.manual.pages import find, names, synopsis
+from filer.shell.manual.pages import find, names
 from filer.shell.plugins import Commands
+from tests.test_manpages import synopsis
 
 COMMANDS = Commands(pytest.fail)
 WITH_A_PAGE = ("disk", "key_manager", "keymgr")

@@ -45,11 +45,6 @@ class DiskReport(NamedTuple):
         """How many disks the operation reached before its end or an interrupt."""
         return len(self.succeeded) + len(self.failures)
 
-    @property
-    def complete(self) -> bool:
-        """Whether every disk was reached and none failed."""
-        return not self.failures and not self.not_reached
-
     def count(self, kind: FailureKind) -> int:
         """Return how many failures are of ``kind``."""
         return sum(failure.kind is kind for failure in self.failures)

@@ -70,26 +70,9 @@ def _places(further: "Iterable[str | Traversable]") -> "Iterator[Traversable]":
         yield files(place) if isinstance(place, str) else place
 
 
-def synopsis(source: str) -> list[str]:
-    """Return the lines of a page's SYNOPSIS as plain text, none of them broken."""
-    return _section(source, "SYNOPSIS")
-
-
 def summary(source: str) -> str:
     """Return what a page's NAME section says after the dash."""
     head = _HEADING.join(source.split(_HEADING)[:2])  # nothing else has to be set
-    return " ".join(_section(head, "NAME")).partition(" - ")[2]
-
-
-def _section(source: str, heading: str) -> list[str]:
-    lines = iter(render(source, UNLIMITED).splitlines())
-    section: list[str] = []
-    for line in lines:
-        if line == heading:
-            break
-    for line in lines:
-        if line and not line.startswith(" "):
-            break
-        if line:
-            section.append(line.strip())
-    return section
+    lines = render(head, UNLIMITED).splitlines()
+    text = " ".join(line.strip() for line in lines if line.startswith(" "))
+    return text.partition(" - ")[2]
