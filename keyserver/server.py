@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from sqlalchemy.exc import DBAPIError
+
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.lock import locked
@@ -229,8 +231,6 @@ class KeyServer:
         raise StoreLost(f"the store of this key server {problem}")
 
     def _engine(self) -> Engine:
-        from sqlalchemy.exc import DBAPIError
-
         try:
             return Engine(self.store, self._refuse_lost_store)
         except DBAPIError as error:

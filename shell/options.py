@@ -5,10 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from filer import __version__
 from filer.host.command_line import Parser, PrintCompletion, directory
+from filer.kmip.address import AddressError, parse_port
 
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--demo", "--format json", "--record", "--replay")
 _NOT_WITH = {
@@ -124,10 +126,6 @@ def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespac
 
 
 def _address_and_port(text: str) -> tuple[str, int]:
-    from ipaddress import IPv4Address, IPv6Address
-
-    from filer.kmip.address import AddressError, parse_port
-
     address, colon, port = text.rpartition(":")
     try:
         if not colon:

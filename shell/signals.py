@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP: acted on between two steps of a command, never within one."""
 
+import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,8 +84,6 @@ class Signals:
         A signal that comes meanwhile takes effect at once: a read that is about to begin when it
         comes would not be interrupted.
         """
-        import select
-
         with self.woken() as woken:
             readable, _, _ = select.select([stream.fileno(), woken.fileno()], [], [], seconds)
         return stream.fileno() in readable

@@ -1,8 +1,10 @@
 """The registered key servers, asked all at the same time."""
 
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from filer.host.text import listed
@@ -151,9 +153,6 @@ class KeyServers:
         same holds for ``give_up``.  It is given what has been heard, as often as nothing new is,
         and returns the failure of the servers that are not waited for any longer, or None.
         """
-        import threading
-        from queue import Empty, SimpleQueue
-
         asked = [server for address, server in self.servers.items() if address not in self.failed]
         done: SimpleQueue[tuple[str, T | KeyServerFailure]] = SimpleQueue()
 

@@ -7,15 +7,16 @@ import re
 import warnings as python_warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
+
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 
 from filer.host.errors import FilerError
 from filer.host.quoting import quoted, shortened
 from filer.kmip.address import AddressError, parse_address
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from cryptography.x509 import Certificate, Name
 
 
@@ -246,7 +247,6 @@ def _name(name: Name) -> str:
 @contextmanager
 def _damage_reported(name: str, what: str = "certificate") -> Iterator[None]:
     """Turn the library's exceptions for damaged content into a CertificateError."""
-    from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
     from cryptography.x509 import InvalidVersion
 
     with python_warnings.catch_warnings():
@@ -448,8 +448,6 @@ def _refuse_diffie_hellman(der: bytes) -> None:
 
     The library would test whether its numbers are prime, which takes minutes if they are large.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
-
     if any(identifier in der for identifier in _DIFFIE_HELLMAN):
         raise UnsupportedAlgorithm("Diffie-Hellman")
 

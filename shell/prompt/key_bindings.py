@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from prompt_toolkit.application import get_app
 from prompt_toolkit.buffer import Buffer, CompletionState
 from prompt_toolkit.completion import (
     CompleteEvent,
@@ -21,6 +22,7 @@ from prompt_toolkit.filters import (
 )
 from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.keys import Keys
+from prompt_toolkit.search import SearchDirection, start_search
 
 from filer.shell.line.length import LONGEST, LineTooLong
 from filer.shell.line.paths import Paths
@@ -189,8 +191,6 @@ def _complete(buffer: Buffer, completer: Completer) -> None:
 
 @Condition
 def _is_suggested() -> bool:
-    from prompt_toolkit.application import get_app
-
     buffer = get_app().current_buffer
     return buffer.suggestion is not None and buffer.document.is_cursor_at_the_end
 
@@ -202,6 +202,4 @@ def _take_suggestion(event: KeyPressEvent) -> None:
 
 
 def _search(_event: KeyPressEvent) -> None:
-    from prompt_toolkit.search import SearchDirection, start_search
-
     start_search(direction=SearchDirection.BACKWARD)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import split
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -71,8 +72,6 @@ def _program(value: object) -> str:
 
 
 def _is_command(text: str) -> bool:
-    from shlex import split
-
     try:
         return bool(split(text))
     except ValueError:  # a quote that is not closed
