@@ -1,7 +1,6 @@
 """keymgr: install, list and delete certificate files (man key_manager, CERTIFICATES)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
@@ -17,7 +16,6 @@ from filer.registration.pem import (
 from filer.system import Filer
 
 
-@dataclass(frozen=True)
 class Certificate(Fields):
     """What a `CertificateInfo` says, but for its warnings."""
 
@@ -28,7 +26,6 @@ class Certificate(Fields):
     not_after: datetime
 
 
-@dataclass(frozen=True)
 class NewCertificate(Certificate):
     """``keymgr install cert``."""
 
@@ -41,7 +38,6 @@ class NewCertificate(Certificate):
             yield f"{self.name} replaces the one that was installed."
 
 
-@dataclass(frozen=True)
 class DeletedCertificate(Fields):
     """``keymgr delete cert``."""
 
@@ -53,14 +49,12 @@ class DeletedCertificate(Fields):
         return ()
 
 
-@dataclass(frozen=True)
 class InstalledCertificate(Certificate):
     """An installed certificate file; "different": another file is registered by its name."""
 
     registered: Literal["no", "yes", "different"]
 
 
-@dataclass(frozen=True)
 class InstalledCertificates(Fields):
     """``keymgr list cert``; registered is no, yes, or different."""
 

@@ -1,7 +1,6 @@
 """LOADER: the commands of the boot loader, there before and after a boot."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
@@ -98,7 +97,6 @@ def _forget_refused_keys(call: Call, disks: Iterable[Disk]) -> None:
             call.fail(Complaint(text, "disk", disk=disk.name, cause="other"))
 
 
-@dataclass(frozen=True)
 class Environment(Fields):
     """``printenv`` at LOADER."""
 

@@ -1,13 +1,11 @@
 """halt, reboot, logout, exit: leaving the filer."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
 from filer.commands import Call, Command, Fields, Leave, Next, Subcommand
 
 
-@dataclass(frozen=True)
 class GoingDown(Fields):
     """``halt``, ``reboot``."""
 

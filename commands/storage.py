@@ -1,7 +1,7 @@
 """sysconfig, aggr: the hardware, and the root aggregate on its disks."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Self
 
 from filer.commands import TEXT_ONLY, Call, Command, Fields, Subcommand
@@ -13,7 +13,6 @@ from filer.disks.disk import BLOCK_SIZE, Disk
 _SECTOR = 512
 
 
-@dataclass(frozen=True)
 class InstalledDisk(Fields):
     """A disk, with its size."""
 
@@ -22,7 +21,6 @@ class InstalledDisk(Fields):
     bytes: int
 
 
-@dataclass(frozen=True)
 class SystemConfiguration(Release):
     """``sysconfig``; without a partner its ID is null."""
 
@@ -62,7 +60,6 @@ def _size(disk: Disk) -> int:
     return disk.blocks * BLOCK_SIZE
 
 
-@dataclass(frozen=True)
 class Condition(Fields):
     """An aggregate, and what state it is in."""
 
@@ -77,14 +74,12 @@ class Condition(Fields):
         return "online" if self.online else "offline"
 
 
-@dataclass(frozen=True)
 class AggregateLine(Condition):
     """An aggregate in ``aggr status``."""
 
     root: bool
 
 
-@dataclass(frozen=True)
 class AggregateStatus(Fields):
     """``aggr status``."""
 
@@ -113,7 +108,6 @@ def _condition(aggregate: Aggregate) -> tuple[str, bool, bool, str]:
     return aggregate.name, aggregate.online, present < len(POSITIONS), "raid_dp"
 
 
-@dataclass(frozen=True)
 class MemberDisk(Fields):
     """A position of the RAID group, and the disk in it."""
 
@@ -123,7 +117,6 @@ class MemberDisk(Fields):
     columns: str = field(metadata=TEXT_ONLY)
 
 
-@dataclass(frozen=True)
 class DiskRole(InstalledDisk):
     """A disk, and what it is to the aggregate."""
 
@@ -131,7 +124,6 @@ class DiskRole(InstalledDisk):
     columns: str = field(metadata=TEXT_ONLY)
 
 
-@dataclass(frozen=True)
 class RaidLayout(Condition):
     """``aggr status -r``, ``sysconfig -r``; the disk of a member is null if it is not there."""
 

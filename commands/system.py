@@ -2,7 +2,7 @@
 
 from binascii import b2a_base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import ClassVar, Literal, Self
@@ -24,7 +24,6 @@ from filer.registration.pem import CLIENT_PRIVATE
 from filer.system import Filer
 
 
-@dataclass(frozen=True)
 class Hostname(Fields):
     """``hostname``."""
 
@@ -40,8 +39,7 @@ def _hostname(call: Call) -> None:
     call.show(Hostname(call.filer.hardware.hostname))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Release(Fields):
+class Release(Fields, kw_only=True):
     """``version``."""
 
     TYPE: ClassVar[str] = "release"
@@ -58,7 +56,6 @@ def _version(call: Call) -> None:
     call.show(Release())
 
 
-@dataclass(frozen=True)
 class Date(Fields):
     """``date``."""
 
@@ -74,7 +71,6 @@ def _date(call: Call) -> None:
     call.show(Date(call.filer.now()))
 
 
-@dataclass(frozen=True)
 class Uptime(Fields):
     """``uptime``."""
 
@@ -126,7 +122,6 @@ def option_values(filer: Filer) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
 class OptionTable(Fields):
     """``options``: values by name."""
 
@@ -159,7 +154,6 @@ def _rdfile(call: Call) -> None:
     call.show(FileContent.of(path, content))
 
 
-@dataclass(frozen=True)
 class FileContent(Fields):
     """``rdfile``; content that is not UTF-8 is in base64."""
 
@@ -195,7 +189,6 @@ Warning: These advanced commands are potentially dangerous; use
          personnel."""
 
 
-@dataclass(frozen=True)
 class Privilege(Fields):
     """``priv set``."""
 

@@ -1,7 +1,7 @@
 """disk show, disk encrypt: the self-encrypting disks."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Annotated, ClassVar, Self
 
@@ -25,7 +25,6 @@ from filer.keys.key_id import MSID_KEY_ID, is_key_id
 from filer.system import Filer
 
 
-@dataclass(frozen=True)
 class KeyState(Fields):
     """The key of a disk, None for a destroyed one, and whether it locks or is locked for good."""
 
@@ -48,7 +47,6 @@ class KeyState(Fields):
         return self.disk, self.key_id or "(destroyed)", locked
 
 
-@dataclass(frozen=True)
 class EncryptionTable(Fields):
     """``disk encrypt show``; the key ID of a destroyed disk is null."""
 
@@ -62,7 +60,6 @@ class EncryptionTable(Fields):
             yield f"{name:<10} {key_id:<64} {locked}"
 
 
-@dataclass(frozen=True)
 class OwnedDisk(Fields):
     """A line of ``disk show``, with the ``columns`` OWNER and POOL."""
 
@@ -73,7 +70,6 @@ class OwnedDisk(Fields):
     columns: tuple[str, str] = field(metadata=TEXT_ONLY)
 
 
-@dataclass(frozen=True)
 class OwnershipTable(Fields):
     """``disk show``; the system IDs of a foreign disk are those that it names."""
 

@@ -1,7 +1,6 @@
 """disk encrypt sanitize, disk encrypt destroy: the ends of data, and of disks."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from filer.commands import Call, Consent, Fields, Refused
@@ -20,7 +19,6 @@ _WHAT_IS_LOST = {
 }
 
 
-@dataclass(frozen=True)
 class DataLoss(Fields):
     """``disk encrypt sanitize`` and ``destroy``, before they are confirmed."""
 

@@ -1,7 +1,6 @@
 """Carrying out an operation on many disks, and telling what came of it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from filer.commands import Call, Complaint, Fields, Refused
@@ -11,7 +10,6 @@ from filer.disks.ownership import Ownership
 from filer.key_servers.holdings import conflict
 
 
-@dataclass(frozen=True)
 class Completed(Fields):
     """All that work on disks: ``rekey``, ``lock``, ``sanitize``, ``destroy``.
 

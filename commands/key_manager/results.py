@@ -1,7 +1,7 @@
 """What key_manager prints: results, and the text made of them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Literal, Self
 
 from filer.commands import TEXT_ONLY, Fields
@@ -12,7 +12,6 @@ NO_KEY_SERVERS = "No key servers are registered."
 TAG_WIDTH = 31
 
 
-@dataclass(frozen=True)
 class RegisteredServers(Fields):
     """``key_manager show``, in the order registered."""
 
@@ -24,7 +23,6 @@ class RegisteredServers(Fields):
         return self.key_servers or [NO_KEY_SERVERS]
 
 
-@dataclass(frozen=True)
 class Responding(Fields):
     """``key_manager status``: one for each key server that responds; the others are errors."""
 
@@ -37,7 +35,6 @@ class Responding(Fields):
         return [f"Key server {self.key_server} is responding."]
 
 
-@dataclass(frozen=True)
 class QueryRow(Fields):
     """A key ID on a key server."""
 
@@ -46,7 +43,6 @@ class QueryRow(Fields):
     in_keytable: bool
 
 
-@dataclass(frozen=True)
 class QueryBlock(Fields):
     """``key_manager query``: one for each key server that answers, sorted by tag, then key ID."""
 
@@ -70,7 +66,6 @@ Origin = Literal["generated", "manual"]
 _DONE: dict[Origin, str] = {"generated": "generated", "manual": "accepted"}
 
 
-@dataclass(frozen=True)
 class KeyPairCreated(Fields):
     """``key_manager rekey`` and ``setup``; the passphrase was generated, or manual."""
 
@@ -90,7 +85,6 @@ class KeyPairCreated(Fields):
             yield f"    {address}"
 
 
-@dataclass(frozen=True)
 class ReadFrom(Fields):
     """How many key pairs a key server showed."""
 
@@ -98,7 +92,6 @@ class ReadFrom(Fields):
     key_pairs: int
 
 
-@dataclass(frozen=True)
 class RestoredKeys(Fields):
     """``key_manager restore``, in numbers of key pairs."""
 
@@ -124,7 +117,6 @@ class RestoredKeys(Fields):
 _KIND_OF_FILE = dict(zip(CLIENT_FILES, ("client certificate", "client private key"), strict=True))
 
 
-@dataclass(frozen=True)
 class RegisteredFiles(Fields):
     """``key_manager add`` and ``setup``: the files of the client."""
 
@@ -138,7 +130,6 @@ class RegisteredFiles(Fields):
             yield f"Registration successful for {name}."
 
 
-@dataclass(frozen=True)
 class RegisteredWithFiles(Fields):
     """``key_manager add`` and ``setup``; ``kmip_setup`` at LOADER."""
 
@@ -155,7 +146,6 @@ class RegisteredWithFiles(Fields):
         yield "Registration complete."
 
 
-@dataclass(frozen=True)
 class UnregisteredServers(Fields):
     """``key_manager remove``."""
 

@@ -1,7 +1,7 @@
 """The list of the commands that there are, for a console or for LOADER."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from filer.commands import TEXT_ONLY, Fields
@@ -9,7 +9,6 @@ from filer.commands import TEXT_ONLY, Fields
 _GAP = 2
 
 
-@dataclass(frozen=True)
 class Summary(Fields):
     """A command, and what it is for."""
 
@@ -17,7 +16,6 @@ class Summary(Fields):
     summary: str
 
 
-@dataclass(frozen=True)
 class CommandList(Fields):
     """``?``, ``help``."""
 

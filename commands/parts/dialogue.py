@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, TypeVar
 
@@ -17,7 +16,6 @@ TRIES = 3
 """How often a manual passphrase may be entered."""
 
 
-@dataclass(frozen=True)
 class AnswerRefused(Fields):
     """Dialogues: an invalid answer, before the question is repeated."""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import ClassVar
 
 from filer.commands import Call, Command, Fields, FromCommands, Refused, Subcommand, Suggestion
@@ -13,7 +12,6 @@ from filer.host.text import printable
 from filer.shell.line.names import is_listed, not_found
 
 
-@dataclass(frozen=True)
 class CommandSummary(Fields):
     """``help COMMAND``."""
 
@@ -27,7 +25,6 @@ class CommandSummary(Fields):
         return [f"{self.command} - {self.summary}"]
 
 
-@dataclass(frozen=True)
 class HistoryList(Fields):
     """``history``."""
 
