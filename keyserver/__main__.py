@@ -131,7 +131,7 @@ def _port(text: str) -> int:
 
 
 def _default_directory() -> Path:
-    from platformdirs import user_data_path
+    from platformdirs import user_data_path  # 5 ms
 
     return user_data_path(_PROGRAM, appauthor=False)
 

@@ -145,6 +145,6 @@ def _address_and_port(text: str) -> tuple[str, int]:
 def _default_root() -> Path:
     if os.environ.get("FILER_ROOT"):
         return Path(os.environ["FILER_ROOT"])
-    from platformdirs import user_data_path
+    from platformdirs import user_data_path  # 5 ms
 
     return user_data_path("filer", appauthor=False)

@@ -243,7 +243,7 @@ def _terminal(
 
 
 def _settings() -> "tuple[Settings, list[ConfigError]]":
-    from platformdirs import user_config_path
+    from platformdirs import user_config_path  # 5 ms
 
     from filer.shell.prompt.settings import load
 

@@ -5,6 +5,7 @@ The tables of results and of complaints in docs/JSON.md come from the same sourc
 
 import dataclasses
 import json
+import re
 import types
 from collections import abc
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,67 +102,51 @@ class Notice(_Object):
 
 EVENTS = {"boot": Boot, "failure": Failure, "autoboot": Autoboot}
 
-KEY: Schema = {"key_id": str}
-DISKS_OF_KEY: Schema = {**KEY, "disk_count": int}
-SERVER: Schema = {"key_server": str, "reason": str}
+_MEANINGS = """\
+attention(): no key server answered during the boot
+boot(event): a warning of the boot, with the name of its event in the system log
+certificate(name): a certificate file that is damaged, or accepted with reservations
+disk(disk, cause): a disk that was left as it was; the cause is unknown_key, authentication, or \
+other
+disk_passed_over(disk): a destroyed disk that a pattern names
+end_of_input(): a question found no answer
+ended(): the command, or the boot, ended before it was done: by a signal, say
+failed(): a failure of which only the message is known
+internal(): a defect of the program, or of a plug-in; with FILER_DEBUG=1 the message has a \
+traceback
+interrupted(): a signal stopped the command at a safe point, or cancelled its question
+key_conflict(key_id, key_servers): key servers hold different keys under one key ID, or agree on \
+another than the keytable
+key_kept(key_id, disk_count): a key ID that disks use, but no key server holds, stays in the \
+keytable
+key_left_behind(key_id): a key pair that was not created may remain on a key server
+key_out_of_reach(key_id, disk_count): the key of locked disks is on no registered key server that \
+answers
+key_server(): an irregularity of a key server that was tolerated
+key_server_incomplete(key_server, reason): a key server showed some of its key pairs, and not all
+key_server_not_responding(key_server, reason): a key server did not do what it was asked
+keytable(key_pairs): the keytable holds more key pairs than it should
+panic(): the filer does not come up
+refused(): the command was refused; the results say what it has done before
+restore_incomplete(): a key server did not show all its key pairs, so none was removed
+syntax(): the line does not fall into words
+unknown_command(name): there is no command of this name
+usage(word, expected, usage): the words do not fit the SYNOPSIS: which word, from 1, what could \
+stand there, and the lines in question
+warning(): a warning of which only the message is known
+"""
+_NOT_TEXT: Schema = {
+    "cause": Literal["unknown_key", "authentication", "other"],
+    "disk_count": int,
+    "expected": Sequence[str],
+    "key_pairs": int,
+    "key_servers": Sequence[str],
+    "usage": Sequence[str],
+    "word": Annotated[int, {"minimum": 1}],
+}
 KINDS: dict[str, tuple[str, Schema]] = {
-    "attention": ("no key server answered during the boot", {}),
-    "boot": ("a warning of the boot, with the name of its event in the system log", {"event": str}),
-    "certificate": (
-        "a certificate file that is damaged, or accepted with reservations",
-        {"name": str},
-    ),
-    "disk": (
-        "a disk that was left as it was; the cause is unknown_key, authentication, or other",
-        {"disk": str, "cause": Literal["unknown_key", "authentication", "other"]},
-    ),
-    "disk_passed_over": ("a destroyed disk that a pattern names", {"disk": str}),
-    "end_of_input": ("a question found no answer", {}),
-    "ended": ("the command, or the boot, ended before it was done: by a signal, say", {}),
-    "failed": ("a failure of which only the message is known", {}),
-    "internal": (
-        "a defect of the program, or of a plug-in; with FILER_DEBUG=1 the message has a traceback",
-        {},
-    ),
-    "interrupted": (
-        "a signal stopped the command at a safe point, or cancelled its question",
-        {},
-    ),
-    "key_conflict": (
-        "key servers hold different keys under one key ID, or agree on another than the keytable",
-        {**KEY, "key_servers": Sequence[str]},
-    ),
-    "key_kept": (
-        "a key ID that disks use, but no key server holds, stays in the keytable",
-        DISKS_OF_KEY,
-    ),
-    "key_left_behind": ("a key pair that was not created may remain on a key server", KEY),
-    "key_out_of_reach": (
-        "the key of locked disks is on no registered key server that answers",
-        DISKS_OF_KEY,
-    ),
-    "key_server": ("an irregularity of a key server that was tolerated", {}),
-    "key_server_incomplete": ("a key server showed some of its key pairs, and not all", SERVER),
-    "key_server_not_responding": ("a key server did not do what it was asked", SERVER),
-    "keytable": ("the keytable holds more key pairs than it should", {"key_pairs": int}),
-    "panic": ("the filer does not come up", {}),
-    "refused": ("the command was refused; the results say what it has done before", {}),
-    "restore_incomplete": (
-        "a key server did not show all its key pairs, so none was removed",
-        {},
-    ),
-    "syntax": ("the line does not fall into words", {}),
-    "unknown_command": ("there is no command of this name", {"name": str}),
-    "usage": (
-        "the words do not fit the SYNOPSIS: which word, from 1, what could stand there, and the "
-        "lines in question",
-        {
-            "word": Annotated[int, {"minimum": 1}],
-            "expected": Sequence[str],
-            "usage": Sequence[str],
-        },
-    ),
-    "warning": ("a warning of which only the message is known", {}),
+    kind: (meaning, {name: _NOT_TEXT.get(name, str) for name in re.findall(r"\w+", details)})
+    for kind, details, meaning in re.findall(r"(\w+)\((.*?)\): (.*)", _MEANINGS)
 }
 """The kinds of complaints: what each means, and its fields beside the message."""
 

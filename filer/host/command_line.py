@@ -80,7 +80,7 @@ class PrintCompletion(argparse.Action):
         option_string: str | None = None,
     ) -> NoReturn:
         """Print the script for the shell that was named.  Raises OutputLost."""
-        import shtab
+        import shtab  # 25 ms
 
         for action in parser._actions:
             kind = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}.get(str(action.metavar))

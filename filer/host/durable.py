@@ -134,7 +134,7 @@ class Storage:
 
     def remove_tree(self, path: Path) -> None:
         """Remove the directory ``path`` and all in it; after a crash a part may be left."""
-        import shutil
+        import shutil  # 2 ms
 
         with _refusals_of(path):
             with suppress(FileNotFoundError):

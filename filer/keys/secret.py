@@ -26,7 +26,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, type(self)):
             return NotImplemented
-        from hmac import compare_digest
+        from hmac import compare_digest  # 3 ms, with hashlib
 
         return compare_digest(self._material, other._material)
 

@@ -17,8 +17,8 @@ from filer.host.quoting import quoted, shortened
 from filer.kmip.address import AddressError, parse_address
 
 if TYPE_CHECKING:
+    # Here and below where it is used: x509 takes 25 ms.
     from cryptography.x509 import Certificate, Name
-
 
 CLIENT = "client.pem"
 CLIENT_PRIVATE = "client_private.pem"

@@ -64,7 +64,7 @@ def summaries(further: tuple[str, ...] = ()) -> Mapping[str, str]:
 
 
 def _places(further: "Iterable[str | Traversable]") -> "Iterator[Traversable]":
-    from importlib.resources import files
+    from importlib.resources import files  # 4 ms
 
     for place in (_PACKAGE, *further):
         yield files(place) if isinstance(place, str) else place
