@@ -12,7 +12,7 @@ from typing import Any
 from filer.host.text import printable
 from filer.keys.authentication_key import AuthenticationKey
 from filer.kmip.messages import enums
-from filer.kmip.requests import NAMESPACE, Item, Version, batch_item_id
+from filer.kmip.requests import DESCRIBED_BY, NAMESPACE, Item, Version, batch_item_id
 from filer.kmip.ttlv import (
     BYTE_STRING,
     ENUMERATION,
@@ -305,14 +305,7 @@ def _description(payload: bytes) -> Description:
         if text is not None and value is not None:
             values.setdefault(text, []).append(value)
     names, groups, applications, states, types = (
-        values.get(kind.value, [])
-        for kind in (
-            enums.AttributeType.NAME,
-            enums.AttributeType.OBJECT_GROUP,
-            enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION,
-            enums.AttributeType.STATE,
-            enums.AttributeType.OBJECT_TYPE,
-        )
+        values.get(kind.value, []) for kind in DESCRIBED_BY
     )
     state = _number(states[0], ENUMERATION) if states else None
     return Description(

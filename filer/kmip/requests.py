@@ -24,7 +24,7 @@ MAXIMUM_ANSWER = 4 * 1024 * 1024
 NAMESPACE = "filer"
 """Namespace of the Application Specific Information on a filer's objects."""
 
-_DESCRIBED_BY = (
+DESCRIBED_BY = (
     enums.AttributeType.NAME,
     enums.AttributeType.OBJECT_GROUP,
     enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION,
@@ -81,7 +81,7 @@ def locate_name(key_id: str, offset: int = 0) -> Item:
 
 def get_attributes(identifier: str) -> Item:
     """Ask for the attributes of an object."""
-    names = [attribute.value for attribute in _DESCRIBED_BY]
+    names = [attribute.value for attribute in DESCRIBED_BY]
     payload = payloads.GetAttributesRequestPayload(identifier, names)
     return Item(enums.Operation.GET_ATTRIBUTES, payload, identifier)
 
