@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if keyboard is not None:
             keyboard.close()
-        # The process ends here: to take all objects apart would cost a tenth of a short run.
+        # The process ends here: collecting all its objects would take 20 ms after a prompt.
         gc.freeze()
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from filer import __version__
 from filer.host.command_line import Parser, PrintCompletion, directory
-from filer.kmip.address import AddressError, parse_port
 
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--demo", "--format json", "--record", "--replay")
 _NOT_WITH = {
@@ -126,6 +125,8 @@ def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespac
 
 
 def _address_and_port(text: str) -> tuple[str, int]:
+    from filer.kmip.address import AddressError, parse_port  # 1 ms of --version
+
     address, colon, port = text.rpartition(":")
     try:
         if not colon:

@@ -37,7 +37,7 @@ def test_a_short_command_loads_neither_line_editor_nor_kmip(account: Account) ->
     loaded = loaded_by(account, "-c", "hostname")
 
     assert "filer" in loaded
-    assert loaded.isdisjoint({*COSTLY, "email", "hashlib", "ssl", "threading"})
+    assert loaded.isdisjoint({*COSTLY, "email", "hashlib", "ssl"})
 
 
 def test_a_command_loads_no_module_of_another_one(account: Account) -> None:

@@ -2,12 +2,12 @@
 
 import os
 import stat
-from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from threading import Lock
 
 from filer import RELEASE
 from filer.host.durable import Storage, StorageError
@@ -53,7 +53,7 @@ class Messages:
         self._kept: deque[str] = deque(maxlen=_MOST_KEPT)
         self._latest = datetime.min
         """The time of the last line."""
-        self._guard = allocate_lock()
+        self._guard = Lock()
         self._storage: Storage | None = None
         self._path = Path()
         self._clean_end = False

@@ -1,8 +1,8 @@
 """A non-blocking lock: one command at a time may change the filer."""
 
-from _thread import allocate_lock  # loads faster than threading, which short scripts do not need
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from filer.host.errors import FilerError
 
@@ -19,7 +19,7 @@ class ChangeLock:
 
     def __init__(self, check: Callable[[], None] = lambda: None) -> None:
         self._check = check
-        self._guard = allocate_lock()
+        self._guard = Lock()
         self._running: str | None = None
 
     @contextmanager
