@@ -1,7 +1,6 @@
 """The program ``filer-keyserver``: runs key servers until SIGTERM or Ctrl-C."""
 
 import argparse
-import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -67,7 +66,6 @@ def _serve(directory: Path, addresses: Sequence[str], port: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     try:
         start_together(servers)
-        gc.freeze()  # loaded modules stay; scanning them again and again costs a tenth of the time
         for server in servers:
             write(
                 sys.stdout,
