@@ -54,10 +54,10 @@ bench: $(VENV)/installed-test $(PEERS_VENV)/installed
 	$(BIN)/python -W ignore -m bench --peers $(PEERS_VENV)/bin --results bench/RESULTS.md
 
 schema: $(VENV)/installed-test
-	$(BIN)/python -m tests.json_schema
+	$(BIN)/python -m tests.kit.json_schema
 
 pictures: $(VENV)/installed-test tools
-	$(BIN)/python -m tests.pictures
+	$(BIN)/python -m tests.kit.pictures
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check

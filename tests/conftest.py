@@ -20,8 +20,8 @@ from pytest_filer.console import default_signals
 from pytest_filer.key_server_process import StartKeyServers, make_authority
 from pytest_filer.key_server_process import key_servers as key_servers_of
 from pytest_filer.key_servers import ADDRESSES
-from tests.console import Account, having_added
-from tests.leak_guard import LeakGuard
+from tests.kit.console import Account, having_added
+from tests.kit.leak_guard import LeakGuard
 
 __all__ = ["ADDRESSES", "IPV6", "StartKeyServers"]
 
@@ -102,7 +102,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def key_servers(authority: Path, tmp_path: Path) -> Iterator[StartKeyServers]:
     """Give a function that starts key servers, with the same files (`pytest_filer`).
 
-    ``tests.pki`` spoils their certificates.
+    ``tests.kit.pki`` spoils their certificates.
     """
     with key_servers_of(authority, tmp_path / "key servers", ADDRESSES) as start:
         yield start

@@ -1,0 +1,397 @@
+"""Whatever a loss of power leaves on the medium, no disk is lost with it.
+
+A process that is killed leaves its writes to the kernel, so ``tests.faults.test_crash`` cannot see
+a sync that is missing or late.  Here each operation of ``tests.kit.operations`` is recorded, the
+model of ``tests.kit.crash_model`` computes what the medium may hold after a loss of power, and the
+filer is powered on with each of these trees, and has to come up with all its disks.  Three
+families:
+
+* the power is lost during the operation;
+* the filer is killed, started again, and the power is lost while that boot recovers;
+* one sync fails, the operation is repeated and the filer restarted, and the power is lost.
+
+A few states of each are tried, or all (see ``tests.kit.points``).  docs/CRASHES.md has their
+numbers.
+"""
+
+import random
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from filer.host.errors import FilerError
+from tests.conftest import Count
+from tests.kit import crash_table, faulty, points
+from tests.kit.crash_model.states import ALL_SUBSETS, State, crash_points, crash_states
+from tests.kit.crash_model.trace import Event, Recorder, Seen, Sync, replayed
+from tests.kit.crash_model.tree import Tree
+from tests.kit.crash_table import FAMILIES, KILLED, LOST, REFUSED, Numbers
+from tests.kit.faulty import House
+from tests.kit.operations import BOOT, CONSOLE, OPERATIONS, Kept, Laboratory, Trial, look_at_data
+
+READS_ONLY = {"restore"}
+CHANGES = [name for name in OPERATIONS if name not in READS_ONLY]
+
+RECORDINGS = 40
+STATES = 200
+"""Recordings made, and states tried, of one operation in one family at the most.
+
+Losses of power without another fault are all tried.
+"""
+
+SHOWN = 5
+"""Of the states that lose something, so many are described."""
+
+NOT_VARIED = ("lock", "power", "mroot/etc/messages")
+"""Files that nothing depends on: who holds the root, and the log, which is never synced."""
+
+RETRY, RESTART = "retry", "restart"
+ORDERS = ((RETRY, RESTART), (RESTART, RETRY))
+"""What is done after a sync has failed."""
+
+
+INTRODUCTION = f"""
+# Losses of power
+
+What a loss of power, a kill and a sync that fails can leave on the medium, and whether the filer
+comes up from it: {{recordings}} recordings, {{states}} states, {{distinct}} of them distinct,
+{{tried}} powered on.
+
+`tests/faults/test_crash_states.py` writes the numbers of `make test-all`.
+A run that counts something else writes this file anew and fails: look at the difference, and either
+commit it or mend the program.
+`make test` tries a few states of each line.
+
+**How.**
+An operation of the filer is done once, with real key servers, and each system call is recorded that
+changes a file: writes, syncs, renames, links, removals (`tests/kit/crash_model/trace.py`).
+From this record a pure function computes the states of all files that POSIX allows on the medium
+after a loss of power (`tests/kit/crash_model/states.py`).
+Each state is written into a directory, with the key servers as they were at that moment, and the
+filer boots from it.
+Then every disk has to be there, with its data, and to open with a key that is on a key server, or
+with its MSID; registration, certificates and disks are those before the operation or those after
+it, and after it if success was reported; and no disk file has a wrapped key that was replaced.
+
+**What may be lost.**
+The power is lost before a sync, or when everything is done; of the changes that no sync has made
+durable:
+
+- any subset may have reached the medium, in any order; all subsets of up to {ALL_SUBSETS} changes,
+  else each without one, each alone, all from the first or up to the last, and 24 at random;
+- a directory entry may be there without the content of its file, and the content without the entry;
+- a write may be torn at each 512 bytes: the first, all but the first, half, and two at random;
+- what extends a file may read as zeros or as garbage, or be missing at its end;
+- a rename may leave the file with both names;
+- one block of 4 KiB that is being overwritten may be lost, and read as garbage.
+
+After a sync of a file that failed, what was written before it may be on the medium or not, for
+good: later syncs do not write it again, while every read shows it.
+
+**What is bounded.**
+Losses of power without another fault are all tried.
+Of a kill or a failing sync, {RECORDINGS} moments of an operation are recorded at the most, and
+{STATES} distinct states of an operation are powered on at the most.
+They are drawn by lot, the same ones each time.
+In the second and third family there is one fault beside the loss of power: one kill, or one sync.
+
+**What is not covered.**
+- Memory that is corrupted, and a medium that changes what was not being written.
+- Reads that fail, and a sync that reports success without writing.
+- A second loss of power while the boot recovers from the first.
+- The system log and the lock file, on which nothing depends; neither is synced.
+- The modes of files.
+- Several changes at the same time: the filer makes one after the other.
+- The stores of the key servers: `tests/keyserver/test_store_durability.py` traces a key server with
+  strace, and has its store lose power by the same model.
+"""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What was reported when so many events were made, and holds until then, or for good."""
+
+    since: int
+    until: int | None = None
+    settled: Kept | None = None
+
+    def holds(self, point: int) -> bool:
+        """Whether a loss of power at ``point`` has to leave what was claimed."""
+        return self.since <= point and (self.until is None or point <= self.until)
+
+
+@dataclass
+class Recording:
+    """The events of an operation, and of what came after it, on a medium that held ``before``."""
+
+    before: Tree
+    events: list[Event] = field(default_factory=list)
+    done: list[Claim] = field(default_factory=list)
+    settled: list[Claim] = field(default_factory=list)
+
+    def states(self, at: Sequence[int] | None = None) -> Iterator[State]:
+        """Yield the states after a loss of power at these points, or any."""
+        return crash_states(self.before, self.events, at, NOT_VARIED)
+
+    def claims(self, point: int) -> tuple[bool, Kept | None]:
+        """Return whether success was reported, and what a boot has shown, before ``point``."""
+        settled = [claim.settled for claim in self.settled if claim.holds(point)]
+        return any(claim.holds(point) for claim in self.done), (settled or [None])[-1]
+
+
+class Recorded:
+    """A filer whose changes are recorded, from where its operation begins, over restarts."""
+
+    def __init__(self, trial: Trial, root: Path, recorder: Recorder | None = None) -> None:
+        self._trial = trial
+        self._root = root
+        self._kept = ExitStack()
+        self._house: House | None = None
+        if recorder is None and trial.operation.at == BOOT:
+            recorder = self._new_recorder()  # it is recorded from the very beginning
+        if recorder is None:
+            self._house = self._kept.enter_context(House(root))
+            trial.operation.prepare(self._house)
+        self.recorder = recorder or self._new_recorder()
+        self.recording = Recording(self.recorder.before, self.recorder.events)
+
+    def __enter__(self) -> "Recorded":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._kept.close()
+        if exc_info[0] is None:
+            self.recorder.check(NOT_VARIED)
+
+    def operate(self) -> bool:
+        """Do the operation, and note whether it reported success."""
+        try:
+            with self.recorder:
+                if self.recording.settled and self._trial.operation.at not in (BOOT, CONSOLE):
+                    self._trial.operation.prepare(self._powered())
+                results = self._trial.operation.act(self._powered(), self._trial.laboratory.files)
+        except FilerError:
+            return False
+        assert all("internal error" not in result.text for result in results)
+        succeeded = all(result.status == 0 for result in results)
+        if succeeded:
+            self.recording.done.append(Claim(len(self.recorder.events)))
+        return succeeded
+
+    def restart(self) -> None:
+        """Start anew and boot, which has to succeed, and note what the boot shows."""
+        self._kept.close()
+        self._house = None
+        self._trial.laboratory.start()
+        with self.recorder:
+            house = self._powered()
+            house.boot()
+        self.recording.settled.append(
+            Claim(len(self.recorder.events), len(self.recorder.events), look_at_data(house))
+        )
+
+    def _powered(self) -> House:
+        if self._house is None:
+            self._house = self._kept.enter_context(House(self._root))
+        return self._house
+
+    def _new_recorder(self) -> Recorder:
+        return Recorder(self._root, self._trial.laboratory.stores)
+
+
+@dataclass
+class Tally:
+    """The states of one operation in one family, each tried once."""
+
+    trial: Trial
+    recovering: bool = False
+    recordings: int = 0
+    yielded: int = 0
+    distinct: dict[object, tuple[Recording, State]] = field(default_factory=dict)
+
+    def add(self, recording: Recording, at: Sequence[int] | None = None) -> None:
+        """Take up the states of a recording that are not known yet."""
+        self.recordings += 1
+        for state in recording.states(at):
+            self.yielded += 1
+            key = (
+                state.tree.digest(NOT_VARIED),
+                state.outside,
+                repr(recording.claims(state.point)),
+                state.moment == "block lost",
+            )
+            self.distinct.setdefault(key, (recording, state))
+
+    def try_them(self, name: str, sample: int, most: int | None = STATES) -> Numbers:
+        """Power on with ``most`` of the states (None: all), or with a ``sample`` of them."""
+        found = list(self.distinct.values())
+        random.Random(name).shuffle(found)
+        found = found[: most if points.ALL else sample]
+        stores = {state.outside: number for number, (_, state) in enumerate(found)}
+        lost: list[str] = []
+        for recording, state in sorted(found, key=lambda each: stores[each[1].outside]):
+            done, settled = recording.claims(state.point)
+            root = self.trial.laboratory.put(state.tree, state.outside)  # type: ignore[arg-type]
+            try:
+                self.trial.check(
+                    root,
+                    done=done,
+                    recovering=self.recovering,
+                    settled=settled,
+                    damaged=state.moment == "block lost",
+                )
+            except (AssertionError, FilerError, OSError) as problem:
+                lost.append(_told(name, recording, state, problem))
+        assert not lost, "\n\n".join(
+            [f"{len(lost)} of {len(found)} states lose something", *lost[:SHOWN]]
+        )
+        return Numbers(self.recordings, self.yielded, len(self.distinct), len(found))
+
+
+def _told(name: str, recording: Recording, state: State, problem: BaseException) -> str:
+    """Return how a state came to be: the events before it, and what of them is on the medium."""
+    shown = [event for event in recording.events[: state.point] if not isinstance(event, Seen)]
+    lines = [f"{name}: power lost after event {state.point} of {len(recording.events)}, of these:"]
+    lines += [f"  {event}" for event in shown[-24:]]
+    failed = traceback.extract_tb(problem.__traceback__)[-1].line
+    lines += [f"{state.moment}: {state.text}", f"{failed}: {type(problem).__name__}: {problem}"]
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def laboratory(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    directory = tmp_path_factory.mktemp("laboratory")
+    with faulty.running(authority, directory / "key servers", 2) as servers:
+        yield Laboratory(directory, servers)
+
+
+Report = Callable[[str, str, Numbers], None]
+
+
+@pytest.fixture
+def report(count: Count) -> Report:
+    """Give a function that counts what was tried, and compares it with docs/CRASHES.md."""
+
+    def told(family: str, name: str, numbers: Numbers) -> None:
+        count(f"{family}: {name}", numbers.tried, numbers.distinct)
+        if points.ALL:
+            as_committed = crash_table.record(INTRODUCTION, CHANGES, family, name, numbers)
+            assert as_committed, "docs/CRASHES.md was wrong, and is right now: commit it"
+
+    return told
+
+
+def _undisturbed(trial: Trial) -> Recording:
+    """Return the recording of an operation that nothing disturbs; what it leaves is known then."""
+    with Recorded(trial, trial.begin()) as recorded:
+        assert recorded.operate()
+    if trial.after is None:
+        trial.check(trial.laboratory.put(*_end(recorded.recording)), done=True)
+    return recorded.recording
+
+
+def _end(recording: Recording) -> tuple[Tree, Sequence[bytes]]:
+    (*_, stores) = (event.what for event in recording.events if isinstance(event, Seen))
+    return replayed(recording.before, recording.events), stores  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_loss_of_power_at_any_moment_loses_no_disk(
+    name: str, laboratory: Laboratory, report: Report
+) -> None:
+    tally = Tally(laboratory.trial(OPERATIONS[name]))
+    tally.add(_undisturbed(tally.trial))
+    report(LOST, name, tally.try_them(name, sample=4, most=None))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_loss_of_power_while_a_boot_recovers_from_a_kill_loses_no_disk(
+    name: str, laboratory: Laboratory, report: Report
+) -> None:
+    tally = Tally(laboratory.trial(OPERATIONS[name]), recovering=True)
+    killed = _undisturbed(tally.trial)
+    for at in _some(f"{name} killed", _kills(killed)):
+        recovery = _recovery(tally.trial, killed, at)
+        tally.add(recovery, _points_from(recovery, at + 1))
+    report(KILLED, name, tally.try_them(name, sample=2))
+
+
+def _kills(recording: Recording) -> list[int]:
+    """Return after how many events a kill leaves something new in the cache."""
+    found: dict[bytes, int] = {}
+    for at, event in enumerate(recording.events, 1):
+        if not isinstance(event, Sync | Seen) and event.path not in NOT_VARIED:
+            cache = replayed(recording.before, recording.events[:at])
+            found.setdefault(cache.digest(NOT_VARIED), at)
+    return list(found.values())
+
+
+def _recovery(trial: Trial, killed: Recording, at: int) -> Recording:
+    """Record the boot after a kill, on the medium that the kill left behind."""
+    until_then = killed.events[:at]
+    root = trial.laboratory.put(*_end(Recording(killed.before, until_then)))
+    recorder = Recorder(root, trial.laboratory.stores, (killed.before, until_then))
+    with Recorded(trial, root, recorder) as recorded:
+        recorded.restart()
+    return recorded.recording
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_loss_of_power_after_a_sync_that_failed_loses_no_disk(
+    name: str, laboratory: Laboratory, report: Report
+) -> None:
+    tally = Tally(laboratory.trial(OPERATIONS[name]), recovering=True)
+    syncs = sum(isinstance(event, Sync) for event in _undisturbed(tally.trial).events)
+    failures = [(number, order) for number in range(1, syncs + 1) for order in ORDERS]
+    for number, order in _some(f"{name} refused", failures):
+        recording = _refused(tally.trial, number, order)
+        tally.add(recording, _points_from(recording, _failure(recording)))
+    report(REFUSED, name, tally.try_them(name, sample=2))
+
+
+def _refused(trial: Trial, number: int, order: Sequence[str]) -> Recording:
+    """Record an operation of which one sync fails, and what is done about it."""
+    with Recorded(trial, trial.begin()) as recorded:
+        recorded.recorder.fail_sync(number)
+        recorded.operate()
+        for step in order:
+            if step == RETRY:
+                recorded.operate()
+            else:
+                recorded.restart()
+    return recorded.recording
+
+
+def _failure(recording: Recording) -> int:
+    """Return after how many events the sync that failed was made."""
+    (failed,) = (
+        at
+        for at, event in enumerate(recording.events, 1)
+        if isinstance(event, Sync) and not event.succeeded
+    )
+    return failed
+
+
+def _points_from(recording: Recording, first: int) -> Sequence[int]:
+    return [at for at in crash_points(recording.events) if at >= first]
+
+
+T = TypeVar("T")
+
+
+def _some(name: str, found: Sequence[T]) -> Sequence[T]:
+    """Return `RECORDINGS` of them at the most, or one, the same each time."""
+    most = RECORDINGS if points.ALL else 1
+    return random.Random(name).sample(found, min(most, len(found)))
+
+
+def test_the_file_is_what_runs_have_written() -> None:
+    text = crash_table.FILE.read_text(encoding="utf-8")
+    known = crash_table.rows(text)
+    assert known.keys() <= {(family, name) for family in FAMILIES for name in CHANGES}
+    assert text == crash_table.render(INTRODUCTION, CHANGES, known)

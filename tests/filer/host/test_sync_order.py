@@ -1,0 +1,71 @@
+"""Nothing is reported done before it is on the medium: what SIGKILL cannot show, and a host can.
+
+A process that dies leaves its writes to the kernel; a host that loses power does not.  So the calls
+of the system are watched while a filer works.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from tests.kit import faulty
+from tests.kit.faulty import FaultyKeyServer, House, WatchedStorage, Work
+
+WRITES, NAMES, SYNCS = "w", "n", "s"
+LETTERS = {
+    **dict.fromkeys(("write", "pwrite", "ftruncate", "truncate"), WRITES),
+    **dict.fromkeys(("replace", "rename", "link", "symlink", "unlink", "mkdir", "rmdir"), NAMES),
+    **dict.fromkeys(("fsync", "fdatasync"), SYNCS),
+}
+# Data are synced before they are given a name, and names before anybody is told.  The name that a
+# new file had at first may still be there after a loss of power; it is swept away then.
+DURABLE = re.compile(r"w+s(n+sn?)?|(n+s)+")
+
+
+class RecordingStorage(WatchedStorage):
+    """Storage that keeps what calls of the system each change was made of, a letter each."""
+
+    def __init__(self) -> None:
+        self.changed: list[str] = []
+
+    def _do(self, work: Work, *_torn: Work) -> None:
+        calls: list[str] = []
+
+        def watch(_frame: FrameType, event: str, call: object) -> None:
+            if event == "c_return" and getattr(call, "__module__", "") == "posix":
+                calls.append(LETTERS.get(getattr(call, "__name__", ""), ""))
+
+        sys.setprofile(watch)
+        try:
+            work()
+        finally:
+            sys.setprofile(None)
+        self.changed.append("".join(calls))
+
+
+@pytest.fixture
+def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
+    with faulty.running(authority, tmp_path / "key servers", 2) as started:
+        yield started
+
+
+def test_every_change_is_synced_before_it_is_reported(
+    servers: list[FaultyKeyServer], tmp_path: Path
+) -> None:
+    storage = RecordingStorage()
+    with House.build(tmp_path / "root", servers, storage) as house:
+        house.add(*servers)
+        house.rekey()
+        house.lock()
+        house.must("key_manager remove -key_server 127.0.0.3")
+        house.must("keymgr delete cert 127.0.0.3_CA.pem")
+        house.must("disk encrypt sanitize -all", "sanitize disk")
+        house.boot()
+    for letters in storage.changed:
+        assert DURABLE.fullmatch(letters), letters
+    # Of every kind: write, overwrite, create, link, remove or remove_tree.
+    assert {"wsns", "ws", "wwsnsn", "nns", "ns"} <= set(storage.changed)

@@ -1,0 +1,1096 @@
+"""One key server on the wire, against PyKMIP's server and against hostile ones."""
+
+import os
+import ssl
+import struct
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import new_key_id, parent_tag
+from filer.keys.pair import KeyPair
+from filer.keyserver.authority import Identity
+from filer.keyserver.server import KeyServer as RealServer
+from filer.kmip.client import Credentials, KeyServerFailure, KmipClient
+from filer.kmip.failure import PartlyRead
+from filer.kmip.ttlv import Element, elements, structure
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from tests.conftest import StartKeyServers
+from tests.kit import hostile, pki
+from tests.kit.manual import pykmip
+
+PARENT = parent_tag(1573922407, 1573922311)
+SHORT = 0.4
+LONG = 20.0
+
+Endpoint = RealServer | hostile.Server
+Ask = Callable[[KmipClient], object]
+
+OPERATIONS: dict[str, Ask] = {
+    "probe": lambda client: client.probe(),
+    "fetch": lambda client: client.fetch(PARENT),
+    "store": lambda client: client.store(new_pair(), PARENT),
+    "take back": lambda client: client.take_back("0" * 64, AuthenticationKey(b"-"), None),
+}
+
+
+@pytest.fixture
+def real(key_servers: StartKeyServers) -> RealServer:
+    return key_servers(1)[0]
+
+
+def client_of(
+    real: RealServer, at: Endpoint | None = None, timeout: float = LONG, **files: Path
+) -> KmipClient:
+    """Return a client with the certificates of ``real``, for what is ``at`` its place."""
+    known = {
+        "client": real.directory / CLIENT,
+        "client_private": real.directory / CLIENT_PRIVATE,
+        "ca": real.directory / ca_name(real.address),
+    }
+    endpoint = at or real
+    return KmipClient(endpoint.address, endpoint.port, Credentials(**known | files), timeout)
+
+
+def new_pair(tag: str = "filer1", key: bytes | None = None) -> KeyPair:
+    key_id = new_key_id(1573922407, 1573922311, os.urandom)
+    return KeyPair(key_id, tag, AuthenticationKey(key or os.urandom(16).hex().encode()))
+
+
+def in_order(pairs: list[KeyPair]) -> list[KeyPair]:
+    return sorted(pairs, key=lambda pair: pair.key_id)
+
+
+def failure_of(ask: Ask, client: KmipClient) -> KeyServerFailure:
+    with pytest.raises(KeyServerFailure) as caught:
+        ask(client)
+    return caught.value
+
+
+def put(
+    server: RealServer,
+    name: str,
+    *,
+    material: bytes = b"another's secret",
+    namespace: str = "filer",
+    data: str = PARENT,
+    tag: str | None = "filer1",
+    state: str = "active",
+    symmetric: bool = False,
+) -> str:
+    """Keep an object as another program would, and return its identifier."""
+    from kmip.core.enums import (
+        AttributeType,
+        CryptographicAlgorithm,
+        CryptographicUsageMask,
+        KeyFormatType,
+        ObjectType,
+        RevocationReasonCode,
+        SecretDataType,
+    )
+    from kmip.core.factories.attributes import AttributeFactory
+    from kmip.core.factories.secrets import SecretFactory
+    from kmip.core.objects import TemplateAttribute
+
+    values: list[tuple[Any, Any]] = [
+        (AttributeType.NAME, name),
+        (AttributeType.CRYPTOGRAPHIC_USAGE_MASK, [CryptographicUsageMask.EXPORT]),
+        (
+            AttributeType.APPLICATION_SPECIFIC_INFORMATION,
+            {"application_namespace": namespace, "application_data": data},
+        ),
+    ]
+    if tag is not None:
+        values.append((AttributeType.OBJECT_GROUP, tag))
+    template = TemplateAttribute(
+        attributes=[AttributeFactory().create_attribute(*each) for each in values]
+    )
+    kind = ObjectType.SYMMETRIC_KEY if symmetric else ObjectType.SECRET_DATA
+    secret = SecretFactory().create(
+        kind,
+        {
+            "secret_data_type": SecretDataType.PASSWORD,
+            "key_format_type": KeyFormatType.RAW if symmetric else KeyFormatType.OPAQUE,
+            "key_value": material,
+            "cryptographic_algorithm": CryptographicAlgorithm.AES if symmetric else None,
+            "cryptographic_length": 8 * len(material) if symmetric else None,
+        },
+    )
+    with pykmip(server) as client:
+        result = client.proxy.register(kind, template, secret)
+        identifier = str(result.uuid)
+        if state != "pre-active":
+            client.activate(identifier)
+        if state == "deactivated":
+            client.revoke(RevocationReasonCode.CESSATION_OF_OPERATION, identifier)
+        if state == "compromised":
+            client.revoke(RevocationReasonCode.KEY_COMPROMISE, identifier)
+    return identifier
+
+
+def put_many(server: RealServer, pairs: list[KeyPair]) -> None:
+    from filer.kmip.requests import encode, register
+
+    with hostile.connected(server) as connection:
+        for start in range(0, len(pairs), 100):
+            some = pairs[start : start + 100]
+            connection.sendall(encode([register(pair, PARENT) for pair in some], 0))
+            answer = hostile.Answer.parse(hostile.read_message(connection))
+            assert len(answer.items) == len(some)
+
+
+# Servers that misbehave
+
+
+HOSTILE = [
+    (kind, operation)
+    for kind in hostile.KINDS
+    for operation in OPERATIONS
+    if operation in {"probe", "fetch"}
+    or kind in {"never speaks", "closes after the request", "answers another request"}
+]
+
+
+@pytest.mark.parametrize(("kind", "operation"), HOSTILE)
+def test_hostile_server_costs_its_timeout_and_a_reason(
+    kind: str, operation: str, real: RealServer
+) -> None:
+    reason = hostile.KINDS[kind].reason
+    timeout = LONG
+    if reason == hostile.NO_ANSWER:
+        timeout, reason = SHORT, f"no answer in {SHORT} s"
+    with hostile.start(kind, real) as server:
+        client = client_of(real, server, timeout)
+        start = time.monotonic()
+        failure = failure_of(OPERATIONS[operation], client)
+        taken = time.monotonic() - start
+    assert (failure.reason, str(failure)) == (reason, reason)
+    assert taken < min(timeout, 10) + 1
+
+
+MEDDLING: dict[str, hostile.Meddle] = {
+    "fewer items": hostile.fewer_items,
+    "fewer items than counted": hostile.fewer_items_than_counted,
+    "an item twice": hostile.item_twice,
+    "an item twice, another not": hostile.item_twice_for_another,
+    "another operation": hostile.another_operation,
+    "no operation": hostile.without_operation,
+    "no payload": hostile.without_payload,
+    "a torn payload": hostile.torn_payload,
+    "another item": hostile.another_number,
+    "another object": lambda answer, _: answer.replace(
+        hostile.UNIQUE_IDENTIFIER, b"2", hostile.GET
+    ),
+    "the attributes of another object": lambda answer, _: answer.replace(
+        hostile.UNIQUE_IDENTIFIER, b"2", hostile.GET_ATTRIBUTES
+    ),
+    "surplus": hostile.surplus,
+}
+
+
+@pytest.mark.parametrize("meddling", MEDDLING)
+def test_answer_to_a_batch_has_to_be_complete(meddling: str, real: RealServer) -> None:
+    for pair in new_pair(), new_pair():
+        client_of(real).store(pair, PARENT)
+    with hostile.proxy(real, hostile.only_for(hostile.GET, MEDDLING[meddling])) as server:
+        failure = failure_of(OPERATIONS["fetch"], client_of(real, server))
+    assert failure.reason == "not a KMIP server"
+
+
+def test_items_may_come_in_another_order(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(3)]
+    for pair in pairs:
+        client_of(real).store(pair, PARENT)
+
+    def reverse(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        return hostile.Answer(answer.header, answer.items[::-1])
+
+    with hostile.proxy(real, reverse) as server:
+        assert in_order(client_of(real, server).fetch(PARENT)) == in_order(
+            client_of(real).fetch(PARENT)
+        )
+
+
+def test_unreachable(real: RealServer) -> None:
+    # No host has a multicast address, so no system connects to one.
+    client = KmipClient("224.0.0.1", 5696, client_of(real)._credentials, LONG)
+    assert failure_of(OPERATIONS["probe"], client).reason == "unreachable"
+
+
+class SlowAnswers:
+    """A clock by which each answer of a proxy takes 80 of the 100 seconds that it may take.
+
+    So no test waits, and none depends on how fast the machine is.
+    """
+
+    TIMEOUT = 100.0
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.answers = 0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def meddle(self, answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        self.now += self._seconds(answer)
+        self.answers += 1
+        return answer
+
+    def _seconds(self, _answer: hostile.Answer) -> float:
+        return 80
+
+    def client(self, real: RealServer, at: Endpoint) -> KmipClient:
+        files = client_of(real)._credentials
+        return KmipClient(at.address, at.port, files, self.TIMEOUT, clock=self)
+
+
+class SlowItems(SlowAnswers):
+    """Takes nearly as long for each object as lets 128 arrive in 24 timeouts."""
+
+    def _seconds(self, answer: hostile.Answer) -> float:
+        return 9 * len(answer.items)
+
+
+def test_each_request_has_a_deadline_of_its_own(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(7)]
+    put_many(real, pairs)
+    clock = SlowAnswers()
+    with hostile.proxy(real, clock.meddle) as server:
+        assert in_order(clock.client(real, server).fetch(PARENT)) == in_order(pairs)
+    # Beyond four timeouts key pairs still arrived; the slow server was asked for one at a time.
+    assert clock.now == 80 * (2 + len(pairs)) > 4 * clock.TIMEOUT
+
+
+def test_after_four_timeouts_a_fetch_ends_when_no_key_pair_arrives(real: RealServer) -> None:
+    for number in range(9):
+        put(real, f"another's {number}", namespace="other")
+    clock = SlowAnswers()
+    with hostile.proxy(real, clock.meddle, ask=unfiltered) as server:
+        failure = failure_of(OPERATIONS["fetch"], clock.client(real, server))
+    assert failure.reason == "not done in 400 s"
+    assert clock.now <= 5 * clock.TIMEOUT
+
+
+def test_after_24_timeouts_a_fetch_ends_although_key_pairs_still_arrive(real: RealServer) -> None:
+    put_many(real, [new_pair() for _ in range(40)])
+    clock = SlowAnswers()
+    with hostile.proxy(real, clock.meddle) as server, pytest.raises(PartlyRead) as caught:
+        clock.client(real, server).fetch(PARENT)
+    assert (caught.value.reason, caught.value.answered) == ("not done in 2400 s", False)
+    assert len(caught.value.pairs) == clock.answers - 2
+    assert 24 * clock.TIMEOUT < clock.now <= 25 * clock.TIMEOUT
+
+
+def test_a_slow_server_may_show_as_many_key_pairs_as_are_recommended(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(128)]
+    put_many(real, pairs)
+    clock = SlowItems()
+    with hostile.proxy(real, clock.meddle) as server:
+        assert in_order(clock.client(real, server).fetch(PARENT)) == in_order(pairs)
+    assert clock.now > 23 * clock.TIMEOUT
+
+
+def test_what_has_arrived_is_kept_when_a_server_falls_silent(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(3)]
+    put_many(real, pairs)
+
+    def stop(answer: hostile.Answer, _: bytes) -> hostile.Answer | bytes:
+        # Discover Versions, Locate, and one object; the answer after that never ends.
+        return answer if len(server.requests) <= 3 else bytes(answer)[:-9]
+
+    with hostile.proxy(real, stop) as server, pytest.raises(PartlyRead) as caught:
+        client_of(real, server, 5.0).fetch(PARENT)
+    assert len(caught.value.pairs) == 1
+    assert caught.value.pairs[0] in pairs
+    assert (caught.value.reason, caught.value.answered) == ("no answer in 5 s", False)
+
+
+def test_the_keys_that_disks_name_are_requested_first(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(5)]
+    put_many(real, pairs)
+    wanted = pairs[2]
+
+    def stop(answer: hostile.Answer, request: bytes) -> hostile.Answer | bytes:
+        lists = hostile.operation_of(answer.items[0]) == hostile.LOCATE and (
+            wanted.key_id.encode() not in request
+        )
+        return b"" if lists else answer
+
+    with hostile.proxy(real, stop) as server, pytest.raises(PartlyRead) as caught:
+        client_of(real, server, 1.0).fetch(PARENT, [wanted.key_id])
+    assert caught.value.pairs == [wanted]
+
+
+def test_deadline_is_taken_from_the_clock_given(real: RealServer) -> None:
+    files = client_of(real)._credentials
+    ticks = iter(range(0, 1000, 2))
+    client = KmipClient(real.address, real.port, files, 5.0, clock=lambda: float(next(ticks)))
+    assert failure_of(OPERATIONS["probe"], client).reason == "no answer in 5 s"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b"", id="nothing but zeros"),
+        pytest.param(structure(0x42000F, [])[:8] * 500_000, id="items"),
+        pytest.param(Element(0x42000F, 1, structure(1, []) * 500_000).encoding(), id="fields"),
+        pytest.param(
+            structure(0x42000F, [Element(hostile.RESULT_REASON, 5, b"\xff" * 4_000_000)]),
+            id="a long reason",
+        ),
+    ],
+)
+def test_memory_is_bounded(value: bytes, real: RealServer) -> None:
+    client_of(real).probe()
+    answer = bytes(hostile.refusal(1))
+    head = hostile.Answer.parse(answer)
+    head.items = []
+    body = bytes(head)[8:] + value
+    message = struct.pack("!II", hostile.RESPONSE_MESSAGE << 8 | 1, len(body)) + body
+    context = hostile.server_context(pki.server(pki.authority_of(real), real.address))
+    talk = hostile.tls(context, hostile.answering(message, 60))
+    with (
+        hostile.Server(talk, real.address)
+        if value
+        else hostile.start("answers 64 MiB of zeros", real) as server
+    ):
+        tracemalloc.start()
+        try:
+            failure = failure_of(OPERATIONS["fetch"], client_of(real, server))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert failure.reason == "not a KMIP server"
+    assert peak < 24 * 1024 * 1024
+
+
+def test_reason_of_any_length_is_short(real: RealServer) -> None:
+    def meddle(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        return hostile.refusal(1).replace(hostile.RESULT_REASON, b"\xff" * 4_000_000)
+
+    with hostile.proxy(real, meddle) as server:
+        failure = failure_of(OPERATIONS["fetch"], client_of(real, server))
+    assert failure.reason == "result reason 0xffffffff"
+
+
+def test_answer_that_is_costly_to_follow_up_ends_after_four_timeouts(real: RealServer) -> None:
+    # Two hundred thousand objects, all of them there, in the largest answer that is read.
+    identifiers = b"".join(
+        Element(hostile.UNIQUE_IDENTIFIER, hostile.TEXT, b"%d" % number).encoding()
+        for number in range(200_000)
+    )
+
+    def many(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        return answer.replace(hostile.RESPONSE_PAYLOAD, identifiers, hostile.LOCATE)
+
+    with hostile.proxy(real, many) as server:
+        client = client_of(real, server, 2.0)
+        start = time.monotonic()
+        failure = failure_of(OPERATIONS["fetch"], client)
+        taken = time.monotonic() - start
+    assert failure.reason in {"no answer in 2 s", "not done in 8 s"}
+    assert taken < 12
+
+
+def test_long_texts_cost_no_other_key_pair(real: RealServer) -> None:
+    pair, other = new_pair(), new_pair()
+    client_of(real).store(pair, PARENT)
+    put(real, other.key_id)
+
+    def lengthen(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        items = [item for item in answer.items if other.key_id.encode() in bytes(item[-1].value)]
+        hostile.Answer([], items).replace(
+            hostile.NAME_VALUE, b"A" * 3_000_000, hostile.GET_ATTRIBUTES
+        )
+        return answer
+
+    with hostile.proxy(real, hostile.only_for(hostile.GET, lengthen)) as server:
+        client = client_of(real, server)
+        assert client.fetch(PARENT) == [pair]
+    assert list(client.unreadable.values()) == ["it holds no usable key pair"]
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 400), st.integers(0, 8))
+def test_any_bytes_are_an_answer_or_refused(noise: bytes, position: int, cut: int) -> None:
+    from filer.kmip.answers import NotKmip, RequestRefused, decode
+    from filer.kmip.requests import get, get_attributes
+
+    answer = _answer_to_get_attributes() if position else b""
+    body = answer[:position] + noise + answer[position + cut :]
+    with suppress(NotKmip, RequestRefused):
+        list(decode(body, [get_attributes("1")], 0))
+    with pytest.raises((NotKmip, RequestRefused)):
+        list(decode(body, [get("1"), get("2")], 0))
+
+
+def _answer_to_get_attributes() -> bytes:
+    element = Element
+    name = structure(
+        0x420008,
+        [
+            element(0x42000A, 7, b"Name"),
+            element(
+                0x42000B,
+                1,
+                element(hostile.NAME_VALUE, 7, b"A" * 64).encoding()
+                + element(0x420054, 5, b"\0\0\0\1").encoding(),
+            ),
+        ],
+    )
+    answer = hostile.refusal(1)
+    answer.items[0] = [
+        element(hostile.OPERATION, 5, struct.pack("!I", hostile.GET_ATTRIBUTES)),
+        element(hostile.BATCH_ITEM_ID, 8, bytes(8)),
+        element(hostile.RESULT_STATUS, 5, bytes(4)),
+        element(
+            hostile.RESPONSE_PAYLOAD,
+            1,
+            element(hostile.UNIQUE_IDENTIFIER, 7, b"1").encoding() + name,
+        ),
+    ]
+    return bytes(answer)[8:]
+
+
+def test_sample_answer_is_one() -> None:
+    from filer.kmip.answers import Description, Success, decode
+    from filer.kmip.requests import get_attributes
+
+    expected = Description(("A" * 64,), (), (), "unknown", True)
+    assert list(decode(_answer_to_get_attributes(), [get_attributes("1")], 0)) == [
+        Success(("1",), expected)
+    ]
+
+
+# Trust
+
+
+def trusting(real: RealServer, *identities: Identity) -> KmipClient:
+    ca = real.directory / "trusted.pem"
+    ca.write_bytes(b"".join(each.certificate_pem() for each in identities))
+    return client_of(real, ca=ca)
+
+
+def test_server_certificate_itself_may_be_in_the_ca_file(real: RealServer) -> None:
+    own = pki.server(None, real.address)
+    pki.serve_as(real, own)
+    client = trusting(real, own)
+    client.probe()
+    assert not client.warnings
+
+
+def test_ca_file_need_not_hold_a_root(real: RealServer) -> None:
+    root = pki.authority("root")
+    below = pki.authority("below", issuer=root)
+    pki.serve_as(real, pki.server(below, real.address))
+    trusting(real, below).probe()
+    pki.serve_as(real, pki.server(below, real.address), below)
+    trusting(real, root).probe()
+    assert failure_of(OPERATIONS["probe"], client_of(real)).reason == "certificate not trusted"
+
+
+def test_certificates_without_key_identifiers(real: RealServer) -> None:
+    root = pki.authority(key_identifiers=False)
+    pki.serve_as(real, pki.server(root, real.address, key_identifiers=False))
+    trusting(real, root).probe()
+
+
+def test_expired_authority(real: RealServer) -> None:
+    root = pki.authority(valid=pki.EXPIRED)
+    pki.serve_as(real, pki.server(root, real.address))
+    assert failure_of(OPERATIONS["probe"], trusting(real, root)).reason == "certificate expired"
+
+
+def test_without_names_the_very_certificate_is_accepted_with_a_warning(real: RealServer) -> None:
+    own = pki.server(None, common_name="old key server")
+    pki.serve_as(real, own)
+    client = trusting(real, pki.authority(), own)
+    client.probe()
+    client.probe()
+    assert client.warnings == [
+        "accepted without subjectAltName: its certificate is the one in its CA file"
+    ]
+
+
+def test_without_names_the_address_as_common_name_is_accepted_with_a_warning(
+    real: RealServer,
+) -> None:
+    root = pki.authority()
+    pki.serve_as(real, pki.server(root, common_name=real.address))
+    client = trusting(real, root)
+    client.probe()
+    assert client.warnings == [
+        "accepted without subjectAltName: its certificate has the address as common name"
+    ]
+
+
+def test_without_names_and_of_another_name_is_not_trusted(real: RealServer) -> None:
+    root = pki.authority()
+    pki.serve_as(real, pki.server(root, common_name="127.0.0.99"))
+    client = trusting(real, root)
+    assert failure_of(OPERATIONS["probe"], client).reason == "certificate not trusted"
+    assert not client.warnings
+
+
+def test_common_name_does_not_help_a_certificate_with_names(real: RealServer) -> None:
+    own = pki.server(None, "127.0.0.99", common_name=real.address)
+    pki.serve_as(real, own)
+    client = trusting(real, own)
+    assert failure_of(OPERATIONS["probe"], client).reason == "certificate not trusted"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_both_versions_of_tls_and_the_newer_where_it_is(
+    version: ssl.TLSVersion, real: RealServer
+) -> None:
+    used = []
+
+    def talk(connection: ssl.SSLSocket, server: hostile.Server) -> None:
+        used.append(connection.version())
+        hostile.meddling(real, hostile.honest)(connection, server)
+
+    context = hostile.server_context(
+        pki.server(pki.authority_of(real), real.address), clients=pki.authority_of(real)
+    )
+    context.maximum_version = version
+    with hostile.Server(hostile.tls(context, talk), real.address) as server:
+        client_of(real, server).probe()
+    assert used == [version.name.replace("v1_", "v1.")]
+
+
+def test_nothing_is_said_before_the_server_is_trusted(real: RealServer) -> None:
+    said = []
+
+    def listen(connection: ssl.SSLSocket, server: hostile.Server) -> None:
+        said.append(connection.recv(4096))
+
+    other = pki.server(pki.authority_of(real), "127.0.0.99")
+    context = hostile.server_context(other)
+    with hostile.Server(hostile.tls(context, listen), real.address) as server:
+        failure_of(OPERATIONS["store"], client_of(real, server))
+    assert said in ([], [b""])
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_files_that_cannot_be_used_are_named(operation: str, real: RealServer) -> None:
+    nothing = real.directory / "nothing.pem"
+    damaged = real.directory / "dam\x1baged.pem"
+    damaged.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    secret = real.directory / "secret.pem"
+    owner = pki.client(pki.authority_of(real))
+    secret.write_bytes(pki.encrypted_private_pem(owner, b"swordfish"))
+
+    ask = OPERATIONS[operation]
+    failure = failure_of(ask, client_of(real, ca=nothing))
+    assert failure.reason == "nothing.pem cannot be used: no such file or directory"
+    failure = failure_of(ask, client_of(real, ca=damaged))
+    assert failure.reason.startswith("dam\\x1baged.pem cannot be used: ")
+    failure = failure_of(ask, client_of(real, client=nothing))
+    assert failure.reason.startswith("nothing.pem and client_private.pem cannot be used: ")
+    failure = failure_of(ask, client_of(real, client_private=damaged))
+    assert failure.reason.startswith("client.pem and dam\\x1baged.pem cannot be used: ")
+    failure = failure_of(ask, client_of(real, client_private=secret))
+    assert failure.reason.startswith("client.pem and secret.pem cannot be used: ")
+
+
+def without_extensions(identity: Identity, issuer: Identity) -> Identity:
+    """Return ``identity`` with a certificate that has no extensions."""
+    old = identity.certificate
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(old.subject)
+        .issuer_name(issuer.certificate.subject)
+        .public_key(old.public_key())
+        .serial_number(old.serial_number)
+        .not_valid_before(old.not_valid_before_utc)
+        .not_valid_after(old.not_valid_after_utc)
+    )
+    return Identity(identity.key, builder.sign(issuer.key, hashes.SHA256()))
+
+
+def test_server_that_does_not_know_the_client_says_why(real: RealServer) -> None:
+    # Good for TLS, but PyKMIP wants the extended key usage clientAuth.
+    issuer = pki.authority_of(real)
+    stranger = without_extensions(pki.client(issuer), issuer)
+    certificate, private = real.directory / "a.pem", real.directory / "b.pem"
+    certificate.write_bytes(stranger.certificate_pem())
+    private.write_bytes(stranger.private_pem())
+    client = client_of(real, client=certificate, client_private=private)
+    for ask in OPERATIONS.values():
+        assert failure_of(ask, client).reason == "authentication not successful"
+
+
+def test_real_server_refuses_another_authority_s_client(real: RealServer) -> None:
+    ca = real.directory / "kept.pem"
+    ca.write_bytes((real.directory / ca_name(real.address)).read_bytes())
+    pki.accept_clients_of(real, pki.authority())
+    failure = failure_of(OPERATIONS["probe"], client_of(real, ca=ca))
+    assert failure.reason == "client certificate rejected"
+
+
+# Key pairs
+
+
+def found(client: KmipClient, key_id: str) -> list[KeyPair]:
+    """Return what a boot finds under ``key_id``."""
+    return [pair for pair in client.fetch(PARENT) if pair.key_id == key_id]
+
+
+def test_what_is_stored_is_found(real: RealServer) -> None:
+    pair, other = new_pair(), new_pair("another-tag")
+    client = client_of(real)
+    assert client.fetch(PARENT) == []
+    client.store(pair, PARENT)
+    assert client.fetch(PARENT) == [pair]
+    client.store(other, PARENT)
+    assert found(client, pair.key_id) == [pair]
+    assert in_order(client.fetch(PARENT)) == sorted([pair, other], key=lambda each: each.key_id)
+    assert client.fetch("1573922407") == []
+
+
+def test_another_kmip_client_reads_it(real: RealServer) -> None:
+    from kmip.core.enums import CryptographicUsageMask, ObjectType, SecretDataType, State
+
+    pair = new_pair(key=b"Correct horse 9 battery staple")
+    identifier = client_of(real).store(pair, PARENT)
+    with pykmip(real) as client:
+        secret = client.get(identifier)
+        _, found = client.get_attributes(identifier)
+    assert secret.value == b"Correct horse 9 battery staple"
+    assert secret.data_type is SecretDataType.PASSWORD
+    values = {each.attribute_name.value: each.attribute_value for each in found}
+    assert values["Name"].name_value.value == pair.key_id
+    assert values["Object Group"].value == "filer1"
+    assert values["Object Type"].value is ObjectType.SECRET_DATA
+    assert values["State"].value is State.ACTIVE
+    assert values["Cryptographic Usage Mask"].value == CryptographicUsageMask.EXPORT.value
+    information = values["Application Specific Information"]
+    assert information.application_namespace == "filer"
+    assert information.application_data == PARENT
+
+
+@pytest.mark.parametrize("state", ["pre-active", "active", "deactivated", "compromised"])
+def test_any_state_but_compromised_and_destroyed_is_read(state: str, real: RealServer) -> None:
+    pair = new_pair()
+    put(real, pair.key_id, material=pair.key.reveal(), state=state)
+    assert client_of(real).fetch(PARENT) == ([] if state == "compromised" else [pair])
+
+
+def test_the_same_key_id_twice_is_told(real: RealServer) -> None:
+    pair = new_pair()
+    # Long enough to be found nowhere else, such as in the path of this checkout.
+    one, two = b"one of two keys", b"two of two keys"
+    put(real, pair.key_id, material=one)
+    put(real, pair.key_id, material=two)
+    fetched = client_of(real).fetch(PARENT)
+    assert {each.key_id for each in fetched} == {pair.key_id}
+    assert [each.key.reveal() for each in fetched] in ([one, two], [two, one])
+
+
+def test_pair_without_a_usable_tag(real: RealServer) -> None:
+    for tag in None, "two words", "x" * 65:
+        put(real, new_pair().key_id, tag=tag)
+    assert [each.tag for each in client_of(real).fetch(PARENT)] == ["-"] * 3
+
+
+def unfiltered(request: bytes) -> bytes:
+    """Make a Locate ask for everything, as if the server knew none of the attributes."""
+    from kmip.core.enums import Operation
+    from kmip.core.messages.messages import RequestMessage
+    from kmip.core.messages.payloads import LocateRequestPayload
+    from kmip.core.utils import BytearrayStream
+
+    message = RequestMessage()
+    message.read(BytearrayStream(request))
+    if message.batch_items[0].operation.value is not Operation.LOCATE:
+        return request
+    message.batch_items[0].request_payload = LocateRequestPayload()
+    stream = BytearrayStream()
+    message.write(stream)
+    return bytes(stream.buffer)
+
+
+def test_foreign_objects_are_left_alone(real: RealServer) -> None:
+    from kmip.core.enums import (
+        CryptographicAlgorithm,
+        CryptographicUsageMask,
+        OpaqueDataType,
+        SecretDataType,
+    )
+    from kmip.pie import objects
+
+    foreign = new_pair().key_id
+    put(real, foreign, namespace="other")
+    put(real, foreign, data="1573922407")
+    put(real, foreign, material=b"x" * 65)
+    put(real, foreign, material=b"x" * 20_000)
+    put(real, foreign, state="compromised")
+    put(real, foreign, material=bytes(32), symmetric=True)
+    put(real, "not a key ID")
+    put(real, f"{foreign[:-1]}g")
+    certificate = pki.authority().certificate_pem()
+    with pykmip(real) as client:
+        for thing in (
+            objects.SymmetricKey(
+                CryptographicAlgorithm.AES, 256, bytes(32), [CryptographicUsageMask.ENCRYPT]
+            ),
+            objects.SecretData(b"a seed that no report names", SecretDataType.SEED),
+            objects.OpaqueObject(b"anything", OpaqueDataType.NONE, foreign),
+            objects.X509Certificate(ssl.PEM_cert_to_DER_cert(certificate.decode())),
+        ):
+            client.register(thing)
+    pair = new_pair()
+    client_of(real).store(pair, PARENT)
+    assert client_of(real).fetch(PARENT) == [pair]
+    with hostile.proxy(real, ask=unfiltered) as server:
+        client = client_of(real, server)
+        assert client.fetch(PARENT) == [pair]
+        assert client.take_back(foreign, pair.key, None)
+    with pykmip(real) as client:
+        assert len(client.locate()) == 13
+
+
+def test_an_object_with_text_beyond_ascii_is_foreign(real: RealServer) -> None:
+    pair = new_pair()
+    client_of(real).store(pair, PARENT)
+    put(real, "another's")
+
+    renamed = 0
+
+    def rename(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        nonlocal renamed
+        others = [item for item in answer.items if b"another's" in item[-1].value]
+        hostile.Answer([], others).replace(hostile.NAME_VALUE, "Schlüssel".encode())
+        renamed += len(others)
+        return answer
+
+    with hostile.proxy(real, hostile.only_for(hostile.GET, rename), ask=unfiltered) as server:
+        assert in_order(client_of(real, server).fetch(PARENT)) == [pair]
+    assert renamed == 2
+
+
+@pytest.mark.parametrize("operation", [hostile.GET, hostile.GET_ATTRIBUTES])
+@pytest.mark.parametrize("reason", [1, 0xB, 0xC, 0xD])
+def test_object_that_went_between_locate_and_get(
+    reason: int, operation: int, real: RealServer
+) -> None:
+    pairs = [new_pair(), new_pair()]
+    for pair in pairs:
+        client_of(real).store(pair, PARENT)
+
+    lost: list[int] = []
+
+    def lose(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        index = 0 if operation == hostile.GET_ATTRIBUTES else 1
+        assert hostile.operation_of(answer.items[index]) == operation
+        if not lost:
+            answer.items[index] = hostile.failed(answer.items[index], reason)
+            lost.append(index)
+        return answer
+
+    with hostile.proxy(real, hostile.only_for(hostile.GET, lose)) as server:
+        left = client_of(real, server).fetch(PARENT)
+    assert len(left) == 1
+    assert left[0] in pairs
+
+
+@pytest.mark.parametrize("operation", [hostile.GET, hostile.GET_ATTRIBUTES, hostile.LOCATE])
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        (0x100, "general failure"),
+        (0x8000ABCD, "result reason 0x8000abcd"),
+        (2, "response too large"),
+    ],
+)
+def test_other_failures_of_an_item_fail_with_the_server_s_reason(
+    reason: int, text: str, operation: int, real: RealServer
+) -> None:
+    client_of(real).store(new_pair(), PARENT)
+
+    def fail(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        items = [
+            hostile.failed(item, reason, "\x1b[2J£ secret")
+            if hostile.operation_of(item) == operation
+            else item
+            for item in answer.items
+        ]
+        return hostile.Answer(answer.header, items)
+
+    with hostile.proxy(real, fail) as server:
+        assert failure_of(OPERATIONS["fetch"], client_of(real, server)).reason == text
+
+
+def test_refusal_of_a_whole_request_has_the_server_s_reason(real: RealServer) -> None:
+    with hostile.proxy(real, lambda *_: hostile.refusal(4, "no 1.2 here")) as server:
+        for ask in OPERATIONS.values():
+            assert failure_of(ask, client_of(real, server)).reason == "invalid message"
+
+
+@pytest.mark.parametrize("operation", [hostile.REGISTER, hostile.ACTIVATE])
+def test_secret_is_not_told_though_the_server_tells_it(
+    operation: int,
+    real: RealServer,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(0)
+    secret = b"Correct horse 9 battery staple"
+    pair = new_pair(key=secret)
+    for meddle in (
+        lambda answer, _: hostile.Answer(
+            answer.header, [hostile.failed(answer.items[0], 0x100, secret.decode())]
+        ),
+        lambda *_: hostile.refusal(0x100, secret.decode()),
+        lambda answer, _: answer.replace(hostile.UNIQUE_IDENTIFIER, secret + b"\xff"),
+        lambda answer, _: answer.replace(hostile.RESPONSE_PAYLOAD, secret),
+    ):
+        with hostile.proxy(real, hostile.only_for(operation, meddle)) as server:
+            client = client_of(real, server)
+            failure: BaseException | None = failure_of(lambda it: it.store(pair, PARENT), client)
+        while failure is not None:
+            assert secret.decode() not in f"{failure} {failure!r} {failure.args}"
+            failure = failure.__cause__ or failure.__context__
+    with hostile.proxy(
+        real, hostile.only_for(hostile.GET, lambda answer, _: answer.replace(0x420043, b""))
+    ) as server:
+        assert found(client_of(real, server), pair.key_id) == []
+    stored = found(client_of(real), pair.key_id)
+    assert secret.decode() not in f"{stored!r} {caplog.text} {capfd.readouterr()}"
+    assert "Correct" not in f"{stored!r} {caplog.text}"
+
+
+# Round trips
+
+
+def test_round_trips_do_not_grow_with_the_number_of_keys(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(300)]
+    put_many(real, pairs[:10])
+    counts = []
+    for more in [], pairs[10:]:
+        put_many(real, more)
+        with hostile.proxy(real) as server:
+            fetched = client_of(real, server, 600).fetch(PARENT)
+            counts.append(len(server.requests))
+    assert in_order(fetched) == sorted(pairs, key=lambda pair: pair.key_id)
+    # Discover Versions, Locate, one object to see how fast the server is, all the others.
+    assert counts == [4, 4]
+
+
+def test_answers_too_large_for_the_server_are_asked_in_halves(real: RealServer) -> None:
+    pairs = [new_pair() for _ in range(40)]
+    put_many(real, pairs)
+
+    def limit(answer: hostile.Answer, _: bytes) -> "hostile.Answer | bytes":
+        whole = bytes(answer)
+        return whole if len(whole) <= 8192 else hostile.refusal(2)
+
+    with hostile.proxy(real, limit) as server:
+        fetched = client_of(real, server).fetch(PARENT)
+        assert len(server.requests) < 15
+    assert in_order(fetched) == sorted(pairs, key=lambda pair: pair.key_id)
+
+
+def test_huge_foreign_object_does_not_hide_the_others(real: RealServer) -> None:
+    before, after = new_pair(), new_pair()
+    client_of(real).store(before, PARENT)
+    huge = put(real, "huge", namespace="other")
+    client_of(real).store(after, PARENT)
+
+    def limit(answer: hostile.Answer, request: bytes) -> hostile.Answer:
+        got = [item for item in answer.items if hostile.operation_of(item) == hostile.GET]
+        of_huge = any(huge.encode() == identifier_of(item) for item in got)
+        return hostile.refusal(2) if of_huge else answer
+
+    with hostile.proxy(real, limit, ask=unfiltered) as server:
+        assert len(client_of(real, server).fetch(PARENT)) == 2
+
+
+def identifier_of(item: list[Element]) -> bytes | None:
+    (payload,) = (each.value for each in item if each.tag == hostile.RESPONSE_PAYLOAD)
+    return next(each.value for each in elements(payload) if each.tag == hostile.UNIQUE_IDENTIFIER)
+
+
+# Taking back
+
+
+@pytest.mark.parametrize("state", ["pre-active", "active", "deactivated"])
+@pytest.mark.parametrize("known", [True, False])
+def test_taking_back(state: str, known: bool, real: RealServer) -> None:
+    pair = new_pair()
+    identifier = put(real, pair.key_id, material=pair.key.reveal(), state=state)
+    client = client_of(real)
+    assert client.take_back(pair.key_id, pair.key, identifier if known else None)
+    assert found(client, pair.key_id) == []
+    with pykmip(real) as other:
+        assert other.locate() == []
+    assert client.take_back(pair.key_id, pair.key, identifier if known else None)
+
+
+def test_taking_back_what_never_arrived(real: RealServer) -> None:
+    pair = new_pair()
+    assert client_of(real).take_back(pair.key_id, pair.key, None)
+    assert client_of(real).take_back(pair.key_id, pair.key, "12345")
+
+
+def test_another_secret_is_not_taken_back(real: RealServer) -> None:
+    pair = new_pair()
+    other = put(real, pair.key_id, material=b"another's")
+    # Some servers do not keep Application Specific Information.
+    unmarked = put(real, pair.key_id, material=pair.key.reveal(), namespace="other")
+    ours = client_of(real).store(pair, PARENT)
+    assert client_of(real).take_back(pair.key_id, pair.key, None)
+    with pykmip(real) as client:
+        assert client.locate() == [other]
+    assert ours not in {other, unmarked}
+    assert client_of(real).take_back(pair.key_id, pair.key, ours)
+    assert [each.key.reveal() for each in found(client_of(real), pair.key_id)] == [b"another's"]
+
+
+def test_identifier_of_an_object_with_another_name_is_not_taken_back(real: RealServer) -> None:
+    pair, other = new_pair(), new_pair()
+    identifier = client_of(real).store(other, PARENT)
+    assert client_of(real).take_back(pair.key_id, pair.key, identifier) is False
+    assert in_order(client_of(real).fetch(PARENT)) == [other]
+
+
+def test_an_object_that_was_renamed_is_not_called_taken_back(real: RealServer) -> None:
+    pair = new_pair()
+    identifier = put(real, "renamed", material=pair.key.reveal(), state="pre-active")
+    assert client_of(real).take_back(pair.key_id, pair.key, identifier) is False
+    assert client_of(real).take_back(pair.key_id, pair.key, None)
+    with pykmip(real) as client:
+        assert client.locate() == [identifier]
+        client.destroy(identifier)
+    assert client_of(real).take_back(pair.key_id, pair.key, identifier)
+
+
+def test_object_made_by_this_command_is_taken_back_unread(real: RealServer) -> None:
+    pair = new_pair()
+    identifier = client_of(real).store(pair, PARENT)
+
+    def deny(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        items = [
+            hostile.failed(item, 0xC) if hostile.operation_of(item) == hostile.GET else item
+            for item in answer.items
+        ]
+        return hostile.Answer(answer.header, items)
+
+    with hostile.proxy(real, deny) as server:
+        client = client_of(real, server)
+        assert found(client, pair.key_id) == []
+        assert client.take_back(pair.key_id, pair.key, identifier)
+    assert found(client_of(real), pair.key_id) == []
+
+
+def test_taking_back_is_refused_or_pretended(real: RealServer) -> None:
+    from filer.kmip.requests import encode, query
+
+    pair = new_pair()
+    identifier = client_of(real).store(pair, PARENT)
+
+    def refuse(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        return hostile.Answer(answer.header, [hostile.failed(answer.items[0], 0xC)])
+
+    def is_destroy(request: bytes) -> bool:
+        operation = Element(hostile.OPERATION, 5, struct.pack("!I", hostile.DESTROY))
+        return operation.encoding() in request
+
+    def pretend(answer: hostile.Answer, request: bytes) -> hostile.Answer:
+        if not is_destroy(request):
+            return answer
+        payload = Element(hostile.UNIQUE_IDENTIFIER, 7, identifier.encode()).encoding()
+        head = [each for each in answer.items[0] if each.tag == hostile.BATCH_ITEM_ID]
+        done = [
+            Element(hostile.OPERATION, 5, struct.pack("!I", hostile.DESTROY)),
+            *head,
+            Element(hostile.RESULT_STATUS, 5, bytes(4)),
+            Element(hostile.RESPONSE_PAYLOAD, 1, payload),
+        ]
+        number = request[request.index(b"\x42\x00\x93\x08\0\0\0\x08") :][8:16]
+        done[1] = Element(hostile.BATCH_ITEM_ID, 8, number)
+        return hostile.Answer(answer.header, [done])
+
+    def take_back(client: KmipClient) -> bool:
+        return client.take_back(pair.key_id, pair.key, identifier)
+
+    harmless = encode([query()], 0)
+    with hostile.proxy(
+        real, pretend, ask=lambda request: harmless if is_destroy(request) else request
+    ) as server:
+        assert take_back(client_of(real, server)) is False
+    with hostile.proxy(real, hostile.only_for(hostile.DESTROY, refuse)) as server:
+        failure = failure_of(take_back, client_of(real, server))
+    assert failure.reason == "permission denied"
+
+
+def test_pair_whose_activation_failed_is_taken_back(real: RealServer) -> None:
+    pair = new_pair()
+
+    def refuse(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        return hostile.Answer(answer.header, [hostile.failed(answer.items[0], 0x100)])
+
+    with hostile.proxy(
+        real,
+        hostile.only_for(hostile.ACTIVATE, refuse),
+    ) as server:
+        failure = failure_of(lambda client: client.store(pair, PARENT), client_of(real, server))
+    assert failure.reason == "general failure"
+    assert len(found(client_of(real), pair.key_id)) == 1
+    assert client_of(real).take_back(pair.key_id, pair.key, None)
+    assert found(client_of(real), pair.key_id) == []
+
+
+# Several
+
+
+def test_ipv6(key_servers: StartKeyServers) -> None:
+    (server,) = key_servers(addresses=("::1",))
+    pair = new_pair()
+    client = client_of(server)
+    client.store(pair, PARENT)
+    assert in_order(client.fetch(PARENT)) == [pair]
+    with hostile.start("is another address", server) as other:
+        failure = failure_of(OPERATIONS["probe"], client_of(server, other))
+    assert failure.reason == "certificate not trusted"
+
+
+def test_several_servers_at_the_same_time(key_servers: StartKeyServers) -> None:
+    servers = key_servers(4)
+    pair = new_pair()
+    results: dict[str, list[KeyPair]] = {}
+
+    def talk(server: RealServer) -> None:
+        client = client_of(server)
+        client.store(pair, PARENT)
+        results[server.address] = client.fetch(PARENT)
+
+    threads = [threading.Thread(target=talk, args=(server,)) for server in servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [in_order(results[server.address]) for server in servers] == [[pair]] * 4
+
+
+def test_nothing_slow_is_imported_before_a_server_is_talked_to() -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import sys, filer.kmip.client; print({'kmip', 'ssl', 'cryptography'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"set()\n"

@@ -1,0 +1,515 @@
+"""Answers of key servers that hold more, or other things, than a filer has put there."""
+
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from filer.boot.machine import Panic
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.pair import KeyPair
+from filer.kmip.failure import KeyServerFailure, PartlyRead
+from filer.kmip.ttlv import Element, elements, structure
+from filer.shell.session import FAILED
+from tests.kit import faulty, hostile
+from tests.kit.faulty import FaultyKeyServer, House, Told
+from tests.kit.hostile import Answer, Meddle
+
+ADDRESS = "127.0.0.2"
+ATTRIBUTE, ATTRIBUTE_NAME, ATTRIBUTE_INDEX, ATTRIBUTE_VALUE = 0x420008, 0x42000A, 0x420009, 0x42000B
+KEY_BLOCK, KEY_VALUE, KEY_MATERIAL = 0x420040, 0x420045, 0x420043
+KEY_WRAPPING_DATA, KEY_COMPRESSION_TYPE = 0x420046, 0x420041
+OBJECT_TYPE, KEY_FORMAT_TYPE, SECRET_DATA_TYPE = 0x420057, 0x420042, 0x420086
+NUMBER = struct.pack("!I", 5)
+UNUSABLE = "it holds no usable key pair"
+
+
+@pytest.fixture
+def server(authority: Path, tmp_path: Path) -> Iterator[FaultyKeyServer]:
+    with faulty.running(authority, tmp_path / "key servers", 1) as (started,):
+        yield started
+
+
+@pytest.fixture
+def house(server: FaultyKeyServer, tmp_path: Path) -> Iterator[House]:
+    """Give a filer with a key server, and disks that are locked."""
+    with faulty.locked_house(tmp_path / "root", [server]) as built:
+        yield built
+
+
+@contextmanager
+def behind(house: House, server: FaultyKeyServer, meddle: Meddle) -> Iterator[hostile.Server]:
+    """Let the filer see what ``meddle`` makes of the key server's answers."""
+    with hostile.proxy(server, meddle) as proxy:
+        house.set(port=proxy.port)
+        house.filer.hardware = house.filer.hardware._replace(port=proxy.port)
+        yield proxy
+
+
+def attribute(name: bytes, kind: int, value: bytes) -> Element:
+    parts = [
+        Element(ATTRIBUTE_NAME, hostile.TEXT, name),
+        Element(ATTRIBUTE_VALUE, kind, value),
+    ]
+    return Element(ATTRIBUTE, 1, b"".join(part.encoding() for part in parts))
+
+
+def nested(depth: int) -> bytes:
+    value = b""
+    for _ in range(depth):
+        value = Element(ATTRIBUTE_VALUE, 1, value).encoding()
+    return value
+
+
+LINK = structure(0x42004A, [Element(0x42004B, 5, NUMBER), Element(0x42004C, 7, b"another")])
+EXTRA: dict[str, list[Element]] = {
+    "an integer": [attribute(b"x-Number", 2, NUMBER)],
+    "a long integer": [attribute(b"x-Long", 3, bytes(8))],
+    "a big integer": [attribute(b"x-Big", 4, b"\xff" * 64)],
+    "an enumeration that KMIP lacks": [attribute(b"x-Enumeration", 5, b"\x80\0\0\1")],
+    "a boolean": [attribute(b"Fresh", 6, bytes(8))],
+    "text beyond ASCII": [attribute(b"x-Kommentar", 7, "Schlüssel für Regal 鍵".encode())],
+    "text that is not UTF-8": [attribute(b"x-Text", 7, b"\xff\xfe\x1b[2J")],
+    "a name that is not UTF-8": [attribute(b"\xff\xfe", 7, b"x")],
+    "bytes": [attribute(b"x-Bytes", 8, b"\0" * 5)],
+    "a date": [attribute(b"Initial Date", 9, bytes(8))],
+    "an interval": [attribute(b"Lease Time", 10, NUMBER)],
+    "a date of KMIP 2.0": [attribute(b"x-Date", 11, bytes(8))],
+    "a link": [attribute(b"Link", 1, LINK[8:])],
+    "an alternative name": [
+        attribute(
+            b"Alternative Name",
+            1,
+            Element(0x4200BF, 7, b"a").encoding() + Element(0x4200C0, 5, NUMBER).encoding(),
+        )
+    ],
+    "a structure in a hundred others": [attribute(b"x-Structure", 1, nested(100))],
+    "an attribute of the right name in the wrong case": [attribute(b"name", 7, b"A" * 64)],
+    "an attribute without a value": [
+        Element(ATTRIBUTE, 1, Element(ATTRIBUTE_NAME, 7, b"x-Empty").encoding())
+    ],
+    "an attribute without a name": [
+        Element(ATTRIBUTE, 1, Element(ATTRIBUTE_VALUE, 7, b"x").encoding())
+    ],
+    "an attribute with two names": [
+        Element(ATTRIBUTE, 1, Element(ATTRIBUTE_NAME, 7, b"Name").encoding() * 2)
+    ],
+    "an attribute that is no structure": [Element(ATTRIBUTE, 7, b"x")],
+    "an element that KMIP lacks": [Element(0x54FFFF, 1, Element(0x54FFFE, 9, bytes(8)).encoding())],
+    "a state that KMIP lacks": [attribute(b"State", 5, b"\x80\0\0\1")],
+    "a state that is text": [attribute(b"State", 7, b"active")],
+    "a second name": [
+        attribute(
+            b"Name",
+            1,
+            Element(0x420055, 7, "Schlüssel".encode()).encoding()
+            + Element(0x420054, 5, NUMBER).encoding(),
+        )
+    ],
+    "a name that is a number": [attribute(b"Name", 2, NUMBER)],
+    "a group that is a number": [attribute(b"Object Group", 2, NUMBER)],
+    "information of another kind": [attribute(b"Application Specific Information", 7, b"x")],
+    "many": [attribute(b"x-%d" % number, 2, NUMBER) for number in range(2000)],
+}
+
+
+def with_attributes(*extra: Element) -> Meddle:
+    """Return what adds attributes, first of all, to each Get Attributes answer."""
+
+    def add(element: Element) -> Element:
+        if element.tag != hostile.RESPONSE_PAYLOAD:
+            return element
+        identifier, *rest = elements(element.value)
+        parts = [identifier, *extra, *rest]
+        return Element(element.tag, 1, b"".join(part.encoding() for part in parts))
+
+    def meddle(answer: Answer, _: bytes) -> Answer:
+        for item in answer.items:
+            if hostile.operation_of(item) == hostile.GET_ATTRIBUTES:
+                item[:] = [add(each) for each in item]
+        return answer
+
+    return meddle
+
+
+@pytest.mark.parametrize("what", EXTRA)
+def test_what_was_not_asked_for_hides_no_key_pair(
+    what: str, house: House, server: FaultyKeyServer
+) -> None:
+    (client,) = house.filer.key_servers().servers.values()
+    before = client.fetch(house.filer.identity.parent_tag)
+    assert len(before) == 1
+    with hostile.proxy(server, with_attributes(*EXTRA[what])) as proxy:
+        client.port = proxy.port
+        assert client.fetch(house.filer.identity.parent_tag) == before
+    assert client.unreadable == {}
+
+
+def test_all_of_it_changes_no_command(house: House, server: FaultyKeyServer) -> None:
+    everything = [each for extra in EXTRA.values() for each in extra]
+    with behind(house, server, with_attributes(*everything)):
+        new = house.rekey()
+        told = house.boot()
+        assert told.warnings == []
+        result = house.must("key_manager query")
+        assert result.warnings == []
+        assert f"Key server {ADDRESS} reports 2 keys." in result.shown
+        house.must("key_manager restore -all")
+    assert house.key_ids == [new] * 4
+    assert not any(disk.locked for disk in house.disks)
+
+
+# What cannot be read
+
+
+def in_key_block(*extra: Element) -> Meddle:
+    """Return what adds elements to the key block of each Get answer."""
+
+    def add(element: Element) -> Element:
+        if element.type != 1:
+            return element
+        inner = [add(each) for each in elements(element.value)]
+        if element.tag == KEY_BLOCK:
+            inner += extra
+        return Element(element.tag, 1, b"".join(each.encoding() for each in inner))
+
+    return only_of_get(lambda item: [add(each) for each in item])
+
+
+def only_of_get(change: Callable[[list[Element]], list[Element]]) -> Meddle:
+    def meddle(answer: Answer, _: bytes) -> Answer:
+        for item in answer.items:
+            if hostile.operation_of(item) == hostile.GET:
+                item[:] = change(item)
+        return answer
+
+    return meddle
+
+
+def failing(operation: int, reason: int) -> Meddle:
+    """Return what refuses ``operation`` of every object."""
+
+    def meddle(answer: Answer, _: bytes) -> Answer:
+        return Answer(
+            answer.header,
+            [
+                hostile.failed(item, reason) if hostile.operation_of(item) == operation else item
+                for item in answer.items
+            ],
+        )
+
+    return meddle
+
+
+def replacing(tag: int, value: bytes, operation: int = hostile.GET) -> Meddle:
+    return lambda answer, _: answer.replace(tag, value, operation)
+
+
+BYTE_STRING = 8
+WRAPPED = Element(KEY_WRAPPING_DATA, 1, Element(0x42009E, 5, NUMBER).encoding())
+UNREADABLE: dict[str, tuple[Meddle, str]] = {
+    "it is wrapped": (in_key_block(WRAPPED), UNUSABLE),
+    "it is compressed": (in_key_block(Element(KEY_COMPRESSION_TYPE, 5, NUMBER)), UNUSABLE),
+    "it has two key values": (in_key_block(Element(KEY_VALUE, 1, b"")), UNUSABLE),
+    "its key is empty": (replacing(KEY_MATERIAL, b""), UNUSABLE),
+    "its key is too long": (replacing(KEY_MATERIAL, b"x" * 65), UNUSABLE),
+    "it is of another kind when it is read": (replacing(OBJECT_TYPE, b"\0\0\0\x02"), UNUSABLE),
+    "it is not for this client": (failing(hostile.GET, 0xC), "permission denied"),
+    "it is archived": (failing(hostile.GET, 0xD), "object archived"),
+    "it is not found": (failing(hostile.GET, 0x1), "item not found"),
+    "the object is not found": (failing(hostile.GET, 0x37), "object not found"),
+}
+ANOTHER_KEY = ("its key is empty", "its key is too long")
+
+
+@pytest.mark.parametrize("why", UNREADABLE)
+def test_a_key_pair_that_cannot_be_read_is_named(
+    why: str, house: House, server: FaultyKeyServer
+) -> None:
+    meddle, reason = UNREADABLE[why]
+    (key_id,) = set(house.key_ids)
+    named = f"key server {ADDRESS}: cannot read key ID {key_id}: {reason}"
+    with behind(house, server, meddle):
+        for line in ("key_manager query", "key_manager restore -key_server 127.0.0.2"):
+            assert house.must(line).warnings == [f"WARNING: {named}"]
+        result = house.run("key_manager restore -all")
+        assert result.warnings == [f"WARNING: {named}"]
+        assert house.filer.keytable.get(key_id) is not None
+        told = Told()
+        with pytest.raises(Exception, match="PANIC"):
+            house.boot(told)
+    assert named in told.warnings
+
+
+@pytest.mark.parametrize(
+    ("meddle", "reason"),
+    [
+        (failing(hostile.GET_ATTRIBUTES, 0xC), "permission denied"),
+        (failing(hostile.GET_ATTRIBUTES, 0x1), "item not found"),
+        (failing(hostile.GET_ATTRIBUTES, 0x37), "object not found"),
+        (replacing(hostile.UNIQUE_IDENTIFIER, b"\xff", hostile.GET_ATTRIBUTES), UNUSABLE),
+    ],
+)
+def test_an_object_whose_attributes_cannot_be_read_is_named_by_its_identifier(
+    meddle: Meddle, reason: str, house: House, server: FaultyKeyServer
+) -> None:
+    with behind(house, server, meddle):
+        (warning,) = house.must("key_manager query").warnings
+    assert warning == f"WARNING: key server {ADDRESS}: cannot read object 1: {reason}"
+
+
+NOT_DESCRIBED: Sequence[Meddle] = [
+    failing(hostile.GET_ATTRIBUTES, 0xC),
+    failing(hostile.GET_ATTRIBUTES, 0x1),
+    failing(hostile.GET_ATTRIBUTES, 0x37),
+    failing(hostile.GET_ATTRIBUTES, 0x100),
+    replacing(hostile.UNIQUE_IDENTIFIER, b"\xff", hostile.GET_ATTRIBUTES),
+]
+
+
+@pytest.mark.parametrize(
+    "meddle", [*(meddle for meddle, _reason in UNREADABLE.values()), *NOT_DESCRIBED]
+)
+def test_a_key_pair_that_cannot_be_read_is_not_dropped_by_a_restore(
+    meddle: Meddle, house: House, server: FaultyKeyServer
+) -> None:
+    (old,) = set(house.key_ids)
+    house.rekey()
+    with behind(house, server, meddle):
+        restored = house.run("key_manager restore -all")
+    assert restored.status == FAILED
+    assert restored.failures[-1].endswith("; no key pairs were removed")
+    assert house.filer.keytable.get(old) is not None
+
+
+NOT_NAMED: Sequence[Meddle] = [
+    replacing(hostile.UNIQUE_IDENTIFIER, "schlüssel-1".encode(), hostile.LOCATE),
+    replacing(hostile.UNIQUE_IDENTIFIER, b"x" * 2000, hostile.LOCATE),
+    replacing(hostile.NAME_VALUE, b"\xff", hostile.GET_ATTRIBUTES),
+]
+
+
+@pytest.mark.parametrize(
+    "meddle", [*(meddle for meddle, _reason in UNREADABLE.values()), *NOT_DESCRIBED, *NOT_NAMED]
+)
+def test_no_msid_is_tried_on_disks_whose_key_a_key_server_has_and_does_not_show(
+    meddle: Meddle, house: House, server: FaultyKeyServer
+) -> None:
+    (key_id,) = set(house.key_ids)
+    with behind(house, server, meddle):
+        for boots in (1, 2):
+            told = Told()
+            with pytest.raises(Panic):
+                house.boot(told)
+            assert [disk.failures for disk in house.disks] == [0] * 4
+            assert house.filer.panics.in_a_row == boots
+            assert told.warnings[-1] == (
+                f"0c.00.0, 0c.00.1, 0c.00.2, 0c.00.3 stay locked: key ID {key_id} is on key "
+                f"server {ADDRESS}, but cannot be read; no MSID was tried"
+            )
+    house.set(port=server.port)
+    house.boot()
+    assert not any(disk.locked for disk in house.disks)
+
+
+def test_a_key_server_that_falls_silent_between_list_and_key_costs_no_try(
+    house: House, server: FaultyKeyServer
+) -> None:
+    server.on("GET", faulty.dies)
+    for failures in (0, 1):  # the second time it does not answer at all
+        with pytest.raises(Panic):
+            house.boot()
+        assert [disk.failures for disk in house.disks] == [failures] * 4
+    server.recover()
+
+
+@pytest.mark.parametrize("state", ["destroyed", "gone"])
+def test_a_key_that_was_destroyed_on_its_key_server_costs_a_try(
+    state: str, house: House, server: FaultyKeyServer
+) -> None:
+    (key_id,) = set(house.key_ids)
+
+    def lose(answer: Answer, _: bytes) -> Answer:
+        located = hostile.operation_of(answer.items[0]) == hostile.LOCATE
+        if located and key_id in faulty.stored_key_ids(server):
+            faulty.lose(server, key_id)
+        return answer
+
+    meddle = failing(hostile.GET_ATTRIBUTES, 0x36) if state == "destroyed" else lose
+    with behind(house, server, meddle), pytest.raises(Panic):
+        house.boot()
+    assert [disk.failures for disk in house.disks] == [1] * 4
+
+
+@pytest.mark.parametrize("line", ["key_manager query", "key_manager restore -all"])
+@pytest.mark.parametrize("list_number", [1, 2])
+def test_a_key_pair_that_is_destroyed_while_it_is_read_is_not_missed(
+    list_number: int, line: str, house: House, server: FaultyKeyServer
+) -> None:
+    (old,) = set(house.key_ids)
+    house.rekey()
+    lists = 0
+
+    def lose(answer: Answer, _: bytes) -> Answer:
+        nonlocal lists
+        if hostile.operation_of(answer.items[0]) == hostile.LOCATE:
+            lists += 1
+            if lists == list_number:
+                faulty.lose(server, old)
+        return answer
+
+    with behind(house, server, lose):
+        done = house.must(line)
+        assert (done.warnings, done.failures) == ([], [])
+    assert lists >= list_number
+    assert len(faulty.stored_key_ids(server)) == 1
+
+
+def test_an_object_of_ours_without_a_key_id_is_named_by_its_identifier(
+    house: House, server: FaultyKeyServer
+) -> None:
+    meddle = replacing(hostile.NAME_VALUE, b"\xff\x1b[2J", hostile.GET_ATTRIBUTES)
+    with behind(house, server, meddle):
+        (warning,) = house.must("key_manager query").warnings
+    assert warning == f"WARNING: key server {ADDRESS}: cannot read object 1: {UNUSABLE}"
+
+
+@pytest.mark.parametrize(
+    ("identifier", "shown"),
+    [
+        ("schlüssel-1".encode(), "schlüssel-1"),
+        (b"\x1b[2J\xff", "\\x1b[2J\\xff"),
+        (b"x" * 2000, "x" * 64),
+    ],
+)
+def test_an_identifier_that_no_request_can_name_is_shown_escaped_and_costs_no_other_key(
+    identifier: bytes, shown: str, house: House, server: FaultyKeyServer
+) -> None:
+    extra = Element(hostile.UNIQUE_IDENTIFIER, hostile.TEXT, identifier).encoding()
+
+    def add(element: Element) -> Element:
+        if element.tag != hostile.RESPONSE_PAYLOAD:
+            return element
+        return Element(element.tag, 1, extra + element.value)
+
+    def meddle(answer: Answer, _: bytes) -> Answer:
+        for item in answer.items:
+            if hostile.operation_of(item) == hostile.LOCATE:
+                item[:] = [add(each) for each in item]
+        return answer
+
+    with behind(house, server, meddle):
+        result = house.must("key_manager query")
+        assert f"Key server {ADDRESS} reports 1 keys." in result.shown
+    assert result.warnings == [
+        f"WARNING: key server {ADDRESS}: cannot read object {shown}: its identifier cannot be used"
+    ]
+
+
+@pytest.mark.parametrize("operation", [hostile.GET, hostile.GET_ATTRIBUTES])
+def test_a_failure_of_one_object_costs_no_other(
+    operation: int, house: House, server: FaultyKeyServer
+) -> None:
+    house.rekey()
+    failed: list[int] = []
+
+    def once(answer: Answer, request: bytes) -> Answer:
+        if failed or all(hostile.operation_of(item) != operation for item in answer.items):
+            return answer
+        failed.append(operation)
+        return failing(operation, 0x100)(answer, request)  # type: ignore[return-value]
+
+    (client,) = house.filer.key_servers().servers.values()
+    with hostile.proxy(server, once) as proxy:
+        client.port = proxy.port
+        with pytest.raises(PartlyRead) as caught:
+            client.fetch(house.filer.identity.parent_tag)
+    assert (caught.value.reason, len(caught.value.pairs)) == ("general failure", 1)
+    assert list(client.unreadable.values()) == ["general failure"]
+
+
+def test_formats_and_kinds_that_a_server_makes_up_are_read(
+    house: House, server: FaultyKeyServer
+) -> None:
+    (client,) = house.filer.key_servers().servers.values()
+    before = client.fetch(house.filer.identity.parent_tag)
+    for tag in KEY_FORMAT_TYPE, SECRET_DATA_TYPE:
+        for value in b"\0\0\0\1", b"\x80\0\0\1":
+            with hostile.proxy(server, replacing(tag, value)) as proxy:
+                client.port = proxy.port
+                assert client.fetch(house.filer.identity.parent_tag) == before
+    algorithm = Element(0x420028, 5, b"\x80\0\0\1")
+    with hostile.proxy(server, in_key_block(algorithm)) as proxy:
+        client.port = proxy.port
+        assert client.fetch(house.filer.identity.parent_tag) == before
+
+
+# Taking back
+
+TAKEN_BACK: Sequence[Meddle] = [
+    *(meddle for meddle, _ in UNREADABLE.values()),
+    *NOT_DESCRIBED,
+    replacing(hostile.NAME_VALUE, b"\xff", hostile.GET_ATTRIBUTES),
+]
+
+
+@pytest.mark.parametrize("number", range(len(TAKEN_BACK)))
+def test_a_new_key_pair_that_cannot_be_read_back_is_not_left_on_the_server(
+    number: int, house: House, server: FaultyKeyServer
+) -> None:
+    before = faulty.stored_key_ids(server)
+    registered = False
+
+    def meddle(answer: Answer, request: bytes) -> Answer | bytes:
+        nonlocal registered
+        registered |= any(hostile.operation_of(each) == hostile.REGISTER for each in answer.items)
+        destroyed = len(faulty.stored_key_ids(server)) == len(before)
+        return TAKEN_BACK[number](answer, request) if registered and not destroyed else answer
+
+    with behind(house, server, meddle):
+        result = house.run("key_manager rekey")
+    assert result.status == FAILED
+    assert "nothing was changed" in result.failures[-1]
+    assert not [line for line in result.failures if "may remain" in line]
+    assert faulty.stored_key_ids(server) == before
+
+
+def test_a_pair_whose_activation_failed_is_taken_back_by_its_identifier(
+    house: House, server: FaultyKeyServer
+) -> None:
+    before = faulty.stored_key_ids(server)
+    unreadable = failing(hostile.GET, 0xC)
+
+    def meddle(answer: Answer, request: bytes) -> Answer | bytes:
+        if hostile.operation_of(answer.items[0]) == hostile.ACTIVATE:
+            return failing(hostile.ACTIVATE, 0x100)(answer, request)
+        return unreadable(answer, request)
+
+    with behind(house, server, meddle):
+        result = house.run("key_manager rekey")
+    assert result.failures == [
+        f"key_manager: the new key pair could not be stored on {ADDRESS}: general failure; "
+        "nothing was changed"
+    ]
+    assert faulty.stored_key_ids(server) == before
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    # A key of another length is that of another object.
+    [each for each in TAKEN_BACK if each not in (UNREADABLE[why][0] for why in ANOTHER_KEY)],
+)
+def test_without_its_identifier_a_pair_that_cannot_be_read_is_said_to_remain(
+    meddle: Meddle, house: House, server: FaultyKeyServer
+) -> None:
+    pair = KeyPair("A" * 64, "tag", AuthenticationKey(os.urandom(16).hex().encode()))
+    assert not house.filer.key_servers().store(pair, house.filer.identity.parent_tag).failures
+    with hostile.proxy(server, meddle) as proxy:
+        (client,) = house.filer.key_servers().servers.values()
+        client.port = proxy.port
+        with suppress(KeyServerFailure):
+            assert client.take_back(pair.key_id, pair.key) is False
+    assert pair.key_id in faulty.stored_key_ids(server)

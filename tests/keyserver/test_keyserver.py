@@ -1,0 +1,1034 @@
+"""The key server for trying out: its certificates, the server itself, and its program."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filer.keyserver.__main__ import main
+from filer.keyserver.authority import (
+    AUTHORITY_PRIVATE,
+    CLIENT_NAME,
+    AuthorityError,
+    Identity,
+    prepare,
+    server_name,
+)
+from filer.keyserver.engine import Engine
+from filer.keyserver.server import AddressInUseError, KeyServer, KeyServerError, start_together
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from tests.conftest import ADDRESSES, IPV6, StartKeyServers
+from tests.kit import pki
+from tests.kit.paths import CHECKOUT
+
+RESPONSE = b"\x42\x00\x7b\x01"
+SECRET = "Qx7%secret-of-the-key-server-test"
+KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
+
+
+@contextmanager
+def kmip_client(
+    server: KeyServer, certificate: str = CLIENT, key: str = CLIENT_PRIVATE
+) -> Iterator[Any]:
+    """Connect PyKMIP's own client to ``server``."""
+    from kmip.pie.client import ProxyKmipClient
+
+    client = ProxyKmipClient(
+        hostname=server.address,
+        port=server.port,
+        cert=str(server.directory / certificate),
+        key=str(server.directory / key),
+        ca=str(server.directory / ca_name(server.address)),
+        ssl_version="PROTOCOL_TLS",
+    )
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning), client:
+        yield client
+
+
+def attribute(kind: str, value: Any, index: int | None = None) -> Any:
+    from kmip.core.enums import AttributeType
+    from kmip.core.factories.attributes import AttributeFactory
+
+    return AttributeFactory().create_attribute(AttributeType[kind], value, index)
+
+
+def namespace(data: str) -> dict[str, str]:
+    return {"application_namespace": "filer", "application_data": data}
+
+
+def register(client: Any, secret: str, key_id: str = KEY_ID, parent_tag: str = "5DCE1FE7") -> str:
+    """Register one Secret Data object as a filer does."""
+    from kmip.core import enums
+    from kmip.core.objects import TemplateAttribute
+    from kmip.pie.factory import ObjectFactory
+    from kmip.pie.objects import SecretData
+
+    password = enums.SecretDataType.PASSWORD
+    result = client.proxy.register(
+        enums.ObjectType.SECRET_DATA,
+        TemplateAttribute(
+            attributes=[
+                attribute("NAME", key_id, 0),
+                attribute("OBJECT_GROUP", "filer1", 0),
+                attribute("APPLICATION_SPECIFIC_INFORMATION", namespace(parent_tag), 0),
+                attribute("CRYPTOGRAPHIC_USAGE_MASK", [enums.CryptographicUsageMask.EXPORT]),
+            ]
+        ),
+        ObjectFactory().convert(SecretData(secret.encode(), password)),
+    )
+    assert result.result_status.value is enums.ResultStatus.SUCCESS, result.result_message
+    return str(result.uuid)
+
+
+def located(client: Any, parent_tag: str = "5DCE1FE7") -> list[str]:
+    wanted = attribute("APPLICATION_SPECIFIC_INFORMATION", namespace(parent_tag))
+    return list(client.locate(attributes=[wanted]))
+
+
+def client_context(server: KeyServer, identity: Path | None = None) -> ssl.SSLContext:
+    """Return what a careful client uses: the CA alone, the address checked, all of X.509 strict."""
+    context = ssl.create_default_context(cafile=server.directory / ca_name(server.address))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    if identity is not None:
+        context.load_cert_chain(identity)
+    return context
+
+
+@contextmanager
+def tls(server: KeyServer, context: ssl.SSLContext | None = None) -> Iterator[ssl.SSLSocket]:
+    context = context or client_context(server, server.directory / CLIENT_PRIVATE)
+    with (
+        socket.create_connection((server.address, server.port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname=server.address) as secured,
+    ):
+        yield secured
+
+
+def ask(server: KeyServer, context: ssl.SSLContext | None = None) -> bytes:
+    """Send a request that is none and return the answer, or raise what TLS has against it."""
+    with tls(server, context) as connection:
+        connection.sendall(b"\x42\x00\x78\x01\x00\x00\x00\x08" + b"\xff" * 8)
+        return connection.recv(4096)
+
+
+def ends(connection: socket.socket) -> bool:
+    """Say that the server closes ``connection``, whatever it sends before."""
+    with suppress(ConnectionResetError):
+        while connection.recv(4096):
+            pass
+    return True
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def sessions() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "client"]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+class TestCertificates:
+    def test_a_second_time_everything_is_kept(self, tmp_path: Path) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        prepare(tmp_path, ["127.0.0.2"])
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        assert set(before) == {
+            "client.pem",
+            "client_private.pem",
+            "127.0.0.2_CA.pem",
+            "127.0.0.2_server.pem",
+            "authority_private.pem",
+        }
+
+    def test_a_new_address_has_its_certificate_from_the_kept_authority(
+        self, tmp_path: Path
+    ) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        client = (tmp_path / CLIENT).read_bytes()
+        prepare(tmp_path, ["127.0.0.3", "0:0::1"])
+        assert (tmp_path / CLIENT).read_bytes() == client
+        authority = (tmp_path / ca_name("127.0.0.2")).read_bytes()
+        assert (tmp_path / ca_name("127.0.0.3")).read_bytes() == authority
+        assert (tmp_path / ca_name("::1")).read_bytes() == authority
+
+    def test_the_client_files_belong_together(self, tmp_path: Path) -> None:
+        prepare(tmp_path, [])
+        private = (tmp_path / CLIENT_PRIVATE).read_bytes()
+        assert private.startswith(b"-----BEGIN PRIVATE KEY-----\n")
+        assert private.endswith((tmp_path / CLIENT).read_bytes())
+        assert Identity.parse(private).certificate.subject.rfc4514_string() == f"CN={CLIENT_NAME}"
+
+    @pytest.mark.parametrize(
+        ("years", "renewed"),
+        [
+            (1, []),
+            (3, ["127.0.0.2_server.pem", "client.pem", "client_private.pem"]),
+            (
+                11,
+                [
+                    "127.0.0.2_CA.pem",
+                    "127.0.0.2_server.pem",
+                    "authority_private.pem",
+                    "client.pem",
+                    "client_private.pem",
+                ],
+            ),
+        ],
+    )
+    def test_what_has_expired_is_renewed(
+        self, tmp_path: Path, years: int, renewed: list[str]
+    ) -> None:
+        now = datetime.now(UTC)
+        prepare(tmp_path, ["127.0.0.2"], now=now)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        prepare(tmp_path, ["127.0.0.2"], now=now + timedelta(days=365 * years))
+        changed = [
+            path.name for path in tmp_path.iterdir() if path.read_bytes() != before[path.name]
+        ]
+        assert sorted(changed) == renewed
+
+    def test_no_certificate_outlives_its_authority(self, tmp_path: Path) -> None:
+        now = datetime.now(UTC)
+        prepare(tmp_path, ["127.0.0.2"], now=now)
+        prepare(tmp_path, ["127.0.0.2"], now=now + timedelta(days=9 * 365))
+        authority, server, client = (
+            Identity.parse((tmp_path / name).read_bytes()).certificate
+            for name in (AUTHORITY_PRIVATE, server_name("127.0.0.2"), CLIENT_PRIVATE)
+        )
+        assert server.not_valid_after_utc == authority.not_valid_after_utc
+        assert client.not_valid_after_utc == authority.not_valid_after_utc
+
+    def test_a_start_cut_short_is_completed(self, tmp_path: Path) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        (tmp_path / CLIENT).write_bytes(pki.client(None).certificate_pem())
+        (tmp_path / ca_name("127.0.0.2")).unlink()
+        (tmp_path / ".new-0123456789abcdef").write_bytes(b"-----BEGIN")
+        prepare(tmp_path, ["127.0.0.2"])
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
+
+    def test_starts_at_the_same_time_make_one_authority(self, tmp_path: Path) -> None:
+        addresses = [f"127.0.0.{number}" for number in range(2, 10)]
+        with ThreadPoolExecutor(len(addresses)) as pool:
+            list(pool.map(lambda address: prepare(tmp_path / "new", [address]), addresses))
+        assert len({(tmp_path / "new" / ca_name(each)).read_bytes() for each in addresses}) == 1
+
+    @pytest.mark.parametrize("name", [AUTHORITY_PRIVATE, CLIENT_PRIVATE, "127.0.0.2_server.pem"])
+    @pytest.mark.parametrize(
+        "kind", ["garbage", "encrypted", "other key", "no key", "unknown algorithm"]
+    )
+    def test_a_damaged_file_is_named_and_left_alone(
+        self, tmp_path: Path, name: str, kind: str
+    ) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        some = pki.client(None)
+        damaged = {
+            "garbage": b"\x00garbage",
+            "encrypted": pki.encrypted_private_pem(some, b"passphrase"),
+            "other key": Identity(pki.client(None).key, some.certificate).private_pem(),
+            "no key": some.certificate_pem(),
+            "unknown algorithm": pki.private_pem_of_unknown_algorithm(some),
+        }[kind]
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(AuthorityError, match=f"{name}: not a private key with its certificate"):
+            prepare(tmp_path, ["127.0.0.2"])
+        assert (tmp_path / name).read_bytes() == damaged
+
+    def test_modes_do_not_depend_on_the_umask(self, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            prepare(tmp_path / "a" / "b", ["127.0.0.2"])
+        finally:
+            os.umask(before)
+        assert mode(tmp_path / "a") == mode(tmp_path / "a" / "b") == 0o700
+        assert {mode(path) for path in (tmp_path / "a" / "b").iterdir()} == {0o600}
+
+    def test_an_empty_directory_keeps_its_mode(self, tmp_path: Path) -> None:
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        empty.chmod(0o755)
+        prepare(empty, [])
+        assert mode(empty) == 0o755
+        assert mode(empty / CLIENT_PRIVATE) == 0o600
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("precious", CLIENT, CLIENT_PRIVATE, "127.0.0.2_CA.pem", "127.0.0.2_server.pem"),
+            *("notes.sqlite", ".new-file", "\udcff"),
+        ],
+    )
+    def test_a_directory_of_another_use_is_refused_and_left_as_it_is(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        used = tmp_path / "used"
+        used.mkdir()
+        used.chmod(0o755)
+        # Certificates for a real key server have these names too.
+        (used / name).write_bytes(pki.client(None).private_pem())
+        before = (used / name).read_bytes()
+        with pytest.raises(AuthorityError, match=r"/used: not empty .* not the directory of a key"):
+            prepare(used, ["127.0.0.2"])
+        assert [path.name for path in used.iterdir()] == [name]
+        assert ((used / name).read_bytes(), mode(used)) == (before, 0o755)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            AUTHORITY_PRIVATE,
+            CLIENT,
+            CLIENT_PRIVATE,
+            "127.0.0.2_CA.pem",
+            "127.0.0.2_server.pem",
+            "127.0.0.2.sqlite",
+        ],
+    )
+    def test_a_link_in_the_place_of_a_file_is_refused(self, tmp_path: Path, name: str) -> None:
+        directory, target = tmp_path / "directory", tmp_path / "target"
+        prepare(directory, ["127.0.0.2"])
+        (directory / name).unlink(missing_ok=True)
+        (directory / name).symlink_to(target)
+        before = {path.name for path in directory.iterdir()}
+        for there in (False, True):
+            if there:
+                target.write_bytes(b"kept")
+            with pytest.raises(AuthorityError, match=f"/{name}: is a link$"):
+                prepare(directory, ["127.0.0.2"])
+        assert target.read_bytes() == b"kept"
+        assert {path.name for path in directory.iterdir()} == before
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+    @pytest.mark.parametrize("name", [".", AUTHORITY_PRIVATE, CLIENT_PRIVATE])
+    def test_what_belongs_to_another_user_is_refused(self, tmp_path: Path, name: str) -> None:
+        directory = tmp_path / "directory"
+        prepare(directory, ["127.0.0.2"])
+        before = {path.name: path.read_bytes() for path in directory.iterdir()}
+        os.chown(directory / name, 1000, 1000)
+        with pytest.raises(AuthorityError, match=r": belongs to another user$"):
+            prepare(directory, ["127.0.0.2", "127.0.0.3"])
+        assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+
+    def test_a_directory_that_others_can_change_is_refused(self, tmp_path: Path) -> None:
+        directory = tmp_path / "directory"
+        directory.mkdir()
+        for bits in (0o777, 0o1777, 0o775):
+            directory.chmod(bits)
+            with pytest.raises(AuthorityError, match="can be changed by other users"):
+                prepare(directory, ["127.0.0.2"])
+        assert list(directory.iterdir()) == []
+
+    def test_a_link_to_a_directory_of_ours_is_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        prepare(tmp_path / "link", ["127.0.0.2"])
+        assert (tmp_path / "real" / AUTHORITY_PRIVATE).is_file()
+
+    def test_a_new_authority_is_made_where_only_it_was_removed(self, tmp_path: Path) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        with KeyServer(tmp_path, "127.0.0.2", port=0):
+            (tmp_path / AUTHORITY_PRIVATE).unlink()
+        prepare(tmp_path, ["127.0.0.2"])
+        assert (tmp_path / AUTHORITY_PRIVATE).is_file()
+
+    def test_no_key_in_a_repr(self, tmp_path: Path) -> None:
+        assert "key" not in repr(pki.client(None)).lower()
+
+    def test_a_directory_that_is_none(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(AuthorityError, match="/file: is not a directory"):
+            prepare(tmp_path / "file", [])
+
+
+class TestKeys:
+    def test_a_key_is_stored_read_and_destroyed(self, key_servers: StartKeyServers) -> None:
+        from kmip.core.enums import RevocationReasonCode
+        from kmip.pie.exceptions import KmipOperationFailure
+
+        (server,) = key_servers(1)
+        with kmip_client(server) as client:
+            uid = register(client, SECRET)
+            client.activate(uid)
+            assert located(client) == [uid]
+            assert located(client, "another system") == []
+            assert client.get(uid).value == SECRET.encode()
+            _, attributes = client.get_attributes(uid)
+            found = {each.attribute_name.value: each.attribute_value for each in attributes}
+            assert found["Name"].name_value.value == KEY_ID
+            assert found["Object Group"].value == "filer1"
+            info = found["Application Specific Information"]
+            assert (info.application_namespace, info.application_data) == ("filer", "5DCE1FE7")
+            assert found["State"].value.name == "ACTIVE"
+            with pytest.raises(KmipOperationFailure, match="active"):
+                client.destroy(uid)
+            client.revoke(RevocationReasonCode.CESSATION_OF_OPERATION, uid)
+            client.destroy(uid)
+            assert located(client) == []
+
+    def test_a_restart_keeps_keys_and_port(self, key_servers: StartKeyServers) -> None:
+        (server,) = key_servers(1)
+        with kmip_client(server) as client:
+            uid = register(client, SECRET)
+            client.activate(uid)
+        port = server.port
+        server.stop()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((server.address, port))
+        server.start()
+        assert server.port == port
+        with kmip_client(server) as client:
+            assert located(client) == [uid]
+            assert client.get(uid).value == SECRET.encode()
+        again = KeyServer(server.directory, server.address, port)
+        server.stop()
+        with again, kmip_client(again) as client:
+            assert client.get(uid).value == SECRET.encode()
+
+    @pytest.mark.parametrize("how", ["removed", "replaced", "put aside"])
+    def test_nothing_is_answered_from_a_store_that_is_lost(
+        self, authority: Path, tmp_path: Path, how: str
+    ) -> None:
+        from kmip.pie.exceptions import KmipOperationFailure
+
+        directory, told = shutil.copytree(authority, tmp_path / "keys"), list[str]()
+        server = KeyServer(directory, ADDRESSES[0], port=0, complain=told.append)
+        aside = tmp_path / "aside"
+        with server, kmip_client(server) as client:
+            uid = register(client, SECRET)
+            if how == "removed":
+                server.store.unlink()
+            else:
+                server.store.rename(aside)
+            if how == "replaced":
+                shutil.copy(aside, server.store)
+            lost = "replaced" if how == "replaced" else "removed"
+            for ask in (
+                lambda: client.get(uid),
+                lambda: located(client),
+                lambda: client.activate(uid),
+                lambda: client.destroy(uid),
+            ):
+                with pytest.raises((KmipOperationFailure, AssertionError), match=f"was {lost}"):
+                    ask()
+            with pytest.raises(AssertionError, match=f"the store of this key server was {lost}"):
+                register(client, SECRET)
+            with kmip_client(server) as another, pytest.raises(KmipOperationFailure):
+                another.get(uid)
+            assert told == [
+                f"{server.store}: was {lost} while key server {server.address} runs; requests are "
+                "refused until it is put back or the key server is started again"
+            ]
+            if how == "put aside":
+                aside.rename(server.store)
+                assert client.get(uid).value == SECRET.encode()
+
+    def test_a_key_that_loses_its_store_while_it_is_stored_is_not_confirmed(
+        self, authority: Path, tmp_path: Path
+    ) -> None:
+        class Late(Engine):
+            def _process_batch(self, *batch: Any) -> Any:
+                answer = super()._process_batch(*batch)
+                store.unlink()
+                return answer
+
+        class Losing(KeyServer):
+            def _engine(self) -> Engine:
+                return Late(self.store, self._refuse_lost_store)
+
+        directory = shutil.copytree(authority, tmp_path / "keys")
+        with Losing(directory, ADDRESSES[0], port=0) as server, kmip_client(server) as client:
+            store = server.store
+            with pytest.raises(AssertionError, match="was removed"):
+                register(client, SECRET)
+
+    @pytest.mark.parametrize("left", [None, b""])
+    def test_a_missing_store_is_not_made_again(
+        self, authority: Path, tmp_path: Path, left: bytes | None
+    ) -> None:
+        directory = shutil.copytree(authority, tmp_path / "keys")
+        server = KeyServer(directory, ADDRESSES[0], port=0)
+        with server:
+            pass
+        kept = server.store.rename(tmp_path / "kept")
+        if left is not None:
+            server.store.write_bytes(left)
+        with pytest.raises(KeyServerError) as caught:
+            server.start()
+        assert str(caught.value) == (
+            f"{server.store}: missing or empty, but there was a store; "
+            f"put it back, or remove {server.started.name} to start without any key"
+        )
+        assert server.store.exists() == (left is not None)
+        server.started.unlink()
+        with server, kmip_client(server) as client:
+            assert located(client) == []
+        kept.replace(server.store)
+        with server:
+            pass
+
+    @pytest.mark.parametrize("made", ["nothing", "an empty store", "a store with tables"])
+    def test_a_first_start_that_was_killed_is_completed(
+        self, authority: Path, tmp_path: Path, made: str
+    ) -> None:
+        directory = shutil.copytree(authority, tmp_path / "keys")
+        server = KeyServer(directory, ADDRESSES[0], port=0)
+        server.started.unlink(missing_ok=True)
+        if made != "a store with tables":
+            server.store.unlink()
+        if made == "an empty store":
+            server.store.touch()
+        with server, kmip_client(server) as client:
+            assert located(client) == []
+            assert server.started.exists()
+
+    def test_every_server_has_its_own_store(self, key_servers: StartKeyServers) -> None:
+        first, second = key_servers(2)
+        with kmip_client(first) as one, kmip_client(second) as two:
+            register(one, SECRET)
+            assert located(two) == []
+        assert mode(first.store) == mode(second.store) == 0o600
+
+    def test_keys_are_shown_to_their_owner_alone(self, key_servers: StartKeyServers) -> None:
+        (server,) = key_servers(1)
+        authority = pki.authority_of(server)
+        for name, common_name in (("renewed.pem", CLIENT_NAME), ("other.pem", "other")):
+            identity = pki.client(authority, common_name)
+            (server.directory / name).write_bytes(identity.private_pem())
+        with kmip_client(server) as client:
+            uid = register(client, SECRET)
+        with kmip_client(server, "renewed.pem", "renewed.pem") as client:
+            assert located(client) == [uid]
+        with kmip_client(server, "other.pem", "other.pem") as client:
+            assert located(client) == []
+
+    def test_many_clients_at_once(self, key_servers: StartKeyServers) -> None:
+        (server,) = key_servers(1)
+
+        def work(number: int) -> None:
+            with kmip_client(server) as client:
+                for count in range(5):
+                    secret = f"{SECRET}-{number}-{count}"
+                    uid = register(client, secret, f"{number}-{count}", str(number))
+                    client.activate(uid)
+                    assert client.get(uid).value == secret.encode()
+                assert len(located(client, str(number))) == 5
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+
+    def test_a_secret_is_in_no_log(
+        self, key_servers: StartKeyServers, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (server,) = key_servers(1)
+        with caplog.at_level("DEBUG"), kmip_client(server) as client:
+            uid = register(client, SECRET)
+            assert client.get(uid).value == SECRET.encode()
+            assert ask(server).startswith(RESPONSE)
+        assert [each for each in caplog.records if each.name.startswith("kmip.server")] == []
+
+    def test_a_path_may_hold_any_character(self, authority: Path, tmp_path: Path) -> None:
+        directory = tmp_path / os.fsdecode(b"k?s #1 %41 \xff&")
+        prepare(directory, ["127.0.0.2"])
+        with KeyServer(directory, "127.0.0.2", 0) as server:
+            assert server.store.stat().st_size > 0
+        assert {path.parent for path in tmp_path.rglob("*.sqlite")} == {directory}
+
+
+class TestConnections:
+    @pytest.mark.parametrize("address", ["127.0.0.2", IPV6])
+    def test_tls_1_3_and_an_address_that_can_be_verified(
+        self, key_servers: StartKeyServers, address: str
+    ) -> None:
+        if address == IPV6 and not _has_ipv6():
+            pytest.skip("no IPv6 on this host")
+        (server,) = key_servers(addresses=(address,))
+        with tls(server) as connection:
+            assert connection.version() == "TLSv1.3"
+
+    @pytest.mark.parametrize(
+        ("version", "accepted"),
+        [(ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_1, False)],
+    )
+    def test_older_tls(
+        self, key_servers: StartKeyServers, version: ssl.TLSVersion, accepted: bool
+    ) -> None:
+        (server,) = key_servers(1)
+        context = client_context(server, server.directory / CLIENT_PRIVATE)
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            context.minimum_version = context.maximum_version = version
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        if accepted:
+            with tls(server, context) as connection:
+                assert connection.version() == "TLSv1.2"
+        else:
+            with pytest.raises(ssl.SSLError, match=r"(?i)version"), tls(server, context):
+                pass
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    @pytest.mark.parametrize(
+        ("identity", "alert"),
+        [
+            (None, "(?i)alert.*(certificate required|handshake failure)"),
+            (pki.client(pki.authority()), "(?i)alert unknown ca"),
+            (pki.client(None), "(?i)alert unknown ca"),
+        ],
+        ids=["none", "other authority", "self-signed"],
+    )
+    def test_a_client_without_the_right_certificate_is_refused(
+        self,
+        key_servers: StartKeyServers,
+        tmp_path: Path,
+        version: ssl.TLSVersion,
+        identity: Identity | None,
+        alert: str,
+    ) -> None:
+        (server,) = key_servers(1)
+        path = None
+        if identity is not None:
+            path = tmp_path / "odd.pem"
+            path.write_bytes(identity.private_pem())
+        context = client_context(server, path)
+        context.minimum_version = context.maximum_version = version
+        with pytest.raises(ssl.SSLError, match=alert):
+            ask(server, context)
+
+    def test_an_expired_client_certificate_is_refused(
+        self, key_servers: StartKeyServers, tmp_path: Path
+    ) -> None:
+        (server,) = key_servers(1)
+        expired = pki.client(pki.authority_of(server), valid=pki.EXPIRED)
+        (tmp_path / "expired.pem").write_bytes(expired.private_pem())
+        context = client_context(server, tmp_path / "expired.pem")
+        with pytest.raises(ssl.SSLError, match=r"(?i)alert certificate expired"):
+            ask(server, context)
+
+    def test_idle_clients_do_not_delay_a_stop(self, key_servers: StartKeyServers) -> None:
+        (server,) = key_servers(1)
+        taken = []
+        for number in range(3):
+            server.start()
+            with (
+                kmip_client(server) as client,
+                socket.create_connection((server.address, server.port)) as silent,
+                tls(server) as idle,
+            ):
+                register(client, SECRET, str(number))
+                assert eventually(lambda: len(sessions()) == 3)
+                begin = time.monotonic()
+                server.stop()
+                taken.append(time.monotonic() - begin)
+                assert sessions() == []
+                assert ends(silent)
+                assert ends(idle)
+        # A stop that waited for a client would be slow each time; a busy host is so now and then.
+        assert min(taken) < 0.1
+
+    def test_a_silent_client_blocks_nobody_and_is_dropped(
+        self, authority: Path, tmp_path: Path
+    ) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        with (
+            KeyServer(tmp_path, "127.0.0.2", 0, handshake_timeout=0.2) as server,
+            socket.create_connection((server.address, server.port), timeout=5) as silent,
+            tls(server) as idle,
+        ):
+            assert ends(silent)
+            idle.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                idle.recv(1)
+
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\x42\x00\x78\x01\xff\xff\xff\xff",
+            b"\x42\x00\x7b\x01\x00\x00\x00\x08" + b"\x00" * 8,
+        ],
+        ids=["http", "huge", "a response"],
+    )
+    def test_what_is_not_kmip_ends_the_session(
+        self,
+        key_servers: StartKeyServers,
+        capfd: pytest.CaptureFixture[str],
+        request_bytes: bytes,
+    ) -> None:
+        (server,) = key_servers(1)
+        with tls(server) as connection:
+            connection.sendall(request_bytes)
+            assert ends(connection)
+        assert eventually(lambda: sessions() == [])
+        with kmip_client(server) as client:
+            register(client, SECRET)
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_broken_message_is_answered(
+        self, key_servers: StartKeyServers, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        (server,) = key_servers(1)
+        assert ask(server).startswith(RESPONSE)
+        assert capfd.readouterr() == ("", "")
+
+    def test_broken_connections(
+        self, key_servers: StartKeyServers, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        (server,) = key_servers(1)
+
+        def reset(connection: socket.socket) -> None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+        for _ in range(5):
+            with socket.create_connection((server.address, server.port)) as plain:
+                plain.sendall(b"not TLS at all, " * 100)
+            reset(socket.create_connection((server.address, server.port)))
+            with tls(server) as connection:
+                connection.sendall(b"\x42\x00\x78\x01\x00\x00\x10\x00half a request")
+            with tls(server) as connection:
+                reset(connection)
+        assert eventually(lambda: sessions() == [])
+        with kmip_client(server) as client:
+            register(client, SECRET)
+        assert capfd.readouterr() == ("", "")
+
+
+class TestStarting:
+    def test_one_free_port_for_all(self, key_servers: StartKeyServers) -> None:
+        servers = key_servers(4)
+        assert len({server.port for server in servers}) == 1
+        assert servers[0].port != 0
+        assert len({server.address for server in servers}) == 4
+
+    def test_all_or_none(self, key_servers: StartKeyServers) -> None:
+        first, second = key_servers(2)
+        second.stop()
+        with socket.create_server((second.address, second.port)):
+            first.stop()
+            with pytest.raises(AddressInUseError) as caught:
+                start_together([first, second])
+        assert str(caught.value) == (
+            f"cannot listen on {second.address} port {second.port}: Address already in use"
+        )
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((first.address, first.port))
+
+    def test_an_address_of_another_host(self, authority: Path) -> None:
+        with pytest.raises(KeyServerError, match=r"^cannot listen on 198\.51\.100\.1 port 5696: "):
+            KeyServer(authority, "198.51.100.1").start()
+
+    def test_start_and_stop_may_be_repeated(self, key_servers: StartKeyServers) -> None:
+        (server,) = key_servers(1)
+        server.start()
+        server.stop()
+        server.stop()
+        server.start()
+        with tls(server) as connection:
+            assert connection.version() == "TLSv1.3"
+
+    @pytest.mark.parametrize(
+        ("suffix", "damage"),
+        [
+            *product(["_CA.pem", "_server.pem"], ["garbage", "missing", "directory"]),
+            *product([".sqlite"], ["garbage", "directory"]),
+        ],
+    )
+    def test_a_file_at_fault_is_named(
+        self, key_servers: StartKeyServers, suffix: str, damage: str
+    ) -> None:
+        (server,) = key_servers(1)
+        server.stop()
+        path = server.directory / f"{server.address}{suffix}"
+        path.unlink()
+        if damage == "garbage":
+            path.write_bytes(b"\x00garbage" * 1000)
+        elif damage == "directory":
+            path.mkdir()
+        with pytest.raises(KeyServerError, match=re.escape(str(path)) + ": .") as caught:
+            server.start()
+        assert "\n" not in str(caught.value)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((server.address, server.port))
+
+    def test_an_odd_certificate_can_be_served(self, key_servers: StartKeyServers) -> None:
+        (server,) = key_servers(1)
+        context = client_context(server, server.directory / CLIENT_PRIVATE)
+        other = pki.authority("root")
+        between = pki.authority("intermediate", issuer=other)
+        context.load_verify_locations(cadata=other.certificate_pem().decode())
+        pki.serve_as(server, pki.server(between, server.address), between)
+        assert ask(server, context).startswith(RESPONSE)
+        root = pki.authority_of(server)
+        for identity, reason in (
+            (pki.server(root, server.address, valid=pki.EXPIRED), "has expired"),
+            (pki.server(root, server.address, valid=pki.NOT_YET), "not yet valid"),
+            (pki.server(root, "127.0.0.9"), "IP address mismatch"),
+            (pki.server(None, server.address), "self-signed"),
+            (pki.server(pki.authority(), server.address), "unable to get local issuer"),
+            (pki.server(root, server.address, key_identifiers=False), "Identifier"),
+        ):
+            pki.serve_as(server, identity)
+            with pytest.raises(ssl.SSLCertVerificationError, match=reason), tls(server):
+                pass
+
+    def test_other_clients_can_be_accepted(
+        self, key_servers: StartKeyServers, tmp_path: Path
+    ) -> None:
+        (server,) = key_servers(1)
+        context = client_context(server)
+        other = pki.authority("other")
+        pki.accept_clients_of(server, other)
+        (tmp_path / "client.pem").write_bytes(pki.client(other).private_pem())
+        context.load_cert_chain(tmp_path / "client.pem")
+        assert ask(server, context).startswith(RESPONSE)
+
+
+class Program:
+    """``filer-keyserver`` in a process of its own, with a home of its own."""
+
+    def __init__(self, home: Path, *arguments: str, umask: int = 0o022) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "filer.keyserver", *arguments],
+            cwd=CHECKOUT,
+            env={"PATH": os.defpath, "HOME": str(home), "XDG_DATA_HOME": str(home / "data")},
+            umask=umask,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> "Program":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def end(self, with_signal: int | None = None) -> tuple[int, str, str]:
+        """Wait for the end; return exit status, the rest of standard output, standard error."""
+        if with_signal is not None:
+            self.process.send_signal(with_signal)
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+
+class TestProgram:
+    def test_it_serves_until_sigterm(self, tmp_path: Path) -> None:
+        home = tmp_path / "home"
+        home.mkdir()
+        directory = home / "data" / "filer-keyserver"
+        with Program(
+            home, "--address", "127.0.0.2", "--address", "127.0.0.3", "--port", "0", umask=0
+        ) as program:
+            first, second = program.line(), program.line()
+            told = re.fullmatch(
+                r"Key server 127\.0\.0\.2 listens on port (\d+); its files are in (.*)\n", first
+            )
+            assert told is not None
+            assert told[2] == str(directory)
+            assert second == first.replace("127.0.0.2", "127.0.0.3")
+            # the program's own server, as seen from here
+            server = KeyServer(directory, "127.0.0.2", int(told[1]))
+            with kmip_client(server) as client:
+                uid = register(client, SECRET)
+                client.activate(uid)
+                assert client.get(uid).value == SECRET.encode()
+                with socket.create_connection((server.address, server.port)) as plain:
+                    plain.sendall(b"not TLS at all")
+                assert program.end(signal.SIGTERM) == (0, "", "")
+        assert mode(home / "data") == mode(directory) == 0o700
+        assert {mode(path) for path in directory.iterdir()} == {0o600}
+        with server, kmip_client(server) as client:
+            assert client.get(uid).value == SECRET.encode()
+
+    def test_a_key_that_was_stored_survives_a_kill(self, tmp_path: Path) -> None:
+        directory = tmp_path / "mine"
+        with Program(tmp_path, "--port", "0", "--dir", str(directory)) as program:
+            told = re.search(r"port (\d+)", program.line())
+            assert told is not None
+            server = KeyServer(directory, "127.0.0.1", int(told[1]))
+            with kmip_client(server) as client:
+                uid = register(client, SECRET)
+                program.end(signal.SIGKILL)
+        with server, kmip_client(server) as client:
+            assert client.get(uid).value == SECRET.encode()
+
+    def test_a_lost_store_costs_one_line_and_no_start(self, tmp_path: Path) -> None:
+        from kmip.pie.exceptions import KmipOperationFailure
+
+        directory = tmp_path / "mine"
+        arguments = ("--port", "0", "--dir", str(directory))
+        with Program(tmp_path, *arguments) as program:
+            told = re.search(r"port (\d+)", program.line())
+            assert told is not None
+            server = KeyServer(directory, "127.0.0.1", int(told[1]))
+            with kmip_client(server) as client:
+                uid = register(client, SECRET)
+                server.store.unlink()
+                for _ in range(2):
+                    with pytest.raises(KmipOperationFailure, match="was removed"):
+                        client.get(uid)
+            status, out, err = program.end(signal.SIGTERM)
+        assert (status, out) == (0, "")
+        assert err == (
+            f"filer-keyserver: {server.store}: was removed while key server 127.0.0.1 runs; "
+            "requests are refused until it is put back or the key server is started again\n"
+        )
+        with Program(tmp_path, *arguments) as program:
+            assert program.end() == (
+                1,
+                "",
+                f"filer-keyserver: {server.store}: missing or empty, but there was a store; "
+                "put it back, or remove 127.0.0.1.started to start without any key\n",
+            )
+
+    def test_ctrl_c_in_a_directory_of_the_users_choice(self, tmp_path: Path) -> None:
+        with Program(tmp_path, "--dir", str(tmp_path / "mine"), "--port", "0") as program:
+            line = program.line()
+            assert line.startswith("Key server 127.0.0.1 listens on port ")
+            assert line.endswith(f"; its files are in {tmp_path / 'mine'}\n")
+            assert program.end(signal.SIGINT) == (0, "", "")
+
+    @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_while_it_starts(self, tmp_path: Path, with_signal: int) -> None:
+        directory = tmp_path / "new"
+        with Program(tmp_path, "--dir", str(directory), "--port", "0") as program:
+            assert eventually(directory.is_dir)
+            status, _, err = program.end(with_signal)
+        assert (status, err) == (0, "")
+
+    def test_a_port_in_use(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with Program(tmp_path, "--port", str(port)) as program:
+                assert program.end() == (
+                    1,
+                    "",
+                    "filer-keyserver: cannot listen on 127.0.0.1 "
+                    f"port {port}: Address already in use\n",
+                )
+
+    def test_an_address_off_loopback_is_warned_of(self, tmp_path: Path) -> None:
+        with Program(tmp_path, "--address", "198.51.100.1") as program:
+            status, out, err = program.end()
+        assert (status, out) == (1, "")
+        assert err.splitlines() == [
+            "filer-keyserver: warning: 198.51.100.1 can be reached from other machines",
+            "filer-keyserver: cannot listen on 198.51.100.1 port 5696: "
+            "Cannot assign requested address",
+        ]
+
+    def test_a_damaged_file_costs_one_line(self, tmp_path: Path) -> None:
+        prepare(tmp_path, ["127.0.0.1"])
+        (tmp_path / AUTHORITY_PRIVATE).write_bytes(b"garbage")
+        with Program(tmp_path, "--dir", str(tmp_path)) as program:
+            status, out, err = program.end()
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert err.startswith(f"filer-keyserver: {tmp_path / AUTHORITY_PRIVATE}: not a private key")
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this host")
+    def test_a_full_or_closed_output(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-m", "filer.keyserver", "--port", "0", "--dir", str(tmp_path)]
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                command, cwd=CHECKOUT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert (done.returncode, done.stderr) == (
+            1,
+            "filer-keyserver: cannot write standard output: No space left on device\n",
+        )
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            done = subprocess.run(
+                command, cwd=CHECKOUT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+            )
+        finally:
+            os.close(writer)
+        assert (done.returncode, done.stderr) == (141, "")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--port", "65536"], 'argument --port: "65536" is not a TCP port (0 to 65535)'),
+            (["--port", "٣"], 'argument --port: "٣" is not a TCP port (0 to 65535)'),
+            (["--port", "-1"], 'argument --port: "-1" is not a TCP port (0 to 65535)'),
+            (["--addr", "127.0.0.1"], "unrecognized arguments: --addr 127.0.0.1"),
+            (["a\x1b[31m\nb"], "unrecognized arguments: a\\x1b[31m\\nb"),
+            (["--dir", ""], "argument --dir: not the name of a directory"),
+            (
+                ["--address", "0.0.0.0"],
+                'argument --address: "0.0.0.0" is the unspecified address, '
+                "not that of a key server",
+            ),
+            (
+                ["--address", "localhost"],
+                'argument --address: "localhost" is not an IP address; '
+                "key servers cannot be named by DNS",
+            ),
+        ],
+    )
+    def test_wrong_usage_is_named_below_the_usage(
+        self, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    ) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        usage = "usage: filer-keyserver [options]\n"
+        assert capsys.readouterr() == ("", f"{usage}filer-keyserver: error: {message}\n")
+
+    def test_help_and_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(["--help"])
+        assert caught.value.code == 0
+        out = capsys.readouterr().out
+        assert all(option in out for option in ("--dir DIR", "--address IP", "--port PORT"))
+
+    def test_the_version_is_printed_without_importing_pykmip(self, tmp_path: Path) -> None:
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "filer.keyserver", "--version"],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.startswith("filer-keyserver ")
+        assert not re.search(r"\| +(kmip|sqlalchemy|cryptography)\b", done.stderr)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server((IPV6, 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,132 @@
+"""What the trial key server confirms is on the medium: a loss of power takes no key back.
+
+Run as a program, this module is the key server, with a client, that strace watches.
+"""
+
+import os
+import random
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filer.keyserver.engine import Engine
+from filer.keyserver.server import KeyServer
+from pytest_filer.key_servers import ADDRESSES
+from tests.conftest import Count
+from tests.keyserver.test_keyserver import SECRET, kmip_client, register
+from tests.kit import points
+from tests.kit.crash_model import strace
+from tests.kit.crash_model.states import State, crash_states
+from tests.kit.crash_model.trace import Seen
+from tests.kit.paths import CHECKOUT
+
+KEYS = 3
+SAMPLE, MOST = 60, 1000
+"""States that are tried of those that are not right after an answer."""
+
+EXTRA = 3
+"""What ``PRAGMA synchronous`` answers where EXTRA is set."""
+
+
+def register_keys(directory: Path) -> None:
+    """Write a byte for each key that the key server has confirmed."""
+    with KeyServer(directory, ADDRESSES[0], port=0) as server, kmip_client(server) as client:
+        for number in range(KEYS):
+            register(client, f"{SECRET}{number}")
+            os.write(1, b"+")
+
+
+def test_a_key_that_was_confirmed_survives_a_loss_of_power(
+    authority: Path, tmp_path: Path, count: Count
+) -> None:
+    if not strace.available():
+        pytest.skip("no program can be traced here")
+    directory = shutil.copytree(authority, tmp_path / "keys")
+    server = KeyServer(directory, ADDRESSES[0])
+    server.store.unlink()
+    server.started.unlink(missing_ok=True)
+    program = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "tests.keyserver.test_store_durability",
+        str(directory),
+    ]
+    before, events = strace.recorded(program, directory, tmp_path / "log", CHECKOUT)
+    answers = [at for at, event in enumerate(events) if isinstance(event, Seen)]
+    states = _distinct(crash_states(before, events))
+    tried = random.Random(0).sample(
+        [*states.items()], min(MOST if points.ALL else SAMPLE, len(states))
+    )
+    # What was confirmed and is not durable yet is lost right after the answer, if at all.
+    answered = _distinct(crash_states(before, events, [at + 1 for at in answers]))
+    assert {confirmed for _, confirmed in answered} == set(range(1, KEYS + 1))
+    tried += answered.items()
+    lost: list[str] = []
+    for (_, confirmed), state in tried:
+        root = tmp_path / "state"
+        state.tree.store(root)
+        if loss := _loss(KeyServer(root, ADDRESSES[0]), confirmed):
+            lost.append(f"{loss}: {state.point}: {state.moment}: {state.text[:500]}")
+        shutil.rmtree(root)
+    count("power lost: key server", len(tried), len(states) + len(answered))
+    assert not lost, "\n".join([f"{len(lost)} of {len(tried)} states lose a key", *lost[:5]])
+
+
+def _distinct(states: Iterable[State]) -> dict[tuple[bytes, int], State]:
+    """Return the states by what the store is, and how many keys were confirmed."""
+    found: dict[tuple[bytes, int], State] = {}
+    for state in states:
+        confirmed = len(state.outside) if isinstance(state.outside, tuple) else 0
+        found.setdefault((state.tree.digest(), confirmed), state)
+    return found
+
+
+def _loss(server: KeyServer, confirmed: int) -> str:
+    """Return what is wrong with a store after a loss of power; "" if nothing is."""
+    if not server.store.exists():
+        return "no store" if confirmed or server.started.exists() else ""
+    with closing(sqlite3.connect(server.store)) as store:
+        store.execute("PRAGMA synchronous = OFF")  # it is thrown away
+        (whole,) = store.execute("PRAGMA integrity_check").fetchone()
+        tables = store.execute("SELECT name FROM sqlite_master").fetchall()
+        values = store.execute("SELECT value FROM managed_objects").fetchall() if tables else []
+    if server.started.exists() and not server.store.stat().st_size:
+        return "an empty store, which is refused"
+    expected = {f"{SECRET}{number}".encode() for number in range(confirmed)}
+    if whole != "ok" or not expected <= {bytes(value) for (value,) in values}:
+        return f"{len(values)} of {confirmed} keys, {whole}"
+    return ""
+
+
+def test_each_connection_to_the_store_commits_durably(authority: Path, tmp_path: Path) -> None:
+    from sqlalchemy import event
+
+    seen: list[int] = []
+
+    def look(connection: Any, *_rest: object) -> None:
+        seen.extend(connection.execute("PRAGMA synchronous").fetchone())
+
+    class Watched(KeyServer):
+        def _engine(self) -> Engine:
+            engine = super()._engine()
+            event.listen(engine._data_store, "checkout", look)
+            return engine
+
+    directory = shutil.copytree(authority, tmp_path / "keys")
+    with Watched(directory, ADDRESSES[0], port=0) as server:
+        for number in range(2):
+            with kmip_client(server) as client:
+                register(client, f"{SECRET}{number}")
+    assert set(seen) == {EXTRA}
+
+
+if __name__ == "__main__":
+    register_keys(Path(sys.argv[1]))

@@ -1,0 +1,162 @@
+"""The kit of the pytest plug-in (`pytest_filer.console`), and what our own tests need beside it."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+
+import pexpect
+
+from filer.keyserver.server import KeyServer
+from filer.shell.prompt.keyboard import QUESTION
+from pytest_filer.console import (
+    PATIENCE,
+    PROGRAM,
+    SMALL_SHELF,
+    Account,
+    Child,
+    Outcome,
+    Terminal,
+    plain,
+)
+from pytest_filer.key_server_process import install_certificates
+
+__all__ = [
+    "DISKS",
+    "OTHER_PASSPHRASE",
+    "PASSPHRASE",
+    "PATIENCE",
+    "PROGRAM",
+    "SMALL_SHELF",
+    "WEAK_PASSPHRASE",
+    "Account",
+    "Child",
+    "Editing",
+    "Outcome",
+    "Terminal",
+    "answers_to_setup",
+    "beside",
+    "editing",
+    "files_below",
+    "having_added",
+    "plain",
+]
+
+DISKS = 4
+"""How many disks SMALL_SHELF has."""
+
+PASSPHRASE = "Correct-horse-battery-1!"
+OTHER_PASSPHRASE = "Another-Horse,battery-2?"
+WEAK_PASSPHRASE = "much-too-weak-a-passphrase"
+
+
+def beside(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Account:
+    """Make a filer of a few small disks whose key servers' certificates are installed.
+
+    Its filer.toml has their port, so that ``key_manager add`` finds them.
+    """
+    kmip = f"[kmip]\nport = {servers[0].port}\ntimeout = 20.0\n{settings}"
+    account = Account(home, f"{kmip}{SMALL_SHELF}")
+    install_certificates(servers, account.root)
+    return account
+
+
+def having_added(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Account:
+    """Return an account whose filer has registered ``servers``."""
+    account = beside(servers, home, settings)
+    add = " ".join(f"-key_server {server.address}" for server in servers)
+    assert account.commands(f"key_manager add {add}").status == 0
+    return account
+
+
+def answers_to_setup(
+    servers: Sequence[KeyServer], *, passphrases: Sequence[str] = (), encrypt: bool = True
+) -> list[str]:
+    """Return the lines that follow ``key_manager setup``; without passphrases it generates one."""
+    generated = ["no", *passphrases] if passphrases else ["yes"]
+    return [
+        *(server.address for server in servers),
+        "q",
+        "",
+        "yes",
+        "yes",
+        *generated,
+        "yes" if encrypt else "no",
+    ]
+
+
+def files_below(directory: Path) -> list[Path]:
+    """Return all regular files below ``directory``, hidden ones too."""
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
+class Editing(Terminal):
+    """A terminal that says where its cursor is, but once only, so it has the editor.
+
+    Without PROMPT_TOOLKIT_NO_CPR the editor would ask again, for the comforts that
+    `tests.kit.screen` looks at.
+    """
+
+    def __init__(self, child: "pexpect.spawn[str]") -> None:
+        super().__init__(child)
+        self._seen = child.logfile_read = _Answering(child)
+
+    def wait_for_prompt(self) -> str:
+        """Return what appears before the next prompt or question, which is ``prompt`` then."""
+        self.child.expect(_EDITING)
+        text = plain(str(self.child.before))
+        self.child.expect(_PROMPT)
+        assert isinstance(self.child.match, re.Match)
+        self.prompt = self.child.match[1]
+        return text
+
+    def enter(self, line: str = "") -> str:
+        """Type a line and return what is printed up to the next prompt or question."""
+        self.type(f"{line}\r")
+        self.child.expect(_EDITED)
+        return self.wait_for_prompt()
+
+    def leave(self) -> int:
+        """Press Ctrl-D, first at the question that is open, if one is; return the exit status."""
+        self.type("\x04")
+        while self.child.expect([pexpect.EOF, _EDITING]):
+            self.type("\x04")
+        return self.end()
+
+
+class _Answering(StringIO):
+    """Answers the first question for the cursor among all that the terminal is sent."""
+
+    def __init__(self, child: "pexpect.spawn[str]") -> None:
+        super().__init__()
+        self._child = child
+        self._answered = False
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if not self._answered and QUESTION in self.getvalue():
+            self._answered = True
+            self._child.send("\x1b[1;1R")
+        return written
+
+
+_EDITING, _EDITED = r"\x1b\[\?2004h", r"\x1b\[\?2004l"
+_PROMPT = r"\x1b\[J\x1b\[0m([^\x1b\b\r\n]+)[\x1b\b]"
+
+
+@contextmanager
+def editing(
+    account: Account,
+    *arguments: str | Path,
+    program: Sequence[str] = (PROGRAM,),
+    rows: int = 24,
+    columns: int = 80,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Editing]:
+    """Start the program at a terminal that has the editor."""
+    once = {"PROMPT_TOOLKIT_NO_CPR": "1", **(environment or {})}
+    with account.terminal(
+        *arguments, program=program, rows=rows, columns=columns, environment=once
+    ) as terminal:
+        yield Editing(terminal.child)

@@ -1,0 +1,231 @@
+"""The trees that a loss of power may leave on the medium, computed from a trace.
+
+A change is durable from the sync of all that it needs (`trace.needed`) on.  Of the changes that
+are not durable any subset may have reached the medium, whatever their order was:
+
+* A directory entry and the content of the file that it names are independent of each other.
+* A write may be torn at each boundary of 512 bytes.  Where it extends a file, what has not arrived
+  may read as zeros or as garbage, or the file may be shorter.
+* A block of 4 KiB that is being overwritten may be lost as a whole: it then reads as garbage.
+* A rename that is not durable may leave the file with both names.
+* After a sync of a file that failed, the cache counts as written, so that no later sync writes it
+  again: what was written before may be on the medium or not for good, until it is overwritten.
+  A directory whose sync failed is written by its next sync.
+
+What the model leaves out is said in docs/CRASHES.md.
+"""
+
+import random
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tests.kit.crash_model.trace import Change, Event, Rename, Seen, Sync, Truncate, Write, needed
+from tests.kit.crash_model.tree import SECTOR, Content, Inode, Tree
+
+BLOCK = 4096
+"""Bytes that a drive writes as one physical sector today, and may lose together."""
+
+ALL_SUBSETS = 6
+"""Of up to so many changes that are not durable, all subsets are tried."""
+
+_RANDOM_SUBSETS = 24
+_TORN_TOGETHER = 4
+
+
+@dataclass(frozen=True)
+class State:
+    """What a loss of power left: the medium, and the world ``outside`` at that moment.
+
+    It came when ``point`` events of the trace had been made, and the next had not.  ``moment`` is
+    the kind of damage, and ``text`` tells which.
+    """
+
+    point: int
+    tree: Tree = field(repr=False)
+    outside: Hashable = field(repr=False)
+    moment: str
+    text: str
+
+
+def crash_points(events: Sequence[Event]) -> list[int]:
+    """Return after how many events a loss of power makes a difference.
+
+    Between two syncs each moment leaves what may also be left right before the second.
+    """
+    found = [at for at, event in enumerate(events) if at and isinstance(event, Sync | Seen)]
+    return [*found, len(events)]
+
+
+def crash_states(
+    before: Tree,
+    events: Sequence[Event],
+    points: Collection[int] | None = None,
+    ignored: Collection[str] = (),
+) -> Iterator[State]:
+    """Yield what may be on the medium, which held ``before``, after a loss of power.
+
+    ``points``: when it may come (default: `crash_points`).  Changes of ``ignored`` paths are made,
+    and never vary.  Equal states may be yielded more than once; the order is the same each time.
+    """
+    durable_from = [_durable_from(events, at) for at in range(len(events))]
+    outside: Hashable = None
+    seen = 0
+    for point in sorted(crash_points(events) if points is None else points):
+        for event in events[seen:point]:
+            if isinstance(event, Seen):
+                outside = event.what
+        seen = max(seen, point)
+        loose = [
+            at
+            for at, event in enumerate(events[:point])
+            if not isinstance(event, Sync | Seen)
+            and event.path not in ignored
+            and durable_from[at] >= point
+        ]
+        medium = _Medium(before, events[:point], loose)
+        for moment, text, tree in _variations(medium, random.Random(point)):
+            yield State(point, tree, outside, moment, text)
+
+
+def _durable_from(events: Sequence[Event], at: int) -> int:
+    """Return the number of the sync with which event ``at`` is durable; too large: with none."""
+    event = events[at]
+    if isinstance(event, Sync | Seen):
+        return -1
+    return max(_sync_of(inode, events, at) for inode in needed(event))
+
+
+def _sync_of(inode: Inode, events: Sequence[Event], at: int) -> int:
+    is_content = isinstance(events[at], Write | Truncate)
+    for number in range(at + 1, len(events)):
+        event = events[number]
+        if isinstance(event, Sync) and event.inode == inode:
+            if event.succeeded:
+                return number
+            if is_content:
+                break
+    return len(events)
+
+
+class _Medium:
+    """What is on the medium, of whose changes those numbered in ``loose`` may be missing."""
+
+    def __init__(self, before: Tree, events: Sequence[Event], loose: Sequence[int]) -> None:
+        self.loose = loose
+        self.changes: list[tuple[int, Change]] = []
+        self._base = before.copy()
+        first = loose[0] if loose else len(events)
+        for at, event in enumerate(events):
+            if isinstance(event, Sync | Seen):
+                continue
+            if at < first:
+                event.apply(self._base)
+            else:
+                self.changes.append((at, event))
+
+    def change(self, at: int) -> Change:
+        """Return the change of that number."""
+        return next(change for number, change in self.changes if number == at)
+
+    def tree(self, arrived: Collection[int], special: int | None = None) -> Tree:
+        """Return the medium where of the loose changes those in ``arrived`` were made.
+
+        Of the change ``special``, if it is a rename, the old name stays too.
+        """
+        tree = self._base.copy()
+        for at, change in self.changes:
+            if at in arrived or at not in self.loose:
+                if at == special and isinstance(change, Rename):
+                    change.enter.apply(tree)
+                else:
+                    change.apply(tree)
+        return tree
+
+    def torn(self, arrived: Collection[int], torn: int) -> Iterator[tuple[str, str, Tree]]:
+        """Yield what is left where the write ``torn`` arrived in part, or lost its block."""
+        write = self.change(torn)
+        assert isinstance(write, Write)
+        tree = self._base.copy()
+        for at, change in self.changes:
+            if at == torn:
+                break
+            if at in arrived or at not in self.loose:
+                change.apply(tree)
+        old = tree.contents.get(write.inode, Content())
+        for moment, text, content in _parts(write, old):
+            copy = tree.copy()
+            copy.contents[write.inode] = content
+            for at, change in self.changes:
+                if at > torn and (at in arrived or at not in self.loose):
+                    change.apply(copy)
+            yield moment, text, copy
+
+
+def _variations(medium: _Medium, chance: random.Random) -> Iterator[tuple[str, str, Tree]]:
+    loose = medium.loose
+    for arrived in _subsets(loose, chance):
+        missing = [medium.change(at) for at in loose if at not in arrived]
+        text = "missing: " + ("; ".join(map(str, missing)) or "nothing")
+        yield ("missing" if missing else "complete"), text, medium.tree(arrived)
+        in_order = list(loose[: len(arrived)])
+        if len(loose) > _TORN_TOGETHER and len(arrived) > 1 and sorted(arrived) != in_order:
+            continue
+        for at in sorted(arrived):
+            change = medium.change(at)
+            if isinstance(change, Write):
+                for moment, how, tree in medium.torn(arrived, at):
+                    yield moment, f"{text}; {change}: {how}", tree
+            elif isinstance(change, Rename):
+                yield "two names", f"{text}; {change} with both names", medium.tree(arrived, at)
+
+
+def _subsets(loose: Sequence[int], chance: random.Random) -> list[frozenset[int]]:
+    """Return which of the changes may have arrived: all subsets, or of many some of each kind."""
+    if len(loose) <= ALL_SUBSETS:
+        return [
+            frozenset(at for bit, at in enumerate(loose) if mask >> bit & 1)
+            for mask in range(1 << len(loose))
+        ]
+    everything = frozenset(loose)
+    found = [frozenset(loose[:cut]) for cut in range(len(loose) + 1)]
+    found += [frozenset(loose[cut:]) for cut in range(1, len(loose))]
+    for at in loose:
+        found += [everything - {at}, frozenset({at})]
+    found += [
+        frozenset(at for at in loose if chance.random() < 0.5) for _ in range(_RANDOM_SUBSETS)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _parts(write: Write, old: Content) -> Iterator[tuple[str, str, Content]]:
+    """Yield what of a write may have arrived in a file that held ``old``, or was lost with it."""
+    end = write.offset + len(write.data)
+    count = -(-end // SECTOR) - write.offset // SECTOR
+    chance = random.Random(write.offset)
+    if count > 1:
+        for cut in sorted({1, count // 2, count - 1}):
+            yield "torn", f"the first {cut} of {count} sectors", _kept(write, old, range(cut))
+            yield "torn", f"all but {cut} of {count} sectors", _kept(write, old, range(cut, count))
+        for _ in range(2):
+            keep = [sector for sector in range(count) if chance.random() < 0.5]
+            yield "torn", f"sectors {keep} of {count}", _kept(write, old, keep)
+    if end > old.size:
+        half = len(write.data) // 2
+        yield "short", "half of it", old.written(write.offset, write.data[:half])
+        yield "zeros", "zeros", _kept(write, old, ())
+        garbage = chance.randbytes(len(write.data))
+        yield "garbage", "garbage", old.written(write.offset, garbage)
+    for block in range(write.offset // BLOCK, -(-end // BLOCK)):
+        start = block * BLOCK
+        size = min(BLOCK, old.size - start)
+        if size > 0:
+            content = old.written(write.offset, write.data)
+            yield (
+                "block lost",
+                f"the block at {start} lost",
+                content.written(start, chance.randbytes(size)),
+            )
+
+
+def _kept(write: Write, old: Content, keep: Collection[int]) -> Content:
+    return old.written(write.offset, write.data, keep)

@@ -1,0 +1,339 @@
+"""Record each system call by which this process changes a directory.
+
+Python's own wrappers in ``os`` are replaced while a ``Recorder`` records, so that the program is
+recorded as it is.  What is written past them (``open()``, SQLite) is not seen: `Recorder.check`
+compares the trace with the directory, and fails if they differ.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import filer.host.durable
+from tests.kit.crash_model.tree import Content, Inode, Kind, Tree, inode_of
+
+
+@dataclass(frozen=True)
+class Enter:
+    """A directory gets an entry: of a new file, directory or link, or a second one."""
+
+    path: str
+    directory: Inode
+    name: str
+    inode: Inode
+
+    def apply(self, tree: Tree) -> None:
+        tree.entries.setdefault(self.directory, {})[self.name] = self.inode
+
+
+@dataclass(frozen=True)
+class Leave:
+    """A directory loses an entry."""
+
+    path: str
+    directory: Inode
+    name: str
+    inode: Inode
+
+    def apply(self, tree: Tree) -> None:
+        entries = tree.entries.setdefault(self.directory, {})
+        if entries.get(self.name) == self.inode:
+            del entries[self.name]
+
+
+@dataclass(frozen=True)
+class Rename:
+    """An entry moves, and may replace another."""
+
+    path: str
+    leave: Leave
+    enter: Enter
+
+    def apply(self, tree: Tree) -> None:
+        self.leave.apply(tree)
+        self.enter.apply(tree)
+
+
+@dataclass(frozen=True)
+class Write:
+    """Bytes are put into a file."""
+
+    path: str
+    inode: Inode
+    offset: int
+    data: bytes = field(repr=False)
+
+    def apply(self, tree: Tree) -> None:
+        old = tree.contents.get(self.inode, Content())
+        tree.contents[self.inode] = old.written(self.offset, self.data)
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """A file is cut or extended."""
+
+    path: str
+    inode: Inode
+    size: int
+
+    def apply(self, tree: Tree) -> None:
+        old = tree.contents.get(self.inode, Content())
+        tree.contents[self.inode] = old.truncated(self.size)
+
+
+Change = Enter | Leave | Rename | Write | Truncate
+
+
+@dataclass(frozen=True)
+class Sync:
+    """The content of a file, or the entries of a directory, are to reach the medium."""
+
+    path: str
+    inode: Inode
+    succeeded: bool = True
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The world outside has changed before the next event: ``what`` it is now."""
+
+    what: Hashable = field(repr=False)
+
+
+Event = Change | Sync | Seen
+
+
+def needed(change: Change) -> Collection[Inode]:
+    """Return the inodes that have to be synced, all of them, for ``change`` to be durable."""
+    match change:
+        case Write() | Truncate():
+            return {change.inode}
+        case Rename():
+            return {change.leave.directory, change.enter.directory}
+        case Enter() | Leave():
+            return {change.directory}
+
+
+def replayed(tree: Tree, events: Iterable[Event]) -> Tree:
+    """Return what a program sees after ``events``: the cache, which has every change."""
+    cache = tree.copy()
+    for event in events:
+        if not isinstance(event, Sync | Seen):
+            event.apply(cache)
+    return cache
+
+
+class Recorder:
+    """A trace of the changes below the directory ``root``; records as a context manager.
+
+    ``before`` is the tree when it began.  ``continued``: the trace goes on after one that brought
+    the directory to what it is now.  ``outside`` tells what the rest of the world is; each value
+    of it is recorded as `Seen`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        outside: Callable[[], Hashable] = lambda: None,
+        continued: tuple[Tree, Sequence[Event]] | None = None,
+    ) -> None:
+        self._root = root
+        before, events = continued or (Tree.load(root), ())
+        self.before, self.events = before, list(events)
+        here = replayed(before, events)
+        self._paths = {here.root: ""} | {inode: path for path, inode in here.walk()}
+        self._known = {_identity((root / path).lstat()): each for each, path in self._paths.items()}
+        made = {event.inode for event in events if isinstance(event, Enter)}
+        self._new = 1 + max(inode.number for inode in {*before.inodes, *made})
+        self._outside = outside
+        self._last_seen: Hashable = None
+        self._failing: int | None = None
+        self._replaced: dict[tuple[Any, str], Any] = {}
+        self.syncs = 0
+
+    def fail_sync(self, number: int) -> None:
+        """Have the sync of that number, from 1 and the beginning, fail once with EIO."""
+        self._failing = number
+
+    def __enter__(self) -> Self:
+        self.see()
+        recorded = {
+            "open": self._open,
+            "mkdir": self._mkdir,
+            "rename": self._rename,
+            "replace": self._rename,
+            "link": self._link,
+            "symlink": self._symlink,
+            "unlink": self._unlink,
+            "remove": self._unlink,
+            "rmdir": self._unlink,
+            "write": self._write,
+            "pwrite": self._pwrite,
+            "ftruncate": self._ftruncate,
+            "fsync": self._sync,
+            "fdatasync": self._sync,
+        }
+        places: list[tuple[object, str, Any]] = [
+            (os, name, method) for name, method in recorded.items()
+        ]
+        places.append((filer.host.durable, "_sync_data", self._sync))  # bound when it was imported
+        for place, name, method in places:
+            real = getattr(place, name)
+            self._replaced[place, name] = real
+            setattr(place, name, _in_place_of(real, method))
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for (place, name), real in self._replaced.items():
+            setattr(place, name, real)
+        self._replaced.clear()
+        if exc_info[0] is None:
+            self.see()
+
+    def check(self, ignored: Collection[str] = ()) -> None:
+        """Make sure that the trace has every change of the directory."""
+        found = Tree.load(self._root)
+        seen = replayed(self.before, self.events)
+        assert dict(_shown(seen, ignored)) == dict(_shown(found, ignored))
+
+    def see(self) -> None:
+        """Record what the world outside is, if that has changed."""
+        now = self._outside()
+        if now != self._last_seen:
+            self._last_seen = now
+            self.events.append(Seen(now))
+
+    def _record(self, event: Event) -> None:
+        self.see()
+        self.events.append(event)
+
+    # Each takes the real function, and what it is called with.
+
+    def _open(
+        self, real: Callable[..., int], path: Any, flags: int, *rest: Any, **more: Any
+    ) -> int:
+        makes = bool(flags & os.O_CREAT) and not os.path.lexists(path)
+        handle = real(path, flags, *rest, **more)
+        if makes:
+            self._enter(path, more.get("dir_fd"))
+        elif flags & os.O_TRUNC:
+            self._truncate(handle, 0)
+        return handle
+
+    def _mkdir(self, real: Callable[..., None], path: Any, *rest: Any, **more: Any) -> None:
+        real(path, *rest, **more)
+        self._enter(path, more.get("dir_fd"))
+
+    def _symlink(self, real: Callable[..., None], target: Any, path: Any, *rest: Any) -> None:
+        real(target, path, *rest)
+        self._enter(path)
+
+    def _link(self, real: Callable[..., None], old: Any, new: Any, **more: Any) -> None:
+        real(old, new, **more)
+        directory, name, below = self._place(new)
+        inode = self._known.get(_identity(os.lstat(new)))
+        if directory and inode:
+            self._paths[inode] = below
+            self._record(Enter(below, directory, name, inode))
+
+    def _rename(self, real: Callable[..., None], old: Any, new: Any) -> None:
+        inode = self._known.get(_identity(os.lstat(old)))
+        source, old_name, old_path = self._place(old)
+        directory, name, path = self._place(new)
+        real(old, new)
+        if source and directory and inode:
+            leave = Leave(old_path, source, old_name, inode)
+            enter = Enter(path, directory, name, inode)
+            self._paths[inode] = path
+            self._record(Rename(f"{old_path} -> {path}", leave, enter))
+
+    def _unlink(self, real: Callable[..., None], path: Any, **more: Any) -> None:
+        dir_fd = more.get("dir_fd")
+        directory, name, below = self._place(path, dir_fd)
+        found = os.lstat(path, dir_fd=dir_fd) if directory else None
+        real(path, **more)
+        if found and directory:
+            inode = self._known[_identity(found)]
+            if found.st_nlink == 1 or inode.kind is Kind.DIRECTORY:
+                del self._known[_identity(found)]  # the number may be given to another file
+            self._record(Leave(below, directory, name, inode))
+
+    def _write(self, real: Callable[..., int], handle: int, data: Any) -> int:
+        written = real(handle, data)
+        if self._inode(handle):
+            end = os.lseek(handle, 0, os.SEEK_CUR)
+            self._written(handle, end - written, bytes(data)[:written])
+        return written
+
+    def _pwrite(self, real: Callable[..., int], handle: int, data: Any, offset: int) -> int:
+        written = real(handle, data, offset)
+        self._written(handle, offset, bytes(data)[:written])
+        return written
+
+    def _ftruncate(self, real: Callable[..., None], handle: int, size: int) -> None:
+        real(handle, size)
+        self._truncate(handle, size)
+
+    def _sync(self, real: Callable[..., None], handle: int) -> None:
+        inode = self._inode(handle)
+        if inode is None:
+            real(handle)
+            return
+        self.syncs += 1
+        fails = self.syncs == self._failing
+        self._record(Sync(self._paths[inode], inode, not fails))
+        if fails:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def _enter(self, path: Any, dir_fd: int | None = None) -> None:
+        directory, name, below = self._place(path, dir_fd)
+        if directory:
+            identity = _identity(os.lstat(path, dir_fd=dir_fd))
+            inode = self._known[identity] = inode_of(self._root / below, self._new)
+            self._new += 1
+            self._paths[inode] = below
+            self._record(Enter(below, directory, name, inode))
+
+    def _written(self, handle: int, offset: int, data: bytes) -> None:
+        inode = self._inode(handle)
+        if inode:
+            self._record(Write(self._paths[inode], inode, offset, data))
+
+    def _truncate(self, handle: int, size: int) -> None:
+        inode = self._inode(handle)
+        if inode:
+            self._record(Truncate(self._paths[inode], inode, size))
+
+    def _inode(self, handle: int) -> Inode | None:
+        return self._known.get(_identity(os.fstat(handle)))
+
+    def _place(self, path: Any, dir_fd: int | None = None) -> tuple[Inode | None, str, str]:
+        """Return the directory of ``path``, its name there, and its path below the root."""
+        parent, name = os.path.split(os.fspath(path))
+        if dir_fd is not None:
+            directory = self._inode(dir_fd)
+        else:
+            directory = self._known.get(_identity(Path(parent).stat()))
+        above = self._paths.get(directory, "") if directory else ""
+        return directory, name, f"{above}/{name}" if above else name
+
+
+def _in_place_of(real: Any, method: Any) -> Callable[..., Any]:
+    def recorded(*arguments: Any, **more: Any) -> Any:
+        return method(real, *arguments, **more)
+
+    return recorded
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _shown(tree: Tree, ignored: Collection[str]) -> Any:
+    for path, inode in tree.walk(ignored):
+        file = inode.kind is Kind.FILE
+        content = tree.contents.get(inode, Content()).digest if file else b""
+        yield path, (inode.kind, inode.target, content)

@@ -1,0 +1,433 @@
+"""Every operation that changes what the filer keeps, and what must hold whatever cut it short.
+
+A ``Laboratory`` does an ``Operation`` again and again, each time in a root and with key servers as
+they were before it, and ``check`` powers the filer on and looks for what was lost.
+"""
+
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from filer.boot.machine import Panic
+from filer.disks.disk import BLOCK_SIZE, Disk
+from filer.disks.header import DATA_OFFSET, SLOT_OFFSETS, SLOT_SIZE
+from filer.keys.key_id import MSID_KEY_ID
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE
+from filer.registration.registration import Registration
+from filer.shell.plugins import commands_at_loader, commands_in_maintenance
+from tests.kit import faulty
+from tests.kit.crash_model.tree import Tree
+from tests.kit.faulty import COMMANDS, FaultyKeyServer, House, Operator
+from tests.kit.points import Point
+from tests.kit.wraps import wraps
+
+MARKED_BLOCK = 7
+
+Line = tuple[str, ...]
+"""A command, and the answers to its questions; ``{files}`` is where the certificates are."""
+
+CONSOLE, BOOT, LOADER, MAINTENANCE = "console", "boot", "LOADER", "maintenance mode"
+
+_COMMANDS = {
+    CONSOLE: COMMANDS,
+    LOADER: commands_at_loader(),
+    MAINTENANCE: commands_in_maintenance(),
+}
+
+ADD_ONE: Line = ("key_manager add -key_server 127.0.0.2",)
+ADD_BOTH: Line = ("key_manager add -key_server 127.0.0.2 -key_server 127.0.0.3",)
+REKEY: Line = ("key_manager rekey",)
+LOCK: Line = ("disk encrypt lock *",)
+SEALED = (ADD_BOTH, REKEY, LOCK)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is done, where, and what went before it.
+
+    The filer is told to have ``disks``, and has had ``panics`` in a row.  ``silent``: no key server
+    answers meanwhile, and the filer panics.  ``erased``: the disks whose data are gone afterwards.
+    ``twice``: it can be done again when it is done.
+    """
+
+    lines: tuple[Line, ...] = ()
+    before: tuple[Line, ...] = ()
+    at: str = CONSOLE
+    certificates: bool = True
+    disks: int = 4
+    panics: int = 0
+    silent: bool = False
+    erased: tuple[str, ...] = ()
+    twice: bool = True
+
+    def prepare(self, house: House) -> None:
+        """Bring a filer to where the operation begins."""
+        if self.at == CONSOLE:
+            house.boot()
+        elif self.at != BOOT:
+            house.filer = house.off()
+
+    def act(self, house: House, files: Path) -> list[Operator]:
+        """Do it, line by line.  Raises what a boot raises."""
+        if self.at == BOOT:
+            try:
+                house.boot()
+            except Panic:
+                if not self.silent:
+                    raise
+        return [
+            house.run(line.format(files=files), *answers, commands=_COMMANDS[self.at])
+            for line, *answers in self.lines
+        ]
+
+
+def _console(
+    line: Line, before: tuple[Line, ...] = (), erased: tuple[str, ...] = (), twice: bool = True
+) -> Operation:
+    return Operation((line,), before, erased=erased, twice=twice)
+
+
+_INSTALLED = (CLIENT, CLIENT_PRIVATE, "127.0.0.2_CA.pem", "127.0.0.3_CA.pem")
+
+OPERATIONS: Mapping[str, Operation] = {
+    "first boot": Operation(at=BOOT, certificates=False),
+    "boot": Operation(at=BOOT, before=SEALED),
+    "boot that finds new disks": Operation(at=BOOT, before=(ADD_BOTH,), disks=6),
+    "boot that panics": Operation(at=BOOT, before=SEALED, silent=True),
+    "boot after panics": Operation(at=BOOT, before=(ADD_BOTH,), panics=3),
+    "install": Operation(
+        tuple((f"keymgr install cert '{{files}}/{name}'",) for name in _INSTALLED),
+        certificates=False,
+    ),
+    "uninstall": _console(
+        ("keymgr delete cert 127.0.0.3_CA.pem",), before=(ADD_BOTH,), twice=False
+    ),
+    "setup": _console(("key_manager setup", "127.0.0.2", "127.0.0.3", "q", "", "", "", "", "yes")),
+    "setup again": _console(
+        ("key_manager setup", "127.0.0.3", "q", "", "", "", "", "yes"), before=SEALED
+    ),
+    "add": _console(ADD_BOTH),
+    "add another": _console(ADD_BOTH, before=(ADD_ONE, REKEY, LOCK)),
+    "remove": _console(("key_manager remove -key_server 127.0.0.3",), before=SEALED, twice=False),
+    "remove all": _console(
+        ("key_manager remove -key_server 127.0.0.2 -key_server 127.0.0.3",),
+        before=(ADD_BOTH, REKEY),
+        twice=False,
+    ),
+    "first rekey": _console(REKEY, before=(ADD_BOTH,)),
+    "rekey": _console(REKEY, before=SEALED),
+    "lock": _console(LOCK, before=(ADD_BOTH, REKEY)),
+    "back to the MSID": _console((f"disk encrypt rekey {MSID_KEY_ID} *",), before=SEALED),
+    "sanitize": _console(
+        ("disk encrypt sanitize -all", "sanitize disk"), SEALED, erased=("0c.00.3",)
+    ),
+    "destroy": _console(
+        ("disk encrypt destroy 0c.00.3", "destroy disk"), SEALED, erased=("0c.00.3",), twice=False
+    ),
+    "sanitize in maintenance mode": Operation(
+        (("disk encrypt sanitize *", "sanitize disk"),),
+        SEALED,
+        at=MAINTENANCE,
+        erased=("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3"),
+    ),
+    "kmip_setup": Operation(
+        (("kmip_setup '{files}' 127.0.0.2 127.0.0.3", "", ""),),
+        (ADD_ONE, REKEY, LOCK),
+        at=LOADER,
+    ),
+    "setenv": Operation((("setenv AUTOBOOT true",),), at=LOADER),
+    "restore": _console(("key_manager restore -all",), before=SEALED),
+}
+
+
+@dataclass(frozen=True)
+class DiskState:
+    """What a disk is, and whether its data are those that were written."""
+
+    key_id: str
+    locking: bool
+    destroyed: bool
+    data: bool | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a filer keeps over a loss of power."""
+
+    registration: Registration
+    installed: Sequence[str]
+    autoboot: bool
+    disks: Mapping[str, DiskState]
+
+    def without_data(self) -> Self:
+        """Return the same, but for the question whether the data are there."""
+        disks = {name: replace(state, data=None) for name, state in self.disks.items()}
+        return replace(self, disks=disks)
+
+
+def look(house: House) -> Kept:
+    """Return what a filer has in its memory of what it keeps."""
+    return Kept(
+        house.filer.registration,
+        house.filer.installed.names(),
+        house.filer.loader.autoboot,
+        {disk.name: DiskState(disk.key_id, disk.locking, disk.destroyed) for disk in house.disks},
+    )
+
+
+def look_at_data(house: House) -> Kept:
+    """Return the same, with the question whether the data are there answered from the disks."""
+    kept = look(house)
+    return replace(
+        kept,
+        disks={
+            name: replace(state, data=_data(house.filer.shelf[name]))
+            for name, state in kept.disks.items()
+        },
+    )
+
+
+def _data(disk: Disk) -> bool:
+    return not disk.destroyed and disk.read_block(MARKED_BLOCK) == _mark(disk.name)
+
+
+def _mark(name: str) -> bytes:
+    return name.encode().ljust(BLOCK_SIZE, b".")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A root, and the stores of the key servers, at one moment."""
+
+    root: Path
+    stores: Sequence[bytes]
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where an operation begins: what the filer has kept then, and every wrapped data key."""
+
+    scene: Scene
+    kept: Kept
+    wraps: Mapping[str, Collection[bytes]]
+
+
+class Laboratory:
+    """Key servers, and a root in which operations are done; each puts back what it needs."""
+
+    def __init__(self, directory: Path, servers: Sequence[FaultyKeyServer]) -> None:
+        self.servers = servers
+        self.files = servers[0].directory
+        self._directory = directory
+        self._root = directory / "root"
+        self._empty = self.stores()
+        self._beginnings: dict[Operation, Beginning] = {}
+        self._trials: dict[Operation, Trial] = {}
+
+    def trial(self, operation: Operation) -> "Trial":
+        """Return the trial of ``operation``, always the same one."""
+        if operation not in self._trials:
+            self._trials[operation] = Trial(self, operation, self._beginning(operation))
+        return self._trials[operation]
+
+    def put_back(self, scene: Scene) -> Path:
+        """Return a root as it was in ``scene``, and put the key servers back likewise."""
+        self._start_with(scene.stores)
+        return _copy(scene.root, self._root)
+
+    def put(self, tree: Tree, stores: Sequence[bytes]) -> Path:
+        """Return a root that holds ``tree``, and put the key servers back to ``stores``."""
+        self._start_with(stores)
+        shutil.rmtree(self._root, ignore_errors=True)
+        tree.store(self._root)
+        return self._root
+
+    def keep(self, name: str) -> Scene:
+        """Return the scene of this moment, which is kept under ``name``."""
+        return Scene(_copy(self._root, self._directory / name), self.stores())
+
+    def start(self) -> None:
+        """Have all key servers run and behave."""
+        for server in self.servers:
+            server.recover()
+
+    def stop(self) -> None:
+        """Have no key server run."""
+        for server in self.servers:
+            server.stop()
+
+    def stores(self) -> tuple[bytes, ...]:
+        """Return what the key servers hold."""
+        return tuple(server.store.read_bytes() for server in self.servers)
+
+    def _start_with(self, stores: Sequence[bytes]) -> None:
+        for server, store in zip(self.servers, stores, strict=True):
+            if server.store.read_bytes() != store:
+                server.stop()
+                server.store.write_bytes(store)
+        self.start()
+
+    def _beginning(self, operation: Operation) -> Beginning:
+        """Return where ``operation`` begins; operations that begin alike share it."""
+        at = BOOT if operation.at == BOOT and not operation.before else CONSOLE
+        alike = replace(operation, lines=(), at=at, silent=False, erased=(), twice=True)
+        if alike not in self._beginnings:
+            name = f"beginning {len(self._beginnings)}"
+            self._beginnings[alike] = self._prepared(alike, name)
+        return self._beginnings[alike]
+
+    def _prepared(self, operation: Operation, name: str) -> Beginning:
+        root = self._root
+        shutil.rmtree(root, ignore_errors=True)
+        self._start_with(self._empty)
+        if operation.at == BOOT:
+            root.mkdir(mode=0o700)
+        else:
+            with House.build(root, self.servers) as house:
+                for disk in house.disks:
+                    disk.write_block(MARKED_BLOCK, _mark(disk.name))
+                for line in operation.before:
+                    house.must(*line)
+            if not operation.certificates:
+                shutil.rmtree(root / "mroot" / "etc" / "keymgr")
+            (root / "var" / "panics.toml").write_text(f"in_a_row = {operation.panics}\n")
+        settings = faulty.settings(port=self.servers[0].port, disks=operation.disks)
+        (root / "filer.toml").write_text(settings)
+        scene = self.keep(name)
+        present = {path.stem: wraps(path.read_bytes()) for path in root.glob("shelf/*.sed")}
+        with House(root) as house:
+            house.boot()
+            return Beginning(scene, look_at_data(house), present)
+
+
+def _copy(source: Path, copy: Path) -> Path:
+    shutil.rmtree(copy, ignore_errors=True)
+    return shutil.copytree(source, copy, symlinks=True)
+
+
+@dataclass
+class Trial:
+    """An operation, what was there before it, and what is there when nothing disturbs it.
+
+    ``crashes`` is where it could crash.
+    """
+
+    laboratory: Laboratory
+    operation: Operation
+    beginning: Beginning
+    after: Kept | None = None
+    crashes: Sequence[Point] = ()
+
+    def begin(self) -> Path:
+        """Return a root in which the operation can begin."""
+        root = self.laboratory.put_back(self.beginning.scene)
+        if self.operation.silent:
+            self.laboratory.stop()
+        return root
+
+    def check(
+        self,
+        root: Path,
+        *,
+        done: bool = False,
+        recovering: bool = False,
+        settled: Kept | None = None,
+        damaged: bool = False,
+    ) -> Kept:
+        """Power on, and make sure that nothing is lost and nothing is in between.
+
+        ``done``: the operation reported success; what there is after the first time is what there
+        has to be.  ``recovering``: a boot with all keys was killed too, which may have cost one
+        disk a try.  ``settled``: what a boot has shown since; its registration and disks stay.
+        ``damaged``: a block was lost, and the boot may warn.  Returns what the filer has kept.
+        """
+        for claimed in (self.after if done else None, settled):
+            if claimed:
+                self._check_wraps(root, claimed)  # a disk can be stolen before the next boot
+        self.laboratory.start()
+        with House(root) as house:
+            if self.operation.silent:
+                # A boot that is killed has cost the disks a try all the same.
+                house.filer = house.off()
+                most = max(disk.failures for disk in house.disks)
+                assert most <= house.filer.panics.in_a_row + recovering
+            told = house.boot()
+            assert told.warnings == [] or damaged
+            assert not any(disk.locked for disk in house.disks if not disk.destroyed)
+            assert house.filer.panics.in_a_row == 0
+            kept = look_at_data(house)
+            if done and self.after is None:
+                self.after = kept
+            self._check_kept(kept, done=done)
+            if settled:
+                assert (kept.registration, kept.disks) == (settled.registration, settled.disks)
+            self._check_files(root, kept)
+            faulty.check_that_no_key_is_lost_by(house, self.laboratory.servers)
+        return kept
+
+    def complete(self, root: Path) -> None:
+        """Do what was cut short once more; it has to succeed."""
+        with House(root) as house:
+            self.operation.prepare(house)
+            for result in self.operation.act(house, self.laboratory.files):
+                assert result.status == 0 or not self.operation.twice, result.text
+                assert "internal error" not in result.text
+            house.boot()
+            faulty.check_that_no_key_is_lost_by(house, self.laboratory.servers)
+
+    def _check_kept(self, kept: Kept, *, done: bool) -> None:
+        before, after = self.beginning.kept, self.after
+        assert after
+        registrations = [after.registration]
+        if not done:
+            registrations += [before.registration, self._client_files_registered()]
+        assert kept.registration in registrations
+        assert kept.autoboot in ({after.autoboot} if done else {before.autoboot, after.autoboot})
+        installed, least = set(before.installed), set(after.installed)
+        assert installed & least <= set(kept.installed) <= installed | least
+        assert not done or set(kept.installed) == least
+        assert kept.disks.keys() == after.disks.keys()
+        for name, state in self._named_alike(kept).items():
+            old, new = before.disks[name], self._named_alike(after)[name]
+            rekeyed = replace(new, locking=old.locking)  # and not locked yet
+            assert state in ([new] if done else [old, rekeyed, new]), name
+            assert new.data == (old.data and name not in self.operation.erased)
+
+    def _client_files_registered(self) -> Registration:
+        """Return what setup has registered when it asks its first question."""
+        before = self.beginning.kept.registration
+        if "setup" not in str(self.operation.lines) or before.servers:
+            return before
+        files = {name: (self.laboratory.files / name).read_bytes() for name in _INSTALLED[:2]}
+        return before._replace(certificates=files)
+
+    def _named_alike(self, kept: Kept) -> Mapping[str, DiskState]:
+        """Return the disks with "new" for each key ID that was made by the operation."""
+        known = {MSID_KEY_ID, *(state.key_id for state in self.beginning.kept.disks.values())}
+        return {
+            name: state if state.key_id in known else replace(state, key_id="new")
+            for name, state in kept.disks.items()
+        }
+
+    def _check_files(self, root: Path, kept: Kept) -> None:
+        for name in kept.installed:
+            installed = root / "mroot" / "etc" / "keymgr" / "cert" / name
+            assert installed.read_bytes() == (self.laboratory.files / name).read_bytes()
+        # What was left in /var/kmip and in the shelf is gone.
+        assert len(list((root / "var").glob("kmip.*"))) <= 1
+        assert not list(root.rglob(".new-*"))
+        for name in kept.disks:
+            path = root / "shelf" / f"{name}.sed"
+            head = path.read_bytes()[:DATA_OFFSET]
+            slots = [head[offset : offset + SLOT_SIZE] for offset in SLOT_OFFSETS]
+            assert sum(map(any, slots)) == 1, f"{name}: an older header is left"
+        self._check_wraps(root, kept)
+
+    def _check_wraps(self, root: Path, kept: Kept) -> None:
+        for name, state in kept.disks.items():
+            if state != self.beginning.kept.disks.get(name, state):
+                data = (root / "shelf" / f"{name}.sed").read_bytes()
+                for wrap in self.beginning.wraps.get(name, ()):
+                    assert wrap not in data, f"{name}: an older wrap is left"

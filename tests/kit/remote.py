@@ -1,0 +1,227 @@
+"""A filer that is reached over SSH: the installed program, and OpenSSH's own client.
+
+``serving`` starts ``filer --ssh`` on a free port; what it gives knows the way in by key and by
+password, and trusts the host key that the program has told.
+"""
+
+import base64
+import re
+import signal
+import socket
+import subprocess
+import threading
+from _thread import interrupt_main
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+import pytest
+
+from filer.commands import Leave
+from filer.keyserver.server import KeyServer
+from filer.running.interrupt import Interrupt
+from filer.shell.batch.script import LineInput, ScriptConsole
+from filer.shell.plugins import Commands
+from filer.shell.session import Session
+from filer.shell.signals import Signals
+from filer.shell.ssh.access import passwords_below
+from filer.shell.ssh.limits import Limits
+from filer.shell.ssh.server import SshHost
+from tests.kit.console import PATIENCE, Account, Outcome, Terminal
+from tests.kit.faulty import House
+from tests.kit.screen import Screen
+
+if TYPE_CHECKING:
+    from pexpect.popen_spawn import PopenSpawn
+
+PASSWORD = "open-sesame-7"
+_LISTENING = r"filer: listening on (\S+) port (\d+) \(host key (SHA256:\S+)\)\r?\n"
+
+
+def make_key(path: Path) -> Path:
+    """Write a client key, and beside it its public half, and return its path."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    path.write_bytes(key.export_private_key())
+    path.chmod(0o600)
+    path.with_suffix(".pub").write_bytes(key.export_public_key())
+    return path
+
+
+def give_access(account: Account, user: str = "root") -> Path:
+    """Give ``user`` the password PASSWORD and root a key, and return the key."""
+    key = make_key(account.home / "key")
+    assert account.run("--ssh-password", user, input=f"{PASSWORD}\n").status == 0
+    keys = account.root / "ssh" / "authorized_keys"
+    keys.write_bytes(b"# of the tests\n" + key.with_suffix(".pub").read_bytes())
+    return key
+
+
+@dataclass
+class Remote:
+    """A running filer, and how to get in."""
+
+    account: Account
+    child: "PopenSpawn[str]"
+    address: str
+    port: int
+    fingerprint: str
+    key: Path
+
+    def client(self, *options: str, key: Path | None = None, user: str = "root") -> list[str]:
+        """Return how OpenSSH's client is called, up to the host.
+
+        It asks nobody anything, unless ``options`` want it to: of two, the first one counts.
+        """
+        return [
+            *("ssh", "-F", "none", "-p", str(self.port), "-i", str(key or self.key), *options),
+            *("-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"),
+            *("-o", f"UserKnownHostsFile={self.account.home / 'known_hosts'}"),
+            f"{user}@{self.address}",
+        ]
+
+    def run(
+        self,
+        *command: str,
+        options: Sequence[str] = (),
+        input: str | bytes = "",  # noqa: A002  (as subprocess.run has it)
+        key: Path | None = None,
+        user: str = "root",
+    ) -> Outcome:
+        """Run a command of the filer, or a script of them from ``input``, to its end."""
+        ended = subprocess.run(
+            [*self.client(*options, key=key, user=user), *command],
+            input=input.encode() if isinstance(input, str) else input,
+            capture_output=True,
+            check=False,
+            env=self.account.environment(),
+            timeout=PATIENCE,
+        )
+        return Outcome(ended.stdout.decode(), ended.stderr.decode(), ended.returncode)
+
+    @contextmanager
+    def terminal(
+        self, *command: str, rows: int = 24, columns: int = 80, term: str = "xterm"
+    ) -> Iterator[Terminal]:
+        """Log in from a terminal."""
+        program = [*self.client("-tt"), *command]
+        with self.account.terminal(
+            program=program, rows=rows, columns=columns, environment={"TERM": term}
+        ) as terminal:
+            yield terminal
+
+    @contextmanager
+    def screen(
+        self, *command: str, rows: int = 24, columns: int = 80, term: str = "xterm-256color"
+    ) -> Iterator[Screen]:
+        """Log in from the terminal of a person."""
+        with self.terminal(*command, rows=rows, columns=columns, term=term) as terminal:
+            yield Screen(terminal.child, rows, columns)
+
+    @property
+    def log(self) -> str:
+        """The system log."""
+        return (self.account.root / "mroot" / "etc" / "messages").read_text(encoding="utf-8")
+
+    @property
+    def login(self) -> Mapping[str, Any]:
+        """What paramiko and netmiko are given; they must not look for keys of the tests' user."""
+        return {"port": self.port, "username": "root", "password": PASSWORD}
+
+    def again(self) -> None:
+        """Wait until it listens once more, where it did before."""
+        self.child.expect(_LISTENING)
+        assert isinstance(self.child.match, re.Match)
+        assert self.child.match[2] == str(self.port)
+        assert self.child.match[3] == self.fingerprint
+
+    def trust(self) -> None:
+        """Let the client know the host key of the root; a test compares it with what is told."""
+        data = (self.account.root / "ssh" / "host_key").read_bytes()
+        public = base64.b64encode(asyncssh.import_private_key(data).public_data).decode()
+        line = f"[{self.address}]:{self.port} ssh-ed25519 {public}\n"
+        (self.account.home / "known_hosts").write_text(line, encoding="ascii")
+
+
+@contextmanager
+def serving(account: Account, address: str = "127.0.0.1", *, port: int = 0) -> Iterator[Remote]:
+    """Start the program, and wait until it listens."""
+    key = account.home / "key"
+    if not key.exists():
+        give_access(account)
+    place = f"[{address}]" if ":" in address else address
+    with account.pipe("--ssh", f"{place}:{port}") as child:
+        child.expect(_LISTENING)
+        assert isinstance(child.match, re.Match)
+        told = child.match
+        remote = Remote(account, child, told[1], int(told[2]), told[3], key)
+        remote.trust()
+        yield remote
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have SIGINT end what this process waits for, even if its parent ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def house_of_root(directory: Path, servers: Sequence[KeyServer] = ()) -> Iterator[House]:
+    """Give a filer in ``directory`` whose root has the password PASSWORD."""
+    with House.build(directory / "root", servers) as house:
+        passwords_below(house.filer.root.ssh, house.filer.storage).set(
+            "root", PASSWORD, house.filer.random
+        )
+        yield house
+
+
+def clients_of(house: House, work: Callable[[int], None], **limits: Any) -> None:
+    """Serve ``house`` within ``limits`` until ``work``, done beside it, has halted it."""
+    signals = Signals(Interrupt())
+    console = ScriptConsole(LineInput(()), signals)
+    session = Session(house.filer, Commands(pytest.fail), console)
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+
+    def work_or_stop() -> None:
+        try:
+            work(port)
+        except BaseException:
+            interrupt_main()  # the server would go on for ever
+            raise
+
+    with ThreadPoolExecutor() as pool, interruptible():
+        worked = pool.submit(work_or_stop)
+        with pytest.raises((Leave, KeyboardInterrupt)):
+            SshHost("127.0.0.1", port, signals, limits=Limits(**limits)).run(session)
+        worked.result()
+
+
+def connect(port: int) -> socket.socket:
+    for _ in range(PATIENCE * 100):
+        with suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port), PATIENCE)
+        threading.Event().wait(0.01)
+    pytest.fail("nobody listens")
+
+
+def logged_in(port: int) -> Any:
+    import paramiko
+
+    transport = paramiko.Transport(connect(port))
+    transport.connect(username="root", password=PASSWORD)
+    return transport
+
+
+def command(transport: Any, line: str) -> bytes:
+    channel = transport.open_session()
+    channel.exec_command(line)
+    output: bytes = channel.makefile().read()
+    return output

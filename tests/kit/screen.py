@@ -1,0 +1,200 @@
+"""The screen of a person at the console: what the terminal shows, not what it was sent.
+
+The program runs at a terminal that tells where its cursor is when it is asked, as those of people
+do.  Whoever waits, waits for what is on the screen.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pexpect
+import pyte
+from pyte.screens import Char
+
+from tests.kit.console import PATIENCE, Account, Terminal
+
+QUIET = 0.05
+"""Seconds without output after which a screen has settled."""
+
+
+class _Answering(pyte.Screen):
+    """A screen that answers what it is asked through ``reply``."""
+
+    reply: Callable[[str], object]
+
+    def write_process_input(self, data: str) -> None:
+        self.reply(data)
+
+    def report_device_status(self, mode: int, **_private: Any) -> None:
+        # pyte does not know the form with a question mark, and takes it for the one without.
+        super().report_device_status(mode)
+
+
+class Screen:
+    """A terminal that is looked at: ``line``, ``shows``, ``cursor``, and the cells."""
+
+    def __init__(self, child: "pexpect.spawn[str]", rows: int, columns: int) -> None:
+        self.child = child
+        self._screen = _Answering(columns, rows)
+        self._screen.reply = child.send
+        self._stream = pyte.Stream(self._screen)
+
+    @property
+    def cursor(self) -> tuple[int, int]:
+        """Row and column of the cursor, counted from 0."""
+        return self._screen.cursor.y, self._screen.cursor.x
+
+    @property
+    def text(self) -> str:
+        """All lines, without blanks at their ends."""
+        return "\n".join(line.rstrip() for line in self._screen.display)
+
+    def line(self, row: int) -> str:
+        """Return a line, counted from 0 or, if negative, from below, without blanks at its end."""
+        return self._screen.display[row].rstrip()
+
+    @property
+    def typed(self) -> str:
+        """The line that the cursor is on."""
+        return self.line(self.cursor[0])
+
+    @property
+    def toolbar(self) -> str:
+        """The last line."""
+        return self.line(-1)
+
+    def cells(self, text: str) -> list[Char]:
+        """Return the cells of the last place on the screen where ``text`` stands, if any."""
+        for row in reversed(range(self._screen.lines)):
+            column = self._screen.display[row].rfind(text)
+            if column >= 0:
+                cells = self._screen.buffer[row]
+                return [cells[column + at] for at in range(len(text))]
+        return []
+
+    def rows(self) -> list[list[Char]]:
+        """Return all cells, row by row."""
+        columns = range(self._screen.columns)
+        return [
+            [self._screen.buffer[row][column] for column in columns]
+            for row in range(self._screen.lines)
+        ]
+
+    def colours(self, text: str) -> set[str]:
+        """Return the colours in which ``text`` is written."""
+        return {cell.fg for cell in self.cells(text)}
+
+    @property
+    def is_coloured(self) -> bool:
+        """Whether any cell has a colour."""
+        return any(
+            (cell.fg, cell.bg) != ("default", "default")
+            for row in range(self._screen.lines)
+            for cell in self._screen.buffer[row].values()
+        )
+
+    def answer(self, reply: Callable[[str], object]) -> None:
+        """Let ``reply`` have what the terminal answers; by default it is sent at once."""
+        self._screen.reply = reply
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        self.child.send(keys)
+
+    def wait(self, condition: "Callable[[], bool]", wanted: object = "") -> None:
+        """Take what the program sends until ``condition`` holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            try:
+                self._take(max(deadline - time.monotonic(), 0))
+            except (pexpect.TIMEOUT, pexpect.EOF) as end:
+                name = type(end).__name__
+                raise AssertionError(f"{name}, waiting for {wanted!r}:\n{self.text}") from None
+
+    def _take(self, timeout: float) -> None:
+        self._stream.feed(self.child.read_nonblocking(65536, timeout))
+
+    def shows(self, *texts: str) -> None:
+        """Wait until all of ``texts`` are on the screen."""
+        self.wait(lambda: all(text in self.text for text in texts), texts)
+
+    def shows_no(self, text: str) -> None:
+        """Wait until ``text`` is not on the screen."""
+        self.wait(lambda: text not in self.text, f"no {text}")
+
+    def shows_typed(self, line: str) -> None:
+        """Wait until the line of the cursor is ``line``."""
+        self.wait(lambda: self.typed == line, line)
+
+    def shows_toolbar(self, text: str) -> None:
+        """Wait until the last line is ``text``."""
+        self.wait(lambda: self.toolbar == text, text)
+
+    def shows_colour(self, text: str, colour: str) -> None:
+        """Wait until all of ``text`` has the colour."""
+        self.wait(lambda: self.colours(text) == {colour}, f"{text} in {colour}")
+
+    def settle(self) -> None:
+        """Take what is sent until nothing more comes for a moment.
+
+        Good for a look at what must not appear, but not for what must.
+        """
+        while True:
+            try:
+                self._take(QUIET)
+            except pexpect.TIMEOUT:
+                return
+
+    def enter(self, line: str) -> str:
+        """Type a line, and return what is printed between it and the next prompt.
+
+        For a line that fits into one of the screen, and output that fits on it.
+        """
+        self.type(line)
+        self.wait(lambda: self.typed.partition("> ")[2].startswith(line), line)
+        self.type("\r")
+        self.wait(self._at_prompt, "a prompt")
+        row = self.cursor[0]
+        lines = [self.line(above) for above in range(row)]
+        prompts = [at for at, text in enumerate(lines) if _PROMPT.match(text)]
+        return "".join(f"{text}\n" for text in lines[prompts[-1] + 1 :]) if prompts else ""
+
+    def _at_prompt(self) -> bool:
+        return bool(_PROMPT.fullmatch(f"{self.typed} "))
+
+    def booted(self) -> "Screen":
+        """Wait for the first prompt."""
+        self.wait(self._at_prompt, "a prompt")
+        self.settle()
+        return self
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Make the window another size, and clear it, as terminals may."""
+        self._screen.resize(rows, columns)
+        self._screen.erase_in_display(2)
+        self._screen.cursor_position(1, 1)
+        self.child.setwinsize(rows, columns)
+
+    def leave(self) -> int:
+        """Press Ctrl-D at the prompt and return the exit status."""
+        return Terminal(self.child).leave()
+
+
+_PROMPT = re.compile(r"(?:filer1\*?|LOADER|)> ")
+
+
+@contextmanager
+def screen(
+    account: Account,
+    *arguments: str,
+    rows: int = 24,
+    columns: int = 80,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Screen]:
+    """Start the program at a terminal of a person."""
+    answers = {"PROMPT_TOOLKIT_NO_CPR": "", "TERM": "xterm-256color", **(environment or {})}
+    with account.terminal(*arguments, rows=rows, columns=columns, environment=answers) as terminal:
+        yield Screen(terminal.child, rows, columns)

@@ -1,0 +1,265 @@
+"""What is built and installed from a checkout, and how it lives beside other people's modules."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import ZipFile
+
+import pytest
+
+from tests.kit.console import PATIENCE
+from tests.kit.paths import CHECKOUT
+
+LINKED = ("shell", "commands", "keyserver", "man")
+NOT_OURS = shutil.ignore_patterns(
+    ".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "build", "*.egg-info"
+)
+SLOW = 10 * PATIENCE
+
+BUILD = "import sys, setuptools.build_meta as backend; getattr(backend, sys.argv[1])(sys.argv[2])"
+
+
+def run(*command: str | Path, cwd: Path, environment: Mapping[str, str] | None = None) -> str:
+    """Run a program that has to succeed; return what it printed."""
+    ended = subprocess.run(
+        command,
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "HOME": str(cwd), **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SLOW,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
+
+
+def copied(directory: Path, *, links: bool) -> Path:
+    """Copy the checkout; without ``links``, as a download has it that does not know links."""
+    shutil.copytree(CHECKOUT, directory, symlinks=True, ignore=NOT_OURS)
+    for name in LINKED:
+        link = directory / "filer" / name
+        link.unlink(missing_ok=True)
+        if links:
+            link.symlink_to(Path("..", name))
+    return directory
+
+
+def wheel_of(checkout: Path) -> dict[str, bytes]:
+    """Build a wheel; return its files, without those that describe it."""
+    with ZipFile(built(checkout, "wheel")) as wheel:
+        return {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
+
+
+def built(checkout: Path, kind: str) -> Path:
+    """Build a wheel or an sdist and return its path."""
+    to = checkout.with_name(f"{checkout.name}-{kind}")
+    run(sys.executable, "-c", BUILD, f"build_{kind}", to, cwd=checkout)
+    (distribution,) = to.iterdir()
+    return distribution
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a copy of the checkout, with its links."""
+    return copied(tmp_path_factory.mktemp("with") / "house", links=True)
+
+
+@pytest.fixture(scope="module")
+def download(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a copy of the checkout without its links."""
+    return copied(tmp_path_factory.mktemp("without") / "house", links=False)
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path) -> Path:
+    return built(checkout, "wheel")
+
+
+@pytest.fixture(scope="module")
+def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the directory into which a source distribution was unpacked."""
+    directory = tmp_path_factory.mktemp("sdist")
+    archive = built(checkout, "sdist")
+    with tarfile.open(archive) as packed:
+        assert all(member.isreg() or member.isdir() for member in packed)
+    run("tar", "-xf", archive, cwd=directory)
+    (inside,) = directory.iterdir()
+    return inside
+
+
+# What is in a distribution.
+
+
+def house() -> Iterator[tuple[str, bytes]]:
+    """Yield the modules and the data of the house, by their places in a wheel."""
+    for folder in ("filer", *LINKED, "pytest_filer"):
+        for path in (CHECKOUT / folder).rglob("*"):
+            name = path.relative_to(CHECKOUT).as_posix()
+            if path.is_file() and path.suffix != ".pyc":
+                yield (f"filer/{name}" if folder in LINKED else name), path.read_bytes()
+
+
+def test_a_wheel_has_every_file_of_the_house(wheel: Path, checkout: Path) -> None:
+    files = {name: data for name, data in wheel_of(checkout).items() if ".data/" not in name}
+    pages = {f"man/{path.name}": path.read_bytes() for path in (CHECKOUT / "man").glob("*.1")}
+
+    assert len(files) > 150
+    assert files == dict(house())
+    with ZipFile(wheel) as packed:
+        assert pages == {
+            f"man/{name.rpartition('/')[2]}": packed.read(name)
+            for name in packed.namelist()
+            if ".data/data/share/man/man1/" in name
+        }
+
+
+def test_a_wheel_is_the_same_without_links_and_from_a_source_distribution(
+    checkout: Path, download: Path, sdist: Path
+) -> None:
+    assert wheel_of(checkout) == wheel_of(download) == wheel_of(sdist)
+
+
+def test_a_source_distribution_has_tests_documents_and_each_file_once(sdist: Path) -> None:
+    packed = {path.relative_to(sdist) for path in sdist.rglob("*") if path.is_file()}
+    wanted = {
+        path.relative_to(CHECKOUT)
+        for folder in (".ci", "bench", "docs", "tests", "filer", "pytest_filer", *LINKED)
+        for path in (CHECKOUT / folder).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    top = {Path(name) for name in ("README.md", "Makefile", "setup.cfg", "pyproject.toml")}
+
+    assert wanted | top <= packed
+    assert not {path for path in packed if path.parts[:2] in {("filer", name) for name in LINKED}}
+
+
+# What is installed.
+
+
+class Installed(NamedTuple):
+    """An environment of its own, with what the tests' environment has beside the filer."""
+
+    directory: Path
+
+    def program(self, name: str) -> Path:
+        return self.directory / "bin" / name
+
+    def filer(self, *arguments: str, cwd: Path, **environment: str) -> str:
+        """Run the console in a root of its own."""
+        environment["FILER_ROOT"] = str(cwd / "root")
+        return run(self.program("filer"), *arguments, cwd=cwd, environment=environment)
+
+
+Install = Callable[..., Installed]
+
+
+@pytest.fixture(scope="module")
+def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
+    """Give a function that installs a wheel or a checkout, with options of pip."""
+
+    def install(*what: str | Path) -> Installed:
+        directory = tmp_path_factory.mktemp("environment")
+        run(sys.executable, "-m", "venv", "--without-pip", directory, cwd=directory)
+        (site,) = directory.glob("lib/python*/site-packages")
+        others = [path for path in sys.path if path.endswith("site-packages")]
+        (site / "others.pth").write_text("\n".join(others), encoding="utf-8")
+        options = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed")
+        python = directory / "bin" / "python"
+        run(python, "-m", "pip", "install", *options, *what, cwd=directory)
+        return Installed(directory)
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("links", "mode"), [(True, "compat"), (True, "lenient"), (False, "lenient"), (False, "wheel")]
+)
+def test_an_installed_checkout_runs(
+    install: Install, tmp_path: Path, links: bool, mode: str
+) -> None:
+    source = copied(tmp_path / "house", links=links)
+    how = ["--config-settings", f"editable_mode={mode}", "--editable"] if mode != "wheel" else []
+
+    installed = install(*how, source)
+
+    printed = installed.filer("-c", "hostname", "-c", "man key_manager", cwd=tmp_path)
+    assert printed.startswith("filer1\n")
+    assert "EXAMPLES" in printed
+    assert run(installed.program("filer-keyserver"), "--version", cwd=tmp_path)
+    python = installed.program("python")
+    environment = {"FILER_ROOT": str(tmp_path / "root")}
+    assert (
+        run(python, "-m", "filer", "-c", "hostname", cwd=tmp_path, environment=environment)
+        == "filer1\n"
+    )
+
+
+# Beside a project that has modules of the same names.
+
+
+@pytest.fixture(scope="module")
+def installed(install: Install, wheel: Path) -> Installed:
+    return install(wheel)
+
+
+STRANGERS: Mapping[str, tuple[str, ...]] = {
+    "packages": (*(f"{name}/__init__.py" for name in LINKED), "filer/__init__.py"),
+    "modules": ("shell.py", "commands.py", "filer.py", "console.py", "key_servers.py"),
+}
+
+OWN = """
+def test_our_modules_are_ours():
+    import commands, filer, shell
+    assert {commands.OWN, filer.OWN, shell.OWN} == {"stranger"}
+"""
+
+WITH = """
+def test_the_filer_has_its_own(filer):
+    filer.key_servers[0].stop()
+    filer.key_servers[0].start()
+    assert "127.0.0.2" in filer.run("key_manager add -key_server 127.0.0.2")
+    assert filer.console.enter("hostname") == "filer1\\n"
+"""
+
+
+@pytest.fixture(params=STRANGERS)
+def stranger(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Give a project with modules of our names."""
+    for name in STRANGERS[request.param]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("OWN = 'stranger'\n", encoding="ascii")
+    return tmp_path
+
+
+@pytest.mark.parametrize("way", ["pytest", "python -m pytest", "PYTHONPATH=. pytest"])
+@pytest.mark.parametrize("test", [OWN, OWN + WITH], ids=["alone", "with the fixture"])
+def test_the_tests_of_a_stranger_run(
+    installed: Installed, stranger: Path, way: str, test: str
+) -> None:
+    (stranger / "test_it.py").write_text(test, encoding="ascii")
+    python = installed.program("python")
+    pytest = ("-m", "pytest") if "-m" in way else (Path(sys.executable).with_name("pytest"),)
+    options = ("-q", "-p", "no:cacheprovider", "-W", "error")
+    environment = {"PYTHONPATH": "."} if "PATH" in way else {}
+
+    printed = run(python, *pytest, *options, cwd=stranger, environment=environment)
+
+    assert printed.splitlines()[-1].startswith(f"{test.count('def test')} passed"), printed
+
+
+@pytest.mark.parametrize("name", [*LINKED, "shell.py"])
+def test_a_module_of_our_name_on_the_path_does_not_break_the_console(
+    installed: Installed, tmp_path: Path, name: str
+) -> None:
+    module = tmp_path / name if name.endswith(".py") else tmp_path / name / "__init__.py"
+    module.parent.mkdir(exist_ok=True)
+    module.write_text("raise SystemExit('a stranger')\n", encoding="ascii")
+
+    assert installed.filer("-c", "hostname", cwd=tmp_path, PYTHONPATH=".") == "filer1\n"

@@ -1,0 +1,231 @@
+"""The pytest plug-in, in pytest runs of their own, as a project that has it installed."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_filer import FilerUnderTest
+from tests.kit.console import PATIENCE
+from tests.kit.paths import CHECKOUT
+
+DOCUMENT = CHECKOUT / "docs" / "TESTING.md"
+
+
+def run_pytest(
+    directory: Path, test: str, *options: str, program: tuple[str, ...] = ("-m", "pytest")
+) -> tuple[int, str]:
+    """Run ``test`` in a project of its own; return the exit status and what pytest printed."""
+    (directory / "test_it.py").write_text(test, encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, *program, "-p", "no:cacheprovider", "-q", *options],
+        cwd=directory,
+        env=os.environ | {"PYTEST_ADDOPTS": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return ended.returncode, ended.stdout
+
+
+def outcomes(printed: str) -> str:
+    return printed.splitlines()[-1].rpartition(" in ")[0]
+
+
+EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.S)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_of_the_manual_are_short_and_pass(tmp_path: Path, example: str) -> None:
+    assert len(EXAMPLES) == 2
+    assert example.count("\n") == 5
+
+    status, printed = run_pytest(tmp_path, example, "--strict-markers", "-W", "error")
+
+    assert (status, outcomes(printed)) == (0, "1 passed"), printed
+
+
+MARKED = """
+import pytest
+
+@pytest.mark.filer(
+    key_servers=3, disks=5, columns=60, options=["-x"], settings={"system": {"hostname": "toaster"}}
+)
+def test_marked(filer):
+    assert [each.address for each in filer.key_servers] == ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+    assert filer.run("disk encrypt show").count("0x0") == 5
+    assert filer.run("hostname") == "toaster> hostname\\ntoaster\\n"
+    console = filer.console
+    assert console.prompt == "toaster>"
+    assert len(console.enter("man keymgr").splitlines()[0]) == 60
+    assert console is filer.console
+    assert console.leave() == 0
+    assert filer.console is not console
+
+@pytest.mark.filer(key_servers=0)
+def test_alone(filer):
+    assert filer.run("keymgr list cert") == "No certificates are installed.\\n"
+    assert filer.key_servers == []
+
+def test_one_after_the_other(filer):
+    assert len(filer.key_servers) == 2
+    assert "No key servers" in filer.run("key_manager show")
+"""
+
+
+def test_the_marker_says_what_a_test_gets(tmp_path: Path) -> None:
+    status, printed = run_pytest(tmp_path, MARKED, "--strict-markers")
+
+    assert (status, outcomes(printed)) == (0, "3 passed"), printed
+
+
+FAILING = """
+import pytest
+
+def test_status(filer):
+    filer.run("hostname", "nonsense")
+
+def test_expected(filer):
+    assert "nonsense not found" in filer.run("hostname", "nonsense", status=1)
+
+def test_busy(filer):
+    filer.console
+    filer.run("hostname")
+
+@pytest.mark.filer(key_servers=9)
+def test_many(filer):
+    pass
+
+@pytest.mark.filer(key_servers="2")
+def test_text(filer):
+    pass
+
+@pytest.mark.filer(3, disk=5)
+def test_unknown(filer):
+    pass
+"""
+
+MARKER = "pytest.mark.filer: "
+ARGUMENTS = "key_servers=2, disks=12, settings={}, options=(), rows=24, columns=80"
+
+
+def test_what_goes_wrong_fails_the_test_and_says_why(tmp_path: Path) -> None:
+    status, printed = run_pytest(tmp_path, FAILING, "--tb=short")
+
+    assert (status, outcomes(printed)) == (1, "2 failed, 1 passed, 3 errors"), printed
+    assert "filer ended with status 1, not 0:\nE   filer1\nE   nonsense not found." in printed
+    assert re.search(r"filer: \S+ is in use by process \d+", printed)
+    lines = printed.splitlines()
+    assert f"{MARKER}key_servers must be 0 to 5, not 9" in lines
+    assert f"{MARKER}key_servers must be 0 to 5, not '2'" in lines
+    assert f"{MARKER}unexpected 3, disk; its arguments are {ARGUMENTS}" in lines
+    assert "_filer" not in printed
+
+
+UNUSABLE = """
+import os, signal, pytest
+
+@pytest.mark.filer(settings={"shelf": {"bogus": 1}})
+def test_settings(filer):
+    pass
+
+def test_process(filer, _filer_key_servers):
+    os.kill(_filer_key_servers._process.pid, signal.SIGKILL)
+    filer.key_servers[0].stop()
+
+def test_later(filer):
+    pass
+"""
+
+
+def test_what_the_key_servers_cannot_do_is_said_in_a_line(tmp_path: Path) -> None:
+    status, printed = run_pytest(tmp_path, UNUSABLE, "--tb=short")
+
+    assert (status, outcomes(printed)) == (1, "1 failed, 3 errors"), printed
+    lines = printed.splitlines()
+    (unknown,) = [line for line in lines if line.startswith("the fixture filer: filer.toml:")]
+    assert 'unknown key "bogus"' in unknown
+    assert "the fixture filer: the process of the key servers has ended" in lines
+
+
+def test_the_marker_is_listed_with_its_arguments(tmp_path: Path) -> None:
+    _, printed = run_pytest(tmp_path, "", "--markers")
+
+    assert f"@pytest.mark.filer({ARGUMENTS}): settings of the fixture filer" in printed
+
+
+WITHOUT_PEXPECT = """
+import runpy, sys
+sys.modules["pexpect"] = None
+runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_without_pexpect_the_fixture_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "without.py").write_text(WITHOUT_PEXPECT, encoding="utf-8")
+
+    status, printed = run_pytest(
+        tmp_path, "def test_it(filer):\n    pass\n", program=("without.py",)
+    )
+
+    assert "the fixture filer needs pexpect: pip install pexpect" in printed
+    assert (status, outcomes(printed)) == (1, "1 error"), printed
+
+
+LIGHT = """
+import sys
+def test_it():
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    assert "pytest_filer" in sys.modules
+    assert loaded.isdisjoint({"filer", "kmip", "pexpect", "cryptography"})
+"""
+
+
+def test_a_project_that_does_not_use_it_loads_nothing_but_the_plug_in(tmp_path: Path) -> None:
+    status, printed = run_pytest(tmp_path, LIGHT, "-W", "error")
+
+    assert (status, outcomes(printed)) == (0, "1 passed"), printed
+
+
+def test_a_fixture_of_the_project_goes_before_ours(tmp_path: Path) -> None:
+    own = "import pytest\n@pytest.fixture\ndef filer():\n    return 7\n"
+    status, printed = run_pytest(tmp_path, f"{own}def test_it(filer):\n    assert filer == 7\n")
+
+    assert (status, outcomes(printed)) == (0, "1 passed"), printed
+
+
+@pytest.mark.filer(key_servers=1)
+@pytest.mark.parametrize(
+    ("lines", "question"),
+    [
+        (["key_manager setup"], "Enter the IP address for a key server, 'q' to quit:"),
+        (["disk encrypt destroy 0c.00.9; disk encrypt destroy 0c.00.8"], "To continue, enter"),
+        (
+            ["key_manager add -key_server 127.0.0.2", "key_manager rekey -manual"],
+            "enter a new passphrase",
+        ),
+    ],
+)
+def test_a_console_can_be_left_at_a_question(
+    filer: FilerUnderTest, lines: list[str], question: str
+) -> None:
+    console = filer.console
+    for line in lines:
+        console.enter(line)
+    assert question in console.prompt
+
+    assert console.leave() == 0
+    assert "0x0" in filer.run("disk encrypt show 0c.00.9")
+
+
+@pytest.mark.filer(key_servers=1)
+def test_our_own_tests_have_it_too(filer: FilerUnderTest) -> None:
+    address = filer.key_servers[0].address
+    filer.run(f"key_manager add -key_server {address}")
+
+    assert filer.console.enter("key_manager status") == f"Key server {address} is responding.\n"

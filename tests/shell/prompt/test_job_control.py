@@ -1,0 +1,131 @@
+"""A console in the background of a shell: it stops to ask, and shows no secret when it is back."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from filer.keyserver.server import KeyServer
+from tests.kit.console import OTHER_PASSPHRASE, Account, Terminal, having_added
+from tests.shell.test_program import silent
+
+COMMAND = "key_manager rekey -manual"
+OPTION = f"filer -c '{COMMAND}'"
+QUESTION = "enter a new passphrase: "
+CTRL_Z = "\x1a"
+
+
+@pytest.fixture
+def registered(tmp_path: Path, servers: list[KeyServer]) -> Account:
+    return having_added(servers, tmp_path / "home")
+
+
+@contextmanager
+def shell(account: Account) -> Iterator[Terminal]:
+    with account.terminal(
+        "--norc", "--noprofile", "-i", program=("bash",), environment={"PS1": "sh$ "}
+    ) as terminal:
+        terminal.shows("sh$ ")
+        yield terminal
+
+
+def stops_by_itself(terminal: Terminal) -> None:
+    """Press Enter at the prompt of the shell until it says so."""
+    for _ in range(100):
+        terminal.type("\r")
+        if terminal.child.expect_exact(["Stopped", pexpect.TIMEOUT], timeout=0.5) == 0:
+            return
+    raise AssertionError("it reads in the background")
+
+
+def answer(terminal: Terminal) -> None:
+    """Type both passphrases; neither is seen, and the shell has its echo again."""
+    terminal.type(f"{OTHER_PASSPHRASE}\r")
+    terminal.shows("reenter the new passphrase: ")
+    terminal.type(f"{OTHER_PASSPHRASE}\r")
+    terminal.shows("4 successes")
+    assert OTHER_PASSPHRASE not in terminal.seen
+
+
+def echoes_again(terminal: Terminal) -> None:
+    terminal.shows("sh$ ")
+    terminal.type("echo $((6 * 7))")
+    terminal.shows("echo $((6 * 7))")
+    terminal.type("\r")
+    terminal.shows("42")
+
+
+def test_a_question_of_a_program_started_in_the_background(registered: Account) -> None:
+    with shell(registered) as terminal:
+        terminal.type(f"{OPTION} &\r")
+        terminal.shows("sh$ ")
+        terminal.shows(QUESTION)
+        stops_by_itself(terminal)
+        terminal.type("fg\r")
+        terminal.shows("filer -c")
+        terminal.child.waitnoecho()
+        answer(terminal)
+        echoes_again(terminal)
+
+
+def test_a_question_after_a_start_in_the_background(
+    registered: Account, servers: list[KeyServer]
+) -> None:
+    """It is in the foreground again before it asks, of which no signal tells."""
+    with shell(registered) as terminal:
+        with silent(servers[1]) as listener:
+            terminal.type(f"{OPTION} &\r")
+            connection = listener.accept()[0]
+        servers[1].start()
+        with closing(connection):
+            terminal.type("fg\r")
+            terminal.shows("fg")
+            terminal.shows(OPTION)
+        terminal.shows(QUESTION)
+        answer(terminal)
+        echoes_again(terminal)
+
+
+@pytest.mark.parametrize("between", ["", "bg"])
+def test_a_question_that_was_stopped(registered: Account, between: str) -> None:
+    with shell(registered) as terminal:
+        terminal.type(f"{OPTION}\r")
+        terminal.shows(QUESTION)
+        terminal.type(CTRL_Z)
+        terminal.shows("Stopped")
+        if between:
+            terminal.type("bg\r")
+            terminal.shows("filer -c")
+            stops_by_itself(terminal)
+        terminal.type("fg\r")
+        terminal.shows("filer -c")
+        terminal.child.waitnoecho()
+        answer(terminal)
+        echoes_again(terminal)
+
+
+def test_a_command_that_ends_in_the_background(
+    registered: Account, servers: list[KeyServer]
+) -> None:
+    with shell(registered) as terminal:
+        terminal.type("filer\r")
+        terminal.shows("filer1> ")
+        with silent(servers[1]) as listener:
+            terminal.type(f"{COMMAND}\r")
+            with closing(listener.accept()[0]):
+                terminal.type(CTRL_Z)
+                terminal.shows("Stopped")
+                terminal.type("bg\r")
+                terminal.shows("sh$ ")
+        servers[1].start()
+        terminal.shows("filer1> ")
+        stops_by_itself(terminal)
+        terminal.type("fg\r")
+        terminal.child.waitnoecho()
+        terminal.type(f"{COMMAND}\r")
+        terminal.shows(QUESTION)
+        answer(terminal)
+        terminal.type("logout\r")
+        echoes_again(terminal)

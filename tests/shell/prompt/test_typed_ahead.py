@@ -1,0 +1,343 @@
+"""What is typed or pasted behind a command that asks is its answers, and never a command.
+
+At each kind of reader: plain and with the editor, on this host and over SSH, and recorded.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from filer.keyserver.server import KeyServer
+from tests.kit.console import OTHER_PASSPHRASE, Account, Terminal, editing, files_below
+from tests.kit.remote import give_access, serving
+from tests.kit.screen import screen
+from tests.shell.test_program import silent
+
+COMMAND = "key_manager rekey -manual"
+WEAK = "weak"
+PASTED = f"{COMMAND}\r{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r"
+PASTE, PASTED_ALL = "\x1b[200~", "\x1b[201~"
+
+
+@pytest.fixture
+def impatient(registered: Account) -> Account:
+    """Give a filer with two key servers that waits two seconds for one that is silent."""
+    settings = registered.settings.read_text(encoding="utf-8")
+    registered.settings.write_text(settings.replace("timeout = 20.0", "timeout = 2.0"))
+    return registered
+
+
+@pytest.fixture(params=["plain", "dumb", "editor", "ssh plain", "ssh editor", "recorded"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@contextmanager
+def opened(kind: str, account: Account) -> Iterator[Terminal]:
+    if kind.startswith("ssh"):
+        give_access(account)
+        with serving(account) as remote:
+            client = remote.client("-tt")
+            if kind == "ssh editor":
+                with editing(account, program=client) as terminal:
+                    yield terminal
+            else:
+                with account.terminal(program=client, environment={"TERM": "vt100"}) as terminal:
+                    yield terminal
+        assert OTHER_PASSPHRASE not in remote.log
+    elif kind == "editor":
+        with editing(account) as terminal:
+            yield terminal
+    else:
+        environment = {"TERM": "dumb"} if kind == "dumb" else {}
+        recording = ("--record", "a.cast") if kind == "recorded" else ()
+        with account.terminal(*recording, environment=environment) as terminal:
+            yield terminal
+
+
+def kept(account: Account) -> str:
+    """Return all that is kept of a session: history, recording, system log."""
+    return b"".join(path.read_bytes() for path in files_below(account.home)).decode(
+        errors="replace"
+    )
+
+
+def test_answers_pasted_behind_their_command_are_answers(registered: Account, kind: str) -> None:
+    with opened(kind, registered) as terminal:
+        terminal.booted().type(PASTED)
+        terminal.shows("Completed rekey on 4 disks: 4 successes")
+        terminal.shows("filer1>")
+        terminal.type("hostname\r")
+        terminal.shows("filer1\r\n")
+
+        # A terminal that edits lines itself shows what is pasted before the command begins.
+        assert kind == "dumb" or OTHER_PASSPHRASE not in terminal.seen
+        assert "not found" not in terminal.seen
+    assert OTHER_PASSPHRASE not in kept(registered)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("key_manager rekey -manual -x", "unexpected"),
+        ("key_manager rekey -manaul", "unexpected"),
+        ("key_manger rekey -manual", "not found"),
+        ("key_manager rekey -manual -key_tag ''", "key tag"),
+    ],
+)
+def test_answers_of_a_dialogue_that_never_begins_are_dropped(
+    registered: Account, kind: str, command: str, said: str
+) -> None:
+    if kind != "plain" and "manaul" not in command:
+        pytest.skip("tried with one reader")
+    with opened(kind, registered) as terminal:
+        terminal.booted().type(f"{command}\r{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+        terminal.shows(said)
+        terminal.shows("filer1>")
+        terminal.type("hostname\r")
+        terminal.shows("filer1\r\n")
+
+        assert kind == "dumb" or OTHER_PASSPHRASE not in terminal.seen
+        assert terminal.seen.count("not found") == (said == "not found")
+    assert OTHER_PASSPHRASE not in kept(registered)
+
+
+def test_answers_typed_while_a_key_server_is_silent_are_not_shown(
+    registered: Account, servers: list[KeyServer], kind: str
+) -> None:
+    with opened(kind, registered) as terminal:
+        terminal.booted()
+        with silent(servers[1]) as listener:
+            terminal.type(f"{COMMAND}\r")
+            with closing(listener.accept()[0]):
+                terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+        terminal.shows("no key pair was created")
+        terminal.shows("filer1>")
+        terminal.type("hostname\r")
+        terminal.shows("filer1\r\n")
+
+        assert OTHER_PASSPHRASE not in terminal.seen
+        assert "not found" not in terminal.seen
+    assert OTHER_PASSPHRASE not in kept(registered)
+
+
+@pytest.mark.parametrize("entries", [f"{WEAK}\r" * 6, f"{WEAK}\r" * 2 + "\x03"], ids=["3", "^C"])
+def test_entries_behind_the_last_try_are_dropped(
+    registered: Account, kind: str, entries: str
+) -> None:
+    if "\x03" in entries and "editor" not in kind:
+        pytest.skip("the terminal itself takes Ctrl-C at once")
+    with opened(kind, registered) as terminal:
+        terminal.booted().type(f"{COMMAND}\r{entries}")
+        terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+        terminal.shows("interrupted" if "\x03" in entries else "key_manager: a passphrase")
+        terminal.shows("filer1>")
+        terminal.type("hostname\r")
+        terminal.shows("filer1\r\n")
+
+        assert kind == "dumb" or OTHER_PASSPHRASE not in terminal.seen
+        assert "not found" not in terminal.seen
+    assert OTHER_PASSPHRASE not in kept(registered)
+
+
+@pytest.mark.parametrize("file", ["-", "/dev/tty"])
+def test_answers_among_commands_typed_as_a_script_are_not_shown(
+    registered: Account, file: str
+) -> None:
+    with registered.terminal("-x", file) as terminal:
+        terminal.type(f"{COMMAND}\r")
+        for question in ("enter a new passphrase: ", "reenter the new passphrase: "):
+            terminal.shows(question)
+            terminal.type(f"{OTHER_PASSPHRASE}\r")
+        terminal.shows("Completed rekey on 4 disks: 4 successes")
+        terminal.type("hostname\r")
+        terminal.shows("filer1\r\n")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+
+        assert OTHER_PASSPHRASE not in terminal.seen
+
+
+def test_answers_typed_while_the_filer_boots_are_not_shown(
+    impatient: Account, servers: list[KeyServer]
+) -> None:
+    with (
+        silent(servers[1]) as listener,
+        impatient.terminal("-c", "hostname", "-c", COMMAND) as terminal,
+    ):
+        with closing(listener.accept()[0]):
+            terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+            terminal.shows("is not responding")
+        assert terminal.end() == 1
+
+        assert OTHER_PASSPHRASE not in terminal.seen
+
+
+def test_a_dialogue_that_has_read_its_answers_drops_nothing(account: Account) -> None:
+    with account.terminal() as terminal:
+        terminal.booted().type("disk encrypt sanitize -all\rno\rhostname\r")
+
+        terminal.shows("\r\nfiler1\r\n")
+
+
+def test_answers_are_dropped_though_the_line_takes_the_power(account: Account) -> None:
+    lines = f"key_manager rekey -manual; reboot\r{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r"
+    with account.terminal() as terminal:
+        terminal.booted().type(lines)
+        terminal.shows("System rebooting...")
+        terminal.shows("filer1> ")
+        assert terminal.enter("hostname") == "filer1\n"
+
+        assert OTHER_PASSPHRASE not in terminal.seen
+
+
+def test_a_script_drops_them_too(account: Account) -> None:
+    ended = account.script(
+        "key_manager rekey -manual; reboot", OTHER_PASSPHRASE, OTHER_PASSPHRASE, "hostname"
+    )
+
+    assert ended.out == "System rebooting...\nfiler1\n"
+    assert OTHER_PASSPHRASE not in ended.err
+
+
+def test_a_script_drops_entries_behind_the_last_try(registered: Account) -> None:
+    entries = [WEAK] * 6 + [OTHER_PASSPHRASE] * 2
+    ended = registered.run(
+        "-x", input="".join(f"{each}\n" for each in (COMMAND, *entries, "hostname"))
+    )
+
+    assert ended.out.endswith("filer1> hostname\nfiler1\n")
+    assert OTHER_PASSPHRASE not in ended.out + ended.err
+    assert ended.status == 1
+
+
+def test_answers_to_a_command_option_do_not_go_to_the_shell(account: Account) -> None:
+    script = f"filer -c '{COMMAND}'; echo READY; read line; echo got $line"
+    with account.terminal("-c", script, program=("bash",)) as terminal:
+        terminal.type(f"{OTHER_PASSPHRASE}\r")
+        terminal.shows("No key servers are registered")
+        terminal.shows("READY")
+        terminal.type("mine\r")
+        terminal.shows("got mine")
+
+
+@pytest.fixture
+def replay(registered: Account, tmp_path: Path) -> str:
+    """Give the option that replays a recording with the command and its two answers."""
+    cast = tmp_path / "a.cast"
+    entries = f"{COMMAND}\n{OTHER_PASSPHRASE}\n{OTHER_PASSPHRASE}\n"
+    assert registered.run("--record", cast, input=entries).status == 0
+    return f"--replay '{cast}'"
+
+
+@contextmanager
+def in_a_shell(account: Account, options: str) -> Iterator[Terminal]:
+    script = f"filer {options}; echo READY; read line; echo got $line"
+    with account.terminal("-c", script, program=("bash",)) as terminal:
+        yield terminal
+        terminal.shows("READY")
+        terminal.type("mine\r")
+        terminal.shows("got mine")
+
+
+def test_answers_to_a_replay_may_be_pasted_at_once(registered: Account, replay: str) -> None:
+    with in_a_shell(registered, replay) as terminal:
+        terminal.shows("enter a new passphrase: ")
+        terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+        terminal.shows("reenter the new passphrase: ")
+    assert OTHER_PASSPHRASE not in terminal.seen
+
+
+def test_answers_to_a_replay_may_be_typed_while_it_boots(
+    impatient: Account, servers: list[KeyServer], replay: str
+) -> None:
+    with silent(servers[1]) as listener, in_a_shell(impatient, replay) as terminal:
+        with closing(listener.accept()[0]):
+            terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+        terminal.shows("no key pair was created")
+    assert OTHER_PASSPHRASE not in terminal.seen
+
+
+@pytest.mark.parametrize("reason", ["no key server", "panic", "in use"])
+def test_answers_that_no_command_asked_for_do_not_go_to_the_shell(
+    registered: Account, servers: list[KeyServer], replay: str, reason: str
+) -> None:
+    with ExitStack() as stack:
+        if reason == "no key server":
+            assert registered.commands(f"key_manager remove {having_all(servers)}").status == 0
+        elif reason == "in use":
+            stack.enter_context(registered.terminal()).booted()
+        else:
+            for disk in (registered.root / "shelf").iterdir():
+                disk.unlink()
+        with in_a_shell(registered, replay) as terminal:
+            terminal.child.waitnoecho()
+            terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+
+
+def having_all(servers: Sequence[KeyServer]) -> str:
+    return " ".join(f"-key_server {server.address}" for server in servers)
+
+
+# Pasted in brackets, as terminals do it where the editor asks for that.
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n"])
+def test_a_paste_in_brackets_is_as_many_lines_as_it_has(registered: Account, line_end: str) -> None:
+    lines = [COMMAND, OTHER_PASSPHRASE, OTHER_PASSPHRASE, "hostname", "hist"]
+    with screen(registered) as person:
+        person.booted().type(f"{PASTE}{line_end.join(lines)}{PASTED_ALL}")
+        person.shows("Completed rekey on 4 disks", "filer1> hostname\nfiler1\n")
+        person.shows_typed("filer1> hist")
+        person.type("ory\r")
+        person.shows("  2  hostname\n")
+
+        assert OTHER_PASSPHRASE not in person.text
+    written = registered.history.read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^\+(.*)$", written) == [COMMAND, "hostname", "history"]
+
+
+def test_a_paste_in_brackets_whose_dialogue_never_begins_is_dropped(account: Account) -> None:
+    pasted = f"{COMMAND}\n{OTHER_PASSPHRASE}\n{OTHER_PASSPHRASE}\nhostname\n"
+    with screen(account) as person:
+        person.booted().type(f"{PASTE}{pasted}{PASTED_ALL}")
+        person.shows(f"{COMMAND}\nNo key servers are registered.\nfiler1>")
+        assert person.enter("version").startswith("NetApp")
+
+        assert OTHER_PASSPHRASE not in person.text
+        assert "filer1> hostname" not in person.text
+    assert OTHER_PASSPHRASE not in kept(account)
+
+
+def test_a_control_character_in_a_paste_is_text(account: Account) -> None:
+    with screen(account) as person:
+        person.booted().type(f"{PASTE}hostname\nlog\tx\x03{PASTED_ALL}")
+
+        person.shows("\nfiler1\n")
+        person.wait(lambda: person.typed.startswith("filer1> log"), "the second line")
+        assert person.typed.endswith("x^C")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n"])
+def test_a_secret_may_be_pasted_with_its_line_end(registered: Account, line_end: str) -> None:
+    with screen(registered) as person:
+        person.booted().type(f"{COMMAND}\r")
+        for question in ("enter a new passphrase:", "reenter the new passphrase:"):
+            person.shows(question)
+            person.type(f"{PASTE}{OTHER_PASSPHRASE}{line_end}{PASTED_ALL}")
+            person.settle()
+            person.type("\r")
+
+        person.shows("Completed rekey on 4 disks: 4 successes")
+
+
+def test_two_line_ends_behind_a_secret_are_not_dropped(registered: Account) -> None:
+    with screen(registered) as person:
+        person.booted().type(f"{COMMAND}\r")
+        person.shows("enter a new passphrase:")
+        person.type(f"{PASTE}{OTHER_PASSPHRASE}\n{OTHER_PASSPHRASE}\n{PASTED_ALL}")
+
+        person.shows("Completed rekey on 4 disks: 4 successes")

@@ -1,0 +1,160 @@
+"""The main job, from a demo."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.kit.console import PATIENCE, PROGRAM, Account, Outcome, files_below
+
+DEMO_DISKS = 12
+KEY_ID = re.compile(r"^Key ID: ([0-9A-F]{64})$", re.M)
+COMPLETED = (
+    "Completed {verb} on {count} disks: {count} successes, 0 failures, "
+    "including 0 unknown key and 0 authentication failures."
+)
+
+JOB = (
+    "disk encrypt show",
+    "key_manager rekey -key_tag second",
+    "reboot",
+    "disk encrypt show",
+    "key_manager query",
+)
+
+
+def job(*answers: str) -> str:
+    return "".join(f"{line}\n" for line in ("key_manager setup", *answers, *JOB))
+
+
+class Demo:
+    """A run of ``filer --demo`` in a session, and with a directory for temporary files, alone."""
+
+    def __init__(self, home: Path) -> None:
+        self.account = Account(home)
+        self.temporary = home / "temporary"
+        self.temporary.mkdir()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"TMPDIR": str(self.temporary)}
+
+    def run(self, lines: str) -> Outcome:
+        file = self.account.home / "job"
+        file.write_text(lines, encoding="utf-8")
+        with subprocess.Popen(
+            [PROGRAM, "--demo", "-x", str(file)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.account.environment(self.environment),
+            start_new_session=True,
+        ) as started:
+            out, err = started.communicate(timeout=PATIENCE)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(started.pid, 0)
+        return Outcome(out, err, started.returncode)
+
+    def left(self) -> list[str]:
+        return [path.name for path in self.temporary.iterdir()]
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Demo:
+    return Demo(tmp_path / "home")
+
+
+def output_of(command: str, console_log: str) -> list[list[str]]:
+    """Return the lines that followed each run of ``command`` in what ``-x`` printed."""
+    runs = re.split(r"^filer1> ", console_log, flags=re.M)[1:]
+    return [
+        lines.splitlines()
+        for run in runs
+        for line, _, lines in [run.partition("\n")]
+        if line == command
+    ]
+
+
+def test_the_main_job_works_in_a_demo_and_leaves_nothing_behind(demo: Demo) -> None:
+    ended = demo.run(job("127.0.0.2", "127.0.0.3", "q", "", "", "", "", "yes"))
+
+    assert (ended.err, ended.status) == ("", 0)
+    first, second = KEY_ID.findall(ended.out)
+    assert first != second
+    for verb, times in (("rekey", 2), ("lock", 1)):
+        assert ended.out.count(COMPLETED.format(verb=verb, count=DEMO_DISKS)) == times
+    before, after = output_of("disk encrypt show", ended.out)
+    for rows, key_id in ((before, first), (after, second)):
+        assert rows[0].split() == ["Disk", "Key", "ID", "Locked?"]
+        assert [row.split() for row in rows[1:]] == [
+            [f"0c.00.{number}", key_id, "Yes"] for number in (range(DEMO_DISKS))
+        ]
+    (query,) = output_of("key_manager query", ended.out)
+    assert not any("*" in row for row in query)
+    assert [row for row in query if row.startswith("Key server ")] == [
+        "Key server 127.0.0.2 reports 2 keys.",
+        "Key server 127.0.0.3 reports 2 keys.",
+    ]
+    assert [row.split() for row in query if row.startswith("second ")] == [["second", second]] * 2
+    assert demo.left() == []
+
+
+def test_a_demo_that_fails_leaves_nothing_behind(demo: Demo) -> None:
+    ended = demo.run("nonsense\n")
+
+    assert ended.status == 1
+    assert demo.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_demo_that_is_told_to_end_leaves_nothing_behind(
+    demo: Demo, number: signal.Signals
+) -> None:
+    with demo.account.pipe("--demo", environment=demo.environment) as child:
+        child.sendline("hostname")
+        child.expect_exact("filer1")
+        assert demo.left() != []
+        child.kill(number)
+        child.expect(pexpect.EOF)
+
+        assert (child.before or "").strip() == ""
+        assert child.proc.wait() == 128 + number
+    assert demo.left() == []
+
+
+def test_a_demo_does_not_touch_the_root_of_the_user(demo: Demo) -> None:
+    before = files_below(demo.account.root)
+
+    assert demo.run("hostname\n") == ("filer1> hostname\nfiler1\n", "", 0)
+
+    assert files_below(demo.account.root) == before
+
+
+def test_a_demo_at_a_terminal_says_in_three_lines_what_to_type(demo: Demo) -> None:
+    with demo.account.terminal("--demo", environment=demo.environment) as terminal:
+        greeting = terminal.wait_for_prompt().splitlines()
+        assert terminal.prompt == "filer1>"
+        assert terminal.leave() == 0
+
+    hints = [line for line in greeting if not line.startswith(("raid: ", "kmip_init: "))]
+    assert len(hints) == 3
+    assert "127.0.0.2 and 127.0.0.3" in hints[0]
+    assert "key_manager setup" in hints[1]
+    assert demo.left() == []
+
+
+def test_two_demos_run_beside_each_other(demo: Demo) -> None:
+    with demo.account.pipe("--demo", environment=demo.environment) as child:
+        child.sendline("hostname")
+        child.expect_exact("filer1")
+
+        ended = Demo(demo.account.home / "another").run(
+            job("127.0.0.2", "127.0.0.3", "q", "", "", "", "", "yes")
+        )
+
+        assert (ended.err, ended.status) == ("", 0)
