@@ -182,9 +182,7 @@ def test_plug_ins_are_looked_for_before_the_first_key(at: Open, tmp_path: Path) 
     site.mkdir()
     install(site, "broken", "1 / 0")
     person = at(environment={"PYTHONPATH": str(site)})
-    person.shows(
-        "WARNING: command plug-in broken of broken 1.0 cannot be loaded: ZeroDivisionError"
-    )
+    person.shows("WARNING: command plug-in broken of broken 1.0 cannot be loaded:")
     person.shows_typed("filer1>")
     person.type("hostn")
 
