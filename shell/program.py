@@ -156,7 +156,7 @@ def _run(
 
 @contextmanager
 def _for_dialogues(answers: KeyboardInput) -> Iterator[None]:
-    """Keep answers that are typed ahead off the screen, and from the shell if no one asks."""
+    """Show no answer that is typed ahead, and leave none to the shell if no command asks."""
     with answers.unseen():
         try:
             yield

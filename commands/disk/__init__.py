@@ -107,15 +107,23 @@ def _show_owners(call: Call) -> None:
 
 
 def _assign(call: Call) -> None:
-    """Write this system to the record of disks; one in an aggregate of another system keeps it."""
+    """Make this system the owner of disks.
+
+    A disk in an aggregate of another system is refused; one that another system may own needs -f.
+    """
     filer, force = call.filer, "-f" in call.arguments.options
     system_id = filer.hardware.system_id
     ownership = filer.ownership()
     for disk in select_disks(call, call.words("disk_list")):
         foreign = ownership.foreign_owner(disk)
+        refusal = None
         if foreign and (foreign.evidence is Evidence.LABEL or not force):
-            refusal = f"{disk.name}: {ownership.refusal(disk)}"
-            call.fail(Complaint(refusal, "disk", disk=disk.name, cause="other"))
+            refusal = ownership.refusal(disk)
+        elif disk.serial in ownership.doubtful and not force:
+            refusal = "may belong to the partner; disk assign -f would make it one of this system"
+        if refusal:
+            text = f"{disk.name}: {refusal}"
+            call.fail(Complaint(text, "disk", disk=disk.name, cause="other"))
         elif disk.owner != system_id:
             before = disk.owner or "unowned"
             disk.assign(system_id)

@@ -336,7 +336,7 @@ def _client_among(name: str, found: list[_Found], key: bytes | None) -> _Found:
         ]
         ends = [each for each in found if each.certificate.subject not in issuers] or found
         clients = [each for each in ends if not _is_authority(each.certificate)] or ends
-    if len({each.certificate.serial_number for each in clients}) > 1:
+    if len({each.block for each in clients}) > 1:
         raise CertificateError(
             f"{name}: {len(clients)} client certificates in it; "
             "leave only the one to use, and those of its issuers"

@@ -484,6 +484,7 @@ def test_a_locked_disk_that_may_be_the_partners_costs_it_nothing(key_known: Hous
     rekey(disk, key_id, lock=True)
     before = contents(house)
     assert f"key ID {key_id} is not in the keytable" in house.reboot()
+    assert "0c.01.0: may belong to the partner" in house.bad("disk assign *")
     assert contents(house) == before
     with maintenance(house) as execute:
         erased = execute("disk encrypt sanitize -all", "sanitize disk").out

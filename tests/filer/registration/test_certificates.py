@@ -79,6 +79,7 @@ def certificate(
     *,
     begins: datetime = NOW - timedelta(days=1),
     ends: datetime = NOW + timedelta(days=30),
+    serial: int | None = None,
 ) -> x509.Certificate:
     private = private or key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
@@ -88,7 +89,7 @@ def certificate(
         .subject_name(name)
         .issuer_name(issuer)
         .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(begins)
         .not_valid_after(ends)
     )
@@ -260,7 +261,8 @@ def test_a_bundle_is_shown_by_its_first_certificate() -> None:
 
 
 def test_two_client_certificates_in_one_file_are_refused() -> None:
-    bundle = pem(certificate(subject="first")) + pem(certificate(key("RSA"), "second"))
+    first, second = certificate(subject="first", serial=1), certificate(key("RSA"), serial=1)
+    bundle = pem(first) + pem(second)
     assert refusal(CLIENT, bundle) == (
         "client.pem: 2 client certificates in it; "
         "leave only the one to use, and those of its issuers"
