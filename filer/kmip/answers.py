@@ -85,13 +85,13 @@ class Refusal:
 
     reason: str
     gone: bool = False
-    """There is no such object, or no more; some servers say so of one that they do not show."""
+    """No such object exists any more, or the server hides it from this client."""
     withheld: bool = False
     """The object is gone, or its state or owner does not allow access."""
     too_large: bool = False
     """The answer would be larger than the server or the request allows."""
     destroyed: bool = False
-    """The object was there, and was destroyed."""
+    """The object existed and was destroyed."""
 
 
 class RequestRefused(Exception):

@@ -39,7 +39,7 @@ class KmipClient:
     KeyServerFailure, whose ``reason`` is what ``key_manager status`` shows.  An instance may be
     used by one thread at a time.  ``warnings`` collects irregularities that were tolerated, and
     ``unreadable`` the objects that could not be read, with the reason.  ``unread`` has the key IDs
-    that the server is known to have, and whose key the last conversation did not read.
+    that the server has, but whose key the last conversation did not read.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class KmipClient:
         self._clock = clock
 
     def probe(self) -> None:
-        """Send one KMIP request that changes nothing."""
+        """Check that the server answers, by a request that changes nothing."""
         with self._conversation() as conversation:
             conversation.query()
 

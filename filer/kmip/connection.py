@@ -47,7 +47,7 @@ class Deadline:
         return remaining
 
     def elapsed(self) -> float:
-        """Return the seconds since the object was created; ``restart`` does not affect them."""
+        """Return the seconds since the object was created, whatever the number of restarts."""
         return self._clock() - self._begun
 
 

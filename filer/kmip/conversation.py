@@ -1,4 +1,4 @@
-"""The requests to a key server and its answers, over one established connection."""
+"""Read, store and destroy key pairs on a key server, over one established connection."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,35 +9,14 @@ from typing import TypeGuard
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import is_key_id
 from filer.keys.pair import KeyPair, is_key_tag
-from filer.kmip.answers import (
-    RESPONSE_MESSAGE,
-    UNKNOWN,
-    Description,
-    NotKmip,
-    Outcome,
-    Refusal,
-    RequestRefused,
-    Success,
-    decode,
-)
+from filer.kmip.answers import UNKNOWN, Description, Outcome, Refusal, Success
 from filer.kmip.connection import Deadline, TlsConnection
-from filer.kmip.failure import (
-    NOT_A_KMIP_SERVER,
-    IncompleteAnswer,
-    KeyServerFailure,
-    not_done,
-    not_listed,
-)
+from filer.kmip.exchange import ITEMS_AT_ONCE, Exchange
+from filer.kmip.failure import IncompleteAnswer, KeyServerFailure, not_listed
 from filer.kmip.requests import (
-    MAXIMUM_ANSWER,
-    SPOKEN,
-    WITH_OFFSET,
     Item,
-    Version,
     activate,
     destroy,
-    discover_versions,
-    encode,
     get,
     get_attributes,
     locate_name,
@@ -46,12 +25,8 @@ from filer.kmip.requests import (
     register,
     revoke,
 )
-from filer.kmip.ttlv import HEADER_LENGTH, MalformedTtlv, structure_length
 
-_ITEMS_AT_ONCE = 1024
-"""Items of one request: 512 objects make a response of about 0.5 MiB; PyKMIP's limit is 1 MiB."""
-
-_OBJECTS_AT_ONCE = _ITEMS_AT_ONCE // 2
+_OBJECTS_AT_ONCE = ITEMS_AT_ONCE // 2
 _NAMES_FIRST = 16
 """Key IDs located by name before the list is read; a search may cost as much as the list.
 
@@ -60,15 +35,6 @@ Disks rarely use more than two.  The other key IDs are located by name if the li
 
 _MOST_LOCATED = 256 * 1024
 """Maximum number of identifiers that a server may list; limits the memory they use."""
-
-_PATIENCE = 4
-"""Number of timeouts after which a conversation continues only while new key pairs arrive."""
-
-_LONGEST = 24
-"""Number of timeouts after which a conversation ends, even if key pairs still arrive.
-
-At the default timeout of 5 s this is 2 minutes: 128 key pairs, at 0.9 s each.
-"""
 
 _ACTIVE = "active"
 _NO_LONGER_USED = ("compromised", "destroyed", "destroyed-compromised")
@@ -91,7 +57,7 @@ class StoredObject:
     key: AuthenticationKey | None
 
     def pairs(self) -> list[KeyPair]:
-        """Return a key pair for each of its names that is a key ID; none without a usable key."""
+        """Return a key pair for each name that is a key ID; an empty list without a usable key."""
         if self.key is None or not 0 < len(self.key.reveal()) <= _MAXIMUM_KEY:
             return []
         tag = next(filter(is_key_tag, self.description.groups), _NO_TAG)
@@ -127,35 +93,29 @@ class _Located:
 class Conversation:
     """A series of requests to a key server.  All methods raise KeyServerFailure.
 
-    Each request with its complete answer has its own deadline.  After four timeouts another request
-    is sent only if the last one returned a new key pair; after 24 timeouts, none is sent.
     ``unreadable`` maps the objects that the filer cannot read to the reason.
     """
 
     def __init__(self, connection: TlsConnection, deadline: Deadline) -> None:
         self.unreadable: dict[str, str] = {}
-        self._connection = connection
+        self._exchange = Exchange(connection, deadline)
         self._deadline = deadline
-        self._items_sent = 0
-        self._items_at_once = _ITEMS_AT_ONCE
         self._objects_at_once = 1
         self._key_ids: set[str] = set()
-        self._end = _PATIENCE * deadline.seconds
         self._failure: KeyServerFailure | None = None
-        # What was listed, and then was not found: its label, and the refusal.
+        # Objects that the server listed but then did not find: label and refusal by identifier.
         self._missing: dict[str, tuple[str, Refusal]] = {}
-        self._incomplete = False  # the server has objects that are not among those read
-        # By identifier: the key IDs under which objects were found that are not read so far.
+        self._incomplete = False  # the server has, or may have, objects that were not read
+        # The key IDs under which an unread object was found, by identifier.
         self._found: dict[str, set[str]] = {}
-        self._best_version: Version | None = None
 
     def unread(self) -> set[str]:
-        """Return the key IDs that the server is known to have, and whose key was not read."""
+        """Return the key IDs that the server has but whose key was not read."""
         return set().union(*self._found.values()) - self._key_ids
 
     def query(self) -> None:
-        """Ask for the server information."""
-        self._succeed(query())
+        """Ask for the server information, to see that the server works."""
+        self._exchange.succeed(query())
 
     def objects_of_system(
         self, parent_tag: str, key_ids: Collection[str] = ()
@@ -169,9 +129,7 @@ class Conversation:
         read: dict[str, StoredObject] = {}
         searches: dict[str, _Located] = {}
         yield from self._read_named(names[:_NAMES_FIRST], parent_tag, read, searches)
-        list_system = partial(locate_system, parent_tag)
-        (page,) = self._ask([list_system(0)], self._version())
-        listed = self._continued(list_system, page)
+        listed = self._locate_system(parent_tag)
         others = [each for each in listed.identifiers if each not in read]
         for each in self._read(others, lambda about: about.belongs_to(parent_tag)):
             read[each.identifier] = each
@@ -180,9 +138,7 @@ class Conversation:
         others = [name for name in names[_NAMES_FIRST:] if name not in found]
         yield from self._read_named(others, parent_tag, read, searches)
         if self._missing:
-            (page,) = self._ask([list_system(0)], self._version())
-            again = self._continued(list_system, page)
-            self._look_again([again, *self._locate_names(names)])
+            self._look_again([self._locate_system(parent_tag), *self._locate_names(names)])
         left_out = (each for each in read.values() if each.identifier not in listed.identifiers)
         found = _names(read)
         self._raise_first(
@@ -219,7 +175,7 @@ class Conversation:
     def objects_named(self, key_id: str, parent_tag: str | None = None) -> list[StoredObject]:
         """Read the objects that are named ``key_id``, of one system or (None) of any.
 
-        Located by that name, an object without a readable name is among them.
+        They include objects that the server located by this name but whose name is unreadable.
         """
         (located,) = self._locate_names([key_id])
         objects = [
@@ -243,10 +199,10 @@ class Conversation:
         """
         named = self._locate_names(key_ids)
         identifiers = [*dict.fromkeys(each for located in named for each in located.identifiers)]
-        outcomes = self._ask([get_attributes(each) for each in identifiers])
+        outcomes = self._exchange.ask([get_attributes(each) for each in identifiers])
         known = dict(zip(identifiers, outcomes, strict=True))
         if any(map(_is_missing, outcomes)):
-            # What is listed still is there, whatever the server says of it.
+            # An object that is still listed exists, even if the server does not find it.
             named = self._locate_names(key_ids)
         held: dict[str, bool] = {}
         for key_id, located in zip(key_ids, named, strict=True):
@@ -264,12 +220,12 @@ class Conversation:
 
     def register(self, pair: KeyPair, parent_tag: str) -> str:
         """Store ``pair`` on the server; return its identifier."""
-        (identifier,) = self._succeed(register(pair, parent_tag)).identifiers
+        (identifier,) = self._exchange.succeed(register(pair, parent_tag)).identifiers
         return identifier
 
     def activate(self, identifier: str) -> None:
         """Activate an object."""
-        self._succeed(activate(identifier))
+        self._exchange.succeed(activate(identifier))
 
     def take_back(self, key_id: str, identifier: str) -> bool:
         """Destroy the object ``identifier``, which was registered with the name ``key_id``.
@@ -277,14 +233,14 @@ class Conversation:
         Its attributes need not be readable.  Returns False if the object still exists afterwards,
         or has another name, because it may then belong to another owner.
         """
-        (before,) = self._ask([get_attributes(identifier)])
+        (before,) = self._exchange.ask([get_attributes(identifier)])
         if _is_unused(before):
             return True
         about = _description(before)
         if about and not about.may_be_named(key_id):
             return False
         self._destroy({identifier: about.state if about else UNKNOWN})
-        (after,) = self._ask([get_attributes(identifier)])
+        (after,) = self._exchange.ask([get_attributes(identifier)])
         if isinstance(after, Refusal) and not after.gone:
             raise KeyServerFailure(after.reason)
         if not _is_missing(after):
@@ -311,18 +267,13 @@ class Conversation:
     def _destroy(self, states: Mapping[str, str]) -> None:
         """Revoke the objects that are or may be active, then destroy all."""
         active = [each for each, state in states.items() if state in {_ACTIVE, UNKNOWN}]
-        for identifier, outcome in zip(active, self._ask(map(revoke, active)), strict=True):
+        revoked = self._exchange.ask(map(revoke, active))
+        for identifier, outcome in zip(active, revoked, strict=True):
             if isinstance(outcome, Refusal) and not outcome.gone and states[identifier] == _ACTIVE:
                 raise KeyServerFailure(outcome.reason)
-        for outcome in self._ask(map(destroy, states)):
+        for outcome in self._exchange.ask(map(destroy, states)):
             if isinstance(outcome, Refusal) and not outcome.gone:
                 raise KeyServerFailure(outcome.reason)
-
-    def _succeed(self, item: Item) -> Success:
-        (outcome,) = self._ask([item])
-        if isinstance(outcome, Refusal):
-            raise KeyServerFailure(outcome.reason)
-        return outcome
 
     @staticmethod
     def _raise_first(*problems: KeyServerFailure | None) -> None:
@@ -330,20 +281,15 @@ class Conversation:
             if problem is not None:
                 raise problem
 
-    def _version(self) -> Version:
-        """Return the best version for Locate, or `SPOKEN` if Discover Versions is refused."""
-        if self._best_version is None:
-            self._best_version = SPOKEN
-            (outcome,) = self._ask([discover_versions()])
-            if isinstance(outcome, Success):
-                spoken = (each for each in WITH_OFFSET if each in outcome.versions)
-                self._best_version = next(spoken, SPOKEN)
-        return self._best_version
+    def _locate_system(self, parent_tag: str) -> _Located:
+        search = partial(locate_system, parent_tag)
+        (page,) = self._exchange.ask([search(0)], self._exchange.best_version())
+        return self._continued(search, page)
 
     def _locate_names(self, key_ids: Collection[str]) -> list[_Located]:
         """Search for each of ``key_ids`` by name, all in one request."""
         searches = [partial(locate_name, key_id) for key_id in key_ids]
-        pages = self._ask(search(0) for search in searches)
+        pages = self._exchange.ask(search(0) for search in searches)
         # Some servers refuse a search by name that finds nothing; accept this as an empty result.
         return [
             self._continued(search, Success() if isinstance(page, Refusal) and page.gone else page)
@@ -363,13 +309,13 @@ class Conversation:
             for identifier in page.unusable:
                 self.unreadable[f"object {identifier}"] = "its identifier cannot be used"
                 self._incomplete = True
-            # A smaller total than before: an object went, and the rest has moved up unseen.
+            # A smaller total means that an object was removed, which shifts the pages.
             largest = max(largest, total)
             if largest <= len(located):
                 return located
             if total < largest or not brought or len(located) > _MOST_LOCATED:
                 break
-            (page,) = self._ask([search(len(located))], self._version())
+            (page,) = self._exchange.ask([search(len(located))], self._exchange.best_version())
         if isinstance(page, Success) or largest:
             located.problem = IncompleteAnswer(f"it listed {len(located)} of {largest} objects")
         else:
@@ -388,7 +334,8 @@ class Conversation:
         remaining = iter(identifiers)
         while some := list(islice(remaining, self._objects_at_once)):
             begun = self._deadline.elapsed()
-            outcomes = iter(self._ask(ask(each) for each in some for ask in (get_attributes, get)))
+            items = (ask(each) for each in some for ask in (get_attributes, get))
+            outcomes = iter(self._exchange.ask(items))
             spent = self._deadline.elapsed() - begun
             in_time = int(len(some) * self._deadline.seconds / 2 / spent) if spent else len(some)
             self._objects_at_once = min(max(in_time, 1), _OBJECTS_AT_ONCE)
@@ -403,7 +350,7 @@ class Conversation:
         new = {pair.key_id for pair in pairs} - self._key_ids
         if new:
             self._key_ids |= new
-            self._end = max(self._end, self._deadline.elapsed() + self._deadline.seconds)
+            self._exchange.extend()
 
     def _stored(
         self,
@@ -412,10 +359,13 @@ class Conversation:
         content: Outcome,
         wanted: Callable[[Description], bool],
     ) -> StoredObject | None:
-        """Return the object of two outcomes, or None if it is not wanted or cannot be read."""
+        """Return the object from the outcomes of Get Attributes and Get.
+
+        Returns None if it is not wanted, or if its attributes cannot be read.
+        """
         self._missing.pop(identifier, None)
         description = _description(about)
-        if description and description.names:  # a server may search loosely
+        if description and description.names:  # the server may have matched loosely
             self._found[identifier] = set(filter(is_key_id, description.names))
         if _is_unused(about):
             self._found.pop(identifier, None)
@@ -444,10 +394,10 @@ class Conversation:
         return stored
 
     def _look_again(self, searches: Sequence[_Located]) -> None:
-        """Note which of the objects that were listed, and then were not found, are listed again.
+        """Note as unreadable the missing objects that ``searches`` list again.
 
-        These are there, and the server does not show them.  The others were destroyed meanwhile;
-        but if the ``searches`` are not complete, that is not known of any.
+        The server has these but does not show them; the others were destroyed meanwhile.  If
+        ``searches`` are incomplete, all missing objects are noted.
         """
         complete = all(located.problem is None for located in searches)
         listed = {identifier for located in searches for identifier in located.identifiers}
@@ -468,48 +418,6 @@ class Conversation:
                 self._failure = self._failure or KeyServerFailure(reason)
         self.unreadable[label] = reason
 
-    def _ask(self, items: Iterable[Item], version: Version = SPOKEN) -> list[Outcome]:
-        """Send ``items`` in as few requests as the server allows.
-
-        A request that is refused as a whole is repeated in halves.  A single item that is refused
-        gets the refusal as its outcome.
-        """
-        waiting = list(items)
-        outcomes: list[Outcome] = []
-        while waiting:
-            some = waiting[: self._items_at_once]
-            try:
-                outcomes += self._exchange(some, version)
-            except RequestRefused as error:
-                if len(some) > 1:
-                    self._items_at_once = len(some) // 2
-                    continue
-                outcomes.append(error.refusal)
-                self._items_at_once = _ITEMS_AT_ONCE
-            del waiting[: len(some)]
-        return outcomes
-
-    def _exchange(self, items: Sequence[Item], version: Version) -> list[Outcome]:
-        elapsed = self._deadline.elapsed()
-        longest = _LONGEST * self._deadline.seconds
-        if elapsed > longest:
-            raise not_done(longest)
-        if elapsed > self._end:
-            raise not_done(_PATIENCE * self._deadline.seconds)
-        self._deadline.restart()
-        first = self._items_sent
-        self._items_sent += len(items)
-        self._connection.send(encode(items, first, version))
-        try:
-            length = structure_length(self._connection.receive(HEADER_LENGTH), RESPONSE_MESSAGE)
-            if length > MAXIMUM_ANSWER:
-                raise KeyServerFailure(NOT_A_KMIP_SERVER)
-            body = self._connection.receive(length)
-            self._connection.expect_silence()
-            return decode(body, items, first)
-        except (NotKmip, MalformedTtlv):
-            raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
-
 
 def _names(objects: Mapping[str, StoredObject]) -> set[str]:
     return {name for each in objects.values() for name in each.description.names}
@@ -524,12 +432,12 @@ def _key(outcome: Outcome) -> AuthenticationKey | None:
 
 
 def _is_missing(outcome: Outcome) -> TypeGuard[Refusal]:
-    """Say whether the server does not find an object: it is gone, or hidden from this client."""
+    """Return whether the server does not find an object: it is gone, or hidden from us."""
     return isinstance(outcome, Refusal) and outcome.gone and not outcome.destroyed
 
 
 def _is_unused(about: Outcome) -> bool:
-    """Say whether an object is destroyed, or in a state in which it is no longer used."""
+    """Return whether an object is destroyed, or in a state in which it is no longer used."""
     if isinstance(about, Refusal):
         return about.destroyed
     return about.description is not None and about.description.state in _NO_LONGER_USED

@@ -37,7 +37,6 @@ with warnings.catch_warnings():
         _add_package_without_its_client()
     from kmip.core import attributes, enums, objects
     from kmip.core.factories.attributes import AttributeFactory
-    from kmip.core.factories.payloads.response import ResponsePayloadFactory
     from kmip.core.factories.secrets import SecretFactory
     from kmip.core.messages import contents, messages, payloads
     from kmip.core.utils import BytearrayStream
@@ -47,7 +46,6 @@ logging.getLogger("kmip.core").setLevel(logging.CRITICAL + 1)
 __all__ = [
     "AttributeFactory",
     "BytearrayStream",
-    "ResponsePayloadFactory",
     "SecretFactory",
     "attributes",
     "contents",

@@ -93,7 +93,7 @@ def get(identifier: str) -> Item:
 
 
 def register(pair: KeyPair, parent_tag: str) -> Item:
-    """Ask to store a key pair as the profile *Storage Array with Self-Encrypting Drives* says."""
+    """Ask to store a key pair, in the form that the profile describes (``filer.kmip.client``)."""
     mask = [enums.CryptographicUsageMask.EXPORT]
     template = objects.TemplateAttribute(
         attributes=[

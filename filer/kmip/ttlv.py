@@ -22,7 +22,7 @@ class MalformedTtlv(ValueError):
 
 @dataclass(frozen=True, repr=False, slots=True)
 class Element:
-    """One tag, type, length and value."""
+    """One element; ``value`` has no padding."""
 
     tag: int
     type: int
