@@ -6,13 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 from filer.commands import Call, Command, Complaint, Fields, HostFiles, Subcommand, Suggestion
-from filer.registration.pem import (
-    CertificateError,
-    CertificateInfo,
-    canonical_name,
-    inspect,
-    registered_form,
-)
+from filer.registration.certificates import CertificateInfo, inspect, registered_form
+from filer.registration.pem import CertificateError, canonical_name
 from filer.system import Filer
 
 

@@ -22,8 +22,9 @@ from filer.commands.parts.command_list import CommandList, Summary
 from filer.disks.disk import Disk
 from filer.host.errors import FilerError
 from filer.kmip.address import parse_address
+from filer.registration.certificates import check_pair
 from filer.registration.installed import read_host
-from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name, check_pair
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.registration.registration import Registration
 from filer.system import Filer
 

@@ -12,7 +12,8 @@ from filer.key_servers.group import KeyServers
 from filer.key_servers.holdings import Holdings
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.keytable import Entry, Keytable
-from filer.registration.pem import CLIENT, CertificateError, expiry_of
+from filer.registration.certificates import expiry_of
+from filer.registration.pem import CLIENT, CertificateError
 from filer.registration.plan import CLIENT_FILES, RegistrationError
 from filer.registration.registration import Registration
 from filer.system import Filer

@@ -9,7 +9,8 @@ from collections.abc import Collection, Sequence
 from filer.boot.notices import Notices
 from filer.key_servers.holdings import Holdings
 from filer.keys.keytable import CREATION_LIMIT, recommended_limit
-from filer.registration.pem import CertificateError, date_warnings
+from filer.registration.certificates import date_warnings
+from filer.registration.pem import CertificateError
 from filer.running.interrupt import Interrupted
 from filer.system import Filer
 

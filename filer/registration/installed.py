@@ -1,29 +1,22 @@
 """The installed certificates, in /mroot/etc/keymgr/cert (man key_manager, CERTIFICATES)."""
 
-from __future__ import annotations
-
 import ipaddress
 import os
-from typing import TYPE_CHECKING
+from datetime import datetime
+from pathlib import Path
 
+from filer.host.durable import Storage
 from filer.host.reading import NotThereError, UnreadableError, read_regular
 from filer.host.text import printable
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from pathlib import Path
-
-    from filer.host.durable import Storage
+from filer.registration.certificates import CertificateInfo, inspect
 from filer.registration.pem import (
     CLIENT,
     CLIENT_PRIVATE,
     SIZE_LIMIT,
     CertificateError,
-    CertificateInfo,
     address_of,
     ca_name,
     canonical_name,
-    inspect,
 )
 
 

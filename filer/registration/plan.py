@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from filer.host.errors import FilerError
-from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name, check_pair, registered_form
+from filer.registration.certificates import check_pair, registered_form
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.registration.registration import Registration
 
 CLIENT_FILES = (CLIENT, CLIENT_PRIVATE)

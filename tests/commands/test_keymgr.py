@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from filer.registration.pem import SIZE_LIMIT, inspect
+from filer.registration.certificates import inspect
+from filer.registration.pem import SIZE_LIMIT
 from tests.kit import manual, pki
 from tests.kit.manual import Build, House
 

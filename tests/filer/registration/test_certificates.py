@@ -33,6 +33,7 @@ from hypothesis import strategies as st
 
 from filer.host.durable import Storage, StorageError
 from filer.keyserver.authority import Identity
+from filer.registration.certificates import check_pair, inspect, registered_form
 from filer.registration.installed import Installed
 from filer.registration.pem import (
     CLIENT,
@@ -42,9 +43,6 @@ from filer.registration.pem import (
     address_of,
     ca_name,
     canonical_name,
-    check_pair,
-    inspect,
-    registered_form,
 )
 from tests.kit import pki
 
