@@ -12,7 +12,7 @@ from filer.system import Filer
 
 
 class Certificate(Fields):
-    """What a `CertificateInfo` says, but for its warnings."""
+    """The first certificate of a file."""
 
     name: str
     subject: str
@@ -28,7 +28,7 @@ class NewCertificate(Certificate):
     replaced: bool
 
     def lines(self) -> Iterable[str]:
-        """A line if there was one of that name before."""
+        """A line if an installed file was replaced."""
         if self.replaced:
             yield f"{self.name} replaces the one that was installed."
 
@@ -45,7 +45,7 @@ class DeletedCertificate(Fields):
 
 
 class InstalledCertificate(Certificate):
-    """An installed certificate file; "different": another file is registered by its name."""
+    """An installed certificate file; "different": the registered file of its name differs."""
 
     registered: Literal["no", "yes", "different"]
 
@@ -57,7 +57,7 @@ class InstalledCertificates(Fields):
     certificates: Sequence[InstalledCertificate]
 
     def lines(self) -> Iterable[str]:
-        """A few lines a certificate."""
+        """A few lines for each certificate."""
         if not self.certificates:
             yield "No certificates are installed."
         for certificate in self.certificates:
@@ -87,7 +87,7 @@ def _install(call: Call) -> None:
 
 
 def warn_of_certificate(call: Call, info: CertificateInfo) -> None:
-    """Warn of what is accepted of a certificate."""
+    """Warn about irregularities of a certificate that are accepted."""
     for warning in info.warnings:
         text = f"{info.name}: {warning}"
         call.console.warn(Complaint(text, "certificate", name=info.name).as_warning())
@@ -96,7 +96,7 @@ def warn_of_certificate(call: Call, info: CertificateInfo) -> None:
 def warn_of_certificates(
     call: Call, certificates: Mapping[str, bytes], names: Iterable[str]
 ) -> None:
-    """Check the files ``names``, which are about to be used, and warn of what is accepted.
+    """Check the files ``names`` before they are used, and warn about accepted irregularities.
 
     Raises CertificateError if one of them cannot be used.
     """

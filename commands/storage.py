@@ -14,7 +14,7 @@ _SECTOR = 512
 
 
 class InstalledDisk(Fields):
-    """A disk, with its size."""
+    """A disk and its size."""
 
     disk: str
     serial_number: str
@@ -43,7 +43,7 @@ class SystemConfiguration(Release):
         )
 
     def lines(self) -> Iterable[str]:
-        """The system, then a line a disk."""
+        """The system, then one line for each disk."""
         partner = f"; partner ID: {self.partner_id}" if self.partner_id else ""
         encryption = "enabled" if self.storage_encryption else "not enabled"
         for line in super().lines():
@@ -61,7 +61,7 @@ def _size(disk: Disk) -> int:
 
 
 class Condition(Fields):
-    """An aggregate, and what state it is in."""
+    """The state of an aggregate."""
 
     aggregate: str
     online: bool
@@ -70,7 +70,7 @@ class Condition(Fields):
 
     @property
     def state(self) -> str:
-        """The word for ``online``."""
+        """``online`` as a word."""
         return "online" if self.online else "offline"
 
 
@@ -92,7 +92,7 @@ class AggregateStatus(Fields):
         return cls([AggregateLine(*_condition(aggregate), root=True)])
 
     def lines(self) -> Iterable[str]:
-        """The columns of a real filer; what does not fit into them follows below."""
+        """The columns of a real filer; further states are on lines of their own below."""
         yield "           Aggr State           Status            Options"
         for each in self.aggregates:
             kind = f"{each.raid_type}, aggr"
@@ -118,14 +118,14 @@ class MemberDisk(Fields):
 
 
 class DiskRole(InstalledDisk):
-    """A disk, and what it is to the aggregate."""
+    """A disk and its role in the aggregate."""
 
     role: Role
     columns: str = field(metadata=TEXT_ONLY)
 
 
 class RaidLayout(Condition):
-    """``aggr status -r``, ``sysconfig -r``; the disk of a member is null if it is not there."""
+    """``aggr status -r``, ``sysconfig -r``; the disk of a member is null if it is missing."""
 
     TYPE: ClassVar[str] = "raid_layout"
     members: Sequence[MemberDisk]
@@ -133,7 +133,7 @@ class RaidLayout(Condition):
 
     @classmethod
     def of(cls, aggregate: Aggregate, shelf: Iterable[Disk]) -> Self:
-        """Return what each disk of the shelf is to ``aggregate``."""
+        """Return the members of ``aggregate``, and the role of each disk of the shelf."""
         members = [
             MemberDisk(
                 member.position,
@@ -152,7 +152,7 @@ class RaidLayout(Condition):
         return cls(*_condition(aggregate), members, disks)
 
     def lines(self) -> Iterable[str]:
-        """The aggregate with its members, then the other disks by what they are."""
+        """The aggregate with its members, then the other disks by role."""
         name, state = self.aggregate, self.state
         health = "degraded" if self.degraded else "normal"
         yield f"Aggregate {name} ({state}, {self.raid_type}) (block checksums)"
@@ -223,7 +223,7 @@ COMMANDS = (
         Subcommand(
             "sysconfig [ -r ]",
             _sysconfig,
-            options={"-r": "what each disk is in the root aggregate or outside of it"},
+            options={"-r": "the role of each disk in the root aggregate"},
             changes=False,
         ),
     ),
@@ -234,7 +234,7 @@ COMMANDS = (
             "aggr status [ -r ]",
             _aggr,
             "show the state of the root aggregate",
-            options={"-r": "its disks and all others"},
+            options={"-r": "the role of each disk in it"},
             changes=False,
         ),
     ),

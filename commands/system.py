@@ -1,4 +1,4 @@
-"""hostname, version, date, uptime, options, rdfile, logger, priv: the system at large."""
+"""hostname, version, date, uptime, options, rdfile, logger, priv: general commands."""
 
 from binascii import b2a_base64
 from collections.abc import Iterable, Mapping
@@ -81,11 +81,11 @@ class Uptime(Fields):
 
     @classmethod
     def of(cls, now: datetime, since: datetime) -> Self:
-        """Return the time since power-on; the clock may have been set back."""
+        """Return the time since power-on, at least 0: the clock may have been set back."""
         return cls(now, since, max(0, int((now - since).total_seconds())))
 
     def lines(self) -> Iterable[str]:
-        """One line; the protocols are not emulated, so they have served nothing."""
+        """One line; the protocols are not emulated, so they have served no operations."""
         up = _duration(timedelta(seconds=self.seconds))
         yield (
             f"{self.now:%l:%M}{'am' if self.now.hour < 12 else 'pm'} up {up}, "
@@ -129,7 +129,7 @@ class OptionTable(Fields):
     options: Mapping[str, str]
 
     def lines(self) -> Iterable[str]:
-        """An option a line."""
+        """One line for each option."""
         return [f"{name:<28} {value}" for name, value in self.options.items()]
 
 
@@ -196,7 +196,7 @@ class Privilege(Fields):
     privilege: Literal["admin", "advanced"]
 
     def lines(self) -> Iterable[str]:
-        """A warning before what advanced commands can do."""
+        """A warning if advanced commands become available."""
         return _WARNING.splitlines() if self.privilege == "advanced" else ()
 
 

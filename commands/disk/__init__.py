@@ -26,7 +26,7 @@ from filer.system import Filer
 
 
 class KeyState(Fields):
-    """The key of a disk, None for a destroyed one, and whether it locks or is locked for good."""
+    """The key of a disk, and whether it locks, is locked out for good, or is destroyed."""
 
     disk: str
     key_id: str | None
@@ -36,13 +36,13 @@ class KeyState(Fields):
 
     @classmethod
     def of(cls, disk: Disk) -> Self:
-        """Return the state that ``disk`` is in."""
+        """Return the state of ``disk``."""
         if disk.destroyed:
             return cls(disk.name, key_id=None, locking=True, locked_out=False, destroyed=True)
         return cls(disk.name, disk.key_id, disk.locking, disk.locked_out, destroyed=False)
 
     def columns(self) -> tuple[str, str, str]:
-        """Return what the columns ``Disk``, ``Key ID`` and ``Locked?`` say."""
+        """Return the columns ``Disk``, ``Key ID`` and ``Locked?``."""
         locked = "Locked out" if self.locked_out else "Yes" if self.locking else "No"
         return self.disk, self.key_id or "(destroyed)", locked
 
@@ -54,24 +54,24 @@ class EncryptionTable(Fields):
     disks: Sequence[KeyState]
 
     def lines(self) -> Iterable[str]:
-        """A header and a line a disk."""
+        """A header, and one line for each disk."""
         titles = ("Disk", "Key ID", "Locked?")
         for name, key_id, locked in (titles, *(row.columns() for row in self.disks)):
             yield f"{name:<10} {key_id:<64} {locked}"
 
 
 class OwnedDisk(Fields):
-    """A line of ``disk show``, with the ``columns`` OWNER and POOL."""
+    """The ownership of a disk."""
 
     disk: str
     serial_number: str
     foreign: bool
     system_ids: Annotated[Sequence[int], {"minItems": 1}]
-    columns: tuple[str, str] = field(metadata=TEXT_ONLY)
+    columns: tuple[str, str] = field(metadata=TEXT_ONLY)  # OWNER and POOL
 
 
 class OwnershipTable(Fields):
-    """``disk show``; the system IDs of a foreign disk are those that it names."""
+    """``disk show``; a foreign disk has the system IDs that are stored on it."""
 
     TYPE: ClassVar[str] = "disk_ownership"
     owner: str
@@ -79,7 +79,7 @@ class OwnershipTable(Fields):
     disks: Sequence[OwnedDisk]
 
     def lines(self) -> Iterable[str]:
-        """Two header lines and a line a disk."""
+        """Two header lines, and one line for each disk."""
         yield "  DISK       OWNER                  POOL   SERIAL NUMBER         HOME"
         yield "------------ -------------          -----  -------------         -------------"
         for disk in self.disks:
@@ -109,7 +109,8 @@ def _show_owners(call: Call) -> None:
 def _assign(call: Call) -> None:
     """Make this system the owner of disks.
 
-    A disk in an aggregate of another system is refused; one that another system may own needs -f.
+    A disk in an aggregate of another system is refused.  A disk that another system owns or may
+    own needs -f.
     """
     filer, force = call.filer, "-f" in call.arguments.options
     system_id = filer.hardware.system_id
@@ -149,7 +150,7 @@ def _rekey(call: Call) -> None:
         raise Refused(f"a key ID is {MSID_KEY_ID} or 64 hexadecimal digits")
     filer = call.filer
     if names_others(key_id, filer.hardware.system_id):
-        raise Refused("this is a key ID of another system, to which the disks would belong")
+        raise Refused("this key ID belongs to another system, and the disks would then, too")
     ownership = filer.ownership()
     disks = select_disks(call, call.words("disk_list"), ownership)
     held = _never_asked if key_id == MSID_KEY_ID else held_by_key_servers(call, key_id)
@@ -191,7 +192,7 @@ def _sanitize(all_disks: str, *, maintenance: bool = False) -> Subcommand:
     return Subcommand(
         "disk encrypt sanitize { -all | disk_list }",
         encrypting(partial(sanitize, maintenance=maintenance)),
-        "throw the data away; the disks are as they left the factory",
+        "erase the data, and reset the disks to their factory state",
         options={"-all": all_disks},
         values={"disk_list": _disks},
         asks=Answers(1),
@@ -202,7 +203,7 @@ def _destroy(*, maintenance: bool = False) -> Subcommand:
     return Subcommand(
         "disk encrypt destroy disk_list",
         encrypting(partial(destroy, maintenance=maintenance)),
-        "throw the data away, and the use of the disks with it",
+        "erase the data, and disable the disks for good",
         values={"disk_list": _disks},
         asks=Answers(1),
     )
@@ -222,14 +223,14 @@ COMMANDS = (
             "disk assign disk_list [ -f ]",
             _assign,
             "make this system the owner of disks",
-            options={"-f": "also of disks that belong to another system"},
+            options={"-f": "even if they belong to another system"},
             values={"disk_list": _disks},
         ),
         _SHOW,
         Subcommand(
             "disk encrypt lock disk_list",
             encrypting(_lock),
-            "lock disks whenever they lose power",
+            "make disks lock whenever they lose power",
             values={"disk_list": _disks},
         ),
         Subcommand(

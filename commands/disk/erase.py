@@ -1,4 +1,4 @@
-"""disk encrypt sanitize, disk encrypt destroy: the ends of data, and of disks."""
+"""disk encrypt sanitize, disk encrypt destroy: erase disks."""
 
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
@@ -15,7 +15,7 @@ Erasure = Literal["sanitize", "destroy"]
 
 _WHAT_IS_LOST = {
     "sanitize": "The data on {disks} will be lost for good.",
-    "destroy": "The data on {disks} will be lost for good, and no disk of them can be used again.",
+    "destroy": "The data on {disks} will be lost for good, and the disks cannot be used again.",
 }
 
 
@@ -33,7 +33,7 @@ class DataLoss(Fields):
 
 
 def sanitize(call: Call, *, maintenance: bool = False) -> None:
-    """Run ``disk encrypt sanitize``: the data is gone, and the disks are as new."""
+    """Run ``disk encrypt sanitize``: erase the data; the disks are as new."""
     filer = call.filer
     aggregate = assemble(filer.shelf, filer.hardware.system_id)
     refusal = _refusal(filer, aggregate, maintenance=maintenance)
@@ -54,7 +54,7 @@ def sanitize(call: Call, *, maintenance: bool = False) -> None:
 
 
 def destroy(call: Call, *, maintenance: bool = False) -> None:
-    """Run ``disk encrypt destroy``: the disks are of no use to anyone."""
+    """Run ``disk encrypt destroy``: erase the data; the disks cannot be used any more."""
     filer = call.filer
     aggregate = assemble(filer.shelf, filer.hardware.system_id)
     refusal = _refusal(filer, aggregate, maintenance=maintenance)
@@ -64,11 +64,11 @@ def destroy(call: Call, *, maintenance: bool = False) -> None:
 
 
 def _refusal(filer: Filer, aggregate: Aggregate, *, maintenance: bool) -> Refusal:
-    """Return what says why a disk keeps its data.
+    """Return a function that says why a disk must not be erased, or returns None.
 
-    In maintenance mode own disks may lose it, whatever they are used for, and also those of
-    another aggregate with the system ID of this filer, unless they were given away: it may be an
-    earlier one of its own.
+    In maintenance mode the disks of this system may be erased, whatever their use.  So may those
+    of another aggregate with the system ID of this filer, which may be an earlier one of its own,
+    unless they were assigned to another system.
     """
     ownership = aggregate.ownership
 
@@ -92,7 +92,7 @@ def _use(aggregate: Aggregate, disk: Disk) -> str | None:
 
 
 def _confirm(call: Call, verb: Erasure, disks: list[Disk], refusal: Refusal) -> None:
-    """Say what will be lost, and go on only if the exact words are typed.  Raises Refused."""
+    """Show what will be lost.  Raises Refused unless the exact words are typed."""
     names = [disk.name for disk in disks if not disk.destroyed and refusal(disk) is None]
     if not names:
         return

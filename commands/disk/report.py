@@ -1,4 +1,4 @@
-"""Carrying out an operation on many disks, and telling what came of it."""
+"""Select disks, and report the outcome of an operation on them."""
 
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self
@@ -11,9 +11,9 @@ from filer.key_servers.holdings import conflict
 
 
 class Completed(Fields):
-    """All that work on disks: ``rekey``, ``lock``, ``sanitize``, ``destroy``.
+    """The outcome of ``rekey``, ``lock``, ``sanitize`` or ``destroy``.
 
-    Each failed disk has an error, too.
+    Each failed disk also has an error.
     """
 
     TYPE: ClassVar[str] = "disks_completed"
@@ -27,7 +27,7 @@ class Completed(Fields):
 
     @classmethod
     def of(cls, report: DiskReport) -> Self:
-        """Count what ``report`` tells."""
+        """Count the successes and failures of ``report``."""
         return cls(
             report.verb,
             report.attempted,
@@ -48,7 +48,7 @@ class Completed(Fields):
 
 
 def report_disks(call: Call, report: DiskReport) -> None:
-    """Tell each failing disk in a line of its own, then the counts; fail if any failed."""
+    """Print a failure for each failed disk, then the counts."""
     for failure in report.failures:
         cause = failure.kind.name.lower()
         call.fail(Complaint(failure.reason, "disk", disk=failure.disk, cause=cause))
@@ -58,7 +58,7 @@ def report_disks(call: Call, report: DiskReport) -> None:
     log(event, "info", " ".join(completed.lines()))
     interrupted = f"{report.verb}: interrupted; {report.not_reached} disks were not reached"
     if report.not_reached:
-        log(event, "warning", interrupted)  # first of all: there may be nobody to be told
+        log(event, "warning", interrupted)  # before printing, which may fail
     call.show(completed)
     if report.not_reached:
         call.fail(Complaint(interrupted, "interrupted"))
@@ -67,10 +67,10 @@ def report_disks(call: Call, report: DiskReport) -> None:
 def select_disks(
     call: Call, disk_list: Iterable[str], ownership: Ownership | None = None
 ) -> list[Disk]:
-    """Return the disks that ``disk_list`` names; raise ShelfError if a name fits none.
+    """Return the disks that ``disk_list`` names.  Raises ShelfError if a name matches none.
 
-    Patterns pass over destroyed disks and, with ``ownership``, those of other systems; each of
-    them is told.
+    Patterns skip destroyed disks and, with ``ownership``, those of other systems; a warning names
+    each skipped disk.
     """
 
     def reason(disk: Disk) -> object:
@@ -80,13 +80,13 @@ def select_disks(
 
     selection = call.filer.shelf.select(tuple(disk_list), reason)
     for disk in selection.passed_over:
-        text = f"{disk.name}: {reason(disk)}; passed over"
+        text = f"{disk.name}: {reason(disk)}; skipped"
         call.console.warn(Complaint(text, "disk_passed_over", disk=disk.name))
     return list(selection.disks)
 
 
 def held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:
-    """Ask all key servers what they hold at this moment, and warn of those that do not answer.
+    """Ask all key servers which keys they hold now, and warn about those that do not answer.
 
     Raises Refused if they contradict each other about ``new_key_id``.
     """

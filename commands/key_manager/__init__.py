@@ -40,7 +40,7 @@ COMMANDS = (
         Subcommand(
             "key_manager setup",
             Later("filer.commands.key_manager.setup:setup"),
-            "a dialogue: which key servers, a key pair, rekey and lock all disks",
+            "configure key servers, create a key pair, rekey and lock all disks",
             asks=Answers(ALL_ANSWERS, secret=True),
         ),
         Subcommand(
@@ -53,20 +53,20 @@ COMMANDS = (
         Subcommand(
             "key_manager remove ( -key_server ipaddr )+",
             Later("filer.commands.key_manager.servers:remove"),
-            "take key servers away from the system",
+            "remove key servers from the system",
             options=_ADDRESS,
             values={"ipaddr": _registered},
         ),
         Subcommand(
             "key_manager show",
             Later("filer.commands.key_manager.servers:show"),
-            "list the key servers that are registered",
+            "list the registered key servers",
             changes=False,
         ),
         Subcommand(
             "key_manager status ( -key_server ipaddr )*",
             Later("filer.commands.key_manager.servers:status"),
-            "tell which key servers can be talked to",
+            "show which key servers are responding",
             options=_ADDRESS,
             values={"ipaddr": _registered},
             changes=False,
@@ -82,9 +82,9 @@ COMMANDS = (
         Subcommand(
             "key_manager rekey [ -manual ] [ -key_tag tag ]",
             Later("filer.commands.key_manager.keys:rekey"),
-            "make a key pair and change the key of every disk to it",
+            "create a key pair, and change the key of every disk to it",
             options={
-                "-manual": "the passphrase is typed instead of generated",
+                "-manual": "type the passphrase instead of having it generated",
                 "-key_tag": "the text that goes with the new key ID",
             },
             values={"tag": _tags},

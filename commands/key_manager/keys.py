@@ -27,7 +27,7 @@ from filer.kmip.failure import PartlyRead
 
 
 def checked_tag(tag: str) -> str:
-    """Return ``tag``.  Raises Refused if it is none."""
+    """Return ``tag``.  Raises Refused unless it is a valid key tag."""
     if not is_key_tag(tag):
         raise Refused("a key tag has 1 to 64 printable characters without blanks")
     return tag
@@ -75,10 +75,10 @@ def rekey(call: Call) -> None:
 
 
 def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
-    """Create a key pair on every key server and tell it.
+    """Create a key pair on every key server, and print its key ID.
 
-    Everything that can refuse it is checked before a passphrase is asked for.
-    Raises FilerError; nothing has changed then.
+    All conditions are checked before a passphrase is asked for.  Raises FilerError; nothing has
+    changed then.
     """
     filer = call.filer
     servers = filer.key_servers()
@@ -104,7 +104,7 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
 
 
 def rekey_all_disks(call: Call, pair: KeyPair, held: Held, ownership: Ownership) -> DiskReport:
-    """Rekey all own disks to ``pair``, which a key server has just been seen to hold."""
+    """Rekey all disks of this system to ``pair``; ``held`` confirms that a key server has it."""
     disks = select_disks(call, ("*",), ownership)
     jobs = call.filer.disk_jobs()
     return jobs.rekey(disks, pair.key_id, held=held, refusal=ownership.refusal)

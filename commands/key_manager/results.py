@@ -1,4 +1,4 @@
-"""What key_manager prints: results, and the text made of them."""
+"""The results of key_manager, and their text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import field
@@ -19,7 +19,7 @@ class RegisteredServers(Fields):
     key_servers: Sequence[str]
 
     def lines(self) -> Iterable[str]:
-        """One address a line."""
+        """One address per line."""
         return self.key_servers or [NO_KEY_SERVERS]
 
 
@@ -51,7 +51,7 @@ class QueryBlock(Fields):
     keys: Sequence[QueryRow]
 
     def lines(self) -> Iterable[str]:
-        """A line for each key ID; ``*`` marks those that the keytable does not have."""
+        """One line for each key ID; ``*`` marks those that are not in the keytable."""
         yield f"Key server {self.key_server} reports {len(self.keys)} keys."
         if not self.keys:
             return
@@ -80,13 +80,13 @@ class KeyPairCreated(Fields):
         yield f"New passphrase {_DONE[self.passphrase]}."
         yield f"Key ID: {self.key_id}"
         yield f"Key tag: {self.key_tag}"
-        yield ("Passphrase, key ID, and key tag synchronized with the following key server(s):")
+        yield "Passphrase, key ID, and key tag synchronized with the following key server(s):"
         for address in self.key_servers:
             yield f"    {address}"
 
 
 class ReadFrom(Fields):
-    """How many key pairs a key server showed."""
+    """Number of key pairs that a key server returned."""
 
     key_server: str
     key_pairs: int
@@ -103,12 +103,12 @@ class RestoredKeys(Fields):
 
     @classmethod
     def of(cls, restored: Restored) -> Self:
-        """Return the result that tells of ``restored``."""
+        """Count the key pairs of ``restored``."""
         read = [ReadFrom(address, count) for address, count in restored.read.items()]
         return cls(read, restored.total, restored.added, restored.removed)
 
     def lines(self) -> Iterable[str]:
-        """A line a key server, then what became of the keytable."""
+        """One line for each key server, then the changes of the keytable."""
         for server in self.read:
             yield f"Key server {server.key_server}: {server.key_pairs} key pairs read."
         yield f"Keytable: {self.keytable} key pairs, {self.added} added, {self.removed} removed."
@@ -124,7 +124,7 @@ class RegisteredFiles(Fields):
     files: Sequence[str]
 
     def lines(self) -> Iterable[str]:
-        """Two lines a file."""
+        """Two lines for each file."""
         for name in self.files:
             yield f"Found {_KIND_OF_FILE.get(name, 'client CA certificate')} file {name}."
             yield f"Registration successful for {name}."
@@ -153,7 +153,7 @@ class UnregisteredServers(Fields):
     key_servers: Sequence[str]
 
     def lines(self) -> Iterable[str]:
-        """A line a key server, and a last one."""
+        """One line for each key server, and a last one."""
         for address in self.key_servers:
             yield f"Key server {address} will be unregistered from service."
         yield "Unregistration complete."

@@ -1,4 +1,4 @@
-"""key_manager add, remove, show, status: which key servers there are, and whether they answer."""
+"""key_manager add, remove, show, status: register key servers, and check that they answer."""
 
 from collections.abc import Mapping, Sequence
 
@@ -29,12 +29,12 @@ from filer.trial import Trial, begin, out_of_reach
 
 
 def addresses(call: Call) -> list[str]:
-    """Return the addresses of the line, each once.  Raises FilerError for what is none."""
+    """Return the given addresses without duplicates.  Raises FilerError if one is invalid."""
     return list(dict.fromkeys(map(parse_address, call.words("ipaddr"))))
 
 
 def registered_addresses(call: Call) -> list[str]:
-    """Return the addresses of the line.  Raises Refused if one is not registered."""
+    """Return the given addresses.  Raises Refused if one is not registered."""
     wanted = addresses(call)
     for address in wanted:
         if address not in call.filer.registration.servers:
@@ -43,29 +43,29 @@ def registered_addresses(call: Call) -> list[str]:
 
 
 def servers_in_question(call: Call) -> KeyServers:
-    """Return the key servers that the line names; all, if it names none.
+    """Return the key servers that the line names, or all if it names none.
 
-    Raises Unprefixed if none is registered, Refused if one that is named is not.
+    Raises Unprefixed if no key server is registered, and Refused if a named one is not.
     """
     if not call.filer.registration.servers:
         raise Unprefixed(NO_KEY_SERVERS)
     return call.filer.key_servers(registered_addresses(call) or None)
 
 
-def tell_copied(call: Call, copied: Sequence[str]) -> None:
-    """Tell the certificate files that were registered, if there are any."""
+def show_copied(call: Call, copied: Sequence[str]) -> None:
+    """Show which certificate files were registered, if any."""
     if copied:
         call.show(RegisteredFiles(copied))
 
 
 def warn_of_change(call: Call, trial: Trial) -> None:
-    """Warn of what was accepted because the registered client certificate has expired."""
+    """Warn about what was accepted because the registered client certificate has expired."""
     for warning in trial.warnings:
         call.console.warn(Complaint(f"{warning}.", "certificate", name=CLIENT).as_warning())
 
 
 def remove_anyway(call: Call, lost: Mapping[str, int]) -> bool:
-    """Name the keys of locked disks that would be out of reach, and ask; True: go on."""
+    """Warn about the keys of locked disks that would be out of reach; return whether to go on."""
     if not lost:
         return True
     warn_of_lost_keys(call, lost)
@@ -110,11 +110,11 @@ def add(call: Call) -> None:
         asked = trial.key_servers(added)
         asked.probe()
         trial.accept()
-    tell_copied(call, clients.copied)
+    show_copied(call, clients.copied)
     call.show(RegisteredWithFiles(added, planned.copied))
     warn_of(call, asked)
     registered = filer.key_servers()
-    registered.failed.update(asked.failed)  # whoever was silent is not waited for again
+    registered.failed.update(asked.failed)  # do not wait for these again
     warn_of_lost_keys(call, out_of_reach(filer, registered))
 
 

@@ -6,7 +6,7 @@ from filer.commands import GAP, Call, Note, Refused
 from filer.commands.disk.report import held_by_key_servers, report_disks
 from filer.commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
 from filer.commands.key_manager.results import RegisteredWithFiles
-from filer.commands.key_manager.servers import remove_anyway, tell_copied, warn_of_change
+from filer.commands.key_manager.servers import remove_anyway, show_copied, warn_of_change
 from filer.commands.keymgr import warn_of_certificates
 from filer.commands.parts.dialogue import AnswerRefused, ask_until, ask_yes_no
 from filer.commands.parts.encryption import encrypting
@@ -25,8 +25,8 @@ _QUIT = "q"
 def setup(call: Call) -> None:
     """Run ``key_manager setup``.
 
-    Raises FilerError, or Cancelled and EndOfAnswers from a question; up to "Registering" nothing
-    but the client files has changed then.
+    Raises FilerError, or Cancelled and EndOfAnswers from a question.  Before "Registering" only the
+    registered client files have changed.
     """
     _register_client_files(call)
     servers = _ask_servers(call)
@@ -51,11 +51,11 @@ def _register_client_files(call: Call) -> None:
         trial = begin(filer, planned.registration)
         warn_of_change(call, trial)
         trial.accept()
-        tell_copied(call, planned.copied)
+        show_copied(call, planned.copied)
 
 
 def _ask_servers(call: Call) -> Sequence[str]:
-    """Ask for up to four key servers; those already registered are the defaults, in order."""
+    """Ask for up to four key servers; the registered ones are the defaults, in order."""
     defaults = list(call.filer.registration.servers)
     servers: list[str] = []
     asked = 0
@@ -139,7 +139,7 @@ def _encrypt_drives(call: Call, tag: str) -> None:
         default=False,
     ):
         return
-    # The question may have stood for hours: what was read back before it counts no more.
+    # The question may have waited for hours, so ask the key servers again what they hold.
     held = held_by_key_servers(call, pair.key_id)
     ownership = call.filer.ownership()
     rekeyed = rekey_all_disks(call, pair, held, ownership)

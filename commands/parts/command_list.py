@@ -1,4 +1,4 @@
-"""The list of the commands that there are, for a console or for LOADER."""
+"""The list of available commands, at the console or at LOADER."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import field
@@ -10,7 +10,7 @@ _GAP = 2
 
 
 class Summary(Fields):
-    """A command, and what it is for."""
+    """A command and its purpose."""
 
     command: str
     summary: str
@@ -25,7 +25,7 @@ class CommandList(Fields):
     one_a_line: bool = field(metadata=TEXT_ONLY, kw_only=True)
 
     def lines(self) -> Iterable[str]:
-        """The names in columns, read downwards; or one a line, with what it is for beside it."""
+        """The names in columns, read downwards; or one per line, with its summary."""
         names = [each.command for each in self.commands]
         column = max(map(len, names)) + _GAP
         if self.one_a_line:

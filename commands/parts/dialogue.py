@@ -13,7 +13,7 @@ from filer.keys.passphrase import PassphraseError, accept
 T = TypeVar("T")
 
 TRIES = 3
-"""How often a manual passphrase may be entered."""
+"""Number of tries to enter a manual passphrase."""
 
 
 class AnswerRefused(Fields):
@@ -28,7 +28,7 @@ class AnswerRefused(Fields):
 
 
 def ask_until(console: Console, question: str, read: Callable[[str], T]) -> T:
-    """Ask until ``read`` accepts the answer; what it refuses is explained.
+    """Ask until ``read`` accepts the answer; show the FilerError with which it refuses one.
 
     Raises EndOfAnswers or Cancelled.
     """
@@ -41,13 +41,13 @@ def ask_until(console: Console, question: str, read: Callable[[str], T]) -> T:
 
 
 def ask_yes_no(console: Console, question: str, *, default: bool) -> bool:
-    """Ask a question whose default stands in braces: ``{yes}``."""
+    """Ask a yes/no question that shows its default in braces: ``{yes}``."""
     hint = "yes" if default else "no"
     return ask_until(console, f"{question} {{{hint}}} ", partial(_yes_or_no, default=default))
 
 
 def ask_consent(console: Console, question: str) -> bool:
-    """Ask a question whose yes can cost data, or the way to a key; the default is no."""
+    """Ask a question whose yes can cost data or the last way to a key; the default is no."""
     read = partial(_yes_or_no, default=False)
 
     def consents(answer: str) -> bool:
@@ -70,9 +70,9 @@ def _yes_or_no(answer: str, *, default: bool) -> bool:
 
 
 def ask_passphrase(console: Console) -> AuthenticationKey:
-    """Ask for a new passphrase, twice a try, neither entry echoed.
+    """Ask for a new passphrase, twice per try, without echo.
 
-    Both entries of a try are read before it is judged.  Raises PassphraseError after the last
+    Both entries of a try are read before they are checked.  Raises PassphraseError after the last
     try, EndOfAnswers or Cancelled.
     """
     for tries_left in reversed(range(TRIES)):

@@ -1,4 +1,4 @@
-"""What key_manager and disk encrypt have in common: they need Storage Encryption."""
+"""The check that key_manager and disk encrypt share: Storage Encryption is enabled."""
 
 from functools import wraps
 
@@ -6,7 +6,7 @@ from filer.commands import Call, Refused, Run
 
 
 def encrypting(run: Run) -> Run:
-    """Return ``run``, refused on a system without Storage Encryption."""
+    """Return ``run`` with a check that refuses it on a system without Storage Encryption."""
 
     @wraps(run)
     def checked(call: Call) -> None:

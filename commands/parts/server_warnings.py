@@ -1,4 +1,4 @@
-"""What commands say of key servers that fail, and of keys that they do not hold."""
+"""Messages about key servers that fail, and about keys that they do not hold."""
 
 from collections.abc import Mapping, Sequence
 
@@ -37,7 +37,7 @@ def warn_of(call: Call, servers: KeyServers) -> None:
 
 
 def warn_of_lost_keys(call: Call, lost: Mapping[str, int]) -> None:
-    """Name the key IDs of locked disks that no registered key server answers for."""
+    """Warn about the key IDs of locked disks that no registered, answering key server has."""
     for key_id, disks in lost.items():
         text = (
             f"key ID {key_id} of {disks} locked disks would be on no registered key "

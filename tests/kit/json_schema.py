@@ -105,35 +105,35 @@ EVENTS = {"boot": Boot, "failure": Failure, "autoboot": Autoboot}
 _MEANINGS = """\
 attention(): no key server answered during the boot
 boot(event): a warning of the boot, with the name of its event in the system log
-certificate(name): a certificate file that is damaged, or accepted with reservations
-disk(disk, cause): a disk that was left as it was; the cause is unknown_key, authentication, or \
+certificate(name): a certificate file that is damaged, or accepted with a warning
+disk(disk, cause): a disk that was not changed; the cause is unknown_key, authentication, or \
 other
-disk_passed_over(disk): a destroyed disk that a pattern names
-end_of_input(): a question found no answer
-ended(): the command, or the boot, ended before it was done: by a signal, say
-failed(): a failure of which only the message is known
+disk_passed_over(disk): a disk that a pattern skips: destroyed, or of another system
+end_of_input(): the input ended at a question
+ended(): the command, or the boot, ended early, for example by a signal
+failed(): a failure with no details but its message
 internal(): a defect of the program, or of a plug-in; with FILER_DEBUG=1 the message has a \
 traceback
 interrupted(): a signal stopped the command at a safe point, or cancelled its question
-key_conflict(key_id, key_servers): key servers hold different keys under one key ID, or agree on \
-another than the keytable
+key_conflict(key_id, key_servers): key servers hold different keys under one key ID, or another \
+key than the keytable
 key_kept(key_id, disk_count): a key ID that disks use, but no key server holds, stays in the \
 keytable
 key_left_behind(key_id): a key pair that was not created may remain on a key server
 key_out_of_reach(key_id, disk_count): the key of locked disks is on no registered key server that \
 answers
 key_server(): an irregularity of a key server that was tolerated
-key_server_incomplete(key_server, reason): a key server showed some of its key pairs, and not all
-key_server_not_responding(key_server, reason): a key server did not do what it was asked
-keytable(key_pairs): the keytable holds more key pairs than it should
+key_server_incomplete(key_server, reason): a key server did not show all its key pairs
+key_server_not_responding(key_server, reason): a request to a key server failed
+keytable(key_pairs): the keytable has more key pairs than recommended
 panic(): the filer does not come up
-refused(): the command was refused; the results say what it has done before
+refused(): the command was refused; the results have what it did before
 restore_incomplete(): a key server did not show all its key pairs, so none was removed
-syntax(): the line does not fall into words
+syntax(): the line cannot be split into words
 unknown_command(name): there is no command of this name
-usage(word, expected, usage): the words do not fit the SYNOPSIS: which word, from 1, what could \
-stand there, and the lines in question
-warning(): a warning of which only the message is known
+usage(word, expected, usage): the words do not match the SYNOPSIS: the number of the wrong word, \
+from 1, what was expected there, and the matching SYNOPSIS lines
+warning(): a warning with no details but its message
 """
 _NOT_TEXT: Schema = {
     "cause": Literal["unknown_key", "authentication", "other"],

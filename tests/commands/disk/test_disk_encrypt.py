@@ -98,7 +98,7 @@ def test_show_passes_over_destroyed_disks_unless_they_are_named(house: House) ->
     assert house.execute("disk encrypt show 0c.00.[23]") == (
         0,
         HEADER + row("0c.00.2", "0x0", "No"),
-        "0c.00.3: is destroyed; passed over\n",
+        "0c.00.3: is destroyed; skipped\n",
     )
     assert house.good("disk encrypt show 0c.00.3") == HEADER + destroyed
     assert house.good("disk encrypt show").endswith(destroyed)
@@ -240,7 +240,7 @@ def test_a_destroyed_disk_by_name_is_a_failure(house: House) -> None:
     assert house.execute("disk encrypt rekey 0x0 *") == (
         0,
         completed("rekey", 3),
-        "0c.00.3: is destroyed; passed over\n",
+        "0c.00.3: is destroyed; skipped\n",
     )
 
 

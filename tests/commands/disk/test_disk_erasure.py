@@ -36,7 +36,7 @@ SPARE = SPARES[0]
 WORDS = {"sanitize": "sanitize disk", "destroy": "destroy disk"}
 LOST = {
     "sanitize": "will be lost for good.",
-    "destroy": "will be lost for good, and no disk of them can be used again.",
+    "destroy": "will be lost for good, and the disks cannot be used again.",
 }
 MARK = "unmistakable content of a block"
 
@@ -292,7 +292,7 @@ def test_a_destroyed_disk_is_passed_over_by_patterns_and_fails_by_name(
     verb = line.split()[1]
     outcome = house.execute(f"disk {line.format('0c.00.[34]')}", *answers)
     assert outcome.status == 0
-    assert outcome.err == f"{SPARE}: is destroyed; passed over\n"
+    assert outcome.err == f"{SPARE}: is destroyed; skipped\n"
     assert outcome.out.endswith(completed(verb, 1))
     outcome = house.execute(f"disk {line.format(SPARE)}")
     assert (outcome.status, outcome.out) == (1, completed(verb, 1, failures=1))
@@ -307,7 +307,7 @@ def test_rekey_of_all_passes_over_a_destroyed_disk(house: House) -> None:
     outcome = house.execute("key_manager rekey")
     assert outcome.status == 0
     assert outcome.out.endswith(completed("rekey", 5))
-    assert outcome.err == f"{SPARE}: is destroyed; passed over\n"
+    assert outcome.err == f"{SPARE}: is destroyed; skipped\n"
 
 
 # What is left in the file.

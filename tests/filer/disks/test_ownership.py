@@ -220,7 +220,7 @@ def test_no_command_and_no_boot_touches_a_disk_of_another_system(
         assert outcome.status == 0, outcome.err
         complaints = outcome.err.splitlines()
         assert {line[: len("0c.01.0: ")] for line in complaints} == passed
-        assert all(line.endswith("; passed over") for line in complaints)
+        assert all(line.endswith("; skipped") for line in complaints)
         assert completed(verb, disks) in outcome.out
         assert contents(house) == before
 
@@ -431,7 +431,7 @@ def test_no_disk_is_given_a_key_of_another_system(key_known: House) -> None:
     house.good("key_manager restore -all")
     for key_id in (OF_OTHER, OF_PARTNER_ALONE):
         assert house.bad(f"disk encrypt rekey {key_id} *") == (
-            "disk: this is a key ID of another system, to which the disks would belong\n"
+            "disk: this key ID belongs to another system, and the disks would then, too\n"
         )
     assert house.good(f"disk encrypt rekey {OF_OTHER_AND_US} *") == completed("rekey", 5)
 

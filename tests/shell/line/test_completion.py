@@ -79,8 +79,8 @@ def test_pages_have_their_summary(house: House) -> None:
 
 def test_subcommands_and_options_have_a_word_of_help(house: House) -> None:
     assert offered(house, "key_manager re") == {
-        "remove": "take key servers away from the system",
-        "rekey": "make a key pair and change the key of every disk to it",
+        "remove": "remove key servers from the system",
+        "rekey": "create a key pair, and change the key of every disk to it",
         "restore": "load the key pairs that the key servers hold",
     }
     assert offered(house, "key_manager rekey -k") == {
