@@ -54,8 +54,7 @@ class Call:
 
     def value(self, variable: str) -> str | None:
         """Return the one word given for ``variable``, or None."""
-        words = self.arguments.values.get(variable, ())
-        return words[0] if words else None
+        return next(iter(self.words(variable)), None)
 
     def words(self, variable: str) -> tuple[str, ...]:
         """Return all words given for ``variable``."""

@@ -16,7 +16,7 @@ from filer.commands import (
     Subcommand,
     Suggestion,
 )
-from filer.commands.disk.erase import destroy, sanitize
+from filer.commands.disk.erase import erase
 from filer.commands.disk.report import held_by_key_servers, report_disks, select_disks
 from filer.commands.parts.encryption import encrypting
 from filer.disks.disk import Disk
@@ -191,7 +191,7 @@ _SHOW = Subcommand(
 def _sanitize(all_disks: str, *, maintenance: bool = False) -> Subcommand:
     return Subcommand(
         "disk encrypt sanitize { -all | disk_list }",
-        encrypting(partial(sanitize, maintenance=maintenance)),
+        encrypting(partial(erase, verb="sanitize", maintenance=maintenance)),
         "erase the data, and reset the disks to their factory state",
         options={"-all": all_disks},
         values={"disk_list": _disks},
@@ -202,7 +202,7 @@ def _sanitize(all_disks: str, *, maintenance: bool = False) -> Subcommand:
 def _destroy(*, maintenance: bool = False) -> Subcommand:
     return Subcommand(
         "disk encrypt destroy disk_list",
-        encrypting(partial(destroy, maintenance=maintenance)),
+        encrypting(partial(erase, verb="destroy", maintenance=maintenance)),
         "erase the data, and disable the disks for good",
         values={"disk_list": _disks},
         asks=Answers(1),

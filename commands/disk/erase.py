@@ -32,8 +32,8 @@ class DataLoss(Fields):
         return [f"Warning: {_WHAT_IS_LOST[self.operation].format(disks=disks)}"]
 
 
-def sanitize(call: Call, *, maintenance: bool = False) -> None:
-    """Run ``disk encrypt sanitize``: erase the data; the disks are as new."""
+def erase(call: Call, verb: Erasure, *, maintenance: bool) -> None:
+    """Run ``disk encrypt sanitize``, or ``destroy``, after which the disks cannot be used."""
     filer = call.filer
     aggregate = assemble(filer.shelf, filer.hardware.system_id)
     refusal = _refusal(filer, aggregate, maintenance=maintenance)
@@ -49,18 +49,10 @@ def sanitize(call: Call, *, maintenance: bool = False) -> None:
             raise Refused(f"there is no {'disk to sanitize' if maintenance else 'spare disk'}")
     else:
         disks = select_disks(call, call.words("disk_list"), aggregate.ownership)
-    _confirm(call, "sanitize", disks, refusal)
-    report_disks(call, filer.disk_jobs().sanitize(disks, refusal=refusal))
-
-
-def destroy(call: Call, *, maintenance: bool = False) -> None:
-    """Run ``disk encrypt destroy``: erase the data; the disks cannot be used any more."""
-    filer = call.filer
-    aggregate = assemble(filer.shelf, filer.hardware.system_id)
-    refusal = _refusal(filer, aggregate, maintenance=maintenance)
-    disks = select_disks(call, call.words("disk_list"), aggregate.ownership)
-    _confirm(call, "destroy", disks, refusal)
-    report_disks(call, filer.disk_jobs().destroy(disks, refusal=refusal))
+    _confirm(call, verb, disks, refusal)
+    jobs = filer.disk_jobs()
+    work = jobs.sanitize if verb == "sanitize" else jobs.destroy
+    report_disks(call, work(disks, refusal=refusal))
 
 
 def _refusal(filer: Filer, aggregate: Aggregate, *, maintenance: bool) -> Refusal:
