@@ -1,6 +1,6 @@
 """The command line of both programs: its parser, and ``--print-completion SHELL``.
 
-The completion script is made by shtab, from the very parser that reads the command line.
+shtab makes the completion script from the parser itself.
 """
 
 import argparse
@@ -23,28 +23,26 @@ _ANY_WIDTH = 80
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises OutputLost where what it is asked for cannot be printed."""
+    """A parser that raises OutputLost if help, version or completion cannot be printed."""
 
     def __init__(
         self, *, formatter_class: _FormatterClass = argparse.HelpFormatter, **options: Any
     ) -> None:
-        # argparse tries each option on a formatter, which without a width loads what asks the
-        # terminal for one; only for help does it matter.
+        # add_argument() builds a formatter, which looks up the terminal width unless given one;
+        # only help needs the real width.
         super().__init__(formatter_class=partial(formatter_class, width=_ANY_WIDTH), **options)
         self._formatter_of_help = formatter_class
 
     def format_help(self) -> str:
-        """Return the help, as wide as the terminal."""
         self.formatter_class = self._formatter_of_help
         return super().format_help()
 
     def format_usage(self) -> str:
-        """Return the usage, as wide as the terminal."""
         self.formatter_class = self._formatter_of_help
         return super().format_usage()
 
     def error(self, message: str) -> NoReturn:
-        """End the program with the usage, and with what is wrong, safe for a terminal."""
+        """End the program with the usage and ``message``, which may quote the command line."""
         super().error(printable(message))
 
     def _print_message(self, message: str, file: "TextIO | None" = None) -> None:  # type: ignore[override]
@@ -53,20 +51,20 @@ class Parser(argparse.ArgumentParser):
         except OutputLost:
             if file is sys.stdout:
                 raise
-            abandon_standard_streams()  # the exit status tells that it was called wrongly
+            abandon_standard_streams()  # the exit status reports the error
 
 
 def directory(text: str) -> Path:
-    """Read the name of a directory.  Raises ArgumentTypeError."""
+    """Return the argument as a path.  Raises ArgumentTypeError if it cannot name a directory."""
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError("not the name of a directory")
     return Path(text)
 
 
 class PrintCompletion(argparse.Action):
-    """Prints the completion script of a parser, and ends the program.
+    """Print the completion script of a parser, and end the program.
 
-    An argument whose metavar is FILE or DIR is completed to names of files or directories.
+    Arguments with the metavar FILE or DIR complete to names of files or directories.
     """
 
     def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
@@ -79,7 +77,7 @@ class PrintCompletion(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> NoReturn:
-        """Print the script for the shell that was named.  Raises OutputLost."""
+        """Print the script.  Raises OutputLost."""
         import shtab  # 25 ms
 
         for action in parser._actions:

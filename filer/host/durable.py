@@ -14,7 +14,7 @@ from filer.host.text import printable
 
 _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
-_NEW = ".new-"  # what a file is called until it is whole
+_NEW = ".new-"  # the prefix of a file that is not complete
 _TEMPORARY = re.compile(rf"{re.escape(_NEW)}[0-9a-f]+")
 
 # macOS has no fdatasync
@@ -22,21 +22,21 @@ _sync_data = getattr(os, "fdatasync", os.fsync)
 
 
 class StorageError(FilerError):
-    """A change to a file was refused by the host: disk full, read-only, not permitted."""
+    """The host refused to change a file: disk full, read-only, not permitted."""
 
 
 class Storage:
     """Durable, atomic changes to files; new directories are 0700, files 0600, whatever the umask.
 
-    A reader, or a start after a crash, finds the old content or the new.  No method changes what
-    a link in the place of ``path`` leads to.  Every method raises `StorageError` where the host
-    refuses, and leaves nothing half-made behind then.
+    A reader, or a start after a crash, finds the old content or the new.  If ``path`` is a link,
+    no method changes its target.  Every method raises `StorageError` if the host refuses, and
+    then leaves nothing incomplete behind.
     """
 
     def make_directory(self, path: Path) -> None:
-        """Make the directory ``path`` with its missing parents; one that is there keeps its mode.
+        """Make the directory ``path`` and its missing parents; existing ones keep their mode.
 
-        Its name is durable afterwards, also if an earlier run made it and was killed.
+        The name is durable afterwards, even if an earlier run made the directory and was killed.
         """
         with _refusals_of(path):
             chain = (*reversed(path.parents), path)
@@ -50,10 +50,10 @@ class Storage:
                 _sync(path.parent)
 
     def settle(self, path: Path) -> None:
-        """Make durable what the file or directory ``path`` holds, even if a killed run wrote it.
+        """Make the content of the file or directory ``path`` durable.
 
-        After a crash the host may show what is in its cache only.  Call this before anything is
-        removed or recorded because of it.
+        A killed run may have left it in the host's cache only.  Call this before removing or
+        recording anything because of that content.
         """
         with _refusals_of(path):
             _sync(path)
@@ -61,7 +61,7 @@ class Storage:
     def settle_above(self, path: Path) -> None:
         """Make durable the names of ``path`` and of the directories above it.
 
-        An earlier run may have made several of them, and been killed before it synced the first.
+        An earlier run may have made several of them and been killed before it synced any.
         """
         with _refusals_of(path):
             path = path.absolute()
@@ -78,9 +78,9 @@ class Storage:
             _sync(path.parent)
 
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
-        """Put ``data`` at ``offset`` (bytes) into the existing file ``path``, in place.
+        """Write ``data`` at ``offset`` (bytes) into the existing file ``path``, in place.
 
-        Not atomic: after a crash any part of ``data`` may have arrived.
+        Not atomic: after a crash any part of ``data`` may be on disk.
         """
         with _refusals_of(path):
             handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -91,7 +91,7 @@ class Storage:
                 os.close(handle)
 
     def read(self, path: Path, offset: int, size: int) -> bytes:
-        """Return ``size`` bytes at ``offset``, fewer at the end of the file.  Raises OSError."""
+        """Return ``size`` bytes from ``offset``, fewer at the end of the file.  Raises OSError."""
         # without O_NONBLOCK, opening a named pipe would block
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -102,7 +102,7 @@ class Storage:
     def create(self, path: Path, head: bytes, size: int) -> None:
         """Make the sparse file ``path`` of ``size`` bytes that begins with ``head``.
 
-        Raises FileExistsError, and changes nothing, if there is anything called ``path``.
+        Raises FileExistsError, and changes nothing, if ``path`` exists.
         """
         with _refusals_of(path), _new_file(path.parent) as (handle, new):
             _write_all(handle, head, 0)
@@ -127,13 +127,13 @@ class Storage:
             _sync(path.parent)
 
     def remove(self, path: Path) -> None:
-        """Remove the file or link ``path``; if it is gone already, make that durable."""
+        """Remove the file or link ``path``; if it is missing already, make that durable."""
         with _refusals_of(path):
             path.unlink(missing_ok=True)
             _sync(path.parent)
 
     def remove_tree(self, path: Path) -> None:
-        """Remove the directory ``path`` and all in it; after a crash a part may be left."""
+        """Remove the directory ``path`` with its content; after a crash a part may be left."""
         import shutil  # 2 ms
 
         with _refusals_of(path):
@@ -142,9 +142,9 @@ class Storage:
             _sync(path.parent)
 
     def append(self, path: Path, data: bytes) -> None:
-        """Add ``data`` to the end of the log ``path``, in one write.
+        """Append ``data`` to the log ``path`` in one write.
 
-        Not durable at once: after a crash of the host the last lines may be torn or missing.
+        Not synced: after a crash of the host the last lines may be torn or missing.
         """
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with _refusals_of(path):
@@ -159,15 +159,15 @@ class Storage:
                 os.close(handle)
 
     def rename(self, path: Path, new: Path) -> None:
-        """Give the file ``path`` the name ``new``; a file that has it is replaced."""
+        """Rename the file ``path`` to ``new``, replacing a file of that name."""
         with _refusals_of(path):
             path.replace(new)
             _sync(new.parent)
 
     def sweep(self, directory: Path) -> None:
-        """Remove what a crash left in ``directory``: files that never became whole.
+        """Remove the incomplete files that a crash left in ``directory``.
 
-        One that another process is writing now stays.
+        Files that another process is writing now stay.
         """
         with _refusals_of(directory):
             try:
@@ -182,7 +182,7 @@ class Storage:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether ``path`` is a file or link that a change has not given its name yet."""
+    """Say whether ``path`` is a file or link that a change has not renamed to its target yet."""
     return bool(_TEMPORARY.fullmatch(path.name)) and (path.is_symlink() or not path.is_dir())
 
 
@@ -204,7 +204,7 @@ def _new_file(directory: Path) -> Iterator[tuple[int, Path]]:
     new = _new_name(directory)
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # `sweep` leaves it alone
+        fcntl.flock(handle, fcntl.LOCK_EX)  # so that `sweep` skips it
         os.fchmod(handle, _FILE_MODE)
         yield handle, new
     finally:
@@ -213,9 +213,9 @@ def _new_file(directory: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _link_new(new: Path, path: Path) -> bool:
-    """Give ``new`` the name ``path`` as well; False if that name is taken."""
+    """Link ``path`` to the file ``new``; return False if ``path`` exists."""
     try:
-        # unlike a rename, a second link never replaces what is there
+        # unlike a rename, a hard link never replaces an existing file
         path.hardlink_to(new)
     except FileExistsError:
         return False
@@ -239,16 +239,16 @@ def _make_directory(path: Path) -> None:
 
 
 def _may_be_ours(directory: Path) -> bool:
-    """Whether an earlier run may have made ``directory``."""
+    """Say whether an earlier run may have made ``directory``."""
     parent = directory.parent
     return directory.stat().st_uid == os.geteuid() and os.access(parent, os.R_OK | os.W_OK)
 
 
 def _is_being_written(path: Path) -> bool:
-    """Whether a process has the temporary file ``path`` open to write it."""
+    """Say whether a process is writing the temporary file ``path``."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # a link, which is never open
+    except OSError:  # a link, which no process writes
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,5 @@
-"""What goes wrong in a filer, said in one line."""
+"""The base class of the errors that users see."""
 
 
 class FilerError(Exception):
-    """A refusal or a failure; its text is one printable line in the filer's own voice."""
+    """A refusal or a failure; its text is one printable line for the user."""

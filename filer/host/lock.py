@@ -1,4 +1,4 @@
-"""Locks between processes: a file or directory that one process at a time holds."""
+"""Locks between processes, by flock on a file or directory."""
 
 import fcntl
 import os
@@ -11,10 +11,10 @@ from pathlib import Path
 def locked(
     path: Path, flags: int, refusal: Callable[[OSError], Exception], *, wait: bool = True
 ) -> Iterator[int]:
-    """Hold the lock of ``path``, opened with ``flags``, and give its descriptor.
+    """Hold the lock of ``path``, opened with ``flags``, and yield its descriptor.
 
-    Raises ``refusal(error)`` if it cannot be had; unless it may ``wait``, the error is
-    BlockingIOError while another process holds it.
+    Raises ``refusal(error)`` if that fails; without ``wait``, the error is BlockingIOError while
+    another process holds the lock.
     """
     try:
         descriptor = _take(path, flags, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,4 +44,4 @@ def _take(path: Path, flags: int, operation: int) -> int:
             raise
         if is_at(path, descriptor, follow=not flags & os.O_NOFOLLOW):
             return descriptor
-        os.close(descriptor)  # removed meanwhile: another process locks a new file
+        os.close(descriptor)  # replaced meanwhile: other processes lock the new file

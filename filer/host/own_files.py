@@ -9,23 +9,23 @@ _WRITABLE_BY_OTHERS = 0o022
 
 
 def followed(path: Path) -> Path:
-    """Return the directory ``path``, or what it leads to if it is a link of the user.
+    """Return the directory ``path``, or its target if it is a link that the user (or root) owns.
 
-    Raises OSError for a link that leads nowhere (a file system may not be mounted) and for one of
-    another user.
+    Raises OSError for a dangling link (a file system may not be mounted) and for one of another
+    user.
     """
     if not path.is_symlink():
         return path
     if path.lstat().st_uid not in (os.geteuid(), 0):
         raise PermissionError(errno.EPERM, "a link of another user")
-    return Path(os.path.realpath(path, strict=True))  # resolve() fails otherwise for a loop
+    return Path(os.path.realpath(path, strict=True))  # resolve() raises RuntimeError for a loop
 
 
 def objection(path: Path, *, directory: bool = False) -> str | None:
-    """Return why ``path`` must not be used as our own, or None; what is missing is fine.
+    """Return why ``path`` must not be used as our own, or None; a missing path is fine.
 
-    A link is refused: what it leads to would be changed in its place.  A ``directory`` also has
-    to be one, and no other user may be able to write to it.  Raises OSError.
+    A link is refused, since its target would be changed.  A ``directory`` must be one, and not
+    writable by other users.  Raises OSError.
     """
     try:
         status = path.lstat()

@@ -1,9 +1,9 @@
-"""What a manual passphrase consists of; a text that meets the rule may be one, and is hidden."""
+"""The rule for manual passphrases; messages hide every text that meets it."""
 
 from collections.abc import Callable
 
 SHORTEST, LONGEST = 20, 32
-"""Characters in a manual passphrase; a generated one has the most."""
+"""Characters in a manual passphrase; a generated one has LONGEST."""
 _KINDS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("one upper-case letter", str.isupper),
     ("one lower-case letter", str.islower),
@@ -13,7 +13,7 @@ _KINDS: tuple[tuple[str, Callable[[str], bool]], ...] = (
 
 
 def missing_kinds(passphrase: str) -> list[str]:
-    """Return the kinds of characters that a manual passphrase would also have to have."""
+    """Return the kinds of characters that a manual passphrase needs and this one lacks."""
     return [name for name, is_kind in _KINDS if not any(map(is_kind, passphrase))]
 
 

@@ -1,4 +1,4 @@
-"""Words from outside in a message: escaped, short, and hidden if they may be a secret."""
+"""User input and other foreign text in messages: escaped, shortened, hidden if maybe a secret."""
 
 import re
 
@@ -8,13 +8,13 @@ from filer.host.text import printable
 HIDDEN = "(not shown: it may be a secret)"
 
 _MOST_SHOWN = 64
-"""Characters of a text from outside in a message; a key ID is shown whole."""
+"""Characters of a foreign text in a message; enough for a key ID."""
 
 _RUN = re.compile(rf"[A-Za-z0-9+/]{{{SHORTEST},}}")
 
 
 def may_be_secret(text: str) -> bool:
-    """Say whether ``text`` could be a passphrase, or has a piece of a private key (base64) in it.
+    """Say whether ``text`` could be a passphrase, or contain a piece of a private key (base64).
 
     Hexadecimal digits of one case, as in a key ID, are neither.
     """
@@ -32,8 +32,8 @@ def shortened(text: str, most: int = _MOST_SHOWN) -> str:
 def named(text: str) -> str:
     """Return ``text`` escaped and shortened; hidden if it may be a secret.
 
-    A passphrase, or a line of a private key, that is pasted in the wrong place is rejected like
-    any other word, and the message goes into logs and recordings.
+    A user may paste a passphrase or a line of a private key in the wrong place; the message that
+    rejects it goes into logs and recordings.
     """
     return HIDDEN if may_be_secret(text) else shortened(text)
 
@@ -41,11 +41,11 @@ def named(text: str) -> str:
 def shown_answer(text: str) -> str:
     """Return an answer escaped, as logs and recordings show it; hidden if it may be a secret.
 
-    In a script that has lost step, a passphrase may answer a question that is not for one.
+    In a script that is out of step, a passphrase may answer the wrong question.
     """
     return HIDDEN if may_be_secret(text) else printable(text)
 
 
 def quoted(text: str) -> str:
-    """Return ``text`` as `named` does, in quotes if it is shown."""
+    """Return ``text`` as `named` does, but in quotes unless it is hidden."""
     return HIDDEN if may_be_secret(text) else f'"{shortened(text)}"'

@@ -1,4 +1,4 @@
-"""Reading files that may be anything: links, devices, FIFOs, or far too large."""
+"""Reading files that may be links, devices, FIFOs, or too large."""
 
 import os
 import stat
@@ -10,11 +10,11 @@ NEVER_WAIT = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class UnreadableError(FilerError):
-    """Why a file is not read; the text is the reason alone, without the name."""
+    """A file that cannot be read; the text is the reason, without the file name."""
 
 
 class NotThereError(UnreadableError):
-    """There is no such file."""
+    """A missing file."""
 
 
 def read_regular(
@@ -22,14 +22,14 @@ def read_regular(
 ) -> bytes:
     """Return the content of a regular file of at most ``limit`` bytes.
 
-    Never waits (a FIFO) and touches no device.  ``path`` is relative to the descriptor
+    Never blocks (on a FIFO) and opens no device.  ``path`` is relative to the descriptor
     ``directory``, if given; a symbolic link is followed only with ``follow``.
     Raises UnreadableError, or NotThereError.
     """
     flags = NEVER_WAIT if follow else NEVER_WAIT | os.O_NOFOLLOW
     try:
-        # Looked at before it is opened, since opening alone makes some devices act; and after,
-        # since the name may have come to mean another file in between.
+        # Check before opening, since opening alone makes some devices act; and again after it,
+        # since the file may have been replaced in between.
         _require_regular(os.stat(path, dir_fd=directory, follow_symlinks=follow), limit)
         with open(os.open(path, flags, dir_fd=directory), "rb") as file:  # noqa: PTH123
             _require_regular(os.fstat(file.fileno()), limit)

@@ -1,4 +1,4 @@
-"""scrypt, which makes guessing a passphrase or a password expensive."""
+"""scrypt: makes guessing a passphrase or a password expensive."""
 
 from dataclasses import dataclass
 
@@ -26,15 +26,15 @@ class Scrypt:
 
     @property
     def memory(self) -> int:
-        """The bytes of memory that one run needs."""
+        """Bytes of memory that one run needs."""
         return 128 * self.r * (self.n + self.p + 2)
 
     def stretch(self, secret: bytes, salt: bytes, size: int) -> bytes:
-        """Return ``size`` bytes; about 0.1 s.
+        """Return ``size`` bytes derived from ``secret``; takes about 0.1 s.
 
         Raises MemoryError or ValueError if the host does not have the memory.
         """
-        from hashlib import scrypt  # loads OpenSSL once more: 4 ms
+        from hashlib import scrypt  # loads OpenSSL: 4 ms
 
         return scrypt(
             secret, salt=salt, n=self.n, r=self.r, p=self.p, maxmem=self.memory, dklen=size

@@ -1,4 +1,4 @@
-"""The standard streams of a program, which may be full, closed, or nobody's."""
+"""Standard streams that may be full, closed, or have no reader."""
 
 import os
 import sys
@@ -8,11 +8,11 @@ from typing import TextIO
 
 FAILED = 1
 READER_GONE = 128 + SIGPIPE
-"""The exit statuses of a program whose output is lost; the second is that of Unix."""
+"""Exit statuses of a program whose output is lost; READER_GONE is that of a shell for SIGPIPE."""
 
 
 class OutputLost(Exception):
-    """Nothing can be printed any more; ``reason`` is None if the reader has just gone."""
+    """Output failed; ``reason`` is None if the reader closed the pipe."""
 
     def __init__(self, reason: str | None) -> None:
         super().__init__(reason)
@@ -20,11 +20,11 @@ class OutputLost(Exception):
 
 
 def prepare_standard_streams() -> None:
-    """Put the null device in the place of a closed stream; escape what cannot be shown.
+    """Replace closed streams by the null device, and escape what a stream cannot encode.
 
-    Each takes its own descriptor, so that no file is opened under it.  A closed standard input is
-    empty, what is written to a closed standard error is discarded, and writing to a closed
-    standard output fails, as it does for programs that write to the descriptor.
+    The null device takes the free descriptor (0, 1 or 2), so no other file gets it.  A closed
+    standard input is empty, output to a closed standard error is discarded, and writing to a
+    closed standard output fails, as it does in C programs.
     """
     for name, mode, flags in (
         ("stdin", "r", os.O_RDONLY),
@@ -41,7 +41,7 @@ def prepare_standard_streams() -> None:
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write ``text`` at once.  Raises OutputLost if that is not possible."""
+    """Write ``text`` and flush.  Raises OutputLost."""
     try:
         stream.write(text)
         stream.flush()
@@ -52,14 +52,14 @@ def write(stream: TextIO, text: str) -> None:
 
 
 def abandon_standard_streams() -> None:
-    """Let nothing more be written, since Python would complain when it flushes at the end."""
+    """Discard all further output; Python would report a failed flush at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(null, descriptor)
 
 
 def status_without_output(program: str, lost: OutputLost) -> int:
-    """Tell, unless the reader has just gone, why ``program`` ends; return its exit status."""
+    """Report why ``program`` ends, unless the reader is gone; return its exit status."""
     if lost.reason is not None:
         with suppress(OutputLost):
             write(sys.stderr, f"{program}: cannot write standard output: {lost.reason}\n")

@@ -1,14 +1,13 @@
-"""Text from outside, made safe for a terminal and a log."""
+"""Foreign text, made safe for terminals and logs."""
 
 from collections.abc import Iterable, Sequence
 
 
 def printable(text: str | bytes) -> str:
-    """Return ``text`` on one line, with everything that is not printable escaped.
+    """Return ``text`` on one line, with unprintable characters escaped, such as ``\\x1b``.
 
-    Bytes are read as UTF-8; what is not UTF-8 is escaped byte by byte.  Escapes have the form
-    ``\\x1b`` or ``\\u202e``, so that control sequences, line ends and direction marks from a
-    server, a certificate or a file name never reach a terminal.
+    Bytes are decoded as UTF-8; invalid ones are escaped.  So control sequences, line ends and
+    direction marks from a server, a certificate or a file name never reach a terminal.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", errors="backslashreplace")
@@ -21,7 +20,7 @@ def printable(text: str | bytes) -> str:
 
 
 def nearest(word: str, names: Iterable[str], cutoff: float = 0.7) -> str | None:
-    """Return the one of ``names`` that ``word`` is a slip of; ``cutoff`` is difflib's ratio."""
+    """Return the name that ``word`` may be a typo of; ``cutoff`` is difflib's ratio."""
     from difflib import get_close_matches  # 2 ms
 
     by_folded = {name.casefold(): name for name in names}
@@ -30,6 +29,6 @@ def nearest(word: str, names: Iterable[str], cutoff: float = 0.7) -> str | None:
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Return ``names`` as a list for a person; those beyond ``most`` are counted only."""
+    """Return ``names`` joined by commas; those beyond ``most`` are only counted."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""TOML files: reading them, naming the line of an error, checking values, and writing records."""
+"""TOML files: read them, find the line of an error, check values, write records."""
 
 import math
 import re
@@ -19,28 +19,27 @@ SIZE_LIMIT = 16 * 1024
 """Bytes of the largest configuration file that is read."""
 
 _LONGEST_TEXT = 240
-"""Characters of what is wrong; the TOML parser may quote a key, of any length."""
-
+"""Characters of an error; the TOML parser may quote a key of any length."""
 
 _MOST_TRIED = 32
-"""Lines that are tried to find a key; each costs a run of the parser."""
+"""Lines tried to find a key; each costs a run of the parser."""
 
 _MOST_ERRORS = 20
-"""Errors that are told of one document; the place of each has to be searched for."""
+"""Errors reported per document; finding the line of each takes time."""
 
 
 class ConfigError(FilerError):
-    """A damaged or hand-broken configuration file: ``FILE:LINE: what is wrong``."""
+    """An invalid configuration file: ``FILE:LINE: what is wrong``."""
 
 
 T = TypeVar("T")
 
 Check = Callable[[object], T]
-"""Returns the value of a key as the program wants it; a missing one is None.  Raises RuleError."""
+"""Converts the value of a key, None if it is missing.  Raises RuleError."""
 
 
 class RuleError(ValueError):
-    """What a value must be; the sentence begins with the key."""
+    """The rule that a value breaks; the reader puts the key before it."""
 
 
 def switch(value: object) -> bool:
@@ -79,18 +78,18 @@ def optional(check: Check[T]) -> Check[T | None]:
 
 
 def dump(values: Mapping[str, object]) -> bytes:
-    """Return the TOML file with these values; those that are None are left out."""
+    """Return ``values`` as TOML, without those that are None."""
     return tomli_w.dumps({key: each for key, each in values.items() if each is not None}).encode()
 
 
 class Document:
-    """A TOML text that knows on which line each of its keys stands."""
+    """A parsed TOML file that can find the line of a key."""
 
     def __init__(self, name: str, data: bytes) -> None:
         """Parse ``data``, the content of the file ``name``.  Raises ConfigError."""
         self.name = name
         try:
-            # A byte order mark is what some editors put first.
+            # -sig: some editors write a byte order mark
             self._text = data.decode("utf-8-sig").replace("\r\n", "\n")
         except UnicodeDecodeError as error:
             raise self._error(data.count(b"\n", 0, error.start) + 1, "not UTF-8") from None
@@ -116,14 +115,14 @@ class Document:
 
     @classmethod
     def find(cls, name: str, path: Path) -> "Document | None":
-        """Read and parse the file at ``path``, if it is there.  Raises ConfigError."""
+        """Do what `read` does, but return None if the file is missing.  Raises ConfigError."""
         try:
             return cls.read(name, path)
         except NotThereError:
             return None
 
     def take(self, key: str, check: Check[T]) -> T:
-        """Return the checked value of ``key``, which is in no section.  Raises ConfigError."""
+        """Return the checked value of the top-level ``key``.  Raises ConfigError."""
         try:
             return check(self.values.get(key))
         except RuleError as rule:
@@ -134,17 +133,17 @@ class Document:
         return self._error(self.line(path), text)
 
     def line(self, path: tuple[str, ...]) -> int:
-        """Return the number of the line on which the key at ``path`` begins, else 1.
+        """Return the number of the line on which the key at ``path`` begins, or 1.
 
-        It is the last line that names the key and before which the document is whole, but
-        without the key; so whatever notation was used, the parser itself has the word.
+        It is the last line that names the key and before which the document parses without that
+        key; so the TOML parser decides, however the key was written.
         """
         possible = [
             number
             for number, line in enumerate(self._lines)
             if ("=" in line or "[" in line) and not line.lstrip().startswith("#")
         ]
-        # A key may be written with escapes; then every line is possible.
+        # A key may be written with escapes; then try every line.
         name = re.compile(rf"(?<![\w-]){re.escape(path[-1])}(?![\w-])")
         naming = [number for number in possible if name.search(self._lines[number])]
         for number in (naming or possible)[: -_MOST_TRIED - 1 : -1]:
@@ -163,12 +162,12 @@ class Document:
         where = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", text)
         if where is None:
             return self._error(self._first_line_that_fails(), text)
-        # Blank lines at the end are nobody's mistake.
+        # An error at the end of the document is reported before its trailing blank lines.
         last = len(self._text.rstrip("\n").split("\n"))
         return self._error(int(where[1] or last), text[: where.start()])
 
     def _first_line_that_fails(self) -> int:
-        """Return the line with which an error begins that stays, however the document goes on."""
+        """Return the first line after which the document fails, whatever follows."""
         whole = range(1, len(self._lines) + 1)
         return whole[min(bisect_left(whole, True, key=self._fails_for_good), len(whole) - 1)]
 
@@ -194,21 +193,19 @@ def _contains(values: object, path: tuple[str, ...]) -> bool:
 
 
 TOP = ""
-"""The section of the keys that stand before all sections."""
+"""The section name of top-level keys."""
 
 Known = Mapping[str, Mapping[str, Check[object]]]
 """A check for each key of each section."""
 
 
 class Sections:
-    """The keys of a document that are right, by section, and the errors of all others.
+    """The valid keys of a document, by section, and the errors of all others.
 
-    A document need not have all the keys that are ``known``.
+    Any of the ``known`` keys may be missing.
     """
 
-    def __init__(
-        self, document: Document, known: Mapping[str, Mapping[str, Check[object]]]
-    ) -> None:
+    def __init__(self, document: Document, known: Known) -> None:
         self._known = known
         self.values: dict[str, dict[str, object]] = {section: {} for section in known}
         self.errors: list[ConfigError] = []
@@ -240,7 +237,7 @@ class Sections:
             self.errors.append(document.error(path, text))
 
     def _unknown(self, name: str) -> str:
-        """Return what is wrong with a name before all sections, or with that of a section."""
+        """Return the error for an unknown top-level key or section."""
         if home := self._home(name):
             return f"{quoted(name)} belongs in the section [{home}]"
         if TOP in self._known:
