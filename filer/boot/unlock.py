@@ -1,4 +1,4 @@
-"""Opening the locked disks at boot, with what kmip_init has loaded."""
+"""Open the locked disks at boot, with the keys that kmip_init has loaded."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,7 +19,7 @@ class _NotInKeytable(FilerError):
 
 
 class _Withheld(FilerError):
-    """Key servers have the key of a disk, and it could not be read from them."""
+    """Key servers have the key of a disk, but it could not be read."""
 
     def __init__(self, key_id: str, servers: Sequence[str]) -> None:
         where = f"key ID {key_id} is on key server {listed(servers)}"
@@ -27,7 +27,7 @@ class _Withheld(FilerError):
 
 
 class _TooManyRefused(FilerError):
-    """The disk has refused so many keys that a boot tries no other."""
+    """The disk has refused as many keys as a boot may try."""
 
 
 def unlock_disks(
@@ -39,17 +39,16 @@ def unlock_disks(
 ) -> None:
     """Open each locked disk of this system with the key that its key ID names.
 
-    This costs a disk at most one try, and a disk of another system none.  Where key servers hold
-    different secrets, the disks are tried one after the other, in the order of
-    `filer.key_servers.candidates`, and learn from each other (`try_one`).  For a key ID that is
-    not in the keytable the MSID is tried, once, as a real filer does; but not if a key server is
-    known to have its key, nor in a boot that is ``held_back``, for the reason given, nor on a disk
-    that may be the partner's (man key_manager, LIMITATIONS).
+    This costs a disk at most one try, and a disk of another system none.  If key servers hold
+    different secrets, the order is that of `filer.key_servers.ranking`, and each disk profits from
+    the tries before it (`try_one`).  For a key ID that is not in the keytable the MSID is tried
+    once, as a real filer does; but not if a key server has its key, nor if ``held_back`` gives a
+    reason, nor on a disk that may be the partner's (man key_manager, LIMITATIONS).
     """
     if held_back:
         notices.warning("disk.encrypt.heldback", f"{held_back}; no MSID is tried")
     stay_locked: dict[str, list[str]] = {}
-    # by key ID; None: a disk has refused its key, and none was opened
+    # by key ID; None: disks have only refused keys
     opened_with: dict[str, AuthenticationKey | None] = {}
     locked = []
     for disk in filer.shelf:
@@ -60,7 +59,7 @@ def unlock_disks(
             stay_locked.setdefault(reason, []).append(disk.name)
         else:
             locked.append(disk)
-    # Spares pay for a wrong key before the root aggregate does.
+    # Spares first: a wrong key then costs them a try, not the root aggregate.
     locked.sort(key=lambda disk: disk.serial in ownership.root)
     work = Steps("unlock", "disks", len(locked), interruptible=False)
     with filer.progress.show(work) as tell:
@@ -83,7 +82,7 @@ def unlock_disks(
 
 
 def _open(filer: Filer, disk: Disk, holdings: Holdings, *, try_msid: bool) -> DiskKey:
-    """Open one disk, and return the key that did."""
+    """Open a disk, and return the key that opened it."""
     keys = keys_of(filer.keytable, disk.key_id)
     if keys:
         if disk.refused_keys_full and not disk.locked_out:
@@ -104,7 +103,7 @@ def _open(filer: Filer, disk: Disk, holdings: Holdings, *, try_msid: bool) -> Di
 def _wrong_servers(
     holdings: Holdings, opened_with: Mapping[str, AuthenticationKey | None]
 ) -> Iterator[str]:
-    """Name the servers that hold a wrong key or, if the right one is unknown, different keys."""
+    """Yield a line for each server with a wrong key, and each conflict with no known right key."""
     contested = holdings.contradictions()
     for key_id in {**contested, **opened_with}:
         key = opened_with.get(key_id)

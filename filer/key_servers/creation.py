@@ -1,4 +1,4 @@
-"""Creating a key pair: on every key server, read back, and only then into the keytable."""
+"""Create a key pair: store it on every key server, read it back, then add it to the keytable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NoKeyServers(FilerError):
 
 
 class KeyCreationError(FilerError):
-    """No key pair was created; ``left_behind`` names what could not be taken back."""
+    """No key pair was created; ``left_behind`` has a line for each copy that may remain."""
 
     def __init__(self, message: str, left_behind: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -32,14 +32,14 @@ class KeyCreationError(FilerError):
 
 
 class SystemIdentity(NamedTuple):
-    """The two system IDs that key IDs and the parent tag are made of."""
+    """The two system IDs in every key ID and in the parent tag."""
 
     system_id: int
     partner_id: int
 
     @property
     def parent_tag(self) -> str:
-        """The tag that marks this system's objects on a key server."""
+        """The tag of this system's objects on a key server."""
         return parent_tag(self.system_id, self.partner_id)
 
     def new_pair(self, tag: str, key: AuthenticationKey, random: Callable[[int], bytes]) -> KeyPair:
@@ -50,11 +50,11 @@ class SystemIdentity(NamedTuple):
 def refuse_early(
     servers: KeyServers, identity: SystemIdentity, keytable: Keytable, in_use: Collection[str]
 ) -> Mapping[str, list[str]]:
-    """Make sure that a key pair can be created, before anything is asked or changed.
+    """Check that a key pair can be created, before the user is asked or anything changes.
 
-    ``in_use`` has the key IDs that own disks name.  Returns the contested key IDs of other
-    systems, each with the key servers that hold it: they are no obstacle.  Raises NoKeyServers, or
-    KeyCreationError if a registered key server does not answer, or not completely, if the servers
+    ``in_use`` has the key IDs of this system's disks.  Returns the contested key IDs of other
+    systems, which are no obstacle, each with the key servers that hold it.  Raises NoKeyServers, or
+    KeyCreationError if a registered key server does not answer completely, if the servers
     contradict each other about a key ID of this system, or if the creation limit
     (``man key_manager, rekey``) is reached.
     """
@@ -81,8 +81,8 @@ def store_key_pair(
 ) -> None:
     """Store the new ``pair`` on every key server, read it back from each, and load it.
 
-    If one server fails, the pair is taken back wherever it may have arrived and nothing else
-    has changed.  Raises KeyCreationError.
+    If a server fails, destroys the pair wherever it may have arrived, changes nothing else, and
+    raises KeyCreationError.
     """
     stored = servers.store(pair, identity.parent_tag)
     if stored.failures:

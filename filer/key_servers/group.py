@@ -1,4 +1,4 @@
-"""The registered key servers, asked all at the same time."""
+"""The registered key servers, queried in parallel."""
 
 import threading
 import time
@@ -18,12 +18,12 @@ from filer.running.progress import Show, Wait, show_nothing
 T = TypeVar("T")
 
 _FOR_THE_REST = 4
-"""Timeouts for which a boot waits on, once other servers have shown the keys of all disks."""
+"""Timeouts that a boot waits for the other servers, once it has the keys of all disks."""
 
 
 @dataclass(frozen=True)
 class Answers(Generic[T]):
-    """What the key servers said, and why others did not; both in the order registered."""
+    """The results of some servers and the failures of the others, both in order of registration."""
 
     answers: Mapping[str, T]
     failures: Mapping[str, KeyServerFailure]
@@ -31,11 +31,11 @@ class Answers(Generic[T]):
 
 @dataclass
 class KeyServers:
-    """The key servers one command talks to.
+    """The key servers that one command uses.
 
-    A server that failed once is not asked again by the same command; taking a key pair back is
-    the exception, since the pair may have arrived on a server that fell silent.  Whether each
-    answered when it was last asked is noted in ``last_heard``, which outlives the command.
+    A command does not query a server again that has failed, except to take a key pair back, which
+    may have arrived there.  ``last_heard`` outlives the command: whether each server answered its
+    last query.
     """
 
     servers: Mapping[str, KmipClient]
@@ -55,19 +55,18 @@ class KeyServers:
     def fetch(self, parent_tag: str, key_ids: Collection[str] = ()) -> Holdings:
         """Read all key pairs that carry ``parent_tag``; those with ``key_ids`` first, by name.
 
-        A server that showed only some of its key pairs is among the failures, and its key pairs
-        are among the others.
+        A server that returned only some of its key pairs is among the failures; those pairs count.
         """
         return self._holdings(
             self._ask(lambda server: server.fetch(parent_tag, key_ids), interruptible=True)
         )
 
     def fetch_for_boot(self, parent_tag: str, key_ids: Collection[str]) -> Holdings:
-        """Read as ``fetch`` does, but end early with what has arrived, also from slow servers.
+        """Read as `fetch` does, but return early with what has arrived.
 
-        The wait ends when a stop is requested, which remains requested; and four timeouts after
-        servers that have finished showed all ``key_ids``, at least one key pair.  The servers
-        that have not finished by then are among the failures.
+        The wait ends when a stop is requested (the request stays pending), and four timeouts after
+        the finished servers have returned all ``key_ids`` and at least one key pair.  Unfinished
+        servers are among the failures, with the key pairs that they have sent.
         """
         patience = _FOR_THE_REST * max((each.timeout for each in self.servers.values()), default=0)
         end: float | None = None
@@ -101,27 +100,27 @@ class KeyServers:
         )
 
     def held(self, key_ids: Collection[str], parent_tag: str) -> Answers[dict[str, bool]]:
-        """Ask every server which of ``key_ids`` it has; see ``KmipClient.held``."""
+        """Query which of ``key_ids`` each server has; see `KmipClient.held`."""
         return self._ask(lambda server: server.held(key_ids, parent_tag), interruptible=True)
 
     def store(self, pair: KeyPair, parent_tag: str) -> Answers[str]:
-        """Store ``pair`` on every server; the answers are the identifiers it has there."""
+        """Store ``pair`` on every server; the answers are its unique identifiers there."""
         return self._ask(lambda server: server.store(pair, parent_tag))
 
     def confirm(self, pair: KeyPair, parent_tag: str) -> Answers[bool]:
-        """Read ``pair`` back from every server; True where it is there, once and unchanged.
+        """Read ``pair`` back from every server by name, as kmip_init does.
 
-        It is looked for by its name, as kmip_init looks for the key of a disk.
+        The answer is True for a server that has it once and unchanged.
         """
         return self._ask(lambda server: server.find(pair.key_id, parent_tag) == [pair])
 
     def take_back(self, pair: KeyPair) -> Answers[bool]:
-        """Destroy ``pair`` wherever it may have arrived, silent servers included."""
+        """Destroy ``pair`` on every server, including those that have failed."""
         self.failed.clear()
         return self._ask(lambda server: server.take_back(pair.key_id, pair.key))
 
     def warnings(self) -> list[str]:
-        """Return what users should know of the servers although it was tolerated."""
+        """Return the tolerated irregularities and the unreadable objects, a line each."""
         tolerated = [
             f"key server {address}: {warning}"
             for address, server in self.servers.items()
@@ -130,7 +129,7 @@ class KeyServers:
         return tolerated + self.unreadable()
 
     def unreadable(self) -> list[str]:
-        """Return which objects could not be read, a line for each server and reason."""
+        """Return the objects that could not be read, a line for each server and reason."""
         lines = []
         for address, server in self.servers.items():
             for reason in dict.fromkeys(server.unreadable.values()):
@@ -148,10 +147,10 @@ class KeyServers:
     ) -> Answers[T]:
         """Run ``operation`` on all servers at once, one thread each.
 
-        Every operation has deadlines of its own, so this ends.  Only what changes nothing may
-        be ``interruptible``: a change that was sent must be known to have arrived or not.  The
-        same holds for ``give_up``.  It is given what has been heard, as often as nothing new is,
-        and returns the failure of the servers that are not waited for any longer, or None.
+        Every operation has its own deadlines, so this ends.  Pass ``interruptible`` or ``give_up``
+        only for an operation that changes nothing: the outcome of a change must be known.
+        ``give_up`` is called with the outcomes so far while no new one arrives; it returns the
+        failure of the unfinished servers, or None to go on waiting.
         """
         asked = [server for address, server in self.servers.items() if address not in self.failed]
         done: SimpleQueue[tuple[str, T | KeyServerFailure]] = SimpleQueue()
@@ -161,7 +160,7 @@ class KeyServers:
                 done.put((server.address, operation(server)))
             except KeyServerFailure as failure:
                 done.put((server.address, failure))
-            except Exception as defect:  # one server must not cost what others have said
+            except Exception as defect:  # keep the answers of the other servers
                 reason = f"internal error: {type(defect).__name__}"
                 done.put((server.address, KeyServerFailure(reason)))
 
@@ -206,7 +205,7 @@ class KeyServers:
 
 
 def _pairs(outcome: Sequence[KeyPair] | KeyServerFailure) -> Sequence[KeyPair] | None:
-    """Return the key pairs that a server has shown; None if it has not answered."""
+    """Return the key pairs of an outcome, which may be incomplete; None if there was no answer."""
     if isinstance(outcome, PartlyRead):
         return outcome.pairs
     return None if isinstance(outcome, KeyServerFailure) else outcome

@@ -1,11 +1,11 @@
-"""What the key servers hold: the key pairs of this system, server by server."""
+"""The key pairs of this system on each key server."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from filer.key_servers.candidates import KeySet, Ranking, rank
+from filer.key_servers.ranking import KeySet, Ranking, rank
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def conflict(key_id: str, holders: Sequence[str]) -> str:
-    """Return what to say of key servers that contradict each other."""
+    """Return the message about ``holders``, which contradict each other about ``key_id``."""
     if len(holders) == 1:
         return f"key server {holders[0]} holds different keys for key ID {key_id}"
     return f"key servers {', '.join(holders)} hold different keys for key ID {key_id}"
@@ -24,8 +24,8 @@ def conflict(key_id: str, holders: Sequence[str]) -> str:
 class Holdings:
     """The key pairs of this system as its key servers report them.
 
-    ``by_server`` is in the order in which the servers are registered.  ``unread`` has, for each
-    server, the key IDs that it is known to have, but whose key could not be read.
+    ``by_server`` is in order of registration.  ``unread`` has, for each server, the key IDs that it
+    has but whose keys could not be read.
     """
 
     by_server: Mapping[str, Sequence[KeyPair]]
@@ -34,7 +34,7 @@ class Holdings:
 
     @cached_property
     def ranking(self) -> Ranking:
-        """The entries that make a keytable of all key pairs."""
+        """All key pairs as keytable entries."""
         return rank(self.by_server)
 
     @cached_property
@@ -53,7 +53,7 @@ class Holdings:
         }
 
     def pairs(self) -> list[KeyPair]:
-        """Return the key pairs of all servers that answered, in their order."""
+        """Return the key pairs of all servers that answered, in order of registration."""
         return [pair for held in self.by_server.values() for pair in held]
 
     def key_ids(self) -> set[str]:
@@ -61,20 +61,20 @@ class Holdings:
         return set(self._by_key_id)
 
     def holds(self, key_id: str, key: AuthenticationKey) -> bool:
-        """Say whether a server that answered has ``key_id`` with this very secret."""
+        """Say whether any server that answered holds ``key`` under ``key_id``."""
         return key_id in self._keys and key in self._keys[key_id]
 
     def holders(self, key_id: str, key: AuthenticationKey | None = None) -> list[str]:
-        """Return the servers that hold ``key``, or anything, under ``key_id``."""
+        """Return the servers that hold ``key``, or with None any key, under ``key_id``."""
         held = self._by_key_id.get(key_id, ())
         return list(dict.fromkeys(address for address, each in held if key is None or each == key))
 
     def withheld_by(self, key_id: str) -> list[str]:
-        """Return the servers that have ``key_id``, but whose key for it could not be read."""
+        """Return the servers that have ``key_id``, but whose key could not be read."""
         return [address for address, key_ids in self.unread.items() if key_id in key_ids]
 
     def contradictions(self) -> dict[str, list[str]]:
-        """Return the key IDs with different secrets, and the servers that hold them."""
+        """Return the contested key IDs, each with all servers that hold it."""
         return {
             key_id: self.holders(key_id)
             for key_id, held in self._by_key_id.items()
@@ -82,6 +82,6 @@ class Holdings:
         }
 
     def servers_with_another(self, key_id: str, key: AuthenticationKey) -> list[str]:
-        """Return the servers that hold a secret other than ``key`` under ``key_id``."""
+        """Return the servers that hold a key other than ``key`` under ``key_id``."""
         held = self._by_key_id.get(key_id, ())
         return list(dict.fromkeys(address for address, each in held if each != key))

@@ -1,13 +1,14 @@
-"""Which of several secrets under one key ID the disks try first.
+"""The order in which disks try different secrets under one key ID.
 
-Key servers that hold different secrets contest a key ID; at most one secret is right.  The order:
+If key servers hold different secrets under a key ID, it is contested, and at most one secret is
+right.  The order:
 
 1. secrets of servers that hold one secret under the key ID: the one that most servers hold first;
    on a tie, that of the server registered first
 2. secrets that only servers with several of them hold, at most `KEPT_OF_ONE_SERVER` of each, which
-   bounds the memory, and the scrypt runs, that a server can cost
+   bounds the memory and the scrypt runs that a server can cost
 
-The time that this takes grows with the number of key pairs, however many have one key ID.
+The time grows linearly with the number of key pairs, however many share a key ID.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from filer.keys.keytable import Entry
 from filer.keys.pair import KeyPair
 
 KEPT_OF_ONE_SERVER = 16
-"""Secrets that are kept of a key server that holds several under one key ID."""
+"""Secrets kept of each key server that holds several under one key ID."""
 
 
 class Surplus(NamedTuple):
@@ -36,14 +37,14 @@ class Surplus(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """The entries of a keytable, and what was left out of them."""
+    """The entries of a keytable, and the servers whose secrets are not all in them."""
 
     entries: Mapping[str, Entry]
     surplus: Sequence[Surplus]
 
 
 class KeySet:
-    """Different keys in the order in which they were added; a key is looked up in constant time."""
+    """Distinct keys in the order of addition, with lookup in constant time."""
 
     def __init__(self, keys: Iterable[AuthenticationKey] = ()) -> None:
         self.all: list[AuthenticationKey] = []
@@ -55,19 +56,18 @@ class KeySet:
         return key in self._bucket(key)
 
     def add(self, key: AuthenticationKey) -> None:
-        """Add ``key`` unless it is there."""
         bucket = self._bucket(key)
         if key not in bucket:
             bucket.append(key)
             self.all.append(key)
 
     def _bucket(self, key: AuthenticationKey) -> list[AuthenticationKey]:
-        # Python seeds the hash of bytes at random, so a server cannot fill one bucket.
+        # Python randomises the hash of bytes, so a server cannot fill one bucket.
         return self._buckets.setdefault(hash(key.reveal()), [])
 
 
 def rank(by_server: Mapping[str, Iterable[KeyPair]]) -> Ranking:
-    """Gather key pairs by key ID; ``by_server`` is in the order in which they are registered."""
+    """Group key pairs by key ID; ``by_server`` is in order of registration."""
     tags: dict[str, str] = {}
     held: dict[str, dict[str, KeySet]] = {}
     for server, pairs in by_server.items():
@@ -90,7 +90,7 @@ def rank(by_server: Mapping[str, Iterable[KeyPair]]) -> Ranking:
 def _in_order(servers: Sequence[KeySet]) -> Iterable[AuthenticationKey]:
     single = KeySet(server.all[0] for server in servers if len(server.all) == 1)
     several = KeySet(
-        # In turn, so that one server's secrets are not all tried before those of another.
+        # round-robin, so that one server's secrets are not all tried before those of another
         key
         for position in range(KEPT_OF_ONE_SERVER)
         for server in servers

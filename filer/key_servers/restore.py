@@ -1,4 +1,4 @@
-"""Loading key pairs from key servers into the keytable (man key_manager, restore; KEYTABLE)."""
+"""Load key pairs from key servers into the keytable (man key_manager, restore; KEYTABLE)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from filer.key_servers.candidates import Surplus, rank
 from filer.key_servers.holdings import Holdings
+from filer.key_servers.ranking import Surplus, rank
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.keytable import Keytable, merge
 from filer.keys.pair import KeyPair
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore did: pairs read by each server, and what became of the keytable.
+    """The result of a restore: pairs read from each server, and the changes of the keytable.
 
-    ``kept`` maps a key ID whose key disks use, but no key server holds, to the number of disks.
+    ``kept`` maps key IDs that disks use but no key server holds to their number of disks.
     ``contradictions`` and ``differences`` map a key ID to the key servers that hold it: those that
-    contradict each other, and those that agree, but not with the keytable.  ``surplus`` tells of
-    secrets that were not kept.
+    contradict each other, and those that agree but differ from the keytable.
     """
 
     read: Mapping[str, int]
@@ -46,11 +45,11 @@ def read(
     *,
     discard: bool,
 ) -> tuple[Holdings, Collection[str]]:
-    """Read what ``servers`` hold, and check what a restore that discards would then drop.
+    """Read what ``servers`` hold; with ``discard``, also query the key IDs that would be dropped.
 
     A key ID is dropped only if no server has an object of that name.  Returns the holdings, in
-    which a server that left one out of its list is among the failures, and the key IDs that are
-    there with another parent tag.
+    which a server that omitted such an object from its list is among the failures, and the key IDs
+    that exist under another parent tag.
     """
     holdings = servers.fetch(parent_tag, in_use)
     missing = {entry.key_id for entry in keytable} - holdings.key_ids() - set(in_use)
@@ -76,12 +75,12 @@ def load(
     discard: bool,
     elsewhere: Collection[str] = (),
 ) -> Restored:
-    """Load what ``holdings`` has of ``tag`` (None: of every tag) into ``keytable``.
+    """Load the key pairs in ``holdings`` that have ``tag`` (None: any tag) into ``keytable``.
 
-    ``in_use`` maps each key ID that a disk names to the number of its disks, and ``accepted`` a key
-    ID to the keys that its locked disks are known to have.  With ``discard`` the old table is
-    discarded, but only if every server answered, and never a key ID in use: a secret that may be
-    the only one to open a disk stays a candidate.  A key ID of ``elsewhere`` stays too.
+    ``in_use`` maps the key ID of each disk to its number of disks, and ``accepted`` a key ID to the
+    keys that its locked disks have accepted.  ``discard`` drops the old entries, but only if every
+    server answered, and never one in use or in ``elsewhere``: a secret that may be the only one to
+    open a disk stays a candidate.
     """
     complete = not holdings.failures
     discarding = discard and complete

@@ -12,7 +12,7 @@ from filer.boot.machine import Panic
 from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskError
 from filer.disks.record import MOST_TAGS
 from filer.host.durable import Storage, StorageError
-from filer.key_servers.candidates import KEPT_OF_ONE_SERVER
+from filer.key_servers.ranking import KEPT_OF_ONE_SERVER
 from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.shell.plugins import commands_at_loader
