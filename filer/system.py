@@ -1,4 +1,4 @@
-"""The filer: one state object, which every command is given."""
+"""`Filer`: the one state object, which every command receives."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CertificatePath = Callable[[str], Path]
 
 @dataclass(eq=False, repr=False)
 class Filer:
-    """The state of one filer; everything a command shows or changes is reached from here."""
+    """The state of one filer: everything that a command shows or changes."""
 
     root: Root
     hardware: Hardware
@@ -64,11 +64,10 @@ class Filer:
     aggregate: Aggregate | None = None
     changes: ChangeLock = field(default_factory=ChangeLock)
     last_heard: dict[str, bool] = field(default_factory=dict)
-    """Whether each key server answered when it was last asked, since power-on."""
+    """Whether each key server answered its last query since power-on."""
 
     @property
     def identity(self) -> SystemIdentity:
-        """The system IDs of this filer and its partner."""
         return SystemIdentity(self.hardware.system_id, self.hardware.partner_id)
 
     @property
@@ -87,22 +86,21 @@ class Filer:
         return self.registration.default_tag or self.identity.parent_tag
 
     def ownership(self) -> Ownership:
-        """Return whose each disk is, as the disks say now."""
+        """Return who owns each disk, by what the disks record now."""
         return survey(self.shelf, self.hardware.system_id)
 
     def disk_jobs(self) -> DiskJobs:
-        """Return what works on many disks, with the keytable of this filer."""
         return DiskJobs(self.keytable, self.interrupt, self.progress.show)
 
     def key_servers(self, addresses: Collection[str] | None = None) -> KeyServers:
-        """Return the registered key servers, or those of ``addresses``, for one command."""
+        """Return the registered key servers, or those at ``addresses``, for one command."""
         chosen = self.registration.servers if addresses is None else addresses
         return self.key_servers_at(chosen, self.port, self.boot_device.certificate_path)
 
     def key_servers_at(
         self, addresses: Collection[str], port: int, certificate: CertificatePath
     ) -> KeyServers:
-        """Return key servers that are talked to with the certificate files of ``certificate``."""
+        """Return key servers; ``certificate`` maps the name of a certificate to its file."""
         from filer.key_servers.group import KeyServers
         from filer.kmip.client import Credentials, KmipClient
 
@@ -122,7 +120,7 @@ class Filer:
         )
 
     def key_ids_in_use(self) -> Mapping[str, int]:
-        """Return each key ID that disks name, the MSID's excepted, and by how many.
+        """Return the key ID of each disk, except the MSID's, with its number of disks.
 
         The disks of other systems count too: their keys are not dropped from the keytable.
         """
@@ -133,7 +131,7 @@ class Filer:
     def accepted_keys(self) -> Mapping[str, list[AuthenticationKey]]:
         """Return the keys that locked disks have accepted since power-on, by key ID.
 
-        A key ID that has a locked disk which accepted none is left out: that one may have another.
+        Omits a key ID if one of its locked disks has accepted no key: it may need another key.
         """
         accepted: dict[str, list[AuthenticationKey]] = {}
         unknown: set[str] = set()

@@ -1,4 +1,4 @@
-"""Carrying a registration out: the new generation is tried before it becomes the registered one."""
+"""Try a new registration against the key servers, before it replaces the current one."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,16 +21,16 @@ from filer.system import Filer
 
 @dataclass(frozen=True)
 class Trial:
-    """A registration that is written, but not yet the registered one, and a way to try it.
+    """A new registration: written to /var/kmip, but not in force until `accept`.
 
-    As a context manager it is discarded by whatever goes wrong within.
+    As a context manager, discards it if an exception leaves the block.
     """
 
     filer: Filer
     registration: Registration
     staged: Staged
     warnings: tuple[str, ...] = ()
-    """What was accepted because the registered client certificate is of no use any more."""
+    """What was tolerated because the registered client certificate is expired or damaged."""
 
     def __enter__(self) -> Self:
         return self
@@ -40,23 +40,22 @@ class Trial:
             self.staged.discard()
 
     def key_servers(self, addresses: Sequence[str]) -> KeyServers:
-        """Return key servers that are talked to as the new registration says."""
+        """Return the key servers at ``addresses``, to be used with the new registration."""
         port = self.registration.port or self.filer.hardware.port
         return self.filer.key_servers_at(addresses, port, self.staged.certificate_path)
 
     def accept(self) -> None:
-        """Make the new registration the registered one, certificates and servers together."""
+        """Put the new registration into force, certificates and servers together."""
         self.staged.commit()
         self.filer.registration = self.registration
 
 
 def begin(filer: Filer, registration: Registration) -> Trial:
-    """Write ``registration`` as a new generation of /var/kmip, to be tried.
+    """Write ``registration`` as a new generation of /var/kmip; try a changed client certificate.
 
-    A changed client certificate must see every key ID in use that a registered key server shows
-    to the registered one, since a key server may show keys to their owner alone.  If the
-    registered one has expired, a server that refuses it is a warning only.
-    Raises RegistrationError.
+    The new client certificate must see every key ID in use that a registered key server shows to
+    the old one, since a key server may show keys to their owner only.  If the old one is expired or
+    damaged, a server that does not answer it causes only a warning.  Raises RegistrationError.
     """
     with Trial(filer, registration, filer.boot_device.stage(registration)) as trial:
         if _client_changes(filer.registration, registration):
@@ -73,7 +72,7 @@ def _client_changes(old: Registration, new: Registration) -> bool:
 
 
 def _try_the_changed_client(filer: Filer, trial: Trial) -> Iterator[str]:
-    """Yield what is accepted of the changed client certificate.  Raises RegistrationError."""
+    """Yield what is tolerated of the changed client certificate.  Raises RegistrationError."""
     useless = _why_useless(filer)
     if useless:
         yield f"the registered {CLIENT} {useless} and is replaced"
@@ -117,13 +116,13 @@ def _try_the_changed_client(filer: Filer, trial: Trial) -> Iterator[str]:
 def _silent(holdings: Holdings) -> list[str]:
     """Return the servers that did not answer.
 
-    One with an incomplete list did: the keys in use are looked for by name.
+    A server with an incomplete list has answered: keys in use are requested by name.
     """
     return [address for address, failure in holdings.failures.items() if not failure.answered]
 
 
 def _why_useless(filer: Filer) -> str | None:
-    """Return why no key server can be expected to accept the registered client certificate."""
+    """Return why key servers may refuse the registered client certificate, or None."""
     try:
         return expiry_of(CLIENT, filer.registration.certificates[CLIENT], filer.now())
     except CertificateError:
@@ -135,9 +134,9 @@ def _stays(problem: str) -> RegistrationError:
 
 
 def out_of_reach(filer: Filer, servers: KeyServers) -> Mapping[str, int]:
-    """Return the key IDs of locked disks that none of ``servers`` holds, with their disks.
+    """Return the key IDs of locked disks that none of ``servers`` holds, each with its disk count.
 
-    A key server that does not answer holds nothing.
+    A key server that does not answer counts as holding nothing.
     """
     locked = [disk for disk in filer.ownership().own(filer.shelf) if disk.locking]
     if not locked:
@@ -151,15 +150,15 @@ def out_of_reach(filer: Filer, servers: KeyServers) -> Mapping[str, int]:
 def fetch_or_nothing(
     servers: KeyServers, identity: SystemIdentity, key_ids: Collection[str]
 ) -> Holdings:
-    """Fetch from ``servers``, ``key_ids`` first; no servers hold nothing."""
+    """Fetch from ``servers``, ``key_ids`` first; without servers return empty holdings."""
     return servers.fetch(identity.parent_tag, key_ids) if len(servers) else Holdings({}, {})
 
 
 def _can_be_opened(disk: Disk, keytable: Keytable, holdings: Holdings) -> bool:
-    """Say whether ``holdings`` have the key of ``disk``, whichever of those known it is.
+    """Say whether ``holdings`` have every key that may be the one of ``disk``.
 
-    Not known to open it are keys that it has refused and, once it has accepted one, all others.
-    Where no key is left that may, any other that is held may be the one.
+    That is the key that it has accepted, or else each key in the keytable that it has not refused.
+    If there is none, any key on the servers that it has not refused may be the one.
     """
     if disk.accepted_key is not None:
         return holdings.holds(disk.key_id, disk.accepted_key)

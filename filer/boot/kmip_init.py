@@ -1,6 +1,6 @@
-"""kmip_init: before the system starts, fetch all key pairs from all registered key servers.
+"""kmip_init: fetch all key pairs from all registered key servers, early in the boot.
 
-It sees /var/kmip only; /mroot is not there yet (man key_manager, CERTIFICATES and KEYTABLE).
+It reads /var/kmip only; /mroot is not mounted yet (man key_manager, CERTIFICATES and KEYTABLE).
 """
 
 import time
@@ -24,14 +24,14 @@ ATTENTION = (
 )
 
 _BETWEEN_TRIES = 1.0
-"""Seconds between two tries while a registered key server is silent."""
+"""Seconds between two tries while a registered key server does not answer."""
 
 
 def load_keytable(filer: Filer, notices: Notices) -> Holdings:
-    """Load the keytable from all key servers at once, and return what they hold.
+    """Load the keytable from all key servers, and return what they hold.
 
-    A server that does not answer costs one warning; with ``init_maxwait`` it is tried again
-    until then, or until Ctrl-C.
+    A server that does not answer is tried again for ``init_maxwait`` seconds, or until Ctrl-C, and
+    then causes one warning.
     """
     if not filer.registration.servers or not filer.hardware.storage_encryption:
         return Holdings({}, {})
@@ -60,7 +60,7 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
 def _warn_of_certificates(filer: Filer, notices: Notices) -> None:
     """Warn of registered certificate files that have expired, are not valid yet, or are damaged.
 
-    Comes after the key servers were asked: to load the library takes a while.
+    Call it after querying the key servers, since loading cryptography takes a while.
     """
     for name, data in filer.registration.certificates.items():
         try:
@@ -74,10 +74,9 @@ def _warn_of_certificates(filer: Filer, notices: Notices) -> None:
 
 
 def _fetch(filer: Filer) -> tuple[Holdings, list[str]]:
-    """Ask until every server has answered, init_maxwait seconds have passed, or Ctrl-C.
+    """Query until every server has answered, init_maxwait seconds have passed, or Ctrl-C.
 
-    Whatever ends the wait, what has arrived until then is returned.
-    The keys that disks name are requested first.  Also returns what could not be read.
+    Requests the keys of the disks first.  Returns what has arrived, and what could not be read.
     """
     deadline = time.monotonic() + filer.hardware.init_maxwait
     registered = filer.registration.servers
@@ -95,14 +94,14 @@ def _fetch(filer: Filer) -> tuple[Holdings, list[str]]:
                 break
             filer.interrupt.sleep(min(_BETWEEN_TRIES, max(0.0, deadline - time.monotonic())))
     except Interrupted:
-        filer.interrupt.request()  # the wait has ended; the boot has yet to see why
+        filer.interrupt.request()  # sleep() has consumed the request, which the boot still needs
     return answers, list(unreadable)
 
 
 def _joined(
     registered: Sequence[str], before: Holdings, heard: Holdings, asked: Collection[str]
 ) -> Holdings:
-    """Add what the servers ``asked`` have answered; a pair that was shown once is kept."""
+    """Merge the outcomes of the servers ``asked`` into ``before``; pairs read earlier are kept."""
     by_server = {}
     for address in registered:
         now, earlier = (each.by_server.get(address) for each in (heard, before))

@@ -1,4 +1,4 @@
-"""Power on, boot, panic, power off."""
+"""The machine: power on, boot, panic, power off."""
 
 import os
 from collections.abc import Callable
@@ -30,16 +30,16 @@ from filer.system import Filer
 
 
 class Panic(FilerError):
-    """The filer cannot come up; the text begins with PANIC."""
+    """The filer cannot boot; the text begins with PANIC."""
 
 
 def local_time() -> datetime:
-    """Return the time of day, in the time zone of the host."""
+    """Return the current time in the time zone of the host."""
     return datetime.now().astimezone()
 
 
 class Machine:
-    """The hardware: what stays when the filer loses power, and the switch."""
+    """The hardware: the state that survives a power loss, and the power switch."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Machine:
         now: Callable[[], datetime] = local_time,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Set the machine up in ``root``, which is made if it is not there.
+        """Set up the machine in ``root``, which is made if missing, and lock it.
 
         Raises FilerError if the root cannot be used, and RootInUse if another filer runs on it.
         """
@@ -61,7 +61,7 @@ class Machine:
         self._lock = RootLock(self._root, self._storage)
 
     def power_on(self) -> Filer:
-        """Apply power: the keytable is empty and every disk that has locking set is locked.
+        """Return a filer with an empty keytable, and with every disk locked that has locking set.
 
         Raises FilerError if a file of the root is damaged, or if its disks are missing.
         """
@@ -72,11 +72,7 @@ class Machine:
         boot_device = BootDevice(self._root.var, self._storage)
         derivation = Derivation()
         shelf = Shelf(
-            self._root.shelf,
-            self._root.shelf_record,
-            self._storage,
-            derivation,
-            self._random,
+            self._root.shelf, self._root.shelf_record, self._storage, derivation, self._random
         )
         shelf.populate(hardware.disks, hardware.disk_size, had_disks=marker.populated)
         if not marker.populated:
@@ -106,14 +102,14 @@ class Machine:
         )
 
     def unplug(self) -> None:
-        """Give the root back; nothing of the machine is used afterwards."""
+        """Release the root.  Do not use the machine afterwards."""
         self._lock.release()
 
     def _prepare_directories(self) -> None:
-        """Make the directories of the root, and finish what an earlier run left of its changes.
+        """Make the directories of the root, and clean up after an earlier run that was killed.
 
-        A run that was killed may have left temporary files, which may hold keys, and names that
-        are in the cache of the host only; these are made durable before anything relies on them.
+        It may have left temporary files, which may hold keys, and names that are in the host's
+        cache only; these are made durable before anything relies on them.
         """
         for directory in self._root.directories:
             if directory == self._root.ssh and not directory.exists():
@@ -127,16 +123,16 @@ class Machine:
 def boot(filer: Filer, notices: Notices, before_disks: Callable[[], None] = lambda: None) -> None:
     """Bring the filer up: keys, disks, root aggregate, WAFL.
 
-    What it tells goes to the system log too, once WAFL is up.  ``before_disks`` is called when
-    kmip_init is done and no disk has been tried: the last moment to end a boot at no cost.
-    Raises Panic, which is counted.
+    Notices go to the system log too, once WAFL is up.  ``before_disks`` is called after kmip_init
+    and before any disk is tried: the last moment to end a boot at no cost.  Raises Panic, and
+    counts it.
     """
     filer.interrupt.clear()
     before = filer.panics.in_a_row
     try:
         _boot(filer, Logged(filer.messages, notices), before_disks)
     except Panic:
-        with suppress(StorageError):  # the panic is what has to be told
+        with suppress(StorageError):  # the panic matters more
             if filer.panics.in_a_row == before:
                 filer.panics.add()
         raise
@@ -160,7 +156,7 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
             f"PANIC: raid: root aggregate {aggregate.name} cannot be brought online: "
             f"{aggregate.problem}"
         )
-    with suppress(StorageError):  # no boot fails for its log; each line is tried again
+    with suppress(StorageError):  # the boot goes on; the log retries each line
         filer.messages.attach(filer.root.system_log, filer.storage)
     try:
         claim_unowned(filer.shelf, aggregate.ownership, filer.hardware.system_id)
@@ -171,12 +167,11 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
 
 
 def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | None:
-    """Return why no MSID may be tried on the own locked disks whose key is unknown, if so.
+    """Return why the MSID must not be tried on own locked disks whose key is unknown, or None.
 
-    It is never tried on a doubtful one.
-
-    Where it is tried, the panic that may follow is counted before: a boot that is killed in
-    between has cost the disks a try all the same.
+    Disks of doubtful ownership do not count, since the MSID is never tried on them.  If the MSID
+    may be tried, the panic that may follow is counted in advance: a boot that is killed in between
+    has cost the disks a try all the same.
     """
     if all(
         disk.key_id in filer.keytable or holdings.withheld_by(disk.key_id)
@@ -189,7 +184,7 @@ def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | 
     if filer.interrupt.requested:
         return "kmip_init was interrupted"
     if filer.panics.at_limit and (holdings.failures or not holdings.by_server):
-        # One that is silent may have the keys that another has lost.
+        # An unreachable server may hold keys that a reachable one has lost.
         answering = "not every" if holdings.by_server else "no"
         return f"{filer.panics.in_a_row} panics in a row and {answering} key server answers"
     try:
@@ -200,7 +195,7 @@ def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | 
 
 
 def power_off(filer: Filer) -> None:
-    """Remove power: the keytable is gone and every disk forgets that it was opened."""
+    """Remove power: clear the keytable, and lock every disk that has locking set."""
     filer.messages.detach()
     filer.keytable.clear()
     filer.shelf.power_off()

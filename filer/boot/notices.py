@@ -1,4 +1,4 @@
-"""What the filer tells while it boots, and who listens."""
+"""Notices: what a boot reports."""
 
 from typing import Protocol
 
@@ -6,35 +6,32 @@ from filer.mroot.system_log import Messages
 
 
 class Notices(Protocol):
-    """Where a boot reports to; ``event`` is the name of the event in the system log."""
+    """Receives the reports of a boot; ``event`` is the event's name in the system log."""
 
     def progress(self, event: str, text: str) -> None:
-        """Tell a step that went as it should; of interest to a person only."""
+        """Report a step that succeeded; only people need it."""
 
     def warning(self, event: str, text: str) -> None:
-        """Tell what the administrator has to know."""
+        """Report what the administrator has to know."""
 
     def banner(self, lines: tuple[str, ...]) -> None:
-        """Show a box that cannot be overlooked."""
+        """Show a box, whose reasons were reported as warnings."""
 
 
 class Logged:
-    """Notices that are written into the system log as well."""
+    """Notices that are also written to the system log, except for banners."""
 
     def __init__(self, messages: Messages, notices: Notices) -> None:
         self._messages = messages
         self._notices = notices
 
     def progress(self, event: str, text: str) -> None:
-        """Log and tell a step."""
         self._messages.log(event, "info", text)
         self._notices.progress(event, text)
 
     def warning(self, event: str, text: str) -> None:
-        """Log and tell a warning."""
         self._messages.log(event, "warning", text)
         self._notices.warning(event, text)
 
     def banner(self, lines: tuple[str, ...]) -> None:
-        """Show a box; the log has the warnings that led to it."""
         self._notices.banner(lines)
