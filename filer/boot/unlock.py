@@ -31,11 +31,7 @@ class _TooManyRefused(FilerError):
 
 
 def unlock_disks(
-    filer: Filer,
-    holdings: Holdings,
-    notices: Notices,
-    ownership: Ownership,
-    held_back: str | None,
+    filer: Filer, holdings: Holdings, notices: Notices, ownership: Ownership, held_back: str | None
 ) -> None:
     """Open each locked disk of this system with the key that its key ID names.
 

@@ -1,4 +1,4 @@
-"""User input and other foreign text in messages: escaped, shortened, hidden if maybe a secret."""
+"""Foreign text in messages: escaped, shortened, and hidden if it may be a secret."""
 
 import re
 

@@ -8,7 +8,7 @@ from typing import TextIO
 
 FAILED = 1
 READER_GONE = 128 + SIGPIPE
-"""Exit statuses of a program whose output is lost; READER_GONE is that of a shell for SIGPIPE."""
+"""Exit statuses of a program whose output is lost; shells report READER_GONE for SIGPIPE."""
 
 
 class OutputLost(Exception):

@@ -74,10 +74,7 @@ def refuse_early(
 
 
 def store_key_pair(
-    servers: KeyServers,
-    identity: SystemIdentity,
-    keytable: Keytable,
-    pair: KeyPair,
+    servers: KeyServers, identity: SystemIdentity, keytable: Keytable, pair: KeyPair
 ) -> None:
     """Store the new ``pair`` on every key server, read it back from each, and load it.
 
