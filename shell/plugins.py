@@ -1,4 +1,4 @@
-"""Finding the commands: those that are built in, and plug-ins of other distributions."""
+"""The commands: built-in ones, and plug-ins from other distributions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -32,28 +32,28 @@ BUILT_IN = {
     ),
     "filer.shell.manual.commands": ("?", "help", "man", "history"),
 }
-"""The built-in commands in order, by the modules that have them as ``COMMANDS``."""
+"""The modules of the built-in commands, each with the names in its ``COMMANDS``, in order."""
 
 _MODULES = {name: module for module, names in BUILT_IN.items() for name in names}
 
 _ANY_VERSION = "filer.commands"
-"""How the entry-point groups of all versions of the plug-in API begin."""
+"""The common prefix of the entry-point groups of all plug-in API versions."""
 
 _LONGEST_WARNING = 240
-"""Characters; what a plug-in fails with may be of any length."""
+"""Characters; the error text of a plug-in may be of any length."""
 
 
 class _Unfit(FilerError):
-    """A plug-in that the console cannot work with."""
+    """A plug-in that the console cannot use."""
 
 
 class Commands(Mapping[str, Command]):
     """All commands by name.
 
-    A module is imported when one of its commands is asked for, so that no prompt waits for it.
-    Plug-ins are loaded when a name is asked for that is not built in, or all names are: a script
-    of built-in commands does not wait for them.  ``warn`` is told of each plug-in that cannot be
-    loaded.
+    A module is imported at the first lookup of one of its commands, so that no prompt waits for
+    it.  Plug-ins are loaded at the first lookup of a name that is not built in, or when all
+    commands are listed, so that a script of built-in commands does not wait for them.  ``warn``
+    is called with a warning for each plug-in that cannot be loaded.
     """
 
     def __init__(self, warn: Callable[[str], object]) -> None:
@@ -92,9 +92,9 @@ class Commands(Mapping[str, Command]):
         return found
 
     def _entry_points(self) -> "list[tuple[str, EntryPoint]]":
-        """Return the plug-ins by name, each with the distribution that offers it.
+        """Return the plug-ins sorted by name, each with the distribution that offers it.
 
-        One for another version of the API is left out if its distribution offers the same for ours.
+        If a distribution offers a plug-in for several versions of the API, only ours counts.
         """
         from importlib.metadata import distributions
 
@@ -104,7 +104,7 @@ class Commands(Mapping[str, Command]):
                 entries = [each for each in distribution.entry_points if _is_plug_in(each)]
             except Exception as problem:
                 name = _name_of(distribution)
-                self._warn_of(f"command plug-ins of {name} cannot be looked for", problem)
+                self._warn_of(f"command plug-ins of {name} cannot be listed", problem)
                 continue
             for entry in entries:
                 key = entry.name, _name_of(distribution)
@@ -114,17 +114,17 @@ class Commands(Mapping[str, Command]):
 
     def _warn_of(self, what: str, problem: BaseException) -> None:
         kind = "" if isinstance(problem, _Unfit) else f"{type(problem).__name__}: "
-        text = shortened(f"{what}: {kind}{_said(problem)}", _LONGEST_WARNING)
+        text = shortened(f"{what}: {kind}{_message(problem)}", _LONGEST_WARNING)
         self._warn("\n".join([text, *traceback_of(problem)]))
 
 
 def _is_plug_in(entry: "EntryPoint") -> bool:
-    """Say whether ``entry`` is a plug-in, for whatever version of the API."""
+    """Say whether ``entry`` is a plug-in, for any version of the API."""
     return entry.group == _ANY_VERSION or entry.group.startswith(f"{_ANY_VERSION}.")
 
 
 def _name_of(distribution: "Distribution") -> str:
-    """Return the name and version of a distribution, whose metadata may be damaged."""
+    """Return name and version of a distribution; its metadata may be damaged."""
     try:
         return f"{distribution.name} {distribution.version}"
     except Exception:
@@ -151,15 +151,15 @@ def _by_name(commands: Iterable[Command]) -> dict[str, Command]:
     return {command.name: command for command in commands}
 
 
-def _said(problem: BaseException) -> str:
+def _message(problem: BaseException) -> str:
     try:
         return str(problem)
-    except Exception:  # not even that
+    except Exception:  # a plug-in's exception may fail here too
         return "?"
 
 
 def _plugged_in(plugin: object) -> Sequence[Command]:
-    """Return the commands of a plug-in.  Raises _Unfit, and ValueError for a wrong synopsis."""
+    """Return the commands of a plug-in.  Raises _Unfit, or ValueError for an invalid synopsis."""
     offered = _offered(plugin)
     if not offered:
         raise _Unfit("it offers no command")
@@ -177,27 +177,25 @@ def _offered(plugin: object) -> Sequence[Command]:
 
 
 def _check(command: object) -> None:
-    """Make sure that the console can work with ``command``.
-
-    Raises _Unfit, and ValueError for a wrong synopsis.
-    """
-    from filer.shell.line.grammar import grammar_of, head
+    """Raise _Unfit if the console cannot use ``command``, or ValueError for an invalid synopsis."""
+    from filer.shell.line.grammar import grammar_of
+    from filer.shell.line.synopsis import head
     from filer.shell.manual import pages
 
     if not isinstance(command, Command):
-        raise _Unfit(f"{type(command).__name__} is no Command")
+        raise _Unfit(f"{type(command).__name__} is not a Command")
     name = command.name
     if not name.isprintable():
-        raise _Unfit(f"the name of a command, {name}, is not printable")
+        raise _Unfit(f"the command name {name} is not printable")
     if not command.subcommands:
         raise _Unfit(f"{name} has no subcommand")
     for row in command.subcommands:
         if not isinstance(row, Subcommand):
-            raise _Unfit(f"{name}: {type(row).__name__} is no Subcommand")
+            raise _Unfit(f"{name}: {type(row).__name__} is not a Subcommand")
         if not callable(row.run):
             raise _Unfit(f"{name}: {type(row.run).__name__} cannot be called")
         if row.asks and not (isinstance(row.asks, Answers) and isinstance(row.asks.number, int)):
-            raise _Unfit(f"{name}: {row.asks!r} is no Answers")
+            raise _Unfit(f"{name}: {row.asks!r} is not an Answers")
         if any(head(line, row.values)[:1] != (name,) for line in row.usage):
             raise _Unfit(f"the synopsis of {name} is that of another command")
     grammar_of(command)

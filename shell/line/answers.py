@@ -1,24 +1,24 @@
-"""How many of the lines after a command are the answers to its questions (`Answers`)."""
+"""Count the lines after a command that are answers to its questions (`Answers`)."""
 
 from collections.abc import Mapping, Sequence
 
 from filer.commands import ALL_ANSWERS, Command, Subcommand
 from filer.host.text import nearest
-from filer.shell.line.grammar import head
 from filer.shell.line.length import LONGEST
+from filer.shell.line.synopsis import head
 from filer.shell.line.words import LanguageError, split
 
 _CLOSE = 0.6
-"""difflib's ratio from which a word may be a misspelt one."""
+"""The least difflib ratio of a misspelt word."""
 
 
 def expected_answers(commands: Mapping[str, Command], line: str) -> int:
     """Return how many lines of answers may follow ``line``, or ALL_ANSWERS.
 
-    An unknown command may be a misspelt one: the most that any command would ask.  With several
-    dialogues in one line it is unknown how much each has read.
+    An unknown command may be any misspelt one, so the largest count is returned.  For several
+    dialogues in one line it is ALL_ANSWERS, since it is unknown how many lines each has read.
     """
-    if len(line) > LONGEST:  # only its beginning is known
+    if len(line) > LONGEST:  # only its beginning was read
         return ALL_ANSWERS
     try:
         lists: Sequence[Sequence[str]] = split(line)
@@ -45,7 +45,7 @@ def _answers_to(commands: Mapping[str, Command], words: Sequence[str]) -> int:
 
 
 def _may_be(subcommand: Subcommand, words: Sequence[str]) -> bool:
-    """Say whether ``words``, misspelt or not, may have ``subcommand`` ask its questions."""
+    """Say whether ``words``, misspelt or not, may be ``subcommand`` in a form that asks."""
     asks = subcommand.asks
     assert asks is not None
     if asks.option:

@@ -1,4 +1,4 @@
-"""Completion: what the grammar allows next, with the live values of the filer."""
+"""Completion: the words that the grammar allows next, with the filer's current values."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,34 +15,33 @@ from filer.commands import (
     Suggestion,
 )
 from filer.host.text import printable
-from filer.shell.line.grammar import Expectation, Grammar, Kind
+from filer.shell.line.grammar import Grammar
 from filer.shell.line.names import is_listed
 from filer.shell.line.paths import Paths, no_paths
+from filer.shell.line.synopsis import Expectation, Kind
 from filer.shell.line.words import LanguageError, cursor_words, quote
 from filer.system import Filer
 
 _MOST = 100
-"""Values in one menu; more, such as the disks of many shelves, are completed from dot to dot."""
+"""Values in one menu; more of them are completed up to the next dot, as in disk names."""
 
 
-class Session(Protocol):
-    """What completion reads of the session in which a line is typed."""
+class Context(Protocol):
+    """The part of a session that completion reads."""
 
     filer: Filer
     state: SessionState
 
     @property
-    def commands(self) -> Mapping[str, Command]:
-        """The commands by name."""
+    def commands(self) -> Mapping[str, Command]: ...
 
-    def grammar(self, name: str) -> Grammar:
-        """Return the grammar of a command."""
+    def grammar(self, name: str) -> Grammar: ...
 
 
 class Completion(NamedTuple):
-    """A word that fits: ``text`` takes the place of what begins at offset ``start``.
+    """A word that fits: ``text`` replaces the line from offset ``start`` on.
 
-    Where ``whole`` is false it is the beginning of several words.
+    If ``whole`` is false, it is the common beginning of several words.
     """
 
     text: str
@@ -52,14 +51,14 @@ class Completion(NamedTuple):
 
 
 def completions(
-    session: Session, before_cursor: str, paths: Paths = no_paths
+    context: Context, before_cursor: str, paths: Paths = no_paths
 ) -> Iterator[Completion]:
-    """Yield the words that may stand under the cursor and begin with what is typed of them."""
+    """Yield the words that fit at the cursor and begin with what is typed there."""
     cursor = cursor_words(before_cursor)
     if cursor is None:
         return
     found: dict[str, _Candidate] = {}
-    for candidate in _candidates(session, cursor.words, cursor.prefix, paths):
+    for candidate in _candidates(context, cursor.words, cursor.prefix, paths):
         if candidate.word.startswith(cursor.prefix):
             found.setdefault(candidate.word, candidate)
     for word, help_text, is_value, is_whole in found.values():
@@ -78,16 +77,16 @@ class _Candidate(NamedTuple):
 
 
 def _candidates(
-    session: Session, words: Sequence[str], prefix: str, paths: Paths
+    context: Context, words: Sequence[str], prefix: str, paths: Paths
 ) -> Iterator[_Candidate]:
     if not words:
-        for command in _listed(session):
+        for command in _listed(context):
             yield _Candidate(command.name, command.summary, is_value=False)
         return
-    typed = session.commands.get(words[0])
+    typed = context.commands.get(words[0])
     if typed is None:
         return
-    grammar = session.grammar(typed.name)
+    grammar = context.grammar(typed.name)
     for expectation in grammar.expected(words):
         if expectation.kind is Kind.VARIABLE:
             name = expectation.name
@@ -96,22 +95,22 @@ def _candidates(
             if isinstance(values, HostFiles):
                 yield from _files(values, prefix, paths)
             elif isinstance(values, FromCommands):
-                yield from _values(partial(values.suggest, _listed(session)), prefix)
+                yield from _values(partial(values.suggest, _listed(context)), prefix)
             else:
-                yield from _values(partial(values, session.filer), prefix)
+                yield from _values(partial(values, context.filer), prefix)
         elif expectation.kind is not Kind.END:
             help_text = _help(typed, grammar, words, expectation)
             yield _Candidate(expectation.name, help_text, is_value=False)
 
 
 def _rows(command: Command, grammar: Grammar, words: Sequence[str]) -> list[Subcommand]:
-    """Return the subcommands of which ``words`` may be the beginning."""
+    """Return the subcommands that ``words`` may begin."""
     lines = grammar.lines(words)
     return [each for each in command.subcommands if not lines.isdisjoint(each.usage)]
 
 
 def _help(command: Command, grammar: Grammar, words: Sequence[str], literal: Expectation) -> str:
-    """Return the word of help for ``literal``, or what follows it if a plug-in gives none."""
+    """Return the help for ``literal``, or what may follow it if a plug-in has no help."""
     rows = _rows(command, grammar, [*words, literal.name])
     found = next((each.options[literal.name] for each in rows if literal.name in each.options), "")
     if not found and literal.kind is Kind.SUBCOMMAND:
@@ -123,12 +122,12 @@ def _help(command: Command, grammar: Grammar, words: Sequence[str], literal: Exp
 def _in_words(help_text: Help) -> str:
     try:
         return help_text if isinstance(help_text, str) else help_text()
-    except Exception:  # of a plug-in, or of a disk that cannot be read
+    except Exception:  # a plug-in fails, or a disk is unreadable
         return ""
 
 
-def _listed(session: Session) -> list[Command]:
-    return [each for each in session.commands.values() if is_listed(each, session.state)]
+def _listed(context: Context) -> list[Command]:
+    return [each for each in context.commands.values() if is_listed(each, context.state)]
 
 
 def _what_follows(grammar: Grammar, words: Sequence[str], literal: Expectation) -> str:
@@ -153,7 +152,7 @@ def _files(files: HostFiles, prefix: str, paths: Paths) -> Iterator[_Candidate]:
 def _values(values: Callable[[], Iterable[Suggestion]], prefix: str) -> Iterator[_Candidate]:
     try:
         found = {word: help_text for word, help_text in values() if word.startswith(prefix)}
-    except Exception:  # of a plug-in, or of a disk or file that cannot be read: nothing to offer
+    except Exception:  # a plug-in fails, or a disk or file is unreadable: offer nothing
         return
     if len(found) > _MOST:
         yield from _up_to_the_next_dot(found, len(prefix))
@@ -162,7 +161,7 @@ def _values(values: Callable[[], Iterable[Suggestion]], prefix: str) -> Iterator
 
 
 def _up_to_the_next_dot(found: Mapping[str, Help], typed: int) -> Iterator[_Candidate]:
-    """Yield ``found``, in the place of several words with one beginning just that beginning."""
+    """Yield ``found``; one common beginning replaces words that agree up to the next dot."""
     alike: dict[str, list[str]] = defaultdict(list)
     for word in found:
         alike[word[: word.find(".", typed) + 1] or word].append(word)

@@ -1,9 +1,10 @@
-"""The colours of a line: what the grammar says about each of its words, as it is typed."""
+"""The role of each word of a line by the grammar, for its colours while it is typed."""
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from filer.shell.line.grammar import Grammar, Kind
+from filer.shell.line.grammar import Grammar
+from filer.shell.line.synopsis import Kind
 from filer.shell.line.words import Word, continues, typed_words
 
 WRONG = "wrong"
@@ -11,7 +12,7 @@ COMMENT = "comment"
 
 
 class Span(NamedTuple):
-    """``text[start:end]`` is a ``kind``: a ``Kind`` of word, `WRONG` or `COMMENT`."""
+    """``kind``, the role of ``text[start:end]``, is a `Kind`, `WRONG` or `COMMENT`."""
 
     start: int
     end: int
@@ -23,21 +24,19 @@ class Names(Iterable[str], Container[str], Protocol):
 
 
 class Grammars(Protocol):
-    """The grammars of the commands of a session."""
+    """The grammars of commands."""
 
     @property
-    def commands(self) -> Names:
-        """The names of the commands."""
+    def commands(self) -> Names: ...
 
-    def grammar(self, name: str) -> Grammar:
-        """Return the grammar of a command."""
+    def grammar(self, name: str) -> Grammar: ...
 
 
 def spans(session: Grammars, text: str) -> Iterator[Span]:
-    """Yield what the words of ``text`` are, from left to right.
+    """Yield the roles of the words of ``text``, from left to right.
 
-    The last word may be still in the making: it is wrong only if nothing that fits begins so.
-    Behind a wrong word nothing is said of its command, since its meaning is unknown.
+    The last word may be incomplete: it is wrong only if no fitting word begins with it.  The words
+    of a command after a wrong one are omitted, since their role is unknown.
     """
     if continues(text):
         text = text[:-1]

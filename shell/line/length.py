@@ -1,4 +1,4 @@
-"""How long a line may be: one limit for every way in."""
+"""The limit on the length of a line, the same for all sources."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -6,7 +6,7 @@ from typing import BinaryIO
 from filer.host.errors import FilerError
 
 LONGEST = 64 * 1024
-"""Characters of a line of commands, with all lines that continue it, or of an answer."""
+"""Characters of a command line, with its continuation lines, or of an answer."""
 
 _MOST_BYTES = 4 * LONGEST + len(b"\r\n")
 """Bytes of such a line in UTF-8, with its line end."""
@@ -15,7 +15,7 @@ _END = len(b"\\\r\n")
 
 
 class LineTooLong(FilerError):
-    """A line longer than the reader accepts, of which none may be run."""
+    """A line longer than the reader accepts; no part of it may run."""
 
     def __init__(self, longest: int = LONGEST) -> None:
         super().__init__(f"line too long: it can have {longest} characters; it was not read")
@@ -29,17 +29,17 @@ def checked(line: str) -> str:
 
 
 def cut(line: str) -> str:
-    """Return ``line``; of one that is too long, a part that is still too long.
+    """Return ``line``, shortened to one character above the limit if it is too long.
 
-    The part ends as the line does, so that a backslash at its end still continues it.
+    It keeps its last character, so that a backslash at its end still continues it.
     """
     return line if len(line) <= LONGEST else line[:LONGEST] + line[-1]
 
 
 def lines_of(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield each line of ``stream`` as soon as it is there, with its line end.
+    """Yield each line of ``stream`` as it arrives, with its line end.
 
-    Of a line that is too long, its beginning and its last bytes come; the rest is not kept.
+    Of a line that is too long, only the beginning and the last bytes are kept.
     """
     while line := stream.readline(_MOST_BYTES):
         end = line

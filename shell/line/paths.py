@@ -1,22 +1,21 @@
-"""Paths of the host, for completion."""
+"""Completion of paths of the host."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
 
 Paths = Callable[[str, Callable[[str], bool]], Iterable[str]]
-"""Returns the host's paths that begin with a text, directories with a slash at the end.
-
-Of files only those whose name is wanted.
+"""Returns the host's paths that begin with a text: directories, with a slash at the end, and the
+files whose name a predicate accepts.
 """
 
 
 def no_paths(_typed: str, _wanted: Callable[[str], bool]) -> Iterable[str]:
-    """Return none: whoever types is not to see the files of the host."""
+    """Return nothing: SSH users must not see the files of the host."""
     return ()
 
 
 def host_paths(typed: str, wanted: Callable[[str], bool]) -> Iterator[str]:
-    """Yield the paths of this host that begin with ``typed`` (`Paths`)."""
+    """Yield the paths of this host, as `Paths` describes."""
     if typed.startswith("/mroot/"):  # a path of the filer
         return
     from prompt_toolkit.completion import CompleteEvent, PathCompleter

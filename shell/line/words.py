@@ -1,8 +1,8 @@
-"""The console's language: how a line falls into commands, and a command into words.
+"""Split a line into commands, and a command into words.
 
-Quotes, backslash and ``#`` work as in ``sh``, but nothing is expanded, and a quote ends on the
-line it began on.  ``shlex`` does not serve: it gives no positions, cannot tell ``;`` from ``";"``
-and takes the ``#`` of ``a#b`` for a comment.
+Quotes, backslash and ``#`` work as in ``sh``, but nothing is expanded, and a quote must end on its
+line.  ``shlex`` gives no positions, does not distinguish ``;`` from ``";"``, and takes the ``#`` of
+``a#b`` for a comment.
 """
 
 import re
@@ -28,7 +28,7 @@ _NEEDS_NO_QUOTES = re.compile(r"""[^-# \t\r;'"\\][^ \t\r;'"\\]*""")
 
 
 class LanguageError(FilerError):
-    """A line that cannot be split into words; ``position`` is the offset of what is wrong."""
+    """A line that cannot be split into words; ``position`` is the offset of the error."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
@@ -36,10 +36,10 @@ class LanguageError(FilerError):
 
 
 class Word(str):
-    """The text of a word without its quotes, which also knows where it stood in the line.
+    """The text of a word without its quotes.
 
-    ``line[start:end]`` is the word as it was typed; ``quoted`` says that any of it was in quotes
-    or behind a backslash.
+    ``line[start:end]`` is the word as typed; ``quoted`` is true if any of it was in quotes or
+    behind a backslash.
     """
 
     __slots__ = ("end", "quoted", "start")
@@ -48,14 +48,14 @@ class Word(str):
     quoted: bool
 
     def __new__(cls, text: str, start: int, end: int, quoted: bool) -> Self:
-        """Make the word that was typed as ``line[start:end]``."""
+        """Make the word at ``line[start:end]``."""
         word = super().__new__(cls, text)
         word.start, word.end, word.quoted = start, end, quoted
         return word
 
 
 class Cursor(NamedTuple):
-    """Where completion stands: the words before, and the word that is being typed."""
+    """The position of the cursor: the words before, and the beginning of the word there."""
 
     words: list[Word]
     prefix: str
@@ -115,7 +115,7 @@ def _read_word(text: str, start: int, reading: _Reading) -> Word:
 def split(line: str) -> list[list[Word]]:
     """Split ``line`` into its commands, each a list of at least one word.
 
-    Raises ``LanguageError`` for a quote that is not closed on its line.
+    Raises LanguageError for an unclosed quote.
     """
     reading = _read(line)
     if reading.open_quote is not None:
@@ -126,8 +126,8 @@ def split(line: str) -> list[list[Word]]:
 def continues(line: str) -> bool:
     r"""Say whether ``line`` (without its line end) ends in a backslash that continues it.
 
-    The logical line is then ``line + "\n" + next_line``; ``split`` leaves out the backslash and
-    the line end, so that a word may go on across them.
+    The logical line is then ``line + "\n" + next_line``; `split` drops the backslash and the line
+    end, so that a word may continue across them.
     """
     if not line.endswith("\\"):
         return False
@@ -136,9 +136,9 @@ def continues(line: str) -> bool:
 
 
 class LogicalLine:
-    """The lines that backslashes join, each read once however many there are.
+    """Lines joined by backslashes.  Adding a line takes time for that line only.
 
-    When they are longer than LONGEST in all, those that follow are dropped.
+    Once they are longer than LONGEST together, further lines are dropped.
     """
 
     def __init__(self) -> None:
@@ -147,9 +147,9 @@ class LogicalLine:
         self._within_word = False
 
     def add(self, line: str) -> bool:
-        """Add a line, without its line end; say whether it ends in a backslash that continues it.
+        """Add a line without its line end; return whether a backslash at its end continues it.
 
-        No line is added after one that does not.
+        Do not add a line after one that is not continued.
         """
         if not self.is_too_long:
             self._lines.append(line)
@@ -165,15 +165,15 @@ class LogicalLine:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the lines are longer than LONGEST in all."""
+        """Whether the lines are longer than LONGEST together."""
         return self._length > LONGEST
 
     def end(self) -> None:
-        """Take away the backslash at the end: there is no line that could follow."""
+        """Remove the backslash at the end, because the input ends here."""
         self._lines[-1] = self._lines[-1].removesuffix("\\")
 
     def __str__(self) -> str:
-        """Return the lines, as ``split`` reads them: more than LONGEST if they are too long."""
+        """Return the lines as `split` reads them; longer than LONGEST if they are too long."""
         return "\n".join(self._lines)
 
 
@@ -183,11 +183,10 @@ def typed_words(text: str) -> list[list[Word]]:
 
 
 def cursor_words(text: str) -> Cursor | None:
-    """Return the words of the command under the cursor; ``text`` is the line up to there.
+    """Return the words of the command at the cursor, or None in a comment.
 
-    ``prefix`` is what is typed of the last word, read without quotes even where one is still
-    open, and ``start`` is where it begins: a completion replaces ``text[start:]``.  In a comment
-    there is nothing to complete: None.
+    ``text`` is the line up to the cursor.  ``prefix`` is the text of the last word, without quotes
+    even if one is open; a completion replaces ``text[start:]``.
     """
     reading = _read(text)
     if reading.in_comment:
@@ -199,10 +198,10 @@ def cursor_words(text: str) -> Cursor | None:
 
 
 def quote(text: str) -> str:
-    """Write ``text`` as one word that ``split`` reads back, in quotes only if it needs them.
+    """Return ``text`` as one word for `split`, in quotes only if it needs them.
 
-    A leading dash is quoted too, so that the grammar takes the word for a value, not an option.
-    Raises ``LanguageError`` for a line end, which no word can hold.
+    A leading dash needs them, so that the grammar takes the word for a value, not an option.
+    Raises LanguageError for a line end, which no word can contain.
     """
     if "\n" in text:
         raise LanguageError("a word cannot contain a line end", text.index("\n"))

@@ -1,13 +1,15 @@
-"""The colours of a manual page: its commands look as they do when they are typed."""
+"""The colours of a manual page, whose commands look as they do at the prompt."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from filer.commands import Command
-from filer.shell.line.grammar import Grammar, Kind, grammar_of
+from filer.shell.line.grammar import Grammar, grammar_of
 from filer.shell.line.highlighting import WRONG, Span, spans
-from filer.shell.manual.typesetting import EXAMPLE, Fragment, Line, render_fragments
+from filer.shell.line.synopsis import Kind
+from filer.shell.manual.lines import Fragment, Line, text_of
+from filer.shell.manual.typesetting import EXAMPLE, render_fragments
 
 _BEFORE_COMMAND = re.compile(r" *(?:[^ ]+> )?")
 _WORDS = re.compile(" +|[^ ]+")
@@ -15,23 +17,21 @@ _FONTS = {"italic": Kind.VARIABLE.value, EXAMPLE: ""}
 
 
 class ManualText(str):
-    """A manual page as plain text, which also knows its styles."""
+    """A manual page as plain text, with its styles."""
 
     __slots__ = ("_commands", "_lines")
     _lines: Sequence[Line]
     _commands: Mapping[str, Command]
 
     def __new__(cls, source: str, width: int, commands: Mapping[str, Command]) -> Self:
-        """Set the man(7) ``source`` ``width`` columns wide.  Raises ManualPageError."""
+        """Format the man(7) ``source``, ``width`` columns wide.  Raises ManualPageError."""
         lines = render_fragments(source, width)
-        page = super().__new__(
-            cls, "".join("".join(text for _, text in line) + "\n" for line in lines)
-        )
+        page = super().__new__(cls, text_of(lines))
         page._lines, page._commands = lines, commands
         return page
 
     def fragments(self) -> Iterator[Fragment]:
-        """Yield the text with its styles: `HEADING`, bold, a `Kind` of word, or none."""
+        """Yield the text with its styles: `HEADING`, ``"bold"``, a `Kind` of word, or ``""``."""
         grammars = _Grammars(self._commands)
         for line in self._lines:
             yield from _styled(grammars, line)
@@ -39,8 +39,6 @@ class ManualText(str):
 
 
 class _Grammars:
-    """The grammars of commands."""
-
     def __init__(self, commands: Mapping[str, Command]) -> None:
         self.commands = commands
         self._known: dict[str, Sequence[Span] | None] = {}
@@ -49,8 +47,8 @@ class _Grammars:
         return grammar_of(self.commands[name])
 
     def spans(self, text: str) -> Sequence[Span] | None:
-        """Return what the words of ``text`` are, if they are a command or the beginning of one."""
-        if text not in self._known:  # a page says the same again and again
+        """Return the roles of the words of ``text`` if it is a command or the beginning of one."""
+        if text not in self._known:  # pages repeat themselves
             self._known[text] = self._spans(text)
         return self._known[text]
 
@@ -74,7 +72,7 @@ def _styled(grammars: _Grammars, line: Line) -> Iterator[Fragment]:
 
 
 def _example(grammars: _Grammars, text: str) -> Iterator[Fragment]:
-    """Style a line of an example: a command, behind a prompt or not, or what one prints."""
+    """Style a line of an example: a command, with or without a prompt, or its output."""
     before = _BEFORE_COMMAND.match(text)
     start = before.end() if before else 0
     yield "", text[:start]

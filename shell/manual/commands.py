@@ -1,4 +1,4 @@
-"""?, help, man, history: the console's own commands."""
+"""The commands ``?``, ``help``, ``man`` and ``history``."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -13,7 +13,7 @@ from filer.shell.line.names import is_listed, not_found
 
 
 class CommandSummary(Fields):
-    """``help COMMAND``."""
+    """The result of ``help COMMAND``."""
 
     TYPE: ClassVar[str] = "command"
     command: str
@@ -21,18 +21,16 @@ class CommandSummary(Fields):
     synopsis: Sequence[str]
 
     def lines(self) -> Iterable[str]:
-        """One line."""
         return [f"{self.command} - {self.summary}"]
 
 
 class HistoryList(Fields):
-    """``history``."""
+    """The result of ``history``."""
 
     TYPE: ClassVar[str] = "history"
     typed: Sequence[str]
 
     def lines(self) -> Iterable[str]:
-        """A number and a line each."""
         return [f"{number:5}  {line}" for number, line in enumerate(self.typed, start=1)]
 
 
@@ -74,7 +72,7 @@ def _pages(commands: Iterable[Command]) -> Iterable[Suggestion]:
     found = dict(pages.summaries())
     for command in commands:
         if command.manual:
-            with suppress(FilerError, OSError):  # only this page is not offered
+            with suppress(FilerError, OSError):  # offer the other pages
                 found |= pages.summaries((command.manual,))
     return found.items()
 

@@ -1,6 +1,6 @@
-"""Manual pages: finding them, and reading what their sections say.
+"""Find manual pages, and read their summaries.
 
-The pages are read in process, so that ``man`` works where no program of that name is installed.
+The pages are read in process, so that ``man`` needs no such program on the host.
 """
 
 import re
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from filer.shell.manual.typesetting import UNLIMITED, render
+from filer.shell.manual.lines import UNLIMITED
+from filer.shell.manual.typesetting import render
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -23,7 +24,7 @@ _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,99})(?:\(1\))?")
 
 @dataclass(frozen=True)
 class Page:
-    """A manual page as it is stored: its name without the section, and its man(7) source."""
+    """A manual page: its name without the section, and its man(7) source."""
 
     name: str
     source: str
@@ -32,8 +33,8 @@ class Page:
 def find(name: str, further: "Iterable[str | Traversable]" = ()) -> Page | None:
     """Return the page called ``name`` or ``na_NAME``, or None (``man key_manager``).
 
-    The name may be as other pages have it, ``na_disk(1)``.  The filer's own pages come first,
-    then those in ``further``: packages (by their names) or directories of plug-ins.
+    ``name`` may be in the form of references, ``na_disk(1)``.  The filer's own pages come first,
+    then those in ``further``: the names of packages, or directories, of plug-ins.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -47,7 +48,7 @@ def find(name: str, further: "Iterable[str | Traversable]" = ()) -> Page | None:
 
 
 def names(further: "Iterable[str | Traversable]" = ()) -> list[str]:
-    """Return every name under which ``find`` finds a page, sorted."""
+    """Return every name that `find` knows, sorted."""
     files = [file.name for place in _places(further) for file in place.iterdir()]
     pages = {name.removesuffix(_SUFFIX) for name in files if name.endswith(_SUFFIX)}
     return sorted(pages | {name.removeprefix(_PREFIX) for name in pages})
@@ -57,7 +58,7 @@ def names(further: "Iterable[str | Traversable]" = ()) -> list[str]:
 def summaries(further: tuple[str, ...] = ()) -> Mapping[str, str]:
     """Return the summary of each page, by every name that `find` knows.
 
-    Raises ManualPageError for a page that cannot be set.
+    Raises ManualPageError for an invalid page.
     """
     pages = {name: find(name, further) for name in names(further)}
     return {name: summary(page.source) for name, page in pages.items() if page is not None}
@@ -71,8 +72,8 @@ def _places(further: "Iterable[str | Traversable]") -> "Iterator[Traversable]":
 
 
 def summary(source: str) -> str:
-    """Return what a page's NAME section says after the dash."""
-    head = _HEADING.join(source.split(_HEADING)[:2])  # nothing else has to be set
+    """Return the text after the dash in the NAME section of a page."""
+    head = _HEADING.join(source.split(_HEADING)[:2])  # format nothing else
     lines = render(head, UNLIMITED).splitlines()
     text = " ".join(line.strip() for line in lines if line.startswith(" "))
     return text.partition(" - ")[2]

@@ -1,44 +1,40 @@
-"""Setting the man(7) source of a manual page as text of a given width.
+"""Format the man(7) source of a manual page as text of a given width.
 
-Of man(7) only the macros and escapes that the pages need are known, and anything else is an error
-that names its line: a page is never shown with a part silently left out.  The plain text is equal
-to what ``mandoc -Tascii`` prints, line breaks, header and footer included.
+Only the macros and escapes that our pages need are known.  Any other is an error that names its
+line, so that no part of a page is silently left out.  The plain text equals the output of
+``mandoc -Tascii``, including line breaks, header and footer.
 
-Reading and setting are one pass: each macro moves the margins of a ``_Typesetter`` or adds words
-to its current paragraph, and a paragraph becomes lines when something ends it.
+One pass reads and formats: each macro moves the margins of a `_Typesetter` or adds words to its
+current paragraph, and a paragraph becomes lines when it ends.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from filer.host.errors import FilerError
 from filer.host.text import printable
-
-Fragment = tuple[str, str]
-"""A style and the text set in it.
-
-The style is that of a font, ``"bold"`` or ``"italic"``, `HEADING`, `EXAMPLE` for what is shown
-line by line in no font, or none, ``""``.
-"""
-
-Line = list[Fragment]
+from filer.shell.manual.lines import (
+    BREAKABLE_HYPHEN,
+    FIXED_BLANK,
+    UNLIMITED,
+    Fragment,
+    Line,
+    add_text,
+    columns_of,
+    fill,
+    plain_text,
+    text_of,
+)
 
 HEADING = "heading"
 EXAMPLE = "example"
 
 _INDENT = 7
 _SUBHEADING_INDENT = 3
-UNLIMITED = 100_000
-"""A width at which no line is broken."""
-
-# Two characters that source text cannot hold stand for what plain "-" and " " are not.
-_BREAKABLE_HYPHEN = "\u2010"
-_FIXED_BLANK = "\u00a0"
-
 _CHARACTERS = {
     r"\-": "-",
     r"\&": "",
-    r"\ ": _FIXED_BLANK,
+    r"\ ": FIXED_BLANK,
     r"\e": "\\",
     r"\(aq": "'",
     r"\(dq": '"',
@@ -50,27 +46,25 @@ _CHARACTERS = {
 _FONTS = {r"\fR": "", r"\fB": "bold", r"\fI": "italic"}
 _PREVIOUS_FONT = r"\fP"
 _ESCAPE = re.compile(r"(\\(?:\(..|f.|.)?)")
-# An escape takes the hyphens after it along: only one between two letters may end a line.
+# Only a hyphen between two letters may end a line; an escape includes the hyphens after it.
 _HYPHEN = re.compile(r"\\(?:\(..|f.|.)?-*|(?<=[A-Za-z])-(?=[A-Za-z])")
 _ARGUMENT = re.compile(r'"((?:[^"]|"")*)"?|((?:\\.|[^ ])+)')
-_BLANKS = re.compile(" *")
 _COLUMNS = re.compile(r"([0-9]{1,2})n?")
 
 
 class ManualPageError(FilerError):
-    """A manual page holds something that this reader does not know; the line is named."""
+    """A manual page with an unknown or invalid construct; the message names the line."""
 
 
 def render(source: str, width: int) -> str:
-    """Set a page ``width`` columns wide as plain text.  Raises ManualPageError."""
-    lines = render_fragments(source, width)
-    return "".join("".join(text for _, text in line) + "\n" for line in lines)
+    """Return a page as plain text, ``width`` columns wide.  Raises ManualPageError."""
+    return text_of(render_fragments(source, width))
 
 
 def render_fragments(source: str, width: int) -> list[Line]:
-    """Set a page ``width`` columns wide; a blank line has no fragments.  Raises ManualPageError.
+    """Return a page, ``width`` columns wide; a blank line has no fragments.
 
-    No text is cut: what cannot be broken (a long word, an example) may be wider than ``width``.
+    A long word or an example may be wider than ``width``.  Raises ManualPageError.
     """
     typesetter = _Typesetter(width)
     for number, line in enumerate(source.splitlines(), 1):
@@ -82,31 +76,31 @@ def render_fragments(source: str, width: int) -> list[Line]:
 
 
 class _Paragraph:
-    """Text waiting to be set."""
+    """The text of the current paragraph."""
 
     def __init__(self) -> None:
         self._text: Line = []
         self._blanks = 0
 
     def add(self, fragments: Iterable[Fragment], ends_sentence: bool) -> None:
-        """Add a line of source; after one that ends a sentence two blanks follow."""
+        """Add a line of source; two blanks follow the end of a sentence."""
         for style, words in fragments:
             if not words:
                 continue
             between = style if self._text and self._text[-1][0] == style else ""
-            _append(self._text, between, " " * self._blanks)
-            _append(self._text, style, words)
+            add_text(self._text, between, " " * self._blanks)
+            add_text(self._text, style, words)
             self._blanks = 0
         self._blanks += 2 if ends_sentence else 1
 
     def take(self) -> Line:
-        """Return the text that was added, unless it is blank, and begin anew."""
+        """Return the text, or nothing if it is blank, and start a new paragraph."""
         text, self._text, self._blanks = self._text, [], 0
         return text if any(words.strip(" ") for _, words in text) else []
 
 
 class _Typesetter:
-    """A page being set: its margins, its current paragraph, its lines so far."""
+    """The state of formatting a page: margins, current paragraph, lines so far."""
 
     def __init__(self, width: int) -> None:
         self._width = width
@@ -118,12 +112,12 @@ class _Typesetter:
         self._tag_width = _INDENT
         self._indent = _INDENT
         self._enclosing: list[tuple[int, int]] = []
-        self._tag: Line = []  # A short tag, set already, whose paragraph goes on beside it.
+        self._tag: Line = []  # a short tag; its paragraph begins beside it
         self._tag_expected = False
         self._after_heading = False
 
     def read(self, line: str) -> None:
-        """Take one line of source."""
+        """Process a line of source."""
         if not (line.isascii() and line.isprintable()):
             raise ManualPageError(f'not printable ASCII: "{printable(line)}"')
         line = line.partition(r"\"")[0].rstrip()
@@ -198,9 +192,9 @@ class _Typesetter:
 
     def _set_tag(self) -> None:
         self._tag_expected = False
-        *lines, last = _set(self._paragraph.take(), self._margin, self._width)
+        *lines, last = fill(self._paragraph.take(), self._margin, self._width)
         self._lines += lines
-        if _length(last) + 1 > self._margin + self._tag_width:
+        if columns_of(last) + 1 > self._margin + self._tag_width:
             self._lines.append(last)
         else:
             self._tag = last
@@ -209,7 +203,7 @@ class _Typesetter:
         text = self._paragraph.take()
         if text or self._tag:
             width = self._width if self._filling else UNLIMITED
-            self._lines += _set(text, self._indent, width, self._tag)
+            self._lines += fill(text, self._indent, width, self._tag)
             self._tag = []
 
     def _blank_line(self) -> None:
@@ -241,7 +235,7 @@ class _Typesetter:
         self._filling = True
         self._margin = self._tag_width = self._indent = _INDENT
         self._add([(HEADING, " ".join(words))], ends_sentence=False)
-        self._lines += _set(self._paragraph.take(), indent, self._width, hanging=_INDENT)
+        self._lines += fill(self._paragraph.take(), indent, self._width, hanging=_INDENT)
         self._after_heading = True
 
     # The macros.
@@ -250,7 +244,7 @@ class _Typesetter:
         if self._header:
             raise ManualPageError(".TH again")
         texts = ("".join(text for _, text in _unescaped([("", part)])) for part in parts)
-        self._header = tuple(map(_shown, texts))
+        self._header = tuple(map(plain_text, texts))
 
     def sh(self, *words: str) -> None:
         self._heading(words, 0)
@@ -298,9 +292,6 @@ class _Typesetter:
         self._break()
         self._filling = True
 
-    def br(self) -> None:
-        self._break()
-
 
 _STYLES = {
     ".B": ("bold",),
@@ -326,24 +317,24 @@ _MACROS: dict[str, tuple[int, float, Callable[..., None]]] = {
     ".fi": (0, 0, _Typesetter.fi),
     ".EX": (0, 0, _Typesetter.nf),
     ".EE": (0, 0, _Typesetter.fi),
-    ".br": (0, 0, _Typesetter.br),
+    ".br": (0, 0, _Typesetter._break),
 }
 
 
 def _arguments(text: str) -> list[str]:
-    """Split the arguments of a macro: double quotes hold blanks, and two of them are one."""
+    """Split the arguments of a macro: double quotes protect blanks, and two of them are one."""
     return [bare or quoted.replace('""', '"') for quoted, bare in _ARGUMENT.findall(text)]
 
 
 def _styled(styles: tuple[str, ...], arguments: list[str]) -> Line:
-    """Style the arguments of a font macro: one font sets words, two alternate without blanks."""
+    """Style the arguments of a font macro: one font joins words, two alternate without blanks."""
     if len(styles) == 1:
         return [(styles[0], " ".join(arguments))]
     return [(styles[number % 2], argument) for number, argument in enumerate(arguments)]
 
 
 def _hyphen(match: str) -> str:
-    return _BREAKABLE_HYPHEN if match == "-" else match
+    return BREAKABLE_HYPHEN if match == "-" else match
 
 
 def _ends_sentence(line: str) -> bool:
@@ -355,9 +346,9 @@ def _ends_sentence(line: str) -> bool:
 
 
 def _unescaped(styled: Iterable[Fragment], plain: str = "") -> Line:
-    """Replace the escapes in fragments by what they stand for, and by changes of the style.
+    """Replace escapes by their characters or by changes of the style.
 
-    ``plain`` is the style of what is in no font.
+    ``plain`` is the style of text in no font.
     """
     fragments: Line = []
     for outer, text in styled:
@@ -379,92 +370,3 @@ def _unescaped(styled: Iterable[Fragment], plain: str = "") -> Line:
         if style not in (outer, ""):
             raise ManualPageError("a font is not ended on its line")
     return fragments
-
-
-def _length(line: Line) -> int:
-    return sum(len(text) for _, text in line)
-
-
-def _append(line: Line, style: str, text: str) -> None:
-    """Add to a line, to its last fragment if that has the same style."""
-    if line and line[-1][0] == style:
-        line[-1] = (style, line[-1][1] + text)
-    elif text:
-        line.append((style, text))
-
-
-def _shown(text: str) -> str:
-    """Put plain characters in place of the internal ones."""
-    return text.replace(_BREAKABLE_HYPHEN, "-").replace(_FIXED_BLANK, " ")
-
-
-def _set(
-    text: Line,
-    indent: int,
-    width: int,
-    start: Iterable[Fragment] = (),
-    hanging: int | None = None,
-) -> list[Line]:
-    """Set text in lines that begin at column ``indent``, the first after ``start``.
-
-    ``hanging`` is where all lines but the first begin.
-    """
-    line = list(start)
-    if not text:
-        return [line]
-    margin = indent if hanging is None else hanging
-    words = "".join(part for _, part in text).rstrip(" ")
-    lines = []
-    for part in _sliced(text, _broken(words, width - indent, width - margin)):
-        _append(line, "", " " * (indent - _length(line)))
-        for fragment in part:
-            _append(line, *fragment)
-        lines.append(line)
-        line, indent = [], margin
-    return lines
-
-
-def _broken(text: str, first_room: int, room: int) -> Iterator[tuple[int, int]]:
-    """Yield where each line of ``text`` begins and ends, so that it has room.
-
-    Where a line is broken, the blanks are gone.  A word goes beyond the room only where it has a
-    line to itself, and is broken at its first hyphen even there.
-    """
-    begin, room_here = 0, max(first_room, 0)
-    word = _end_of_blanks(text, 0)
-    while len(text) - begin > room_here:
-        blank = text.rfind(" ", word, begin + room_here + 1)
-        hyphen = text.rfind(_BREAKABLE_HYPHEN, word, begin + room_here)
-        end = max(blank, hyphen + 1)
-        if end <= word:
-            blank = text.find(" ", word)
-            word_end = len(text) if blank < 0 else blank
-            end = text.find(_BREAKABLE_HYPHEN, word, word_end) + 1 or word_end
-        yield begin, begin + len(text[begin:end].rstrip(" "))
-        begin = word = _end_of_blanks(text, end)
-        room_here = max(room, 0)
-    if begin < len(text):
-        yield begin, len(text)
-
-
-def _end_of_blanks(text: str, start: int) -> int:
-    blanks = _BLANKS.match(text, start)
-    assert blanks is not None  # it matches the empty text
-    return blanks.end()
-
-
-def _sliced(text: Line, slices: Iterable[tuple[int, int]]) -> Iterator[Line]:
-    """Yield what is between each two offsets, which only go up."""
-    fragments = iter(text)
-    start, style, words = 0, "", ""
-    for begin, end in slices:
-        line: Line = []
-        position = begin
-        while position < end:
-            if position < start + len(words):
-                line.append((style, _shown(words[position - start : end - start])))
-                position = min(end, start + len(words))
-            else:
-                start += len(words)
-                style, words = next(fragments)
-        yield line

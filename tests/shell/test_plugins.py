@@ -186,15 +186,15 @@ def test_live_values_that_cannot_be_listed_cost_the_completion_only(
         (PLUGIN.replace("greet [ name ]", "hello [ name ]"), "is that of another command"),
         (PLUGIN.replace("greet [ name ]", "greet [ whom ]"), "missing in the synopsis: name"),
         (PLUGIN.replace(", ROW)", ")"), "has no subcommand"),
-        (PLUGIN.replace(", ROW)", ", 'greet')"), "str is no Subcommand"),
+        (PLUGIN.replace(", ROW)", ", 'greet')"), "str is not a Subcommand"),
         (PLUGIN.replace("_run, values", "7, values"), "cannot be called"),
         (
             PLUGIN.replace("_run, values", "_run, asks=lambda words: 1 / 0, values"),
-            "is no Answers",
+            "is not an Answers",
         ),
         (
             PLUGIN.replace("_run, values", "_run, asks=Answers('many'), values"),
-            "Answers(number='many', secret=False, option='') is no Answers",
+            "Answers(number='many', secret=False, option='') is not an Answers",
         ),
     ],
     ids=[
@@ -373,7 +373,7 @@ def test_a_distribution_with_damaged_entry_points_costs_one_warning(
     ended = run(account, site, "greet", "hostname")
 
     assert (ended.out, ended.status) == ("Hello, filer1!\nfiler1\n", 0)
-    assert ended.err.startswith("WARNING: command plug-ins of broken 1.0 cannot be looked for: ")
+    assert ended.err.startswith("WARNING: command plug-ins of broken 1.0 cannot be listed: ")
     assert ended.err.count("\n") == 1
 
 

@@ -14,7 +14,7 @@ from filer.keys.keytable import Entry, Keytable
 from filer.mroot.system_log import Messages
 from filer.running.interrupt import Interrupt, Interrupted
 from filer.running.turn import Busy, ChangeLock
-from filer.shell.line.grammar import head
+from filer.shell.line.synopsis import head
 from filer.shell.plugins import Commands
 
 CHANGING = {

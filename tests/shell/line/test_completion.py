@@ -8,8 +8,9 @@ import pytest
 from filer.commands import Command, Subcommand
 from filer.disks.disk import LOCKOUT_LIMIT
 from filer.shell.line.completion import Completion, completions
-from filer.shell.line.grammar import Grammar, Kind
+from filer.shell.line.grammar import Grammar
 from filer.shell.line.paths import host_paths
+from filer.shell.line.synopsis import Kind
 from filer.shell.plugins import commands_at_loader, commands_in_maintenance
 from tests.kit import manual
 from tests.kit.manual import Build, House

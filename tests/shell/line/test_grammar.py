@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filer.shell.line.grammar import Expectation, Grammar, Kind, UsageError
+from filer.shell.line.grammar import Grammar, UsageError
+from filer.shell.line.synopsis import Expectation, Kind
 from filer.shell.line.words import split
 
 KEY_MANAGER = (

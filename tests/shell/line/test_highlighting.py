@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from filer.shell.line.grammar import Kind
 from filer.shell.line.highlighting import COMMENT, WRONG, spans
+from filer.shell.line.synopsis import Kind
 from filer.shell.prompt.appearance import LINE, style
 from filer.shell.prompt.toolbar import Part, fitting, fragments, parts
 from tests.kit import manual

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filer.shell.manual import pages as manpages
+from filer.shell.manual.lines import UNLIMITED
 from filer.shell.manual.pages import find, names
 from filer.shell.manual.typesetting import (
     EXAMPLE,
     HEADING,
-    UNLIMITED,
     ManualPageError,
     render,
     render_fragments,
