@@ -1,4 +1,4 @@
-"""One run of the program ``filer``: which way in, and the exit status."""
+"""One run of the program ``filer``: choose the command source, run, return the exit status."""
 
 import gc
 import os
@@ -6,7 +6,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from filer.boot.machine import Machine
@@ -52,9 +52,9 @@ CALLED_WRONGLY = 2
 
 
 def run(options: Namespace, keyboard: "Tty | None") -> int:
-    """Run the program as ``options`` say, and return its exit status.
+    """Run the program with ``options``, and return its exit status.
 
-    ``keyboard`` is the terminal of an interactive console, which has been asked for its cursor.
+    ``keyboard`` is the terminal of an interactive console; a cursor query has been sent to it.
     """
     forbid_core_files()
     interrupt = Interrupt()
@@ -68,7 +68,7 @@ def run(options: Namespace, keyboard: "Tty | None") -> int:
 
 
 def _exit_status(end: BaseException, signals: Signals, *, as_json: bool) -> int:
-    """Say what ended the program, if anybody is there to be told, and return its exit status."""
+    """Report why the program ended, if output still works; return the exit status."""
     match end:
         case KeyboardInterrupt():
             return SIGNALLED + signal.SIGINT
@@ -81,13 +81,13 @@ def _exit_status(end: BaseException, signals: Signals, *, as_json: bool) -> int:
         case _:
             status, text = PANICKED, f"PANIC: internal error: {explain(end)}"
     try:
-        _tell_failure(status, text, as_json=as_json)
+        _report_failure(status, text, as_json=as_json)
     except OutputLost:
         abandon_standard_streams()
     return status
 
 
-def _tell_failure(status: int, text: str, *, as_json: bool) -> None:
+def _report_failure(status: int, text: str, *, as_json: bool) -> None:
     if as_json:
         from filer.shell.batch.json_lines import write_object
 
@@ -115,14 +115,7 @@ def _run(
     if replay:
         host, console = replay, replay.console
     else:
-        host, console = _host(
-            options,
-            keyboard,
-            signals,
-            stack,
-            recorder=recorder,
-            answers=answers,
-        )
+        host, console = _host(options, keyboard, signals, stack, recorder=recorder, answers=answers)
     demo: Demo | None = None
     if options.demo:
         from filer.shell import demo as demo_module
@@ -134,7 +127,7 @@ def _run(
         replay.asks_for_secrets if replay else _may_ask(commands, options.command)
     ):
         person = answers
-        stack.enter_context(_for_dialogues(person))  # while the filer boots, too
+        stack.enter_context(_for_dialogues(person))  # also during the boot
     machine = Machine(demo.root if demo else options.root, interrupt)
     stack.callback(machine.unplug)
 
@@ -143,7 +136,7 @@ def _run(
             _greet(demo, filer, console)
 
     def collect_garbage() -> None:
-        gc.freeze()  # scanning all that is loaded would take 9 ms of a short script
+        gc.freeze()  # scanning all modules would cost a short script 9 ms
         gc.enable()
 
     record = console if isinstance(console, Record) else NoRecord()
@@ -151,12 +144,12 @@ def _run(
     status = cycle.run()
     if person and status == PANICKED:
         person.skip(ALL_ANSWERS)
-    return replay.tell() if replay else status
+    return replay.report() if replay else status
 
 
 @contextmanager
 def _for_dialogues(answers: KeyboardInput) -> Iterator[None]:
-    """Show no answer that is typed ahead, and leave none to the shell if no command asks."""
+    """Echo no answer that is typed ahead; drop those left at an error, so no shell runs them."""
     with answers.unseen():
         try:
             yield
@@ -166,7 +159,7 @@ def _for_dialogues(answers: KeyboardInput) -> Iterator[None]:
 
 
 def _may_ask(commands: Commands, lines: Iterable[str]) -> bool:
-    from filer.shell.line.answers import may_ask  # not before there is a line
+    from filer.shell.line.answers import may_ask  # only for -c
 
     return any(may_ask(commands, line) for line in lines)
 
@@ -198,7 +191,7 @@ def _host(
         return _terminal(keyboard, signals, stack, recorder)
     stream = sys.stdin.buffer
     if options.file not in (None, "-"):
-        with signals.waiting():  # for whoever writes into a FIFO
+        with signals.waiting():  # for the writer of a FIFO
             stream = stack.enter_context(_open(options.file))
     if stream.isatty():
         lines = KeyboardLines(stack.enter_context(_plain_reader(stream, signals)))
@@ -209,10 +202,7 @@ def _host(
 
 
 def _terminal(
-    keyboard: "Tty",
-    signals: Signals,
-    stack: ExitStack,
-    recorder: "Recorder | None",
+    keyboard: "Tty", signals: Signals, stack: ExitStack, recorder: "Recorder | None"
 ) -> tuple[Host, Console]:
     from filer.shell.prompt.console_reader import ConsoleReader
     from filer.shell.prompt.terminal import Terminal, TerminalConsole
@@ -222,7 +212,7 @@ def _terminal(
 
     def open_editor(session: Session) -> "LineEditor":
         from filer.shell.line.paths import host_paths
-        from filer.shell.prompt.editor import LineEditor  # it takes its time to load
+        from filer.shell.prompt.editor import LineEditor  # slow to load
 
         return LineEditor(session, signals, settings=settings, paths=host_paths)
 
@@ -266,15 +256,8 @@ def _script(
 ) -> tuple[Host, Console]:
     signals.end_at_ctrl_c()
     console = _script_console(options, signals, answers, recorder)
-    script = Script(
-        lines,
-        answers,
-        console,
-        signals,
-        file=file,
-        exit_on_error=options.exit_on_error,
-    )
-    return script, console
+    exit_on_error = options.exit_on_error
+    return Script(lines, answers, console, signals, file=file, exit_on_error=exit_on_error), console
 
 
 def _script_console(
@@ -307,14 +290,14 @@ def _replay(options: Namespace, signals: Signals, answers: Input | None) -> "Rep
     from filer.shell.recording.replay import Replay, read_cast
 
     signals.end_at_ctrl_c()
-    with signals.waiting():  # for whoever writes into a FIFO
+    with signals.waiting():  # for the writer of a FIFO
         recorded = read_cast(options.replay)
     may_destroy = options.demo or options.allow_data_loss
     return Replay(options.replay, recorded, answers, signals, may_destroy=may_destroy)
 
 
 def _answers(signals: Signals) -> Input:
-    """Return where answers come from that do not stand among the commands."""
+    """Return the source of answers if the commands come from elsewhere."""
     if not sys.stdin.isatty():
         return LineInput(lines_of(sys.stdin.buffer))
     return KeyboardInput(lambda: _plain_reader(sys.stdin.buffer, signals))
@@ -322,12 +305,12 @@ def _answers(signals: Signals) -> Input:
 
 @contextmanager
 def _plain_reader(stream: BinaryIO, signals: Signals) -> Iterator[LineReader]:
-    """Read lines from a terminal, which echoes nothing but what its prompts show."""
+    """Yield a reader for a terminal, which echoes only while a prompt is read."""
     from filer.shell.prompt.plain_reader import PlainReader
-    from filer.shell.prompt.tty import hushed, output_of
+    from filer.shell.prompt.tty import Tty, output_of
 
     descriptor = stream.fileno()
-    with hushed(descriptor) as keyboard, output_of(descriptor) as terminal:
+    with closing(Tty(descriptor)) as keyboard, output_of(descriptor) as terminal:
         yield PlainReader(keyboard, signals, terminal, terminal)
 
 
@@ -348,6 +331,6 @@ def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
 
 def _open(file: str) -> BinaryIO:
     try:
-        return open(file, "rb")  # noqa: PTH123  (closed by whoever asked)
+        return open(file, "rb")  # noqa: PTH123  (the caller closes it)
     except OSError as error:
         raise FilerError(f"cannot read {printable(file)}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""What other programs read: one JSON object a line for each command and event (docs/JSON.md)."""
+"""--format json: one JSON object a line for each command and event (docs/JSON.md)."""
 
 import json
 import sys
@@ -14,23 +14,23 @@ from filer.shell.session import OK
 from filer.shell.signals import Signals
 
 SCHEMA = "filer/1"
-"""The name and version of what is written; docs/JSON.md says what changes it."""
+"""Name and version of the format; docs/JSON.md has the rule for changes."""
 
 
 def data_of(result: Result) -> Mapping[str, Json]:
-    """Return ``result`` as an object that says its type; one that has no fields is its text."""
+    """Return the JSON object of ``result`` with its type; an unstructured one becomes its text."""
     if isinstance(result, Structured):
         return {"type": result.TYPE, **result.data()}
     return {"type": Text.TYPE, "lines": list(result.lines())}
 
 
 def write_object(stream: TextIO, fields: Mapping[str, Json]) -> None:
-    """Write one line, at once.  Raises OutputLost if that is not possible."""
+    """Write one line and flush.  Raises OutputLost."""
     write(stream, json.dumps({"schema": SCHEMA, **fields}, allow_nan=False) + "\n")
 
 
 class _Output:
-    """What a command or an event has said so far."""
+    """The output of a command or an event so far."""
 
     def __init__(self, heading: Mapping[str, Json]) -> None:
         self.heading = dict(heading)
@@ -41,9 +41,9 @@ class _Output:
 
 
 class JsonConsole(ScriptConsole):
-    """The console of a script for a program: nothing but objects, all on standard output.
+    """The console of a script that prints JSON objects only, all on standard output.
 
-    It is the record of its sessions, too: an object is written when its command is over.
+    It is a `Record` too: an object is written at the end of its command.
     """
 
     def __init__(
@@ -56,21 +56,19 @@ class JsonConsole(ScriptConsole):
         self._prompt = ""
         self._typed: list[str] = []
 
-    # Where the output of a command begins and ends.
+    # The beginning and end of a command.
 
     def at(self, file: str | None, number: int) -> None:
-        """Go to a line of the input."""
         self._line = number
         self._typed = []
 
     def echo(self, prompt: str, line: str) -> None:
-        """Keep the prompt of a command and its lines, if objects are to have them."""
+        """Keep the prompt and the lines of a command, which ``-x`` adds to its object."""
         if not self._typed:
             self._prompt = prompt
         self._typed.append(printable(line))
 
     def begin(self, *, command: str | None = None, event: str | None = None) -> None:
-        """Begin the object of a command or an event."""
         if event is not None:
             self._output = _Output({"event": event})
             return
@@ -80,44 +78,43 @@ class JsonConsole(ScriptConsole):
         self._output = _Output(heading)
 
     def name(self, command: str) -> None:
-        """Give the command its full name."""
         self._current.heading["command"] = command
 
     def end(self, status: int) -> None:
-        """Write the object.  Raises OutputLost if that is not possible."""
+        """Write the object.  Raises OutputLost."""
         output, self._output = self._current, None
         if status != OK and not output.errors:
             output.errors.append({"kind": "ended", "message": "ended before it was done"})
-        said: dict[str, Json] = {"errors": output.errors, "warnings": output.warnings}
+        lists: dict[str, Json] = {"errors": output.errors, "warnings": output.warnings}
         if "command" in output.heading:
-            said = {"results": output.results, **said, "questions": output.questions}
-        write_object(self._out, {**output.heading, "status": status, **said})
+            lists = {"results": output.results, **lists, "questions": output.questions}
+        write_object(self._out, {**output.heading, "status": status, **lists})
 
     @property
     def _current(self) -> _Output:
-        assert self._output is not None, "results are those of a command"
+        assert self._output is not None, "only commands have results"
         return self._output
 
-    # What a command says.
+    # The output of a command.
 
     def show(self, result: Result) -> None:
-        """Take a result, as it is at this moment.
+        """Store a copy of a result.
 
-        Raises TypeError or ValueError for data of a plug-in that JSON cannot say.
+        Raises TypeError or ValueError if a plug-in's data cannot be JSON.
         """
         if not isinstance(result, Note):
             data = json.dumps(data_of(result), allow_nan=False)
             self._current.results.append(json.loads(data))
 
     def fail(self, message: str) -> None:
-        """Take a failure; one that no command is to blame for is an event."""
-        self._take(message, "failed", self._output.errors if self._output else None)
+        """Store a failure; outside a command, write it as an event."""
+        self._store(message, "failed", self._output.errors if self._output else None)
 
     def warn(self, message: str) -> None:
-        """Take a warning; one of no command is an event."""
-        self._take(message, "warning", self._output.warnings if self._output else None)
+        """Store a warning; outside a command, write it as an event."""
+        self._store(message, "warning", self._output.warnings if self._output else None)
 
-    def _take(self, message: str, default: str, complaints: list[Json] | None) -> None:
+    def _store(self, message: str, default: str, complaints: list[Json] | None) -> None:
         kind, details = default, {}
         if isinstance(message, Complaint):
             if message.kind is None:
@@ -131,17 +128,16 @@ class JsonConsole(ScriptConsole):
     def _ask(self, question: str, *, secret: bool) -> str:
         asked: dict[str, Json] = {"question": question.rstrip(), "secret": secret}
         self._current.questions.append(asked)
-        answer = self._answer(lambda: self._tell(question), secret=secret)
+        answer = self._answer(lambda: self._prompt_person(question), secret=secret)
         if answer is None:
             raise EndOfAnswers
         if self._echo and not secret:
             asked["answer"] = shown_answer(answer)
         return answer
 
-    def _tell(self, text: str) -> None:
+    def _prompt_person(self, text: str) -> None:
         if self._asks_a_person:
             write(sys.stderr, text)
 
     def page(self, text: str) -> None:
-        """Take a long text."""
         self.show(Text(text))

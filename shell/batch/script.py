@@ -1,9 +1,10 @@
-"""Commands from -c, a file or a pipe: one a line, each run as it arrives."""
+"""Scripts: commands from -c, a file or a pipe, one a line, each run as it arrives."""
 
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Protocol, TextIO
 
 from filer.commands import ALL_ANSWERS, EndOfAnswers, Leave, Result
@@ -18,26 +19,26 @@ from filer.shell.session import FAILED, OK, Session
 from filer.shell.signals import Signals
 
 WIDTH = 80
-"""Columns of an output that is no terminal."""
+"""Columns of an output that is not a terminal."""
 
 
 class Input(Protocol):
     """Lines as they arrive; None at the end."""
 
     is_typed: bool
-    """Whether answers are typed at a terminal, which shows the line end of each."""
+    """Whether answers are typed at a terminal, which echoes their line ends."""
 
     def line(self) -> str | None:
-        """Return the next line without its line end, or None."""
+        """Return the next line without its line end, or None at the end."""
 
     def secret(self, ask: Callable[[], object]) -> str | None:
-        """``ask``, and return the next line as ``line`` does, without showing it anywhere."""
+        """Call ``ask``, and return the next line as `line` does, without echo."""
 
     def skip(self, count: int) -> None:
-        """Pass over the next ``count`` lines, or with ALL_ANSWERS over all there are."""
+        """Skip the next ``count`` lines, or with ALL_ANSWERS all that there are."""
 
     def unseen(self) -> AbstractContextManager[None]:
-        """Keep off the screen what is typed while a command runs that may ask for a secret."""
+        """Suppress the echo in the block, where a command may ask for a secret."""
 
 
 class LineInput:
@@ -51,9 +52,9 @@ class LineInput:
         self.number = 0
 
     def line(self) -> str | None:
-        """Return the next line; a carriage return before the line end belongs to the line end.
+        """Return the next line; its line end may be CR LF.
 
-        Of a line that is too long, it is a part that is still too long.
+        A line that is too long is shortened, but stays too long.
         """
         for data in self._lines:
             self.number += 1
@@ -64,22 +65,20 @@ class LineInput:
         return None
 
     def secret(self, ask: Callable[[], object]) -> str | None:
-        """Ask, and return the next line."""
         ask()
         return self.line()
 
     def skip(self, count: int) -> None:
-        """Pass over lines when the next one is asked for, and over those that still are to be."""
+        """Skip ``count`` more lines, lazily, at the next read."""
         ends = ALL_ANSWERS not in (count, self._skipped)
         self._skipped = self._skipped + count if ends else ALL_ANSWERS
 
     def unseen(self) -> AbstractContextManager[None]:
-        """Do nothing: a file or a pipe shows nothing."""
         return nullcontext()
 
 
 class KeyboardLines(LineInput):
-    """Commands and their answers that a person types into ``reader``, as for ``filer -``."""
+    """Commands and answers that a person types into ``reader``, as for ``filer -``."""
 
     is_typed = True
 
@@ -88,11 +87,9 @@ class KeyboardLines(LineInput):
         self._reader = reader
 
     def line(self) -> str | None:
-        """Return what is typed up to Enter."""
         return self._read(self._reader.answer)
 
     def secret(self, ask: Callable[[], object]) -> str | None:
-        """Ask, and return what is typed up to Enter, not echoed."""
         ask()
         return self._read(self._reader.secret)
 
@@ -103,15 +100,15 @@ class KeyboardLines(LineInput):
         return None
 
     def skip(self, count: int) -> None:
-        """Drop what was typed ahead."""
+        """Drop all typeahead if ``count`` is not 0."""
         if count:
             self._reader.discard()
 
 
 class KeyboardInput:
-    """Answers of a person, for a ``-c`` command that asks.
+    """Answers of a person for a ``-c`` command that asks.
 
-    The terminal is touched only while such a command runs: another program may use it too.
+    The terminal modes are changed only while such a command runs: other programs may use it too.
     """
 
     is_typed = True
@@ -122,7 +119,7 @@ class KeyboardInput:
 
     @contextmanager
     def unseen(self) -> Iterator[None]:
-        """Keep off the screen what is typed, but at a question whose answer is shown."""
+        """Suppress the echo in the block, except at a question whose answer is shown."""
         with self._open() as reader:
             before, self._reader = self._reader, reader
             try:
@@ -134,20 +131,19 @@ class KeyboardInput:
         return self._open_reader() if self._reader is None else nullcontext(self._reader)
 
     def line(self) -> str | None:
-        """Return what is typed up to Enter."""
         with self._open() as reader, suppress(EOFError):
             return reader.answer("")
         return None
 
     def secret(self, ask: Callable[[], object]) -> str | None:
-        """Ask, and return what is typed up to Enter, not echoed: not even what is typed at once."""
+        """Call ``ask`` once the echo is off, and return the next line."""
         with self._open() as reader, suppress(EOFError):
             ask()
             return reader.secret("")
         return None
 
     def skip(self, count: int) -> None:
-        """Drop what was typed ahead: a person sees which question an answer is for."""
+        """Drop all typeahead if ``count`` is not 0: a person sees each question."""
         if count:
             with self._open() as reader:
                 reader.discard()
@@ -177,32 +173,30 @@ class ScriptConsole:
         self.answers_read = 0
 
     def show(self, result: Result) -> None:
-        """Print a result."""
         write(self._out, "".join(f"{line}\n" for line in result.lines()))
 
     def at(self, file: str | None, number: int) -> None:
-        """Go to a line of the input, which failures have before them if it is that of a file."""
+        """Set the current line of the input; with ``file``, failures begin with ``FILE:LINE:``."""
         self.prefix = f"{printable(file)}:{number}: " if file is not None else ""
 
     def fail(self, message: str) -> None:
-        """Print a failure, behind the place in the file that it is about."""
         write(self._err, f"{self.prefix}{message}\n")
 
     def warn(self, message: str) -> None:
-        """Print a warning, where failures go."""
+        """Print a warning to the stream of the failures."""
         write(self._err, f"{message}\n")
 
     def echo(self, prompt: str, line: str) -> None:
-        """Print prompt and command as a console log shows them, if that is asked for."""
+        """With ``-x``, print prompt and command as in a console log."""
         if self._echo:
             write(self._out, f"{prompt} {printable(line)}\n")
 
     def ask(self, question: str) -> str:
-        """Print the question and take the next line for the answer."""
+        """Print the question; the next line is the answer."""
         return self._ask(question, secret=False)
 
     def ask_secret(self, question: str) -> str:
-        """Print the question and take the next line for the answer, never shown."""
+        """Print the question; the next line is the answer, and is never shown."""
         return self._ask(question, secret=True)
 
     def _ask(self, question: str, *, secret: bool) -> str:
@@ -228,44 +222,34 @@ class ScriptConsole:
         return answer
 
     def page(self, text: str) -> None:
-        """Print a long text."""
         write(self._out, text)
 
     progress = staticmethod(show_nothing)
 
 
+@dataclass(eq=False, repr=False)
 class Script:
-    """Runs the lines of an input, through the same sessions that people use."""
+    """Runs the lines of an input in a session."""
 
-    def __init__(
-        self,
-        lines: LineInput,
-        answers: Input,
-        console: ScriptConsole,
-        signals: Signals,
-        *,
-        file: str | None = None,
-        exit_on_error: bool = False,
-    ) -> None:
-        self.status = OK
-        self._lines = lines
-        self._answers = answers
-        self._answers_among_lines = answers is lines
-        self._console = console
-        self._signals = signals
-        self._file = file
-        self._exit_on_error = exit_on_error
-        self._unread = 0
+    lines: LineInput
+    answers: Input
+    console: ScriptConsole
+    signals: Signals
+    _: KW_ONLY
+    file: str | None = None
+    exit_on_error: bool = False
+    status: int = field(default=OK, init=False)
+    _unread: int = field(default=0, init=False)
 
     def run(self, session: Session) -> None:
-        """Run lines until the input ends; ``status`` tells if all succeeded.
+        """Run lines until the input ends; ``status`` becomes FAILED if one fails.
 
-        Raises Leave when a line asks for it; then the next call goes on behind it.
+        Raises Leave from a line; the next call goes on after it.
         """
         while True:
             try:
                 line = self._next_command(session)
-            except LineTooLong as refusal:  # of a keyboard
+            except LineTooLong as refusal:  # from a keyboard
                 status = self._refuse(refusal)
             else:
                 if line is None:
@@ -273,37 +257,37 @@ class Script:
                 status = self._execute(session, line)
             if status != OK:
                 self.status = FAILED
-                if self._exit_on_error:
+                if self.exit_on_error:
                     return
 
     def _refuse(self, refusal: LineTooLong) -> int:
-        self._console.fail(str(refusal))
-        self._answers.skip(ALL_ANSWERS)
+        self.console.fail(str(refusal))
+        self.answers.skip(ALL_ANSWERS)
         return FAILED
 
     def _execute(self, session: Session, line: str) -> int:
-        """Run a line, and pass over the answers to it that are left unread if it fails."""
-        self._console.answers_read = 0
-        status = FAILED  # also if a command takes the power
+        """Run a line; if it fails, skip its unread answers."""
+        self.console.answers_read = 0
+        status = FAILED  # also for an exception, such as Leave
         with self._unseen(session, line):
             try:
-                status = session.execute(line, exit_on_error=self._exit_on_error)
+                status = session.execute(line, exit_on_error=self.exit_on_error)
             except Leave as leave:
                 if leave.after_failure:
                     self.status = FAILED
                 raise
             finally:
                 if status != OK:
-                    self._pass_over(session.unread_answers(line, self._console.answers_read))
+                    self._skip_answers(session.unread_answers(line, self.console.answers_read))
         return status
 
     def _unseen(self, session: Session, line: str) -> AbstractContextManager[None]:
-        """Keep off the screen what is typed while ``line`` runs, if it may ask for a secret."""
-        if self._answers.is_typed:
+        """Suppress the echo while ``line`` runs, if it may ask."""
+        if self.answers.is_typed:
             from filer.shell.line.answers import may_ask
 
             if may_ask(session.commands, line):
-                return self._answers.unseen()
+                return self.answers.unseen()
         return nullcontext()
 
     def _next_command(self, session: Session) -> str | None:
@@ -315,8 +299,8 @@ class Script:
             return None
         from filer.shell.line.words import LogicalLine
 
-        self._console.at(self._file, self._lines.number)
-        self._console.echo(session.prompt, line)
+        self.console.at(self.file, self.lines.number)
+        self.console.echo(session.prompt, line)
         logical = LogicalLine()
         while logical.add(line):
             following = self._line()
@@ -324,26 +308,27 @@ class Script:
                 logical.end()
                 break
             line = following
-            if not logical.is_too_long:  # or it may be the answer to a question
-                self._console.echo(">", line)
+            if not logical.is_too_long:  # else it may be the answer to a question
+                self.console.echo(">", line)
         return str(logical)
 
     def _line(self) -> str | None:
-        with self._signals.waiting():
-            line = self._lines.line()
-        self._signals.end_if_asked()  # the end of the input may be that of the session
+        with self.signals.waiting():
+            line = self.lines.line()
+        self.signals.end_if_asked()  # a signal may have closed the input
         return line
 
-    def _pass_over(self, unread: int) -> None:
-        if self._answers_among_lines and not self._answers.is_typed:
+    def _skip_answers(self, unread: int) -> None:
+        if self.answers is self.lines and not self.answers.is_typed:
             self._unread = unread
         else:
-            self._answers.skip(unread)
+            self.answers.skip(unread)
 
     def _is_unread_answer(self, session: Session, line: str) -> bool:
-        """Say whether ``line`` was meant to answer a dialogue that failed or never began.
+        """Say whether ``line`` is an answer to a dialogue that failed or never began.
 
-        A passphrase among such answers must never run, nor be printed, as a command.
+        After ALL_ANSWERS, every line is until one parses as a command.  A passphrase among them
+        must never run, nor be printed, as a command.
         """
         if self._unread == 0:
             return False

@@ -1,7 +1,7 @@
 """asciicast v2, asciinema's file format for terminal sessions, as ``--record`` uses it.
 
-The first line is a header, each further one an event: when, what kind, text.  A marker stands
-before each prompt and each question, an input event where it was answered:
+The first line is a header, each further one an event: seconds, kind, text.  A marker precedes each
+prompt and question; an input event is its reply:
 
     {"version": 2, "width": 80, "height": 24, "timestamp": 1790000000, "env": {"TERM": "xterm"}}
     [0.0, "m", "session: interactive"]
@@ -13,8 +13,8 @@ before each prompt and each question, an input event where it was answered:
     [3.5, "o", "Please enter a new passphrase: "]
     [9.9, "i", "\\r"]
 
-Output between a marker and the input event is what typing looks like; what follows, up to the next
-marker, is what the program said to it.  Of a secret only Enter is there.
+Output between a marker and its input event is the echo of the typing; after the input event, up to
+the next marker, it is the output of the program.  Secrets are left out, except for Enter.
 """
 
 import json
@@ -31,7 +31,7 @@ from filer.host.text import printable
 CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
 
 LARGEST = 64 * 2**20
-"""Bytes of a file that is read."""
+"""Bytes of the largest file that is read."""
 
 _PROMPT = re.compile(r"(\S*>)(?: .*)?", re.DOTALL)
 _CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
@@ -39,7 +39,7 @@ _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
 class Kind(StrEnum):
-    """The kinds of events that there are of a filer."""
+    """The kinds of events in a filer's recording."""
 
     OUTPUT = "o"
     INPUT = "i"
@@ -48,7 +48,7 @@ class Kind(StrEnum):
 
 
 class Asked(StrEnum):
-    """What the text of a marker begins with; a prompt has nothing before it."""
+    """The prefixes of markers."""
 
     COMMAND = ""
     ANSWER = "question: "
@@ -56,18 +56,18 @@ class Asked(StrEnum):
 
 
 class Mode(StrEnum):
-    """What the first marker says: who gave the commands."""
+    """The first marker: the source of the commands."""
 
     INTERACTIVE = "session: interactive"
     SCRIPT = "session: script"
 
 
 class CastError(FilerError):
-    """Bytes that are no recording of a filer; the message begins with the line at fault."""
+    """An invalid recording; the message begins with the number of the line."""
 
 
 class Event(NamedTuple):
-    """One event, and the line of the file that it stands on."""
+    """One event, and its line number in the file."""
 
     kind: str
     text: str
@@ -75,7 +75,7 @@ class Event(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What was answered to a question: a line, CTRL_C or CTRL_D; nothing of a secret."""
+    """The reply to a question: a line, CTRL_C or CTRL_D; empty for a recorded secret."""
 
     secret: bool
     text: str
@@ -83,10 +83,10 @@ class Reply(NamedTuple):
 
 @dataclass
 class Step:
-    """A line typed at a prompt, and all that came of it; the first step is the boot.
+    """A line typed at a prompt, and its output; the first step is the boot.
 
-    ``typed`` is None where no line came of it.  ``said`` is output, and questions with their
-    answers, as a console log shows them.
+    ``typed`` is None if Ctrl-C or Ctrl-D ended the line.  ``output`` includes questions with their
+    answers, as in a console log.
     """
 
     line: int
@@ -94,62 +94,54 @@ class Step:
     prompt: str = ""
     typed: str | None = None
     replies: list[Reply] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
 
     def answered(self, question: str, reply: Reply) -> None:
         """Add a question and its answer."""
         self.replies.append(reply)
         shown = "" if reply.secret or reply.text in (CTRL_C, CTRL_D) else reply.text
-        self.said.append(f"{question.rstrip()} {shown_answer(shown)}\n")
+        self.output.append(f"{question.rstrip()} {shown_answer(shown)}\n")
 
     def log(self) -> str:
-        """Return the step as a console log shows it."""
+        """Return the step as in a console log."""
         lines = [] if self.typed is None else self.typed.split("\n")
         typed = [
             f"{prompt} {printable(line)}\n"
             for prompt, line in zip([self.prompt, *[">"] * len(lines)], lines, strict=False)
         ]
-        return "".join([*typed, *self.said])
+        return "".join([*typed, *self.output])
 
 
 @dataclass(frozen=True)
-class Session:
-    """A session that was recorded."""
+class Recording:
+    """A recorded session."""
 
     mode: Mode
     steps: Sequence[Step]
 
 
 def header(width: int, height: int, timestamp: int, environment: Mapping[str, str]) -> str:
-    """Return the first line; of the environment it has only TERM and SHELL."""
-    told = {name: _text(environment[name]) for name in ("TERM", "SHELL") if name in environment}
+    """Return the first line, with TERM and SHELL of ``environment``."""
+    shown = {name: _text(environment[name]) for name in ("TERM", "SHELL") if name in environment}
     described: dict[str, object] = {
         "version": 2,
         "width": width,
         "height": height,
         "timestamp": timestamp,
     }
-    return _line({**described, "env": told} if told else described)
+    return _line({**described, "env": shown} if shown else described)
 
 
 def event(seconds: float, kind: Kind, text: str) -> str:
-    """Return the line of an event so many seconds after the beginning."""
+    """Return the line of an event, ``seconds`` after the beginning."""
     return _line([round(seconds, 6), kind.value, _text(text)])
 
 
-def read(data: bytes) -> Session:
-    """Read a file that ``--record`` has written.  Raises CastError."""
+def read(data: bytes) -> Recording:
+    """Parse a file that ``--record`` has written.  Raises CastError."""
     lines = _lines(data)
     width = _read_header(next(lines, (1, None))[1])
     return _session(width, (_read_event(number, value) for number, value in lines))
-
-
-def output(data: bytes) -> str:
-    """Return all that was shown on the terminal, with plain line ends.  Raises CastError."""
-    lines = _lines(data)
-    _read_header(next(lines, (1, None))[1])
-    events = (_read_event(number, value) for number, value in lines)
-    return "".join(each.text for each in events if each.kind == Kind.OUTPUT).replace("\r\n", "\n")
 
 
 def _line(value: object) -> str:
@@ -194,11 +186,11 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _session(width: int, events: Iterable[Event]) -> Session:
+def _session(width: int, events: Iterable[Event]) -> Recording:
     mode: Mode | None = None
     steps = [Step(1, width)]
     asked: Event | None = None
-    lines: list[str] = []  # of the last step; joined one by one, very many would take very long
+    lines: list[str] = []  # of the last step; joined at once, since one by one takes quadratic time
     for each in events:
         match each.kind:
             case Kind.MARKER if each.text in list(Mode):
@@ -212,11 +204,11 @@ def _session(width: int, events: Iterable[Event]) -> Session:
                 asked = None
             case Kind.OUTPUT if asked is None:
                 shown = _CONTROL_SEQUENCE.sub("", each.text)
-                steps[-1].said.append(shown.replace("\r\n", "\n"))
+                steps[-1].output.append(shown.replace("\r\n", "\n"))
     _join(steps[-1], lines)
     if mode is None:
         raise CastError("1: not a recording of a filer")
-    return Session(mode, steps)
+    return Recording(mode, steps)
 
 
 def _is_of_a_filer(marker: str) -> bool:

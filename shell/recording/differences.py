@@ -1,9 +1,9 @@
-"""Which lines two outputs have in common, in time that grows with their number alone.
+"""A line diff in O(n log n).
 
 difflib compares each line with every equal one, so twenty thousand similar lines of a log would
-take it minutes.  It compares short outputs; of long ones the common head and tail are taken away,
-and between those the lines that occur equally often before are paired (a "patience" diff, with
-each repetition of a line counted as a line of its own).
+take minutes.  It compares short outputs.  For long ones, the common head and tail are removed, and
+the remaining lines are paired if they have the same text and number of earlier repetitions (a
+"patience" diff in which each repetition of a line is a line of its own).
 """
 
 from bisect import bisect_left
@@ -12,11 +12,11 @@ from difflib import Match, SequenceMatcher
 from itertools import count, takewhile
 
 _MOST_FOR_DIFFLIB = 100 * 100
-"""Pairs of lines up to which difflib is asked; that takes it some milliseconds."""
+"""The most pairs of lines to compare by difflib, in a few milliseconds."""
 
 
 class LineMatcher(SequenceMatcher[str]):
-    """A SequenceMatcher of lines that takes O(n log n) steps."""
+    """A SequenceMatcher of lines in O(n log n)."""
 
     def __init__(self, before: Sequence[str], after: Sequence[str]) -> None:
         """Compare ``before`` and ``after``, which must not change meanwhile."""
@@ -24,7 +24,7 @@ class LineMatcher(SequenceMatcher[str]):
         self._before, self._after = before, after
 
     def get_matching_blocks(self) -> list[Match]:
-        """Return the runs of common lines, in order; an empty one at the end."""
+        """Return the runs of common lines in order, then an empty one."""
         if len(self._before) * len(self._after) <= _MOST_FOR_DIFFLIB:
             return super().get_matching_blocks()
         blocks: list[Match] = []
@@ -38,7 +38,7 @@ class LineMatcher(SequenceMatcher[str]):
 
 
 def unified(before: Sequence[str], after: Sequence[str], names: tuple[str, str]) -> Iterator[str]:
-    """Yield a unified diff with three lines of context; nothing if both are equal."""
+    """Yield a unified diff with three lines of context, or nothing if both are equal."""
     for number, group in enumerate(LineMatcher(before, after).get_grouped_opcodes()):
         if number == 0:
             yield from (f"--- {names[0]}", f"+++ {names[1]}")
@@ -58,7 +58,7 @@ def _range(start: int, end: int) -> str:
 
 
 def _pairs(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the places of common lines, ascending in both."""
+    """Yield the indices of common lines, ascending in both."""
     most = min(len(before), len(after))
     head = sum(1 for _ in takewhile(lambda at: before[at] == after[at], range(most)))
     ends = range(1, most - head + 1)
@@ -71,7 +71,7 @@ def _pairs(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[int, i
 
 
 def _nth(lines: Sequence[str], start: int, end: int) -> dict[tuple[str, int], int]:
-    """Return the place of each line, named by its text and how often that was there before."""
+    """Return the index of each line by its text and number of earlier repetitions."""
     counts: dict[str, Iterator[int]] = {}
     return {
         (lines[at], next(counts.setdefault(lines[at], count()))): at for at in range(start, end)
@@ -81,9 +81,9 @@ def _nth(lines: Sequence[str], start: int, end: int) -> dict[tuple[str, int], in
 def _ascending(
     before: dict[tuple[str, int], int], after: dict[tuple[str, int], int]
 ) -> list[tuple[int, int]]:
-    """Return the longest list of places of the same line that ascends in both."""
+    """Return the longest list of index pairs of equal lines that ascends in both."""
     pairs = [(at, after[line]) for line, at in before.items() if line in after]
-    lowest: list[int] = []  # the lowest place in ``after`` at which a list of each length ends
+    lowest: list[int] = []  # for each length of a list, the lowest index in ``after`` at its end
     ends: list[int] = []
     previous: list[int] = []
     for number, (_, at) in enumerate(pairs):

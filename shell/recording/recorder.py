@@ -1,4 +1,4 @@
-"""--record: writes what a session shows, and what is answered to it, into an asciicast file."""
+"""--record: write the output and the replies of a session to an asciicast file."""
 
 import io
 import os
@@ -24,13 +24,13 @@ from filer.shell.session import Session
 from filer.shell.signals import Signals
 
 HEIGHT = 24
-"""Rows of a recording whose output is no terminal."""
+"""Rows of a recording whose output is not a terminal."""
 
 _BARE_LINE_END = re.compile(r"(?<!\r)\n")
 
 
 class _Taken(NamedTuple):
-    """An event that waits for its turn."""
+    """An event that is not written yet."""
 
     seconds: float
     kind: Kind
@@ -38,7 +38,7 @@ class _Taken(NamedTuple):
 
 
 class Reading:
-    """What is being typed: ``reply`` is the line once there is one."""
+    """The reading of a reply; set ``reply`` to the line that was read."""
 
     reply = CTRL_D
 
@@ -46,9 +46,9 @@ class Reading:
 class Recorder:
     """Records one session, from its creation on.
 
-    ``write`` is given each line of the file; ``clock`` counts seconds; ``size`` tells columns and
-    rows of the terminal.  The output while somebody types is held back until the line is known,
-    because the marker with the line stands before it.
+    ``write`` receives each line of the file; ``clock`` returns seconds; ``size`` returns columns
+    and rows of the terminal.  Output during typing is delayed until the line is known, because the
+    marker before it contains the line.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Recorder:
         self._put(self._taken(Kind.MARKER, mode))
 
     def output(self, text: str) -> None:
-        """Take what is sent to the terminal, and before it the new size if there is one."""
+        """Record output, and before it a change of the terminal size."""
         if self._paused or not text:
             return
         size = self._size_of()
@@ -81,7 +81,7 @@ class Recorder:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Take no output meanwhile."""
+        """Record no output in the block."""
         self._paused = True
         try:
             yield
@@ -90,7 +90,7 @@ class Recorder:
 
     @contextmanager
     def reading(self, asked: Asked, prompt: str) -> Iterator[Reading]:
-        """Take what is shown meanwhile for the typing of a reply to ``prompt``."""
+        """Record the output in the block as the echo of a reply to ``prompt``."""
         begun = self._now()
         reading = Reading()
         self._typing = []
@@ -131,72 +131,59 @@ class Recorder:
 
 
 class _Tee(io.TextIOBase):
-    """A standard stream whose output is recorded too."""
+    """A standard stream that is recorded too."""
 
     def __init__(self, stream: TextIO, recorder: Recorder) -> None:
         self._stream, self._recorder = stream, recorder
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream."""
         return self._stream.encoding
 
     def write(self, text: str) -> int:
-        """Write and record."""
         written = self._stream.write(text)
         self._recorder.output(text)
         return written
 
     def flush(self) -> None:
-        """Flush the stream."""
         self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether the stream is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """The descriptor of the stream."""
         return self._stream.fileno()
 
 
 class RecordedReader(LineReader):
-    """Reads as another reader does, and has it recorded."""
+    """A reader that records the lines of another reader."""
 
     def __init__(self, reader: LineReader, recorder: Recorder) -> None:
         self._reader, self._recorder = reader, recorder
 
     @property
     def is_watched(self) -> bool:
-        """Whether a person watches a screen with colours, which changes as work goes on."""
         return self._reader.is_watched
 
     def attach(self, session: Session) -> None:
-        """Read the lines of ``session``."""
         self._reader.attach(session)
 
     def line(self, prompt: str, before: str = "") -> str:
-        """Return a line of commands.  Raises EOFError or KeyboardInterrupt."""
         return self._read(partial(self._reader.line, before=before), Asked.COMMAND, prompt)
 
     def answer(self, prompt: str) -> str:
-        """Return an answer.  Raises EOFError or KeyboardInterrupt."""
         return self._read(self._reader.answer, Asked.ANSWER, prompt)
 
     def secret(self, prompt: str) -> str:
-        """Return an answer that is recorded nowhere.  Raises EOFError or KeyboardInterrupt."""
         return self._read(self._reader.secret, Asked.SECRET, prompt)
 
     def interject(self, show: Callable[[], None]) -> None:
-        """Show something, even while a line is read."""
         self._reader.interject(show)
 
     def discard(self) -> None:
-        """Drop what was typed ahead, and what is typed until a moment passes without a key."""
         self._reader.discard()
 
     def lent(self) -> AbstractContextManager[None]:
-        """Give the terminal to another program, such as a pager."""
         return self._reader.lent()
 
     def _read(self, read: Callable[[str], str], asked: Asked, prompt: str) -> str:
@@ -209,7 +196,7 @@ class RecordedReader(LineReader):
 
 
 class RecordedTerminalConsole(TerminalConsole):
-    """The console of a person whose manual pages are recorded as their text."""
+    """The recorded console of a person; long texts are recorded without the pager."""
 
     def __init__(
         self, reader: LineReader, signals: Signals, recorder: Recorder, settings: Settings
@@ -218,14 +205,13 @@ class RecordedTerminalConsole(TerminalConsole):
         self._recorder = recorder
 
     def page(self, text: str) -> None:
-        """Show a long text in the pager."""
         self._recorder.output(text)
         with self._recorder.paused():
             super().page(text)
 
 
 class RecordedScriptConsole(ScriptConsole):
-    """The console of a script, which is recorded as ``-x`` shows it, with no FILE:LINE."""
+    """The recorded console of a script: as with ``-x``, without FILE:LINE."""
 
     def __init__(
         self, answers: Input, signals: Signals, recorder: Recorder, *, echo: bool = False
@@ -234,13 +220,11 @@ class RecordedScriptConsole(ScriptConsole):
         self._recorder = recorder
 
     def fail(self, message: str) -> None:
-        """Print a failure."""
         self._recorder.output(f"{message}\n")
         with self._recorder.paused():
             super().fail(message)
 
     def echo(self, prompt: str, line: str) -> None:
-        """Record prompt and command, and print them if that is asked for."""
         with self._recorder.paused():
             super().echo(prompt, line)
         with self._recorder.reading(Asked.COMMAND, prompt) as reading:
@@ -260,11 +244,10 @@ class RecordedScriptConsole(ScriptConsole):
 
 @contextmanager
 def recording(path: str, mode: Mode) -> Iterator[Recorder]:
-    """Record all that is written to the standard streams in a new file, mode 0600.
+    """Record the standard streams in the block to a new file, mode 0600.
 
-    When the file can take no more, the session goes on and the recording does not; this is told
-    at the end.  A start that is refused leaves no file.  Raises FilerError, also if there is such
-    a file already.
+    If a write fails, the session goes on without recording, and the error is raised at the end.  A
+    refused start leaves no file.  Raises FilerError, also if the file exists.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -285,7 +268,7 @@ def recording(path: str, mode: Mode) -> Iterator[Recorder]:
             write,
             mode,
             clock=time.monotonic,
-            size=shutil.get_terminal_size if mode is Mode.INTERACTIVE else _no_terminal,
+            size=shutil.get_terminal_size if mode is Mode.INTERACTIVE else lambda: (WIDTH, HEIGHT),
             timestamp=int(time.time()),
             environment=os.environ,
         )
@@ -302,10 +285,6 @@ def recording(path: str, mode: Mode) -> Iterator[Recorder]:
             raise
     if problems:
         raise _failure(path, problems[0])
-
-
-def _no_terminal() -> tuple[int, int]:
-    return WIDTH, HEIGHT
 
 
 def _failure(path: str, error: OSError | ValueError) -> FilerError:

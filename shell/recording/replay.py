@@ -1,4 +1,4 @@
-"""--replay: runs the commands of a recording again and shows where the output differs."""
+"""--replay: run the commands of a recording again, and show where the output differs."""
 
 import sys
 from collections import deque
@@ -20,18 +20,18 @@ from filer.shell.recording.asciicast import (
     LARGEST,
     CastError,
     Mode,
+    Recording,
     Reply,
     Step,
     read,
 )
-from filer.shell.recording.asciicast import Session as Recorded
 from filer.shell.recording.differences import unified
 from filer.shell.recording.volatile import Pairing
 from filer.shell.session import FAILED, OK, Session
 from filer.shell.signals import Signals
 
 
-def read_cast(path: str) -> Recorded:
+def read_cast(path: str) -> Recording:
     """Read the recording in the file ``path``.  Raises FilerError."""
     try:
         with Path(path).open("rb") as file:
@@ -48,11 +48,11 @@ def read_cast(path: str) -> Recorded:
 
 
 class ReplayConsole:
-    """Answers as it was answered before, and keeps what is printed.
+    """A console that replies from a recording, and keeps the output.
 
-    Secrets are not in a recording: they are read from ``secrets``, for each step as many as were
-    given then.  Unless it ``may_destroy``, a recording does not consent to a loss of data either:
-    a person at a terminal is asked, or else the command is refused.
+    Recordings have no secrets: each step reads as many from ``secrets`` as it had then.  Unless it
+    ``may_destroy``, a recorded reply does not consent to a loss of data: a person at a terminal is
+    asked, or else the command is refused.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class ReplayConsole:
         self._asks_a_person = isinstance(secrets, KeyboardInput)
         self._may_destroy = may_destroy
         self._replies: dict[bool, deque[Reply]] = {}
-        """Those that are left of this step: secrets, and others."""
-        self._passed_over = 0
+        """The remaining replies of this step by whether they are secret."""
+        self._to_skip = 0
 
     def begin(self, step: Step, prompt: str) -> None:
-        """Go on to the next step."""
+        """Begin the next step."""
         self.width = step.width
         self.steps.append(Step(step.line, step.width, prompt, step.typed))
         self._replies = {
@@ -78,46 +78,41 @@ class ReplayConsole:
         }
 
     def end(self) -> None:
-        """Pass over the secrets that the step did not ask for."""
-        self._passed_over += sum(_is_kept_out(reply) for reply in self._replies.pop(True, ()))
-        if self._asks_a_person:  # what was typed must not go to the shell
-            self._pass_over()
+        """Skip the secrets that the step did not ask for."""
+        self._to_skip += sum(_is_left_out(reply) for reply in self._replies.pop(True, ()))
+        if self._asks_a_person:  # the typeahead must not go to the shell
+            self._skip()
 
-    def _pass_over(self) -> None:
-        self._secrets.skip(self._passed_over)
-        self._passed_over = 0
+    def _skip(self) -> None:
+        self._secrets.skip(self._to_skip)
+        self._to_skip = 0
 
     def show(self, result: Result) -> None:
-        """Keep a result."""
-        self._say("".join(f"{line}\n" for line in result.lines()))
+        self._keep("".join(f"{line}\n" for line in result.lines()))
 
     def fail(self, message: str) -> None:
-        """Keep a failure."""
-        self._say(f"{message}\n")
+        self._keep(f"{message}\n")
 
-    def warn(self, message: str) -> None:
-        """Keep a warning."""
-        self._say(f"{message}\n")
+    warn = fail
 
     def page(self, text: str) -> None:
-        """Keep a long text."""
-        self._say(text)
+        self._keep(text)
 
     progress = staticmethod(show_nothing)
 
     def ask(self, question: str) -> str:
-        """Answer as was answered then, with Ctrl-C or Ctrl-D too.
+        """Reply as recorded, including Ctrl-C and Ctrl-D.
 
         Raises Refused if the answer would consent to a loss of data that no person can confirm.
         """
         return self._answer(question, secret=False)
 
     def ask_secret(self, question: str) -> str:
-        """Answer with the next line of standard input."""
+        """Reply with the next line of standard input."""
         return self._answer(question, secret=True)
 
-    def _say(self, text: str) -> None:
-        self.steps[-1].said.append(text)
+    def _keep(self, text: str) -> None:
+        self.steps[-1].output.append(text)
 
     def _answer(self, question: str, *, secret: bool) -> str:
         reply = self._reply(question, secret=secret)
@@ -132,20 +127,20 @@ class ReplayConsole:
         return reply.text
 
     def _reply(self, question: str, *, secret: bool) -> Reply:
-        """Take the next reply of a kind out of the recording, or out of standard input."""
+        """Return the next reply from the recording, or a secret from standard input."""
         replies = self._replies.get(secret)
         if not replies:
             return Reply(secret, CTRL_D)
         reply = replies.popleft()
-        if not _is_kept_out(reply):
+        if not _is_left_out(reply):
             return reply
-        self._pass_over()
+        self._skip()
         with self._signals.waiting():
-            line = self._secrets.secret(lambda: self._tell(question))
+            line = self._secrets.secret(lambda: self._show_person(question))
         return Reply(secret, CTRL_D if line is None else line)
 
     def _confirmed(self, question: Consent, recorded: Reply) -> Reply:
-        """Return what a person answers in the place of the recording, where one has to."""
+        """Return the consent to ``question``: recorded, or a person's.  Raises Refused."""
         if self._may_destroy:
             return recorded
         if not self._asks_a_person:
@@ -153,28 +148,22 @@ class ReplayConsole:
                 "a recording cannot consent to a loss of data; "
                 "replay it at a terminal, or with --allow-data-loss"
             )
-        self._tell(self.steps[-1].log())
+        self._show_person(self.steps[-1].log())
         with self._signals.waiting(), self._secrets.unseen():
-            self._tell(question)
+            self._show_person(question)
             line = self._secrets.line()
         return Reply(secret=False, text=CTRL_D if line is None else line)
 
-    def _tell(self, text: str) -> None:
+    def _show_person(self, text: str) -> None:
         if self._asks_a_person:
             write(sys.stderr, text)
 
 
 class Replay:
-    """Gives a session the lines of a recording; ``differences`` says what has changed."""
+    """The `Host` that runs the lines of a recording, and compares the output."""
 
     def __init__(
-        self,
-        path: str,
-        recorded: Recorded,
-        secrets: Input,
-        signals: Signals,
-        *,
-        may_destroy: bool,
+        self, path: str, recorded: Recording, secrets: Input, signals: Signals, *, may_destroy: bool
     ) -> None:
         self.status = OK
         self._path, self._recorded, self._signals = path, recorded, signals
@@ -185,11 +174,11 @@ class Replay:
 
     @property
     def asks_for_secrets(self) -> bool:
-        """Whether there are secrets to be typed, which are not in a recording."""
-        return any(_is_kept_out(reply) for step in self._recorded.steps for reply in step.replies)
+        """Whether the recording needs secrets, which it does not contain."""
+        return any(_is_left_out(reply) for step in self._recorded.steps for reply in step.replies)
 
     def run(self, session: Session) -> None:
-        """Run the lines that are left.  Raises Leave when one asks for it."""
+        """Run the remaining lines.  Raises Leave from a line."""
         while self._left:
             step = self._left.popleft()
             assert step.typed is not None
@@ -201,14 +190,14 @@ class Replay:
             finally:
                 self.console.end()
 
-    def tell(self) -> int:
-        """Print the differences and return the exit status: 0 where there are none, else 1."""
+    def report(self) -> int:
+        """Print the differences, and return the exit status: 0 if there are none, else 1."""
         text = "".join(f"{printable(line)}\n" for line in self.differences())
         write(sys.stdout, text)
         return FAILED if text else OK
 
     def differences(self) -> Iterator[str]:
-        """Yield a unified diff for each step that went another way."""
+        """Yield a unified diff for each step whose output differs."""
         before = [
             step for step in self._recorded.steps if step.typed is not None or not step.prompt
         ]
@@ -220,7 +209,7 @@ class Replay:
             yield from unified(recorded, replayed, (f"{title} (recorded)", f"{title} (replayed)"))
 
 
-def _is_kept_out(reply: Reply) -> bool:
+def _is_left_out(reply: Reply) -> bool:
     return reply.secret and not reply.text
 
 

@@ -1,4 +1,4 @@
-"""What differs from run to run in the output of a filer, and means nothing by it."""
+"""Normalise output that varies between runs without meaning."""
 
 import re
 from collections import Counter
@@ -27,11 +27,10 @@ _NUMBERED = ("KEYID", "SERIAL")
 
 
 class Pairing:
-    """Compares what two sessions printed, with names in the place of what is volatile.
+    """Replaces volatile values in the output of two sessions by names.
 
-    A key ID or serial number of one session is paired with the one that stands in its place in the
-    other, where the lines are otherwise the same, and both have one name from then on: KEYID1,
-    KEYID2.  One that has no counterpart has a name of its own.
+    Key IDs and serial numbers in corresponding places of otherwise equal lines get the same name,
+    such as KEYID1, from then on.  One without a counterpart gets its own name.
     """
 
     def __init__(self) -> None:
@@ -40,10 +39,10 @@ class Pairing:
         self._count: Counter[str] = Counter()
 
     def lines(self, then: str, now: str) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the lines of both, named, without the blanks at their ends.
+        """Return the lines of both with names, without trailing blanks.
 
-        Lines with key IDs that follow one another are sorted: a table is in the order of the key
-        IDs, which are random.
+        Adjacent lines with key IDs are sorted: tables are in order of the key IDs, which are
+        random.
         """
         before, after = then.splitlines(), now.splitlines()
         self._pair(before, after)

@@ -666,7 +666,7 @@ def test_called_wrongly_it_writes_no_object(account: Account, arguments: list[st
 
 def test_a_prompt_needs_text(account: Account) -> None:
     with account.terminal("--format", "json") as terminal:
-        terminal.shows("--format json needs FILE, -c, or a standard input that is no terminal")
+        terminal.shows("--format json needs FILE, -c, or a standard input that is not a terminal")
         assert terminal.end() == 2
     assert not (account.root / "shelf").exists()
 

@@ -240,7 +240,7 @@ def test_a_manual_page_is_recorded_as_its_text_and_the_pager_is_not(account: Acc
 
     assert shown.startswith("PAGEDNA_KEYMGR(1)")
     (step,) = [step for step in read(cast.read_bytes()).steps if step.typed == "man keymgr"]
-    assert "".join(step.said) == re.sub(r"^PAGED", "", shown, flags=re.M)
+    assert "".join(step.output) == re.sub(r"^PAGED", "", shown, flags=re.M)
 
 
 def test_a_file_that_is_there_is_not_overwritten(account: Account) -> None:
