@@ -1,4 +1,4 @@
-"""What a line looks like while it is typed: colours, and the toolbar below it."""
+"""The look of the prompt: colours, and the toolbar below the line."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from filer.shell.manual.colours import ManualText
 
 LINE = "line"
-"""The class that the classes of words are in: ``line.command``."""
+"""The style class of all word classes, as in ``line.command``."""
 
 _STYLES: dict[str, dict[str, str]] = {
     "dark": {
@@ -49,7 +49,7 @@ _STYLES: dict[str, dict[str, str]] = {
         "alarm": "ansired",
         "auto-suggestion": "ansibrightblack",
     },
-    # What colours say elsewhere is said by what every terminal has.
+    # Without colours, use attributes that every terminal supports.
     "none": {
         "wrong": "underline",
         "alarm": "bold",
@@ -63,12 +63,12 @@ _OF_THE_LINE = {"command", "subcommand", "option", "variable", "comment", "wrong
 
 
 def theme_of(settings: Settings) -> str:
-    """Return the theme that counts: none, if the environment says NO_COLOR."""
+    """Return the theme of ``settings``, or none if NO_COLOR is set (no-color.org)."""
     return "none" if os.environ.get("NO_COLOR") else settings.theme
 
 
 def style(theme: str) -> Style:
-    """Return the styles of a theme."""
+    """Return the prompt_toolkit style of ``theme``."""
     return Style.from_dict(
         {
             f"{LINE}.{name}" if name in _OF_THE_LINE else name: text
@@ -78,12 +78,12 @@ def style(theme: str) -> Style:
 
 
 def color_depth(theme: str) -> ColorDepth | None:
-    """Return how many colours there are; None: as many as the terminal has."""
+    """Return the colour depth of ``theme``; None leaves it to the terminal."""
     return ColorDepth.DEPTH_1_BIT if theme == "none" else None
 
 
 def coloured(page: "ManualText", theme: str, terminal: str) -> str:
-    """Return ``page`` with the control sequences that colour it on a ``terminal`` (as in TERM)."""
+    """Return ``page`` with control sequences for its colours; ``terminal`` is a value of TERM."""
     from prompt_toolkit.data_structures import Size
     from prompt_toolkit.output.vt100 import Vt100_Output
 
@@ -110,9 +110,9 @@ def coloured(page: "ManualText", theme: str, terminal: str) -> str:
 
 
 class GrammarLexer(Lexer):
-    """Colours what is typed by the grammar of the commands, while ``wanted``.
+    """Colours the typed line by the grammar of its commands, while ``wanted``.
 
-    ``before`` gives the lines that the present one continues.
+    ``before`` returns the lines that this one continues.
     """
 
     def __init__(self, session: Session, before: Callable[[], str], wanted: Filter) -> None:
@@ -121,11 +121,10 @@ class GrammarLexer(Lexer):
         self._wanted = wanted
 
     def invalidation_hash(self) -> tuple[int, str, bool]:
-        """Return what the colours depend on beside the text."""
+        """Return what the colours depend on besides the text."""
         return id(self.session), self._before(), self._wanted()
 
     def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
-        """Return a function that gives the coloured text of a line."""
         lines = list(split_lines(list(self._fragments(document.text))))
         return lambda number: lines[number] if number < len(lines) else []
 
@@ -140,10 +139,7 @@ class GrammarLexer(Lexer):
     def _spans(self, text: str) -> "Iterator[Span]":
         if not (text and self._wanted()):
             return
-        from filer.shell.line.highlighting import (  # not for a prompt at which nothing is typed
-            Span,
-            spans,
-        )
+        from filer.shell.line.highlighting import Span, spans  # an empty prompt needs neither
 
         before = self._before()
         for span in spans(self.session, before + text):
@@ -153,14 +149,14 @@ class GrammarLexer(Lexer):
 
 
 class Toolbar:
-    """The bottom toolbar, read off the filer once a prompt: only a command changes what it says."""
+    """The bottom toolbar, computed once per prompt: only commands change its content."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self._parts: list[Part] | None = None
 
     def forget(self) -> None:
-        """Look at the filer again."""
+        """Compute the content again at the next display."""
         self._parts = None
 
     def __call__(self) -> StyleAndTextTuples:

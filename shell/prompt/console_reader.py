@@ -1,4 +1,4 @@
-"""The reader of a console: the line editor for a person's terminal, a plain one for any other."""
+"""The reader of a console: a line editor if the terminal answers the cursor query."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class ConsoleReader(LineReader):
-    """Reads plain lines until the terminal says where its cursor is, and then with an editor.
+    """Reads plain lines until the terminal reports its cursor position, and then uses an editor.
 
-    ``open_editor`` is called then, at the first prompt that needs it: the editor takes its time to
-    load, and a program that drives the console never waits for it.
+    ``open_editor`` is called at the first prompt after that: the editor is slow to load, and a
+    program that drives the console must not wait for it.
     """
 
     def __init__(
@@ -40,52 +40,43 @@ class ConsoleReader(LineReader):
 
     @property
     def draws(self) -> bool:
-        """Whether what is typed is drawn on the same stream as the prompt."""
         return self._editor is not None
 
     @property
     def is_watched(self) -> bool:
-        """Whether a person watches a screen with colours, which changes as work goes on."""
         self._look_for_answer(0.0)
         return self._keyboard.answered and (self._editor is None or self._editor.is_watched)
 
     def attach(self, session: Session) -> None:
-        """Read the lines of ``session``."""
         self._session = session
         if self._editor is not None:
             self._editor.attach(session)
 
     def line(self, prompt: str, before: str = "") -> str:
-        """Return a line of commands, which continues ``before``."""
         return self._at_prompt(lambda reader: reader.line(prompt, before))
 
     def answer(self, prompt: str) -> str:
-        """Return an answer."""
         return self._at_prompt(lambda reader: reader.answer(prompt))
 
     def secret(self, prompt: str) -> str:
-        """Return an answer that is not echoed."""
         return self._at_prompt(lambda reader: reader.secret(prompt))
 
     def interject(self, show: Callable[[], None]) -> None:
-        """Show something, even while a line is read."""
         (self._editor or self._plain).interject(show)
 
     def discard(self) -> None:
-        """Drop what was typed ahead, and what is typed until a moment passes without a key."""
         self._plain.discard()
         if self._editor is not None:
             self._editor.discard()
 
     def lent(self) -> AbstractContextManager[None]:
-        """Give the terminal to another program, such as a pager."""
         return self._plain.lent()
 
     def _at_prompt(self, read: Callable[[LineReader], str]) -> str:
         try:
             return read(self._reader())
         except Answered:
-            write(self._screen, "\r")  # the editor draws the prompt over the one that is there
+            write(self._screen, "\r")  # the editor overwrites the plain prompt
             return read(self._reader())
 
     def _reader(self) -> LineReader:
@@ -94,18 +85,18 @@ class ConsoleReader(LineReader):
                 self._look_for_answer(self._keyboard.seconds_to_wait)
             if not self._keyboard.answered:
                 return self._plain
-            assert self._session is not None, "what a session reads is what can be edited"
+            assert self._session is not None, "attach() comes before line()"
             self._editor = self._open_editor(self._session)
             self._editor.type_ahead(self._keyboard.take_all())
         return self._editor
 
     def _look_for_answer(self, seconds: float) -> None:
-        keys = self._keyboard
+        keyboard = self._keyboard
         while (
             self._editor is None
-            and keys.seconds_to_expect
-            and not keys.at_end
-            and self._signals.wait_for(keys, seconds)
+            and keyboard.seconds_to_expect
+            and not keyboard.at_end
+            and self._signals.wait_for(keyboard, seconds)
         ):
-            keys.receive()
-            seconds = keys.seconds_to_wait if seconds else 0.0
+            keyboard.receive()
+            seconds = keyboard.seconds_to_wait if seconds else 0.0

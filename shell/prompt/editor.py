@@ -1,4 +1,4 @@
-"""Line editing by prompt_toolkit: history, completion, colours, toolbar."""
+"""The line editor, by prompt_toolkit: history, completion, colours, toolbar."""
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
@@ -38,22 +38,22 @@ from filer.shell.session import Session
 from filer.shell.signals import Ended, Signals
 
 _ROOM_FOR_MENU = 8
-"""Rows that are kept free for a menu, on a screen that has a few more."""
+"""Rows kept free for the menu, if the screen has more than that."""
 
 
 def _call_soon(loop: AbstractEventLoop, call: Callable[[], object]) -> None:
-    with suppress(RuntimeError):  # the loop has just been closed; whoever is next looks
+    with suppress(RuntimeError):  # the loop is closed; the next prompt checks for signals
         loop.call_soon_threadsafe(call)
 
 
 def _bound(buffer: Buffer) -> None:
-    """Keep no more of a line than shows that it is too long."""
+    """Cut a line to one character more than is allowed, so that it is rejected later."""
     if len(buffer.text) > LONGEST + 1:
         buffer.text = buffer.text[: LONGEST + 1]
 
 
 class _ShowNothing(Processor):
-    """Shows nothing of what is typed, not even its length."""
+    """Shows nothing of the typed text, not even its length."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         return Transformation(
@@ -64,12 +64,12 @@ class _ShowNothing(Processor):
 class LineEditor(LineReader):
     """Reads lines with prompt_toolkit.
 
-    Commands, answers and secrets have a prompt session each, so that only commands get into the
-    history; all three read through the same input, so that what is typed ahead stays in order.
-    Input and output are those of the process, unless others are given.
+    Commands, answers and secrets each have a PromptSession, so that only commands get into the
+    history; all three share the input, so that typeahead stays in order.  ``keyboard`` and
+    ``screen`` default to those of the process.
 
-    The terminal has said where its cursor is, and is asked again at each prompt: colours,
-    suggestions, the toolbar and a menu that opens by itself need that.
+    The terminal has reported its cursor position, and is queried again at each prompt: colours,
+    suggestions, the toolbar and the automatic menu depend on that.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class LineEditor(LineReader):
             input=keyboard,
             output=self._screen,
         )
-        # Of the two that prompt_toolkit allows one at a time, the other is the search by prefix.
+        # prompt_toolkit disables complete_while_typing if history search is on; enable it again.
         self._commands.default_buffer.complete_while_typing = renderer_height_is_known & Condition(
             lambda: self._opens_menu and self._has_room
         )
@@ -124,7 +124,6 @@ class LineEditor(LineReader):
         self._commands.app.before_render += self._learn_commands
 
     def attach(self, session: Session) -> None:
-        """Complete and colour the lines of ``session``, and show its state."""
         self._session = session
         self._completer.session = self._lexer.session = self._toolbar.session = session
 
@@ -138,7 +137,7 @@ class LineEditor(LineReader):
         self._commands.bottom_toolbar = self._toolbar if self._shows_toolbar and has_room else None
 
     def _learn_commands(self, app: Application[str]) -> None:
-        """Get plug-ins and grammars while the person looks at the prompt, not at the first key."""
+        """Load plug-ins and grammars at the first prompt rather than at the first key."""
 
         def learn() -> None:
             for name in self._session.commands:
@@ -160,7 +159,7 @@ class LineEditor(LineReader):
         is_vi = self._commands.editing_mode is EditingMode.VI
         self._commands.editing_mode = EditingMode.EMACS if is_vi else EditingMode.VI
 
-    @cached_property  # a session takes its time, and the first prompt is waited for
+    @cached_property  # slow to make, and the first prompt does not need it
     def _answers(self) -> PromptSession[str]:
         return self._unrecorded()
 
@@ -169,34 +168,33 @@ class LineEditor(LineReader):
         return self._unrecorded(secret=True)
 
     def _unrecorded(self, *, secret: bool = False) -> PromptSession[str]:
-        session: PromptSession[str] = PromptSession(
+        prompts: PromptSession[str] = PromptSession(
             history=DummyHistory(),
             input_processors=[_ShowNothing()] if secret else [],
             key_bindings=answer_bindings(secret=secret),
             input=self._keyboard,
             output=self._screen,
         )
-        self._prepare(session)
-        return session
+        self._prepare(prompts)
+        return prompts
 
-    def _prepare(self, session: PromptSession[str]) -> None:
-        session.default_buffer.on_text_changed += _bound
-        # Otherwise prompt_toolkit waits two seconds at each prompt to find out, and then warns.
+    def _prepare(self, prompts: PromptSession[str]) -> None:
+        prompts.default_buffer.on_text_changed += _bound
+        # Otherwise prompt_toolkit waits 2 s for the cursor position at each prompt, and warns.
         if self._screen.responds_to_cpr:
-            session.app.renderer.cpr_support = CPR_Support.SUPPORTED
+            prompts.app.renderer.cpr_support = CPR_Support.SUPPORTED
 
     @property
     def draws(self) -> bool:
-        """Whether what is typed is drawn on the same stream as the prompt."""
         return True
 
     @property
     def is_watched(self) -> bool:
-        """Whether the cursor may be asked for, which only PROMPT_TOOLKIT_NO_CPR forbids."""
+        """Whether cursor queries are allowed; only PROMPT_TOOLKIT_NO_CPR forbids them."""
         return self._screen.responds_to_cpr
 
     def type_ahead(self, typed: bytes) -> None:
-        """Take what was typed before there was an editor, as its first keys."""
+        """Take ``typed``, which arrived before the editor was loaded, as its first keys."""
         keys: list[KeyPress] = []
         parser = Vt100Parser(keys.append)
         parser.feed(typed.decode("utf-8", "surrogateescape"))
@@ -204,11 +202,9 @@ class LineEditor(LineReader):
         store_typeahead(self._commands.app.input, keys)
 
     def discard(self) -> None:
-        """Drop the keys that were read and not used."""
         get_typeahead(self._commands.app.input)
 
     def interject(self, show: Callable[[], None]) -> None:
-        """Show something above the line that is being typed, if one is."""
         app = get_app_or_none()
         if app is not None and app.is_running:
             run_in_terminal(show)
@@ -216,24 +212,21 @@ class LineEditor(LineReader):
             show()
 
     def line(self, prompt: str, before: str = "") -> str:
-        """Return a line of commands.  Raises EOFError or KeyboardInterrupt."""
         self._before = self._history.before = before
         self._toolbar.forget()
         return self._read(self._commands, prompt)
 
     def answer(self, prompt: str) -> str:
-        """Return an answer.  Raises EOFError or KeyboardInterrupt."""
         self._answers.editing_mode = self._commands.editing_mode
         return self._read(self._answers, prompt)
 
     def secret(self, prompt: str) -> str:
-        """Return an answer that is not echoed.  Raises EOFError or KeyboardInterrupt."""
         return self._read(self._secrets, prompt)
 
-    def _read(self, session: PromptSession[str], prompt: str) -> str:
-        app = session.app
+    def _read(self, prompts: PromptSession[str], prompt: str) -> str:
+        app = prompts.app
 
-        def look() -> None:
+        def check_signals() -> None:
             if app.is_running and not app.is_done:
                 try:
                     self._signals.take_effect()
@@ -241,7 +234,7 @@ class LineEditor(LineReader):
                     app.exit(exception=end)
 
         def give_up(_loop: AbstractEventLoop, context: dict[str, Any]) -> None:
-            # The line is lost, but nothing is printed that may show what was typed.
+            # The default handler prints the exception, which may show the typed text.
             if app.is_running and not app.is_done:
                 app.exit(exception=context.get("exception") or RuntimeError())
 
@@ -249,11 +242,11 @@ class LineEditor(LineReader):
             loop = app.loop
             assert loop is not None
             loop.set_exception_handler(give_up)
-            # An exception in the middle of the event loop would leave the terminal as it is.
-            self._signals.end_prompt = partial(_call_soon, loop, look)
-            loop.call_soon(look)  # a signal may have come before
+            # An exception raised inside the event loop would not restore the terminal.
+            self._signals.end_prompt = partial(_call_soon, loop, check_signals)
+            loop.call_soon(check_signals)  # for a signal that is pending
 
         try:
-            return checked(session.prompt(prompt, pre_run=begin, set_exception_handler=False))
+            return checked(prompts.prompt(prompt, pre_run=begin, set_exception_handler=False))
         finally:
             self._signals.end_prompt = None

@@ -1,4 +1,4 @@
-"""The history: what was typed at the prompt, in a file that its owner alone can read."""
+"""The history of the prompt, in a file that only its owner can read."""
 
 import os
 from collections.abc import Iterable
@@ -11,43 +11,41 @@ from filer.host.durable import Storage, StorageError
 from filer.shell.line.length import LONGEST
 
 LARGEST = 1024 * 1024
-"""Bytes of the history file above which its older half goes when a console opens it."""
+"""Bytes of the history file; opening a larger one drops its older half."""
 
 _ENTRY = b"\n# "
-"""What an entry of ``FileHistory`` begins with: the time in a comment, behind an empty line."""
+"""The beginning of a ``FileHistory`` entry: an empty line, then the time in a comment."""
 
 
 class ConsoleHistory(History):
-    """The lines typed at the prompt but those that begin with a blank.
+    """The lines typed at the prompt, except those that begin with a blank.
 
-    ``before`` has the lines that the next one continues.
+    ``before`` has the lines that the next line continues.
     """
 
     before = ""
 
     def append_string(self, string: str) -> None:
-        """Add a line, unless its beginning is a blank or it is too long to run."""
+        """Add a line, unless its logical line begins with a blank, or it is too long to run."""
         if not f"{self.before}{string}".startswith(" ") and len(string) <= LONGEST:
             super().append_string(string)
 
 
 class SessionHistory(ConsoleHistory, InMemoryHistory):
-    """A history that ends with the session."""
+    """A history in memory, for one session."""
 
 
 class PrivateFileHistory(ConsoleHistory, FileHistory):
     """A history file with mode 0600."""
 
     def store_string(self, string: str) -> None:
-        """Append a line, if the file can be written."""
         try:
             super().store_string(string)
         except OSError:
-            # A full or read-only home costs the history of this session, nothing else.
-            return
+            return  # the home is full or read-only: only this session's history is lost
 
     def load_history_strings(self) -> Iterable[str]:
-        """Read the lines, newest first; none if the file cannot be read."""
+        """Return the lines, newest first; none if the file cannot be read."""
         try:
             return list(super().load_history_strings())
         except OSError:
@@ -55,7 +53,7 @@ class PrivateFileHistory(ConsoleHistory, FileHistory):
 
 
 def open_history(directory: Path) -> ConsoleHistory:
-    """Return the history kept in ``directory``; one of the session if that cannot be used."""
+    """Return the history in ``directory``, or one in memory if the file cannot be used."""
     path = directory / "history"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -71,7 +69,7 @@ def open_history(directory: Path) -> ConsoleHistory:
 
 
 def _shorten(path: Path) -> None:
-    """Keep the newest entries of a history that has grown large, or all if it cannot be written."""
+    """Drop the older half of a large history; keep all if the file cannot be written."""
     if path.stat().st_size <= LARGEST:
         return
     with path.open("rb") as file:

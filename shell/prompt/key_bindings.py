@@ -1,4 +1,4 @@
-"""What the keys of the prompt do beyond what prompt_toolkit has them do."""
+"""Key bindings of the prompt, in addition to those of prompt_toolkit."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -38,7 +38,7 @@ at_the_line = has_focus(DEFAULT_BUFFER)
 
 
 class _Entry(Completion):
-    """An entry of the menu in plain text, which prompt_toolkit need not take apart to measure."""
+    """A menu entry in plain text; prompt_toolkit would parse formatted text to measure it."""
 
     def __init__(self, text: str, start_position: int, shown: str, help_text: str) -> None:
         super().__init__(text, start_position, shown, help_text)
@@ -46,17 +46,15 @@ class _Entry(Completion):
 
     @property
     def display_text(self) -> str:
-        """What the menu shows."""
         return self._shown
 
     @property
     def display_meta_text(self) -> str:
-        """The word of help beside it."""
         return self._help
 
 
 class GrammarCompleter(Completer):
-    """Completes by the grammar; ``before`` gives the lines that the present one continues."""
+    """Completes by the grammar; ``before`` returns the lines that this one continues."""
 
     def __init__(self, session: Session, before: Callable[[], str], paths: Paths) -> None:
         self.session = session
@@ -66,8 +64,7 @@ class GrammarCompleter(Completer):
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
-        """Yield the words that fit, as prompt_toolkit wants them."""
-        from filer.shell.line.completion import completions  # not before there is a line
+        from filer.shell.line.completion import completions  # an empty prompt does not need it
 
         before = self._before()
         text = before + document.text_before_cursor
@@ -79,14 +76,12 @@ class GrammarCompleter(Completer):
 
 
 def key_bindings(
-    completer: Completer,
-    switches: Mapping[str, Handler],
-    chosen: Mapping[str, tuple[str, ...]],
+    completer: Completer, switches: Mapping[str, Handler], chosen: Mapping[str, tuple[str, ...]]
 ) -> KeyBindings:
-    """Return the bindings of the prompt for commands.
+    """Return the bindings of the command prompt.
 
-    ``switches`` are the actions menu, toolbar and editing; ``chosen`` has the keys that the
-    settings give to actions.
+    ``switches`` has the actions menu, toolbar and editing; ``chosen`` has the keys that the
+    settings assign to actions.
     """
     bindings = KeyBindings()
     bindings.add("enter", filter=at_the_line & completion_is_selected)(_take_chosen)
@@ -101,7 +96,7 @@ def key_bindings(
         "search": (_search, at_the_line),
         **{name: (handler, at_the_line) for name, handler in switches.items()},
     }
-    # The last one to be given a key has it.
+    # Later bindings win.
     for name in ("complete", *switches):
         handler, when = actions[name]
         bindings.add(KEYS[name], filter=when)(handler)
@@ -117,7 +112,7 @@ def answer_bindings(*, secret: bool) -> KeyBindings:
     bindings = KeyBindings()
     _add_paste(bindings, secret=secret)
     if secret:
-        for key in (Keys.ControlR, Keys.ControlS):  # what is searched for is shown
+        for key in (Keys.ControlR, Keys.ControlS):  # a search would show the typed text
             bindings.add(key)(_ignore)
     return bindings
 
@@ -128,11 +123,11 @@ def _add_paste(bindings: KeyBindings, *, secret: bool) -> None:
 
 
 def _paste(event: KeyPressEvent, *, secret: bool) -> None:
-    """Take a paste of several lines as if each had been typed, with Enter behind it.
+    """Treat each line of a paste as typed, with Enter after it.
 
-    What follows a command that asks is its answers, and must not stand in its line.  A secret is
-    often copied with its line end, which is no Enter: the person cannot see what was pasted.
-    Of a paste that is too long nothing is run.
+    The lines after a command that asks are its answers, and must not become part of its line.  A
+    single line end after a secret does not count as Enter: it is often copied with the secret, and
+    the user cannot see that.  A paste that is too long is rejected as a whole.
     """
     if len(event.data) > MOST_PASTED:
         event.app.exit(exception=LineTooLong())
@@ -149,24 +144,23 @@ def _paste(event: KeyPressEvent, *, secret: bool) -> None:
     event.key_processor.feed_multiple(keys, first=True)
 
 
-def _ignore(_event: KeyPressEvent) -> None:
-    """Do nothing."""
+def _ignore(_event: KeyPressEvent) -> None: ...
 
 
 def _take_chosen(event: KeyPressEvent) -> None:
-    """Take the entry of the menu that was chosen, and go on typing behind it."""
+    """Accept the selected menu entry without running the line."""
     event.current_buffer.complete_state = None
 
 
 def _earlier(event: KeyPressEvent) -> None:
-    """Go back in the history: a menu that opened by itself keeps nobody from it."""
+    """Go back in the history, even if the menu has opened automatically."""
     event.current_buffer.history_backward(count=event.arg)
 
 
 def _complete(buffer: Buffer, completer: Completer) -> None:
-    """Add what is certain; if there is a choice, open the menu, and then go down in it.
+    """Insert the unambiguous part; if there is a choice, open the menu, and then move down in it.
 
-    It is done at once, so that a line that was typed ahead is completed too.
+    This is synchronous, so that typeahead after the key sees the completed line.
     """
     state = buffer.complete_state
     if state is not None and state.complete_index is not None:

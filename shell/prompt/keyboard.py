@@ -1,7 +1,7 @@
-"""What is typed at a terminal, and whether the terminal says where its cursor is.
+"""The bytes typed at a terminal, and the cursor query that detects a person.
 
-A terminal that a person looks at answers the question for its cursor position; a program that
-drives the console (expect) does not.
+A real terminal answers a cursor-position query, a program that drives the console (expect) does
+not.
 """
 
 import os
@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 QUESTION = "\x1b[6n"
-"""Asks a terminal where its cursor is."""
+"""The cursor-position query (DSR 6)."""
 
 PATIENCE = 0.1
-"""Seconds for which the first prompt waits for the answer, counted from the question."""
+"""Seconds from the query that the first prompt waits for the answer."""
 
 LATE = 2.0
-"""Seconds after PATIENCE in which a prompt is prepared for the answer: a slow link."""
+"""Seconds after PATIENCE in which the answer may still arrive, over a slow link."""
 
 HOLD = 0.5
-"""Seconds for which the beginning of an answer waits for its rest."""
+"""Seconds that the beginning of an answer waits for its rest."""
 
 _BLOCK = 4096
 _ANSWER = re.compile(rb"\x1b\[\d{1,5};\d{1,5}R")
@@ -28,25 +28,21 @@ _BEGINNING = re.compile(rb"\x1b(?:\[(?:\d{1,5}(?:;\d{0,5})?)?)?\Z")
 
 
 def knows_its_cursor(terminal: str) -> bool:
-    """Say whether a terminal with this name (TERM) may be asked."""
+    """Say whether a terminal with this value of TERM may be queried."""
     return terminal not in ("", "dumb", "unknown")
 
 
 class Keyboard:
     """The bytes typed at a terminal whose modes are set elsewhere, such as an SSH client's.
 
-    They arrive at ``descriptor`` unechoed; ``echoes`` says whether the prompt shows them.
+    They arrive at ``descriptor`` without echo; ``echoes`` says whether the prompt shows them.
     """
 
     is_cooked = False
-    """Whether the terminal edits and echoes lines itself at the moment."""
+    """Whether the terminal edits and echoes lines itself now (cooked mode)."""
 
     def __init__(
-        self,
-        descriptor: int,
-        *,
-        echoes: bool = True,
-        clock: Callable[[], float] = time.monotonic,
+        self, descriptor: int, *, echoes: bool = True, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._descriptor = descriptor
         self._clock = clock
@@ -56,35 +52,33 @@ class Keyboard:
         self.answered = False
         self.at_end = False
         self.typed = bytearray()
-        """What was typed and not read yet."""
+        """Bytes that were received and not taken yet."""
 
     def fileno(self) -> int:
-        """Return the descriptor, to wait for it."""
         return self._descriptor
 
     def wait_for_foreground(self) -> None:
-        """Stop a program that reads in the background, until it is brought to the foreground."""
+        """Stop the program while it is in the background."""
 
-    # The question.
+    # The cursor query.
 
     def ask(self, send: Callable[[str], object]) -> None:
-        """Ask the terminal where its cursor is."""
         self._asked_at = self._clock()
         send(QUESTION)
 
     @property
     def is_asked(self) -> bool:
-        """Whether the terminal was asked and has not answered."""
+        """Whether a query has no answer yet."""
         return self._asked_at is not None and not self.answered
 
     @property
     def seconds_to_wait(self) -> float:
-        """How long the first prompt still waits for the answer."""
+        """Seconds that the first prompt still waits for the answer."""
         return self._left(PATIENCE)
 
     @property
     def seconds_to_expect(self) -> float:
-        """How long the answer is still expected."""
+        """Seconds in which the answer may still arrive."""
         return self._left(PATIENCE + LATE)
 
     def _left(self, seconds: float) -> float:
@@ -94,21 +88,21 @@ class Keyboard:
 
     @property
     def holds(self) -> bool:
-        """Whether what came last may be the beginning of the answer."""
+        """Whether the last bytes may be the beginning of the answer."""
         return bool(self._held)
 
     def release(self) -> None:
-        """Take what was held for the beginning of the answer as typed."""
+        """Treat the held bytes as typed after all."""
         self.typed += self._held
         self._held = b""
 
-    # What is typed.
+    # The typed bytes.
 
     def receive(self) -> None:
-        """Read what there is, at least one byte, or the end; to be called if there is any."""
+        """Read what is available, or the end.  Blocks unless the descriptor is readable."""
         try:
             data = os.read(self._descriptor, _BLOCK)
-        except OSError:  # it has hung up
+        except OSError:  # the terminal has hung up
             data = b""
         self.at_end = not data
         self.typed += self._without_answer(data)
@@ -126,17 +120,17 @@ class Keyboard:
         return data
 
     def take_line_already_shown(self) -> bytes | None:
-        """Return the next line if the terminal has echoed all of it, before a prompt was there."""
+        """Return the next line if the terminal echoed all of it before the prompt, else None."""
         return None
 
     def take(self) -> bytes:
-        """Return the next byte, or none."""
+        """Return the next byte, or nothing."""
         first = bytes(self.typed[:1])
         del self.typed[:1]
         return first
 
     def take_all(self) -> bytes:
-        """Return all that was received."""
+        """Return all bytes, including held ones."""
         self.release()
         typed = bytes(self.typed)
         self.typed.clear()
@@ -145,12 +139,12 @@ class Keyboard:
     # The modes of the terminal.
 
     def cook(self) -> None:
-        """Have the terminal edit and echo lines, if it can and nothing is typed ahead."""
+        """Set cooked mode, if the terminal has it and nothing is typed ahead."""
 
     def hush(self) -> None:
-        """Have the terminal hand out each key, and echo nothing."""
+        """Make the terminal pass on each key at once, without echo."""
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Give the terminal to another program, such as a pager, as it was found."""
+        """Restore the modes for another program, such as a pager, in the block."""
         yield

@@ -1,6 +1,6 @@
-"""The pager: the user's own program, which shows a long text on the terminal.
+"""The pager: the user's own program for long texts.
 
-pydoc's pagers are not used: since Python 3.13 they replace LESS, and less then shows escape
+pydoc's pagers do not work here: since Python 3.13 they replace LESS, and less then shows escape
 sequences instead of colours.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 _USUAL = ("pager", "less", "more")
-"""The programs tried in this order if none is configured; Debian's ``pager`` comes first."""
+"""Programs to try in this order if none is configured; ``pager`` is Debian's."""
 
 _LESS_COLOURED = "-R"
-"""The option of less that lets colours through."""
+"""The option of less that passes colours on."""
 
 _PROGRAM = re.compile(r"[\w./+-]+")
 
@@ -25,7 +25,7 @@ def usual_pager() -> str | None:
 
 
 def missing_program(command: str) -> str | None:
-    """Return the program that sh would not find; None if it exists or cannot be determined."""
+    """Return the program of ``command`` if sh would not find it; None if it is found or unclear."""
     name, _, _ = command.partition(" ")
     if not _PROGRAM.fullmatch(name) or shutil.which(name):
         return None
@@ -33,9 +33,9 @@ def missing_program(command: str) -> str | None:
 
 
 def run_pager(command: str, text: str, *, in_colours: bool) -> None:
-    """Give ``text`` to ``command``, a line of sh, and wait until it ends.
+    """Pipe ``text`` into ``command``, a line of sh, and wait until it ends.
 
-    Ctrl-C is for the pager: without it, the terminal would be left in the pager's mode.
+    Ctrl-C is left to the pager; if we ended first, the terminal would stay in the pager's mode.
     """
     from subprocess import PIPE, Popen
 
@@ -45,14 +45,14 @@ def run_pager(command: str, text: str, *, in_colours: bool) -> None:
     )
     assert process.stdin
     with suppress(OSError), process.stdin as pipe, suppress(KeyboardInterrupt):
-        pipe.write(text)  # an OSError: the pager has ended without reading it all
+        pipe.write(text)  # OSError: the pager has ended early
     while process.returncode is None:
         with suppress(KeyboardInterrupt):
             process.wait()
 
 
 def _colours_of_less(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return LESS with the option that shows colours, before the options it has."""
+    """Return LESS with the option for colours before its other options."""
     options = environment.get("LESS", "")
     if options.startswith(_LESS_COLOURED):
         return {}
@@ -60,7 +60,7 @@ def _colours_of_less(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_built_in(name: str) -> bool:
-    """Say whether ``name`` is a word of sh itself, such as ``exec``."""
+    """Say whether ``name`` is built into sh, such as ``exec``."""
     from subprocess import DEVNULL, call
 
     asked = ("sh", "-c", 'command -v "$1"', "sh", name)

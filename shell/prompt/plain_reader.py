@@ -1,6 +1,6 @@
-"""Reads lines from a terminal as a plain program does: prompt, typed line, nothing drawn twice.
+"""Read lines from a terminal without redrawing.
 
-An expect script finds each prompt once, as it is written here, and each typed line once.
+An expect script finds each prompt and each typed line exactly once.
 """
 
 from codecs import getincrementaldecoder
@@ -16,20 +16,20 @@ from filer.shell.prompt.typed_line import CTRL_C, ENTER, TypedLine
 from filer.shell.signals import Signals
 
 QUIET = 0.3
-"""Seconds without a key after which nothing more of a paste is to come."""
+"""Seconds without a key after which a paste has ended."""
 
 _LONGEST_COOKED = 4095
-"""Bytes of a line that a terminal edits itself; of a longer one the kernel drops the rest."""
+"""Bytes of a line in cooked mode; the kernel drops the rest of a longer one."""
 
 
 class Answered(Exception):
-    """The terminal has said where its cursor is, before anything was typed at the prompt."""
+    """The terminal has answered the cursor query before a key was typed at the prompt."""
 
 
 class PlainReader(LineReader):
-    """Reads from ``keyboard``; prompts are written to ``screen``, what is typed to ``terminal``.
+    """Reads from ``keyboard``, and writes prompts to ``screen`` and the echo to ``terminal``.
 
-    The two differ where a session is recorded.
+    The two differ if the session is recorded.
     """
 
     def __init__(
@@ -42,43 +42,41 @@ class PlainReader(LineReader):
         self._after_return = False
 
     def line(self, prompt: str, before: str = "") -> str:
-        """Return a line of commands; Answered if the terminal answers before anything is typed."""
+        """Return a line of commands.  Raises Answered too, but only while nothing is typed."""
         return self._read(prompt, shown=True)
 
     def secret(self, prompt: str) -> str:
-        """Return an answer that is not echoed."""
         return self._read(prompt, shown=False)
 
     def discard(self) -> None:
-        """Drop what was typed ahead, and what is typed until QUIET seconds pass without a key."""
-        keys = self._keyboard
-        keys.at_end = False
+        """Drop typeahead, and the keys until QUIET seconds pass without one."""
+        keyboard = self._keyboard
+        keyboard.at_end = False
         with suppress(KeyboardInterrupt), self._signals.waiting():
-            while not keys.at_end and self._signals.wait_for(keys, QUIET):
-                keys.receive()
-                keys.take_all()
-        keys.take_all()
+            while not keyboard.at_end and self._signals.wait_for(keyboard, QUIET):
+                keyboard.receive()
+                keyboard.take_all()
+        keyboard.take_all()
 
     def lent(self) -> AbstractContextManager[None]:
-        """Give the terminal to another program, such as a pager."""
         return self._keyboard.lent()
 
     def _read(self, prompt: str, *, shown: bool) -> str:
-        keys = self._keyboard
-        keys.at_end = False
+        keyboard = self._keyboard
+        keyboard.at_end = False
         try:
             with self._signals.waiting():
-                if shown and not keys.seconds_to_expect:
-                    keys.cook()
+                if shown and not keyboard.seconds_to_expect:
+                    keyboard.cook()
                 write(self._screen, prompt)
-                if shown and (echoed := keys.take_line_already_shown()) is not None:
+                if shown and (echoed := keyboard.take_line_already_shown()) is not None:
                     return _text(echoed)
-                if keys.is_cooked:
+                if keyboard.is_cooked:
                     return self._cooked_line()
                 return self._typed_line(prompt, shown=shown)
         except KeyboardInterrupt:
-            keys.take_all()
-            if keys.echoes and not keys.is_cooked:
+            keyboard.take_all()
+            if keyboard.echoes and not keyboard.is_cooked:
                 write(self._terminal, "^C")
             write(self._screen, "\n")
             raise
@@ -86,24 +84,24 @@ class PlainReader(LineReader):
             write(self._screen, "\n")
             raise
         finally:
-            keys.hush()
+            keyboard.hush()
 
     def _typed_line(self, prompt: str, *, shown: bool) -> str:
-        """Read a line key by key, and show it here."""
-        keys = self._keyboard
+        """Read a line key by key, and echo it here."""
+        keyboard = self._keyboard
         line = TypedLine(len(prompt.rpartition("\n")[2]))
         decode = getincrementaldecoder("utf-8")("surrogateescape").decode
         while not self._take(line, decode, shown=shown):
-            if keys.at_end:
+            if keyboard.at_end:
                 raise EOFError
             if shown and line.is_empty:
-                if keys.answered:
+                if keyboard.answered:
                     raise Answered
-                if not keys.seconds_to_expect:
-                    keys.cook()
-                    if keys.is_cooked:
+                if not keyboard.seconds_to_expect:
+                    keyboard.cook()
+                    if keyboard.is_cooked:
                         return self._cooked_line()
-            self._wait_for_a_key(keys.seconds_to_expect if shown and line.is_empty else 0.0)
+            self._wait_for_a_key(keyboard.seconds_to_expect if shown and line.is_empty else 0.0)
         if line.end == CTRL_C:
             raise KeyboardInterrupt
         if line.end != ENTER:
@@ -111,11 +109,11 @@ class PlainReader(LineReader):
         return line.text
 
     def _take(self, line: TypedLine, decode: Callable[[bytes], str], *, shown: bool) -> bool:
-        """Give the line what was typed, up to the key that ends it; say whether it came."""
+        """Feed the received keys to ``line``; return whether one has ended it."""
         echo = ""
         while not line.end and (byte := self._keyboard.take()):
             if byte == b"\n" and self._after_return:
-                self._after_return = False  # a line end of two characters
+                self._after_return = False  # the second half of CR LF
                 continue
             self._after_return = byte == b"\r"
             for character in decode(byte):
@@ -129,25 +127,25 @@ class PlainReader(LineReader):
         return bool(line.end)
 
     def _wait_for_a_key(self, seconds: float) -> None:
-        keys = self._keyboard
-        keys.wait_for_foreground()
-        limits = [*([HOLD] if keys.holds else []), *([seconds] if seconds else [])]
-        if self._signals.wait_for(keys, min(limits, default=None)):
-            keys.receive()
-        elif keys.holds:
-            keys.release()
+        keyboard = self._keyboard
+        keyboard.wait_for_foreground()
+        limits = [*([HOLD] if keyboard.holds else []), *([seconds] if seconds else [])]
+        if self._signals.wait_for(keyboard, min(limits, default=None)):
+            keyboard.receive()
+        elif keyboard.holds:
+            keyboard.release()
 
     def _cooked_line(self) -> str:
-        """Read a line that the terminal edits and shows."""
-        keys = self._keyboard
+        """Read a line in cooked mode."""
+        keyboard = self._keyboard
         data = b""
         while not data.endswith(b"\n"):
-            keys.wait_for_foreground()
-            if self._signals.wait_for(keys):
-                keys.receive()
-                if keys.at_end:
+            keyboard.wait_for_foreground()
+            if self._signals.wait_for(keyboard):
+                keyboard.receive()
+                if keyboard.at_end:
                     raise EOFError
-                data += keys.take_all()
+                data += keyboard.take_all()
         line = data.removesuffix(b"\n")
         if len(line) >= _LONGEST_COOKED:
             raise LineTooLong(_LONGEST_COOKED - 1)

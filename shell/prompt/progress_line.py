@@ -1,4 +1,4 @@
-"""Long work on a terminal: a line at the cursor that says how far it is, and goes when it ends."""
+"""The progress of long work on a terminal: a line at the cursor, erased at the end."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,17 +8,17 @@ from filer.host.standard_streams import OutputLost
 from filer.running.progress import Steps, Tell, Work
 
 PATIENCE = 0.5
-"""Seconds of work of which nothing is shown."""
+"""Seconds of work before the line appears."""
 
 _BETWEEN_LOOKS = 0.1
-"""Seconds between two lines: nobody reads faster, and work is not to wait for its progress."""
+"""Seconds between two updates, so that work does not wait for the terminal."""
 
 
 class ProgressLine:
-    """Draws with carriage returns and blanks only, which every terminal knows.
+    """Draws with carriage returns and blanks only, which every terminal supports.
 
-    ``width`` tells the columns of the screen.  A terminal that has hung up does not end the work:
-    whatever is printed next finds out.
+    ``width`` returns the columns of the screen.  If the terminal hangs up, the work goes on; the
+    next output fails.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ProgressLine:
 
     @contextmanager
     def show(self, work: Work) -> Iterator[Tell]:
-        """Show ``work``, but only once it has lasted, and not when it is over."""
+        """Show the progress of ``work`` in the block, after PATIENCE seconds."""
         begun = self._clock()
         due = begun + PATIENCE
 
@@ -51,7 +51,7 @@ class ProgressLine:
             self.clear()
 
     def clear(self) -> None:
-        """Take the line away, so that something else can be printed there."""
+        """Erase the line, so that other output can take its place."""
         if self._columns:
             self._columns, columns = 0, self._columns
             with suppress(OutputLost):
@@ -65,7 +65,7 @@ class ProgressLine:
 
 
 def text(work: Work, done: int, seconds: float) -> str:
-    """Return what is said of ``work``, of which ``done`` are done after ``seconds``."""
+    """Return the line for ``work`` with ``done`` items done after ``seconds``."""
     if isinstance(work, Steps):
         line = f"{work.what}: {done} of {work.total} {work.things}"
         if done:

@@ -1,4 +1,4 @@
-"""What a console asks of the reader of its terminal."""
+"""The interface of the readers of a terminal."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,43 +12,40 @@ class LineReader(ABC):
 
     @property
     def draws(self) -> bool:
-        """Whether what is typed is drawn on the same stream as the prompt."""
+        """Whether the reader echoes to the same stream as the prompt."""
         return False
 
     @property
     def is_watched(self) -> bool:
-        """Whether a person watches a screen with colours, which changes as work goes on."""
+        """Whether a person watches the screen, so that colours and progress make sense."""
         return False
 
-    def attach(self, session: Session) -> None:  # noqa: B027  (a plain reader gives no help)
-        """Read the lines of ``session`` from now on, and help to type them."""
+    def attach(self, session: Session) -> None:  # noqa: B027  (optional)
+        """Read for ``session`` from now on: complete and colour its lines, show its state."""
 
     @abstractmethod
     def line(self, prompt: str, before: str = "") -> str:
-        """Return a line of commands, which continues ``before``.
+        """Read and return a line of commands, which continues the lines ``before``.
 
         Raises EOFError, KeyboardInterrupt, or FilerError for a line that cannot be read.
         """
 
     def answer(self, prompt: str) -> str:
-        """Return an answer.  Raises what ``line`` raises."""
+        """Read and return an answer.  Raises what `line` raises."""
         return self.line(prompt)
 
     @abstractmethod
     def secret(self, prompt: str) -> str:
-        """Return an answer that is not echoed.  Raises what ``line`` raises."""
+        """Read and return an answer without echo.  Raises what `line` raises."""
 
     def interject(self, show: Callable[[], None]) -> None:
-        """Show something, even while a line is read."""
+        """Call ``show``, which prints; above the line that is being typed, if there is one."""
         show()
 
     @abstractmethod
     def discard(self) -> None:
-        """Drop what was typed ahead, and what is typed until a moment passes without a key."""
+        """Drop typeahead, and the rest of a paste that is still arriving."""
 
     def lent(self) -> AbstractContextManager[None]:
-        """Give the terminal to another program, such as a pager.
-
-        A reader that changes no modes between its lines has nothing to do for that.
-        """
+        """Restore the modes of the terminal for another program, such as a pager, in the block."""
         return nullcontext()

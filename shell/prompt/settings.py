@@ -1,4 +1,4 @@
-"""What a person may set about the interactive console: config.toml in the XDG config home."""
+"""The user's settings of the interactive console: config.toml in the XDG config home."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ KEYS = {
     "toolbar": "f3",
     "editing": "f4",
 }
-"""Each action with the key that it has unless another action is given that key."""
+"""The default key of each action, unless the settings assign that key to another action."""
 
 _ESCAPE = {"escape", "c-["}
 _KEPT = {"c-m", "enter", "c-j", "c-c", "c-d", *_ESCAPE}
@@ -40,7 +40,7 @@ _LONGEST = 4
 
 
 class Settings(NamedTuple):
-    """The settings of the console; ``keys`` has those that config.toml gives to actions."""
+    """The settings; ``keys`` has the keys of each action that config.toml sets."""
 
     theme: str = "dark"
     editing: str = "emacs"
@@ -74,12 +74,12 @@ def _program(value: object) -> str:
 def _is_command(text: str) -> bool:
     try:
         return bool(split(text))
-    except ValueError:  # a quote that is not closed
+    except ValueError:  # an unclosed quote
         return False
 
 
 def _key(value: object) -> tuple[str, ...]:
-    """Return the keys that are pressed one after the other."""
+    """Return the keys of a sequence.  Raises RuleError."""
     from prompt_toolkit.keys import ALL_KEYS, KEY_ALIASES
 
     keys = tuple(value.split()) if isinstance(value, str) else ()
@@ -104,16 +104,17 @@ _KEYS: Known = {
 }
 
 
-def parse(data: bytes) -> tuple[Settings, list[ConfigError]]:
-    """Return what config.toml sets, and what is wrong in it, which counts as not there."""
+def load(directory: Path) -> tuple[Settings, list[ConfigError]]:
+    """Return the settings in ``directory``'s config.toml, and its errors.
+
+    Invalid and missing keys have their defaults.
+    """
     try:
-        document = Document(NAME, data)
+        document = Document.read(NAME, directory / NAME)
+    except NotThereError:
+        return DEFAULTS, []
     except ConfigError as error:
         return DEFAULTS, [error]
-    return _settings(document)
-
-
-def _settings(document: Document) -> tuple[Settings, list[ConfigError]]:
     read = Sections(document, _KEYS)
     keys: dict[str, object] = {}
     for action, pressed in read.values["keys"].items():
@@ -128,13 +129,3 @@ def _settings(document: Document) -> tuple[Settings, list[ConfigError]]:
 
 def _line(error: str) -> int:
     return int(error.split(":")[1])
-
-
-def load(directory: Path) -> tuple[Settings, list[ConfigError]]:
-    """Return what ``directory``'s config.toml sets, and what is wrong with it, if it is there."""
-    try:
-        return _settings(Document.read(NAME, directory / NAME))
-    except NotThereError:
-        return DEFAULTS, []
-    except ConfigError as error:
-        return DEFAULTS, [error]

@@ -1,4 +1,4 @@
-"""A person at a terminal: prompt, history, completion, questions."""
+"""The interactive console: its output, and the loop that runs the typed lines."""
 
 import os
 import shutil
@@ -18,14 +18,14 @@ from filer.shell.session import FAILED, OK, Session
 from filer.shell.signals import Signals
 
 _MOST_DEFECTS = 10
-"""Failures of a prompt in a row; each costs a line."""
+"""Prompts that may fail in a row; each failure loses a line."""
 
 _MORE = ">"
-"""The prompt for the rest of a line that a backslash continues."""
+"""The prompt for a continuation line."""
 
 
 class TerminalConsole:
-    """The console of a person: everything on the screen, long texts in a pager."""
+    """The console of a person: output on the screen, long texts in a pager."""
 
     is_terminal = True
 
@@ -38,34 +38,32 @@ class TerminalConsole:
 
     @property
     def width(self) -> int:
-        """Columns of the screen."""
         return shutil.get_terminal_size().columns
 
     @property
     def terminal(self) -> str:
-        """What the terminal is, as TERM says it."""
+        """The type of the terminal, as in TERM."""
         return os.environ["TERM"]
 
     def show(self, result: Result) -> None:
-        """Print a result."""
         self._line.clear()
         self._print("".join(f"{line}\n" for line in result.lines()))
 
     def fail(self, message: str) -> None:
-        """Print a failure, on the screen even where results go elsewhere."""
+        """Print a failure, on standard error if standard output is not the screen."""
         self._line.clear()
         self._print_on_screen(f"{message}\n")
 
     def warn(self, message: str) -> None:
-        """Print a warning, above what is being typed."""
+        """Print a warning, above the line that is being typed."""
         self._reader.interject(lambda: self.fail(message))
 
     def ask(self, question: str) -> str:
-        """Ask; the answer is in no history."""
+        """Ask; the answer goes into no history."""
         return self._ask(self._reader.answer, question)
 
     def ask_secret(self, question: str) -> str:
-        """Ask; the answer is not echoed and in no history."""
+        """Ask without echo; the answer goes into no history."""
         return self._ask(self._reader.secret, question)
 
     def _ask(self, read: Callable[[str], str], question: str) -> str:
@@ -74,15 +72,15 @@ class TerminalConsole:
         except KeyboardInterrupt:
             raise Cancelled from None
         except EOFError:
-            self._signals.end_if_asked()  # which closes the input of a session over SSH
+            self._signals.end_if_asked()  # over SSH, that signal also closes the input
             raise EndOfAnswers from None
-        except BrokenPipeError:  # as the editor draws
+        except BrokenPipeError:  # from the editor, while it draws
             raise OutputLost(None) from None
         self.answers_read += 1
         return answer
 
     def page(self, text: str) -> None:
-        """Show a long text in the pager of the settings, of MANPAGER or PAGER."""
+        """Show a long text in the pager of the settings, MANPAGER or PAGER, or a usual one."""
         from filer.shell.prompt.keyboard import knows_its_cursor
         from filer.shell.prompt.pager import missing_program, run_pager, usual_pager
 
@@ -104,7 +102,7 @@ class TerminalConsole:
             raise Cancelled from None
 
     def _coloured(self, text: str) -> str:
-        """Return a manual page in its colours, if there are any, or else ``text`` itself."""
+        """Return a manual page with colours if the screen shows them, else ``text`` itself."""
         from filer.shell.manual.colours import ManualText
 
         if not (isinstance(text, ManualText) and self._reader.is_watched):
@@ -115,10 +113,10 @@ class TerminalConsole:
         return text if theme == "none" else coloured(text, theme, self.terminal)
 
     def progress(self, work: Work) -> AbstractContextManager[Tell]:
-        """Show long work in a line that goes when it is done."""
+        """Show the progress of long work, if a person watches."""
         return self._line.show(work) if self._reader.is_watched else show_nothing(work)
 
-    # Where it goes.
+    # Output.
 
     def _print(self, text: str) -> None:
         write(sys.stdout, text)
@@ -128,17 +126,17 @@ class TerminalConsole:
 
     def _draw(self, text: str) -> None:
         assert sys.__stdout__ is not None
-        write(sys.__stdout__, text)  # not into a recording, whose replay may take another time
+        write(sys.__stdout__, text)  # not recorded, since a replay has another timing
 
 
 def remember(session: Session, line: str) -> None:
-    """Put a line into the history of the session, unless it is empty or begins with a blank."""
+    """Add a line to the history of the session, unless it is empty or begins with a blank."""
     if (command := line.strip()) and not line.startswith(" "):
         session.state.history.append(command)
 
 
 class Terminal:
-    """Reads commands at the prompt until the person leaves."""
+    """Runs the lines typed at the prompt until the user leaves."""
 
     status = 0
 
@@ -147,10 +145,9 @@ class Terminal:
         self._console = console
 
     def run(self, session: Session) -> None:
-        """Run what is typed.  Returns at Ctrl-D; raises Leave from a command.
+        """Run the typed lines.  Returns at Ctrl-D; raises Leave from a command.
 
-        A prompt that fails time and again, with no line between, is given up: what it fails with
-        is raised.
+        After ten failures of the prompt in a row, raises the last one.
         """
         self._reader.attach(session)
         defects = 0
@@ -163,9 +160,9 @@ class Terminal:
                 return
             except FilerError as refusal:
                 session.console.fail(str(refusal))
-                self._reader.discard()  # it may hold answers to what was refused
+                self._reader.discard()  # answers to the refused line may follow
                 continue
-            except Exception as defect:  # of a key binding, say; the console goes on
+            except Exception as defect:  # such as in a key binding; the console goes on
                 defects += 1
                 if defects == _MOST_DEFECTS:
                     raise
@@ -176,12 +173,12 @@ class Terminal:
             self._execute(session, line)
 
     def _execute(self, session: Session, line: str) -> None:
-        """Run a line.  If its dialogue fails or never begins, drop the answers typed behind it.
+        """Run a line.  If its dialogue fails or never begins, drop the answers in the typeahead.
 
-        A passphrase among them must never run as a command, nor be shown as one.
+        A passphrase among them must never run, nor appear, as a command.
         """
         self._console.answers_read = 0
-        status = FAILED  # also if a command takes the power
+        status = FAILED  # also for an exception, such as Leave
         try:
             status = session.execute(line)
         finally:
@@ -190,7 +187,7 @@ class Terminal:
 
     def _logical_line(self, session: Session) -> str:
         line = self._reader.line(f"{session.prompt} ")
-        from filer.shell.line.length import checked  # not before there is a line
+        from filer.shell.line.length import checked  # not needed for the first prompt
         from filer.shell.line.words import LogicalLine
 
         logical = LogicalLine()

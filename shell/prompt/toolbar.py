@@ -1,4 +1,4 @@
-"""The bottom toolbar: the state of the filer in one line, as it is known without asking anybody."""
+"""The bottom toolbar: the known state of the filer in one line, without network access."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from filer.shell.session import Session
 _GAP = " | "
 _CUT = "..."
 _TAG = 21
-"""Columns of a key tag in brief: two system IDs, as in the tag of who has chosen none."""
+"""Columns of a shortened key tag; enough for the default tag of two system IDs."""
 
 
 class Part(NamedTuple):
-    """A part of the toolbar; ``alarm`` is what the administrator should look into.
+    """A part of the toolbar; ``alarm`` marks a state that needs the administrator.
 
-    ``brief`` says the same in fewer columns, where that can be done.
+    ``brief`` is a shorter text, if there is one.
     """
 
     text: str
@@ -27,7 +27,7 @@ class Part(NamedTuple):
 def parts(session: Session) -> list[Part]:
     """Return the parts of the toolbar, the most important one first.
 
-    Nobody is asked: a key server is up if it answered the last command, or boot, that asked it.
+    A key server counts as up if it answered its last query, by a command or the boot.
     """
     return [*_key_servers(session), *_disks(session), *_keys(session)]
 
@@ -35,7 +35,7 @@ def parts(session: Session) -> list[Part]:
 def fitting(parts: list[Part], width: int) -> list[Part]:
     """Return as many of ``parts``, from the first on, as fit into ``width`` columns.
 
-    They are brief where they have to be, from the last on.
+    If they do not all fit in full, the last ones are brief.
     """
     shown = [part._replace(text=part.brief or part.text) for part in parts]
     while _columns(shown) > width:
@@ -81,7 +81,7 @@ def _disks(session: Session) -> Iterator[Part]:
         if aggregate:
             disks = aggregate.ownership.own(disks)
         locked = sum(disk.destroyed or disk.locking or disk.locked_out for disk in disks)
-    except FilerError:  # without power nothing is known of them
+    except FilerError:  # the disks have no power
         return
     share = f"{locked}/{len(disks)}"
     yield Part(f"disks {share} locked", brief=f"locked {share}")

@@ -1,7 +1,7 @@
-"""The terminal of this host: its modes, which are as they were found when the program ends.
+"""The terminal of this host: its keyboard and its modes, which are restored at the end.
 
-The terminal echoes nothing but at a prompt, so that what is typed while a command runs is seen by
-the prompt that reads it, or by none if it is a passphrase.
+The terminal echoes only at a prompt: typeahead appears at the prompt that reads it, and a
+passphrase typed ahead never appears.
 """
 
 import os
@@ -18,14 +18,14 @@ from typing import Any, TextIO
 from filer.host.standard_streams import OutputLost, write
 from filer.shell.prompt.keyboard import Keyboard, knows_its_cursor
 
-_LFLAG, _CC = 3, 6  # places among the modes, as Python has them
+_LFLAG, _CC = 3, 6  # indices in the list of termios.tcgetattr
 
 _DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-"""Signals that end the program unless it handles them otherwise."""
+"""Signals that end the program unless it installs other handlers."""
 
 
 class Tty(Keyboard):
-    """The keyboard of a terminal, hushed until ``close``."""
+    """The keyboard of a terminal, without echo until `close`."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor)
@@ -33,7 +33,7 @@ class Tty(Keyboard):
         self._wanted: list[Any] = []
         self._echoed = 0
         self._is_away = False
-        """Whether the terminal has been the shell's, which may have changed its modes."""
+        """Whether the terminal belonged to the shell, which may have changed its modes."""
         self._handlers = {
             **dict.fromkeys(_DEADLY, self._end),
             signal.SIGTSTP: self._stop,
@@ -50,10 +50,10 @@ class Tty(Keyboard):
     # Modes.
 
     def hush(self) -> None:
-        """Have the terminal hand out each key, and echo nothing; Ctrl-C stays a signal."""
+        """Make the terminal pass on each key at once, without echo; Ctrl-C stays a signal."""
         was_cooked, self.is_cooked = self.is_cooked, False
         if was_cooked:
-            # The program at the other side may have changed the echo meanwhile.
+            # The program at the other end of the pty may have changed the echo meanwhile.
             self._found = _modes_of(self._descriptor) or self._found
             self._note_echo()
         self._set(_silent(self._found))
@@ -66,19 +66,17 @@ class Tty(Keyboard):
         self._echoed = len(self.typed) if self.echoes else 0
 
     def cook(self) -> None:
-        """Have the terminal edit and echo lines, if it can and nothing is typed ahead."""
         if not (self._found and self._found[_LFLAG] & termios.ICANON) or self.typed or self.holds:
             return
         if not self._is_readable():
             self._set(self._found)
-            if self._is_readable():  # typed in between, so perhaps not echoed
+            if self._is_readable():  # typed meanwhile, perhaps without echo
                 self.hush()
             else:
                 self.is_cooked = True
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Give the terminal to another program, such as a pager, as it was found."""
         self._restore()
         try:
             yield
@@ -86,7 +84,7 @@ class Tty(Keyboard):
             self.hush()
 
     def close(self) -> None:
-        """Leave the terminal as it was found, and no answer for the program that is next."""
+        """Restore the terminal, and read a pending cursor answer that the shell would get."""
         while self.is_asked and not self.at_end and self._is_readable(self.seconds_to_wait):
             self.receive()
         self._restore()
@@ -104,7 +102,7 @@ class Tty(Keyboard):
         self._apply(modes)
 
     def _apply(self, modes: list[Any]) -> None:
-        """Set the modes; a program in the background would be stopped for that."""
+        """Set the modes, unless we are in the background: the kernel would stop us."""
         if not self._is_in_foreground():
             self._is_away = True
         elif modes:
@@ -112,9 +110,9 @@ class Tty(Keyboard):
                 termios.tcsetattr(self._descriptor, termios.TCSANOW, modes)
 
     def wait_for_foreground(self) -> None:
-        """Stop, as the kernel stops a program that reads in the background.
+        """Stop in the background, as the kernel stops a program that reads there.
 
-        The terminal belongs to the shell there, which has it echo what is typed.
+        The terminal belongs to the shell then, with its own modes.
         """
         if not self._is_in_foreground():
             self._is_away = True
@@ -122,7 +120,7 @@ class Tty(Keyboard):
         self._take_back()
 
     def _take_back(self) -> None:
-        """Set the modes again, once the shell has given the terminal back."""
+        """Set the modes again after the shell has returned the terminal."""
         if not (self._is_away and self._is_in_foreground()):
             return
         self._is_away = False
@@ -140,13 +138,12 @@ class Tty(Keyboard):
     def _is_readable(self, seconds: float = 0.0) -> bool:
         return bool(select.select([self._descriptor], [], [], seconds)[0])
 
-    # What was typed.
+    # Typed bytes.
 
     def take_line_already_shown(self) -> bytes | None:
-        """Return the next line if the terminal has echoed all of it, before a prompt was there."""
         end = self.typed.find(b"\n", 0, self._echoed)
         if end < 0:
-            self._echoed = 0  # a part of a line is shown again, at its prompt
+            self._echoed = 0  # the prompt shows a partial line again
             return None
         line = bytes(self.typed[:end])
         del self.typed[: end + 1]
@@ -154,12 +151,10 @@ class Tty(Keyboard):
         return line
 
     def take(self) -> bytes:
-        """Return the next byte, or none."""
         self._echoed = max(0, self._echoed - 1)
         return super().take()
 
     def take_all(self) -> bytes:
-        """Return all that was received."""
         self._echoed = 0
         return super().take_all()
 
@@ -176,7 +171,7 @@ class Tty(Keyboard):
         os.kill(os.getpid(), number)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        """Stop, as Ctrl-Z wants, with the terminal as it was found."""
+        """Stop at Ctrl-Z, with the terminal restored."""
         self._apply(self._found)
         self._is_away = True
         signal.signal(number, signal.SIG_DFL)
@@ -188,10 +183,10 @@ class Tty(Keyboard):
 
 
 def open_console() -> Tty:
-    """Hush the terminal of the standard input, and ask it for its cursor if it may know.
+    """Hush the terminal of standard input, and send a cursor query.
 
-    A terminal that is called ``dumb`` or has no name is not asked, nor is one that shows nothing
-    because the output goes elsewhere.
+    No query goes to a terminal whose TERM is ``dumb`` or missing, or if standard output goes
+    elsewhere.
     """
     keyboard = Tty(sys.stdin.fileno())
     if knows_its_cursor(os.environ.get("TERM", "")) and sys.stdout.isatty():
@@ -200,27 +195,17 @@ def open_console() -> Tty:
     return keyboard
 
 
-@contextmanager
-def hushed(descriptor: int) -> Iterator[Tty]:
-    """Hush a terminal, and leave it as it was found."""
-    keyboard = Tty(descriptor)
-    try:
-        yield keyboard
-    finally:
-        keyboard.close()
-
-
 def output_of(descriptor: int) -> TextIO:
-    """Open a terminal for what is shown there while the standard output goes elsewhere."""
+    """Open a terminal for output while standard output goes elsewhere."""
     try:
         writing = os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:  # no device of that name, as in some containers
+    except OSError:  # no such device, as in some containers
         writing = os.dup(descriptor)
     return open(writing, "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123
 
 
 def _silent(found: list[Any]) -> list[Any]:
-    """Return modes that hand out each key and echo nothing."""
+    """Return modes that pass on each key at once, without echo."""
     if not found:
         return []
     silent = [*found]
@@ -231,7 +216,7 @@ def _silent(found: list[Any]) -> list[Any]:
 
 
 def _modes_of(descriptor: int) -> list[Any]:
-    """Return the modes of a terminal; none if it has hung up."""
+    """Return the modes of a terminal, or an empty list if it has hung up."""
     try:
         return termios.tcgetattr(descriptor)
     except termios.error:

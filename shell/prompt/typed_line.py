@@ -1,4 +1,4 @@
-"""One line as it is typed: its editing keys, and what the terminal has to show for them."""
+"""A line that is being typed: its editing keys and their echo."""
 
 from unicodedata import combining, east_asian_width
 
@@ -10,10 +10,10 @@ _TAB_STOP = 8
 
 
 class TypedLine:
-    """A line that is edited as the terminal driver of a Unix does it.
+    """A line with the editing keys of a Unix terminal driver.
 
-    ``end`` is the key that ended the line: ENTER, CTRL_C, CTRL_D (on an empty line), or "" while
-    it is typed.  ``column`` is where the line begins on the screen, counted from 0.
+    ``end`` is the key that ended the line: ENTER, CTRL_C, CTRL_D (on an empty line), or "" before.
+    ``column`` is the column of the screen, from 0, at which the line begins.
     """
 
     def __init__(self, column: int) -> None:
@@ -24,18 +24,17 @@ class TypedLine:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is typed."""
         return not self._typed
 
     @property
     def text(self) -> str:
-        """What is typed.  Raises LineTooLong."""
+        """The typed text.  Raises LineTooLong."""
         if self._is_too_long:
             raise LineTooLong
         return "".join(character for character, _ in self._typed)
 
     def key(self, key: str) -> str:
-        """Take a key, and return what the terminal shows for it."""
+        """Process a key, and return its echo."""
         match key:
             case "\n" | "\r":
                 return self._end(ENTER, "\n")
@@ -85,7 +84,7 @@ def _is_control(character: str) -> bool:
 
 
 def _columns(character: str, column: int) -> int:
-    """Return the width of a character that stands at ``column``."""
+    """Return the width of a character at ``column``."""
     if character == "\t":
         return _TAB_STOP - column % _TAB_STOP
     if combining(character):

@@ -1,14 +1,16 @@
 """config.toml: what may be set about the interactive console, and what is wrong in it."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filer.host.toml_file import ConfigError
 from filer.shell.manual.pages import find
 from filer.shell.manual.typesetting import render
-from filer.shell.prompt.settings import DEFAULTS, KEYS, NAME, THEMES, Settings, load, parse
+from filer.shell.prompt.settings import DEFAULTS, KEYS, NAME, THEMES, Settings, load
 
 EVERYTHING = """\
 theme = "light"
@@ -29,6 +31,12 @@ editing = "f12"
 NO_KEY = 'must be a key, such as "f5" or "c-space", or several: "escape h"'
 NO_PAGER = 'must be a program and its options, such as "less -R"'
 KEPT = "which has a meaning of its own"
+
+
+def parse(data: bytes) -> tuple[Settings, list[ConfigError]]:
+    with TemporaryDirectory() as directory:
+        Path(directory, NAME).write_bytes(data)
+        return load(Path(directory))
 
 
 def errors(text: str) -> list[str]:
