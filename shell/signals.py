@@ -1,27 +1,22 @@
-"""Ctrl-C, SIGTERM and SIGHUP: acted on between two steps of a command, never within one."""
+"""Ctrl-C, SIGTERM and SIGHUP, which take effect only between the steps of a command."""
 
 import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from filer.running.interrupt import Interrupt
 
 if TYPE_CHECKING:
     import socket
 
+    from _typeshed import HasFileno
+
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 SIGNALLED = 128
-"""What is added to a signal's number for the exit status, as in the shells of Unix."""
-
-
-class Readable(Protocol):
-    """What can be waited for."""
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
+"""The exit status is this plus the number of the signal, as in Unix shells."""
 
 
 class Ended(BaseException):
@@ -31,8 +26,8 @@ class Ended(BaseException):
 class Signals:
     """The signal handlers of the program.
 
-    A signal is a request that is looked at when it is safe; only where the program waits for
-    somebody, it ends the waiting at once.
+    A signal sets a request, which the program checks when it is safe.  While the program waits for
+    input, a signal takes effect at once.
     """
 
     def __init__(self, interrupt: Interrupt) -> None:
@@ -41,21 +36,21 @@ class Signals:
         self._ending: tuple[int, ...] = ENDING
         self.received: int | None = None
         self.end_prompt: Callable[[], object] | None = None
-        """Set by a prompt that cannot be ended by an exception: what makes it look here."""
+        """Set by a prompt that an exception cannot end: makes it check for signals."""
 
     def install(self) -> None:
-        """Take the signals over; one that whoever started the program ignores stays ignored."""
+        """Install handlers, but leave signals alone that our parent set to SIG_IGN."""
         for number in (signal.SIGINT, *ENDING):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
 
     def end_at_ctrl_c(self) -> None:
-        """Let Ctrl-C end the program: there is no prompt that it could lead back to."""
+        """Make Ctrl-C end the program, which has no prompt to return to."""
         self._ending = (signal.SIGINT, *ENDING)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Mark a wait: a signal that comes now, or has come unseen, takes effect at once.
+        """Mark a wait for input: a signal takes effect at once, also one that is pending.
 
         Raises Ended or KeyboardInterrupt.
         """
@@ -67,22 +62,21 @@ class Signals:
             self._waiting = False
 
     def take_effect(self) -> None:
-        """Raise Ended or KeyboardInterrupt if a signal has come that nobody has looked at."""
+        """Raise Ended or KeyboardInterrupt if a signal is pending."""
         self.end_if_asked()
         if self._interrupt.requested:
             self._interrupt.clear()
             raise KeyboardInterrupt
 
     def end_if_asked(self) -> None:
-        """Raise Ended if a signal has come that ends the program."""
+        """Raise Ended after a signal that ends the program."""
         if self.received in self._ending:
             raise Ended
 
-    def wait_for(self, stream: Readable, seconds: float | None = None) -> bool:
-        """Wait until ``stream`` can be read, and say whether it can; None waits for ever.
+    def wait_for(self, stream: "HasFileno", seconds: float | None = None) -> bool:
+        """Wait until ``stream`` is readable; return False after ``seconds`` (None: no limit).
 
-        A signal that comes meanwhile takes effect at once: a read that is about to begin when it
-        comes would not be interrupted.
+        A signal takes effect at once; it would not interrupt a read that is about to begin.
         """
         with self.woken() as woken:
             readable, _, _ = select.select([stream.fileno(), woken.fileno()], [], [], seconds)
@@ -90,7 +84,7 @@ class Signals:
 
     @contextmanager
     def woken(self) -> "Iterator[socket.socket]":
-        """Give a socket that can be read once a signal has come."""
+        """Yield a socket that becomes readable when a signal arrives."""
         import socket  # 3 ms
 
         woken, wake = socket.socketpair()
@@ -103,7 +97,7 @@ class Signals:
                 signal.set_wakeup_fd(before)
 
     def deliver(self, number: int) -> None:
-        """Ask whatever runs to stop, and a prompt to look here."""
+        """Request the running command to stop, and make a prompt check for signals."""
         if self.received not in self._ending:
             self.received = number
         self._interrupt.request(for_good=number in self._ending)
@@ -113,5 +107,5 @@ class Signals:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.deliver(number)
         if self.end_prompt is None and self._waiting:
-            self._waiting = False  # a second signal does not cut short what the first has begun
+            self._waiting = False  # a second signal must not interrupt the handling of the first
             self.take_effect()

@@ -1,4 +1,4 @@
-"""Who may log in over SSH: passwords, public keys, and the host key that the filer shows."""
+"""The files of the SSH server: passwords, public keys of users, and its host key."""
 
 import hmac
 import os
@@ -15,19 +15,19 @@ from filer.host.reading import NotThereError, UnreadableError, read_regular
 from filer.host.scrypt import STANDARD
 from filer.host.text import printable
 from filer.host.toml_file import SIZE_LIMIT, Document, dump
-from filer.shell.ssh.keys import LARGEST, AuthorizedKeys
+from filer.shell.ssh.public_keys import LARGEST, AuthorizedKeys
 
 if TYPE_CHECKING:
     from asyncssh import SSHKey
 
 ADMINISTRATOR = "root"
-"""Whose public keys are in ``AUTHORIZED_KEYS``."""
+"""The user whose public keys are in AUTHORIZED_KEYS."""
 
 HOST_KEY, AUTHORIZED_KEYS = "host_key", "authorized_keys"
 """Files in the directory ``ssh`` of the root."""
 
 LEAST_LENGTH = 8
-"""Characters of a password, as a real filer wants them."""
+"""Characters of a password; the minimum of a real filer."""
 
 MOST_BYTES = 1000
 """Bytes of a password; OpenSSH's client sends fewer than 1024."""
@@ -49,14 +49,14 @@ class AccessError(FilerError):
 
 
 class Passwords:
-    """The file of passwords: one line a user, with a salted scrypt hash."""
+    """The file of passwords: a line per user, with a salted scrypt hash."""
 
     def __init__(self, path: Path, storage: Storage) -> None:
         self._path = path
         self._storage = storage
 
     def set(self, user: str, password: str, random: Callable[[int], bytes]) -> None:
-        """Give ``user``, who may be new, this password.
+        """Set the password of ``user``, who may be new.
 
         Raises AccessError, ConfigError if the file is damaged, or StorageError.
         """
@@ -78,11 +78,11 @@ class Passwords:
             self._storage.write(self._path, content)
 
     def users(self) -> list[str]:
-        """Return who has a password.  Raises ConfigError if the file is damaged."""
+        """Return the users that have a password.  Raises ConfigError if the file is damaged."""
         return list(self._entries())
 
     def fits(self, user: str, password: str) -> bool:
-        """Say whether ``password`` is that of ``user``; it takes as long for one who has none.
+        """Say whether ``password`` is that of ``user``, in the same time for unknown users.
 
         Raises ConfigError if the file is damaged.
         """
@@ -114,12 +114,12 @@ def passwords_below(directory: Path, storage: Storage) -> Passwords:
 
 
 def is_user(name: str) -> bool:
-    """Say whether ``name`` could be a user's."""
+    """Say whether ``name`` is a valid user name."""
     return _USER.fullmatch(name) is not None
 
 
 def in_log(user: str) -> str:
-    """Return a name that a client gave for the log: quoted and shortened unless it is plain."""
+    """Return a user name from a client for the log: quoted and shortened unless it is valid."""
     if is_user(user):
         return user
     shown = user if len(user) <= _LONGEST_IN_LOG else f"{user[:_LONGEST_IN_LOG]}..."
@@ -128,7 +128,7 @@ def in_log(user: str) -> str:
 
 
 def _as_clients_send(password: str) -> str:
-    """Return ``password`` as the server sees it at login: asyncssh applies SASLprep to it.
+    """Return ``password`` in the form that asyncssh gives the server at login (SASLprep).
 
     Raises AccessError if it is too short or long, or if no client could send it.
     """
@@ -154,8 +154,8 @@ def _as_clients_send(password: str) -> str:
 def refuse_if_open_to_others(path: Path, *, secret: bool = False) -> None:
     """Check owner and permissions of a file and its directory, as sshd's StrictModes does.
 
-    With ``secret`` others must not be able to read the file either.  Raises AccessError, or
-    NotThereError if there is no such file.
+    With ``secret``, others must not be able to read the file either.  Raises AccessError, or
+    NotThereError if the file is missing.
     """
     for each, name in ((path.parent, f"{path.parent.name}/"), (path, _name(path))):
         try:
@@ -184,13 +184,13 @@ def _hashed(password: str, salt: bytes) -> str:
 
 
 def _salt(entry: str) -> bytes:
-    """Return the salt of an entry; nothing if it is none."""
+    """Return the salt of a password entry, or nothing if the entry is invalid."""
     found = _ENTRY.fullmatch(entry)
     return bytes.fromhex(found[1]) if found else b""
 
 
 def authorized_keys(path: Path) -> AuthorizedKeys:
-    """Return the public keys of the file, in the format of OpenSSH; none if there is no file.
+    """Return the public keys in the file, in OpenSSH's format; none if the file is missing.
 
     Raises AccessError if it cannot be read, or if others can change it.
     """
@@ -204,7 +204,7 @@ def authorized_keys(path: Path) -> AuthorizedKeys:
 
 
 def host_key(path: Path, storage: Storage) -> "SSHKey":
-    """Return the host key of the file, which is made if there is none.
+    """Return the host key in the file, which is made if missing.
 
     Raises AccessError if it is damaged, weak, or open to others, and StorageError.
     """

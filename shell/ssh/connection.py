@@ -1,4 +1,4 @@
-"""One SSH connection: from its first byte, through the login, to its sessions."""
+"""One SSH connection: its limits, its login, and its sessions."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
@@ -16,10 +16,10 @@ from asyncssh.packet import SSHPacket
 from filer.host.errors import FilerError
 from filer.shell.ssh.access import ADMINISTRATOR, AUTHORIZED_KEYS, authorized_keys, in_log, is_user
 from filer.shell.ssh.guessing import network_of
-from filer.shell.ssh.keys import Grant, is_current
 from filer.shell.ssh.limits import SIGNATURES, Limits
 from filer.shell.ssh.pacing import Pacing
-from filer.shell.ssh.session import ConsoleSession
+from filer.shell.ssh.public_keys import Grant, is_current
+from filer.shell.ssh.session import SshSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -33,11 +33,11 @@ _SIGNATURES = {each.encode("ascii") for each in SIGNATURES}
 
 
 class Connection(asyncssh.SSHServerConnection):
-    """A connection that bounds what asyncssh does not.
+    """A connection with limits that asyncssh lacks.
 
-    asyncssh buffers all answers to a client that does not read them, or does not finish a key
-    exchange; it prepares each password in the event loop, which takes long for a large one; and
-    it sends packets as small, and takes as many at a time, as a client likes.
+    asyncssh buffers all responses for a client that does not read them or does not finish a key
+    exchange; it runs SASLprep on a password of any size in the event loop; and it lets the client
+    choose how small its outgoing packets are and how many incoming ones it handles at a time.
     """
 
     def __init__(
@@ -52,34 +52,31 @@ class Connection(asyncssh.SSHServerConnection):
         self._exchange: asyncio.TimerHandle | None = None
         self._deferred = 0
         self.pauses: set[str] = set()
-        """Why the sessions wait at present."""
+        """Why the sessions wait now."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, with the transport at hand."""
         self._wire = cast(asyncio.Transport, transport)
         self._wire.max_size = self._limits.turn  # type: ignore[attr-defined]
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None = None) -> None:
-        """Wait for no key exchange any more."""
         if self._exchange is not None:
             self._exchange.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Stop reading, and let the sessions wait."""
+        """Stop reading, and make the sessions wait."""
         self._wire.pause_reading()
         self._pause("connection")
 
     def resume_writing(self) -> None:
-        """Go on."""
         self._wire.resume_reading()
         self._resume("connection")
 
     def process_packet(
         self, pkttype: int, pktid: int, packet: "SSHPacket"
     ) -> "bool | Awaitable[None]":
-        """Take a packet, unless it is one request too many to log in, or too large a one."""
+        """Process a packet, but disconnect at too many or too large login requests."""
         if pkttype == MSG_USERAUTH_REQUEST:
             self._requests += 1
             size = len(packet.get_full_payload())
@@ -92,7 +89,7 @@ class Connection(asyncssh.SSHServerConnection):
         return super().process_packet(pkttype, pktid, packet)
 
     def _refuses_channel(self, payload: bytes) -> bool:
-        """Refuse a channel to which each byte, or a few, would have to be sent in a packet."""
+        """Refuse a channel whose packets would hold a few bytes each."""
         asked = SSHPacket(payload)
         asked.get_byte()
         asked.get_string()
@@ -107,7 +104,7 @@ class Connection(asyncssh.SSHServerConnection):
     def send_packet(
         self, pkttype: int, *args: bytes, handler: "SSHPacketLogger | None" = None
     ) -> None:
-        """Send a packet; asyncssh defers it if a key exchange has begun and is not finished."""
+        """Send a packet; asyncssh defers it during a key exchange."""
         if pkttype == MSG_KEXINIT:
             self._begin_exchange()
         elif pkttype == MSG_NEWKEYS:
@@ -139,14 +136,14 @@ class Connection(asyncssh.SSHServerConnection):
         for session in self._sessions():
             session.resume_writing(cause)
 
-    def _sessions(self) -> "tuple[ConsoleSession, ...]":
+    def _sessions(self) -> "tuple[SshSession, ...]":
         login = self.get_owner()
         return tuple(login.sessions) if isinstance(login, Login) else ()
 
     def create_server_channel(self, *args: Any, **options: Any) -> "asyncssh.SSHServerChannel[Any]":
-        """Return a channel that takes no environment, and paces what it sends.
+        """Return a channel that ignores environment variables, and paces its output.
 
-        asyncssh would keep all of the environment.
+        asyncssh would store any number of variables.
         """
         channel = super().create_server_channel(*args, **options)
         channel._process_env_request = lambda packet: False  # type: ignore[method-assign]
@@ -161,10 +158,10 @@ class Connection(asyncssh.SSHServerConnection):
 
 
 class Login(asyncssh.SSHServer):
-    """The server's side of one connection; the peer is unauthenticated until ``auth_completed``."""
+    """The server's side of one connection; the peer is unauthenticated until `auth_completed`."""
 
     def __init__(self, service: "Service") -> None:
-        self.sessions: set[ConsoleSession] = set()
+        self.sessions: set[SshSession] = set()
         """The sessions whose channels are open."""
 
         self.who = ""
@@ -181,16 +178,13 @@ class Login(asyncssh.SSHServer):
 
     @property
     def groups(self) -> "Groups":
-        """What the connection and its sessions count for."""
+        """The groups that the connection and its sessions count for."""
         if self.who:
             return self._user, (self._user, self.network)
         return (self.network,)
 
     def idle(self) -> float | None:
-        """Return the seconds without progress; None while a session is at work.
-
-        With sessions, that is the time of the least idle one.
-        """
+        """Return the seconds without activity in any session; None while a session is at work."""
         times = [session.idle() for session in self.sessions]
         waited = [time for time in times if time is not None]
         if len(waited) < len(times):
@@ -198,20 +192,18 @@ class Login(asyncssh.SSHServer):
         return min(waited, default=self._loop.time() - self._since)
 
     def abort(self) -> None:
-        """End the connection at once."""
         self.connection.abort()
 
     # The connection.
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Take the connection in, which may cost another one its place."""
+        """Register the connection, which may displace another one."""
         self.connection = cast(Connection, conn)
         self._address = str(conn.get_extra_info("peername", ("?",))[0])
         self.network = network_of(self._address)
         self._service.arrived(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note who has gone."""
         if self._watch is not None:
             self._watch.cancel()
         self._service.left(self)
@@ -223,7 +215,7 @@ class Login(asyncssh.SSHServer):
     # The login.
 
     def begin_auth(self, username: str) -> bool:
-        """Require authentication; what is possible looks the same for every name."""
+        """Require authentication; the answer is the same for every user name."""
         if self._user is not None:
             raise asyncssh.PermissionDenied("the user name cannot change")
         self._user = username
@@ -231,16 +223,15 @@ class Login(asyncssh.SSHServer):
         return True
 
     def public_key_auth_supported(self) -> bool:
-        """Offer it to every user."""
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        """Look for a line that lets ``key`` in; asyncssh checks the signature after this."""
+        """Look for a line that admits ``key``; asyncssh checks the signature afterwards."""
         self._how, self.grant = "public key", Grant()
         self._keys_asked += 1
         grant: Grant | None = None
         if username == ADMINISTRATOR and is_current(key):
-            key.all_sig_algorithms = key.all_sig_algorithms & _SIGNATURES  # none with SHA-1
+            key.all_sig_algorithms = key.all_sig_algorithms & _SIGNATURES  # no SHA-1
             try:
                 keys = authorized_keys(self._service.directory / AUTHORIZED_KEYS)
                 grant = keys.grant(key, self._address, self._service.filer.now())
@@ -249,20 +240,16 @@ class Login(asyncssh.SSHServer):
         if grant is None:
             self._count_failure()
             return False
-        if self._keys_asked > 2 * self._limits.tries:  # a known key, but no valid signature
+        if self._keys_asked > 2 * self._limits.tries:  # a known key, but without valid signatures
             self._count_failure()
         self.grant = grant
         return True
 
     def password_auth_supported(self) -> bool:
-        """Offer it to every user."""
         return True
 
     async def validate_password(self, username: str, password: str) -> bool:
-        """Check a password, after the delay that earlier failures have earned.
-
-        A thread does it, since that takes its time.
-        """
+        """Check a password in a thread, after the delay for earlier failures."""
         self._how, self.grant = "password", Grant()
         service = self._service
         pair = self.network, username if is_user(username) else ""
@@ -290,7 +277,6 @@ class Login(asyncssh.SSHServer):
             )
 
     def auth_completed(self) -> None:
-        """Note who has come."""
         self.who = f"{self._user} from {self._address}"
         self._begin_idling()
         self._service.log("ssh.login", "info", f"{self.who} logged in by {self._how}")
@@ -298,15 +284,14 @@ class Login(asyncssh.SSHServer):
 
     # The sessions.
 
-    def session_requested(self) -> ConsoleSession:
-        """Open a console; all else that a client may ask for is refused by default."""
+    def session_requested(self) -> SshSession:
+        """Open a console; asyncssh refuses other requests by default."""
         session = self._service.new_session(self)
         for cause in self.connection.pauses:
             session.pause_writing(cause)
         return session
 
-    def session_closed(self, session: ConsoleSession) -> None:
-        """Note that the channel of a session is closed."""
+    def session_closed(self, session: SshSession) -> None:
         self.sessions.discard(session)
         self._begin_idling()
 

@@ -1,8 +1,8 @@
-"""A person at the other end of an SSH connection: signals, keyboard, screen."""
+"""The signals and the console of an SSH session."""
 
 import select
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from filer.commands import Leave
 from filer.host.standard_streams import write
@@ -11,13 +11,16 @@ from filer.shell.prompt.reader import LineReader
 from filer.shell.prompt.settings import Settings
 from filer.shell.prompt.terminal import TerminalConsole
 from filer.shell.session import FAILED, OK, Session
-from filer.shell.signals import Readable, Signals
+from filer.shell.signals import Signals
+
+if TYPE_CHECKING:
+    from _typeshed import HasFileno
 
 CTRL_C = b"\x03"
 
 
 class RemoteSignals(Signals):
-    """What the kernel would deliver to a program at a terminal of this host."""
+    """Signals from an SSH client; on a local terminal, the kernel delivers them."""
 
     def __init__(self) -> None:
         self.interrupt = Interrupt()
@@ -25,18 +28,18 @@ class RemoteSignals(Signals):
 
     @property
     def awaited(self) -> bool:
-        """Whether the person is waited for: then Ctrl-C is a key like others."""
+        """Whether the session waits for input; Ctrl-C is an ordinary key then."""
         return self._waiting or self.end_prompt is not None
 
-    def wait_for(self, stream: Readable, seconds: float | None = None) -> bool:
-        """Wait until ``stream`` can be read, and say whether it can: it ends with the session."""
+    def wait_for(self, stream: "HasFileno", seconds: float | None = None) -> bool:
+        """Wait until ``stream`` is readable; the end of the session closes it."""
         return bool(select.select([stream.fileno()], [], [], seconds)[0])
 
 
 class RemoteConsole(TerminalConsole):
-    """The console of a person elsewhere, whose one screen shows everything.
+    """The console of an SSH user, whose screen shows results and failures.
 
-    No pager: it would be a program of this host, and lead to its shell.
+    There is no pager: it would run on this host, and give access to its shell.
     """
 
     def __init__(
@@ -56,16 +59,13 @@ class RemoteConsole(TerminalConsole):
 
     @property
     def width(self) -> int:
-        """Columns of the screen."""
         return self._columns()
 
     @property
     def terminal(self) -> str:
-        """What the client calls the terminal."""
         return self._terminal
 
     def page(self, text: str) -> None:
-        """Print a long text."""
         self._print(self._coloured(text).rstrip("\n") + "\n")
 
     def _print(self, text: str) -> None:
@@ -75,14 +75,14 @@ class RemoteConsole(TerminalConsole):
 
 
 class OneShot:
-    """Runs the command that came with the connection, for a person who answers its questions."""
+    """Runs the command of ``ssh -t HOST COMMAND``; a person answers its questions."""
 
     def __init__(self, command: str) -> None:
         self._command = command
         self.status = OK
 
     def run(self, session: Session) -> None:
-        """Run the command.  Raises Leave when it asks for that."""
+        """Run the command.  Raises Leave from it."""
         try:
             self.status = session.execute(self._command)
         except Leave as leave:

@@ -1,4 +1,4 @@
-"""The full prompt of the console, on a terminal at the other end of an SSH connection."""
+"""The line editor for the terminal of an SSH client."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,11 +20,11 @@ from filer.shell.session import Session
 from filer.shell.signals import Signals
 
 _END_OF_PASTE = len("\x1b[201~") - 1
-"""Characters that may be the beginning of the mark at the end of a paste."""
+"""Characters that may begin the end mark of a paste."""
 
 
-class _Keys:
-    """What ``Vt100Input`` wants to know of the stream that it reads."""
+class _Stream:
+    """The part of a text stream that `Vt100Input` uses."""
 
     encoding = "utf-8"
 
@@ -39,7 +39,7 @@ class _Keys:
 
 
 class _Parser(Vt100Parser):
-    """A parser that keeps no more of a paste than the prompt accepts."""
+    """A parser that buffers no more of a paste than the prompt accepts."""
 
     def __init__(self, take: Callable[[KeyPress], object]) -> None:
         super().__init__(self._take_key)
@@ -47,7 +47,6 @@ class _Parser(Vt100Parser):
         self._is_too_long = False
 
     def feed(self, data: str) -> None:
-        """Take what was typed."""
         super().feed(data)
         if self._in_bracketed_paste and len(self._paste_buffer) > MOST_PASTED:
             self._is_too_long = True
@@ -61,14 +60,14 @@ class _Parser(Vt100Parser):
 
 
 class _Keyboard(Vt100Input):
-    """Keys that come through a pipe: there is no mode of a terminal to set on this side."""
+    """Keys from a pipe, which has no terminal modes to set."""
 
-    def __init__(self, keys: TextIO) -> None:
-        super().__init__(keys)
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
         self.vt100_parser = _Parser(self._buffer_key)
 
     def _buffer_key(self, key: KeyPress) -> None:
-        self._buffer.append(key)  # which is a new list after each read
+        self._buffer.append(key)  # a new list after each read
 
     def raw_mode(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -87,11 +86,11 @@ def line_editor(
     signals: Signals,
     settings: Settings,
 ) -> Iterator[LineEditor]:
-    """Give an editor for keys from ``descriptor``; ``size`` is in columns and rows.
+    """Yield an editor for keys from ``descriptor``; ``size`` returns columns and rows.
 
-    What was typed is remembered as long as the session lasts, and written nowhere.
+    The history ends with the session.
     """
-    keyboard = _Keyboard(cast(TextIO, _Keys(descriptor)))
+    keyboard = _Keyboard(cast(TextIO, _Stream(descriptor)))
 
     def rows_and_columns() -> Size:
         columns, rows = size()

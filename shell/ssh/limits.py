@@ -1,4 +1,4 @@
-"""What the SSH server allows its clients: numbers, times and algorithms."""
+"""The limits of the SSH server: numbers, times and algorithms."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +7,13 @@ from filer.shell.ssh.places import Startups
 
 @dataclass(frozen=True)
 class Limits:
-    """How much clients may ask for; times in seconds."""
+    """Limits for clients; times in seconds."""
 
     startups: Startups = field(default_factory=Startups)
-    """Of connections that have not logged in."""
+    """When connections without a login are dropped."""
 
     startups_of_network: int = 24
-    """Connections from one network that have not logged in."""
+    """Connections from one network without a login."""
 
     connections: int = 64
     """Connections that have logged in."""
@@ -27,17 +27,17 @@ class Limits:
     """Wrong passwords and unknown keys of one connection."""
 
     requests: int = 24
-    """Requests of one connection to log in: to ask what is possible, for keys, for passwords."""
+    """Login requests of one connection: for the methods, for keys, for passwords."""
 
     request_size: int = 8 * 1024
     """Bytes of such a request."""
 
     first_delay: float = 1.0
     longest_delay: float = 30.0
-    """Between two tries of a password; shorter than ``login``, so that a right one can succeed."""
+    """Between two password tries; shorter than ``login``, so that the right one can succeed."""
 
     begin: float = 60.0
-    """For a session to ask for a shell or a command."""
+    """For a session to request a shell or a command."""
 
     idle: float = 3600.0
     """For a session that waits for its client."""
@@ -47,29 +47,29 @@ class Limits:
 
     keepalive: float = 30.0
     deferred: int = 10_000
-    """Packets that wait for the end of a key exchange."""
+    """Packets that asyncssh defers until the end of a key exchange."""
 
     lost_after: int = 4
-    """Keepalives in a row without an answer, after which a client is given up."""
+    """Unanswered keepalives in a row after which the connection ends."""
 
     farewell: float = 1.0
-    """For a client to hear that the connection ends."""
+    """For a client to receive the end of the connection."""
 
     window: int = 128 * 1024
-    """Bytes that a session may send before they are read."""
+    """Bytes that a client may send before the session reads them."""
 
     least_packet: int = 1024
-    """Bytes of the largest packet that a client takes; OpenSSH takes 32 KiB."""
+    """The least maximum packet size of a client, in bytes; OpenSSH has 32 KiB."""
 
     small_window_pause: float = 0.05
-    """Between two packets to a client that takes less than ``least_packet`` at a time."""
+    """Between two packets to a client whose window is smaller than ``least_packet``."""
 
     turn: int = 4096
-    """Bytes taken from a client before others have their turn; they may be a hundred packets."""
+    """Bytes to process from a client before others get a turn; up to about a hundred packets."""
 
 
 KEY_EXCHANGES = "*25519*,ecdh-sha2-nistp*"
-"""With X25519 also the hybrids with ML-KEM or sntrup, where they are available."""
+"""Including the hybrids of X25519 with ML-KEM or sntrup, if available."""
 
 CIPHERS = "chacha20-poly1305@openssh.com,aes*-gcm@openssh.com,aes*-ctr"
 MACS = ",".join(

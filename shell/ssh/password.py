@@ -1,4 +1,4 @@
-"""``filer --ssh-password USER``: a password, typed unseen or read from standard input."""
+"""``filer --ssh-password USER``: set a password, typed or from standard input."""
 
 import getpass
 import os
@@ -16,10 +16,11 @@ from filer.shell.ssh.access import passwords_below
 
 
 def set_password(user: str, root: Path, signals: Signals) -> int:
-    """Give ``user`` a password; a filer that runs on ``root`` knows it at once.
+    """Set the password of ``user``; a filer that runs on ``root`` uses it at once.
 
-    A person types it twice; otherwise it is the first line of standard input.  Returns the exit
-    status; raises FilerError for a user name or password that is none, or if it cannot be kept.
+    At a terminal it is typed twice without echo; otherwise it is the first line of standard input.
+    Returns the exit status.  Raises FilerError if user name or password are invalid, or if the
+    password cannot be stored.
     """
     where = Root.at(root)
     where.examine()

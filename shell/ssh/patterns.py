@@ -1,4 +1,4 @@
-"""Patterns of addresses, as ``from=`` has them: whether there is an address that one can match."""
+"""Patterns of addresses as in ``from=``: whether any address can match one."""
 
 from collections.abc import Callable, Set
 from ipaddress import ip_network
@@ -12,10 +12,10 @@ _GROUP_DIGITS = 4
 
 
 def matches_some_address(pattern: str) -> bool:
-    """Say whether an address or network, or ``*`` and ``?`` in lower case, can ever match.
+    """Say whether ``pattern`` in lower case, an address, network or wildcard, can match an address.
 
     A misspelt exclusion such as ``127.1`` or ``127.0.0.01`` would exclude nothing.  Wildcards are
-    compared with addresses as they are written here: no leading zeros, ``::`` for zeros.
+    compared with addresses in canonical form: no leading zeros, ``::`` for zeros.
     """
     if "%" in pattern:  # addresses are compared without their interface
         return False
@@ -33,7 +33,7 @@ def matches_some_address(pattern: str) -> bool:
 
 
 def _after(pattern: str, start: State, step: Step[State], alphabet: str) -> Set[State]:
-    """Return the states in which a text can be that ``pattern`` matches."""
+    """Return the possible states after a text that ``pattern`` matches."""
     states = {start}
     for character in pattern:
         if character != "*":
@@ -51,7 +51,7 @@ def _next(states: Set[State], step: Step[State], characters: str) -> set[State]:
 
 
 def _in_ipv4(state: tuple[int, str], character: str) -> tuple[int, str] | None:
-    """Go on from the number of an octet and its digits so far."""
+    """Return the next state; a state is the index of an octet and its digits so far."""
     number, digits = state
     if character == ".":
         return (number + 1, "") if digits and number < 3 else None
@@ -63,22 +63,22 @@ def _in_ipv4(state: tuple[int, str], character: str) -> tuple[int, str] | None:
 
 class _Ipv6(NamedTuple):
     groups: int = 0
-    """Those that have ended."""
+    """The number of complete groups."""
 
     digits: int = 0
     colons: int = 0
-    """In a row, at the end of the text."""
+    """Colons in a row at the end of the text."""
 
     is_zero: bool = False
     after_zero: bool = False
-    """Whether the group before, with no ``::`` between, is 0."""
+    """Whether the previous group, without ``::`` between, is 0."""
 
     is_shortened: bool = False
     has_zeros: bool = False
-    """Whether two groups in a row are 0, which only a text with ``::`` has."""
+    """Whether two groups in a row are 0, which a canonical address has only beside ``::``."""
 
     def ended(self) -> "_Ipv6":
-        """Return the state behind the present group."""
+        """Return the state after the current group."""
         return self._replace(
             groups=self.groups + 1,
             digits=0,

@@ -1,4 +1,4 @@
-"""A limited number of places, shared fairly: the idlest of the largest group makes room."""
+"""A limited number of places, shared fairly: the idlest item of the largest group makes room."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -6,20 +6,18 @@ from typing import Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
 Groups = tuple[Hashable, ...]
-"""What an item belongs to, such as its user and its address."""
+"""The groups of an item, such as its user and its network."""
 
 
 class Places(Generic[Item]):
-    """The items that have a place, each with the groups that it counts for.
+    """The items that have a place, each with its groups.
 
-    ``idle`` returns how long an item has been idle, in seconds, or None while it is at work.
-    ``burden`` returns what else speaks against it; items of the greatest burden go first.
+    ``idle`` returns the seconds that an item has been idle, or None while it is at work.  Items
+    with the greatest ``burden`` make room first.
     """
 
     def __init__(
-        self,
-        idle: Callable[[Item], float | None],
-        burden: Callable[[Item], int] = lambda _item: 0,
+        self, idle: Callable[[Item], float | None], burden: Callable[[Item], int] = lambda _item: 0
     ) -> None:
         self._idle = idle
         self._burden = burden
@@ -37,7 +35,6 @@ class Places(Generic[Item]):
         return self._counts[group]
 
     def add(self, item: Item, groups: Groups) -> None:
-        """Give ``item`` a place."""
         self._groups[item] = groups
         self._counts.update(groups)
 
@@ -49,10 +46,10 @@ class Places(Generic[Item]):
                 del self._counts[group]
 
     def to_displace(self, within: Hashable = None) -> Item | None:
-        """Return what makes room for a newcomer; None if all are at work.
+        """Return the item that makes room for a new one, or None if all are at work.
 
-        That is, of the largest groups (of ``within`` only, if given), the item that has been
-        idle longest.
+        It is the one with the greatest burden, then the largest groups, then the longest idle
+        time.  With ``within``, only items of that group count.
         """
         best: tuple[int, int, float] | None = None
         displaced: Item | None = None
@@ -70,9 +67,9 @@ class Places(Generic[Item]):
 
 
 class Misses:
-    """How many connections of a network have ended without a login since its last one.
+    """Counts of connections without a login, for each network since its last login.
 
-    Only the ``most`` networks that missed last are known.
+    Only the ``most`` networks with the latest such connections are kept.
     """
 
     def __init__(self, most: int = 4096) -> None:
@@ -83,7 +80,6 @@ class Misses:
         return len(self._counts)
 
     def of(self, network: str) -> int:
-        """Return the count of ``network``."""
         return self._counts.get(network, 0)
 
     def add(self, network: str) -> None:
@@ -93,15 +89,15 @@ class Misses:
             self._counts.popitem(last=False)
 
     def clear(self, network: str) -> None:
-        """Forget ``network``: one of its clients has logged in."""
+        """Reset the count of ``network``, after a login."""
         self._counts.pop(network, None)
 
 
 class Startups(NamedTuple):
-    """When connections that have not logged in are dropped early, as OpenSSH's MaxStartups says.
+    """Early dropping of connections without a login, like OpenSSH's MaxStartups.
 
-    From ``begin`` of them on, one is dropped with the probability ``rate``, which grows linearly
-    and is 1 from ``full`` on.
+    Above ``begin`` connections, one is dropped with the probability ``rate``, which grows linearly
+    to 1 at ``full``.
     """
 
     begin: int = 32
@@ -109,7 +105,7 @@ class Startups(NamedTuple):
     full: int = 64
 
     def drops(self, count: int, chance: float) -> bool:
-        """Say whether one of ``count`` goes, with ``chance`` drawn evenly from 0 to below 1."""
+        """Say whether to drop one of ``count``; ``chance`` is a uniform random number below 1."""
         if count <= self.begin:
             return False
         share = (count - self.begin) / max(1, self.full - self.begin)

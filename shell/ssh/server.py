@@ -1,4 +1,4 @@
-"""The SSH server: one filer, whose console several people have at the same time."""
+"""The SSH server: gives several users the console of one filer at the same time."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ from filer.shell.ssh.connection import Connection, Login
 from filer.shell.ssh.guessing import Checks, Delays
 from filer.shell.ssh.limits import CIPHERS, KEY_EXCHANGES, MACS, SIGNATURES, Limits
 from filer.shell.ssh.places import Misses, Places
-from filer.shell.ssh.session import ConsoleSession, Served
+from filer.shell.ssh.session import Served, SshSession
 
 for _name in ("asyncssh", "asyncio"):
     # Keep asyncssh's log of client errors off our output.
@@ -40,14 +40,14 @@ for _name in ("asyncssh", "asyncio"):
 
 _MOST_WARNINGS = 10
 _HASHING_THREADS = 2
-"""Passwords that are checked at the same time; each takes 32 MiB."""
+"""Concurrent password checks; each takes 32 MiB."""
 
 
 @dataclass
 class SshHost:
-    """Gives the console to those who log in; a ``Host`` of the power cycle.
+    """The `Host` that serves the console over SSH.
 
-    A port of 0 stands for a free one, which is kept over a reboot.
+    A ``port`` of 0 selects a free one, which is kept over a reboot.
     """
 
     address: str
@@ -58,12 +58,12 @@ class SshHost:
     status: int = OK
 
     def run(self, session: Session) -> None:
-        """Serve until a signal ends the program, or a command takes the power.
+        """Serve until a signal ends the program, or a command halts or reboots the filer.
 
-        Raises Leave after a command, and FilerError if it cannot listen or a file of the root is
-        damaged.
+        Raises Leave after such a command, and FilerError if it cannot listen or a file of the root
+        is damaged.
         """
-        len(session.commands)  # loads the plug-ins, whose warnings belong on this screen
+        len(session.commands)  # loads the plug-ins, so that their warnings appear here
         following = asyncio.run(Service(self, session).run())
         if following is not Next.END:
             raise Leave(following)
@@ -81,11 +81,11 @@ class Service:
         self._startups: Places[Login] = Places(
             Login.idle, lambda login: self._misses.of(login.network)
         )
-        """The connections that have not logged in."""
+        """The connections without a login."""
 
         self._logins: Places[Login] = Places(Login.idle)
-        self._sessions: Places[ConsoleSession] = Places(ConsoleSession.idle)
-        self._running: set[ConsoleSession] = set()
+        self._sessions: Places[SshSession] = Places(SshSession.idle)
+        self._running: set[SshSession] = set()
         self._host = host
         self._served = Served(
             self.filer,
@@ -100,7 +100,7 @@ class Service:
         self._by = ""
 
     async def run(self) -> Next:
-        """Serve, and return what the filer does next; END after a signal."""
+        """Serve; return what the filer does next, END after a signal."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: self._log_defect(context))
         self._end: asyncio.Future[Next] = loop.create_future()
@@ -111,7 +111,7 @@ class Service:
         with self._host.signals.woken() as woken, ThreadPoolExecutor(_HASHING_THREADS) as pool:
             self.checks = Checks(pool, _HASHING_THREADS)
             key = host_key(self.directory / HOST_KEY, self.filer.storage)
-            self._check_who_can_log_in()
+            self._check_access()
             listener = await self._listen(key)
             loop.add_reader(woken, self._end_after_signal)
             try:
@@ -126,7 +126,7 @@ class Service:
             finally:
                 loop.remove_reader(woken)
                 listener.close()
-            await self._send_everybody_away(end)
+            await self._end_connections(end)
         return end
 
     async def _listen(self, key: asyncssh.SSHKey) -> asyncio.Server:
@@ -165,8 +165,8 @@ class Service:
                 f"cannot listen on {host.address} port {host.port}: {printable(reason)}"
             ) from None
 
-    def _check_who_can_log_in(self) -> None:
-        """Warn about keys that let no one in, and if there is no way in at all.
+    def _check_access(self) -> None:
+        """Warn about invalid key lines, and if no user can log in.
 
         Raises FilerError if the passwords are damaged.
         """
@@ -181,7 +181,7 @@ class Service:
             self._warn(f"{problem}; the line is ignored")
         if not good and not users:
             self._warn(
-                "nobody can log in: there is neither a password "
+                "no user can log in: there is neither a password "
                 f'("filer --ssh-password {ADMINISTRATOR}") nor a key in {printable(str(keys))}.'
             )
 
@@ -192,7 +192,7 @@ class Service:
     # Connections.
 
     def arrived(self, login: Login) -> None:
-        """Give a new connection a place; if there are too many, one of them is dropped."""
+        """Give a new connection a place, and drop one if there are too many."""
         self._startups.add(login, login.groups)
         chance = int.from_bytes(self.filer.random(4)) / 2**32
         if self._startups.count(login.network) > self.limits.startups_of_network:
@@ -236,7 +236,7 @@ class Service:
 
     # Sessions.
 
-    def new_session(self, login: Login) -> ConsoleSession:
+    def new_session(self, login: Login) -> SshSession:
         """Return a session for a channel.  Raises ChannelOpenError if there are too many."""
         if self._end.done():
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the system goes down")
@@ -248,13 +248,13 @@ class Service:
                 raise _too_many("", self.limits.sessions)
             self._sessions.remove(idle)
             idle.end_with(f"{self._hostname}: another session needs the place of this idle one.")
-        session = ConsoleSession(self._served, login.who, login.grant, login.session_closed)
+        session = SshSession(self._served, login.who, login.grant, login.session_closed)
         login.sessions.add(session)
         self._sessions.add(session, login.groups)
         self._running.add(session)
         return session
 
-    def _session_ended(self, session: ConsoleSession, following: Next) -> None:
+    def _session_ended(self, session: SshSession, following: Next) -> None:
         self._sessions.remove(session)
         self._running.discard(session)
         if following is not Next.END and not self._end.done():
@@ -267,15 +267,15 @@ class Service:
     def _hostname(self) -> str:
         return self.filer.hardware.hostname
 
-    async def _send_everybody_away(self, following: Next) -> None:
-        """Tell every session, and wait until its command has come to a safe point."""
+    async def _end_connections(self, following: Next) -> None:
+        """End every session at the next safe point of its command, then all connections."""
         what = "reboots" if following is Next.BOOT else "halts"
         for session in tuple(self._running):
             session.end_with(f"{self._hostname}: the system {what}{self._by}; this session ends.")
         if self._running:
             self._all_gone.clear()
             await self._all_gone.wait()
-        await self._wait_for_connections()  # a client that has nothing left leaves by itself
+        await self._wait_for_connections()  # clients close after their last session
         for login in self._connected():
             login.connection.close()
         await self._wait_for_connections()
@@ -293,11 +293,10 @@ class Service:
     # The system log.
 
     def log(self, event: str, severity: str, text: str) -> None:
-        """Write a line into the system log."""
         self.filer.messages.log(event, severity, text)
 
     def log_defect_once(self, defect: BaseException) -> None:
-        """Write a defect into the system log, unless it is there: clients could fill it."""
+        """Log a defect, but only once: otherwise clients could fill the log."""
         text = describe(defect)
         if text not in self._defects:
             self._defects.add(text)

@@ -1,4 +1,4 @@
-"""One session: an SSH channel, and the thread that runs its commands."""
+"""One SSH session: a channel, and the thread that runs its commands."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from filer.shell.prompt.terminal import Terminal
 from filer.shell.session import FAILED, Host, Session, interrupted
 from filer.shell.signals import SIGNALLED, Ended
 from filer.shell.ssh.console import CTRL_C, OneShot, RemoteConsole, RemoteSignals
-from filer.shell.ssh.keys import Grant
+from filer.shell.ssh.public_keys import Grant
 from filer.shell.ssh.streams import Feed, Flow, text_output
 from filer.system import Filer
 
@@ -33,40 +33,36 @@ if TYPE_CHECKING:
 
 _COLUMNS, _ROWS = 80, 24
 _MOST_COLUMNS, _MOST_ROWS = 500, 250
-"""A screen needs memory for each of its characters."""
+"""The limits of a screen, which takes memory for each character."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """What sessions are given; times in seconds."""
+    """What all sessions share; times in seconds."""
 
     filer: Filer
     commands: Mapping[str, Command]
     settings: Settings
     begin: float
-    """How long a session may go without a shell or command, or open once it is over."""
+    """The time to request a shell or command, and to close the channel after the end."""
 
     idle: float
-    """How long it may be idle then."""
+    """The time that a running session may be idle."""
 
-    ended: "Callable[[ConsoleSession, Next], None]"
-    """Told, in the event loop, that a session is over, and what the filer does next."""
+    ended: "Callable[[SshSession, Next], None]"
+    """Called in the event loop when a session is over, with what the filer does next."""
 
 
-class ConsoleSession(asyncssh.SSHServerSession[Any]):
+class SshSession(asyncssh.SSHServerSession[Any]):
     """A console of the filer for ``who``: a prompt, one command, or a script.
 
-    Its methods belong to the event loop, but for those of its thread, which are marked.
+    The methods run in the event loop, except for those under "The thread of the session".
     """
 
     def __init__(
-        self,
-        served: Served,
-        who: str,
-        grant: Grant,
-        closed: "Callable[[ConsoleSession], None]",
+        self, served: Served, who: str, grant: Grant, closed: "Callable[[SshSession], None]"
     ) -> None:
-        """Make a session; ``closed`` is told when its channel is closed."""
+        """Make a session; ``closed`` is called when its channel is closed."""
         self.who = who
         self._served = served
         self._grant = grant
@@ -85,24 +81,21 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         self._session: Session | None = None
         self._reader: ConsoleReader | None = None
 
-    # What the client asks for.
+    # Requests of the client.
 
     def connection_made(self, chan: Any) -> None:
-        """Take bytes as they are: the reader of the session edits the lines."""
+        """Take the channel, in bytes: the reader of the session edits the lines."""
         self._channel = chan
         self._feed = Feed(chan)
         chan.set_encoding(None)
         if self._over:
             chan.close()
-        self._look_whether_idle()
+        self._end_if_idle()
 
     def pty_requested(
         self, term_type: str, term_size: object, term_modes: Mapping[int, int]
     ) -> bool:
-        """Accept any terminal, unless the key forbids it.
-
-        It shows what is typed if its client wants an echo.
-        """
+        """Accept any terminal, with or without echo, unless the key forbids it."""
         if not self._grant.terminal:
             return False
         self._terminal = term_type
@@ -110,24 +103,23 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         return True
 
     def shell_requested(self) -> bool:
-        """Give the console, which is the only shell there is."""
+        """Give the console, or run the command of the key."""
         self._command = self._grant.command
         return not self._over
 
     def exec_requested(self, command: str) -> bool:
-        """Run a command of the console."""
         self._command = command if self._grant.command is None else self._grant.command
         return not self._over
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        """Refuse it, unless the key has a command that takes the place of everything."""
+        """Refuse it, unless the key has a command, which replaces every request."""
         return self._grant.command is not None and self.shell_requested()
 
     def session_started(self) -> None:
-        """Begin, once the pipe for what is typed is there."""
+        """Start the thread, once the pipe for its input is open."""
         self._active_at = self._loop.time()
         self._beginning = self._loop.create_task(self._begin())
-        self._look_whether_idle()
+        self._end_if_idle()
 
     async def _begin(self) -> None:
         try:
@@ -137,27 +129,27 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
                 await self._feed.open(writable)
                 threading.Thread(target=self._serve, args=(readable,), daemon=True).start()
                 stack.pop_all()  # the thread has it now
-        except (OSError, RuntimeError) as problem:  # no descriptor or no thread is left
+        except (OSError, RuntimeError) as problem:  # out of descriptors or threads
             self._served.filer.messages.log("ssh.session.failure", "error", describe(problem))
             self._end(FAILED, Next.END)
 
-    # What the client sends.
+    # Input from the client.
 
     def data_received(self, data: bytes, datatype: object) -> None:
-        """Hand on what is typed; Ctrl-C while a command runs is a signal, as at any terminal."""
+        """Pass on the input; Ctrl-C while a command runs is a signal, as at any terminal."""
         self._active_at = self._loop.time()
         if self._terminal is not None and CTRL_C in data and not self._signals.awaited:
-            data = data.rpartition(CTRL_C)[2]  # and not what was typed before it
+            data = data.rpartition(CTRL_C)[2]  # and drop the input before it
             self._signals.deliver(signal.SIGINT)
         self._feed.write(data)
 
     def eof_received(self) -> bool:
-        """End the input; the output goes on."""
+        """End the input, but not the output."""
         self._feed.end()
         return True
 
     def break_received(self, msec: int) -> bool:
-        """Take a break as Ctrl-C."""
+        """Treat a break as Ctrl-C."""
         if self._signals.awaited:
             self._feed.write(CTRL_C)
         else:
@@ -165,53 +157,50 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         return True
 
     def signal_received(self, signal: str) -> None:
-        """Take a signal that the client names."""
         if signal == "INT":
             self.break_received(0)
         elif signal in ("TERM", "HUP"):
             self.hang_up()
 
     def pause_writing(self, cause: str = "channel") -> None:
-        """Let the commands wait: the client does not read."""
+        """Make the commands wait: the client does not read."""
         self._flow.pause(cause)
 
     def resume_writing(self, cause: str = "channel") -> None:
-        """Let the commands go on."""
         self._flow.resume(cause)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop what runs, at its next safe point."""
+        """Stop the running command at its next safe point."""
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
         self._closed(self)
         self.hang_up()
 
-    # How it ends.
+    # The end.
 
     def hang_up(self) -> None:
-        """End the session: at its prompt at once, in a command at the next safe point."""
+        """End the session: at once at a prompt, in a command at its next safe point."""
         self._stop(self._flow.lose)
 
     def end_with(self, farewell: str) -> None:
-        """Say why, and end the session.
+        """Print ``farewell``, and end the session.
 
-        A question that waits is cancelled at once.  A command at work goes on to its next safe
-        point, and says what it has done if the client reads.
+        A pending question is cancelled at once.  A running command goes on to its next safe point,
+        and its output is sent if the client reads.
         """
         command = self._session.running if self._session and self._signals.awaited else None
         lines = [*([interrupted(command)] if command else []), farewell]
         if self._channel is not None:
-            with suppress(OSError):
-                if self._terminal is None:
-                    self._put_error("".join(f"{line}\n" for line in lines).encode())
-                else:
-                    text = "".join(f"\r\n{line}" for line in lines)
-                    self._put(f"{self._erased_below}{text}\r\n".encode())
+            if self._terminal is None:
+                self._put_error("".join(f"{line}\n" for line in lines).encode())
+            else:
+                text = "".join(f"\r\n{line}" for line in lines)
+                self._put(f"{self._erased_below}{text}\r\n".encode())
         self._stop(self._flow.lose if self._signals.awaited else self._flow.never_wait)
 
     def _stop(self, end_output: Callable[[], None]) -> None:
-        """Stop what runs; ``end_output`` says what becomes of its output."""
+        """Stop the session; ``end_output`` decides how further output ends."""
         if self._beginning is None:
             self._end(SIGNALLED + signal.SIGHUP, Next.END)
             return
@@ -223,13 +212,13 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
 
     @property
     def _erased_below(self) -> str:
-        """What takes a menu and the toolbar away, which stand below the line that is typed."""
+        """The sequence that erases the menu and the toolbar, which are below the typed line."""
         return "\x1b[J" if self._reader is not None and self._reader.draws else ""
 
     def idle(self) -> float | None:
-        """Return for how many seconds the client has been waited for; None if it is not.
+        """Return the seconds that the session has waited for its client, or None if it does not.
 
-        Its input is waited for, or that it reads, or that it asks for a shell or command.
+        It may wait for input, for the client to read, or for its request of a shell or command.
         """
         if self._channel is None:
             return None
@@ -240,28 +229,28 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
             return now - self._active_at
         return None
 
-    def _look_whether_idle(self) -> None:
-        """End a session whose client has been waited for too long.
+    def _end_if_idle(self) -> None:
+        """End the session after too long a wait for its client; otherwise check again later.
 
-        It may be in the middle of a dialogue, which keeps all others from any change.
+        It may be in the middle of a dialogue, which blocks changes by all other sessions.
         """
         if self._watch is not None:
             self._watch.cancel()
         short = self._beginning is None or self._only_close_is_missing
         limit = self._served.begin if short else self._served.idle
         left = limit - (self.idle() or 0.0)
-        self._watch = self._loop.call_later(left if left > 0 else limit, self._look_whether_idle)
+        self._watch = self._loop.call_later(left if left > 0 else limit, self._end_if_idle)
         if left > 0:
             return
         if self._over:
-            # It has not read the end, or never closes its side: no other way out is left.
+            # The client does not read the end, or does not close its side.
             self._channel.get_connection().close()
         else:
             self.end_with(f"{self._served.filer.hardware.hostname}: idle; this session ends.")
 
     @property
     def _only_close_is_missing(self) -> bool:
-        """Whether the session is over, and all its output is sent: its client has only to close."""
+        """Whether the session is over, all output is sent, and only the client has to close."""
         return self._over and not self._channel.get_write_buffer_size()
 
     def _end(self, status: int, following: Next) -> None:
@@ -273,7 +262,7 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
             self._feed.break_off()
             self._channel.exit(status)
         if self._watch is not None:  # the channel is still open
-            self._look_whether_idle()
+            self._end_if_idle()
         self._served.ended(self, following)
 
     # The thread of the session.
@@ -294,17 +283,17 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
             status = SIGNALLED + signal.SIGINT
         except (Ended, OutputLost, BrokenPipeError):  # the client has gone
             status = SIGNALLED + signal.SIGHUP
-        except BaseException as defect:  # the others go on
+        except BaseException as defect:  # the other sessions go on
             self._served.filer.messages.log("kern.internal.error", "error", describe(defect))
         self._loop.call_soon_threadsafe(self._end, status, following)
 
     def _open(self, readable: int, stack: ExitStack) -> tuple[Host, Session]:
-        """Decide who gives the commands: a person at a terminal, or a script."""
-        keys = stack.enter_context(os.fdopen(readable, "rb"))
+        """Choose the command source: a person at a terminal, or a script."""
+        stream = stack.enter_context(os.fdopen(readable, "rb"))
         if self._terminal is None:
-            host, console = self._script(keys)
+            host, console = self._script(stream)
         else:
-            host, console = self._person(keys, stack)
+            host, console = self._person(stream, stack)
         self._session = session = Session(
             self._served.filer,
             self._served.commands,
@@ -327,17 +316,17 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         )
         return Script(lines, answers, console, self._signals), console
 
-    def _person(self, keys: BinaryIO, stack: ExitStack) -> tuple[Host, Console]:
+    def _person(self, stream: BinaryIO, stack: ExitStack) -> tuple[Host, Console]:
         signals = self._signals
         screen = text_output(self._flow, self._put, terminal=True, newline="\r\n")
         terminal = self._terminal or ""
-        keyboard = Keyboard(keys.fileno(), echoes=self._echoes)
+        keyboard = Keyboard(stream.fileno(), echoes=self._echoes)
 
         def open_editor(session: Session) -> "LineEditor":
             from filer.shell.ssh.editor import line_editor
 
             editor = line_editor(
-                keys.fileno(),
+                stream.fileno(),
                 screen,
                 size=self._size,
                 terminal=terminal,
@@ -366,14 +355,12 @@ class ConsoleSession(asyncssh.SSHServerSession[Any]):
         columns, rows, *_ = self._channel.get_terminal_size()
         return min(columns or _COLUMNS, _MOST_COLUMNS), min(rows or _ROWS, _MOST_ROWS)
 
-    # In the event loop again: what the thread prints.
+    # In the event loop again: the output of the thread.
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes, datatype: int | None = None) -> None:
         self._active_at = self._loop.time()
-        with suppress(OSError):  # it is closed; the session is about to be told
-            self._channel.write(data)
+        with suppress(OSError):  # closed; connection_lost() follows
+            self._channel.write(data, datatype)
 
     def _put_error(self, data: bytes) -> None:
-        self._active_at = self._loop.time()
-        with suppress(OSError):
-            self._channel.write_stderr(data)
+        self._put(data, asyncssh.EXTENDED_DATA_STDERR)

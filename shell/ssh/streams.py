@@ -1,4 +1,4 @@
-"""The bytes of one SSH channel, as the blocking streams that a console reads and writes."""
+"""The bytes of one SSH channel as blocking streams for a console."""
 
 import asyncio
 import io
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 Put = Callable[[bytes], None]
 
 _BLOCK = 64 * 1024
-"""Bytes handed to the event loop at once; a client that does not read holds up the rest."""
+"""Bytes passed to the event loop at once; the rest waits until the client reads."""
 
 
 class Feed(asyncio.BaseProtocol):
-    """Writes what arrives into a pipe; a client that types ahead too far is made to wait."""
+    """Writes the input of a client into a pipe; too much typeahead makes the client wait."""
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
@@ -26,7 +26,7 @@ class Feed(asyncio.BaseProtocol):
         self._pipe: asyncio.WriteTransport | None = None
 
     async def open(self, descriptor: int) -> None:
-        """Write to ``descriptor`` from now on, first of all what has come before."""
+        """Write to ``descriptor`` from now on, first the input that has arrived before."""
         pipe = os.fdopen(descriptor, "wb", 0)
         self._pipe, _ = await asyncio.get_running_loop().connect_write_pipe(lambda: self, pipe)
         self._pipe.write(self._early)
@@ -34,28 +34,27 @@ class Feed(asyncio.BaseProtocol):
             self._pipe.close()
 
     def pause_writing(self) -> None:
-        """Take nothing more from the client: nobody reads the pipe."""
+        """Stop reading from the client, since the pipe is full."""
         self._channel.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on, but not from within the pipe: what comes next may be the end, which closes it."""
+        """Resume reading after this callback: the next input may be the end, which closes us."""
         asyncio.get_running_loop().call_soon(self._channel.resume_reading)
 
     def write(self, data: bytes) -> None:
-        """Hand ``data`` to whoever reads."""
         if self._pipe is None:
             self._early += data
         elif not self._ended:
             self._pipe.write(data)
 
     def end(self) -> None:
-        """Let the reader come to the end, behind all that was written."""
+        """End the stream after the data written so far."""
         self._ended = True
         if self._pipe is not None:
             self._pipe.close()
 
     def break_off(self) -> None:
-        """Let the reader come to the end at once."""
+        """End the stream at once, without unsent data."""
         self._early, self._ended = b"", True
         pipe = self._pipe
         if pipe is not None and (pipe.get_write_buffer_size() or not pipe.is_closing()):
@@ -63,7 +62,7 @@ class Feed(asyncio.BaseProtocol):
 
 
 class Flow:
-    """Lets one thread write no faster than the client reads."""
+    """Flow control: one thread writes no faster than the client reads."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -73,10 +72,10 @@ class Flow:
         self._never_waits = False
         self._causes: set[str] = set()
         self.paused_at: float | None = None
-        """When the client stopped reading, by the clock of the loop; None while it reads."""
+        """The loop time at which the client stopped reading; None while it reads."""
 
     def put(self, data: bytes, put: Put) -> None:
-        """Have the event loop do ``put``, when it can; for any thread but that of the loop.
+        """Wait until the client reads, and call ``put`` in the event loop; for other threads.
 
         Raises BrokenPipeError if the client has gone.
         """
@@ -87,7 +86,7 @@ class Flow:
         self._loop.call_soon_threadsafe(self._put, data, put)
 
     def pause(self, cause: str) -> None:
-        """Let the writer wait until no cause is left, or fail if it is never to wait."""
+        """Make the writer wait until no cause is left, or fail after `never_wait`."""
         self._causes.add(cause)
         if self.paused_at is None:
             self.paused_at = self._loop.time()
@@ -97,20 +96,20 @@ class Flow:
             self._may_write.clear()
 
     def resume(self, cause: str) -> None:
-        """Let the writer go on, unless there is another cause to wait."""
+        """Remove a cause to wait."""
         self._causes.discard(cause)
         if not self._causes:
             self.paused_at = None
             self._may_write.set()
 
     def never_wait(self) -> None:
-        """Let writes fail once the client does not read: the session ends."""
+        """Let writes fail instead of waiting, since the session ends."""
         self._never_waits = True
         if self.paused_at is not None:
             self.lose()
 
     def lose(self) -> None:
-        """Let every write fail: the client has gone."""
+        """Let every write fail, since the client has gone."""
         self._lost = True
         self._may_write.set()
 
@@ -141,14 +140,14 @@ class _Bytes(io.BufferedIOBase):
         while start < len(text):
             end = start + _BLOCK
             while end < len(text) and text[end] & 0xC0 == 0x80:
-                end -= 1  # whole characters only: a plain terminal is sent text
+                end -= 1  # whole characters only
             self._flow.put(text[start:end], self._put)
             start = end
         return len(text)
 
 
 def text_output(flow: Flow, put: Put, *, terminal: bool, newline: str) -> io.TextIOWrapper:
-    """Return a text stream whose bytes are given to ``put``."""
+    """Return a text stream that passes its bytes to ``put``."""
     return io.TextIOWrapper(
         _Bytes(flow, put, terminal=terminal),
         encoding="utf-8",

@@ -728,7 +728,7 @@ def test_a_port_that_is_taken_is_one_line(account: Account) -> None:
 
 def test_a_filer_that_nobody_can_get_into_says_so(account: Account) -> None:
     with account.pipe("--ssh", "0") as child:
-        child.expect_exact("WARNING: nobody can log in: ")
+        child.expect_exact("WARNING: no user can log in: ")
         child.expect_exact("filer --ssh-password root")
         child.expect_exact("listening on")
 

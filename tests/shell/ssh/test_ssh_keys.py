@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from filer.host.durable import Storage
 from filer.shell.ssh.access import AccessError, authorized_keys, host_key
-from filer.shell.ssh.keys import AuthorizedKeys, Grant, KeyLineError
 from filer.shell.ssh.patterns import matches_some_address
+from filer.shell.ssh.public_keys import AuthorizedKeys, Grant, KeyLineError
 from tests.kit.console import Account
 from tests.kit.remote import PASSWORD, Remote, give_access, make_key, serving
 

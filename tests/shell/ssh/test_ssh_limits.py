@@ -29,10 +29,10 @@ from filer.shell.prompt.settings import DEFAULTS
 from filer.shell.ssh.access import MOST_BYTES, in_log
 from filer.shell.ssh.connection import Login
 from filer.shell.ssh.guessing import Checks, Delays, network_of
-from filer.shell.ssh.keys import Grant
 from filer.shell.ssh.pacing import Pacing
 from filer.shell.ssh.places import Misses, Places, Startups
-from filer.shell.ssh.session import ConsoleSession, Served
+from filer.shell.ssh.public_keys import Grant
+from filer.shell.ssh.session import Served, SshSession
 from tests.kit import faulty
 from tests.kit.console import PATIENCE, Account
 from tests.kit.faulty import House
@@ -501,7 +501,7 @@ def test_a_session_that_ends_before_its_channel_is_open_is_closed() -> None:
     async def work() -> None:
         filer: Any = None
         served = Served(filer, {}, DEFAULTS, 60.0, 60.0, lambda session, _: ended.append(session))
-        session = ConsoleSession(served, "root", Grant(), ended.append)
+        session = SshSession(served, "root", Grant(), ended.append)
         assert session.idle() is None
         session.end_with("farewell")
         assert ended == [session]

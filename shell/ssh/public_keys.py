@@ -1,7 +1,7 @@
-"""``authorized_keys``: which public keys open the console, and what each line restricts.
+"""``authorized_keys``: the public keys that may log in, and the restrictions of each line.
 
-Each line stands for itself: a damaged one, or one with an option that is not enforced here, opens
-nothing and leaves the others alone.
+Lines are independent: a damaged one, or one with an option that the filer cannot enforce, admits
+no client and does not affect the others.
 """
 
 import base64
@@ -29,10 +29,10 @@ _NEVER_GIVEN = {
     for what in ("agent-forwarding", "port-forwarding", "x11-forwarding", "user-rc")
     for prefix in ("", "no-")
 }
-"""Options about what the filer gives to no key: they hold in any case."""
+"""Options about features that the filer never offers, so they always hold."""
 
 _NEVER_GIVEN_TO = {"permitlisten", "permitopen", "tunnel"}
-"""The same, of options that have a value."""
+"""The same for options with a value."""
 
 _OPTION = re.compile(rb'([A-Za-z0-9-]+)(?:="((?:[^"\\]|\\.)*)")?(,|[ \t]+)')
 _TIME = re.compile(r"(\d{8}(?:\d{4}(?:\d\d)?)?)(Z?)")
@@ -40,11 +40,11 @@ _TIME_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
 class KeyLineError(FilerError):
-    """Why a line opens nothing."""
+    """An invalid line, which admits no client."""
 
 
 class Grant(NamedTuple):
-    """What someone who has logged in may do."""
+    """What a logged-in user may do."""
 
     command: str | None = None
     """The only command that may run."""
@@ -56,28 +56,28 @@ class _Line(NamedTuple):
     key: "SSHKey"
     grant: Grant
     patterns: str | None
-    """Addresses that may use the key, as in ``from=``; None for all."""
+    """Patterns of the addresses that may use the key, as in ``from=``; None for all."""
 
     expires: datetime | None
 
-    def opens(self, address: str, now: datetime) -> bool:
+    def admits(self, address: str, now: datetime) -> bool:
         if self.expires is not None and now >= self.expires:
             return False
         return self.patterns is None or _matches(self.patterns, address)
 
 
 class AuthorizedKeys:
-    """The content of the file called ``name``, parsed line by line as it is needed."""
+    """The content ``data`` of the file ``name``, parsed lazily line by line."""
 
     def __init__(self, name: str, data: bytes) -> None:
         self._name = name
-        self._data = data.removeprefix(b"\xef\xbb\xbf")  # some editors put a mark first
+        self._data = data.removeprefix(b"\xef\xbb\xbf")  # some editors write a byte order mark
 
     def grant(self, key: "SSHKey", address: str, now: datetime) -> Grant | None:
-        """Return what ``key`` opens for a client at ``address``; None if it opens nothing.
+        """Return the grant for a client with ``key`` at ``address``, or None.
 
-        The first line with this key that admits the client counts.  Raises KeyLineError if
-        there is none, and a line with this key is refused: ``FILE:LINE: REASON``.
+        The first line with this key that admits the client counts.  If there is none, but an
+        invalid line has the key, raises KeyLineError: ``FILE:LINE: REASON``.
         """
         refused: KeyLineError | None = None
         blob = base64.b64encode(key.public_data)
@@ -91,14 +91,14 @@ class AuthorizedKeys:
             except KeyLineError as error:
                 refused = refused or KeyLineError(f"{self._name}:{number}: {error}")
                 continue
-            if line.key.public_data == key.public_data and line.opens(address, now):
+            if line.key.public_data == key.public_data and line.admits(address, now):
                 return line.grant
         if refused:
             raise refused
         return None
 
     def check(self) -> tuple[int, list[str]]:
-        """Return how many lines can open, and what is wrong with the others."""
+        """Return the number of valid lines, and the errors of the others."""
         good, problems = 0, []
         for number, text in self._lines():
             try:
@@ -129,7 +129,7 @@ def _parse(text: bytes) -> _Line:
 
 
 def _key(text: bytes) -> "SSHKey | None":
-    """Return the public key of ``text``; None if it holds no key."""
+    """Return the public key in ``text``, or None.  Raises KeyLineError for a weak one."""
     import asyncssh
 
     try:
@@ -142,16 +142,16 @@ def _key(text: bytes) -> "SSHKey | None":
 
 
 def is_current(key: "SSHKey") -> bool:
-    """Say whether a key of this kind and size is still safe."""
+    """Say whether a key of this type and size is still secure."""
     if key.algorithm == b"ssh-rsa":
         return bool(getattr(key.pyca_key, "key_size", 0) >= _LEAST_RSA_BITS)
     return key.algorithm != b"ssh-dss"
 
 
 def _options(text: bytes) -> tuple[list[tuple[str, str | None]], bytes]:
-    """Split the options from the rest of the line, as strictly as OpenSSH does.
+    """Split the options from the rest of the line, as strictly as OpenSSH.
 
-    asyncssh's own parser accepts any option, and quotes and backslashes in any place.
+    asyncssh's parser accepts any option, and quotes and backslashes anywhere.
     """
     options: list[tuple[str, str | None]] = []
     position = 0
@@ -166,7 +166,7 @@ def _options(text: bytes) -> tuple[list[tuple[str, str | None]], bytes]:
 
 
 def _restricted(key: "SSHKey", options: Iterable[tuple[str, str | None]]) -> _Line:
-    """Apply the options in their order.  Raises KeyLineError for one that is not enforced."""
+    """Apply the options in order.  Raises KeyLineError for one that cannot be enforced."""
     once: dict[str, str] = {}
     terminal = True
     expires: datetime | None = None
@@ -191,7 +191,7 @@ def _restricted(key: "SSHKey", options: Iterable[tuple[str, str | None]]) -> _Li
 
 
 def _patterns(value: str) -> str:
-    """Return ``value`` in lower case.  Raises KeyLineError if a pattern fits no address."""
+    """Return ``value`` in lower case.  Raises KeyLineError if a pattern matches no address."""
     value = value.lower()
     for pattern in value.split(","):
         if not matches_some_address(pattern.removeprefix("!")):
@@ -207,7 +207,7 @@ def _matches(patterns: str, address: str) -> bool:
 
 
 def _time(value: str) -> datetime:
-    """Return the moment that ``expiry-time`` names; local time unless it ends in Z."""
+    """Parse an ``expiry-time``, local unless it ends in Z.  Raises KeyLineError."""
     match = _TIME.fullmatch(value)
     try:
         if match is None:
