@@ -1,1 +1,1 @@
-"""The shell of a filer: lines and words, grammar, terminals and scripts. Knows people."""
+"""The console of a filer: command lines, terminals, scripts and SSH."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until the program takes it over, Ctrl-C would be a traceback out of an import.
+        # Until `Signals` installs its handler, Ctrl-C would print a traceback out of an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from filer.host.standard_streams import (
         OutputLost,
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     from filer.shell.options import is_console, parse
 
-    gc.disable()  # what is imported is no garbage; collection begins with the first session
+    gc.disable()  # imports leave no garbage; collection starts with the first session
     prepare_standard_streams()
     try:
         options = parse(argv)
@@ -29,14 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_console(options):
             from filer.shell.prompt.tty import open_console
 
-            keyboard = open_console()  # it answers while the rest is loaded and the filer boots
-        from filer.shell.program import run  # --version and --help need none of it
+            keyboard = open_console()  # early: the terminal answers during imports and boot
+        from filer.shell.program import run  # not needed by --version and --help
 
         return run(options, keyboard)
     finally:
         if keyboard is not None:
             keyboard.close()
-        # The process ends here: collecting all its objects would take 20 ms after a prompt.
+        # skip the final collection, which takes 20 ms after a prompt
         gc.freeze()
 
 

@@ -1,6 +1,6 @@
-"""Defects of the program or of a plug-in: what and where, but no values.
+"""Reports of defects in the program or a plug-in: exception types and places only.
 
-The text of an exception, a variable or a line of source may hold a secret, so none is shown.
+Exception texts, variables and source lines are left out: they may hold a secret.
 """
 
 import os
@@ -13,11 +13,11 @@ from filer.host.text import printable
 _MOST_EXCEPTIONS = 10
 _MOST_CALLS = 50
 _IMPORT = "<frozen importlib"
-"""How the names of the files begin that import a module."""
+"""The prefix of the file names of the import system."""
 
 
 def describe(defect: BaseException) -> str:
-    """Return the kind of ``defect`` and the place that raised it."""
+    """Return the type of ``defect`` and the place that raised it."""
     calls = list(_calls(defect.__traceback__))
     if not calls:
         return printable(type(defect).__name__)
@@ -27,17 +27,14 @@ def describe(defect: BaseException) -> str:
 
 
 def explain(defect: BaseException, environment: Mapping[str, str] = os.environ) -> str:
-    """Return what `describe` returns and, with FILER_DEBUG=1, `traceback_of` ``defect``."""
+    """Return `describe` and, with FILER_DEBUG=1, `traceback_of` of ``defect``, on several lines."""
     return "\n".join([describe(defect), *traceback_of(defect, environment)])
 
 
 def traceback_of(
     defect: BaseException, environment: Mapping[str, str] = os.environ
 ) -> Iterator[str]:
-    """Yield the calls that led to ``defect``, a line each, if FILER_DEBUG is 1.
-
-    An exception that caused another one comes before it.
-    """
+    """Yield the traceback of ``defect`` line by line, causes first, if FILER_DEBUG is 1."""
     if environment.get("FILER_DEBUG") != "1":
         return
     for exception in _in_order(defect):
@@ -50,7 +47,7 @@ def traceback_of(
 
 
 def _in_order(defect: BaseException) -> Iterator[BaseException]:
-    """Yield ``defect`` last, and before it what caused it and what it groups."""
+    """Yield the causes and group members of ``defect``, then ``defect`` itself."""
     found: list[BaseException] = []
     waiting = [defect]
     while waiting and len(found) < _MOST_EXCEPTIONS:
@@ -67,7 +64,7 @@ def _in_order(defect: BaseException) -> Iterator[BaseException]:
 
 
 def _calls(traceback: TracebackType | None) -> Iterator[tuple[str, int, str]]:
-    """Yield file, line and function of each call, the innermost one last."""
+    """Yield file, line and function of each call, the innermost last."""
     while traceback is not None:
         code = traceback.tb_frame.f_code
         yield code.co_filename, traceback.tb_lineno, code.co_qualname

@@ -1,4 +1,4 @@
-"""--demo: a filer in a temporary root, with running key servers and all certificates at hand."""
+"""--demo: a filer in a temporary root, with key servers and their certificates."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,25 +12,25 @@ from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.system import Filer
 
 _ADDRESSES = (("127.0.0.2", "127.0.0.3"), ("127.0.0.1",))
-"""What is tried: two loopback addresses, or one where the others cannot be bound."""
+"""Addresses to try; macOS has only 127.0.0.1."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """A root and key servers that are gone when the program ends."""
+    """A temporary root and its running key servers."""
 
     root: Path
     certificates: Path
     servers: Sequence[KeyServer]
 
     def install_certificates(self, filer: Filer) -> None:
-        """Install what the key servers' authority has made, as ``keymgr install cert`` does."""
+        """Install the certificates of the key servers, as ``keymgr install cert`` does."""
         names = [CLIENT, CLIENT_PRIVATE, *(ca_name(server.address) for server in self.servers)]
         for name in names:
             filer.installed.install(self.certificates / name, name, filer.now())
 
     def hints(self) -> Sequence[str]:
-        """Return the three lines that say what to type first."""
+        """Return the lines that tell the user what to type first."""
         addresses = " and ".join(server.address for server in self.servers)
         return (
             f"Key servers run on {addresses}, port {self.servers[0].port}; "
@@ -42,7 +42,7 @@ class Demo:
 
 @contextmanager
 def demo() -> Iterator[Demo]:
-    """Set a demo up; leaves nothing running or on disk behind.  Raises FilerError."""
+    """Start a demo; on exit, stop its servers and remove its files.  Raises FilerError."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="filer-demo-")))
         certificates = home / "keyservers"
@@ -57,7 +57,7 @@ def demo() -> Iterator[Demo]:
 
 
 def _start(certificates: Path) -> Sequence[KeyServer]:
-    """Start as many key servers as can be, on the registered port or else on a free one."""
+    """Start the key servers, on the default port or else on free ones.  Raises KeyServerError."""
     problem = KeyServerError("no key server can be started")
     for addresses in _ADDRESSES:
         prepare(certificates, addresses)

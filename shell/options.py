@@ -1,4 +1,4 @@
-"""The options of the program ``filer``."""
+"""The command line of the program ``filer``."""
 
 import argparse
 import os
@@ -20,15 +20,15 @@ _NOT_WITH = {
     "--record": ("--format json",),
     "--replay": ("-c", "FILE", "-e", "-x", "--format json", "--record"),
 }
-"""What cannot be given together."""
+"""The options that each option excludes."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; what is wrong with it ends the program with status 2."""
+    """Parse the command line.  An invalid one ends the program with status 2."""
     parser = _parser()
     options = parser.parse_args(argv)
     if options.format == "json" and is_interactive(options):
-        parser.error("--format json needs FILE, -c, or a standard input that is no terminal")
+        parser.error("--format json needs FILE, -c, or a standard input that is not a terminal")
     _refuse_together(parser, options)
     if options.root is None:
         options.root = _default_root()
@@ -60,19 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         help="how results are printed (default: text)",
     )
     add(
-        "--root",
-        metavar="DIR",
-        type=directory,
-        help="where it lives (or FILER_ROOT; default: XDG)",
+        "--root", metavar="DIR", type=directory, help="where it lives (or FILER_ROOT; default: XDG)"
     )
     add("--demo", action="store_true", help="a temporary root, with two live key servers")
     add("--record", metavar="FILE", help="record the session in a new asciicast file")
     add("--replay", metavar="FILE", help="run a recording again and show what differs")
-    add(
-        "--allow-data-loss",
-        action="store_true",
-        help="let a recording confirm the loss of data",
-    )
+    add("--allow-data-loss", action="store_true", help="let a recording confirm the loss of data")
     add(
         "--ssh",
         metavar="[ADDRESS:]PORT",
@@ -92,12 +85,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def is_interactive(options: argparse.Namespace) -> bool:
-    """Say whether commands come from a person at a prompt."""
+    """Say whether a person types the commands at a prompt."""
     return not options.command and options.file is None and sys.stdin.isatty()
 
 
 def is_console(options: argparse.Namespace) -> bool:
-    """Say whether the program is the console of its terminal, and nothing else."""
+    """Say whether the program runs as an interactive console on its own terminal."""
     others = options.ssh, options.ssh_password, options.replay
     return is_interactive(options) and all(other is None for other in others)
 

@@ -1,4 +1,4 @@
-"""The life of a filer between two power switches: boot, console, halt, panic, LOADER."""
+"""The life cycle of a filer: boot, console, halt, panic, LOADER."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,52 +14,48 @@ from filer.shell.signals import Signals
 from filer.system import Filer
 
 PANICKED = 3
-"""The exit status of a filer that panicked and did not boot."""
+"""The exit status after a panic without a later successful boot."""
 
 LONGEST_WAIT = 60.0
-"""Seconds between a panic and the next boot, at the most."""
+"""The most seconds between a panic and the next boot."""
 
 _DOUBLINGS = 10
 
 
 def _part(event: str) -> str:
-    """Return which part of the boot tells ``event``."""
+    """Return the part of the boot that reports ``event``."""
     part = event.partition(".")[0]
     return "kmip_init" if part == "kmip" else part
 
 
 class BootNotices:
-    """Tells a boot: warnings always, progress to a person only."""
+    """Prints the notices of a boot: warnings always, progress on a terminal only."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def progress(self, event: str, text: str) -> None:
-        """Print a step of the boot on a terminal."""
         if self._console.is_terminal:
             self._console.show(Text(f"{_part(event)}: {text}"))
 
     def warning(self, event: str, text: str) -> None:
-        """Print a warning."""
         warning = Complaint(f"{_part(event)}: {text}.", "boot", event=event)
         self._console.warn(warning.as_warning())
 
     def banner(self, lines: tuple[str, ...]) -> None:
-        """Print a box."""
         self._console.warn(Complaint("\n".join(lines), "attention"))
 
 
 def wait_before_boot(panics: int) -> float:
-    """Return the seconds to wait after so many panics in a row: 1, 2, 4 ... 60."""
+    """Return the seconds to wait after that many panics in a row: 1, 2, 4 ... 60."""
     return LONGEST_WAIT if panics > _DOUBLINGS else min(2.0 ** (panics - 1), LONGEST_WAIT)
 
 
 @dataclass(eq=False, repr=False)
 class PowerCycle:
-    """Powers a machine on, and goes on until the user of the console leaves.
+    """Powers a machine on, and runs it until the user of the console leaves.
 
-    ``first_up`` is called when the filer is up for the first time, ``on_session`` before each
-    session; ``record`` is told of each boot and each command.
+    ``first_up`` is called after the first successful boot, ``on_session`` before each session.
     """
 
     machine: Machine
@@ -123,7 +119,7 @@ class PowerCycle:
         self.signals.end_if_asked()
 
     def _session(self) -> Session:
-        """Return the session of the console, which outlives a reboot."""
+        """Return the console's session, which is kept over a reboot."""
         if self._console_session is None:
             self._console_session = self._new_session(self.commands)
             self.first_up(self._filer)
@@ -141,7 +137,7 @@ class PowerCycle:
         )
 
     def _talk(self, session: Session) -> None:
-        session.filer.interrupt.clear()  # Ctrl-C has done its work in the boot
+        session.filer.interrupt.clear()  # a Ctrl-C before this was for the boot
         self.on_session()
         self.host.run(session)
 
@@ -150,7 +146,7 @@ class PowerCycle:
         self._filer = self.machine.power_on()
 
     def _after_panic(self) -> Next:
-        """Boot again if AUTOBOOT is set, later each time; else, or in the end, stop at LOADER."""
+        """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""
         self.signals.end_if_asked()
         if self._may_boot_again():
             seconds = wait_before_boot(self._panics_in_a_row())
@@ -167,16 +163,16 @@ class PowerCycle:
 
     @property
     def _loader(self) -> Next:
-        """LOADER, which only a person reaches."""
+        """LOADER for a person; a script ends instead."""
         return Next.LOADER if self.console.is_terminal else Next.END
 
     def _may_boot_again(self) -> bool:
         try:
             return self._filer.loader.autoboot and self._panics_in_a_row() < LIMIT
-        except FilerError as damage:  # LOADER is where it can be repaired
+        except FilerError as damage:  # it can be repaired at LOADER
             self.console.fail(Complaint(str(damage), "refused"))
             return False
 
     def _panics_in_a_row(self) -> int:
-        """Return the count of the boot device, which may be too full to count on."""
+        """Return the count on the boot device, or ours if the device is too full to keep it."""
         return max(self._filer.panics.in_a_row, self._panics)

@@ -1,4 +1,4 @@
-"""One console session: a line in, its output, a status out."""
+"""One console session: run lines on a filer, and report their status."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -36,41 +36,38 @@ _USUAL_IN_NAMES = "abcdefghijklmnopqrstuvwxyz_?"
 
 @runtime_checkable
 class Record(Protocol):
-    """Who wants to know which output is of which command, or of which event, such as a boot."""
+    """Told where the output of each command or event (such as a boot) begins and ends."""
 
     def begin(self, *, command: str | None = None, event: str | None = None) -> None:
-        """What is printed from now on is of ``command``, None where no word could be read."""
+        """Begin a command, whose name is None if the line cannot be split, or an event."""
 
     def name(self, command: str) -> None:
-        """The words of the command that has begun fit its grammar: this is its full name."""
+        """Set the full name of the current command, once its words fit its grammar."""
 
     def end(self, status: int) -> None:
-        """The command or event is over."""
+        """End the current command or event."""
 
 
 class NoRecord:
-    """Nobody wants to know."""
+    """A `Record` that ignores everything."""
 
-    def begin(self, *, command: str | None = None, event: str | None = None) -> None:
-        """Do nothing."""
+    def begin(self, *, command: str | None = None, event: str | None = None) -> None: ...
 
-    def name(self, command: str) -> None:
-        """Do nothing."""
+    def name(self, command: str) -> None: ...
 
-    def end(self, status: int) -> None:
-        """Do nothing."""
+    def end(self, status: int) -> None: ...
 
 
 def interrupted(name: str) -> Complaint:
-    """Return the complaint about a command that was stopped."""
+    """Return the complaint about the interrupted command ``name``."""
     return Complaint(f"{name}: interrupted", "interrupted")
 
 
 class Session:
-    """Runs lines on a filer, for ``who``, who is at the console.
+    """Runs lines on a filer; ``who`` names the user in messages and the system log.
 
-    ``end_if_asked`` raises Ended if a signal has come that ends the program, or this session.
-    Language and grammar are imported where there is a line, so that no prompt waits for them.
+    ``end_if_asked`` raises Ended after a signal that ends the program or this session.
+    Words and grammar are imported at the first line, so that no prompt waits for them.
     """
 
     def __init__(
@@ -94,36 +91,33 @@ class Session:
         self._end_if_asked = end_if_asked
         self.asked_all = False
         self.running: str | None = None
-        """The command that is running, for another thread to tell."""
+        """The name of the running command, for other threads."""
         self._interrupted = self._broken_off = False
 
     def begin(self, filer: Filer) -> None:
-        """Take up a filer that has just booted; the privilege is that of the start again."""
+        """Use ``filer``, which has just booted, and reset the privilege."""
         self.filer = filer
         self.state.privilege = "admin"
 
     def grammar(self, name: str) -> "Grammar":
-        """Return the grammar of a command, compiled when it is first needed."""
+        """Return the grammar of a command, compiled at its first use."""
         from filer.shell.line.grammar import grammar_of
 
         return grammar_of(self.commands[name])
 
     @property
     def prompt(self) -> str:
-        """The prompt, without the blank after it: that of the filer, unless one was given."""
+        """The prompt without the blank after it; by default host name and privilege mark."""
         if self._prompt:
             return self._prompt
         mark = "*" if self.state.privilege != "admin" else ""
         return f"{self.filer.hardware.hostname}{mark}>"
 
     def execute(self, line: str, *, exit_on_error: bool = False) -> int:
-        """Run the commands of ``line``; return OK if every one succeeded, else FAILED.
+        """Run the commands of ``line``; return OK if all succeeded, else FAILED.
 
-        With ``exit_on_error`` the first one that fails is the last one to run; one that Ctrl-C
-        has stopped always is.
-
-        Raises Leave when a command asks for it, and Ended if a signal has come before the line or
-        while it ran.
+        Ctrl-C always skips the remaining commands; a failure does with ``exit_on_error``.
+        Raises Leave from a command, and Ended after a signal before or during the line.
         """
         self._end_if_asked()
         status = self._execute(line, exit_on_error=exit_on_error)
@@ -135,7 +129,7 @@ class Session:
         from filer.shell.line.words import LanguageError, split
 
         self._interrupted = self._broken_off = self.asked_all = False
-        self.filer.interrupt.clear()  # before the line is split: what comes meanwhile counts
+        self.filer.interrupt.clear()  # before splitting: Ctrl-C counts from here on
         try:
             commands = split(checked(line))
         except (LanguageError, LineTooLong) as problem:
@@ -222,7 +216,7 @@ class Session:
             raise
         except (Leave, KeyboardInterrupt):
             raise
-        except BaseException as defect:  # of ours or of a plug-in; the console goes on
+        except BaseException as defect:  # ours or a plug-in's; the console goes on
             text = f"{command.name}: internal error: {explain(defect)}"
             call.fail(Complaint(text, "internal"))
             self.filer.messages.log("kern.internal.error", "error", describe(defect))
@@ -232,19 +226,19 @@ class Session:
         return FAILED if call.failed else OK
 
     def _log_interruption(self, command: Command, parse: "Parse") -> None:
-        """Log that a change may be incomplete; there may be nobody left to be told."""
+        """Log that a change may be incomplete: the user may be gone."""
         if command.with_line(parse.line).changes:
             text = f"{_full_name(command, parse)} of {self._who}: interrupted"
             self.filer.messages.log("console.interrupted", "warning", text)
 
     def _turn(self, command: Command, parse: "Parse") -> AbstractContextManager[None]:
-        """Return the turn to change the filer, which a line that only reads does not need."""
+        """Return the lock for a line that changes the filer."""
         if not command.with_line(parse.line).changes:
             return nullcontext()
         return self.filer.changes.turn(_full_name(command, parse), self._who)
 
     def would_run(self, line: str) -> bool:
-        """Say whether ``line`` is made of commands whose words fit their grammar."""
+        """Say whether ``line`` consists of commands whose words fit their grammar."""
         from filer.shell.line.grammar import UsageError
         from filer.shell.line.words import LanguageError, split
 
@@ -257,9 +251,9 @@ class Session:
         return bool(commands)
 
     def unread_answers(self, line: str, read: int) -> int:
-        """Return how many lines of answers to ``line`` follow, after ``read`` of them.
+        """Return how many answers to ``line`` may follow in the input, after ``read`` of them.
 
-        A dialogue that has asked again, or was broken off, may leave more answers than it needs.
+        A dialogue that repeated a question or was interrupted may leave any number.
         """
         if self.asked_all:
             return 0
@@ -277,13 +271,13 @@ class Host(Protocol):
     status: int
 
     def run(self, session: Session) -> None:
-        """Give the session lines until there are no more."""
+        """Run lines in ``session`` until there are no more."""
 
 
 def _shown(name: str, line: str) -> str:
-    """Return the name of a command, hidden if it may be a passphrase or a part of one.
+    """Return the name of a command, hidden if it may be a part of a passphrase.
 
-    Blanks and semicolons split a passphrase into words.
+    A passphrase that contains a blank or semicolon is split into words.
     """
     is_usual = all(char in _USUAL_IN_NAMES for char in name)
     return HIDDEN if is_passphrase(line.strip()) and not is_usual else named(name)
