@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.key_servers.ranking import KEPT_OF_ONE_SERVER, rank
 from filer.key_servers.holdings import Holdings
+from filer.key_servers.ranking import KEPT_OF_ONE_SERVER, rank
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.keytable import Entry, Keytable
 from filer.keys.pair import KeyPair
