@@ -60,7 +60,10 @@ def _parser() -> argparse.ArgumentParser:
         help="how results are printed (default: text)",
     )
     add(
-        "--root", metavar="DIR", type=directory, help="where it lives (or FILER_ROOT; default: XDG)"
+        "--root",
+        metavar="DIR",
+        type=directory,
+        help="the root directory (or FILER_ROOT; default: XDG)",
     )
     add("--demo", action="store_true", help="a temporary root, with two live key servers")
     add("--record", metavar="FILE", help="record the session in a new asciicast file")
@@ -70,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         "--ssh",
         metavar="[ADDRESS:]PORT",
         type=_address_and_port,
-        help="stay up and give the console over SSH",
+        help="serve the console over SSH",
     )
     add("--ssh-password", metavar="USER", help="set the password of USER for --ssh")
     add(

@@ -145,9 +145,9 @@ def _as_clients_send(password: str) -> str:
             "not UTF-8, nor mix directions of writing (RFC 4013)"
         ) from None
     if len(prepared) < LEAST_LENGTH:
-        raise AccessError(f"a password has at least {LEAST_LENGTH} characters")
+        raise AccessError(f"a password must have at least {LEAST_LENGTH} characters")
     if len(password.encode()) > MOST_BYTES:
-        raise AccessError(f"a password has at most {MOST_BYTES} bytes")
+        raise AccessError(f"a password can have at most {MOST_BYTES} bytes")
     return prepared
 
 

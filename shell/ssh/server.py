@@ -247,7 +247,9 @@ class Service:
             if idle is None:
                 raise _too_many("", self.limits.sessions)
             self._sessions.remove(idle)
-            idle.end_with(f"{self._hostname}: another session needs the place of this idle one.")
+            idle.end_with(
+                f"{self._hostname}: idle, and another one needs the place; this session ends."
+            )
         session = SshSession(self._served, login.who, login.grant, login.session_closed)
         login.sessions.add(session)
         self._sessions.add(session, login.groups)
@@ -312,5 +314,5 @@ class Service:
 
 
 def _too_many(which: str, most: int) -> asyncssh.ChannelOpenError:
-    text = f"too many sessions{which and f' {which}'}; there can be {most}"
+    text = f"too many sessions{which and f' {which}'}; the limit is {most}"
     return asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, text)
