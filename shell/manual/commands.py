@@ -13,7 +13,7 @@ from filer.shell.line.names import is_listed, not_found
 
 
 class CommandSummary(Fields):
-    """The result of ``help COMMAND``."""
+    """``help COMMAND``."""
 
     TYPE: ClassVar[str] = "command"
     command: str
@@ -25,7 +25,7 @@ class CommandSummary(Fields):
 
 
 class HistoryList(Fields):
-    """The result of ``history``."""
+    """``history``."""
 
     TYPE: ClassVar[str] = "history"
     typed: Sequence[str]
