@@ -17,10 +17,10 @@ def refuse_too_many(addresses: Sequence[str], done: str) -> None:
 def not_responding(address: str, failure: KeyServerFailure) -> Complaint:
     """Return the line for a server that did not answer, or not completely."""
     sentence = failure.about(address)
-    text = f"{sentence[0].upper()}{sentence[1:]}."
-    partly = isinstance(failure, PartlyRead)
-    kind = "key_server_incomplete" if partly else "key_server_not_responding"
-    return Complaint(text, kind, key_server=address, reason=failure.reason)
+    text, reason = f"{sentence[0].upper()}{sentence[1:]}.", failure.reason
+    if isinstance(failure, PartlyRead):
+        return Complaint(text, "key_server_incomplete", key_server=address, reason=reason)
+    return Complaint(text, "key_server_not_responding", key_server=address, reason=reason)
 
 
 def warn_of_servers(call: Call, servers: KeyServers) -> None:
