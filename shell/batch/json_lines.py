@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import TextIO
 
 from filer.commands import Complaint, EndOfAnswers, Json, Note, Result, Structured, Text
@@ -32,8 +33,9 @@ def write_object(stream: TextIO, fields: Mapping[str, Json]) -> None:
 class _Output:
     """The output of a command or an event so far."""
 
-    def __init__(self, heading: Mapping[str, Json]) -> None:
+    def __init__(self, heading: Mapping[str, Json], since: float) -> None:
         self.heading = dict(heading)
+        self.since = since
         self.results: list[Json] = []
         self.errors: list[Json] = []
         self.warnings: list[Json] = []
@@ -47,9 +49,16 @@ class JsonConsole(ScriptConsole):
     """
 
     def __init__(
-        self, answers: Input, signals: Signals, *, echo: bool = False, out: TextIO | None = None
+        self,
+        answers: Input,
+        signals: Signals,
+        *,
+        echo: bool = False,
+        out: TextIO | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         super().__init__(answers, signals, echo=echo, out=out)
+        self._clock = clock
         self._asks_a_person = isinstance(answers, KeyboardInput)
         self._output: _Output | None = None
         self._line = 0
@@ -70,12 +79,12 @@ class JsonConsole(ScriptConsole):
 
     def begin(self, *, command: str | None = None, event: str | None = None) -> None:
         if event is not None:
-            self._output = _Output({"event": event})
+            self._output = _Output({"event": event}, self._clock())
             return
         heading: dict[str, Json] = {"command": command, "line": self._line}
         if self._echo:
             heading |= {"prompt": self._prompt, "input": "\n".join(self._typed)}
-        self._output = _Output(heading)
+        self._output = _Output(heading, self._clock())
 
     def name(self, command: str) -> None:
         self._current.heading["command"] = command
@@ -88,7 +97,9 @@ class JsonConsole(ScriptConsole):
         lists: dict[str, Json] = {"errors": output.errors, "warnings": output.warnings}
         if "command" in output.heading:
             lists = {"results": output.results, **lists, "questions": output.questions}
-        write_object(self._out, {**output.heading, "status": status, **lists})
+        seconds = round(self._clock() - output.since, 3)
+        heading = {**output.heading, "status": status, "duration_s": seconds}
+        write_object(self._out, {**heading, **lists})
 
     @property
     def _current(self) -> _Output:

@@ -49,6 +49,8 @@ class _Object(TypedDict):
 
 _Complaints = Annotated[Sequence[Any], {"items": {"$ref": "#/$defs/complaint"}}]
 
+_Duration = Annotated[float, {"description": "Seconds that it took", "minimum": 0}]
+
 
 class CommandObject(_Object):
     """One command that ran, or was refused."""
@@ -62,6 +64,7 @@ class CommandObject(_Object):
     prompt: NotRequired[Annotated[str, {"description": "With -x"}]]
     input: NotRequired[Annotated[str, {"description": "With -x: the whole line as given"}]]
     status: Annotated[Literal[0, 1], {"description": "0: succeeded; 1: failed"}]
+    duration_s: _Duration
     results: Annotated[Sequence[Any], {"items": {"$ref": "#/$defs/result"}}]
     errors: _Complaints
     warnings: _Complaints
@@ -73,6 +76,7 @@ class Boot(_Object):
 
     event: Literal["boot"]
     status: Annotated[Literal[0, 1, 3], {"description": "0: up; 3: panicked; 1: ended before"}]
+    duration_s: _Duration
     errors: _Complaints
     warnings: _Complaints
 
@@ -93,6 +97,17 @@ class Autoboot(_Object):
     seconds: float
 
 
+class WrongLine(_Object):
+    """A line that is no command, in a file of ``--check``."""
+
+    event: Literal["wrong_line"]
+    file: str
+    line: Annotated[int, {"minimum": 1}]
+    column: Annotated[int, {"minimum": 1}]
+    kind: Literal["syntax", "unknown_command", "usage"]
+    message: str
+
+
 class Notice(_Object):
     """A failure or a warning of no command and no boot; its details are those of the kind."""
 
@@ -100,7 +115,7 @@ class Notice(_Object):
     message: str
 
 
-EVENTS = {"boot": Boot, "failure": Failure, "autoboot": Autoboot}
+EVENTS = {"boot": Boot, "failure": Failure, "autoboot": Autoboot, "wrong_line": WrongLine}
 
 _MEANINGS = """\
 attention(): no key server answered during the boot

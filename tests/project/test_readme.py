@@ -72,7 +72,11 @@ def test_each_command_prints_what_the_document_shows(tmp_path: Path, name: str) 
     document = (HOUSE / name).read_text(encoding="utf-8")
 
     assert code(HOUSE / name, "console")
-    assert walkthrough.perform(document, tmp_path) == document
+    assert _timeless(walkthrough.perform(document, tmp_path)) == _timeless(document)
+
+
+def _timeless(document: str) -> str:
+    return re.sub(r'(?<="duration_s": )[0-9.]+', "0", document)
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/SCRIPTS.md"])
