@@ -12,6 +12,7 @@ from filer import __version__
 from filer.host.command_line import Parser, PrintCompletion, directory
 
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--demo", "--format json", "--record", "--replay")
+_SSH = ("--ssh", "--ssh-password")
 _NOT_WITH = {
     "FILE": ("-c",),
     "--root": ("--demo",),
@@ -19,6 +20,7 @@ _NOT_WITH = {
     "--ssh-password": _NOT_FOR_A_SERVER,
     "--record": ("--format json",),
     "--replay": ("-c", "FILE", "-e", "-x", "--format json", "--record"),
+    "--check": ("-c", "-e", "-x", "--demo", "--root", "--record", "--replay", *_SSH),
 }
 """The options that each option excludes."""
 
@@ -38,7 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="filer",
-        usage="filer [options] [FILE]",
+        usage="filer [options] [FILE ...]",
         description="The console of a filer with Storage Encryption.",
         formatter_class=partial(argparse.HelpFormatter, max_help_position=30),
         allow_abbrev=False,
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--demo", action="store_true", help="a temporary root, with two live key servers")
     add("--record", metavar="FILE", help="record the session in a new asciicast file")
+    add("--check", action="store_true", help="check the commands in FILE, and run none")
     add("--replay", metavar="FILE", help="run a recording again and show what differs")
     add("--allow-data-loss", action="store_true", help="let a recording confirm the loss of data")
     add(
@@ -83,13 +86,18 @@ def _parser() -> argparse.ArgumentParser:
         help="print the completion for bash or zsh",
     )
     add("--version", action="version", version=f"filer {__version__}", help="print the version")
-    add("file", metavar="FILE", nargs="?", help="run the commands in FILE ('-': standard input)")
+    add(
+        "files",
+        metavar="FILE",
+        nargs="*",
+        help="run the commands in FILE ('-': standard input), one FILE after the other",
+    )
     return parser
 
 
 def is_interactive(options: argparse.Namespace) -> bool:
     """Say whether a person types the commands at a prompt."""
-    return not options.command and options.file is None and sys.stdin.isatty()
+    return not options.command and not options.files and sys.stdin.isatty()
 
 
 def is_console(options: argparse.Namespace) -> bool:
@@ -101,14 +109,19 @@ def is_console(options: argparse.Namespace) -> bool:
 def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.allow_data_loss and options.replay is None:
         parser.error("--allow-data-loss goes with --replay only")
+    if len(options.files) > 1 and "-" in options.files and sys.stdin.isatty():
+        parser.error("'-' goes without another FILE where standard input is a terminal")
+    if options.check and not options.files:
+        parser.error("--check needs a FILE ('-': standard input)")
     given = {
         "-c": options.command,
-        "FILE": options.file,
+        "FILE": options.files,
         "-e": options.exit_on_error,
         "-x": options.echo,
         "--format json": options.format == "json",
         "--demo": options.demo,
         "--root": options.root is not None,
+        "--check": options.check,
         "--record": options.record is not None,
         "--replay": options.replay is not None,
         "--ssh": options.ssh,

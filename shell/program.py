@@ -22,6 +22,7 @@ from filer.host.standard_streams import (
 from filer.host.text import printable
 from filer.running.interrupt import Interrupt
 from filer.shell.batch.script import (
+    Files,
     Input,
     KeyboardInput,
     KeyboardLines,
@@ -107,6 +108,10 @@ def _run(
         from filer.shell.ssh.password import set_password
 
         return set_password(options.ssh_password, options.root, signals)
+    if options.check:
+        from filer.shell.check import check_files
+
+        return check_files(options.files, signals, as_json=options.format == "json")
     recorder = _recorder(options, stack)
     answers = _answers(signals) if options.command or options.replay else None
     replay = _replay(options, signals, answers)
@@ -189,16 +194,15 @@ def _host(
         return _script(options, signals, lines, answers, recorder)
     if keyboard is not None:
         return _terminal(keyboard, signals, stack, recorder)
-    stream = sys.stdin.buffer
-    if options.file not in (None, "-"):
+    if options.files not in ([], ["-"]):
         with signals.waiting():  # for the writer of a FIFO
-            stream = stack.enter_context(_open(options.file))
-    if stream.isatty():
-        lines = KeyboardLines(stack.enter_context(_plain_reader(stream, signals)))
+            files = [(name, stack.enter_context(_open(name))) for name in options.files]
+        lines = Files(files)
+    elif sys.stdin.isatty():
+        lines = KeyboardLines(stack.enter_context(_plain_reader(sys.stdin.buffer, signals)))
     else:
-        lines = LineInput(lines_of(stream))
-    file = None if stream is sys.stdin.buffer else options.file
-    return _script(options, signals, lines, lines, recorder, file=file)
+        lines = LineInput(lines_of(sys.stdin.buffer))
+    return _script(options, signals, lines, lines, recorder)
 
 
 def _terminal(
@@ -251,13 +255,11 @@ def _script(
     lines: LineInput,
     answers: Input,
     recorder: "Recorder | None",
-    *,
-    file: str | None = None,
 ) -> tuple[Host, Console]:
     signals.end_at_ctrl_c()
     console = _script_console(options, signals, answers, recorder)
-    exit_on_error = options.exit_on_error
-    return Script(lines, answers, console, signals, file=file, exit_on_error=exit_on_error), console
+    script = Script(lines, answers, console, signals, exit_on_error=options.exit_on_error)
+    return script, console
 
 
 def _script_console(
@@ -330,6 +332,8 @@ def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
 
 
 def _open(file: str) -> BinaryIO:
+    if file == "-":
+        return sys.stdin.buffer
     try:
         return open(file, "rb")  # noqa: PTH123  (the caller closes it)
     except OSError as error:

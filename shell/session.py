@@ -17,12 +17,9 @@ from filer.commands import (
     Unprefixed,
 )
 from filer.host.errors import FilerError
-from filer.host.passphrase_rule import is_passphrase
-from filer.host.quoting import HIDDEN, named
 from filer.host.standard_streams import OutputLost
 from filer.running.interrupt import Interrupted
 from filer.shell.defects import describe, explain
-from filer.shell.line.names import not_found
 from filer.shell.signals import Ended
 from filer.system import Filer
 
@@ -30,8 +27,6 @@ if TYPE_CHECKING:
     from filer.shell.line.grammar import Grammar, Parse
 
 OK, FAILED = 0, 1
-
-_USUAL_IN_NAMES = "abcdefghijklmnopqrstuvwxyz_?"
 
 
 @runtime_checkable
@@ -126,6 +121,7 @@ class Session:
 
     def _execute(self, line: str, *, exit_on_error: bool) -> int:
         from filer.shell.line.length import LineTooLong, checked
+        from filer.shell.line.parsing import shown_name
         from filer.shell.line.words import LanguageError, split
 
         self._interrupted = self._broken_off = self.asked_all = False
@@ -142,7 +138,7 @@ class Session:
             if self._interrupted or self.filer.interrupt.stopped:
                 return FAILED
             try:
-                status = max(status, self._run(words, _shown(words[0], line)))
+                status = max(status, self._run(words, line, shown_name(words[0], line)))
             except Leave as leave:
                 leave.after_failure = status != OK
                 raise
@@ -150,11 +146,11 @@ class Session:
                 break
         return status
 
-    def _run(self, words: Sequence[str], shown: str) -> int:
+    def _run(self, words: Sequence[str], line: str, shown: str) -> int:
         self._record.begin(command=shown)
         status = FAILED
         try:
-            status = self._parse_and_call(words, shown)
+            status = self._parse_and_call(words, line)
         except Leave:
             status = OK
             raise
@@ -162,26 +158,13 @@ class Session:
             self._record.end(status)
         return status
 
-    def _parse_and_call(self, words: Sequence[str], shown: str) -> int:
-        from filer.shell.line.grammar import UsageError
+    def _parse_and_call(self, words: Sequence[str], line: str) -> int:
+        from filer.shell.line.parsing import WrongWords, parse_command
 
-        command = self.commands.get(words[0])
-        if command is None:
-            is_misspelt = words[0].casefold() in self.commands
-            self.console.fail(not_found(named(words[0]) if is_misspelt else shown))
-            return FAILED
         try:
-            parse = self.grammar(command.name).parse(words)
-        except UsageError as problem:
-            self.console.fail(
-                Complaint(
-                    str(problem),
-                    "usage",
-                    word=problem.word,
-                    expected=problem.expected,
-                    usage=problem.usage,
-                )
-            )
+            command, parse = parse_command(self.commands, words, line)
+        except WrongWords as problem:
+            self.console.fail(problem.complaint)
             for usage in problem.usage:
                 self.console.fail(Complaint(f"usage: {usage}", None))
             return FAILED
@@ -237,19 +220,6 @@ class Session:
             return nullcontext()
         return self.filer.changes.turn(_full_name(command, parse), self._who)
 
-    def would_run(self, line: str) -> bool:
-        """Say whether ``line`` consists of commands whose words fit their grammar."""
-        from filer.shell.line.grammar import UsageError
-        from filer.shell.line.words import LanguageError, split
-
-        try:
-            commands = split(line)
-            for words in commands:
-                self.grammar(words[0]).parse(words)
-        except (LanguageError, KeyError, UsageError):
-            return False
-        return bool(commands)
-
     def unread_answers(self, line: str, read: int) -> int:
         """Return how many answers to ``line`` may follow in the input, after ``read`` of them.
 
@@ -272,15 +242,6 @@ class Host(Protocol):
 
     def run(self, session: Session) -> None:
         """Run lines in ``session`` until there are no more."""
-
-
-def _shown(name: str, line: str) -> str:
-    """Return the name of a command, hidden if it may be a part of a passphrase.
-
-    A passphrase that contains a blank or semicolon is split into words.
-    """
-    is_usual = all(char in _USUAL_IN_NAMES for char in name)
-    return HIDDEN if is_passphrase(line.strip()) and not is_usual else named(name)
 
 
 def _full_name(command: Command, parse: "Parse") -> str:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Protocol, TextIO
+from typing import BinaryIO, Protocol, TextIO
 
 from filer.commands import ALL_ANSWERS, EndOfAnswers, Leave, Result
 from filer.host.passphrase_rule import is_passphrase
@@ -13,7 +13,7 @@ from filer.host.quoting import shown_answer
 from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.running.progress import show_nothing
-from filer.shell.line.length import LineTooLong, checked, cut
+from filer.shell.line.length import LineTooLong, checked, cut, lines_of
 from filer.shell.prompt.reader import LineReader
 from filer.shell.session import FAILED, OK, Session
 from filer.shell.signals import Signals
@@ -45,11 +45,17 @@ class LineInput:
     """Lines of a file or a pipe, or of ``-c`` options."""
 
     is_typed = False
+    file: str | None = None
+    """The file that the lines are read from, for failures to name."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines: Iterator[bytes] = iter(lines)
         self._skipped = 0
         self.number = 0
+
+    def next_file(self) -> bool:
+        """Go on to the next file, after the end of one; False if there is none."""
+        return False
 
     def line(self) -> str | None:
         """Return the next line; its line end may be CR LF.
@@ -75,6 +81,23 @@ class LineInput:
 
     def unseen(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+
+class Files(LineInput):
+    """The lines of several files: the end of each ends the dialogues in it."""
+
+    def __init__(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
+        super().__init__(())
+        self._files = iter(files)
+        self.next_file()
+
+    def next_file(self) -> bool:
+        """Go on to the next file; False if there is none."""
+        for name, stream in self._files:
+            super().__init__(lines_of(stream))
+            self.file = None if name == "-" else name
+            return True
+        return False
 
 
 class KeyboardLines(LineInput):
@@ -236,7 +259,6 @@ class Script:
     console: ScriptConsole
     signals: Signals
     _: KW_ONLY
-    file: str | None = None
     exit_on_error: bool = False
     status: int = field(default=OK, init=False)
     _unread: int = field(default=0, init=False)
@@ -253,6 +275,9 @@ class Script:
                 status = self._refuse(refusal)
             else:
                 if line is None:
+                    self._unread = 0
+                    if self.lines.next_file():
+                        continue
                     return
                 status = self._execute(session, line)
             if status != OK:
@@ -299,7 +324,7 @@ class Script:
             return None
         from filer.shell.line.words import LogicalLine
 
-        self.console.at(self.file, self.lines.number)
+        self.console.at(self.lines.file, self.lines.number)
         self.console.echo(session.prompt, line)
         logical = LogicalLine()
         while logical.add(line):
@@ -333,7 +358,9 @@ class Script:
         if self._unread == 0:
             return False
         if self._unread == ALL_ANSWERS:
-            if not is_passphrase(line) and session.would_run(line):
+            from filer.shell.line.parsing import would_run
+
+            if not is_passphrase(line) and would_run(session.commands, line):
                 self._unread = 0
                 return False
             return True

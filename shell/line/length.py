@@ -1,5 +1,6 @@
 """The limit on the length of a line, the same for all sources."""
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -39,8 +40,20 @@ def cut(line: str) -> str:
 def lines_of(stream: BinaryIO) -> Iterator[bytes]:
     """Yield each line of ``stream`` as it arrives, with its line end.
 
-    Of a line that is too long, only the beginning and the last bytes are kept.
+    A carriage return ends a line too, and a byte order mark before the first line is left out:
+    editors write both.  Of a line that is too long, only the beginning and the last bytes are kept.
     """
+    first = True
+    for line in _bounded_lines(stream):
+        text = line.removeprefix(BOM_UTF8) if first else line
+        first = False
+        if len(line) < _MOST_BYTES:
+            yield from text.splitlines(keepends=True)
+        else:
+            yield text
+
+
+def _bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
     while line := stream.readline(_MOST_BYTES):
         end = line
         while len(line) == _MOST_BYTES and not end.endswith(b"\n"):

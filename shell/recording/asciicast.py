@@ -19,6 +19,7 @@ the next marker, it is the output of the program.  Secrets are left out, except 
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -64,6 +65,11 @@ class Mode(StrEnum):
 
 class CastError(FilerError):
     """An invalid recording; the message begins with the number of the line."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"{line}: {reason}")
+        self.line = line
+        self.reason = reason
 
 
 class Event(NamedTuple):
@@ -137,6 +143,11 @@ def event(seconds: float, kind: Kind, text: str) -> str:
     return _line([round(seconds, 6), kind.value, _text(text)])
 
 
+def is_cast(data: bytes) -> bool:
+    """Say whether ``data`` begins as a recording does, and as no command can."""
+    return data.removeprefix(BOM_UTF8).lstrip().startswith(b"{")
+
+
 def read(data: bytes) -> Recording:
     """Parse a file that ``--record`` has written.  Raises CastError."""
     lines = _lines(data)
@@ -153,11 +164,13 @@ def _text(text: str) -> str:
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(data.splitlines(), 1):
+    for number, line in enumerate(data.removeprefix(BOM_UTF8).splitlines(), 1):
+        if not line.strip():  # some editors end a file with an empty line
+            continue
         try:
             yield number, json.loads(line, parse_constant=_refuse)
         except (ValueError, RecursionError):
-            raise CastError(f"{number}: not a line of JSON") from None
+            raise CastError(number, "not a line of JSON") from None
 
 
 def _refuse(constant: str) -> None:
@@ -170,7 +183,7 @@ def _read_header(value: Any) -> int:
             1 <= width < 100_000 and 1 <= height < 100_000
         ):
             return width
-    raise CastError("1: not the header of an asciicast v2 file")
+    raise CastError(1, "not the header of an asciicast v2 file")
 
 
 def _read_event(number: int, value: Any) -> Event:
@@ -179,7 +192,7 @@ def _read_event(number: int, value: Any) -> Event:
             pass
         case [int() | float(), str(kind), str(text)] if text.isprintable() or _is_unicode(text):
             return Event(kind, text, number)
-    raise CastError(f"{number}: not an event of an asciicast v2 file")
+    raise CastError(number, "not an event of an asciicast v2 file")
 
 
 def _is_unicode(text: str) -> bool:
@@ -207,7 +220,7 @@ def _session(width: int, events: Iterable[Event]) -> Recording:
                 steps[-1].output.append(shown.replace("\r\n", "\n"))
     _join(steps[-1], lines)
     if mode is None:
-        raise CastError("1: not a recording of a filer")
+        raise CastError(1, "not a recording of a filer")
     return Recording(mode, steps)
 
 

@@ -60,6 +60,7 @@ ROOMS = {
         ("recording",),
         ("ssh",),
         ("options", "plugins", "demo"),
+        ("check",),
         ("power_cycle",),
         ("program",),
     ),

@@ -66,6 +66,10 @@ def by_pipe_of_another_system(account: Account) -> Outcome:
     return account.run(input="\r\n".join(LINES))
 
 
+def by_pipe_of_an_old_editor(account: Account) -> Outcome:
+    return account.run(input="\ufeff" + "\r".join(LINES))
+
+
 def by_file(account: Account) -> Outcome:
     file = account.home / "commands"
     file.write_text(text(*LINES), encoding="utf-8")
@@ -79,7 +83,14 @@ def by_file(account: Account) -> Outcome:
 
 @pytest.mark.parametrize(
     "way",
-    [by_options, by_long_options, by_dash, by_pipe_of_another_system, by_file],
+    [
+        by_options,
+        by_long_options,
+        by_dash,
+        by_pipe_of_another_system,
+        by_pipe_of_an_old_editor,
+        by_file,
+    ],
 )
 def test_every_way_in_gives_the_output_and_the_status_of_a_pipe(
     account: Account, way: Callable[[Account], Outcome]
@@ -120,6 +131,38 @@ def test_a_failure_in_a_file_has_its_place_behind_the_answers_of_a_dialogue(
     ended = registered.run(file)
 
     assert ended.err == f"{file}:4: {UNKNOWN.format('nonsense')}"
+
+
+def test_files_run_one_after_the_other_each_with_its_own_places_and_dialogues(
+    registered: Account,
+) -> None:
+    first, second = (registered.home / name for name in ("first", "second"))
+    first.write_text(text("hostname", "nonsense", "reboot", "key_manager rekey -manual"))
+    second.write_text(text("nonsense", "hostname"))
+
+    ended = registered.run(first, "-", second, input=text("nonsense", "hostname") + "hostname \\")
+
+    going = "System rebooting...\n"
+    question = "Please enter a new passphrase: \n"
+    assert ended.out == f"filer1\n{going}{question}filer1\nfiler1\nfiler1\n"
+    assert ended.err.splitlines() == [
+        f"{first}:2: {UNKNOWN.format('nonsense').strip()}",
+        f"{first}:4: key_manager: end of input",
+        UNKNOWN.format("nonsense").strip(),
+        f"{second}:1: {UNKNOWN.format('nonsense').strip()}",
+    ]
+    assert ended.status == 1
+
+
+def test_a_file_that_is_not_there_is_refused_before_anything_runs(account: Account) -> None:
+    file = account.home / "commands"
+    file.write_text(text("hostname"))
+
+    ended = account.run(file, account.home / "absent")
+
+    assert (ended.out, ended.status) == ("", 2)
+    assert ended.err == f"filer: cannot read {account.home}/absent: No such file or directory\n"
+    assert [each.name for each in account.root.iterdir()] == ["filer.toml"]
 
 
 def test_a_failure_from_standard_input_has_no_place(account: Account) -> None:

@@ -124,7 +124,9 @@ disk encrypt lock disk_list
 disk encrypt rekey new_key_id disk_list
 disk encrypt sanitize { -all | disk_list }
 disk encrypt destroy disk_list""",
-    "filer": "filer [options] [FILE]",
+    "filer": """\
+filer [options] [FILE ...]
+filer --check [--format json] FILE ...""",
     "filer-keyserver": "filer-keyserver [--dir DIR] [--address IP]... [--port PORT]",
 }
 
