@@ -93,7 +93,13 @@ class Console(Protocol):
 
 @dataclass(eq=False, repr=False)
 class SessionState:
-    """The state of one console session, as opposed to the state of the filer."""
+    """The state of one console session, as opposed to the state of the filer.
 
+    ``who`` is the user of the console.  ``end_if_asked`` raises an exception if a signal has come
+    that ends the program or this session.
+    """
+
+    who: str = "the console"
+    end_if_asked: Callable[[], object] = lambda: None
     privilege: str = "admin"
     history: list[str] = field(default_factory=list)

@@ -147,11 +147,20 @@ def _option_names(filer: Filer) -> Iterable[Suggestion]:
 
 
 def _rdfile(call: Call) -> None:
+    path, content = read_in_filer(call)
+    call.show(FileContent.of(path, content))
+
+
+def read_in_filer(call: Call) -> tuple[str, bytes]:
+    """Return the path of a line, and the content of the file there.
+
+    Raises MrootError, and Refused for a file that holds a private key.
+    """
     path = call.value("path") or ""
     content = call.filer.mroot.read(path)
     if b"PRIVATE KEY-----" in content or PurePosixPath(path).name == CLIENT_PRIVATE:
         raise Refused(f"{printable(path)}: holds a private key")
-    call.show(FileContent.of(path, content))
+    return path, content
 
 
 class FileContent(Fields):

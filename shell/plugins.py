@@ -31,6 +31,7 @@ BUILT_IN = {
         "priv",
     ),
     "filer.shell.manual.commands": ("?", "help", "man", "history"),
+    "filer.shell.batch.source": ("source",),
 }
 """The modules of the built-in commands, each with the names in its ``COMMANDS``, in order."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from filer.boot.machine import Machine, Panic, boot, power_off
 from filer.boot_device.panics import LIMIT
-from filer.commands import Command, Complaint, Console, Leave, Next, Text
+from filer.commands import Command, Complaint, Console, Leave, Next, SessionState, Text
 from filer.host.errors import FilerError
 from filer.running.interrupt import Interrupted
 from filer.shell.plugins import commands_at_loader, commands_in_maintenance
@@ -133,7 +133,7 @@ class PowerCycle:
             self.console,
             prompt,
             self.record,
-            end_if_asked=self.signals.end_if_asked,
+            state=SessionState(end_if_asked=self.signals.end_if_asked),
         )
 
     def _talk(self, session: Session) -> None:

@@ -1,6 +1,6 @@
 """One console session: run lines on a filer, and report their status."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -59,9 +59,8 @@ def interrupted(name: str) -> Complaint:
 
 
 class Session:
-    """Runs lines on a filer; ``who`` names the user in messages and the system log.
+    """Runs lines on a filer.
 
-    ``end_if_asked`` raises Ended after a signal that ends the program or this session.
     Words and grammar are imported at the first line, so that no prompt waits for them.
     """
 
@@ -73,17 +72,14 @@ class Session:
         prompt: str = "",
         record: Record | None = None,
         *,
-        who: str = "the console",
-        end_if_asked: Callable[[], object] = lambda: None,
+        state: SessionState | None = None,
     ) -> None:
         self.filer = filer
         self.commands = commands
         self.console = console
         self._record = record or NoRecord()
-        self.state = SessionState()
+        self.state = state or SessionState()
         self._prompt = prompt
-        self._who = who
-        self._end_if_asked = end_if_asked
         self.asked_all = False
         self.running: str | None = None
         """The name of the running command, for other threads."""
@@ -114,9 +110,9 @@ class Session:
         Ctrl-C always skips the remaining commands; a failure does with ``exit_on_error``.
         Raises Leave from a command, and Ended after a signal before or during the line.
         """
-        self._end_if_asked()
+        self.state.end_if_asked()
         status = self._execute(line, exit_on_error=exit_on_error)
-        self._end_if_asked()
+        self.state.end_if_asked()
         return status
 
     def _execute(self, line: str, *, exit_on_error: bool) -> int:
@@ -140,7 +136,7 @@ class Session:
             try:
                 status = max(status, self._run(words, line, shown_name(words[0], line)))
             except Leave as leave:
-                leave.after_failure = status != OK
+                leave.after_failure = leave.after_failure or status != OK
                 raise
             if exit_on_error and status != OK:
                 break
@@ -211,14 +207,14 @@ class Session:
     def _log_interruption(self, command: Command, parse: "Parse") -> None:
         """Log that a change may be incomplete: the user may be gone."""
         if command.with_line(parse.line).changes:
-            text = f"{_full_name(command, parse)} of {self._who}: interrupted"
+            text = f"{_full_name(command, parse)} of {self.state.who}: interrupted"
             self.filer.messages.log("console.interrupted", "warning", text)
 
     def _turn(self, command: Command, parse: "Parse") -> AbstractContextManager[None]:
         """Return the lock for a line that changes the filer."""
         if not command.with_line(parse.line).changes:
             return nullcontext()
-        return self.filer.changes.turn(_full_name(command, parse), self._who)
+        return self.filer.changes.turn(_full_name(command, parse), self.state.who)
 
     def unread_answers(self, line: str, read: int) -> int:
         """Return how many answers to ``line`` may follow in the input, after ``read`` of them.

@@ -16,7 +16,6 @@ from filer.running.progress import show_nothing
 from filer.shell.line.length import LineTooLong, checked, cut, lines_of
 from filer.shell.prompt.reader import LineReader
 from filer.shell.session import FAILED, OK, Session
-from filer.shell.signals import Signals
 
 WIDTH = 80
 """Columns of an output that is not a terminal."""
@@ -39,6 +38,16 @@ class Input(Protocol):
 
     def unseen(self) -> AbstractContextManager[None]:
         """Suppress the echo in the block, where a command may ask for a secret."""
+
+
+class Waits(Protocol):
+    """The signals that may come while a script waits for a line."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Mark a wait, which a signal ends at once."""
+
+    def end_if_asked(self) -> object:
+        """Raise an exception if a signal has come that ends the script."""
 
 
 class LineInput:
@@ -181,7 +190,7 @@ class ScriptConsole:
     def __init__(
         self,
         answers: Input,
-        signals: Signals,
+        signals: Waits,
         *,
         echo: bool = False,
         out: TextIO | None = None,
@@ -212,7 +221,7 @@ class ScriptConsole:
     def echo(self, prompt: str, line: str) -> None:
         """With ``-x``, print prompt and command as in a console log."""
         if self._echo:
-            write(self._out, f"{prompt} {printable(line)}\n")
+            self._say(f"{prompt} {printable(line)}\n")
 
     def ask(self, question: str) -> str:
         """Print the question; the next line is the answer."""
@@ -223,10 +232,10 @@ class ScriptConsole:
         return self._ask(question, secret=True)
 
     def _ask(self, question: str, *, secret: bool) -> str:
-        answer = self._answer(lambda: write(self._out, question), secret=secret)
+        answer = self._answer(lambda: self._say(question), secret=secret)
         if not self._answers.is_typed:
             shown = shown_answer(answer) if self._echo and answer and not secret else ""
-            write(self._out, f"{shown}\n")
+            self._say(f"{shown}\n")
         if answer is None:
             raise EndOfAnswers
         return answer
@@ -244,8 +253,11 @@ class ScriptConsole:
             checked(answer)
         return answer
 
-    def page(self, text: str) -> None:
+    def _say(self, text: str) -> None:
         write(self._out, text)
+
+    def page(self, text: str) -> None:
+        self._say(text)
 
     progress = staticmethod(show_nothing)
 
@@ -257,7 +269,7 @@ class Script:
     lines: LineInput
     answers: Input
     console: ScriptConsole
-    signals: Signals
+    signals: Waits
     _: KW_ONLY
     exit_on_error: bool = False
     status: int = field(default=OK, init=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import asyncssh
 
-from filer.commands import Command, Console, Leave, Next
+from filer.commands import Command, Console, Leave, Next, SessionState
 from filer.host.standard_streams import OutputLost, write
 from filer.shell.batch.script import LineInput, Script, ScriptConsole
 from filer.shell.defects import describe
@@ -298,8 +298,7 @@ class SshSession(asyncssh.SSHServerSession[Any]):
             self._served.filer,
             self._served.commands,
             console,
-            who=self.who,
-            end_if_asked=self._signals.end_if_asked,
+            state=SessionState(self.who, self._signals.end_if_asked),
         )
         return host, session
 

@@ -219,7 +219,8 @@ def test_a_reader_that_goes_away_ends_it_silently(account: Account, runbook: Pat
 def recorded(account: Account, servers: list[KeyServer]) -> Path:
     """Give a recording of commands of which two are wrong."""
     cast = account.home / "told.cast"
-    lines = ("hostname", "nonsense", "key_manager rekey -manual", PASSPHRASE, "x", "priv \\", "set x")
+    rekey = ("key_manager rekey -manual", PASSPHRASE, "x")
+    lines = ("hostname", "nonsense", *rekey, "priv \\", "set x")
     account.run("--record", str(cast), input="".join(f"{line}\n" for line in lines))
     return cast
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from filer.commands import Command, Subcommand
+from filer.commands import Command, SessionState, Subcommand
 from filer.running.interrupt import Interrupt
 from filer.shell.plugins import Commands
 from filer.shell.session import Session
@@ -21,7 +21,7 @@ def session_of(build: Build, signals: Signals) -> tuple[Session, Screen]:
     commands = {**Commands(pytest.fail), "kill": Command("kill", "end the program", kill)}
     screen = Screen()
     end = signals.end_if_asked
-    return Session(build().filer, commands, screen, end_if_asked=end), screen
+    return Session(build().filer, commands, screen, state=SessionState(end_if_asked=end)), screen
 
 
 def test_a_signal_that_has_come_keeps_a_line_from_running(build: Build) -> None:
