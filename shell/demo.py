@@ -11,6 +11,9 @@ from filer.keyserver.server import DEFAULT_PORT, KeyServer, KeyServerError, star
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.system import Filer
 
+_CLIENT_KEY = "ssh_key"
+"""The file with the private key that logs in over SSH."""
+
 _ADDRESSES = (("127.0.0.2", "127.0.0.3"), ("127.0.0.1",))
 """Addresses to try; macOS has only 127.0.0.1."""
 
@@ -19,6 +22,7 @@ _ADDRESSES = (("127.0.0.2", "127.0.0.3"), ("127.0.0.1",))
 class Demo:
     """A temporary root and its running key servers."""
 
+    home: Path
     root: Path
     certificates: Path
     servers: Sequence[KeyServer]
@@ -28,6 +32,23 @@ class Demo:
         names = [CLIENT, CLIENT_PRIVATE, *(ca_name(server.address) for server in self.servers)]
         for name in names:
             filer.installed.install(self.certificates / name, name, filer.now())
+
+    def ssh_hint(self, filer: Filer) -> str:
+        """Make a key for the administrator; return the line that says how to log in with it.
+
+        ``{address}`` and ``{port}`` in it stand for these.
+        """
+        import asyncssh
+
+        from filer.shell.ssh.access import ADMINISTRATOR, AUTHORIZED_KEYS
+
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        file = self.home / _CLIENT_KEY
+        filer.storage.write(file, key.export_private_key())
+        filer.storage.make_directory(filer.root.ssh)
+        filer.storage.write(filer.root.ssh / AUTHORIZED_KEYS, key.export_public_key())
+        ssh = f"ssh -i {file} -o IdentitiesOnly=yes"
+        return f"Log in: {ssh} -p {{port}} {ADMINISTRATOR}@{{address}}"
 
     def hints(self) -> Sequence[str]:
         """Return the lines that tell the user what to type first."""
@@ -53,7 +74,7 @@ def demo() -> Iterator[Demo]:
         root.mkdir(mode=0o700)
         settings = f"[kmip]\nport = {servers[0].port}\n"
         (root / "filer.toml").write_text(settings, encoding="utf-8")
-        yield Demo(root, certificates, servers)
+        yield Demo(home, root, certificates, servers)
 
 
 def _start(certificates: Path) -> Sequence[KeyServer]:

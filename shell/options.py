@@ -11,13 +11,13 @@ from pathlib import Path
 from filer import __version__
 from filer.host.command_line import Parser, PrintCompletion, directory
 
-_NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--demo", "--format json", "--record", "--replay")
+_NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--format json", "--record", "--replay")
 _SSH = ("--ssh", "--ssh-password")
 _NOT_WITH = {
     "FILE": ("-c",),
     "--root": ("--demo",),
     "--ssh": (*_NOT_FOR_A_SERVER, "--ssh-password"),
-    "--ssh-password": _NOT_FOR_A_SERVER,
+    "--ssh-password": (*_NOT_FOR_A_SERVER, "--demo"),
     "--record": ("--format json",),
     "--replay": ("-c", "FILE", "-e", "-x", "--format json", "--record"),
     "--check": ("-c", "-e", "-x", "--demo", "--root", "--record", "--replay", *_SSH),

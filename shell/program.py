@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from filer.shell.prompt.tty import Tty
     from filer.shell.recording.recorder import Recorder
     from filer.shell.recording.replay import Replay
+    from filer.shell.ssh.server import SshHost
 
 CALLED_WRONGLY = 2
 
@@ -138,7 +139,7 @@ def _run(
 
     def first_up(filer: Filer) -> None:
         if demo:
-            _greet(demo, filer, console)
+            _greet(demo, filer, host, console)
 
     def collect_garbage() -> None:
         gc.freeze()  # scanning all modules would cost a short script 9 ms
@@ -169,11 +170,23 @@ def _may_ask(commands: Commands, lines: Iterable[str]) -> bool:
     return any(may_ask(commands, line) for line in lines)
 
 
-def _greet(demo: "Demo", filer: Filer, console: Console) -> None:
+def _greet(demo: "Demo", filer: Filer, host: Host, console: Console) -> None:
     demo.install_certificates(filer)
-    if console.is_terminal:
+    over_ssh = _over_ssh(host)
+    if over_ssh:
+        over_ssh.hint = demo.ssh_hint(filer)
+    if console.is_terminal or over_ssh:
         for line in demo.hints():
             console.show(Text(line))
+
+
+def _over_ssh(host: Host) -> "SshHost | None":
+    """Return the host if it gives the console over SSH."""
+    if "filer.shell.ssh.server" not in sys.modules:
+        return None
+    from filer.shell.ssh.server import SshHost
+
+    return host if isinstance(host, SshHost) else None
 
 
 def _host(

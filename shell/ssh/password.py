@@ -9,10 +9,12 @@ from filer.host.durable import Storage
 from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.root import Root
-from filer.shell.line.length import lines_of
 from filer.shell.session import FAILED, OK
 from filer.shell.signals import Signals
 from filer.shell.ssh.access import passwords_below
+
+_MOST_BYTES = 4096
+"""Bytes of a line that are read, more than a password may have."""
 
 
 def set_password(user: str, root: Path, signals: Signals) -> int:
@@ -45,6 +47,6 @@ def _typed(user: str) -> tuple[str, str]:
 
 
 def _read() -> tuple[str, str]:
-    line = next(lines_of(sys.stdin.buffer), b"").removesuffix(b"\n").removesuffix(b"\r")
+    line = sys.stdin.buffer.readline(_MOST_BYTES).removesuffix(b"\n").removesuffix(b"\r")
     password = line.decode("utf-8", "surrogateescape")
     return password, password

@@ -55,6 +55,9 @@ class SshHost:
     signals: Signals
     settings: Settings = DEFAULTS
     limits: Limits = field(default_factory=Limits)
+    hint: str = ""
+    """What is said of how to log in, with ``{address}`` and ``{port}`` for these."""
+
     status: int = OK
 
     def run(self, session: Session) -> None:
@@ -122,6 +125,9 @@ class Service:
                     f"filer: listening on {self._host.address} port {self._host.port} "
                     f"(host key {key.get_fingerprint()})\n",
                 )
+                if self._host.hint:
+                    where = {"address": self._host.address, "port": self._host.port}
+                    write(sys.stdout, f"{self._host.hint.format(**where)}\n")
                 end = await self._end
             finally:
                 loop.remove_reader(woken)

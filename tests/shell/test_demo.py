@@ -127,6 +127,20 @@ def test_a_demo_that_is_told_to_end_leaves_nothing_behind(
     assert demo.left() == []
 
 
+def test_a_demo_over_ssh_says_how_to_log_in_and_leaves_nothing_behind(demo: Demo) -> None:
+    with demo.account.pipe("--demo", "--ssh", "0", environment=demo.environment) as child:
+        child.expect(r"Log in: (ssh -i \S+ [^\r\n]*)")
+        assert isinstance(child.match, re.Match)
+        log_in = f"{child.match[1]} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+        ended = demo.account.run("hostname; keymgr list cert", program=log_in.split())
+
+        assert ended.status == 0
+        assert ended.out.startswith("filer1\nclient.pem:\n")
+        child.proc.send_signal(signal.SIGTERM)
+        child.proc.wait(PATIENCE)
+    assert demo.left() == []
+
+
 def test_a_demo_does_not_touch_the_root_of_the_user(demo: Demo) -> None:
     before = files_below(demo.account.root)
 

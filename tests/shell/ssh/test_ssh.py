@@ -995,10 +995,10 @@ def test_what_is_no_user_or_no_password_is_refused(account: Account, user: str, 
         ["--ssh", "0", "FILE"],
         ["--ssh", "0", "-x"],
         ["--ssh", "0", "-e"],
-        ["--ssh", "0", "--demo"],
         ["--ssh", "0", "--format", "json"],
         ["--ssh", "0", "--ssh-password", "root"],
         ["--ssh-password", "root", "-c", "hostname"],
+        ["--ssh-password", "root", "--demo"],
     ],
 )
 def test_called_wrongly_it_tells_the_usage_and_does_nothing(
