@@ -88,6 +88,11 @@ class KeyServer:
         """A file that records that the store exists; without it, a start may create a new store."""
         return self.directory / f"{self.address}.started"
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return self._running is not None
+
     def start(self) -> None:
         """Listen and serve clients in background threads; does nothing if it is running.
 

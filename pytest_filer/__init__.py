@@ -5,22 +5,30 @@ package imports nothing of `filer` in the process of the tests, because the test
 have any name: the filer and the key servers run as separate programs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pytest
 
+from pytest_filer.transcript import Transcript, possible_passphrases
+
 if TYPE_CHECKING:
     from pytest_filer.console import Account, Terminal
+    from pytest_filer.disk import Disk
     from pytest_filer.key_servers import KeyServer, KeyServerProcess
+    from pytest_filer.ssh import Ssh
+
+_TRANSCRIPT = pytest.StashKey[Transcript]()
 
 
 class _Wanted(NamedTuple):
     """The arguments of the marker.
 
     ``settings`` are tables of filer.toml; ``options`` are command-line options of the program.
+    ``timeout`` is in seconds, for one `FilerUnderTest.run` or one output of a console.
     """
 
     key_servers: int = 2
@@ -29,6 +37,7 @@ class _Wanted(NamedTuple):
     options: Sequence[str] = ()
     rows: int = 24
     columns: int = 80
+    timeout: float = 60
 
 
 _ARGUMENTS = ", ".join(f"{name}={value!r}" for name, value in _Wanted._field_defaults.items())
@@ -37,24 +46,27 @@ _ARGUMENTS = ", ".join(f"{name}={value!r}" for name, value in _Wanted._field_def
 class FilerUnderTest:
     """A filer with its own root and home directory, and running key servers.
 
-    ``key_servers`` have ``address``, ``port``, ``stop()`` and ``start()``; their certificates are
-    installed, but the servers are not registered.  Only one filer at a time can run on a root: call
-    ``filer.console.leave()`` before ``run``.
+    ``key_servers`` have ``address``, ``port``, ``stop()``, ``start()``, ``expire()`` and
+    ``renew()``; their certificates are installed, but the servers are not registered.  Only one
+    filer at a time can run on a root: call ``filer.console.leave()`` before ``run`` or ``ssh``.
     """
 
     def __init__(
         self,
         account: "Account",
         key_servers: "Sequence[KeyServer]",
+        *,
+        process: "Callable[[], KeyServerProcess]",
         stack: ExitStack,
-        options: Sequence[str],
-        size: tuple[int, int],
+        transcript: Transcript,
+        wanted: _Wanted,
     ) -> None:
         self.key_servers = key_servers
         self._account = account
+        self._process = process
         self._stack = stack
-        self._options = options
-        self._size = size
+        self._transcript = transcript
+        self._wanted = wanted
         self._console: Terminal | None = None
 
     @property
@@ -67,19 +79,34 @@ class FilerUnderTest:
         """The home and working directory of the console's user."""
         return self._account.home
 
-    def run(self, *lines: str, status: int = 0) -> str:
+    def run(self, *lines: str, status: int = 0, timeout: float | None = None) -> str:
         """Power the filer on, run ``lines``, and return its output, error messages included.
 
         Answers to questions are lines after the command.  Fails the test unless the exit status is
-        ``status``.
+        ``status``, or if it takes longer than ``timeout`` seconds.
         """
         __tracebackhide__ = True
-        ended = self._account.run(
-            *self._options, input="".join(f"{line}\n" for line in lines), together=True
-        )
-        if ended.status != status:
-            pytest.fail(f"filer ended with status {ended.status}, not {status}:\n{ended.out}")
-        return ended.out
+        from pytest_filer.console import with_output
+
+        seconds = self._wanted.timeout if timeout is None else timeout
+        try:
+            ended = self._account.run(
+                *self._wanted.options,
+                input="".join(f"{line}\n" for line in lines),
+                together=True,
+                timeout=seconds,
+            )
+        except TimeoutExpired as stopped:
+            output = (stopped.output or b"").decode(errors="replace")
+            problem = f"filer did not end within {seconds:g} s"
+        else:
+            output = ended.out
+            if ended.status == status:
+                secrets = [each for line in lines for each in possible_passphrases(line)]
+                self._transcript.add(f"filer.run: status {status}", lambda: output, lambda: secrets)
+                return output
+            problem = f"filer ended with status {ended.status}, not {status}"
+        pytest.fail(with_output(problem, output))
 
     @property
     def console(self) -> "Terminal":
@@ -89,11 +116,54 @@ class FilerUnderTest:
         which is then in ``prompt``; ``leave()`` cancels an open question and powers off; ``child``
         is the ``pexpect.spawn``.
         """
+        __tracebackhide__ = True
         if self._console is None or not self._console.child.isalive():
-            rows, columns = self._size
-            terminal = self._account.terminal(*self._options, rows=rows, columns=columns)
-            self._console = self._stack.enter_context(terminal).booted()
+            wanted = self._wanted
+            started = self._account.terminal(
+                *wanted.options, rows=wanted.rows, columns=wanted.columns, timeout=wanted.timeout
+            )
+            terminal = self._stack.enter_context(started)
+            self._transcript.add("filer.console", terminal.transcript, lambda: terminal.secrets)
+            self._console = terminal.booted()
         return self._console
+
+    def ssh(self) -> "Ssh":
+        """Start the filer as an SSH server; it ends with ``close()``, ``with`` or the test.
+
+        It has ``address``, ``port``, ``user``, ``key_file`` and ``known_hosts``.
+        """
+        __tracebackhide__ = True
+        from pytest_filer.ssh import Ssh
+
+        self._boot_once()
+        ssh = Ssh(self._account, self._wanted.timeout)
+        self._stack.callback(ssh.close)
+        return ssh
+
+    def disk(self, name: str) -> "Disk":
+        """Return the disk ``name``, such as ``0c.00.5``; it has ``lock_out()`` and ``fail()``."""
+        __tracebackhide__ = True
+        from pytest_filer.disk import Disk
+
+        self._boot_once()
+        return Disk(self._process(), self.root, name)
+
+    def _boot_once(self) -> None:
+        """Boot if the filer was never booted: the first boot fills the root and the shelf."""
+        __tracebackhide__ = True
+        if not (self.root / "shelf").exists():
+            self.run()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to the report of a failed test what its filer has shown."""
+    report = yield
+    if report.failed and _TRANSCRIPT in item.stash:
+        report.sections += item.stash[_TRANSCRIPT].sections()
+    return report
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -102,16 +172,30 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def _filer_key_servers(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[KeyServerProcess]":
-    """Start the process of the key servers, with all certificates."""
-    from pytest_filer.key_servers import KeyServerFailed, KeyServerProcess
+def _filer_key_servers(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[KeyServerProcess]":
+    """Start the process of the key servers."""
+    from pytest_filer.key_servers import (
+        ADDRESSES,
+        KeyServerProcess,
+        RequestFailed,
+        usable_addresses,
+    )
 
+    directory = tmp_path_factory.getbasetemp()
+    if hasattr(pytestconfig, "workerinput"):  # the workers of pytest-xdist share a directory
+        directory = directory.parent
+    addresses = usable_addresses()[: len(ADDRESSES)]
     try:
-        process = KeyServerProcess(tmp_path_factory.mktemp("filer-authority"))
-    except KeyServerFailed as failure:
-        _fail(failure)
-    yield process
-    process.close()
+        process = KeyServerProcess(directory, addresses)
+    except RequestFailed as problem:
+        failure = problem
+    else:
+        yield process
+        process.close()
+        return
+    _fail(failure)
 
 
 @pytest.fixture
@@ -121,14 +205,17 @@ def filer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FilerUnder
     ``@pytest.mark.filer(key_servers=3, disks=24)`` changes its settings.
     """
     wanted = _wanted(request.node.get_closest_marker("filer"))
-    from pytest_filer.key_servers import KeyServerFailed
+    from pytest_filer.key_servers import RequestFailed
 
     with ExitStack() as stack:
         try:
             given = _filer(stack, tmp_path, request, wanted)
-        except KeyServerFailed as failure:
-            _fail(failure)
-        yield given
+        except RequestFailed as problem:
+            failure = problem
+        else:
+            yield given
+            return
+    _fail(failure)
 
 
 def _wanted(marker: pytest.Mark | None) -> _Wanted:
@@ -137,7 +224,10 @@ def _wanted(marker: pytest.Mark | None) -> _Wanted:
     unknown = [*map(repr, marker.args), *(marker.kwargs.keys() - _Wanted._fields)]
     if unknown:
         _refuse(f"unexpected {', '.join(sorted(unknown))}; its arguments are {_ARGUMENTS}")
-    return _Wanted(**marker.kwargs)
+    wanted = _Wanted(**marker.kwargs)
+    if not (isinstance(wanted.timeout, int | float) and wanted.timeout > 0):
+        _refuse(f"timeout must be a number of seconds, not {wanted.timeout!r}")
+    return wanted
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -163,18 +253,38 @@ def _filer(
         pytest.fail("the fixture filer needs pexpect: pip install pexpect", pytrace=False)
     if wanted.key_servers not in range(len(ADDRESSES) + 1):
         _refuse(f"key_servers must be 0 to {len(ADDRESSES)}, not {wanted.key_servers!r}")
-    servers: list[KeyServer] = []
-    if wanted.key_servers:  # without key servers, no loopback address is needed
-        process = request.getfixturevalue("_filer_key_servers")
-        files = directory / "key servers"
-        servers = stack.enter_context(process.key_servers(files, wanted.key_servers))
+    account = Account(directory / "filer", settings="")
+    transcript = request.node.stash[_TRANSCRIPT] = Transcript()
+
+    def process() -> "KeyServerProcess":
+        started: KeyServerProcess = request.getfixturevalue("_filer_key_servers")
+        return started
+
     tables: dict[str, dict[str, Any]] = {"shelf": {"disks": wanted.disks, "disk_size": "1 MiB"}}
-    if servers:
+    servers: list[KeyServer] = []
+    if wanted.key_servers:
+        _skip_without_addresses(wanted.key_servers)
+        files = directory / "key servers"
+        servers = stack.enter_context(process().key_servers(files, wanted.key_servers))
+        process().install_certificates(files, account.root)
         tables["kmip"] = {"port": servers[0].port}
     for name, table in wanted.settings.items():
         tables.setdefault(name, {}).update(table)
-    account = Account(directory / "filer", tomli_w.dumps(tables))
-    if servers:
-        process.install_certificates(files, account.root)
-    size = wanted.rows, wanted.columns
-    return FilerUnderTest(account, servers, stack, wanted.options, size)
+    # Written last: what is wrong with the settings is for the filer to say when it starts.
+    account.settings.write_text(tomli_w.dumps(tables), encoding="utf-8")
+    return FilerUnderTest(
+        account, servers, process=process, stack=stack, transcript=transcript, wanted=wanted
+    )
+
+
+def _skip_without_addresses(count: int) -> None:
+    """Skip the test if this host has too few loopback addresses for ``count`` key servers."""
+    from pytest_filer.key_servers import usable_addresses
+
+    usable = usable_addresses()
+    if len(usable) < count:
+        pytest.skip(
+            f"{count} key servers need as many loopback addresses, and this host has only "
+            f"{' and '.join(usable) or 'none'}; macOS gets one more by "
+            "'sudo ifconfig lo0 alias 127.0.0.2', and so on"
+        )

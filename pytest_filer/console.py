@@ -13,29 +13,37 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import pexpect
+import pytest
 from pexpect.popen_spawn import PopenSpawn
 from ptyprocess import PtyProcess
 
-PROGRAM = str(Path(sys.executable).with_name("filer"))
+from pytest_filer.transcript import possible_passphrases, without
+
+T = TypeVar("T")
+
+FILER = (sys.executable, "-P", "-m", "filer")
+"""The program, wherever its script may be."""
+
 PATIENCE = 60
 """Seconds to wait for output of a program before giving up; no passing test waits this long."""
 
+_IN_DIRECTORY = ("/bin/sh", "-c", 'cd -- "$0" && exec "$@"')
+"""Runs a program in a directory; both follow as arguments."""
 
 SMALL_SHELF = '[shelf]\ndisks = 4\ndisk_size = "1 MiB"\n'
 """The default content of filer.toml."""
 
-_ENV = "/usr/bin/env"
-
 _LEAVING = 0.2
 """Seconds that a program has to end by itself after its terminal has gone."""
 
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # all but Tab
 _CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 _ANYTHING = re.compile(r".+", re.DOTALL)
 _QUIET = {">": 0.0, ":": 0.05, "}": 0.05}
@@ -46,6 +54,8 @@ _LONG_QUIET = 0.5
 may look like a question for a moment.
 """
 
+_MOMENT = 0.05
+"""Seconds to wait for output that has arrived already."""
 
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
@@ -107,12 +117,12 @@ class Child(_Spawn):
         self, args: list[bytes], *, cwd: str, dimensions: tuple[int, int], **more: Any
     ) -> PtyProcess:
         """Start the program: pexpect calls this instead of forking."""
-        command: list[str | bytes] = [_ENV, "-C", cwd, *args]
+        command: list[str | bytes] = [*_IN_DIRECTORY, cwd, *args]
         terminal, its_end = os.openpty()
         try:
             termios.tcsetwinsize(its_end, dimensions)
             pid = os.posix_spawn(
-                _ENV,
+                _IN_DIRECTORY[0],
                 command,
                 more["env"],
                 file_actions=[
@@ -201,10 +211,11 @@ class Account:
         self,
         *arguments: str | Path,
         input: str | bytes = "",  # noqa: A002  (as subprocess.run has it)
-        program: Sequence[str] = (PROGRAM,),
+        program: Sequence[str] = FILER,
         umask: int = -1,
         environment: Mapping[str, str] | None = None,
         together: bool = False,
+        timeout: float = PATIENCE,
     ) -> Outcome:
         """Run the program to its end; ``together`` merges standard error into standard output."""
         with default_signals():
@@ -216,7 +227,7 @@ class Account:
                 check=False,
                 cwd=self.home,
                 env=self.environment(environment),
-                timeout=PATIENCE,
+                timeout=timeout,
                 umask=umask,
             )
         return Outcome(ended.stdout.decode(), (ended.stderr or b"").decode(), ended.returncode)
@@ -236,7 +247,7 @@ class Account:
         """Start the program with one pipe for input and one for both outputs."""
         with default_signals():
             child: PopenSpawn[str] = PopenSpawn(
-                [PROGRAM, *map(str, arguments)],
+                [*FILER, *map(str, arguments)],
                 timeout=PATIENCE,
                 cwd=self.home,
                 env=self.environment(environment),
@@ -257,18 +268,23 @@ class Account:
     def terminal(
         self,
         *arguments: str | Path,
-        program: Sequence[str] = (PROGRAM,),
+        program: Sequence[str] = FILER,
         rows: int = 24,
         columns: int = 80,
         environment: Mapping[str, str] | None = None,
+        timeout: float = PATIENCE,
     ) -> "Iterator[Terminal]":
-        """Start the program on a pseudo-terminal of ``rows`` and ``columns``."""
+        """Start the program on a pseudo-terminal of ``rows`` and ``columns``.
+
+        The terminal waits ``timeout`` seconds for an output.
+        """
         child = Child(
             program[0],
             [*program[1:], *map(str, arguments)],
             cwd=self.home,
             env=self.environment({"TERM": "xterm", "MANPAGER": "cat", **(environment or {})}),
             dimensions=(rows, columns),
+            timeout=timeout,
         )
         try:
             yield Terminal(child)
@@ -279,12 +295,16 @@ class Account:
 class Terminal:
     """A pseudo-terminal: types keys, and reads the output.
 
-    It does not answer cursor-position queries, so the console uses its plain prompt.
+    It does not answer cursor-position queries, so the console uses its plain prompt.  A method that
+    waits fails the test if the output does not come within ``timeout`` seconds, by default those of
+    the terminal, or if the program ends before.
     """
 
     def __init__(self, child: "pexpect.spawn[str]") -> None:
         self.child = child
         self.prompt = ""
+        self.secrets: set[str] = set()
+        """What was typed and may be a passphrase, and each line that was not echoed."""
         self._seen = StringIO()
         child.logfile_read = self._seen
 
@@ -296,16 +316,91 @@ class Terminal:
 
     @property
     def seen(self) -> str:
-        """All output to the terminal so far."""
+        """All output to the terminal that was read so far."""
         return self._seen.getvalue()
 
-    def wait_for_prompt(self) -> str:
+    def transcript(self) -> str:
+        """Return all output that has arrived, without control sequences; `shows` still gets it."""
+        if not self.child.closed:
+            self.child.expect([pexpect.TIMEOUT, pexpect.EOF], timeout=_MOMENT)
+        return plain(self.seen)
+
+    def wait_for_prompt(self, *, timeout: float | None = None) -> str:
         """Return the output before the next prompt or question, which is then in ``prompt``."""
+        __tracebackhide__ = True
+        return self._expect(self._output_before_prompt, "there was no prompt", timeout)
+
+    def booted(self) -> Self:
+        """Wait for the first prompt."""
+        __tracebackhide__ = True
+        self.wait_for_prompt()
+        return self
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        for line in re.split(r"[\r\n]", keys):
+            self.secrets.update(possible_passphrases(line))
+        self.child.send(keys)
+
+    def shows(self, text: str, *, timeout: float | None = None) -> None:
+        """Wait until ``text`` appears in the output, without control sequences inside it."""
+        __tracebackhide__ = True
+        self._expect(
+            lambda seconds: self.child.expect_exact(text, timeout=seconds),
+            f"{text!r} did not appear",
+            timeout,
+        )
+
+    def enter(self, line: str = "", *, timeout: float | None = None) -> str:
+        """Type a line and return what is printed before the next prompt or question.
+
+        Raises ValueError for a line end or another control character in ``line``: what follows it
+        would answer the next question, and each later ``enter`` the one before its own.
+        """
+        __tracebackhide__ = True
+        if _CONTROL_CHARACTER.search(line):
+            raise ValueError(
+                "enter() types one line, without a line end or another control character; "
+                "call it once for each line, and type() for other keys"
+            )
+        self.type(f"{line}\r")
+        self._expect(  # the end of the typed line, echoed even for a secret
+            lambda seconds: self.child.expect_exact("\n", timeout=seconds),
+            "the line was not read",
+            timeout,
+        )
+        if line and line not in plain(str(self.child.before)):
+            self.secrets.add(line)
+        return self.wait_for_prompt(timeout=timeout)
+
+    def end(self, *, timeout: float | None = None) -> int:
+        """Wait for the end of the program; return its exit status, or minus a signal's number."""
+        __tracebackhide__ = True
+        self._expect(
+            lambda seconds: self.child.expect(pexpect.EOF, timeout=seconds),
+            "filer did not end",
+            timeout,
+        )
+        return self._status()
+
+    def leave(self) -> int:
+        """Press Ctrl-D until the program ends, also at an open question; return the exit status."""
+        __tracebackhide__ = True
+        self._expect(self._press_ctrl_d, "there was no prompt", None)
+        return self._status()
+
+    def _press_ctrl_d(self, seconds: float | None) -> None:
+        with suppress(pexpect.EOF):
+            while True:
+                self.type("\x04")
+                self._output_before_prompt(seconds)
+
+    def _output_before_prompt(self, seconds: float | None) -> str:
         text = ""
         quiet: float | None = None
         while True:
             try:
-                self.child.expect(_ANYTHING, timeout=PATIENCE if quiet is None else quiet)
+                self.child.expect(_ANYTHING, timeout=seconds if quiet is None else quiet)
             except (pexpect.TIMEOUT, pexpect.EOF):
                 if quiet is None:
                     raise
@@ -317,38 +412,31 @@ class Terminal:
         self.prompt = prompt.rstrip()
         return "".join(f"{line}\n" for line in lines)
 
-    def booted(self) -> Self:
-        """Wait for the first prompt."""
-        self.wait_for_prompt()
-        return self
+    def _expect(self, wait: Callable[[float | None], T], failure: str, timeout: float | None) -> T:
+        """Return what ``wait(seconds)`` returns; fail the test in words if pexpect gives up."""
+        __tracebackhide__ = True
+        seconds = self.child.timeout if timeout is None else timeout
+        start = len(self.seen)
+        try:
+            return wait(seconds)
+        except pexpect.TIMEOUT:
+            reason = f"{failure} within {seconds:g} s"
+        except pexpect.EOF:
+            output = without(self.secrets, plain(self.seen[start:]))
+            reason = with_output(f"{failure}: filer ended with status {self._status()}", output)
+        pytest.fail(reason)
 
-    def type(self, keys: str) -> None:
-        """Press keys."""
-        self.child.send(keys)
-
-    def shows(self, text: str) -> None:
-        """Wait until ``text`` appears in the output, without control sequences inside it."""
-        self.child.expect_exact(text)
-
-    def enter(self, line: str = "") -> str:
-        """Type a line and return what is printed before the next prompt or question."""
-        self.type(f"{line}\r")
-        self.child.expect_exact("\n")  # the end of the typed line, echoed even for a secret
-        return self.wait_for_prompt()
-
-    def end(self) -> int:
-        """Wait for the end of the program; return its exit status, or minus a signal's number."""
-        self.child.expect(pexpect.EOF)
+    def _status(self) -> int:
         self.child.wait()
         if self.child.exitstatus is None:
             assert self.child.signalstatus is not None
             return -self.child.signalstatus
         return self.child.exitstatus
 
-    def leave(self) -> int:
-        """Press Ctrl-D until the program ends, also at an open question; return the exit status."""
-        with suppress(pexpect.EOF):
-            while True:
-                self.type("\x04")
-                self.wait_for_prompt()
-        return self.end()
+
+def with_output(fact: str, output: str) -> str:
+    """Return a reason to fail with the ``output`` of the filer, first if it is one line."""
+    text = output.strip("\n")
+    if "\n" in text:
+        return f"{fact}:\n{text}"
+    return f"{text} ({fact})" if text else fact

@@ -1,25 +1,43 @@
-"""The key servers of the fixture as a program: one request per line on stdin, answers on stdout.
+"""What the fixture does with parts of the filer: a process for each worker of a pytest session.
 
-It runs in a separate process, so that the process of the tests imports nothing of `filer` and has
-no key server threads; it ends at the end of its input.  A request is a JSON list: the name of a
-method of `_Requests` and its arguments.  An answer is a JSON object with ``result`` or ``error``.
+It runs key servers and damages disks in a separate process, so that the process of the tests
+imports nothing of `filer` and has no key server threads.
+
+The program gets a listening socket.  Each client gets a process by a fork, which ends with its
+connection; the program ends at the end of its input.  A request is a line of JSON, a list: the name
+of a method of `_Requests` and its arguments.  An answer is a JSON object with ``result`` or
+``error``.
 """
 
 import json
 import os
+import select
 import shutil
+import signal
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from filer.disks import faults
+from filer.disks.shelf import disk_index
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
-from filer.keyserver.authority import prepare
+from filer.host.lock import locked
+from filer.host.quoting import quoted
+from filer.keyserver.authority import (
+    AUTHORITY_PRIVATE,
+    Identity,
+    issue_server,
+    prepare,
+    server_name,
+)
 from filer.keyserver.server import KeyServer, start_together
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.root import Root
+from filer.root import Root, RootInUse, RootLock
 
 
 class StartKeyServers(Protocol):
@@ -41,6 +59,20 @@ def make_authority(directory: Path, addresses: Sequence[str]) -> None:
         store = first.store
     for address in addresses[1:]:
         shutil.copy(store, KeyServer(directory, address).store)
+
+
+def share_authority(directory: Path, addresses: Sequence[str]) -> None:
+    """Create an authority as `make_authority` does, unless another process did or does it."""
+    lock = directory.with_name(f"{directory.name}.lock")
+    with locked(lock, os.O_RDWR | os.O_CREAT, _cannot_share):
+        if not directory.exists():
+            unfinished = directory.with_name(f"{directory.name}.unfinished")
+            make_authority(unfinished, addresses)
+            unfinished.rename(directory)
+
+
+def _cannot_share(error: OSError) -> FilerError:
+    return FilerError(f"the key servers' authority cannot be created: {error.strerror}")
 
 
 @contextmanager
@@ -82,20 +114,32 @@ def install_certificates(servers: Sequence[KeyServer], root: Path) -> None:
         shutil.copy(servers[0].directory / name, installed)
 
 
+def replace_certificate(server: KeyServer, *, expired: bool) -> None:
+    """Give ``server`` another certificate of its authority, and start it again if it runs."""
+    authority = Identity.parse((server.directory / AUTHORITY_PRIVATE).read_bytes())
+    now = datetime.now(UTC)
+    new = issue_server(authority, server.address, now)
+    if expired:
+        lifetime = new.certificate.not_valid_after_utc - now
+        new = issue_server(authority, server.address, now - lifetime - timedelta(days=1))
+    Storage().write(server.directory / server_name(server.address), new.private_pem())
+    if server.running:
+        server.stop()
+        server.start()
+
+
 class _Requests:
     """The requests to the process; a group of key servers is identified by its directory."""
 
     def __init__(self) -> None:
         self._groups: dict[str, tuple[ExitStack, list[KeyServer]]] = {}
 
-    def make_authority(self, directory: str, addresses: list[str]) -> None:
-        make_authority(Path(directory), addresses)
-
-    def begin(self, authority: str, directory: str, addresses: list[str]) -> int:
-        """Start a group at ``addresses`` and return its port."""
+    def begin(self, authority: str, directory: str, addresses: list[str], count: int) -> int:
+        """Start a group at the first ``count`` of ``addresses`` and return its port."""
+        share_authority(Path(authority), addresses)
         with ExitStack() as stack:
             start = stack.enter_context(key_servers(Path(authority), Path(directory), addresses))
-            servers = start(len(addresses))
+            servers = start(count)
             self._groups[directory] = stack.pop_all(), servers
         return servers[0].port
 
@@ -107,6 +151,28 @@ class _Requests:
 
     def stop(self, directory: str, address: str) -> None:
         self._server(directory, address).stop()
+
+    def expire(self, directory: str, address: str) -> None:
+        replace_certificate(self._server(directory, address), expired=True)
+
+    def renew(self, directory: str, address: str) -> None:
+        replace_certificate(self._server(directory, address), expired=False)
+
+    def lock_out(self, root: str, disk: str) -> None:
+        path, storage = _disk(root, disk), Storage()
+        try:
+            lock = RootLock(Root(Path(root)), storage)
+        except RootInUse as running:
+            raise FilerError(
+                f"{running}; power the filer off before a disk is locked out"
+            ) from None
+        try:
+            faults.lock_out(path, storage)
+        finally:
+            lock.release()
+
+    def fail(self, root: str, disk: str) -> None:
+        faults.fail(_disk(root, disk), Storage())
 
     def end(self, directory: str) -> None:
         """Stop and remove a group."""
@@ -120,22 +186,43 @@ class _Requests:
         return next(each for each in self._groups[directory][1] if each.address == address)
 
 
-def main() -> None:
-    """Answer requests until the input ends."""
+def _disk(root: str, name: str) -> Path:
+    """Return the file of a disk.  Raises FilerError if there is no such disk."""
+    path = Path(root, "shelf", f"{name}.sed")
+    if disk_index(name) is None or not path.exists():
+        raise FilerError(f"there is no disk {quoted(name)} in the shelf")
+    return path
+
+
+def serve(connection: socket.socket) -> None:
+    """Tell the process ID, and answer requests until the connection ends."""
     requests = _Requests()
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)  # send all other output to standard error, so that it is not an answer
+    with connection, connection.makefile("rw", encoding="utf-8") as stream:
+        answer: dict[str, object] = {"result": os.getpid()}
         try:
-            for line in sys.stdin:
+            print(json.dumps(answer), file=stream, flush=True)
+            for line in stream:
                 name, *arguments = json.loads(line)
-                answer: dict[str, object]
                 try:
                     answer = {"result": getattr(requests, name)(*arguments)}
                 except (FilerError, OSError) as problem:
                     answer = {"error": str(problem)}
-                print(json.dumps(answer), file=answers, flush=True)
+                print(json.dumps(answer), file=stream, flush=True)
         finally:
             requests.end_all()
+
+
+def main() -> None:
+    """Fork for each client of the listening socket, until the input ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # leaves no zombies
+    with socket.socket(fileno=int(sys.argv[1])) as listener:
+        while listener in select.select([listener, sys.stdin], [], [])[0]:
+            connection, _ = listener.accept()
+            if os.fork() == 0:  # without harm: this process has no threads
+                listener.close()
+                serve(connection)
+                return
+            connection.close()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The kit of the pytest plug-in (`pytest_filer.console`), and what our own tests need beside it."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
@@ -12,7 +13,6 @@ from filer.keyserver.server import KeyServer
 from filer.shell.prompt.keyboard import QUESTION
 from pytest_filer.console import (
     PATIENCE,
-    PROGRAM,
     SMALL_SHELF,
     Account,
     Child,
@@ -42,6 +42,9 @@ __all__ = [
     "having_added",
     "plain",
 ]
+
+PROGRAM = str(Path(sys.executable).with_name("filer"))
+"""The script that an installation makes."""
 
 DISKS = 4
 """How many disks SMALL_SHELF has."""
@@ -102,20 +105,21 @@ class Editing(Terminal):
         super().__init__(child)
         self._seen = child.logfile_read = _Answering(child)
 
-    def wait_for_prompt(self) -> str:
+    def wait_for_prompt(self, *, timeout: float | None = None) -> str:
         """Return what appears before the next prompt or question, which is ``prompt`` then."""
-        self.child.expect(_EDITING)
+        seconds = self.child.timeout if timeout is None else timeout
+        self.child.expect(_EDITING, timeout=seconds)
         text = plain(str(self.child.before))
-        self.child.expect(_PROMPT)
+        self.child.expect(_PROMPT, timeout=seconds)
         assert isinstance(self.child.match, re.Match)
         self.prompt = self.child.match[1]
         return text
 
-    def enter(self, line: str = "") -> str:
+    def enter(self, line: str = "", *, timeout: float | None = None) -> str:
         """Type a line and return what is printed up to the next prompt or question."""
         self.type(f"{line}\r")
         self.child.expect(_EDITED)
-        return self.wait_for_prompt()
+        return self.wait_for_prompt(timeout=timeout)
 
     def leave(self) -> int:
         """Press Ctrl-D, first at the question that is open, if one is; return the exit status."""

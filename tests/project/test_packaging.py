@@ -263,3 +263,98 @@ def test_a_module_of_our_name_on_the_path_does_not_break_the_console(
     module.write_text("raise SystemExit('a stranger')\n", encoding="ascii")
 
     assert installed.filer("-c", "hostname", cwd=tmp_path, PYTHONPATH=".") == "filer1\n"
+
+
+# What a user writes for the fixture.
+
+
+TYPED = """
+import pytest
+
+from pytest_filer import FilerUnderTest
+from pytest_filer.console import Terminal
+from pytest_filer.key_servers import KeyServer
+
+
+def first(filer: FilerUnderTest) -> KeyServer:
+    return filer.key_servers[0]
+
+
+@pytest.mark.filer(key_servers=1, timeout=90)
+def test_it(filer: FilerUnderTest) -> None:
+    console: Terminal = filer.console
+    lines: list[str] = console.enter("hostname", timeout=5).splitlines()
+    assert lines and console.leave() == 0
+    first(filer).expire()
+    filer.disk("0c.00.5").lock_out()
+    with filer.ssh() as ssh:
+        address: tuple[str, int] = ssh.address, ssh.port
+        assert address and ssh.user and ssh.key_file and ssh.known_hosts
+    text: str = filer.run("hostname", status=0, timeout=5)
+    assert text
+"""
+
+MISTYPED = {
+    "first(filer).expire()": "first(filer).expires()",
+    'filer.disk("0c.00.5").lock_out()': "filer.disk(5)",
+    "console.leave() == 0": 'console.leave() == "0"',
+    "address: tuple[str, int]": "address: tuple[str, str]",
+    'filer.run("hostname", status=0, timeout=5)': 'filer.run("hostname", "5", state=0)',
+}
+
+
+def mypy(installed: Installed, directory: Path, text: str) -> tuple[int, str]:
+    """Check the types of a test as a user does who has the wheel; return status and output."""
+    (directory / "test_it.py").write_text(text, encoding="ascii")
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull),
+            *("--python-executable", installed.program("python"), "test_it.py"),
+        ],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SLOW,
+        check=False,
+    )
+    return ended.returncode, ended.stdout
+
+
+def test_the_types_of_the_fixture_are_those_of_its_users(
+    installed: Installed, tmp_path: Path
+) -> None:
+    assert mypy(installed, tmp_path, TYPED) == (0, "Success: no issues found in 1 source file\n")
+
+    mistyped = TYPED
+    for right, wrong in MISTYPED.items():
+        assert right in mistyped
+        mistyped = mistyped.replace(right, wrong)
+    status, printed = mypy(installed, tmp_path, mistyped)
+
+    errors = [line for line in printed.splitlines() if ": error: " in line]
+    assert (status, len(errors)) == (1, len(MISTYPED)), printed
+
+
+SCRIPTLESS = """
+def test_it(filer):
+    filer.run("key_manager add -key_server 127.0.0.2")
+    with filer.ssh() as ssh:
+        assert ssh.port
+    assert filer.console.enter("hostname") == "filer1\\n"
+"""
+
+
+def test_the_fixture_needs_no_scripts_beside_the_interpreter(
+    install: Install, wheel: Path, tmp_path: Path
+) -> None:
+    installed = install(wheel)
+    for name in ("filer", "filer-keyserver"):
+        installed.program(name).unlink()
+    (tmp_path / "test_it.py").write_text(SCRIPTLESS, encoding="ascii")
+
+    printed = run(
+        installed.program("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path
+    )
+
+    assert printed.splitlines()[-1].startswith("1 passed"), printed

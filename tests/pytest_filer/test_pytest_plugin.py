@@ -1,53 +1,38 @@
 """The pytest plug-in, in pytest runs of their own, as a project that has it installed."""
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pytest_filer import FilerUnderTest
-from tests.kit.console import PATIENCE
 from tests.kit.paths import CHECKOUT
+from tests.kit.pytest_runs import outcomes, run_pytest
 
 DOCUMENT = CHECKOUT / "docs" / "TESTING.md"
-
-
-def run_pytest(
-    directory: Path, test: str, *options: str, program: tuple[str, ...] = ("-m", "pytest")
-) -> tuple[int, str]:
-    """Run ``test`` in a project of its own; return the exit status and what pytest printed."""
-    (directory / "test_it.py").write_text(test, encoding="utf-8")
-    ended = subprocess.run(
-        [sys.executable, *program, "-p", "no:cacheprovider", "-q", *options],
-        cwd=directory,
-        env=os.environ | {"PYTEST_ADDOPTS": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return ended.returncode, ended.stdout
-
-
-def outcomes(printed: str) -> str:
-    return printed.splitlines()[-1].rpartition(" in ")[0]
 
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.S)
 
 
+SUBJECTS = ("one_key_server", "rotation", "expired", "locked_out", "broken_disk", "ssh", "types")
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_examples_of_the_manual_are_short_and_pass(tmp_path: Path, example: str) -> None:
-    assert len(EXAMPLES) == 2
-    assert example.count("\n") == 5
+    assert example.count("def test_") == 1
+    assert example.count("\n") <= 9
 
     status, printed = run_pytest(tmp_path, example, "--strict-markers", "-W", "error")
 
     assert (status, outcomes(printed)) == (0, "1 passed"), printed
+
+
+def test_the_manual_has_an_example_of_each_subject() -> None:
+    names = " ".join(re.findall(r"def test_(\w+)", "".join(EXAMPLES)))
+
+    assert [subject for subject in SUBJECTS if subject not in names] == []
 
 
 MARKED = """
@@ -105,24 +90,29 @@ def test_many(filer):
 def test_text(filer):
     pass
 
+@pytest.mark.filer(timeout=0)
+def test_timeout(filer):
+    pass
+
 @pytest.mark.filer(3, disk=5)
 def test_unknown(filer):
     pass
 """
 
 MARKER = "pytest.mark.filer: "
-ARGUMENTS = "key_servers=2, disks=12, settings={}, options=(), rows=24, columns=80"
+ARGUMENTS = "key_servers=2, disks=12, settings={}, options=(), rows=24, columns=80, timeout=60"
 
 
 def test_what_goes_wrong_fails_the_test_and_says_why(tmp_path: Path) -> None:
     status, printed = run_pytest(tmp_path, FAILING, "--tb=short")
 
-    assert (status, outcomes(printed)) == (1, "2 failed, 1 passed, 3 errors"), printed
+    assert (status, outcomes(printed)) == (1, "2 failed, 1 passed, 4 errors"), printed
     assert "filer ended with status 1, not 0:\nE   filer1\nE   nonsense not found." in printed
     assert re.search(r"filer: \S+ is in use by process \d+", printed)
     lines = printed.splitlines()
     assert f"{MARKER}key_servers must be 0 to 5, not 9" in lines
     assert f"{MARKER}key_servers must be 0 to 5, not '2'" in lines
+    assert f"{MARKER}timeout must be a number of seconds, not 0" in lines
     assert f"{MARKER}unexpected 3, disk; its arguments are {ARGUMENTS}" in lines
     assert "_filer" not in printed
 
@@ -130,12 +120,8 @@ def test_what_goes_wrong_fails_the_test_and_says_why(tmp_path: Path) -> None:
 UNUSABLE = """
 import os, signal, pytest
 
-@pytest.mark.filer(settings={"shelf": {"bogus": 1}})
-def test_settings(filer):
-    pass
-
 def test_process(filer, _filer_key_servers):
-    os.kill(_filer_key_servers._process.pid, signal.SIGKILL)
+    os.kill(_filer_key_servers.pid, signal.SIGKILL)
     filer.key_servers[0].stop()
 
 def test_later(filer):
@@ -143,14 +129,13 @@ def test_later(filer):
 """
 
 
-def test_what_the_key_servers_cannot_do_is_said_in_a_line(tmp_path: Path) -> None:
+def test_a_process_of_the_key_servers_that_ended_is_named_in_a_line(tmp_path: Path) -> None:
     status, printed = run_pytest(tmp_path, UNUSABLE, "--tb=short")
 
-    assert (status, outcomes(printed)) == (1, "1 failed, 3 errors"), printed
+    assert (status, outcomes(printed)) == (1, "1 failed, 2 errors"), printed
     lines = printed.splitlines()
-    (unknown,) = [line for line in lines if line.startswith("the fixture filer: filer.toml:")]
-    assert 'unknown key "bogus"' in unknown
     assert "the fixture filer: the process of the key servers has ended" in lines
+    assert "site-packages" not in printed
 
 
 def test_the_marker_is_listed_with_its_arguments(tmp_path: Path) -> None:
@@ -223,9 +208,104 @@ def test_a_console_can_be_left_at_a_question(
     assert "0x0" in filer.run("disk encrypt show 0c.00.9")
 
 
+SHARED = """
+import pathlib, shutil, time, pytest
+
+def meet(worker_id, text):
+    pathlib.Path(f"{worker_id}.txt").write_text(text)
+    while len(list(pathlib.Path().glob("gw?.txt"))) < 2:  # the other worker is not done either
+        time.sleep(0.01)
+
+@pytest.mark.parametrize("number", range(4))
+def test_it(filer, worker_id, number, _filer_key_servers):
+    certificate = filer.root / "mroot/etc/keymgr/cert/127.0.0.2_CA.pem"
+    shutil.copy(certificate, f"{worker_id}-{number}.pem")
+    filer.run("key_manager add -key_server 127.0.0.2")
+    if number == 0:
+        with open(f"/proc/{_filer_key_servers.pid}/stat") as status:
+            meet(worker_id, "parent " + status.read().rpartition(")")[2].split()[1])
+"""
+
+
+def test_the_workers_of_a_run_share_the_certificates_and_the_imports(tmp_path: Path) -> None:
+    status, printed = run_pytest(tmp_path, SHARED, "-n", "2", "--dist", "each")
+
+    copies = [path.read_bytes() for path in tmp_path.glob("gw*.pem")]
+    parents = [path.read_text() for path in tmp_path.glob("gw*.txt")]
+    assert (status, len(copies), len(parents)) == (0, 8, 2), printed
+    assert len(set(copies)) == 1
+    assert len(set(parents)) == 1
+
+
+ONLY_ONE_ADDRESS = (
+    "ip link set lo up; ip addr flush dev lo; ip addr add 127.0.0.1/32 dev lo; "
+    "ip route flush table local dev lo; ip route add local 127.0.0.1/32 dev lo table local; "
+)
+BOTH_ADDRESSES = f"{ONLY_ONE_ADDRESS} ip -6 addr add ::1/128 dev lo nodad; "
+
+ANYWHERE = """
+import pytest
+
+def add(filer):
+    servers = " ".join(f"-key_server {server.address}" for server in filer.key_servers)
+    filer.run(f"key_manager add {servers}")
+    assert filer.console.enter("key_manager status").count("is responding") == servers.count("-key")
+
+@pytest.mark.filer(key_servers=0)
+def test_none(filer):
+    assert filer.run("hostname") == "filer1\\n"
+
+@pytest.mark.filer(key_servers=1)
+def test_one(filer):
+    add(filer)
+
+def test_two(filer):
+    add(filer)
+
+@pytest.mark.filer(key_servers=3)
+def test_three(filer):
+    add(filer)
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "passed", "addresses"),
+    [(ONLY_ONE_ADDRESS, 2, "127.0.0.1"), (BOTH_ADDRESSES, 3, "127.0.0.1 and ::1")],
+)
+def test_it_works_where_loopback_has_few_addresses(
+    tmp_path: Path, network: str, passed: int, addresses: str
+) -> None:
+    own_network = ("unshare", "--net", "--map-root-user", "sh", "-c")
+    if subprocess.run([*own_network, network], check=False, capture_output=True).returncode:
+        pytest.skip("this host allows no network namespace")
+
+    status, printed = run_pytest(
+        tmp_path, ANYWHERE, "-rs", before=(*own_network, f'{network} exec "$@"', "sh")
+    )
+
+    assert (status, outcomes(printed)) == (0, f"{passed} passed, {4 - passed} skipped"), printed
+    assert (
+        f"3 key servers need as many loopback addresses, and this host has only {addresses};"
+        in (printed)
+    )
+
+
 @pytest.mark.filer(key_servers=1)
 def test_our_own_tests_have_it_too(filer: FilerUnderTest) -> None:
     address = filer.key_servers[0].address
     filer.run(f"key_manager add -key_server {address}")
 
     assert filer.console.enter("key_manager status") == f"Key server {address} is responding.\n"
+
+
+@pytest.mark.filer(key_servers=1)
+def test_a_stopped_key_server_stays_so_when_its_certificate_expires(filer: FilerUnderTest) -> None:
+    (server,) = filer.key_servers
+    filer.run(f"key_manager add -key_server {server.address}")
+    server.stop()
+    server.expire()
+    assert "refused" in filer.run("key_manager status", status=1)
+    server.start()
+    assert "certificate expired" in filer.run("key_manager status", status=1)
+    server.renew()
+    assert "is responding" in filer.run("key_manager status")
