@@ -1,6 +1,6 @@
 """Fixtures for all tests: real key servers on loopback, with certificates and stores of their own.
 
-Everything is made once a session and copied, so that a test pays a few milliseconds for a server.
+They are made once per session and copied, so that a server costs a test a few milliseconds.
 """
 
 import functools
@@ -25,24 +25,24 @@ from tests.kit.leak_guard import LeakGuard
 
 __all__ = ["ADDRESSES", "IPV6", "StartKeyServers"]
 
-# How long an example takes says how busy the machine is, and nothing of the program.
+# The duration of an example depends on the load of the machine, not on the program.
 settings.register_profile("filer", deadline=None)
 settings.load_profile("filer")
 
 IPV6 = "::1"
 
 _MEMORY = Path("/dev/shm")
-"""The file system in memory of Linux."""
+"""Linux's file system in memory."""
 
 _ROOM = 4 << 30
-"""Bytes that have to be free there; a run needs less than half of them, a failed one keeps them."""
+"""Bytes that must be free there: a run needs less than half of them, a failed run keeps them."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have every run look for secrets in all it leaves behind, and keep that in memory."""
+    """Search everything that a run leaves for secrets, and keep it in memory."""
     config.pluginmanager.register(LeakGuard(_MEMORY), "leak guard")
     if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM:
-        # Each command syncs what it changes, which costs a disk more time than all the rest.
+        # Each command syncs its changes, which on a disk takes more time than everything else.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
@@ -60,7 +60,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def any_parent() -> Iterator[None]:
-    """Start programs with the default action of signals, whatever the parent of pytest ignores."""
+    """Start programs with the default signal actions, even if pytest's parent ignores signals."""
     with default_signals():
         yield
 
@@ -75,7 +75,7 @@ def watched(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session", autouse=True)
 def remembered_scrypt() -> Iterator[None]:
-    """Stretch each key once in this process: each boot of a filer needs the same few again."""
+    """Compute each scrypt key once per process: every boot of a filer needs the same few."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hashlib, "scrypt", functools.cache(hashlib.scrypt))
         yield
@@ -83,15 +83,14 @@ def remembered_scrypt() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def derivation() -> Derivation:
-    """Give what stretches keys, which remembers them."""
     return Derivation()
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a directory with all certificates for ``ADDRESSES`` and ``IPV6``, and empty stores.
+    """Return a directory with certificates for ``ADDRESSES`` and ``IPV6``, and empty stores.
 
-    It is shared by the tests of a session: read and copy it, but change nothing in it.
+    All tests of a session share it: copy it, but never change it.
     """
     directory = tmp_path_factory.mktemp("authority")
     make_authority(directory, (*ADDRESSES, IPV6))
@@ -100,9 +99,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def key_servers(authority: Path, tmp_path: Path) -> Iterator[StartKeyServers]:
-    """Give a function that starts key servers, with the same files (`pytest_filer`).
+    """Return a function that starts key servers from copies of ``authority`` (`pytest_filer`).
 
-    ``tests.kit.pki`` spoils their certificates.
+    ``tests.kit.pki`` makes their certificates invalid.
     """
     with key_servers_of(authority, tmp_path / "key servers", ADDRESSES) as start:
         yield start
@@ -110,32 +109,30 @@ def key_servers(authority: Path, tmp_path: Path) -> Iterator[StartKeyServers]:
 
 @pytest.fixture
 def account(tmp_path: Path) -> Account:
-    """Give somebody with a home of their own, who has started no filer yet."""
+    """A user with a separate home directory, whose filer has never been started."""
     return Account(tmp_path / "home")
 
 
 @pytest.fixture
 def servers(key_servers: StartKeyServers) -> list[KeyServer]:
-    """Give two key servers."""
     return key_servers(2)
 
 
 @pytest.fixture
 def registered(tmp_path: Path, servers: list[KeyServer]) -> Account:
-    """Give a filer that has registered its two key servers."""
+    """A filer that has registered its two key servers."""
     return having_added(servers, tmp_path / "home")
 
 
 class Count(Protocol):
-    """What the fixture ``count`` gives to a test."""
+    """The fixture ``count``."""
 
     def __call__(self, name: str, tried: int, of: int) -> None:
-        """Have the end of the run tell that ``tried`` points were tried ``of`` all there are."""
+        """Report ``tried`` points out of ``of``; the end of the run prints the sums by ``name``."""
 
 
 @pytest.fixture
 def count(record_property: Callable[[str, object], None]) -> Count:
-    """Give a function that reports points tried; those of one name are added up."""
 
     def report(name: str, tried: int, of: int) -> None:
         record_property("points", [name, tried, of])
@@ -144,7 +141,7 @@ def count(record_property: Callable[[str, object], None]) -> Count:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the points tried, from whichever process of the run."""
+    """Print the points tried by all processes of the run."""
     points: dict[str, list[tuple[int, int]]] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:

@@ -1,4 +1,4 @@
-"""How many lines after a command are answers to it, misspelt or not; they never run as commands."""
+"""How many lines after a command, even a misspelt one, are answers and never run as commands."""
 
 import pytest
 

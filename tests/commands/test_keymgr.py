@@ -1,4 +1,4 @@
-"""man keymgr: certificate files, installed, listed and deleted."""
+"""man keymgr: install, list and delete certificate files."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ build, house = manual.build, manual.house
 
 @pytest.fixture
 def empty(build: Build) -> House:
-    """Give a filer on which no certificate is installed."""
+    """A filer without installed certificates."""
     return build(1, installed=False)
 
 
 def outside(house: House, name: str, content: bytes) -> Path:
-    """Make a file on the host."""
+    """Create a file on the host."""
     directory = house.root.parent / "outside"
     directory.mkdir(exist_ok=True)
     path = directory / name
@@ -28,7 +28,7 @@ def outside(house: House, name: str, content: bytes) -> Path:
 
 
 def in_mroot(house: House, name: str, content: bytes) -> str:
-    """Make a file in the filer and return the name it has there."""
+    """Create a file in the filer and return its path there."""
     (house.root / "mroot" / "etc" / name).write_bytes(content)
     return f"/mroot/etc/{name}"
 

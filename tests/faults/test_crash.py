@@ -1,12 +1,12 @@
-"""Whatever is cut short or refused, no disk is lost with it.
+"""However an operation is interrupted or refused, no disk is lost.
 
-Each operation of ``tests.kit.operations`` runs in a process of its own, which kills itself right
-before, within, or right after one change to a file, or is killed when it asks a key server for
-something.  Or the change is refused, as by a full or read-only disk, and the process lives on.
-Then the filer is powered on, and has to come up with all its disks.
+Each operation of ``tests.kit.operations`` runs in a separate process, which kills itself before,
+within, or after one change to a file, or is killed when it sends a request to a key server. Or a
+change is refused, as by a full or read-only disk, and the process lives on. Then the filer is
+powered on, and must boot with all its disks. A few points of each kind are tried, or all of them
+(see ``tests.kit.points``).
 
-A few points of each kind are tried, or all of them (see ``tests.kit.points``).  Run as a program,
-this module is the process that forks the ones that die.
+Run as a program, this module is the process that forks the ones that die.
 """
 
 import errno
@@ -52,11 +52,10 @@ class Crasher:
         )
 
     def crash(self, root: Path, name: str, files: Path, point: Point) -> None:
-        """Do the operation called ``name`` in ``root``; it dies at ``point``."""
         assert self._run(root, name, files, point) is None
 
     def run(self, root: Path, name: str, files: Path) -> tuple[Point, ...]:
-        """Do the operation called ``name`` in ``root``, and return where it could have died."""
+        """Do operation ``name`` in ``root``, and return the points where it can crash."""
         kinds = self._run(root, name, files, Point(0, ""))
         assert kinds is not None
         return tuple(
@@ -64,7 +63,7 @@ class Crasher:
         )
 
     def run_to_death(self, root: Path, name: str, files: Path) -> None:
-        """Do the operation called ``name`` in ``root``; somebody calls ``kill`` meanwhile."""
+        """Do operation ``name`` in ``root``, while another thread may call ``kill``."""
         self.crash(root, name, files, Point(0, ""))
 
     def kill(self) -> None:
@@ -73,14 +72,13 @@ class Crasher:
         os.kill(self._pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End it."""
         process_in, process_out = self._pipes()
         process_in.close()
         process_out.close()
         assert self._process.wait(10) == 0
 
     def _run(self, root: Path, name: str, files: Path, point: Point) -> list[list[str]] | None:
-        """Return the moments of each change, or None if it died."""
+        """Return the crash moments of each change, or None if the process died."""
         self._victim.clear()
         process_in, process_out = self._pipes()
         process_in.write(json.dumps([str(root), name, str(files), point]) + "\n")
@@ -98,7 +96,7 @@ class Crasher:
 
 
 def serve_crashes() -> None:
-    """Fork for each line of standard input; this process has no threads, so it may."""
+    """Fork for each line of standard input; this process has no threads, so forking is safe."""
     import filer.kmip.connection  # noqa: F401
 
     for line in sys.stdin:
@@ -133,9 +131,9 @@ def _operate(root: Path, operation: Operation, files: Path, point: Point) -> obj
 
 
 def _house(root: Path, operation: Operation, storage: Storage, arm: Callable[[], object]) -> House:
-    """Return a filer where ``operation`` begins, with the storage armed.
+    """Return a filer at the start of ``operation``, with the storage armed.
 
-    A boot begins before the root is taken, so that a first start is armed from its first change.
+    A boot starts before the root is claimed, so that a first start is armed from its first change.
     """
     if operation.at == BOOT:
         arm()
@@ -161,7 +159,7 @@ def laboratory(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def _trial(laboratory: Laboratory, crasher: Crasher, name: str) -> Trial:
-    """Return the trial of an operation, which has been done once, undisturbed."""
+    """Return the trial of an operation, after one undisturbed run."""
     trial = laboratory.trial(OPERATIONS[name])
     if not trial.crashes:
         root = trial.begin()
@@ -274,14 +272,14 @@ def test_a_crash_of_the_boot_after_a_crash_loses_no_disk(
     name: str, crasher: Crasher, laboratory: Laboratory, count: Count
 ) -> None:
     trial = _trial(laboratory, crasher, name)
-    # Between two changes, the files are the same after the one as before the other.
+    # Crashing after one change leaves the same files as crashing before the next.
     first = [point for point in trial.crashes if point.moment != "before"]
     recoveries: dict[tuple[Point, ...], Scene] = {}
     for crash in sample(f"{name} first", first, most=1):
         crasher.crash(trial.begin(), name, laboratory.files, crash)
         crashed = laboratory.keep(f"crashed {len(recoveries)}")
         recovery = crasher.run(laboratory.put_back(crashed), "boot", laboratory.files)
-        # Boots that make changes of the same kinds are tried once.
+        # Boots with the same kinds of changes are tried once.
         recoveries.setdefault(recovery, crashed)
     tried_of_all = 0
     for recovery, crashed in recoveries.items():
@@ -325,7 +323,7 @@ def test_a_refused_change_is_told_in_a_line_and_loses_no_disk(
 
 
 def _refuse(trial: Trial, root: Path, point: Point) -> None:
-    """Do an operation where one change, or more, is refused; then power on without trouble."""
+    """Do an operation with one or more refused changes; then power on with working storage."""
     storage, trouble = FailingStorage(), TROUBLES[point.moment]
     failures: list[str] = []
     remembered = None

@@ -1,4 +1,4 @@
-"""The model of a loss of power itself: what it records, and which states it computes."""
+"""The power-loss model itself: what it records, and which states it computes."""
 
 import errno
 import os
@@ -29,7 +29,6 @@ OLD, NEW = b"old" * 10, b"new" * 10
 
 
 def recorded(root: Path, work: Callable[[], object]) -> Recorder:
-    """Do ``work`` in ``root``, and return the record of it."""
     with Recorder(root) as recorder:
         work()
     recorder.check()
@@ -37,7 +36,7 @@ def recorded(root: Path, work: Callable[[], object]) -> Recorder:
 
 
 def found(states: Collection[State], directory: Path, name: str) -> set[bytes | None]:
-    """Return what the file ``name`` holds in these states; None where it is missing."""
+    """Return the contents of the file ``name`` in these states; None where it is missing."""
     contents: set[bytes | None] = set()
     for number, state in enumerate(states):
         root = directory / f"state {number}"
@@ -49,12 +48,12 @@ def found(states: Collection[State], directory: Path, name: str) -> set[bytes | 
 
 
 def after(recorder: Recorder) -> list[State]:
-    """Return the states after all of a record."""
+    """Return the states after all events of a recording."""
     return list(crash_states(recorder.before, recorder.events, [len(recorder.events)]))
 
 
 def during(recorder: Recorder) -> list[State]:
-    """Return all states of a record."""
+    """Return all states of a recording."""
     return list(crash_states(recorder.before, recorder.events))
 
 

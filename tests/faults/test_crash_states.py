@@ -1,16 +1,15 @@
-"""Whatever a loss of power leaves on the medium, no disk is lost with it.
+"""Whatever a power loss leaves on the medium, no disk is lost.
 
-A process that is killed leaves its writes to the kernel, so ``tests.faults.test_crash`` cannot see
-a sync that is missing or late.  Here each operation of ``tests.kit.operations`` is recorded, the
-model of ``tests.kit.crash_model`` computes what the medium may hold after a loss of power, and the
-filer is powered on with each of these trees, and has to come up with all its disks.  Three
-families:
+A killed process leaves its writes to the kernel, so ``tests.faults.test_crash`` cannot detect a
+missing or late sync. Here each operation of ``tests.kit.operations`` is recorded, the model of
+``tests.kit.crash_model`` computes the possible contents of the medium after a power loss, and the
+filer is powered on with each of them, and must boot with all its disks. Three families:
 
 * the power is lost during the operation;
-* the filer is killed, started again, and the power is lost while that boot recovers;
+* the filer is killed and restarted, and the power is lost during that boot;
 * one sync fails, the operation is repeated and the filer restarted, and the power is lost.
 
-A few states of each are tried, or all (see ``tests.kit.points``).  docs/CRASHES.md has their
+A few states of each are tried, or all (see ``tests.kit.points``). docs/CRASHES.md has their
 numbers.
 """
 
@@ -39,20 +38,20 @@ CHANGES = [name for name in OPERATIONS if name not in READS_ONLY]
 
 RECORDINGS = 40
 STATES = 200
-"""Recordings made, and states tried, of one operation in one family at the most.
+"""The maximum numbers of recordings, and of states, per operation and family.
 
-Losses of power without another fault are all tried.
+Power losses without another fault are all tried.
 """
 
 SHOWN = 5
-"""Of the states that lose something, so many are described."""
+"""The number of failed states that are described."""
 
 NOT_VARIED = ("lock", "power", "mroot/etc/messages")
-"""Files that nothing depends on: who holds the root, and the log, which is never synced."""
+"""Files that nothing depends on: the lock, and the log, which is never synced."""
 
 RETRY, RESTART = "retry", "restart"
 ORDERS = ((RETRY, RESTART), (RESTART, RETRY))
-"""What is done after a sync has failed."""
+"""What is done after a failed sync."""
 
 
 INTRODUCTION = f"""
@@ -114,20 +113,20 @@ In the second and third family there is one fault beside the loss of power: one 
 
 @dataclass(frozen=True)
 class Claim:
-    """What was reported when so many events were made, and holds until then, or for good."""
+    """Something reported at event ``point``, true until event ``until``, or forever."""
 
     since: int
     until: int | None = None
     settled: Kept | None = None
 
     def holds(self, point: int) -> bool:
-        """Whether a loss of power at ``point`` has to leave what was claimed."""
+        """Return whether a power loss at ``point`` must preserve it."""
         return self.since <= point and (self.until is None or point <= self.until)
 
 
 @dataclass
 class Recording:
-    """The events of an operation, and of what came after it, on a medium that held ``before``."""
+    """The events of an operation, and of what followed, on a medium that held ``before``."""
 
     before: Tree
     events: list[Event] = field(default_factory=list)
@@ -135,7 +134,7 @@ class Recording:
     settled: list[Claim] = field(default_factory=list)
 
     def states(self, at: Sequence[int] | None = None) -> Iterator[State]:
-        """Yield the states after a loss of power at these points, or any."""
+        """Yield the states after a power loss at these points (default: all)."""
         return crash_states(self.before, self.events, at, NOT_VARIED)
 
     def claims(self, point: int) -> tuple[bool, Kept | None]:
@@ -145,7 +144,7 @@ class Recording:
 
 
 class Recorded:
-    """A filer whose changes are recorded, from where its operation begins, over restarts."""
+    """A filer whose changes are recorded from the start of its operation, over restarts."""
 
     def __init__(self, trial: Trial, root: Path, recorder: Recorder | None = None) -> None:
         self._trial = trial
@@ -153,7 +152,7 @@ class Recorded:
         self._kept = ExitStack()
         self._house: House | None = None
         if recorder is None and trial.operation.at == BOOT:
-            recorder = self._new_recorder()  # it is recorded from the very beginning
+            recorder = self._new_recorder()  # recorded from the very beginning
         if recorder is None:
             self._house = self._kept.enter_context(House(root))
             trial.operation.prepare(self._house)
@@ -169,7 +168,7 @@ class Recorded:
             self.recorder.check(NOT_VARIED)
 
     def operate(self) -> bool:
-        """Do the operation, and note whether it reported success."""
+        """Do the operation, and record whether it reported success."""
         try:
             with self.recorder:
                 if self.recording.settled and self._trial.operation.at not in (BOOT, CONSOLE):
@@ -184,7 +183,7 @@ class Recorded:
         return succeeded
 
     def restart(self) -> None:
-        """Start anew and boot, which has to succeed, and note what the boot shows."""
+        """Restart and boot, which must succeed, and record what the boot shows."""
         self._kept.close()
         self._house = None
         self._trial.laboratory.start()
@@ -215,7 +214,7 @@ class Tally:
     distinct: dict[object, tuple[Recording, State]] = field(default_factory=dict)
 
     def add(self, recording: Recording, at: Sequence[int] | None = None) -> None:
-        """Take up the states of a recording that are not known yet."""
+        """Add the new states of a recording."""
         self.recordings += 1
         for state in recording.states(at):
             self.yielded += 1
@@ -254,7 +253,7 @@ class Tally:
 
 
 def _told(name: str, recording: Recording, state: State, problem: BaseException) -> str:
-    """Return how a state came to be: the events before it, and what of them is on the medium."""
+    """Describe how a state arose: the events before it, and which of them reached the medium."""
     shown = [event for event in recording.events[: state.point] if not isinstance(event, Seen)]
     lines = [f"{name}: power lost after event {state.point} of {len(recording.events)}, of these:"]
     lines += [f"  {event}" for event in shown[-24:]]
@@ -275,7 +274,7 @@ Report = Callable[[str, str, Numbers], None]
 
 @pytest.fixture
 def report(count: Count) -> Report:
-    """Give a function that counts what was tried, and compares it with docs/CRASHES.md."""
+    """Return a function that counts the tried states and compares them with docs/CRASHES.md."""
 
     def told(family: str, name: str, numbers: Numbers) -> None:
         count(f"{family}: {name}", numbers.tried, numbers.distinct)
@@ -287,7 +286,7 @@ def report(count: Count) -> Report:
 
 
 def _undisturbed(trial: Trial) -> Recording:
-    """Return the recording of an operation that nothing disturbs; what it leaves is known then."""
+    """Record an undisturbed operation, and keep its result for comparison."""
     with Recorded(trial, trial.begin()) as recorded:
         assert recorded.operate()
     if trial.after is None:
@@ -322,7 +321,7 @@ def test_a_loss_of_power_while_a_boot_recovers_from_a_kill_loses_no_disk(
 
 
 def _kills(recording: Recording) -> list[int]:
-    """Return after how many events a kill leaves something new in the cache."""
+    """Return after which events a kill leaves a new content in the cache."""
     found: dict[bytes, int] = {}
     for at, event in enumerate(recording.events, 1):
         if not isinstance(event, Sync | Seen) and event.path not in NOT_VARIED:
@@ -332,7 +331,7 @@ def _kills(recording: Recording) -> list[int]:
 
 
 def _recovery(trial: Trial, killed: Recording, at: int) -> Recording:
-    """Record the boot after a kill, on the medium that the kill left behind."""
+    """Record the boot after a kill, on the medium that the kill left."""
     until_then = killed.events[:at]
     root = trial.laboratory.put(*_end(Recording(killed.before, until_then)))
     recorder = Recorder(root, trial.laboratory.stores, (killed.before, until_then))
@@ -355,7 +354,7 @@ def test_a_loss_of_power_after_a_sync_that_failed_loses_no_disk(
 
 
 def _refused(trial: Trial, number: int, order: Sequence[str]) -> Recording:
-    """Record an operation of which one sync fails, and what is done about it."""
+    """Record an operation with one failed sync, and the recovery from it."""
     with Recorded(trial, trial.begin()) as recorded:
         recorded.recorder.fail_sync(number)
         recorded.operate()
@@ -368,7 +367,7 @@ def _refused(trial: Trial, number: int, order: Sequence[str]) -> Recording:
 
 
 def _failure(recording: Recording) -> int:
-    """Return after how many events the sync that failed was made."""
+    """Return after how many events the failed sync came."""
     (failed,) = (
         at
         for at, event in enumerate(recording.events, 1)
@@ -385,7 +384,7 @@ T = TypeVar("T")
 
 
 def _some(name: str, found: Sequence[T]) -> Sequence[T]:
-    """Return `RECORDINGS` of them at the most, or one, the same each time."""
+    """Return `RECORDINGS` of them at most, or one; always the same."""
     most = RECORDINGS if points.ALL else 1
     return random.Random(name).sample(found, min(most, len(found)))
 

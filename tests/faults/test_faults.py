@@ -1,7 +1,7 @@
-"""Every command against every fault of a key server: what it says, how long, and what is left.
+"""Every command against every fault of a key server: its output, duration and effects.
 
-One key server misbehaves, a good one stands beside it, and the disks were rekeyed and locked
-before.  What is seen stands in docs/FAULTS.md, which the tests write anew when it differs.
+One key server misbehaves, the other works, and the disks were rekeyed and locked before. The tests
+rewrite docs/FAULTS.md when they observe something else.
 """
 
 import os
@@ -31,17 +31,17 @@ from tests.kit.fault_matrix import Outcome, Section
 from tests.kit.faulty import FaultyKeyServer, House, Told
 
 TIMEOUTS = (1.0, 3.0, 9.0)
-"""Seconds that a key server has to answer, and that a command may take for all the rest.
+"""Seconds that a key server has to answer, and that a command may take for everything else.
 
-All but the first are for a machine that has more to do than it can.
+All but the first are for a busy machine.
 """
 
 PATIENCE = 60.0
-"""Seconds that a key server has to answer beside the commands that are tried."""
+"""The timeout in seconds outside the tried commands."""
 
 BAD, GOOD = "127.0.0.2", "127.0.0.3"
 CHANGES_KEYS = ("rekey", "boot")
-"""The commands after which each disk is opened once more; of the others its bytes tell enough."""
+"""The commands after which each disk is opened; after the others its bytes are compared."""
 
 NO_ANSWER = "no answer in N s"
 LIE = b"Another-secret-1"
@@ -98,14 +98,14 @@ In the end {BAD} behaved again, and `status` and `query` succeeded.
 """
 
 Expected = dict[str, Outcome]
-"""What each command has to come to, in the order in which they are run."""
+"""The expected outcome of each command, in the order in which they run."""
 
 
-# What the commands have to come to
+# Expected outcomes
 
 
 def well(keys: int = 1) -> Expected:
-    """Return it for a server that does as it should, and shows ``keys`` key pairs."""
+    """A working server that shows ``keys`` key pairs."""
     added = f"{keys - 1} added, " if keys > 1 else ""
     return {
         "status": Outcome((f"Key server {BAD} is responding.",)),
@@ -125,7 +125,7 @@ def well(keys: int = 1) -> Expected:
 
 
 def down(reason: str, timeouts: int = 0) -> Expected:
-    """Return it for a server that cannot be talked to."""
+    """A server that cannot be reached."""
     line = f"Key server {BAD} is not responding: {reason}."
     in_a_sentence = f"key server {BAD} is not responding: {reason}"
     return {
@@ -144,20 +144,20 @@ def down(reason: str, timeouts: int = 0) -> Expected:
 
 
 def up(keys: int, *warnings: str, timeouts: int = 0) -> Outcome:
-    """Return it for a boot."""
+    """A boot."""
     loaded = f"{keys} key{'' if keys == 1 else 's'} loaded"
     return Outcome(warnings, f"up, 4 disks unlocked, {loaded}", timeouts)
 
 
 def after(rekey: Outcome, rest: Expected) -> Expected:
-    """Return it for a rekey and the commands after it."""
+    """A rekey and the commands after it."""
     return {"rekey": rekey} | {name: each for name, each in rest.items() if name != "rekey"}
 
 
 def not_created(
     problem: str, *left: str, state: str = "new key taken back", timeouts: int = 0
 ) -> Outcome:
-    """Return it for a rekey whose key pair comes to nothing, and is ``left`` somewhere."""
+    """A rekey whose key pair is not created, but is ``left`` on some servers."""
     return Outcome(
         (
             *(f"key_manager: key ID NEWKEYID may remain on key server {each}" for each in left),
@@ -172,7 +172,7 @@ def not_created(
 
 
 class Scene:
-    """A filer with locked disks, a key server that is to misbehave, and one that is not."""
+    """A filer with locked disks, a key server that will misbehave, and one that works."""
 
     def __init__(
         self, house: House, bad: FaultyKeyServer, good: FaultyKeyServer, timeout: float
@@ -184,13 +184,13 @@ class Scene:
         house.filer.keytable.add([faulty.entry_of(self.new_pair())])
 
     def new_pair(self, key_id: str | None = None) -> KeyPair:
-        """Make a key pair that is nowhere yet."""
+        """Make a key pair that is stored nowhere."""
         identity, random = self.house.filer.identity, self.house.filer.random
         pair = identity.new_pair(self.house.filer.key_tag, AuthenticationKey(LIE), random)
         return pair._replace(key_id=key_id or pair.key_id)
 
     def meet(self, command: str) -> Outcome:
-        """Run ``command`` against the fault; make sure that no key is lost by it."""
+        """Run ``command`` against the fault, and check that it loses no key."""
         before = Look.at(self)
         self.good.heard.clear()
         self.house.wait_at_most(self._timeout)
@@ -224,9 +224,9 @@ class Scene:
         return re.sub(r"\b[0-9A-F]{64}\b", "NEWKEYID", named)
 
     def _state(self, command: str, before: "Look", now: "Look") -> str:
-        """Say what ``command`` has changed."""
+        """Describe what ``command`` has changed."""
         if command == "boot":
-            # Each try is counted by the disk before, and set back after.
+            # The disk counts each attempt before it is made, and resets the count afterwards.
             before = replace(before, headers=now.headers)
         changes = [*before.changes_outside_memory(now)]
         if command == "boot":
@@ -248,7 +248,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Look:
-    """What a command may change."""
+    """Everything that a command may change."""
 
     registration: Registration
     registered: Registration
@@ -259,7 +259,6 @@ class Look:
 
     @classmethod
     def at(cls, scene: Scene) -> Self:
-        """Look at everything."""
         house = scene.house
         return cls(
             house.filer.registration,
@@ -271,7 +270,7 @@ class Look:
         )
 
     def changes_of_keytable(self, now: "Look") -> str:
-        """Say how many key pairs came and went."""
+        """Describe how many key pairs were added and removed."""
         before, after = self.keytable, now.keytable
         counts = {
             "added": len(after.keys() - before.keys()),
@@ -283,7 +282,7 @@ class Look:
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
     def changes_outside_memory(self, now: "Look") -> Iterator[str]:
-        """Say what has changed on the boot device, the key servers and the disks."""
+        """Yield the changes of the boot device, the key servers and the disks."""
         if (self.registration, self.registered) != (now.registration, now.registered):
             yield "registration changed"
         came = {
@@ -311,14 +310,14 @@ Begin = Callable[[Scene], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to misbehave, begun with a context, and what the commands have to come to."""
+    """A way to misbehave, started by a context manager, and the expected outcomes."""
 
     begin: Begin
     expected: Expected
 
 
 def hostile_kind(kind: str) -> Fault:
-    """Return one of the kinds of ``tests.kit.hostile``."""
+    """Return the fault of a kind of ``tests.kit.hostile``."""
     reason, timeouts = hostile.KINDS[kind].reason, 0
     if reason == hostile.NO_ANSWER:
         reason, timeouts = NO_ANSWER, 1
@@ -329,7 +328,7 @@ def hostile_kind(kind: str) -> Fault:
 
 @contextmanager
 def standing_in(scene: Scene, start: Callable[[KeyServer, int], hostile.Server]) -> Iterator[None]:
-    """Put a hostile server in the place of the bad one, which then is where only that finds it."""
+    """Replace the bad server by a hostile one, which alone can reach the original."""
     bad = scene.bad
     bad.stop()
     behind = FaultyKeyServer(bad.directory, bad.address)
@@ -338,7 +337,7 @@ def standing_in(scene: Scene, start: Callable[[KeyServer, int], hostile.Server])
 
 
 def meddling_with(operation: int, meddle: hostile.Meddle) -> Begin:
-    """Meddle with the answers to one operation."""
+    """Change the answers to one operation."""
     return lambda scene: standing_in(
         scene,
         lambda behind, port: hostile.proxy(behind, hostile.only_for(operation, meddle), port=port),
@@ -346,7 +345,7 @@ def meddling_with(operation: int, meddle: hostile.Meddle) -> Begin:
 
 
 def not_listing(scene: Scene) -> AbstractContextManager[None]:
-    """Answer a search by name as ever, and show nothing in the list of the system."""
+    """Answer a search by name correctly, but list nothing for the system."""
     limits = hostile.CutShort(0)
 
     def meddle(answer: hostile.Answer, request: bytes) -> hostile.Answer:
@@ -362,7 +361,7 @@ def not_listing(scene: Scene) -> AbstractContextManager[None]:
 
 
 def doing(action: Callable[[Scene], None]) -> Begin:
-    """Begin with ``action``, and end with nothing."""
+    """Return a fault that ``action`` starts and nothing ends."""
 
     @contextmanager
     def begin(scene: Scene) -> Iterator[None]:
@@ -373,12 +372,12 @@ def doing(action: Callable[[Scene], None]) -> Begin:
 
 
 def on(operation: str, fault: faulty.Fault, *, times: int | None = None) -> Begin:
-    """Misbehave when ``operation`` is asked for."""
+    """Misbehave when ``operation`` is requested."""
     return doing(lambda scene: scene.bad.on(operation, fault, times=times))
 
 
 def another_client(scene: Scene, issuer: Identity) -> None:
-    """Install a client certificate of another owner, to whom the good key server shows the key."""
+    """Install a client certificate of another owner, to whom the good server shows the key."""
     house, good = scene.house, scene.good
     house.install_client(pki.client(issuer, "somebody else"))
     pki.accept_clients_of(good, pki.authority_of(good), issuer)
@@ -408,7 +407,7 @@ def holds_two_secrets(scene: Scene) -> None:
 
 
 def contradicting(*warnings: str, unlocked: int = 4) -> Expected:
-    """Return what the commands come to when there are two secrets under the key ID in use."""
+    """Return the outcomes with two secrets under the key ID in use."""
     problem = f"key servers {BAD}, {GOOD} hold different keys for key ID KEYID"
     liar = f"key server {BAD} holds another key for key ID KEYID than the one that opens its disks"
     (read,) = well()["restore -all"].said
@@ -424,7 +423,7 @@ def contradicting(*warnings: str, unlocked: int = 4) -> Expected:
 
 
 def add_refused(problem: str, rest: Expected, timeouts: int = 0) -> Expected:
-    """Return what add and the commands after it come to, with a changed client certificate."""
+    """Return the outcomes of add and later commands with a changed client certificate."""
     line = f"key_manager: {problem}; the registered one stays"
     return {ADD: Outcome((line,), timeouts=timeouts), **rest}
 
@@ -773,7 +772,7 @@ SECTIONS = [Section(title, text, [*faults]) for (title, text), faults in FAMILIE
 
 @pytest.fixture(scope="module")
 def template(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a directory with a filer whose disks are locked, and its key servers."""
+    """Return a directory with a filer whose disks are locked, and its key servers."""
     directory = tmp_path_factory.mktemp("template")
     with (
         faulty.running(authority, directory / "key servers") as servers,
@@ -787,7 +786,7 @@ def template(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def scene(template: Path, directory: Path, timeout: float) -> Iterator[Scene]:
-    """Give a filer that is up, and its key servers."""
+    """A booted filer and its key servers."""
     directory.mkdir()
     root = shutil.copytree(template / "root", directory / "root", symlinks=True)
     with (
@@ -802,7 +801,7 @@ def scene(template: Path, directory: Path, timeout: float) -> Iterator[Scene]:
 
 
 def meet(fault: Fault, template: Path, directory: Path, timeout: float) -> Mapping[str, Outcome]:
-    """Run all commands of a fault; afterwards the key server behaves, and is well again."""
+    """Run all commands of a fault; afterwards the key server works again."""
     with scene(template, directory, timeout) as staged:
         with fault.begin(staged):
             met = {command: staged.meet(command) for command in fault.expected}
@@ -813,7 +812,6 @@ def meet(fault: Fault, template: Path, directory: Path, timeout: float) -> Mappi
 
 
 def is_busy() -> bool:
-    """Say whether this machine has more to do than it can."""
     return os.getloadavg()[0] > (os.cpu_count() or 1)
 
 

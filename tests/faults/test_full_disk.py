@@ -1,4 +1,4 @@
-"""The installed program on a host that really refuses to write: full, read-only, not permitted."""
+"""The installed program on a host that refuses to write: full, read-only, not permitted."""
 
 import errno
 import os
@@ -16,8 +16,8 @@ from filer.registration.pem import ca_name
 from tests.conftest import StartKeyServers
 from tests.kit.console import DISKS, PROGRAM, Account, Outcome, beside, files_below
 
-# Four KiB a file (in blocks of 512 bytes); Python ignores the signal that goes with it, and would
-# keep as much as fits of a module that it compiles.
+# 4 KiB per file (in blocks of 512 bytes). Python ignores the signal of this limit. It would keep
+# truncated bytecode of a module that it compiles.
 LIMITED = (
     "sh",
     "-c",
@@ -33,7 +33,7 @@ def server(key_servers: StartKeyServers) -> KeyServer:
 
 @pytest.fixture
 def volume(tmp_path: Path) -> Iterator[Path]:
-    """Give a file system of 16 MiB of its own."""
+    """A separate file system of 16 MiB."""
     directory = tmp_path / "volume"
     directory.mkdir()
     if not _mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", directory):
@@ -50,7 +50,7 @@ def _mount(*arguments: str | Path) -> bool:
 
 @contextmanager
 def full(volume: Path) -> Iterator[None]:
-    """Leave not a byte free."""
+    """Fill the volume to the last byte."""
     ballast = volume / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (4096, 1):
@@ -62,7 +62,6 @@ def full(volume: Path) -> Iterator[None]:
 
 
 def seal(account: Account, server: KeyServer) -> None:
-    """Register the key server, and lock all disks."""
     register = f"key_manager add -key_server {server.address}"
     sealed = account.commands(register, "key_manager rekey", "disk encrypt lock *")
     assert (sealed.status, sealed.err) == (0, "")
@@ -73,7 +72,7 @@ def contents(directory: Path) -> Mapping[Path, bytes]:
 
 
 def comes_up(account: Account) -> None:
-    """Make sure that nothing is lost, and nothing left over."""
+    """Check that nothing is lost, and that there are no leftovers."""
     shown = account.commands("key_manager restore -all", "key_manager rekey", "disk encrypt show")
     assert (shown.status, shown.err) == (0, "")
     assert f"Completed rekey on {DISKS} disks: {DISKS} successes" in shown.out
@@ -82,7 +81,7 @@ def comes_up(account: Account) -> None:
 
 
 def refusals(outcome: Outcome, reason: str) -> Sequence[str]:
-    """Return what failed, a line each, all of it for ``reason``."""
+    """Return the failures, one per line, which must all be for ``reason``."""
     lines = outcome.err.splitlines()
     for line in lines:
         assert re.fullmatch(rf"(\w+: )?cannot write [\w.]+: {reason}", line), line

@@ -1,8 +1,8 @@
-"""Any bytes at all, from whoever: a clear error, no traceback, no change, nothing unescaped.
+"""Arbitrary bytes from every source: a clear error, no traceback, no change, nothing unescaped.
 
-Each kind of text from outside goes the whole way: typed lines and answers through a session, files
-of the root through power-on and boot, certificates through ``keymgr``, answers of a key server
-through TLS.  What is printed is one character a column: no control sequence, no direction mark.
+Text from every source goes the whole way: typed lines and answers through a session, files of the
+root through power-on and boot, certificates through ``keymgr``, answers of a key server through
+TLS. The output has one column per character: no control sequences, no direction marks.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ from tests.shell.test_plugins import install as install_plugin
 COMMANDS = Commands(pytest.fail)
 EVIL = "\x1b]0;owned\x07\x9b31m\u202e\u2066\x85\u2028\r\x00\x7f\ud800\udcff"
 EVIL_NAME = "\x1b[31m\x9b\u202e\u2066\x07"
-"""What may stand in a file name, an argument and a certificate alike."""
+"""Text that is valid in a file name, an argument and a certificate."""
 
 TEXTS = (
     st.text(st.sampled_from("ab;'\"\\# =-[]*?é\t" + EVIL), max_size=24)
@@ -55,7 +55,7 @@ BYTES = st.binary(max_size=64) | TEXTS.map(lambda text: text.encode("utf-8", "su
 
 
 def is_safe(text: str) -> bool:
-    """Say whether a terminal shows ``text`` as it is: printable characters, tabs, line ends."""
+    """Return whether a terminal shows ``text`` as it is: printable characters, tabs, line ends."""
     return all(char.isprintable() or char in "\n\t" for char in text)
 
 
@@ -64,7 +64,7 @@ def is_one_line(text: str) -> bool:
 
 
 def damaged(data: bytes, randomness: random.Random) -> bytes:
-    """Change a few places of ``data``: other bytes, a part lost, doubled or put in."""
+    """Change a few places of ``data``: replace, remove, double or insert bytes."""
     changed = bytearray(data)
     for _ in range(randomness.randint(1, 4)):
         where = randomness.randrange(len(changed) + 1)
@@ -82,7 +82,7 @@ def damaged(data: bytes, randomness: random.Random) -> bytes:
 
 
 def state_of(root: Path) -> Mapping[str, object]:
-    """Return what tells of any change below ``root``, the log apart."""
+    """Return what reveals any change below ``root``, except in the log."""
     found: dict[str, object] = {}
     for path in root.rglob("*"):
         status = path.lstat()
@@ -93,7 +93,7 @@ def state_of(root: Path) -> Mapping[str, object]:
 
 
 def typed(house: House, line: str, answers: Sequence[bytes] = ()) -> str:
-    """Run a line of a script with its answers, echo and all; return what was printed."""
+    """Run a script line with its answers, with echo, and return the output."""
     screen = StringIO()
     signals = Signals(house.filer.interrupt)
     console = ScriptConsole(LineInput(answers), signals, echo=True, out=screen, err=screen)
@@ -177,7 +177,7 @@ def test_any_line_is_run_or_refused_and_changes_nothing(site: Site, line: str) -
             "{}",
         ]
     ),
-    # "!" keeps the text from being a key tag, a pattern or the like that is in order.
+    # "!" prevents the text from being a valid key tag, pattern or the like.
     text=TEXTS.map(lambda text: f"\x1b{text} !".replace("\n", "\r")),
 )
 def test_any_word_in_any_place_is_refused_and_changes_nothing(
@@ -229,7 +229,7 @@ def test_any_answers_to_setup_are_asked_again_or_end_it(
     site: Site, first: tuple[bytes, ...], answers: Sequence[bytes], last: bytes
 ) -> None:
     before = state_of(site.root)
-    # Until the key servers are registered nothing changes; none is at 127.0.0.77.
+    # Until the key servers are registered nothing changes; there is none at 127.0.0.77.
     given_answers = [*first, *(each for each in answers if each != b"127.0.0.2"), last]
 
     registration = site.house.filer.registration
@@ -274,12 +274,12 @@ def test_any_passphrase_is_weighed_and_never_shown(site: Site, entries: Sequence
 
 
 class Rejected(Exception):
-    """The filer did not come up, for a reason in one line."""
+    """The filer did not boot, for a reason in one line."""
 
 
 @contextmanager
 def instead(path: Path, content: bytes) -> Iterator[None]:
-    """Put other bytes into a file, in place, and see to it that all is as before afterwards."""
+    """Overwrite a file in place, and check that everything is restored afterwards."""
     before = path.read_bytes()
     path.write_bytes(content)
     try:
@@ -289,7 +289,7 @@ def instead(path: Path, content: bytes) -> Iterator[None]:
 
 
 def power_cycled(house: House) -> Told:
-    """Power on and boot; what is told is harmless.  Raises Rejected if that is refused."""
+    """Power on and boot; check that the output is harmless. Raises Rejected if that is refused."""
     told = Told()
     try:
         house.boot(told)
@@ -320,7 +320,7 @@ ROOT_FILES = (
     ".filer",
 )
 KEPT = ("var/panics.toml", "var/shelf.toml", "mroot/etc/messages")
-"""Files that a boot itself writes when they say something that it understands."""
+"""Files that a boot rewrites if it understands their content."""
 
 
 @settings(max_examples=80)
@@ -332,7 +332,7 @@ def test_any_bytes_in_a_file_of_the_root_are_read_or_named_and_kept(
     site: Site, name: str, content: bytes | int
 ) -> None:
     path = site.root / name
-    if not path.exists():  # until they are needed, these two are not there
+    if not path.exists():  # these two files do not exist until they are needed
         path.write_bytes({"loader.toml": b"autoboot = true\n"}.get(path.name, b"in_a_row = 1\n"))
     if isinstance(content, int):
         original = DEFAULT_TEXT.encode() if name == "filer.toml" else path.read_bytes()
@@ -383,7 +383,7 @@ def test_a_hostile_filer_toml_is_one_line_of_the_program(tmp_path: Path, content
 
 
 def resealed(slot: bytes) -> bytes:
-    """Give an edited header slot the checksum that belongs to it."""
+    """Give an edited header slot a correct checksum."""
     body = slot[: SLOT_SIZE - 32]
     return body + hashlib.sha256(body).digest()
 
@@ -543,7 +543,7 @@ def test_any_file_is_printed_by_rdfile_without_control_characters(
 
 @dataclass(frozen=True)
 class Recorded:
-    """A real answer, as ``decode`` takes it, and what it answers."""
+    """A real answer, in the form ``decode`` takes, and its requests."""
 
     message: bytes
     items: Sequence[Any]
@@ -552,7 +552,7 @@ class Recorded:
 
 @pytest.fixture(scope="module")
 def recorded(site: Site) -> Sequence[Recorded]:
-    """Give the answers to all that a filer asks a key server."""
+    """The answers to every request that a filer sends."""
     from filer.kmip.messages import enums
     from filer.kmip.requests import Item
 
@@ -595,7 +595,7 @@ def replace_pair(house: House, key_id: str) -> Any:
 
 @contextmanager
 def at_port(house: House, port: int) -> Iterator[None]:
-    """Let the filer talk to what stands before its key server."""
+    """Let the filer connect to the proxy before its key server."""
     before = house.filer.hardware
     house.filer.hardware = before._replace(port=port, timeout=2.0)
     try:
@@ -605,7 +605,7 @@ def at_port(house: House, port: int) -> Iterator[None]:
 
 
 def meddled(found: Sequence[Element], randomness: random.Random, chance: float) -> list[Element]:
-    """Return TTLV elements with some changed, lost, doubled or moved; well-formed all the same."""
+    """Return TTLV elements with some changed, removed, doubled or moved, but well-formed."""
     changed: list[Element] = []
     for element in found:
         value = element.value
@@ -653,7 +653,7 @@ def message_of(parts: Sequence[Element]) -> bytes:
 
 
 def check_decoded(body: bytes, answer: Recorded) -> None:
-    """Decode an answer; whatever it brings is harmless, and nothing but a refusal is raised."""
+    """Decode an answer: the result is harmless, and only a refusal is raised."""
     from filer.kmip.answers import Description, NotKmip, Refusal, RequestRefused, Success, decode
     from filer.kmip.conversation import StoredObject
 
@@ -760,7 +760,7 @@ def test_any_tree_is_understood_or_refused(
 ) -> None:
     answer = recorded[choice % len(recorded)]
     header, *items = elements(answer.message[8:])
-    if not whole:  # a real header and a real first item, with anything in its payload
+    if not whole:  # a real header and a real first item, with an arbitrary payload
         inner = [
             Element(each.tag, 1, b"".join(part.encoding() for part in parts))
             if each.tag == hostile.RESPONSE_PAYLOAD
@@ -775,7 +775,7 @@ def test_any_tree_is_understood_or_refused(
 
 @pytest.fixture(scope="module")
 def meddler(site: Site) -> Iterator[tuple[list[hostile.Meddle], int]]:
-    """Give the meddler of a key server, to be replaced, and the port it is at."""
+    """A replaceable meddler before a key server, and its port."""
     current: list[hostile.Meddle] = [hostile.honest]
 
     def meddle(answer: hostile.Answer, request: bytes) -> hostile.Answer | bytes:
@@ -816,7 +816,7 @@ def test_whatever_a_key_server_answers_over_tls_costs_a_line(
     assert is_harmless(printed)
     assert site.secret not in printed
     if line == "key_manager rekey":
-        # It may have gone well.  If not, no disk was touched.
+        # It may have succeeded. If not, no disk was touched.
         assert state_of(site.root / "shelf") == shelf or "Completed rekey" in printed
         typed(site.house, "disk encrypt rekey 0x0 *")
     else:
@@ -874,7 +874,7 @@ def test_the_message_of_a_refusal_is_never_printed(
     assert printed.count("is not responding: ") == len(READING)
 
 
-# What is around the filer.
+# The environment of the filer.
 
 
 @settings(max_examples=100)

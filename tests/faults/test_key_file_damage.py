@@ -1,4 +1,4 @@
-"""No message quotes a certificate or key file, however it is damaged, on any way in."""
+"""No message quotes a certificate or key file, however damaged, on any way in."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from tests.kit.console import PASSPHRASE, Account, files_below, plain
 
 NAMES = (CLIENT, CLIENT_PRIVATE, ca_name("127.0.0.2"))
 RUN = 16
-"""Characters of a private key in a row that must not be shown."""
+"""The length of a run of private-key characters that must not be shown."""
 
 IDENTITY = pki.client(None)
 CERTIFICATE = IDENTITY.certificate_pem()
@@ -69,7 +69,7 @@ DAMAGED_KEYS: dict[str, Callable[[], bytes]] = {
 
 
 def damaged_files(directory: Path) -> Iterator[Path]:
-    """Make each damaged file under each of the names, in a directory of its own."""
+    """Create each damaged file under each of the names, in a separate directory."""
     contents = {f"key, {how}": make() for how, make in DAMAGED_KEYS.items()}
     for how, damage in DAMAGED.items():
         contents[f"all, {how}"] = damage(CERTIFICATE + KEY)
@@ -83,7 +83,7 @@ def damaged_files(directory: Path) -> Iterator[Path]:
 
 
 def runs(text: str) -> set[str]:
-    """Return the pieces of the key that are in ``text``, also across the ends of lines."""
+    """Return the pieces of the key in ``text``, even across line ends."""
     pieces = {BODY.decode()[start : start + RUN] for start in range(len(BODY) - RUN + 1)}
     views = (text, re.sub(r"\s", "", text), re.sub(r"\\[nr]", "", text))
     return {piece for piece in pieces if any(piece in view for view in views)}

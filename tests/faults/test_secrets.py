@@ -1,4 +1,4 @@
-"""No secret of a filer is on any surface, whatever is done with the program, or to it."""
+"""No secret of a filer is on any surface, whatever the user does with the program."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def account(servers: list[KeyServer], tmp_path: Path) -> Account:
 
 
 def environment(account: Account) -> dict[str, str]:
-    """Have the temporary files made where they are searched, and keep a pager open."""
+    """Put temporary files where they are searched, and use a pager that stays open."""
     temporary = account.home / "tmp"
     temporary.mkdir(exist_ok=True)
     pager = account.home / "pager"
@@ -47,7 +47,7 @@ def environment(account: Account) -> dict[str, str]:
 
 
 def made(servers: Sequence[KeyServer], number: int) -> set[bytes]:
-    """Return the secrets on the key servers, of which there are ``number``."""
+    """Return the ``number`` secrets on the key servers."""
     one, other = (stored_secrets(server.store) for server in servers)
     assert one == other
     assert len(one) == number
@@ -55,7 +55,7 @@ def made(servers: Sequence[KeyServer], number: int) -> set[bytes]:
 
 
 def is_nowhere(secrets: set[bytes], below: Path, shown: dict[str, bytes]) -> bool:
-    """Say that none of ``secrets`` was shown, nor is in a file but the stores of key servers."""
+    """Check that ``secrets`` were not shown, and are in no file but the key servers' stores."""
     looked_for = Secrets(secrets | TYPED)
     files = [path for path in files_below(below) if not path.match(STORES)]
     assert {"messages", "filer.toml", "0c.00.0.sed"} <= {path.name for path in files}
@@ -65,7 +65,7 @@ def is_nowhere(secrets: set[bytes], below: Path, shown: dict[str, bytes]) -> boo
 
 
 def on_screen(seen: str) -> dict[str, bytes]:
-    """Return what a terminal was sent, as it is, as it reads, and without the breaks of lines."""
+    """Return the output to a terminal: raw, as displayed, and without line breaks."""
     read = plain(seen)
     views = {"sent": seen, "read": read, "joined": read.replace("\n", "")}
     return {where: text.encode() for where, text in views.items()}
@@ -139,7 +139,7 @@ def test_a_run_that_is_killed(
 
 
 def dumps_core(account: Account, number: signal.Signals, *program: str) -> bool:
-    """Say whether ``program`` leaves a core file when ``number`` ends it."""
+    """Return whether ``program`` leaves a core file when ``number`` ends it."""
     program = (*UNLIMITED, *program)
     with account.terminal(program=program, environment=environment(account)) as terminal:
         terminal.child.expect(r"filer1>|listens|>>>")

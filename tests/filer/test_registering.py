@@ -1,4 +1,4 @@
-"""Registering key servers and certificates: all of it or nothing, and never out of reach."""
+"""Registering key servers and certificates: atomic, and without losing access to keys."""
 
 import re
 import shutil
@@ -36,14 +36,14 @@ def storage() -> FailingStorage:
 
 @pytest.fixture
 def new(servers: list[FaultyKeyServer], tmp_path: Path, storage: FailingStorage) -> Iterator[House]:
-    """Give a filer with all certificates installed and nothing registered."""
+    """A filer with all certificates installed and nothing registered."""
     with House.build(tmp_path / "root", servers, storage) as built:
         yield built
 
 
 @pytest.fixture
 def house(new: House, servers: list[FaultyKeyServer]) -> House:
-    """Give a filer whose disks are locked, with two key servers."""
+    """A filer whose disks are locked, with two key servers."""
     new.add(*servers[:2])
     new.rekey()
     new.lock()
@@ -51,12 +51,11 @@ def house(new: House, servers: list[FaultyKeyServer]) -> House:
 
 
 def install_ca(house: House, address: str, identity: Identity) -> None:
-    """Install another CA file."""
     house.filer.installed.install(identity.certificate_pem(), ca_name(address), house.filer.now())
 
 
 def common_name(server: FaultyKeyServer) -> str:
-    """Return the common name of the client certificate that the keys belong to."""
+    """Return the common name of the client certificate that owns the keys."""
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
@@ -66,7 +65,7 @@ def common_name(server: FaultyKeyServer) -> str:
 
 
 class Before:
-    """What a registration that fails must leave, in memory and on the boot device."""
+    """What a failed registration must leave unchanged, in memory and on the boot device."""
 
     def __init__(self, house: House) -> None:
         self._house = house
@@ -175,7 +174,7 @@ def test_a_client_certificate_that_the_servers_do_not_accept_is_refused(
 
 
 def expire(house: House, days: int = 60) -> None:
-    """Let time pass on the filer, which makes all its certificates expire."""
+    """Advance the filer's clock, so that all its certificates expire."""
     late = house.filer.now() + timedelta(days=days)
     house.filer.now = lambda: late
 
@@ -220,7 +219,7 @@ def test_an_expired_certificate_is_said_even_if_the_command_is_refused(
 def test_an_expired_registered_certificate_is_replaced_with_a_warning(
     house: House, servers: list[FaultyKeyServer], line: str, answers: tuple[str, ...]
 ) -> None:
-    """The new one is of another name, so the key servers do not show it the keys in use."""
+    """The new one has another name, so the key servers do not show it the keys in use."""
     key_id = house.key_ids[0]
     spoiled = pki.client(pki.authority_of(servers[0]), common_name(servers[0]), valid=pki.EXPIRED)
     register_at_once(house, spoiled)
@@ -240,7 +239,7 @@ def test_an_expired_registered_certificate_is_replaced_with_a_warning(
 
 
 def register_at_once(house: House, client: Identity) -> None:
-    """Make ``client`` the registered one, as if it had been for years."""
+    """Make ``client`` the registered certificate without any check."""
     certificates = dict(house.filer.registration.certificates)
     certificates[CLIENT] = client.certificate_pem()
     certificates[CLIENT_PRIVATE] = client.private_pem()
@@ -481,7 +480,7 @@ def test_a_change_that_cannot_be_written_leaves_the_old_registration_everywhere(
             assert house.filer.registration == old == house.registered
             assert not any("complete" in line for line in result.shown)
         else:
-            # Only the tidying up after the change was refused.
+            # Only the cleanup after the change was refused.
             assert house.filer.registration == house.registered != old or name == "add, refreshing"
             break
     assert refusals >= 4
@@ -521,7 +520,7 @@ def test_a_first_setup_that_cannot_be_written_registers_no_server(
     assert new.registered.servers == ("127.0.0.2", "127.0.0.3")
 
 
-# Out of reach
+# Keys out of reach
 
 
 def test_removing_the_last_way_to_the_key_of_locked_disks_is_asked_about(house: House) -> None:
@@ -608,7 +607,7 @@ def test_removing_one_of_two_servers_that_hold_the_key_is_not_asked_about(house:
     "answers",
     [
         ("127.0.0.4", "q", "", ""),  # a server without the key
-        ("", "", "q", "1", ""),  # a port where nobody is
+        ("", "", "q", "1", ""),  # a closed port
     ],
 )
 def test_setup_asks_before_it_puts_the_key_of_locked_disks_out_of_reach(

@@ -1,4 +1,4 @@
-"""The root: which directories are taken for one, who holds it, and what a start relies on."""
+"""The root directory: which directories are accepted, the lock, and the checks at start."""
 
 import fcntl
 import os
@@ -24,7 +24,7 @@ ANOTHER_USER = 65534
 
 
 def snapshot(directory: Path) -> dict[str, object]:
-    """Return all that can be seen of ``directory`` and what is in it."""
+    """Return every visible property of ``directory`` and its content."""
 
     def seen(path: Path) -> object:
         status = path.lstat()
@@ -47,7 +47,7 @@ def start(root: Path, storage: Storage | None = None) -> list[str]:
 
 
 def refusal(root: Path) -> str:
-    """Return why a start is refused; nothing may be changed by it."""
+    """Return the reason why a start is refused; it must change nothing."""
     before = snapshot(root)
     with pytest.raises(FilerError) as refused:
         start(root)
@@ -58,14 +58,14 @@ def refusal(root: Path) -> str:
 
 
 def new_root(path: Path, settings: str = SMALL_SHELF) -> Path:
-    """Make the directory of a filer that was not started yet."""
+    """Create the directory of a filer that was never started."""
     path.mkdir(mode=0o700)
     (path / "filer.toml").write_text(settings)
     return path
 
 
 def version_0_1(path: Path) -> Path:
-    """Make a root as version 0.1 left it: without marker, and with another lock file."""
+    """Create a root as version 0.1 left it: without a marker, and with another lock file."""
     start(new_root(path))
     (path / ".filer").unlink()
     (path / "power").rename(path / "lock")
@@ -80,7 +80,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-# Which directories are taken.
+# Accepted directories.
 
 
 @pytest.mark.parametrize("name", ["var", "ssh", "lock", "power", "shelf", "mroot", "kmip"])
@@ -314,7 +314,7 @@ def test_a_directory_that_others_can_change_is_refused(
 
 @contextmanager
 def acting_as_another_user() -> Iterator[Path]:
-    """Act as another user, in a directory of theirs below a sticky one that all can write to."""
+    """Act as another user, in that user's directory below a sticky, world-writable one."""
     with tempfile.TemporaryDirectory() as name:
         above = Path(name)
         above.chmod(0o1777)
@@ -403,7 +403,7 @@ def test_no_second_filer_starts_whatever_becomes_of_the_lock_file(
             (root / "lock").touch()
         with pytest.raises(RootInUse):
             start(root)
-        # Nor does the first one change anything any more.
+        # The first one cannot change anything any more either.
         before = snapshot(root / "shelf")
         refused = house.run("disk encrypt sanitize 0c.00.3", "sanitize disk")
         assert refused.failures == [
@@ -486,7 +486,7 @@ else:
     assert sorted(start(root)) == serials.split()
 
 
-# Disks that were there.
+# Missing disks.
 
 LOSSES = {
     "shelf": ["shelf"],
@@ -560,7 +560,7 @@ def test_a_boot_device_that_was_lost_brings_no_pulled_disk_back(tmp_path: Path) 
     assert start(root) == serials[:3]
 
 
-# Starts that were cut short.
+# Interrupted starts.
 
 
 def test_temporary_files_are_swept_from_every_directory_that_is_written(tmp_path: Path) -> None:
@@ -569,7 +569,7 @@ def test_temporary_files_are_swept_from_every_directory_that_is_written(tmp_path
     (root / "ssh").mkdir(mode=0o700)
     for directory in Root(root).directories:
         (directory / ".new-0123456789abcdef").write_text("PRIVATE KEY")
-    # The list is complete: these are the directories of a root.
+    # The complete list of the directories of a root.
     assert set(Root(root).directories) == {
         path for path in (root, *root.rglob("*")) if path.is_dir()
     }
@@ -580,7 +580,7 @@ def test_temporary_files_are_swept_from_every_directory_that_is_written(tmp_path
 
 
 class Recorded(Storage):
-    """Storage that notes what it is asked for, in order."""
+    """Storage that records its calls, in order."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Path]] = []
@@ -609,7 +609,7 @@ class Recorded(Storage):
 def test_a_start_makes_durable_what_it_finds_before_it_changes_anything(tmp_path: Path) -> None:
     root = new_root(tmp_path / "root")
     start(root)
-    # What a run leaves that was killed before its syncs: directories, a disk, no record of it.
+    # What a run leaves that was killed before its syncs: directories, a disk, but no record of it.
     (root / ".filer").write_text(marker(root).replace("true", "false"))
     (root / "var" / "shelf.toml").unlink()
     storage = Recorded()
@@ -628,7 +628,7 @@ def test_a_start_makes_durable_what_it_finds_before_it_changes_anything(tmp_path
 
 
 class Unsettling(Storage):
-    """Storage of a host that cannot sync what is there."""
+    """Storage of a host that cannot sync existing files."""
 
     def settle(self, path: Path) -> None:
         raise StorageError(f"cannot write {path.name}: Input/output error")

@@ -1,4 +1,4 @@
-"""Requests about many objects: ``filer-keyserver`` reads them at once, and answers each as ever."""
+"""Requests about many objects: ``filer-keyserver`` reads them together and answers each."""
 
 from collections.abc import Sequence
 from os import urandom

@@ -1,4 +1,4 @@
-"""The key server for trying out: its certificates, the server itself, and its program."""
+"""The KMIP test server: its certificates, the server itself, and its program."""
 
 import os
 import re
@@ -104,7 +104,7 @@ def located(client: Any, parent_tag: str = "5DCE1FE7") -> list[str]:
 
 
 def client_context(server: KeyServer, identity: Path | None = None) -> ssl.SSLContext:
-    """Return what a careful client uses: the CA alone, the address checked, all of X.509 strict."""
+    """Return a strict client's context: only the CA, address checks, strict X.509 verification."""
     context = ssl.create_default_context(cafile=server.directory / ca_name(server.address))
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     if identity is not None:
@@ -123,14 +123,14 @@ def tls(server: KeyServer, context: ssl.SSLContext | None = None) -> Iterator[ss
 
 
 def ask(server: KeyServer, context: ssl.SSLContext | None = None) -> bytes:
-    """Send a request that is none and return the answer, or raise what TLS has against it."""
+    """Send an invalid request and return the answer. Raises the error of TLS."""
     with tls(server, context) as connection:
         connection.sendall(b"\x42\x00\x78\x01\x00\x00\x00\x08" + b"\xff" * 8)
         return connection.recv(4096)
 
 
 def ends(connection: socket.socket) -> bool:
-    """Say that the server closes ``connection``, whatever it sends before."""
+    """Return whether the server closes ``connection``, after any data."""
     with suppress(ConnectionResetError):
         while connection.recv(4096):
             pass
@@ -647,7 +647,7 @@ class TestConnections:
                 assert sessions() == []
                 assert ends(silent)
                 assert ends(idle)
-        # A stop that waited for a client would be slow each time; a busy host is so now and then.
+        # A stop that waited for a client would always be slow; a busy host is slow only sometimes.
         assert min(taken) < 0.1
 
     def test_a_silent_client_blocks_nobody_and_is_dropped(
@@ -809,7 +809,7 @@ class TestStarting:
 
 
 class Program:
-    """``filer-keyserver`` in a process of its own, with a home of its own."""
+    """``filer-keyserver`` in a separate process with a separate home directory."""
 
     def __init__(self, home: Path, *arguments: str, umask: int = 0o022) -> None:
         self.process = subprocess.Popen(
@@ -835,7 +835,7 @@ class Program:
         return self.process.stdout.readline()
 
     def end(self, with_signal: int | None = None) -> tuple[int, str, str]:
-        """Wait for the end; return exit status, the rest of standard output, standard error."""
+        """Wait for the end; return exit status, remaining standard output, and standard error."""
         if with_signal is not None:
             self.process.send_signal(with_signal)
         out, err = self.process.communicate(timeout=20)
@@ -857,7 +857,7 @@ class TestProgram:
             assert told is not None
             assert told[2] == str(directory)
             assert second == first.replace("127.0.0.2", "127.0.0.3")
-            # the program's own server, as seen from here
+            # the program's own server, as this process sees it
             server = KeyServer(directory, "127.0.0.2", int(told[1]))
             with kmip_client(server) as client:
                 uid = register(client, SECRET)

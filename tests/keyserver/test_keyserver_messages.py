@@ -1,4 +1,4 @@
-"""The messages of the key server: byte for byte PyKMIP's, read and written in one pass."""
+"""The messages of the key server: identical to PyKMIP's, but read and written in one pass."""
 
 from typing import Any
 

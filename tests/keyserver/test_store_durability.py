@@ -1,4 +1,4 @@
-"""What the trial key server confirms is on the medium: a loss of power takes no key back.
+"""Whatever the test key server confirms is on the medium: a power loss never removes a key.
 
 Run as a program, this module is the key server, with a client, that strace watches.
 """
@@ -28,14 +28,14 @@ from tests.kit.paths import CHECKOUT
 
 KEYS = 3
 SAMPLE, MOST = 60, 1000
-"""States that are tried of those that are not right after an answer."""
+"""The number of tried states, apart from those right after an answer."""
 
 EXTRA = 3
-"""What ``PRAGMA synchronous`` answers where EXTRA is set."""
+"""``PRAGMA synchronous`` answers this if EXTRA is set."""
 
 
 def register_keys(directory: Path) -> None:
-    """Write a byte for each key that the key server has confirmed."""
+    """Write one byte for each key that the key server has confirmed."""
     with KeyServer(directory, ADDRESSES[0], port=0) as server, kmip_client(server) as client:
         for number in range(KEYS):
             register(client, f"{SECRET}{number}")
@@ -65,7 +65,7 @@ def test_a_key_that_was_confirmed_survives_a_loss_of_power(
     tried = random.Random(0).sample(
         [*states.items()], min(MOST if points.ALL else SAMPLE, len(states))
     )
-    # What was confirmed and is not durable yet is lost right after the answer, if at all.
+    # A confirmed change that is not durable is lost right after the answer, if at all.
     answered = _distinct(crash_states(before, events, [at + 1 for at in answers]))
     assert {confirmed for _, confirmed in answered} == set(range(1, KEYS + 1))
     tried += answered.items()
@@ -81,7 +81,7 @@ def test_a_key_that_was_confirmed_survives_a_loss_of_power(
 
 
 def _distinct(states: Iterable[State]) -> dict[tuple[bytes, int], State]:
-    """Return the states by what the store is, and how many keys were confirmed."""
+    """Return the states that differ in the store or in the number of confirmed keys."""
     found: dict[tuple[bytes, int], State] = {}
     for state in states:
         confirmed = len(state.outside) if isinstance(state.outside, tuple) else 0
@@ -90,11 +90,11 @@ def _distinct(states: Iterable[State]) -> dict[tuple[bytes, int], State]:
 
 
 def _loss(server: KeyServer, confirmed: int) -> str:
-    """Return what is wrong with a store after a loss of power; "" if nothing is."""
+    """Return what is wrong with a store after a power loss, or ""."""
     if not server.store.exists():
         return "no store" if confirmed or server.started.exists() else ""
     with closing(sqlite3.connect(server.store)) as store:
-        store.execute("PRAGMA synchronous = OFF")  # it is thrown away
+        store.execute("PRAGMA synchronous = OFF")  # it is discarded
         (whole,) = store.execute("PRAGMA integrity_check").fetchone()
         tables = store.execute("SELECT name FROM sqlite_master").fetchall()
         values = store.execute("SELECT value FROM managed_objects").fetchall() if tables else []

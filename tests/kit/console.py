@@ -1,4 +1,4 @@
-"""The kit of the pytest plug-in (`pytest_filer.console`), and what our own tests need beside it."""
+"""The console helpers of the pytest plug-in (`pytest_filer.console`), and more for our tests."""
 
 import re
 import sys
@@ -47,7 +47,7 @@ PROGRAM = str(Path(sys.executable).with_name("filer"))
 """The script that an installation makes."""
 
 DISKS = 4
-"""How many disks SMALL_SHELF has."""
+"""The number of disks in SMALL_SHELF."""
 
 PASSPHRASE = "Correct-horse-battery-1!"
 OTHER_PASSPHRASE = "Another-Horse,battery-2?"
@@ -55,10 +55,7 @@ WEAK_PASSPHRASE = "much-too-weak-a-passphrase"
 
 
 def beside(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Account:
-    """Make a filer of a few small disks whose key servers' certificates are installed.
-
-    Its filer.toml has their port, so that ``key_manager add`` finds them.
-    """
+    """Create a filer with small disks and the certificates of ``servers``, and use their port."""
     kmip = f"[kmip]\nport = {servers[0].port}\ntimeout = 20.0\n{settings}"
     account = Account(home, f"{kmip}{SMALL_SHELF}")
     install_certificates(servers, account.root)
@@ -66,7 +63,6 @@ def beside(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Acco
 
 
 def having_added(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Account:
-    """Return an account whose filer has registered ``servers``."""
     account = beside(servers, home, settings)
     add = " ".join(f"-key_server {server.address}" for server in servers)
     assert account.commands(f"key_manager add {add}").status == 0
@@ -76,7 +72,7 @@ def having_added(servers: Sequence[KeyServer], home: Path, settings: str = "") -
 def answers_to_setup(
     servers: Sequence[KeyServer], *, passphrases: Sequence[str] = (), encrypt: bool = True
 ) -> list[str]:
-    """Return the lines that follow ``key_manager setup``; without passphrases it generates one."""
+    """Return the answers to ``key_manager setup``; without passphrases it generates one."""
     generated = ["no", *passphrases] if passphrases else ["yes"]
     return [
         *(server.address for server in servers),
@@ -90,15 +86,13 @@ def answers_to_setup(
 
 
 def files_below(directory: Path) -> list[Path]:
-    """Return all regular files below ``directory``, hidden ones too."""
     return [path for path in directory.rglob("*") if path.is_file()]
 
 
 class Editing(Terminal):
-    """A terminal that says where its cursor is, but once only, so it has the editor.
+    """A terminal that reports its cursor position once, and so gets the editor.
 
-    Without PROMPT_TOOLKIT_NO_CPR the editor would ask again, for the comforts that
-    `tests.kit.screen` looks at.
+    PROMPT_TOOLKIT_NO_CPR stops the editor from asking again; `tests.kit.screen` lets it ask.
     """
 
     def __init__(self, child: "pexpect.spawn[str]") -> None:
@@ -122,7 +116,7 @@ class Editing(Terminal):
         return self.wait_for_prompt(timeout=timeout)
 
     def leave(self) -> int:
-        """Press Ctrl-D, first at the question that is open, if one is; return the exit status."""
+        """Press Ctrl-D until the program ends, and return its exit status."""
         self.type("\x04")
         while self.child.expect([pexpect.EOF, _EDITING]):
             self.type("\x04")
@@ -130,7 +124,7 @@ class Editing(Terminal):
 
 
 class _Answering(StringIO):
-    """Answers the first question for the cursor among all that the terminal is sent."""
+    """Answers the first cursor-position query in the output."""
 
     def __init__(self, child: "pexpect.spawn[str]") -> None:
         super().__init__()
@@ -158,7 +152,7 @@ def editing(
     columns: int = 80,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Editing]:
-    """Start the program at a terminal that has the editor."""
+    """Start the program at a terminal that gets the editor."""
     once = {"PROMPT_TOOLKIT_NO_CPR": "1", **(environment or {})}
     with account.terminal(
         *arguments, program=program, rows=rows, columns=columns, environment=once

@@ -1,6 +1,6 @@
-"""docs/CRASHES.md: how many states a run of all tests tried, by family and operation.
+"""docs/CRASHES.md: the states that a run of all tests tried, by family and operation.
 
-As with docs/FAULTS.md, a run of all states that counts otherwise writes the file anew, and fails.
+As with docs/FAULTS.md, a run with other numbers rewrites the file, and fails.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ FAMILIES: Mapping[str, str] = {
     "Then the operation is done again and the filer is restarted, or the other way round.\n"
     "The power is lost at any moment from the failure on.",
 }
-"""What is done in each family."""
+"""The description of each family."""
 
 _TABLE = (
     "| Operation | Recordings | States | Distinct | Powered on |",
@@ -41,11 +41,10 @@ class Numbers(NamedTuple):
 
 
 Rows = Mapping[tuple[str, str], Numbers]
-"""The numbers of each family and operation."""
 
 
 def rows(text: str) -> Rows:
-    """Return the numbers that stand in the file."""
+    """Return the numbers in the file."""
     found: dict[tuple[str, str], Numbers] = {}
     family = ""
     for line in text.splitlines():
@@ -58,9 +57,9 @@ def rows(text: str) -> Rows:
 
 
 def render(introduction: str, operations: list[str], known: Rows) -> str:
-    """Return the file, with what is ``known``.
+    """Return the text of the file with the numbers in ``known``.
 
-    ``introduction`` may have the sums, as ``{recordings}``, ``{states}``, ``{distinct}`` and
+    ``introduction`` may use the sums ``{recordings}``, ``{states}``, ``{distinct}`` and
     ``{tried}``.
     """
     shown = {
@@ -84,9 +83,9 @@ def render(introduction: str, operations: list[str], known: Rows) -> str:
 def record(
     introduction: str, operations: list[str], family: str, name: str, numbers: Numbers
 ) -> bool:
-    """Make sure that the file has these ``numbers``; True: it had, and was as it should be.
+    """Write the numbers to the file; return whether it was already up to date.
 
-    Several processes of one run may do so at the same time.
+    Safe to call from several processes at once.
     """
     with FILE.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Disk files as other hands leave them: counts that were edited, and the layout of version 0.1."""
+"""Prepared disk files: edited counts, damage, and the layout of version 0.1."""
 
 import struct
 import zlib
@@ -16,16 +16,15 @@ NEW_KEY_ID = "080CF0C80000000001000000000000004D1C2AE0F5E9B6F8A7C3D2E1F0A9B8C7"
 KEY = AuthenticationKey(b"the first Passphrase, 1")
 NEW_KEY = AuthenticationKey(b"the second Passphrase, 2")
 PLAIN = bytes(range(256)) * 16
-"""What the tests write to a block."""
+"""The content that tests write to a block."""
 
 
 def head_of(path: Path) -> Head:
-    """Return the head of a disk file."""
     return Head.parse(path.read_bytes()[:DATA_OFFSET])
 
 
 def set_failures(path: Path, failures: int) -> None:
-    """Make a disk have counted ``failures`` in a row; it must be off."""
+    """Set the number of failures in a row of a disk that is off."""
     head = head_of(path)
     record = head.record._replace(
         sequence=after(head.record.sequence), binding=head.header.binding, failures=failures
@@ -36,7 +35,7 @@ def set_failures(path: Path, failures: int) -> None:
 
 
 def damage(path: Path, *offsets: int, size: int = RECORD_SIZE) -> None:
-    """Overwrite ``size`` bytes at each of ``offsets``, as a write that was torn."""
+    """Overwrite ``size`` bytes at each of ``offsets``, as a torn write does."""
     with path.open("r+b") as file:
         for offset in offsets:
             file.seek(offset)
@@ -44,14 +43,12 @@ def damage(path: Path, *offsets: int, size: int = RECORD_SIZE) -> None:
 
 
 class OldCount(NamedTuple):
-    """A counter record of version 0.1."""
-
     sequence: int
     life: int
     failures: int
 
     def pack(self) -> bytes:
-        """Return its 28 bytes."""
+        """Return the 28 bytes of the record."""
         body = struct.pack(">4sQII", b"FAIL", *self)
         return body + zlib.crc32(body).to_bytes(4, "big")
 
@@ -60,7 +57,7 @@ OLD_COUNTER_OFFSETS = (8192, 8704)
 
 
 def old_head(header: Header, counts: Sequence[OldCount | None], slot: int = 0) -> bytes:
-    """Return the head of a disk file as version 0.1 wrote it, byte for byte.
+    """Return the head of a disk file exactly as version 0.1 wrote it.
 
     The header slots have not changed since, so ``header`` packs them.
     """
@@ -75,7 +72,7 @@ def old_head(header: Header, counts: Sequence[OldCount | None], slot: int = 0) -
 
 
 def make_old(path: Path, counts: Sequence[OldCount | None]) -> None:
-    """Turn a disk file into one of version 0.1 with the same header and data; it must be off."""
+    """Convert the file of a disk that is off to version 0.1, with the same header and data."""
     head = head_of(path)
     with path.open("r+b") as file:
         file.write(old_head(head.header, counts, head.slot))

@@ -1,7 +1,7 @@
-"""docs/FAULTS.md: what a run of the tests saw of each fault, kept beside the program.
+"""docs/FAULTS.md: what a test run observed for each fault.
 
-The file is the record of a run.  Whoever sees something else writes it down with ``record``, in
-place, and says so; the difference is then to be looked at and committed, or mended.
+``record`` rewrites the file if a run observes something else, and reports it: look at the
+difference, and commit it or fix the program.
 """
 
 import fcntl
@@ -20,9 +20,9 @@ _TABLE = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command came to: the lines it said, the state it left, and how long it took.
+    """The result of a command: its output, the state that it left, and its duration.
 
-    The time is given in timeouts that have passed; 0 means that nobody was waited for.
+    The duration is a number of timeouts; 0 means that the command waited for no server.
     """
 
     said: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Outcome:
 
     @property
     def time(self) -> str:
-        """The time in words."""
+        """The duration in words."""
         if not self.timeouts:
             return "at once"
         return f"{self.timeouts} timeout{'' if self.timeouts == 1 else 's'}"
@@ -39,7 +39,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Section:
-    """A family of faults: its title, a sentence about it, and their names."""
+    """A family of faults: its title, a sentence about it, and the names of the faults."""
 
     title: str
     text: str
@@ -47,11 +47,11 @@ class Section:
 
 
 Blocks = Mapping[str, Sequence[str]]
-"""The lines of a table that belong to each fault."""
+"""The table rows of each fault."""
 
 
 def block(fault: str, outcomes: Mapping[str, Outcome]) -> list[str]:
-    """Return the lines of one fault, a line a command."""
+    """Return the table rows of one fault, one per command."""
     lines: list[str] = []
     for command, outcome in outcomes.items():
         said = "<br>".join(f"`{line}`" for line in outcome.said) or "nothing"
@@ -61,7 +61,7 @@ def block(fault: str, outcomes: Mapping[str, Outcome]) -> list[str]:
 
 
 def blocks(text: str) -> Blocks:
-    """Return the lines that stand in the file, by fault."""
+    """Return the table rows in the file, by fault."""
     found: dict[str, list[str]] = {}
     fault = ""
     for line in text.splitlines():
@@ -73,9 +73,9 @@ def blocks(text: str) -> Blocks:
 
 
 def render(introduction: str, sections: Sequence[Section], known: Blocks) -> str:
-    """Return the file, with what is ``known``; a fault that is not has no line.
+    """Return the text of the file with the faults in ``known``.
 
-    ``introduction`` may count them, as ``{faults}`` and ``{rows}``.
+    ``introduction`` may use the counts ``{faults}`` and ``{rows}``.
     """
     shown = [known[fault] for section in sections for fault in section.faults if fault in known]
     lines = [introduction.strip().format(faults=len(shown), rows=sum(map(len, shown)))]
@@ -88,9 +88,9 @@ def render(introduction: str, sections: Sequence[Section], known: Blocks) -> str
 def record(
     introduction: str, sections: Sequence[Section], fault: str, outcomes: Mapping[str, Outcome]
 ) -> bool:
-    """Make sure that the file has ``outcomes`` for ``fault``; True: it had, and was as it should.
+    """Write ``outcomes`` to the file; return whether it was already up to date.
 
-    Several processes of one run may do so at the same time.
+    Safe to call from several processes at once.
     """
     FILE.parent.mkdir(exist_ok=True)
     with FILE.open("a+", encoding="utf-8") as file:

@@ -1,14 +1,13 @@
 """Key servers that misbehave, each in one way, on loopback.
 
-``KINDS`` names them all, with what ``key_manager status`` has to say of each::
+``KINDS`` lists them all, with the text that ``key_manager status`` must print::
 
     with hostile.start("closes after the request", key_server) as server:
         ...  # server.address, server.port
 
-``key_server`` is a real one (fixture ``key_servers``): the hostile server listens at the same
-address, on a port of its own unless ``port`` says otherwise, shows a certificate of the same
-authority, and those that nearly answer let the real one answer and meddle with that.  Everything
-ends with the context.
+``key_server`` is a real one (fixture ``key_servers``). The hostile server listens at the same
+address, on a port of its own unless ``port`` is given, with a certificate of the same authority.
+Those that almost answer change the answers of the real one. Everything ends with the context.
 """
 
 import random
@@ -31,7 +30,7 @@ from filer.registration.pem import CLIENT, CLIENT_PRIVATE
 from tests.kit import pki
 
 NO_ANSWER = "no answer"
-"""Stands for ``no answer in N s``."""
+"""Placeholder for ``no answer in N s``."""
 
 NOT_KMIP = "not a KMIP server"
 
@@ -52,7 +51,7 @@ _NOISE = random.Random(1).randbytes(4096)
 
 @dataclass
 class Server:
-    """Does ``serve`` with every connection, each in a thread of its own, until it is stopped."""
+    """Runs ``serve`` for every connection, each in its own thread, until it is stopped."""
 
     serve: Callable[[socket.socket, "Server"], None]
     address: str = "127.0.0.2"
@@ -60,7 +59,7 @@ class Server:
     backlog: int | None = 64
     accepts: bool = True
     requests: list[bytes] = field(default_factory=list)
-    """The requests that were read, by those that read any."""
+    """The requests, for servers that read them."""
 
     def __enter__(self) -> Self:
         self.stopped = threading.Event()
@@ -92,7 +91,7 @@ class Server:
             connection.close()
 
     def keep(self, connection: socket.socket) -> None:
-        """Close ``connection`` in the end."""
+        """Close ``connection`` at the end."""
         self._connections.append(connection)
 
     def _run(self, target: Callable[[], None]) -> None:
@@ -127,7 +126,7 @@ def _silence(connection: socket.socket, server: Server) -> None:
 
 
 def _full_backlog(listener: socket.socket, server: Server) -> None:
-    # The kernel completes a few connections for a listener that never accepts, then none.
+    # The kernel completes a few connections for a listener that never accepts, and no more.
     for _ in range(8):
         filler = socket.socket(listener.family, socket.SOCK_STREAM)
         server.keep(filler)
@@ -166,7 +165,7 @@ Talk = Callable[[ssl.SSLSocket, Server], None]
 def server_context(
     identity: Identity, version: ssl.TLSVersion | None = None, clients: Identity | None = None
 ) -> ssl.SSLContext:
-    """Return a context that shows ``identity`` and, with ``clients``, accepts theirs only."""
+    """Return a context that shows ``identity`` and accepts only ``clients``, if given."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if version is not None:
         context.minimum_version = context.maximum_version = version
@@ -180,7 +179,7 @@ def server_context(
 
 
 def tls(context: ssl.SSLContext, talk: Talk) -> Callable[[socket.socket, Server], None]:
-    """Return what does ``talk`` after the handshake."""
+    """Return a server function that calls ``talk`` after the handshake."""
 
     def serve(connection: socket.socket, server: Server) -> None:
         with context.wrap_socket(connection, server_side=True) as secured:
@@ -191,7 +190,7 @@ def tls(context: ssl.SSLContext, talk: Talk) -> Callable[[socket.socket, Server]
 
 
 def read_message(connection: ssl.SSLSocket) -> bytes:
-    """Read one KMIP message; an end before it is an OSError."""
+    """Read one KMIP message. Raises OSError at the end of the stream."""
     message = b""
     missing = 8
     while missing:
@@ -206,7 +205,7 @@ def read_message(connection: ssl.SSLSocket) -> bytes:
 
 
 def answering(answer: bytes, pause: float = 0.0) -> Talk:
-    """Return what answers one request with ``answer``, and closes after a ``pause``."""
+    """Return a server function that sends ``answer`` to one request, pauses and closes."""
 
     def talk(connection: ssl.SSLSocket, server: Server) -> None:
         server.requests.append(read_message(connection))
@@ -237,7 +236,7 @@ def _zeros(connection: ssl.SSLSocket, server: Server) -> None:
 
 
 def _alert(context: ssl.SSLContext, description: int) -> Callable[[socket.socket, Server], None]:
-    """Shake hands until the client has shown its certificate, then send a fatal alert."""
+    """Read the client's certificate in the handshake, then send a fatal alert."""
 
     def serve(connection: socket.socket, server: Server) -> None:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -260,7 +259,7 @@ Meddle = Callable[["Answer", bytes], "Answer | bytes"]
 
 @dataclass
 class Answer:
-    """A response message, taken apart; ``bytes()`` puts it together, with a fitting count."""
+    """A parsed response message; ``bytes()`` serialises it with a correct batch count."""
 
     header: list[Element]
     items: list[list[Element]]
@@ -277,7 +276,7 @@ class Answer:
         return struct.pack("!II", RESPONSE_MESSAGE << 8 | 1, len(b"".join(parts))) + b"".join(parts)
 
     def replace(self, tag: int, value: bytes, operation: int | None = None) -> Self:
-        """Give all elements ``tag`` of the items (of one ``operation``) another value."""
+        """Set the elements ``tag`` of all items (of ``operation``, if given) to another value."""
         for item in self.items:
             if operation is None or operation_of(item) == operation:
                 item[:] = [_replaced(element, tag, value) for element in item]
@@ -285,7 +284,7 @@ class Answer:
 
 
 def operation_of(item: list[Element]) -> int | None:
-    """Return the operation that an item of an answer names."""
+    """Return the operation of an item of an answer."""
     return next((int.from_bytes(each.value, "big") for each in item if each.tag == OPERATION), None)
 
 
@@ -299,7 +298,7 @@ def _replaced(element: Element, tag: int, value: bytes) -> Element:
 
 
 def refusal(reason: int, message: str = "") -> Answer:
-    """Return the answer to a whole request that was refused."""
+    """Return an answer that refuses the whole request."""
     version = [Element(0x42006A, INTEGER, bytes(3) + b"\1"), Element(0x42006B, INTEGER, bytes(4))]
     header = [
         Element(0x420069, 1, b"".join(each.encoding() for each in version)),
@@ -321,7 +320,7 @@ def failed(item: list[Element], reason: int, message: str = "") -> list[Element]
 
 @contextmanager
 def connected(key_server: KeyServer) -> Iterator[ssl.SSLSocket]:
-    """Connect to a real key server as its client."""
+    """Connect to a real key server as a client."""
     directory = key_server.directory
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -342,9 +341,9 @@ def meddling(
     ask: Callable[[bytes], bytes] = lambda request: request,
     drip: bool = False,
 ) -> Talk:
-    """Return what passes requests on to ``key_server`` and answers what ``meddle`` makes of it.
+    """Return a server function that forwards requests to ``key_server`` and changes the answers.
 
-    ``ask`` may change the request.
+    ``ask`` may change the request, ``meddle`` changes the answer.
     """
 
     def talk(connection: ssl.SSLSocket, server: Server) -> None:
@@ -363,78 +362,72 @@ def meddling(
 
 
 def honest(answer: Answer, request: bytes) -> Answer:
-    """Meddle with nothing."""
+    """Change nothing."""
     return answer
 
 
 def fewer_items(answer: Answer, request: bytes) -> Answer:
-    """Leave out the last item."""
     answer.items.pop()
     return answer
 
 
 def fewer_items_than_counted(answer: Answer, request: bytes) -> bytes:
-    """Leave out the last item, but count it."""
     whole = bytes(answer)
     length = len(structure(0x42000F, answer.items[-1]))
     return struct.pack("!II", RESPONSE_MESSAGE << 8 | 1, len(whole) - 8 - length) + whole[8:-length]
 
 
 def item_twice(answer: Answer, request: bytes) -> Answer:
-    """Repeat the last item."""
     return Answer(answer.header, [*answer.items, answer.items[-1]])
 
 
 def item_twice_for_another(answer: Answer, request: bytes) -> Answer:
-    """Put the first item in the place of the last."""
+    """Replace the last item by a copy of the first."""
     items = [*answer.items[:-1], answer.items[0]] if len(answer.items) > 1 else []
     return Answer(answer.header, items)
 
 
 def another_operation(answer: Answer, request: bytes) -> Answer:
-    """Name an operation that nobody asked for."""
+    """Name an operation that was not requested."""
     return answer.replace(OPERATION, struct.pack("!I", 18))
 
 
 def without_operation(answer: Answer, request: bytes) -> Answer:
-    """Name no operation."""
     items = [[each for each in item if each.tag != OPERATION] for item in answer.items]
     return Answer(answer.header, items)
 
 
 def without_payload(answer: Answer, request: bytes) -> Answer:
-    """Give nothing."""
     items = [[each for each in item if each.tag != RESPONSE_PAYLOAD] for item in answer.items]
     return Answer(answer.header, items)
 
 
 def torn_payload(answer: Answer, request: bytes) -> Answer:
-    """Give what is no TTLV."""
+    """Send an invalid TTLV payload."""
     return answer.replace(RESPONSE_PAYLOAD, b"\x42\x00\x94\x07\xff\xff\xff\xff")
 
 
 def another_number(answer: Answer, request: bytes) -> Answer:
-    """Answer an item that nobody asked for."""
+    """Answer an item that was not requested."""
     return answer.replace(BATCH_ITEM_ID, b"\xff" * 8)
 
 
 def surplus(answer: Answer, request: bytes) -> bytes:
-    """Say more than was announced."""
+    """Send more bytes than announced."""
     return bytes(answer) + b"and more"
 
 
 def a_request(answer: Answer, request: bytes) -> bytes:
-    """Send the request back."""
     return request
 
 
 def truncated(answer: Answer, request: bytes) -> bytes:
-    """Leave out the end."""
+    """Cut off the end."""
     return bytes(answer)[:-9]
 
 
 def only_for(operation: int, meddle: Meddle) -> Meddle:
-    """Meddle only with answers to requests in which ``operation`` is asked for."""
+    """Change only answers to requests for ``operation``."""
 
     def sometimes(answer: Answer, request: bytes) -> "Answer | bytes":
         asked = any(operation_of(item) == operation for item in answer.items)
@@ -444,11 +437,11 @@ def only_for(operation: int, meddle: Meddle) -> Meddle:
 
 
 class CutShort:
-    """Shortens each answer to Locate to ``page`` identifiers, as ``meddle`` and ``ask`` of a proxy.
+    """Limits each answer to Locate to ``page`` identifiers, as ``meddle`` and ``ask`` of a proxy.
 
-    With ``tells`` the answer has Located Items, with ``goes_on`` a request may have Offset Items;
-    without, they are ignored, or refused with ``refuses``.  ``continued`` has the minor version
-    and the offset of each request that had one.
+    With ``tells`` the answer has Located Items; with ``goes_on`` a request may have Offset Items.
+    Otherwise they are ignored, or with ``refuses`` rejected. ``continued`` has the minor version
+    and the offset of each request that had an offset.
     """
 
     def __init__(
@@ -466,11 +459,10 @@ class CutShort:
         self._newest_first = newest_first
 
     def ask(self, request: bytes) -> bytes:
-        """Leave Offset Items out of a request: the real server answers with everything."""
+        """Remove Offset Items from a request: the real server then answers with everything."""
         return b"".join(_without(each, OFFSET_ITEMS).encoding() for each in elements(request))
 
     def meddle(self, answer: Answer, request: bytes) -> Answer:
-        """Shorten an answer."""
         offset = next(iter(numbers(request, OFFSET_ITEMS)), 0)
         if offset:
             self.continued.append((numbers(request, MINOR)[0], offset))
@@ -495,7 +487,7 @@ class CutShort:
 
 
 def numbers(message: bytes, tag: int) -> list[int]:
-    """Return the numbers with ``tag``, wherever they are in a message."""
+    """Return the numbers with ``tag``, anywhere in a message."""
     found: list[int] = []
     for element in elements(message):
         if element.tag == tag:
@@ -513,7 +505,7 @@ def _without(element: Element, tag: int) -> Element:
 
 
 class _Late:
-    """Answers every request with the answer to the one before it."""
+    """Answers every request with the answer to the previous one."""
 
     def __init__(self) -> None:
         self._previous = refusal(1)
@@ -530,14 +522,14 @@ Start = Callable[[KeyServer, int], Server]
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to misbehave, and what status says of it."""
+    """A way to misbehave, and the reason that status prints."""
 
     reason: str
     start: Start
 
 
 def start(kind: str, key_server: KeyServer, port: int = 0) -> Server:
-    """Return a hostile server of that kind, at the address of ``key_server``; enter it."""
+    """Return a hostile server of that kind at the address of ``key_server``; a context manager."""
     return KINDS[kind].start(key_server, port)
 
 
@@ -688,6 +680,6 @@ def proxy(
     ask: Callable[[bytes], bytes] = lambda request: request,
     port: int = 0,
 ) -> Server:
-    """Return what stands before ``key_server``, counts ``requests`` and may meddle; enter it."""
+    """Return a proxy before ``key_server`` that counts ``requests``, as a context manager."""
     context = server_context(_identity(key_server))
     return Server(tls(context, meddling(key_server, meddle, ask=ask)), key_server.address, port)

@@ -1,4 +1,4 @@
-"""The schema of --format json, made of the fields of the results; ``make schema`` writes it.
+"""The schema of --format json, generated from the fields of the results by ``make schema``.
 
 The tables of results and of complaints in docs/JSON.md come from the same source.
 """
@@ -163,17 +163,17 @@ KINDS: dict[str, tuple[str, Schema]] = {
     kind: (meaning, {name: _NOT_TEXT.get(name, str) for name in re.findall(r"\w+", details)})
     for kind, details, meaning in re.findall(r"(\w+)\((.*?)\): (.*)", _MEANINGS)
 }
-"""The kinds of complaints: what each means, and its fields beside the message."""
+"""The kinds of complaints: the meaning of each, and its fields besides the message."""
 
 
 def modules() -> Iterator[Path]:
-    """Yield the modules of the floors whose code makes results and complaints."""
+    """Yield the modules whose code makes results and complaints."""
     for floor in ("commands", "shell"):
         yield from sorted((CHECKOUT / floor).rglob("*.py"))
 
 
 def classes_of_results() -> Iterator[type]:
-    """Yield the classes that have lines; protocols are among them."""
+    """Yield the classes that have ``lines()``, including protocols."""
     for path in modules():
         if "def lines(self)" in path.read_text(encoding="utf-8"):
             parts = path.relative_to(CHECKOUT).with_suffix("").parts
@@ -194,7 +194,7 @@ def results() -> dict[str, type]:
 
 
 def _schema_of(hint: Any) -> Schema:
-    """Return the schema of the values that a type hint allows."""
+    """Return the schema of a type hint."""
     arguments = get_args(hint)
     found: Schema = {}
     match get_origin(hint):
@@ -259,7 +259,7 @@ def _typed(declared: type) -> Schema:
 
 
 def meaning_of(declared: type) -> str:
-    """Return the docstring of a class in one line of Markdown, without the full stop."""
+    """Return a class's docstring as one line of Markdown, without the full stop."""
     return " ".join((getdoc(declared) or "").split()).replace("``", "`").removesuffix(".")
 
 
@@ -274,7 +274,7 @@ def _chosen(by: str, prefix: str, names: Sequence[str]) -> list[Schema]:
 
 
 def schema() -> Schema:
-    """Return the whole schema, without the backticks of Markdown."""
+    """Return the whole schema, without Markdown backticks."""
     typed = results()
     notice = {"if": {"properties": {"event": {"not": {"enum": list(EVENTS)}}}}}
     message = {"description": "The text that --format text prints", "type": "string"}
@@ -327,7 +327,7 @@ def schema() -> Schema:
 
 
 def schema_text() -> str:
-    """Return the file of the schema: a definition a line, so that a change is seen as one."""
+    """Return the text of the schema file: one definition a line, for readable diffs."""
     whole = schema()
     definitions = whole.pop("$defs")
     lines = ",\n".join(
@@ -338,7 +338,7 @@ def schema_text() -> str:
 
 
 def field_names(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the names of fields and, behind ``[].``, those of the objects in their lists."""
+    """Yield the names of fields and, after ``[].``, of the fields of objects in lists."""
     for name, hint in fields.items():
         yield f"{prefix}{name}"
         for item in get_args(hint):
@@ -364,7 +364,7 @@ def tables() -> dict[str, str]:
 
 
 def with_tables(document: str) -> str:
-    """Return ``document`` with its generated tables as they have to be."""
+    """Return ``document`` with up-to-date generated tables."""
     for heading, rows in tables().items():
         section = document.index(f"\n## {heading}\n")
         begin = document.index("| --- |\n", section) + len("| --- |\n")

@@ -1,10 +1,9 @@
-"""At the end of a run: is a secret that a key server keeps in any other place the tests leave?
+"""At the end of a run, check that secrets on key servers are nowhere else in the tests' output.
 
-Each process of the run looks for the secrets in the stores below its temporary directory: in the
-other files there, in the reports of its tests with all they captured, and in the arguments and
-environments of the programs it started.  A secret that stands in the source of a test was written
-by that test, into scripts for example, so only reports are searched for it.  The names of what
-leaked end the run with a failure.
+Each process of the run takes the secrets from the stores below its temporary directory. It looks
+for them in the other files there, in the reports and captured output of its tests, and in the
+arguments and environments of the programs it started. A secret in the source of a test was written
+by that test, for example into scripts, so only reports are searched for it. A leak fails the run.
 """
 
 import os
@@ -29,7 +28,7 @@ _STARTING = {"subprocess.Popen", "os.exec", "os.posix_spawn"}
 
 
 class LeakGuard:
-    """A plugin of pytest; in a distributed run the controller has one that sums up."""
+    """A pytest plugin; in a distributed run the controller's sums up."""
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
@@ -39,7 +38,7 @@ class LeakGuard:
         self._leaks: list[str] = []
 
     def watch(self, directory: Path) -> None:
-        """Search ``directory`` at the end, and note the programs that are started until then."""
+        """Search ``directory`` at the end, and record the programs started until then."""
         self._directory = directory
 
         def note(event: str, arguments: tuple[Any, ...]) -> None:
@@ -49,14 +48,14 @@ class LeakGuard:
         sys.addaudithook(note)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what a test has printed, and why it failed."""
+        """Keep the output of a test, and its failure."""
         texts = [report.longreprtext, *(text for _, text in report.sections)]
         if told := "\n".join(filter(None, texts)):
-            name, _, _ = report.nodeid.partition("[")  # parameters may be anything
+            name, _, _ = report.nodeid.partition("[")  # parameters may be of any type
             self._reported[name] = self._reported.get(name, "") + told
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Search, tell the controller or the exit status, and free the memory unless it failed."""
+        """Search, report the result, and free the memory unless the run failed."""
         if self._directory is not None:
             self._search(self._directory)
             if not (session.testsfailed or self._leaks) and self._memory in self._directory.parents:
@@ -68,13 +67,13 @@ class LeakGuard:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Add what a worker has found; one that crashed has found nothing."""
+        """Add the findings of a worker; one that crashed has no findings."""
         counts, leaks = getattr(node, "workeroutput", {}).get("leaks", ({}, []))
         self._counts.update(counts)
         self._leaks += leaks
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say what was searched, and where a secret was found."""
+        """Report what was searched, and where a secret was found."""
         if self._counts:
             numbers = ", ".join(f"{number} {name}" for name, number in self._counts.items())
             terminalreporter.section(f"search for secrets: {numbers}")
@@ -82,7 +81,7 @@ class LeakGuard:
             terminalreporter.line(f"a secret is in {place}", red=True)
 
     def _search(self, directory: Path) -> None:
-        """Look for the secrets of each test in its files, for all of them in what is shared."""
+        """Search for the secrets of each test in its files, and for all of them in shared files."""
         sources = b"".join(path.read_bytes() for path in TESTS.rglob("*.py"))
         secrets: set[bytes] = set()
         for made in directory.iterdir():
@@ -115,7 +114,7 @@ class LeakGuard:
 
 
 def _shown(secrets: Secrets, files: Iterable[Path], made: Path) -> Iterator[str]:
-    """Yield how to tell of each file that holds a secret, without telling it."""
+    """Yield the files that hold a secret, described without the secret."""
     for path in secrets.holders(files):
         if secrets.are_in(os.fsencode(path)):
             yield f"the name of a file in {made}"
@@ -124,7 +123,7 @@ def _shown(secrets: Secrets, files: Iterable[Path], made: Path) -> Iterator[str]
 
 
 def _started(directory: Path) -> bytes:
-    """Return every different word that a program was started with, less the directory's name."""
+    """Return every different argument of started programs, without the directory's name."""
     below = re.escape(os.fsencode(directory)) + rb"/[^/\0\n]*"
     return b"\n".join(set(re.split(rb"[\0\n]", re.sub(below, b"", contents(directory / STARTED)))))
 

@@ -1,4 +1,4 @@
-"""Where a secret must not be: which secrets there are, how one may be written, who has it."""
+"""Find leaked secrets: the stored secrets, their encodings, and the places that have them."""
 
 import html
 import json
@@ -11,11 +11,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 STORES = "*.sqlite*"
-"""The files in which key servers keep keys, as they must."""
+"""The files in which key servers must store keys."""
 
 
 def stored_secrets(store: Path) -> set[bytes]:
-    """Return every authentication key in the store of a key server; none if it is no store."""
+    """Return every authentication key in the store of a key server; none if it is not a store."""
     try:
         with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as opened:
             rows = opened.execute(
@@ -27,7 +27,7 @@ def stored_secrets(store: Path) -> set[bytes]:
 
 
 def forms(secret: bytes) -> set[bytes]:
-    """Return how ``secret`` may be written, so that it is found wherever it stands in a text."""
+    """Return the encodings of ``secret`` that identify it anywhere in a text."""
     text = secret.decode("latin-1")
     return {
         secret,
@@ -35,7 +35,7 @@ def forms(secret: bytes) -> set[bytes]:
         secret.hex().upper().encode(),
         secret.hex(" ").encode(),
         secret.hex(":").encode(),
-        text.encode("utf-16-le")[:-1],  # without the last zero it is in the big-endian form too
+        text.encode("utf-16-le")[:-1],  # without its last zero it is part of the big-endian form
         repr(secret)[2:-1].encode(),
         json.dumps(text)[1:-1].encode(),
         html.escape(text).encode(),
@@ -45,28 +45,28 @@ def forms(secret: bytes) -> set[bytes]:
 
 
 def _base64(secret: bytes, before: int) -> bytes:
-    """Return the characters that ``secret`` alone decides, behind ``before`` other bytes."""
+    """Return the base64 characters that depend only on ``secret``, after ``before`` other bytes."""
     encoded = b64encode(bytes(before) + secret)
     return encoded[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6]
 
 
 class Secrets:
-    """Secrets to look for."""
+    """Secrets to search for."""
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         self._forms = {form for secret in secrets for form in forms(secret)}
 
     def are_in(self, data: bytes) -> bool:
-        """Say whether any form of any secret is in ``data``."""
+        """Return whether any encoding of any secret is in ``data``."""
         return any(form in data for form in self._forms)
 
     def holders(self, files: Iterable[Path]) -> list[Path]:
-        """Return the files that have a secret in their content or their name."""
+        """Return the files that have a secret in their content or name."""
         return [path for path in files if self.are_in(os.fsencode(path) + b"\0" + contents(path))]
 
 
 def contents(path: Path) -> bytes:
-    """Return what is in a file, the holes of a sparse one left out; nothing if it is gone."""
+    """Return the content of a file without the holes of a sparse one; empty if it is gone."""
     parts = []
     with suppress(OSError), path.open("rb", buffering=0) as file:
         end = os.fstat(file.fileno()).st_size
@@ -80,7 +80,6 @@ def contents(path: Path) -> bytes:
 
 
 def family(pid: int) -> Iterator[int]:
-    """Yield a process and all its descendants."""
     yield pid
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in children.read_text(encoding="ascii").split():
@@ -88,7 +87,7 @@ def family(pid: int) -> Iterator[int]:
 
 
 def visible(pid: int) -> dict[str, bytes]:
-    """Return what the system shows of a process and its descendants, and their open files."""
+    """Return what the system shows about a process, its descendants and their open files."""
     seen = {}
     for each in family(pid):
         process = Path(f"/proc/{each}")

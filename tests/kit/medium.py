@@ -1,8 +1,8 @@
-"""Storage below which there is a medium: what a loss of power, or a failed sync, leaves of a file.
+"""Storage with a medium below the page cache, to model power losses and failed syncs.
 
-The file is the page cache, which a process that is killed leaves to the next one.  ``Medium`` has
-what is on the disk below it.  A write is *dirty* until a sync of its file; a sync that fails marks
-the pages clean all the same, as Linux does, and whether they arrived is not known.
+The file is the page cache, which survives a killed process. ``Medium`` keeps the content of the
+disk. A write is *dirty* until the file is synced; a failed sync still marks the pages clean, as
+Linux does, and may or may not have written them.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from filer.host.durable import Storage, StorageError
 
 
 class Killed(BaseException):
-    """The process is gone; the cache is not."""
+    """The process was killed; its cache survives."""
 
 
 class Event(Enum):
-    """What befalls one change of a file."""
+    """A fault at one change of a file."""
 
     KILLED_BEFORE = "killed before the write"
     KILLED_UNSYNCED = "killed between write and sync"
@@ -40,7 +40,7 @@ class Medium(Storage):
         self._at = 0
 
     def arm(self, at: int, event: Event) -> None:
-        """Have ``event`` befall change ``at``, counted from now from 1."""
+        """Apply ``event`` at change ``at``, counted from 1 from now on."""
         self.changes, self._at, self._event = 0, at, event
 
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
@@ -53,7 +53,7 @@ class Medium(Storage):
         self._sync(self._begin(path))
 
     def _begin(self, path: Path) -> Event | None:
-        """Count a change, and return what befalls its sync."""
+        """Count a change, and return the event of its sync."""
         assert path == self.path
         self.changes += 1
         event = self._event if self.changes == self._at else None
@@ -78,9 +78,9 @@ class Medium(Storage):
             raise StorageError("cannot write FILE: Input/output error")
 
     def after_power_loss(self) -> Iterator[bytes]:
-        """Yield what the medium may have if power is lost now.
+        """Yield the possible contents of the medium after a power loss now.
 
-        Of the unsynced writes, each arrived or did not, or one of them cost its whole block.
+        Each unsynced write may have arrived, or not, or destroyed its whole block.
         """
         synced = self.content
         for chosen in range(1 << len(self._dirty)):

@@ -1,7 +1,7 @@
-"""Every operation that changes what the filer keeps, and what must hold whatever cut it short.
+"""Every operation that changes what the filer keeps, and what must hold however it was interrupted.
 
-A ``Laboratory`` does an ``Operation`` again and again, each time in a root and with key servers as
-they were before it, and ``check`` powers the filer on and looks for what was lost.
+A ``Laboratory`` does an ``Operation`` repeatedly, each time from the same root and key servers, and
+``check`` powers the filer on and looks for losses.
 """
 
 import shutil
@@ -26,7 +26,7 @@ from tests.kit.wraps import wraps
 MARKED_BLOCK = 7
 
 Line = tuple[str, ...]
-"""A command, and the answers to its questions; ``{files}`` is where the certificates are."""
+"""A command, and the answers to its questions; ``{files}`` is the directory of the certificates."""
 
 CONSOLE, BOOT, LOADER, MAINTENANCE = "console", "boot", "LOADER", "maintenance mode"
 
@@ -45,11 +45,11 @@ SEALED = (ADD_BOTH, REKEY, LOCK)
 
 @dataclass(frozen=True)
 class Operation:
-    """What is done, where, and what went before it.
+    """What is done, and the state it starts from.
 
-    The filer is told to have ``disks``, and has had ``panics`` in a row.  ``silent``: no key server
-    answers meanwhile, and the filer panics.  ``erased``: the disks whose data are gone afterwards.
-    ``twice``: it can be done again when it is done.
+    The filer has ``disks``, and has panicked ``panics`` times in a row. ``silent``: no key server
+    answers, and the filer panics. ``erased``: the disks whose data are gone afterwards. ``twice``:
+    the operation can be repeated.
     """
 
     lines: tuple[Line, ...] = ()
@@ -63,14 +63,14 @@ class Operation:
     twice: bool = True
 
     def prepare(self, house: House) -> None:
-        """Bring a filer to where the operation begins."""
+        """Bring a filer to the start of the operation."""
         if self.at == CONSOLE:
             house.boot()
         elif self.at != BOOT:
             house.filer = house.off()
 
     def act(self, house: House, files: Path) -> list[Operator]:
-        """Do it, line by line.  Raises what a boot raises."""
+        """Run the lines. Raises what a boot raises."""
         if self.at == BOOT:
             try:
                 house.boot()
@@ -144,7 +144,7 @@ OPERATIONS: Mapping[str, Operation] = {
 
 @dataclass(frozen=True)
 class DiskState:
-    """What a disk is, and whether its data are those that were written."""
+    """The state of a disk, and whether its data are those that were written."""
 
     key_id: str
     locking: bool
@@ -154,7 +154,7 @@ class DiskState:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a filer keeps over a loss of power."""
+    """What a filer keeps over a power loss."""
 
     registration: Registration
     installed: Sequence[str]
@@ -162,13 +162,13 @@ class Kept:
     disks: Mapping[str, DiskState]
 
     def without_data(self) -> Self:
-        """Return the same, but for the question whether the data are there."""
+        """Return a copy that ignores whether the data are there."""
         disks = {name: replace(state, data=None) for name, state in self.disks.items()}
         return replace(self, disks=disks)
 
 
 def look(house: House) -> Kept:
-    """Return what a filer has in its memory of what it keeps."""
+    """Return what a filer has in memory of what it keeps."""
     return Kept(
         house.filer.registration,
         house.filer.installed.names(),
@@ -178,7 +178,7 @@ def look(house: House) -> Kept:
 
 
 def look_at_data(house: House) -> Kept:
-    """Return the same, with the question whether the data are there answered from the disks."""
+    """Return a copy that says whether the data are on the disks."""
     kept = look(house)
     return replace(
         kept,
@@ -207,7 +207,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Beginning:
-    """Where an operation begins: what the filer has kept then, and every wrapped data key."""
+    """The start of an operation: what the filer has kept, and every wrapped data key."""
 
     scene: Scene
     kept: Kept
@@ -215,7 +215,7 @@ class Beginning:
 
 
 class Laboratory:
-    """Key servers, and a root in which operations are done; each puts back what it needs."""
+    """Key servers, and a root in which operations are done; each restores what it needs."""
 
     def __init__(self, directory: Path, servers: Sequence[FaultyKeyServer]) -> None:
         self.servers = servers
@@ -227,39 +227,36 @@ class Laboratory:
         self._trials: dict[Operation, Trial] = {}
 
     def trial(self, operation: Operation) -> "Trial":
-        """Return the trial of ``operation``, always the same one."""
+        """Return the trial of ``operation``, always the same object."""
         if operation not in self._trials:
             self._trials[operation] = Trial(self, operation, self._beginning(operation))
         return self._trials[operation]
 
     def put_back(self, scene: Scene) -> Path:
-        """Return a root as it was in ``scene``, and put the key servers back likewise."""
+        """Return a root as it was in ``scene``, and restore the key servers."""
         self._start_with(scene.stores)
         return _copy(scene.root, self._root)
 
     def put(self, tree: Tree, stores: Sequence[bytes]) -> Path:
-        """Return a root that holds ``tree``, and put the key servers back to ``stores``."""
+        """Return a root that holds ``tree``, and restore the key servers to ``stores``."""
         self._start_with(stores)
         shutil.rmtree(self._root, ignore_errors=True)
         tree.store(self._root)
         return self._root
 
     def keep(self, name: str) -> Scene:
-        """Return the scene of this moment, which is kept under ``name``."""
+        """Save the current scene under ``name``."""
         return Scene(_copy(self._root, self._directory / name), self.stores())
 
     def start(self) -> None:
-        """Have all key servers run and behave."""
         for server in self.servers:
             server.recover()
 
     def stop(self) -> None:
-        """Have no key server run."""
         for server in self.servers:
             server.stop()
 
     def stores(self) -> tuple[bytes, ...]:
-        """Return what the key servers hold."""
         return tuple(server.store.read_bytes() for server in self.servers)
 
     def _start_with(self, stores: Sequence[bytes]) -> None:
@@ -270,7 +267,7 @@ class Laboratory:
         self.start()
 
     def _beginning(self, operation: Operation) -> Beginning:
-        """Return where ``operation`` begins; operations that begin alike share it."""
+        """Return the start of ``operation``; operations that start alike share it."""
         at = BOOT if operation.at == BOOT and not operation.before else CONSOLE
         alike = replace(operation, lines=(), at=at, silent=False, erased=(), twice=True)
         if alike not in self._beginnings:
@@ -309,9 +306,9 @@ def _copy(source: Path, copy: Path) -> Path:
 
 @dataclass
 class Trial:
-    """An operation, what was there before it, and what is there when nothing disturbs it.
+    """An operation, its initial state, and its undisturbed result.
 
-    ``crashes`` is where it could crash.
+    ``crashes`` lists where it could crash.
     """
 
     laboratory: Laboratory
@@ -321,7 +318,7 @@ class Trial:
     crashes: Sequence[Point] = ()
 
     def begin(self) -> Path:
-        """Return a root in which the operation can begin."""
+        """Return a root in which the operation can start."""
         root = self.laboratory.put_back(self.beginning.scene)
         if self.operation.silent:
             self.laboratory.stop()
@@ -336,12 +333,12 @@ class Trial:
         settled: Kept | None = None,
         damaged: bool = False,
     ) -> Kept:
-        """Power on, and make sure that nothing is lost and nothing is in between.
+        """Power on, check that nothing is lost or half-made, and return what the filer has kept.
 
-        ``done``: the operation reported success; what there is after the first time is what there
-        has to be.  ``recovering``: a boot with all keys was killed too, which may have cost one
-        disk a try.  ``settled``: what a boot has shown since; its registration and disks stay.
-        ``damaged``: a block was lost, and the boot may warn.  Returns what the filer has kept.
+        ``done``: the operation reported success, so its result must be there. ``recovering``: a
+        boot with all keys was killed too, which may have cost one disk an attempt. ``settled``:
+        what an earlier boot has shown; its registration and disks stay. ``damaged``: a block was
+        lost, so the boot may warn.
         """
         for claimed in (self.after if done else None, settled):
             if claimed:
@@ -349,7 +346,7 @@ class Trial:
         self.laboratory.start()
         with House(root) as house:
             if self.operation.silent:
-                # A boot that is killed has cost the disks a try all the same.
+                # A killed boot still costs the disks an attempt.
                 house.filer = house.off()
                 most = max(disk.failures for disk in house.disks)
                 assert most <= house.filer.panics.in_a_row + recovering
@@ -368,7 +365,7 @@ class Trial:
         return kept
 
     def complete(self, root: Path) -> None:
-        """Do what was cut short once more; it has to succeed."""
+        """Do the interrupted operation once more; it must succeed."""
         with House(root) as house:
             self.operation.prepare(house)
             for result in self.operation.act(house, self.laboratory.files):
@@ -404,7 +401,7 @@ class Trial:
         return before._replace(certificates=files)
 
     def _named_alike(self, kept: Kept) -> Mapping[str, DiskState]:
-        """Return the disks with "new" for each key ID that was made by the operation."""
+        """Return the disks with "new" for each key ID that the operation made."""
         known = {MSID_KEY_ID, *(state.key_id for state in self.beginning.kept.disks.values())}
         return {
             name: state if state.key_id in known else replace(state, key_id="new")
@@ -415,7 +412,7 @@ class Trial:
         for name in kept.installed:
             installed = root / "mroot" / "etc" / "keymgr" / "cert" / name
             assert installed.read_bytes() == (self.laboratory.files / name).read_bytes()
-        # What was left in /var/kmip and in the shelf is gone.
+        # Leftovers in /var/kmip and in the shelf are gone.
         assert len(list((root / "var").glob("kmip.*"))) <= 1
         assert not list(root.rglob(".new-*"))
         for name in kept.disks:

@@ -1,4 +1,4 @@
-"""Where the checkout and its tests are."""
+"""The directories of the checkout and its tests."""
 
 from pathlib import Path
 

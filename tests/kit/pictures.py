@@ -1,7 +1,7 @@
-"""The pictures of the README: what a person sees at the console, drawn as SVG.
+"""The pictures of the README: the console as a person sees it, drawn as SVG.
 
-``python -m tests.kit.pictures`` runs a demo, looks at its screen and writes the pictures into
-docs/pictures, or into the directory that is named.
+``python -m tests.kit.pictures [DIRECTORY]`` runs a demo and writes its screens into docs/pictures,
+or into DIRECTORY.
 """
 
 import re
@@ -54,14 +54,14 @@ XTERM = TerminalTheme(
         (255, 255, 255),
     ],
 )
-"""The sixteen colours as xterm has them, on a ground that is not quite black."""
+"""The sixteen colours of xterm, on a dark grey background."""
 
 FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
-"""What would be fetched from somewhere by whoever looks at a picture."""
+"""Fonts that a viewer of a picture would download."""
 
 
 def prompt(person: Screen) -> None:
-    """Show the line being typed: its colours, the menu, the toolbar."""
+    """Show the line being typed, with its colours, the menu and the toolbar."""
     _enter(person, "disk encrypt show 0c.00.1*")
     _enter(person, "key_manager add -key_servr 127.0.0.4")
     _enter(person, "key_manager query -key_server 127.0.0.3")
@@ -72,7 +72,6 @@ def prompt(person: Screen) -> None:
 
 
 def manual(person: Screen) -> None:
-    """Show the beginning of a manual page."""
     person.type("man key_manager\r")
     person.shows("SYNOPSIS", "DESCRIPTION")
 
@@ -93,7 +92,7 @@ PICTURES: Mapping[str, Callable[[Screen], None]] = {"prompt": prompt, "manual": 
 
 
 def svg(person: Screen, name: str) -> str:
-    """Draw the screen, its cursor too."""
+    """Draw the screen with its cursor."""
     console = Console(
         record=True, width=COLUMNS, file=StringIO(), force_terminal=True, color_system="truecolor"
     )
@@ -119,7 +118,7 @@ def _style(cell: Char) -> Style:
 
 
 def _colour(name: str) -> str | None:
-    """Return what rich calls a colour of pyte, to which yellow is brown."""
+    """Return rich's name of a pyte colour; pyte calls yellow brown."""
     if name == "default":
         return None
     if re.fullmatch("[0-9a-f]{6}", name):
@@ -129,7 +128,7 @@ def _colour(name: str) -> str | None:
 
 @contextmanager
 def encrypted() -> Iterator[Screen]:
-    """Give a demo, all of whose disks are encrypted, with an empty screen."""
+    """Start a demo whose disks are all encrypted, with an empty screen."""
     with (
         TemporaryDirectory() as home,
         screen(
@@ -150,7 +149,6 @@ def encrypted() -> Iterator[Screen]:
 
 
 def main(directory: Path) -> None:
-    """Take all pictures anew."""
     directory.mkdir(exist_ok=True)
     for name, show in PICTURES.items():
         with encrypted() as person:

@@ -1,8 +1,8 @@
-"""Certificates of every kind a filer may meet, good and bad, made when a test needs one.
+"""Certificates of every kind that a filer may meet, valid and invalid, made on demand.
 
-Good ones come as a key server's authority makes them; each keyword of ``server`` and ``client``
-spoils one thing.  All are ``authority.Identity``: ``certificate_pem()`` is what stands
-in client.pem or IP_CA.pem, ``private_pem()`` is client_private.pem, or the file from which a
+Valid ones come as a key server's authority makes them; each keyword of ``server`` and ``client``
+spoils one property. All are ``authority.Identity``: ``certificate_pem()`` is the content of
+client.pem or IP_CA.pem, ``private_pem()`` that of client_private.pem, or of the file from which a
 ``KeyServer`` takes its own certificate::
 
     odd = pki.server(pki.authority(), "127.0.0.2", valid=pki.EXPIRED)
@@ -23,7 +23,7 @@ from filer.keyserver.server import KeyServer
 from filer.registration.pem import ca_name
 
 Period = tuple[timedelta, timedelta]
-"""From when to when a certificate is valid, relative to now."""
+"""The begin and end of a certificate's validity, relative to now."""
 
 VALID: Period = (timedelta(days=-1), timedelta(days=30))
 EXPIRED: Period = (timedelta(days=-30), timedelta(days=-1))
@@ -59,9 +59,9 @@ def server(
     valid: Period = VALID,
     key_identifiers: bool = True,
 ) -> Identity:
-    """Make a key server's certificate, for ``addresses`` in subjectAltName (none: without it).
+    """Make a key server's certificate for ``addresses`` in subjectAltName (empty: without it).
 
-    ``issuer`` None makes it self-signed.  The common name is the first address unless given.
+    ``issuer`` None makes it self-signed. The common name defaults to the first address.
     """
     names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(each)) for each in addresses])
     return _identity(
@@ -81,13 +81,13 @@ def client(
     valid: Period = VALID,
     key_identifiers: bool = True,
 ) -> Identity:
-    """Make a client certificate; to a key server, the common name is who owns the keys."""
+    """Make a client certificate; its common name is the owner of the keys on a key server."""
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
     return _identity(common_name, issuer, valid, usage, key_identifiers=key_identifiers)
 
 
 def private_pem_of_unknown_algorithm(identity: Identity) -> bytes:
-    """Return what would be the identity's private key, were there such an algorithm."""
+    """Return the identity's private key as if it had an unknown algorithm."""
     der = identity.key.private_bytes(
         serialization.Encoding.DER,
         serialization.PrivateFormat.PKCS8,
@@ -103,7 +103,7 @@ def private_pem_of_unknown_algorithm(identity: Identity) -> bytes:
 
 
 def encrypted_private_pem(identity: Identity, passphrase: bytes) -> bytes:
-    """Return a client_private.pem whose private key is under a passphrase."""
+    """Return a client_private.pem with an encrypted private key."""
     key = identity.key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -118,9 +118,9 @@ def authority_of(key_server: KeyServer) -> Identity:
 
 
 def serve_as(key_server: KeyServer, identity: Identity, *chain: Identity) -> None:
-    """Start ``key_server`` again with the certificate of ``identity``, sending ``chain`` too.
+    """Restart ``key_server`` with the certificate of ``identity``, sending ``chain`` too.
 
-    The clients it accepts stay the same.
+    It accepts the same clients as before.
     """
     key_server.stop()
     pem = identity.private_pem() + b"".join(link.certificate_pem() for link in chain)
@@ -129,7 +129,7 @@ def serve_as(key_server: KeyServer, identity: Identity, *chain: Identity) -> Non
 
 
 def accept_clients_of(key_server: KeyServer, *authorities: Identity) -> None:
-    """Start ``key_server`` again so that it accepts the clients of ``authorities`` only."""
+    """Restart ``key_server`` so that it accepts only the clients of ``authorities``."""
     key_server.stop()
     pem = b"".join(each.certificate_pem() for each in authorities)
     (key_server.directory / ca_name(key_server.address)).write_bytes(pem)

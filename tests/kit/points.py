@@ -1,7 +1,7 @@
-"""Which of many points a test tries: a few of each kind, or all of them.
+"""Select the points that a test tries: a few of each kind, or all of them.
 
-All are tried with FILER_TEST_ALL=1 in the environment (``make test-all``).  The fixture ``count``
-has pytest print how many there were.
+FILER_TEST_ALL=1 in the environment (``make test-all``) tries all. The fixture ``count`` has pytest
+print their numbers.
 """
 
 import os
@@ -17,14 +17,14 @@ _Case = TypeVar("_Case")
 
 
 class Point(NamedTuple):
-    """The change or request of that ``number``, from 1, and what befalls it."""
+    """A change or request by ``number``, counted from 1, and the fault there."""
 
     number: int
     moment: str
 
 
 def sample(name: str, points: Sequence[Point], most: int = 2) -> Sequence[Point]:
-    """Return ``points``, or ``most`` of them, the same each time, no two of one moment."""
+    """Return ``points``, or at most ``most`` of them with different moments, always the same."""
     if ALL:
         return points
     shuffled = random.Random(name).sample(points, len(points))
@@ -32,7 +32,7 @@ def sample(name: str, points: Sequence[Point], most: int = 2) -> Sequence[Point]
 
 
 def some(cases: Sequence[_Case], most: int) -> Sequence[_Case]:
-    """Return ``cases``, or ``most`` of them: the first, the last, and others evenly between."""
+    """Return ``cases``, or ``most`` of them at even distances, including the first and the last."""
     if ALL or most >= len(cases):
         return cases
     return [cases[number * (len(cases) - 1) // (most - 1)] for number in range(most)]

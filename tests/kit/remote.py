@@ -1,7 +1,7 @@
-"""A filer that is reached over SSH: the installed program, and OpenSSH's own client.
+"""A filer served over SSH: the installed program, and OpenSSH's own client.
 
-``serving`` starts ``filer --ssh`` on a free port; what it gives knows the way in by key and by
-password, and trusts the host key that the program has told.
+``serving`` starts ``filer --ssh`` on a free port; its ``Remote`` can log in by key and by password,
+and trusts the reported host key.
 """
 
 import base64
@@ -43,7 +43,7 @@ _LISTENING = r"filer: listening on (\S+) port (\d+) \(host key (SHA256:\S+)\)\r?
 
 
 def make_key(path: Path) -> Path:
-    """Write a client key, and beside it its public half, and return its path."""
+    """Write a client key and its public half, and return the path of the key."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     path.write_bytes(key.export_private_key())
     path.chmod(0o600)
@@ -62,7 +62,7 @@ def give_access(account: Account, user: str = "root") -> Path:
 
 @dataclass
 class Remote:
-    """A running filer, and how to get in."""
+    """A running filer, and how to log in."""
 
     account: Account
     child: "PopenSpawn[str]"
@@ -72,9 +72,10 @@ class Remote:
     key: Path
 
     def client(self, *options: str, key: Path | None = None, user: str = "root") -> list[str]:
-        """Return how OpenSSH's client is called, up to the host.
+        """Return the command line of OpenSSH's client, up to the host.
 
-        It asks nobody anything, unless ``options`` want it to: of two, the first one counts.
+        It asks no questions, unless ``options`` overrule that: of two equal options, the first
+        counts.
         """
         return [
             *("ssh", "-F", "none", "-p", str(self.port), "-i", str(key or self.key), *options),
@@ -91,7 +92,7 @@ class Remote:
         key: Path | None = None,
         user: str = "root",
     ) -> Outcome:
-        """Run a command of the filer, or a script of them from ``input``, to its end."""
+        """Run a command, or a script from ``input``, to its end."""
         ended = subprocess.run(
             [*self.client(*options, key=key, user=user), *command],
             input=input.encode() if isinstance(input, str) else input,
@@ -128,18 +129,18 @@ class Remote:
 
     @property
     def login(self) -> Mapping[str, Any]:
-        """What paramiko and netmiko are given; they must not look for keys of the tests' user."""
+        """Arguments for paramiko and netmiko; they must not look for keys of this user."""
         return {"port": self.port, "username": "root", "password": PASSWORD}
 
     def again(self) -> None:
-        """Wait until it listens once more, where it did before."""
+        """Wait until it listens again on the same port."""
         self.child.expect(_LISTENING)
         assert isinstance(self.child.match, re.Match)
         assert self.child.match[2] == str(self.port)
         assert self.child.match[3] == self.fingerprint
 
     def trust(self) -> None:
-        """Let the client know the host key of the root; a test compares it with what is told."""
+        """Let the client trust the host key in the root; a test compares it with the reported."""
         data = (self.account.root / "ssh" / "host_key").read_bytes()
         public = base64.b64encode(asyncssh.import_private_key(data).public_data).decode()
         line = f"[{self.address}]:{self.port} ssh-ed25519 {public}\n"
@@ -148,7 +149,6 @@ class Remote:
 
 @contextmanager
 def serving(account: Account, address: str = "127.0.0.1", *, port: int = 0) -> Iterator[Remote]:
-    """Start the program, and wait until it listens."""
     key = account.home / "key"
     if not key.exists():
         give_access(account)
@@ -164,7 +164,7 @@ def serving(account: Account, address: str = "127.0.0.1", *, port: int = 0) -> I
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Have SIGINT end what this process waits for, even if its parent ignores it."""
+    """Let SIGINT interrupt this process, even if its parent ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -174,7 +174,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def house_of_root(directory: Path, servers: Sequence[KeyServer] = ()) -> Iterator[House]:
-    """Give a filer in ``directory`` whose root has the password PASSWORD."""
+    """A filer in ``directory`` whose root has the password PASSWORD."""
     with House.build(directory / "root", servers) as house:
         passwords_below(house.filer.root.ssh, house.filer.storage).set(
             "root", PASSWORD, house.filer.random
@@ -194,7 +194,7 @@ def clients_of(house: House, work: Callable[[int], None], **limits: Any) -> None
         try:
             work(port)
         except BaseException:
-            interrupt_main()  # the server would go on for ever
+            interrupt_main()  # otherwise the server would run forever
             raise
 
     with ThreadPoolExecutor() as pool, interruptible():

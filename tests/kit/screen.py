@@ -1,7 +1,7 @@
-"""The screen of a person at the console: what the terminal shows, not what it was sent.
+"""The screen of a person at the console: the displayed text instead of the sent bytes.
 
-The program runs at a terminal that tells where its cursor is when it is asked, as those of people
-do.  Whoever waits, waits for what is on the screen.
+The terminal answers cursor-position queries, as those of people do. All waiting is for displayed
+text.
 """
 
 import re
@@ -21,7 +21,7 @@ QUIET = 0.05
 
 
 class _Answering(pyte.Screen):
-    """A screen that answers what it is asked through ``reply``."""
+    """A screen that answers queries through ``reply``."""
 
     reply: Callable[[str], object]
 
@@ -29,12 +29,12 @@ class _Answering(pyte.Screen):
         self.reply(data)
 
     def report_device_status(self, mode: int, **_private: Any) -> None:
-        # pyte does not know the form with a question mark, and takes it for the one without.
+        # pyte does not know the form with a question mark, and confuses it with the one without.
         super().report_device_status(mode)
 
 
 class Screen:
-    """A terminal that is looked at: ``line``, ``shows``, ``cursor``, and the cells."""
+    """A terminal as it is displayed: ``line``, ``shows``, ``cursor``, and the cells."""
 
     def __init__(self, child: "pexpect.spawn[str]", rows: int, columns: int) -> None:
         self.child = child
@@ -49,16 +49,16 @@ class Screen:
 
     @property
     def text(self) -> str:
-        """All lines, without blanks at their ends."""
+        """All lines, without trailing blanks."""
         return "\n".join(line.rstrip() for line in self._screen.display)
 
     def line(self, row: int) -> str:
-        """Return a line, counted from 0 or, if negative, from below, without blanks at its end."""
+        """Return line ``row`` without trailing blanks; negative rows count from the bottom."""
         return self._screen.display[row].rstrip()
 
     @property
     def typed(self) -> str:
-        """The line that the cursor is on."""
+        """The line of the cursor."""
         return self.line(self.cursor[0])
 
     @property
@@ -67,7 +67,7 @@ class Screen:
         return self.line(-1)
 
     def cells(self, text: str) -> list[Char]:
-        """Return the cells of the last place on the screen where ``text`` stands, if any."""
+        """Return the cells of the last occurrence of ``text`` on the screen, or []."""
         for row in reversed(range(self._screen.lines)):
             column = self._screen.display[row].rfind(text)
             if column >= 0:
@@ -76,7 +76,6 @@ class Screen:
         return []
 
     def rows(self) -> list[list[Char]]:
-        """Return all cells, row by row."""
         columns = range(self._screen.columns)
         return [
             [self._screen.buffer[row][column] for column in columns]
@@ -84,7 +83,7 @@ class Screen:
         ]
 
     def colours(self, text: str) -> set[str]:
-        """Return the colours in which ``text`` is written."""
+        """Return the colours of ``text``."""
         return {cell.fg for cell in self.cells(text)}
 
     @property
@@ -97,15 +96,14 @@ class Screen:
         )
 
     def answer(self, reply: Callable[[str], object]) -> None:
-        """Let ``reply`` have what the terminal answers; by default it is sent at once."""
+        """Send the terminal's answers to ``reply`` instead of to the program."""
         self._screen.reply = reply
 
     def type(self, keys: str) -> None:
-        """Press keys."""
         self.child.send(keys)
 
     def wait(self, condition: "Callable[[], bool]", wanted: object = "") -> None:
-        """Take what the program sends until ``condition`` holds."""
+        """Process output until ``condition`` holds."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             try:
@@ -122,15 +120,12 @@ class Screen:
         self.wait(lambda: all(text in self.text for text in texts), texts)
 
     def shows_no(self, text: str) -> None:
-        """Wait until ``text`` is not on the screen."""
         self.wait(lambda: text not in self.text, f"no {text}")
 
     def shows_typed(self, line: str) -> None:
-        """Wait until the line of the cursor is ``line``."""
         self.wait(lambda: self.typed == line, line)
 
     def shows_toolbar(self, text: str) -> None:
-        """Wait until the last line is ``text``."""
         self.wait(lambda: self.toolbar == text, text)
 
     def shows_colour(self, text: str, colour: str) -> None:
@@ -138,9 +133,9 @@ class Screen:
         self.wait(lambda: self.colours(text) == {colour}, f"{text} in {colour}")
 
     def settle(self) -> None:
-        """Take what is sent until nothing more comes for a moment.
+        """Process output until nothing more arrives for a moment.
 
-        Good for a look at what must not appear, but not for what must.
+        Use it to check what must not appear, not what must.
         """
         while True:
             try:
@@ -149,9 +144,9 @@ class Screen:
                 return
 
     def enter(self, line: str) -> str:
-        """Type a line, and return what is printed between it and the next prompt.
+        """Type a line, and return the output before the next prompt.
 
-        For a line that fits into one of the screen, and output that fits on it.
+        Line and output must fit on the screen.
         """
         self.type(line)
         self.wait(lambda: self.typed.partition("> ")[2].startswith(line), line)
@@ -172,14 +167,13 @@ class Screen:
         return self
 
     def resize(self, rows: int, columns: int) -> None:
-        """Make the window another size, and clear it, as terminals may."""
+        """Resize the window, and clear it, as terminals may."""
         self._screen.resize(rows, columns)
         self._screen.erase_in_display(2)
         self._screen.cursor_position(1, 1)
         self.child.setwinsize(rows, columns)
 
     def leave(self) -> int:
-        """Press Ctrl-D at the prompt and return the exit status."""
         return Terminal(self.child).leave()
 
 
@@ -194,7 +188,6 @@ def screen(
     columns: int = 80,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Screen]:
-    """Start the program at a terminal of a person."""
     answers = {"PROMPT_TOOLKIT_NO_CPR": "", "TERM": "xterm-256color", **(environment or {})}
     with account.terminal(*arguments, rows=rows, columns=columns, environment=answers) as terminal:
         yield Screen(terminal.child, rows, columns)

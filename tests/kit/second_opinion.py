@@ -1,6 +1,6 @@
-"""A second opinion on the answers of a key server: PyKMIP's, of pieces that are known to be whole.
+"""Compare the decoding of key server answers with PyKMIP's, for pieces that are known to be whole.
 
-``differences`` tells where ``filer.kmip.answers.decode`` reads something else.
+``differences`` lists where ``filer.kmip.answers.decode`` reads something else.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,16 +27,16 @@ _ITEM_HEAD = (enums.Tags.OPERATION, enums.Tags.UNIQUE_BATCH_ITEM_ID, enums.Tags.
 
 
 class CannotTell(Exception):
-    """PyKMIP does not read this."""
+    """PyKMIP cannot read this."""
 
 
 def differences(body: bytes, items: Sequence[Item], first: int) -> list[str]:
-    """Return where the filer reads an answer otherwise than PyKMIP, as far as that reads it.
+    """Return where the filer and PyKMIP decode an answer differently, as far as PyKMIP can.
 
-    PyKMIP reads less: text beyond ASCII, values that KMIP 1.2 does not have, fields in another
-    order, padding that is not zero, and objects and attributes of kinds that it does not know are
-    beyond it.  It also reads structures whose parts are longer than they are; such answers are
-    not put to it.  Where it has no opinion there is no difference.
+    PyKMIP does not read text beyond ASCII, values that KMIP 1.2 does not have, fields in another
+    order, padding that is not zero, and unknown kinds of objects and attributes. It accepts
+    structures whose parts are longer than they are; such answers are not compared. What PyKMIP
+    cannot read is never a difference.
     """
     try:
         theirs = read(body, items, first)
@@ -135,7 +135,7 @@ def read(
             raise CannotTell
         outcomes.append(refusal or _success(item, payload or b"", version))
     if len(items) > 1 and all(isinstance(each, Refusal) and each.too_large for each in outcomes):
-        raise CannotTell  # the filer takes it for a refusal of the request, and asks in halves
+        raise CannotTell  # the filer treats it as a refusal of the request, and asks in halves
     return outcomes
 
 
@@ -210,7 +210,7 @@ def _success(item: Item, payload: bytes, version: Any) -> Callable[[], dict[str,
         return fields
 
     if item.identifier is not None:
-        # Another object than the one in question: both refuse the whole answer.
+        # Another object than the requested one: both refuse the whole answer.
         named = [e.value for e in _take_apart(payload) if e.tag == _IDENTIFIER]
         if named != [item.identifier.encode()]:
             raise CannotTell

@@ -1,4 +1,4 @@
-"""How much work Python does, counted rather than timed."""
+"""Count the work that Python does, instead of timing it."""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def steps_of(work: Callable[[], object], *modules: ModuleType) -> int:
-    """Return how many lines of ``modules`` are run by ``work``."""
+    """Return how many lines of ``modules`` ``work`` executes."""
     files = {module.__file__ for module in modules}
     steps = 0
 

@@ -1,4 +1,4 @@
-"""The transcript of tests/demo.cast: docs/WALK.md has all of it, README.md a walk with gaps.
+"""The transcript of tests/demo.cast: docs/WALK.md has all of it, README.md parts of it.
 
 ``python -m tests.kit.transcript`` runs the commands of tests/demo.cast again, records them in its
 place, and writes the new transcript into docs/WALK.md and the new key IDs into README.md.
@@ -20,7 +20,7 @@ CAST = HOUSE / "tests" / "demo.cast"
 FILER = Path(sysconfig.get_path("scripts")) / "filer"
 
 GAP = "...\n"
-"""Stands in the README for one or more lines that are left out."""
+"""Marks one or more omitted lines in the README."""
 
 _BLOCK = re.compile(r"(<!-- (?:transcript|walk): begin -->\n```\n)(.*?)(```\n<!-- )", re.S)
 _KEY_ID = re.compile(r"\b[0-9A-F]{64}\b")
@@ -33,14 +33,14 @@ def recorded() -> str:
 
 
 def shown(document: Path) -> str:
-    """Return the transcript that stands in ``document``."""
+    """Return the transcript in ``document``."""
     block = _BLOCK.search(document.read_text(encoding="utf-8"))
     assert block is not None
     return block[2]
 
 
 def typed(transcript: str) -> list[str]:
-    """Return the lines on which something is typed: each has a prompt or a question."""
+    """Return the lines with typed text: each has a prompt or a question."""
     _, *events = map(json.loads, CAST.read_text(encoding="utf-8").splitlines())
     markers = [text for _, kind, text in events if kind == "m"]
     prompts = tuple(marker.removeprefix("question: ") for marker in markers)
@@ -48,14 +48,14 @@ def typed(transcript: str) -> list[str]:
 
 
 def is_extract(extract: str, whole: str) -> bool:
-    """Say whether ``extract`` is ``whole`` with a GAP for each run of lines that is left out."""
+    """Return whether ``extract`` is ``whole`` with a GAP for each omitted run of lines."""
     lines = extract.splitlines(keepends=True)
     pattern = "".join(r"(?:.*\n)+" if line == GAP else re.escape(line) for line in lines)
     return re.fullmatch(pattern, whole) is not None
 
 
 def _record_again() -> None:
-    """Replace the recording by one of today.  Raises if a command fails."""
+    """Record the commands again. Raises if a command fails."""
     steps = asciicast.read(CAST.read_bytes()).steps
     lines = [line for step in steps for line in (step.typed, *(r.text for r in step.replies))]
     new = CAST.with_suffix(".new")

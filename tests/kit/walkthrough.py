@@ -1,10 +1,10 @@
-"""A document that shows work: the work is done, and what comes out is put into its place.
+"""Documents with commands and their outputs: run the commands and insert the outputs.
 
-In a ``console`` block, bash runs what stands behind ``$``, with the lines behind ``>`` that follow;
-a command that ends in ``&`` goes on until the document ends, and has said its first line before the
-next one starts.  All ``pycon`` blocks are one Python session.  Both work in one directory.
+In a ``console`` block, bash runs the text after ``$``, with the following lines after ``>``. A
+command that ends in ``&`` runs until the document ends; its first line must appear before the next
+command starts. All ``pycon`` blocks are one Python session. Both work in one directory.
 
-``python -m tests.kit.walkthrough`` writes what comes out today into docs/STOLEN_DISK.md.
+``python -m tests.kit.walkthrough`` writes today's outputs into docs/STOLEN_DISK.md.
 """
 
 import os
@@ -34,10 +34,10 @@ _PROMPT = re.compile(r"^(?:\$|>>>|>|\.\.\.) ?", re.M)
 
 
 def perform(document: str, directory: Path) -> str:
-    """Do the work of ``document`` in ``directory`` and return it with today's outputs.
+    """Run ``document`` in ``directory`` and return it with today's outputs.
 
-    The directory and the address of the key server that the document shows stand for
-    ``directory`` and for an address that no other run on this machine uses.
+    The directory and the key server's address in the document stand for ``directory`` and for an
+    address that no other run on this machine uses.
     """
     number = os.getpid()
     address = f"127.{1 + (number >> 16) % 254}.{number >> 8 & 255}.{number & 255}"

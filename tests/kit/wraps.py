@@ -1,7 +1,7 @@
-"""A search of a disk file for wraps of its data key: every offset, every key, every header.
+"""Search a disk file for wraps of its data key: every offset, every key, every header.
 
-A wrap opens only with the header fields that it was made for, so all that the disk may ever have
-had are tried, with its MSID and with the authentication keys at hand.
+A wrap opens only with the header fields for which it was made, so all that the disk may ever have
+had are tried, with its MSID and with the given authentication keys.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,13 +19,13 @@ from filer.keys.pair import KeyPair
 
 
 def wraps(raw: bytes) -> set[bytes]:
-    """Return the wraps that the header of a disk file holds."""
+    """Return the wraps in the header of a disk file."""
     header = Head.parse(raw[:DATA_OFFSET]).header
     return {wrap for wrap in (header.wrap, header.open_wrap) if wrap}
 
 
 class Found(NamedTuple):
-    """A wrap: its offset in the file, what opens it, and which data key of the disk's it is."""
+    """A wrap: its offset in the file, the key that opens it, and the number of its data key."""
 
     offset: int
     key_id: str
@@ -54,7 +54,7 @@ def search(raw: bytes, *pairs: KeyPair) -> list[Found]:
 
 
 def _pasts(state: State, key_ids: Iterable[str]) -> Iterator[State]:
-    """Yield every state that the disk may have had, this one among them."""
+    """Yield every state that the disk may have had, including the current one."""
     lives = range(1, state.life + 1)
     for key_id, locking, life in product({state.key_id, *key_ids}, (False, True), lives):
         with suppress(DiskError):  # locking, under the MSID

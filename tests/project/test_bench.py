@@ -1,4 +1,4 @@
-"""The benchmark runs, and its README describes every row; no test looks at a time."""
+"""The benchmark runs, and its README describes every row; no test checks a time."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The house: its floors, the order of its rooms, and its one import name (docs/ARCHITECTURE.md)."""
+"""The source tree: floors, the order of rooms, and the one import name (docs/ARCHITECTURE.md)."""
 
 import ast
 import re
@@ -72,7 +72,7 @@ ROOMS = {
 
 
 class House:
-    """The modules of a checkout by name, and what each of them imports."""
+    """The modules of a checkout by name, and their imports."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -87,7 +87,7 @@ class House:
                     yield ".".join(("filer", *parts) if folder in LINKED else parts), path
 
     def imports(self, name: str, *, for_types: bool = True) -> set[str]:
-        """Return what ``name`` imports anywhere in it; ``for_types``: for type checkers too."""
+        """Return the imports of ``name``; ``for_types`` includes those for type checkers."""
         tree = ast.parse(self.modules[name].read_bytes())
         return set(self._imported(name, tree, for_types=for_types))
 
@@ -108,11 +108,10 @@ class House:
                     yield from self._imported(importer, node, for_types=for_types)
 
     def of(self, floor: str) -> list[str]:
-        """Return the modules of a floor."""
         return [name for name in self.modules if floor_of(name) == floor]
 
     def upward_imports(self) -> Iterator[str]:
-        """Yield each import that does not lead down, and each module that has no place."""
+        """Yield each import that does not lead down, and each module that has no room."""
         for floor, below in FLOORS.items():
             ranks = {"": -1, "__main__": len(ROOMS[floor])}
             ranks |= {room: rank for rank, rooms in enumerate(ROOMS[floor]) for room in rooms}
@@ -134,7 +133,7 @@ class House:
                         yield f"{name} imports {other}"
 
     def circles(self) -> Iterator[str]:
-        """Yield a circle of each floor that has one; imports for type checkers make none."""
+        """Yield an import cycle of each floor that has one, without imports for type checkers."""
         for floor in FLOORS:
             names = set(self.of(floor)) - {floor}
             graph = {name: self.imports(name, for_types=False) & names for name in names}
@@ -145,7 +144,7 @@ class House:
 
 
 def floor_of(name: str) -> str | None:
-    """Return the floor of a module, None for one that is not of the house."""
+    """Return the floor of a module, or None if it is not part of the program."""
     top = ".".join(name.split(".")[:2])
     if top in FLOORS:
         return top
@@ -153,7 +152,7 @@ def floor_of(name: str) -> str | None:
 
 
 def room_of(name: str) -> str:
-    """Return the room of a module; that of a floor's own ``__init__`` has no name."""
+    """Return the room of a module, "" for a floor's own ``__init__``."""
     floor = floor_of(name) or ""
     return name.removeprefix(floor).removeprefix(".").split(".")[0]
 

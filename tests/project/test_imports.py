@@ -22,7 +22,7 @@ sys.exit(status)
 
 
 def loaded_by(account: Account, *arguments: str) -> set[str]:
-    """Run the program in a Python that tells what it has imported at the end."""
+    """Run the program and return the names of the modules that it imported."""
     told = account.home / "modules"
     ended = account.run("-c", TELL_MODULES, told, *arguments, program=(sys.executable,))
     assert (ended.err, ended.status) == ("", 0)

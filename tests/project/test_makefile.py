@@ -1,4 +1,4 @@
-"""The Makefile: what ``make help`` lists, and what is said on a machine that lacks something."""
+"""The Makefile: the list of ``make help``, and the messages about missing programs."""
 
 import re
 import shutil
@@ -23,14 +23,14 @@ $2"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Give a directory with what ``make run`` looks at first."""
+    """Return a directory with the files that ``make run`` needs first."""
     for name in ("Makefile", "setup.cfg", "pyproject.toml"):
         shutil.copy(CHECKOUT / name, tmp_path)
     return tmp_path
 
 
 def make(checkout: Path, target: str, programs: Mapping[str, str]) -> Outcome:
-    """Run make where the path has nothing but these scripts, and ``sh`` and ``sed``."""
+    """Run make with only these scripts, ``sh`` and ``sed`` on the path."""
     path = checkout / "bin"
     path.mkdir()
     for name, script in programs.items():

@@ -1,4 +1,4 @@
-"""The table in MANUAL.md: each row is shown by tests that exist and run, or says it is open."""
+"""The table in MANUAL.md: each row names tests that exist and run, or is marked as open."""
 
 import ast
 import re
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 @cache
 def rows() -> list[Row]:
-    """Return the rows of all tables; a line that looks like one but is none is an error."""
+    """Return the rows of all tables. Fails for a table line with another format."""
     found = []
     for line in (TESTS / "MANUAL.md").read_text(encoding="utf-8").splitlines():
         if not line.startswith("|") or _FRAME.fullmatch(line):
@@ -49,13 +49,13 @@ def modules() -> list[str]:
 
 @cache
 def tree(module: str) -> ast.Module:
-    """Return the syntax tree of a file, in whichever folder of the tests it is."""
+    """Return the syntax tree of a file in any folder of the tests."""
     (path,) = TESTS.rglob(module)
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def functions_of(module: str) -> list[str]:
-    """Return the names of the test functions of a file, in its order."""
+    """Return the names of the test functions of a file, in order."""
     functions = (node for node in tree(module).body if isinstance(node, ast.FunctionDef))
     return [node.name for node in functions if node.name.startswith("test_")]
 
@@ -124,8 +124,8 @@ def test_every_named_test_is_collected_by_an_ordinary_run() -> None:
 
 
 def test_no_named_test_can_be_left_out_of_a_run() -> None:
-    # Nothing in these files, nor in what they share, may skip or expect a failure; so a test that
-    # is collected runs, in whichever process of the session that may be.
+    # Nothing in these files, or in the modules they share, may skip a test or expect a failure; so
+    # every collected test runs.
     for module in (*modules(), "manual.py", "conftest.py"):
         names = {
             node.attr if isinstance(node, ast.Attribute) else node.id

@@ -1,4 +1,4 @@
-"""What is built and installed from a checkout, and how it lives beside other people's modules."""
+"""What is built and installed from a checkout, and how it works beside other projects' modules."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ BUILD = "import sys, setuptools.build_meta as backend; getattr(backend, sys.argv
 
 
 def run(*command: str | Path, cwd: Path, environment: Mapping[str, str] | None = None) -> str:
-    """Run a program that has to succeed; return what it printed."""
+    """Run a program, which must succeed, and return its output."""
     ended = subprocess.run(
         command,
         cwd=cwd,
@@ -41,7 +41,7 @@ def run(*command: str | Path, cwd: Path, environment: Mapping[str, str] | None =
 
 
 def copied(directory: Path, *, links: bool) -> Path:
-    """Copy the checkout; without ``links``, as a download has it that does not know links."""
+    """Copy the checkout; without ``links``, as a download by a program that ignores links."""
     shutil.copytree(CHECKOUT, directory, symlinks=True, ignore=NOT_OURS)
     for name in LINKED:
         link = directory / "filer" / name
@@ -52,7 +52,7 @@ def copied(directory: Path, *, links: bool) -> Path:
 
 
 def wheel_of(checkout: Path) -> dict[str, bytes]:
-    """Build a wheel; return its files, without those that describe it."""
+    """Build a wheel; return its files, except the metadata."""
     with ZipFile(built(checkout, "wheel")) as wheel:
         return {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
 
@@ -67,13 +67,13 @@ def built(checkout: Path, kind: str) -> Path:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a copy of the checkout, with its links."""
+    """A copy of the checkout with its links."""
     return copied(tmp_path_factory.mktemp("with") / "house", links=True)
 
 
 @pytest.fixture(scope="module")
 def download(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a copy of the checkout without its links."""
+    """A copy of the checkout without its links."""
     return copied(tmp_path_factory.mktemp("without") / "house", links=False)
 
 
@@ -84,7 +84,7 @@ def wheel(checkout: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the directory into which a source distribution was unpacked."""
+    """The directory of an unpacked source distribution."""
     directory = tmp_path_factory.mktemp("sdist")
     archive = built(checkout, "sdist")
     with tarfile.open(archive) as packed:
@@ -98,7 +98,7 @@ def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def house() -> Iterator[tuple[str, bytes]]:
-    """Yield the modules and the data of the house, by their places in a wheel."""
+    """Yield the program's modules and data files by their paths in a wheel."""
     for folder in ("filer", *LINKED, "pytest_filer"):
         for path in (CHECKOUT / folder).rglob("*"):
             name = path.relative_to(CHECKOUT).as_posix()
@@ -144,7 +144,7 @@ def test_a_source_distribution_has_tests_documents_and_each_file_once(sdist: Pat
 
 
 class Installed(NamedTuple):
-    """An environment of its own, with what the tests' environment has beside the filer."""
+    """A separate environment, with the packages of the tests' environment except the filer."""
 
     directory: Path
 
@@ -152,7 +152,7 @@ class Installed(NamedTuple):
         return self.directory / "bin" / name
 
     def filer(self, *arguments: str, cwd: Path, **environment: str) -> str:
-        """Run the console in a root of its own."""
+        """Run the console in a new root."""
         environment["FILER_ROOT"] = str(cwd / "root")
         return run(self.program("filer"), *arguments, cwd=cwd, environment=environment)
 
@@ -162,7 +162,7 @@ Install = Callable[..., Installed]
 
 @pytest.fixture(scope="module")
 def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
-    """Give a function that installs a wheel or a checkout, with options of pip."""
+    """Return a function that installs a wheel or a checkout, with options of pip."""
 
     def install(*what: str | Path) -> Installed:
         directory = tmp_path_factory.mktemp("environment")
@@ -201,7 +201,7 @@ def test_an_installed_checkout_runs(
     )
 
 
-# Beside a project that has modules of the same names.
+# Beside a project with modules of the same names.
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_the_filer_has_its_own(filer):
 
 @pytest.fixture(params=STRANGERS)
 def stranger(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Give a project with modules of our names."""
+    """A project with modules of our names."""
     for name in STRANGERS[request.param]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("OWN = 'stranger'\n", encoding="ascii")

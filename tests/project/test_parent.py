@@ -1,6 +1,6 @@
-"""The tests, and those of runbooks, pass whatever the parent of pytest left to them.
+"""The tests, and those of runbooks, pass whatever signals the parent of pytest ignores.
 
-nohup, cron, a shell's "&" and some CI runners ignore signals, which all their children then ignore.
+nohup, cron, a shell's "&" and some CI runners ignore signals, and their children inherit that.
 """
 
 import os
@@ -49,7 +49,7 @@ sys.addaudithook(refuse)
 
 
 def run_ignoring(*tests: str | Path, cwd: Path) -> None:
-    """Run tests, which have to pass, in a process whose parent ignores what ends a program."""
+    """Run tests, which must pass, in a process whose parent ignores the signals that end it."""
     options = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
     ended = subprocess.run(
         [sys.executable, "-c", IGNORING, *options, *tests],
@@ -75,7 +75,7 @@ def test_a_runbook_is_interrupted_under_a_parent_that_ignores_signals(tmp_path: 
 
 
 def test_a_terminal_is_started_without_a_fork(tmp_path: Path) -> None:
-    """A forked child may wait for a lock that a thread held, so Python warns of it since 3.12."""
+    """A forked child may wait for a lock that a thread held; Python warns of that since 3.12."""
     (tmp_path / "conftest.py").write_text(WITHOUT_FORK, encoding="utf-8")
     test = tmp_path / "test_runbook.py"
     test.write_text(RUNBOOK, encoding="utf-8")

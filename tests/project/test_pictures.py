@@ -1,4 +1,4 @@
-"""The pictures of the README can be taken again, and are what they are said to be."""
+"""The pictures of the README can be drawn again, and show what the README says."""
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -14,7 +14,7 @@ SHOWN = {
     "prompt": ["did you mean", "key_manager", "restore", "key servers 2/2 up | disks 12/12 locked"],
     "manual": ["NA_KEY_MANAGER(1)", "SYNOPSIS", "-key_server", "ipaddr"],
 }
-"""What can be read in each picture."""
+"""Text that is readable in each picture."""
 
 
 def words(picture: Path) -> str:

@@ -1,6 +1,6 @@
-"""README.md and the documents that it leads to: their commands run and print what they show.
+"""README.md and the documents that it links to: their commands run and print what they show.
 
-docs/STOLEN_DISK.md, docs/TESTING.md and docs/JSON.md have tests of their own.
+docs/STOLEN_DISK.md, docs/TESTING.md and docs/JSON.md have separate tests.
 """
 
 import re
@@ -22,13 +22,13 @@ DOCUMENTS = sorted(
     for path in folder.glob("*.md")
 )
 NOT_HERE_YET = {DOCS / "PLUGINS.md"}
-"""Documents that the README leads to, and that come with the rooms and the plug-in API."""
+"""Linked documents that do not exist yet."""
 
 PASSWORD = "open-sesame-7"
 
 
 def code(document: Path, language: str = "") -> list[str]:
-    """Return the fenced blocks of one language, or all that is indented as code."""
+    """Return the fenced blocks of one language, or all indented code."""
     text = document.read_text(encoding="utf-8")
     if language:
         return re.findall(rf"```{language}\n(.*?)```", text, re.S)

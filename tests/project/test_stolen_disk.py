@@ -1,4 +1,4 @@
-"""docs/STOLEN_DISK.md: every command in it is run, and every output is what it shows."""
+"""docs/STOLEN_DISK.md: every command runs and prints the output that is shown."""
 
 from pathlib import Path
 

@@ -1,9 +1,10 @@
-"""Two at once, and signals and closed pipes at any moment: a clean end, and nothing half-made.
+"""Concurrent starts, signals and closed pipes at any moment: a clean end, and no partial change.
 
-The installed program is run beside real key servers, and is sent a signal at a random moment of a
-script that registers, rekeys, locks and removes.  Whatever it was doing, the root has to power on
-with all disks open and no key lost.  By default eight moments are tried for each signal; two
-hundred with FILER_TEST_ALL=1 in the environment.
+The installed program runs beside real key servers, and receives a signal at a random moment of a
+script that registers, rekeys, locks and removes. Afterwards the root must power on with all disks
+open and no key lost.
+
+Eight moments are tried for each signal; two hundred with FILER_TEST_ALL=1 in the environment.
 """
 
 import os
@@ -37,7 +38,7 @@ Child = subprocess.Popen[bytes]
 def started(
     account: Account, *arguments: str, program: Sequence[str] = (PROGRAM,)
 ) -> Iterator[Child]:
-    """Start the program with pipes of its own; it is gone when the context ends."""
+    """Start the program with pipes; it is gone when the context ends."""
     with subprocess.Popen(
         [*program, *arguments],
         stdin=subprocess.PIPE,
@@ -69,12 +70,12 @@ def script(servers: Sequence[KeyServer]) -> bytes:
 
 
 def new_account(servers: Sequence[KeyServer], directory: Path, number: int) -> Account:
-    """Make a filer whose keys are not mixed up with those of the others."""
+    """Create a filer whose keys are separate from those of the others."""
     return beside(servers, directory / str(number), f"[system]\nsystem_id = {1000 + number}\n")
 
 
 def check_root(account: Account, servers: Sequence[KeyServer]) -> None:
-    """Make sure that the root is free, comes up with every disk, and has nothing half-made."""
+    """Check that the root is free, boots with every disk, and has no partial change."""
     with House(account.root) as house:
         told = house.boot()
         assert told.warnings == []
@@ -87,7 +88,7 @@ def check_root(account: Account, servers: Sequence[KeyServer]) -> None:
 
 
 def caught_signals(child: Child) -> set[int] | None:
-    """Return the signals that a process catches; None when it is gone."""
+    """Return the signals that a process catches; None if it is gone."""
     try:
         text = Path(f"/proc/{child.pid}/status").read_text(encoding="ascii")
     except (FileNotFoundError, ProcessLookupError):
@@ -98,9 +99,9 @@ def caught_signals(child: Child) -> set[int] | None:
 
 
 def wait_until_it_is_ours(child: Child) -> None:
-    """Wait until Python has come up, and the program has taken over from it.
+    """Wait until the program has installed its signal handlers.
 
-    What Python prints when Ctrl-C meets it before its first line is not ours to change.
+    We cannot change what Python prints when Ctrl-C arrives before the first line of the program.
     """
     deadline = time.monotonic() + PATIENCE
     python_had_ctrl_c = False
@@ -507,7 +508,7 @@ def test_a_terminal_that_was_stopped_or_resized_keeps_its_line(account: Account)
         terminal.child.setwinsize(24, 20)
         terminal.type("me\r")
 
-        # A line that is drawn anew for the new width looks like the end of one, and a new prompt.
+        # A line redrawn for the new width looks like the end of one and a new prompt.
         terminal.shows("filer1\r\n")
         terminal.wait_for_prompt()
         listed = terminal.enter("?").splitlines()

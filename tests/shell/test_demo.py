@@ -1,4 +1,4 @@
-"""The main job, from a demo."""
+"""The main task, in a demo."""
 
 import os
 import re
@@ -32,7 +32,7 @@ def job(*answers: str) -> str:
 
 
 class Demo:
-    """A run of ``filer --demo`` in a session, and with a directory for temporary files, alone."""
+    """A run of ``filer --demo`` with a separate session and directory for temporary files."""
 
     def __init__(self, home: Path) -> None:
         self.account = Account(home)
@@ -70,7 +70,7 @@ def demo(tmp_path: Path) -> Demo:
 
 
 def output_of(command: str, console_log: str) -> list[list[str]]:
-    """Return the lines that followed each run of ``command`` in what ``-x`` printed."""
+    """Return the lines that followed each run of ``command`` in an output with ``-x``."""
     runs = re.split(r"^filer1> ", console_log, flags=re.M)[1:]
     return [
         lines.splitlines()

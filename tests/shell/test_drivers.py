@@ -1,7 +1,7 @@
-"""Programs that drive the console keep in step: each output stands before the next prompt, exactly.
+"""Programs that drive the console stay in step: each output comes exactly before the next prompt.
 
-The idiom of expect, ``sendline(command); expect("filer1> ")``, with each of the clients that people
-use, under all that TERM may say, at a terminal of this host and over SSH.
+The idiom of expect, ``sendline(command); expect("filer1> ")``, with each of the usual clients, with
+every value of TERM, at a local terminal and over SSH.
 """
 
 import json
@@ -23,7 +23,7 @@ from tests.kit.remote import PASSWORD, Remote, serving
 
 PROMPT = "filer1> "
 TERMS = ("xterm-256color", "xterm", "vt100", "screen-256color", "linux", "dumb", "", None)
-"""What TERM says; None: there is none."""
+"""Values of TERM; None: unset."""
 
 NUMBER = 200
 ONE_OF_EACH = TERMS if ALL else ("xterm-256color", "dumb")
@@ -42,7 +42,7 @@ COMMANDS: list[Exchange] = [
 ]
 
 Enter = Callable[[str], str]
-"""Sends a line, and returns what came before the next prompt."""
+"""Sends a line, and returns the text before the next prompt."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def where(account: Account, remote: Remote, place: str) -> list[str]:
 
 
 def check(enter: Enter, *, pause: bool = False) -> None:
-    """Enter all commands.  With a ``pause`` the terminal is no longer expected to answer."""
+    """Enter all commands. With a ``pause`` the terminal's answer is no longer expected."""
     for number, (line, output) in enumerate(COMMANDS):
         if pause and number == NUMBER // 2:
             time.sleep(PATIENCE + LATE + 0.1)
@@ -104,7 +104,7 @@ def test_pexpect(account: Account, remote: Remote, term: str | None, place: str)
         child.sendline("exit")
         child.expect(pexpect.EOF)
 
-    if place == "here":  # OpenSSH's client calls a terminal without a name dumb
+    if place == "here":  # OpenSSH's client replaces an empty TERM by dumb
         assert asked == (term not in ("dumb", "", None))
     assert "\x1b" not in str(child.before)
 
@@ -122,7 +122,7 @@ def test_pexpect_with_its_usual_delay(
 
 def test_pexpect_without_an_echo(account: Account) -> None:
     with closing(spawn([PROGRAM], account, "xterm", None)) as child:
-        child.setecho(False)  # before the program looks
+        child.setecho(False)  # before the program checks it
         child.expect_exact(PROMPT)
         for line, output in COMMANDS[:20]:
             assert entering(child)(line) == f"{output}\r\n"

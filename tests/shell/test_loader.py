@@ -37,7 +37,7 @@ def server(key_servers: StartKeyServers) -> KeyServer:
 
 @pytest.fixture
 def sealed(server: KeyServer, tmp_path: Path) -> Account:
-    """Give a filer whose disks are locked, beside its key server."""
+    """A filer whose disks are locked, and its key server."""
     account = beside([server], tmp_path / "home")
     outcome = account.commands(
         f"key_manager add -key_server {server.address}", "key_manager rekey", "disk encrypt lock *"
@@ -48,7 +48,7 @@ def sealed(server: KeyServer, tmp_path: Path) -> Account:
 
 @contextmanager
 def panicked(account: Account, locked: int = 3) -> Iterator[Terminal]:
-    """Start the filer at a terminal, without keys: it ends at LOADER."""
+    """Start the filer at a terminal, without keys: it stops at LOADER."""
     with account.terminal() as terminal:
         said = terminal.wait_for_prompt()
         assert said.endswith(PANIC.format(locked, locked))
@@ -57,7 +57,7 @@ def panicked(account: Account, locked: int = 3) -> Iterator[Terminal]:
 
 
 def failures(account: Account) -> list[int]:
-    """Return what the disks have counted, from their files."""
+    """Return the counts of the disks, from their files."""
     files = sorted((account.root / "shelf").iterdir())
     return [Head.parse(path.read_bytes()[:DATA_OFFSET]).failures for path in files]
 
@@ -288,7 +288,7 @@ def test_ctrl_c_at_the_question_changes_nothing(sealed: Account, server: KeyServ
 
 
 def registered(*names: str) -> str:
-    """Return what tells of certificate files that were registered."""
+    """Return the messages about registered certificate files."""
     kinds = {CLIENT: "client certificate", CLIENT_PRIVATE: "client private key"}
     return "".join(
         f"Found {kinds.get(name, 'client CA certificate')} file {name}.\n"
@@ -301,7 +301,7 @@ TAG_ADVICE = "A key tag names the keys of this system; the hostname is the usual
 
 
 def asked(port: int, tag: str = "filer1") -> str:
-    """Return the questions of kmip_setup, answered with their defaults."""
+    """Return the questions of kmip_setup, with their default answers."""
     return (
         f"Enter the TCP port number for kmip server [{port}]: \n\n{TAG_ADVICE}"
         f"Would you like to use {tag} as the default key tag name? {{yes}} \n"
@@ -370,7 +370,7 @@ def test_kmip_setup_replaces_the_files_if_it_is_told_to(sealed: Account, server:
 
 
 class Loader:
-    """LOADER, in this process."""
+    """LOADER in this process."""
 
     def __init__(self, root: Path) -> None:
         self._machine, self._screen = Machine(root, Interrupt()), Screen()
@@ -462,7 +462,7 @@ def test_kmip_setup_that_is_left_at_a_question_registers_nothing(
 
 @pytest.fixture
 def files(server: KeyServer, tmp_path: Path) -> Path:
-    """Give a copy of the directory that a key server's authority has made, to spoil it."""
+    """Return a copy of the key server's certificate directory, which the test may change."""
     server.stop()
     return shutil.copytree(server.directory, tmp_path / "files")
 

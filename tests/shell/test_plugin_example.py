@@ -1,4 +1,4 @@
-"""examples/plugin: a distribution that is installed, used and tested as its author would do it."""
+"""examples/plugin: install, use and test the distribution as its author would."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ EXAMPLE = CHECKOUT / "examples" / "plugin"
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make an environment with a filer and the plug-in; return its interpreter."""
+    """Create an environment with a filer and the plug-in; return its interpreter."""
     directory = tmp_path_factory.mktemp("plug-in")
     venv.create(directory / "venv")
     scripts = directory / "venv" / "bin"

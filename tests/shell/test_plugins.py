@@ -1,4 +1,4 @@
-"""Commands of other distributions: found, run, completed, listed; and never fatal."""
+"""Commands of other distributions: found, run, completed, listed; their errors are not fatal."""
 
 import json
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def test_what_every_subcommand_runs_is_there(mode: str) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """Give a directory in which the program looks for distributions."""
+    """A directory in which the program looks for distributions."""
     directory = tmp_path / "site"
     directory.mkdir()
     return directory
@@ -445,7 +445,7 @@ def test_a_plug_in_without_the_page_that_it_names_is_told(
     assert ended.out.startswith("NA_KEY_MANAGER(1)")
 
 
-# FILER_DEBUG: where a defect is, and no value.
+# FILER_DEBUG shows where a defect is, without values.
 
 
 SECRETIVE = """

@@ -37,7 +37,7 @@ def servers(key_servers: StartKeyServers) -> list[KeyServer]:
 
 @contextmanager
 def silent(server: KeyServer) -> Iterator[socket.socket]:
-    """Listen in the place of a key server that is stopped; whoever connects hears nothing."""
+    """Replace a key server by a listener that never answers."""
     server.stop()
     with socket.create_server((server.address, server.port)) as listener:
         listener.settimeout(PATIENCE)
@@ -60,7 +60,7 @@ def test_help_names_every_option(account: Account) -> None:
     ended = account.run("--help", environment={"FILER_ROOT": str(account.home / "none")})
 
     for option in (
-        "--command CMD",  # behind "-c CMD, " or, since Python 3.13, "-c, "
+        "--command CMD",  # after "-c CMD, " or, since Python 3.13, "-c, "
         "-e, --exit-on-error",
         "-x, --echo",
         "--format {text,json}",
@@ -369,7 +369,7 @@ def test_a_signal_stops_a_command_that_waits_for_a_silent_key_server(
 def run_with_reader_gone(
     account: Account, arguments: str, merged: bool, program: str = PROGRAM
 ) -> tuple[str, int]:
-    """Run the program with outputs that nobody reads; return its standard error and status."""
+    """Run the program with outputs without a reader; return its standard error and status."""
     readable, writable = os.pipe()
     os.close(readable)
     try:

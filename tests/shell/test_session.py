@@ -1,4 +1,4 @@
-"""A session of the console: when a signal that has come takes effect."""
+"""A session of the console: when a received signal takes effect."""
 
 import signal
 
@@ -16,7 +16,7 @@ build = manual.build
 
 
 def session_of(build: Build, signals: Signals) -> tuple[Session, Screen]:
-    """Return a session that has a command ``kill``, and its screen."""
+    """Return a session with a command ``kill``, and its screen."""
     kill = Subcommand("kill", lambda _call: signals.deliver(signal.SIGTERM))
     commands = {**Commands(pytest.fail), "kill": Command("kill", "end the program", kill)}
     screen = Screen()

@@ -1,4 +1,4 @@
-"""Completion of the programs' own options, in real shells; and that --help fits a screen."""
+"""Completion of the programs' own options in real shells; the width of --help."""
 
 import re
 import subprocess

@@ -32,7 +32,7 @@ def not_held(key_id: str, *disks: str) -> str:
 
 
 def rekeyed(house: House) -> str:
-    """Register the key servers, give all disks a key, and return its key ID."""
+    """Register the key servers, give all disks a new key, and return its key ID."""
     house.add()
     house.good("key_manager rekey")
     return house.key_id()

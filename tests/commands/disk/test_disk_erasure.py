@@ -1,4 +1,4 @@
-"""disk encrypt sanitize, disk encrypt destroy: whose data goes, and that it is gone."""
+"""disk encrypt sanitize and destroy: which data are erased, and that they are gone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,12 +45,12 @@ each_verb = pytest.mark.parametrize("verb", list(WORDS))
 
 @pytest.fixture
 def house(build: Build) -> House:
-    """Give a filer with three spares beside its root aggregate."""
+    """A filer with three spares beside its root aggregate."""
     return build(1, disks=6)
 
 
 def asked(verb: str, answer: str, *names: str) -> str:
-    """Return the warning and the question before ``names`` are erased, with its answer."""
+    """Return the warning and the question, with its answer, before ``names`` are erased."""
     return (
         f"Warning: The data on {len(names)} disks ({', '.join(names)}) {LOST[verb]}\n"
         f"To continue, enter {WORDS[verb]}: {answer}\n"
@@ -58,14 +58,14 @@ def asked(verb: str, answer: str, *names: str) -> str:
 
 
 def erase(house: House, verb: str, disk_list: str, *names: str) -> None:
-    """Erase the disks of ``disk_list``, which are ``names``."""
+    """Erase ``disk_list``, whose disks are ``names``."""
     assert house.good(f"disk encrypt {verb} {disk_list}", WORDS[verb]) == (
         asked(verb, WORDS[verb], *names) + completed(verb, len(names))
     )
 
 
 def rows(house: House, disk_list: str = "") -> list[tuple[str, str, str]]:
-    """Return what ``disk encrypt show`` says."""
+    """Return the rows of ``disk encrypt show``."""
     lines = house.good(f"disk encrypt show {disk_list}").splitlines()[1:]
     return [(line[:10].rstrip(), line[11:75].rstrip(), line[76:]) for line in lines]
 
@@ -187,7 +187,7 @@ def test_a_member_that_stays_locked_is_refused_all_the_same(verb: str, house: Ho
 
 
 def with_a_disk_of_another_system(house: House, *, locked: bool) -> None:
-    """Write the label of another system on a spare; ``locked``: with a key that is lost."""
+    """Write the label of another system on a spare; ``locked``: with a lost key."""
     disk = house.filer.shelf[SPARE]
     disk.write_block(0, Label(7, "aggr0", (disk.serial, "OTHER1", "OTHER2")).pack())
     if locked:
@@ -310,11 +310,11 @@ def test_rekey_of_all_passes_over_a_destroyed_disk(house: House) -> None:
     assert outcome.err == f"{SPARE}: is destroyed; skipped\n"
 
 
-# What is left in the file.
+# The remaining file content.
 
 
 def as_it_was(house: House) -> tuple[set[bytes], AuthenticationKey]:
-    """Give a spare a life of several keys; return all wraps that were ever in its file."""
+    """Use several keys on a spare; return all wraps that were ever in its file."""
     seen = wraps(file_of(house, SPARE).read_bytes())
     house.write(SPARE, MARK)
     house.add()
@@ -348,7 +348,7 @@ def test_sanitized_data_is_lost_even_to_the_old_key(house: House) -> None:
     old = file_of(house, SPARE).read_bytes()
     erase(house, "sanitize", SPARE, SPARE)
     assert rows(house, SPARE) == [(SPARE, "0x0", "No")]
-    # The blocks themselves are as they were; nothing reads them any more.
+    # The blocks themselves are unchanged, but nothing can read them any more.
     assert file_of(house, SPARE).read_bytes()[DATA_OFFSET:] == old[DATA_OFFSET:]
     assert house.filer.shelf[SPARE].read_block(1) != MARK.encode().ljust(BLOCK_SIZE, b"\0")
     house.reboot()
@@ -390,7 +390,7 @@ def test_an_old_header_put_back_does_not_open_new_data(house: House) -> None:
 
 
 def test_the_new_data_key_is_not_the_old_one(house: House) -> None:
-    """Were it the same, the old key's copy of it, noted by somebody, would read new data."""
+    """With an unchanged data key, an attacker's old wrap of it would read new data."""
     disk = house.filer.shelf[SPARE]
     old = disk._opened.reveal()
     erase(house, "sanitize", SPARE, SPARE)
@@ -420,7 +420,7 @@ def test_a_sanitized_disk_is_as_new(house: House) -> None:
 
 @contextmanager
 def maintenance(root: Path) -> Iterator[tuple[Session, Screen]]:
-    """Start maintenance mode: power, and neither keys nor WAFL."""
+    """Start maintenance mode: with power, but without keys and WAFL."""
     machine, screen = Machine(root, Interrupt()), Screen()
     filer = machine.power_on()
     try:
@@ -440,7 +440,7 @@ def in_maintenance(root: Path, line: str, *answers: Answer) -> Outcome:
 
 @pytest.fixture
 def locked_root(house: House) -> Iterator[Path]:
-    """Give the root of a filer that is off and whose disks are all locked."""
+    """Return the root of a filer that is off and whose disks are all locked."""
     house.encrypt()
     house.power_off()
     house.machine.unplug()

@@ -1,4 +1,4 @@
-"""man key_manager, CERTIFICATES: installed, registered, and how the one becomes the other."""
+"""man key_manager, CERTIFICATES: installing and registering them."""
 
 import pytest
 

@@ -706,7 +706,7 @@ def test_of_contradicting_key_servers_a_disk_tries_one_key_a_boot(house: House) 
 
 
 def objects_of(server: KeyServer) -> list[tuple[dict[str, Any], Any]]:
-    """Return the attributes and the object itself of all that a key server has."""
+    """Return the attributes and the value of every object on a key server."""
     with pykmip(server) as client:
         found = []
         for identifier in client.locate():

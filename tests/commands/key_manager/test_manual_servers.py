@@ -1,4 +1,4 @@
-"""man key_manager: add, remove, show, status, and what all commands have in common."""
+"""man key_manager: add, remove, show, status, and properties of all commands."""
 
 import pytest
 
@@ -182,7 +182,7 @@ def test_add_warns_of_a_silent_key_server(house: House) -> None:
 
 
 def install_new_client(house: House, common_name: str) -> None:
-    """Install client files with a new key, from the authority that the key servers know."""
+    """Install client files with a new key, from the authority of the key servers."""
     identity = pki.client(pki.authority_of(house.servers[0]), common_name)
     directory = house.root / "new client"
     directory.mkdir()

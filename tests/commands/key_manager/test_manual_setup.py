@@ -59,7 +59,7 @@ def tag_question(tag: str = "filer1") -> str:
 
 
 def registering(*addresses: str, count: int | None = None) -> str:
-    """Return what registering says; ``count`` where not all CA files need it."""
+    """Return the messages of a registration; ``count``: how many CA files it registers."""
     files = "".join(
         f"Found client CA certificate file {address}_CA.pem.\n"
         f"Registration successful for {address}_CA.pem.\n"
@@ -70,7 +70,7 @@ def registering(*addresses: str, count: int | None = None) -> str:
 
 
 def setup_two(house: House) -> None:
-    """Register both key servers, with the default tag filer1, and make no key."""
+    """Register both key servers with the default tag filer1, without a key pair."""
     house.good("key_manager setup", *TWO, *NO_KEYS)
 
 

@@ -1,4 +1,4 @@
-"""Power on and boot: key servers are up, down, late or lying, and disks come and go."""
+"""Power on and boot while key servers are up, down, late or wrong, and disks come and go."""
 
 import shutil
 import time
@@ -27,13 +27,13 @@ def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
 
 @pytest.fixture
 def house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
-    """Give a filer whose four disks are locked, with two key servers."""
+    """A filer whose four disks are locked, with two key servers."""
     with locked_house(tmp_path / "root", servers) as built:
         yield built
 
 
 def panic_of(house: House) -> tuple[str, Told]:
-    """Boot, which has to panic; return what the panic and the boot say."""
+    """Boot, which must panic; return the messages of the panic and of the boot."""
     told = Told()
     with pytest.raises(Panic) as caught:
         house.boot(told)
@@ -150,7 +150,7 @@ def test_a_server_without_the_key_makes_the_boot_panic_until_the_key_is_back(
 
 
 class _StartsAServer(Interrupt):
-    """Starts a key server when the boot has nothing better to do than to wait."""
+    """Starts a key server when the boot begins to wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class _StartsAServer(Interrupt):
 
 
 class _CtrlC(Interrupt):
-    """Somebody presses Ctrl-C when the boot begins to wait."""
+    """Presses Ctrl-C when the boot begins to wait."""
 
     def sleep(self, seconds: float) -> None:
         self.request()
@@ -264,7 +264,7 @@ def test_of_two_secrets_under_a_key_id_the_right_one_opens_the_disks_and_the_lia
     faulty.lie_about(servers[liar], key_id, LIE)
     told = house.boot()
 
-    # On a tie the server that was registered first comes first, and one spare pays for it.
+    # On a tie the server that was registered first is tried first, at the cost of one spare.
     assert [disk.locked for disk in house.disks] == [False, False, False, liar == 0]
     assert failures(house) == [0, 0, 0, int(liar == 0)]
     assert told.warnings[-1] == (
@@ -450,7 +450,7 @@ def test_a_server_that_falls_silent_after_the_keys_of_the_disks_costs_one_warnin
 ) -> None:
     with locked_house(tmp_path / "root", servers[:1]) as house:
         house.rekey()
-        # What comes after the keys that disks name.
+        # After the keys that disks name.
         servers[0].on("DISCOVER_VERSIONS", faulty.silent)
         house.set(port=servers[0].port, timeout=5.0)
         told = house.boot()

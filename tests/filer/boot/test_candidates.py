@@ -1,4 +1,4 @@
-"""The order in which disks try the secrets of key servers that contradict each other."""
+"""The order in which disks try the secrets of key servers that disagree."""
 
 import pytest
 from hypothesis import given
@@ -42,10 +42,10 @@ def ranked(held: Held) -> list[str]:
         # several on one server: last
         ({"a": ["S", "U"], "b": ["T"]}, ["T", "S", "U"]),
         ({"a": ["S", "U"], "b": ["U", "S"], "c": ["T"]}, ["T", "S", "U"]),
-        # of several, too: most servers, then in turn
+        # several servers with several secrets: most servers first, then in turn
         ({"a": ["S", "U"], "b": ["V", "U"]}, ["U", "S", "V"]),
         ({"a": ["S", "U", "W"], "b": ["V", "T"]}, ["S", "V", "U", "T", "W"]),
-        # a server with several confirms what another one holds alone
+        # a server with several secrets confirms one that another server holds alone
         ({"a": ["S"], "b": ["T"], "c": ["X", "T"]}, ["T", "S", "X"]),
     ],
 )
@@ -67,7 +67,7 @@ def test_of_one_server_at_most_sixteen_are_kept_and_it_is_named() -> None:
 
 
 class Counting(AuthenticationKey):
-    """A key that counts how often keys are compared."""
+    """A key that counts comparisons."""
 
     __slots__ = ()
     comparisons = 0

@@ -1,4 +1,4 @@
-"""Key servers that hold wrong secrets: a boot, or a command, costs a disk one try at most."""
+"""Key servers with wrong secrets: a boot, or a command, costs a disk at most one attempt."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ __all__ = ["keyed", "locking"]
 
 DISKS = 4
 MANY = 1040 if points.ALL else 60
-"""Secrets on one server; a boot with 1,040 takes a minute to read them all."""
+"""Secrets on one server; a boot needs a minute to read 1,040 of them."""
 
 
 def lie(number: int) -> AuthenticationKey:
@@ -52,13 +52,13 @@ def locked_house(
 
 @pytest.fixture
 def pair_house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
-    """Give a filer with locked disks and two key servers."""
+    """A filer with locked disks and two key servers."""
     with locked_house(tmp_path / "root", servers[:2]) as built:
         yield built
 
 
 def boot(house: House) -> tuple[list[int], int, Told]:
-    """Boot; return what it has cost each disk, how many are locked, and what was told."""
+    """Boot; return the attempts per disk, the number of locked disks, and the messages."""
     house.filer = house.off()
     before = [disk.failures for disk in house.disks]
     told = Told()
@@ -133,7 +133,7 @@ def test_the_tie_goes_to_the_server_registered_first_whoever_answers_first(
 
 
 def hold_many(server: FaultyKeyServer, key_id: str, secrets: int, first: int = 0) -> None:
-    """Have a server hold wrong secrets, and only those, under ``key_id``."""
+    """Let a server hold only wrong secrets under ``key_id``."""
     faulty.lose(server, key_id)
     manual.put(
         server, *(KeyPair(key_id, "x", lie(number)) for number in range(first, first + secrets))
@@ -274,7 +274,7 @@ def test_kmip_setup_says_which_disks_still_remember_although_the_servers_are_reg
 
 
 def set_up(house: House, server: FaultyKeyServer) -> Operator:
-    """Register ``server`` alone, at the boot loader; a question about lost keys ends it."""
+    """Register only ``server`` at the boot loader; confirm if asked about lost keys."""
     return house.run(
         f"kmip_setup '{server.directory}' {server.address}", "", "", commands=commands_at_loader()
     )
@@ -368,10 +368,10 @@ def test_in_a_boot_that_tried_a_secret_no_msid_is_tried(
     for server in servers[:2]:
         faulty.lie_about(server, key_id, lie(1).reveal())
     assert boot(pair_house)[0] == [1] * DISKS
-    assert boot(pair_house)[0] == [0] * DISKS  # refused before: nothing is tried, no MSID either
+    assert boot(pair_house)[0] == [0] * DISKS  # refused before: no key is tried, not even the MSID
     for server in servers[:2]:
         faulty.lose(server, key_id)
-    assert boot(pair_house)[0] == [1] * DISKS  # not in the keytable: the MSID, and no tag of it
+    assert boot(pair_house)[0] == [1] * DISKS  # not in the keytable: the MSID, without a tag
     assert tags(pair_house) == [1] * DISKS
 
 
@@ -386,7 +386,7 @@ def test_a_command_costs_a_disk_one_try_and_the_others_learn(
         house.add(*servers[:2])
         house.rekey()
         faulty.lie_about(servers[0], house.key_ids[0], lie(1).reveal())
-        assert boot(house)[1] == 0  # no locking: nothing was tried
+        assert boot(house)[1] == 0  # no locking: no key was tried
         done = house.run(command)
         assert done.failures == ["0c.00.0: authentication failed"]
         assert [disk.failures for disk in house.disks] == [1, 0, 0, 0]
@@ -440,7 +440,7 @@ def test_a_command_never_tries_the_same_wrong_key_twice_in_a_row(
         assert house.disks[3].failures == 0
 
 
-# what a disk remembers
+# the tags that a disk remembers
 
 
 def test_a_refused_key_is_not_tried_again(locking: Disk) -> None:

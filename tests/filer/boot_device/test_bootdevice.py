@@ -1,4 +1,4 @@
-"""The boot device: generations of the registration, whatever interrupts a change."""
+"""The boot device: generations of the registration, and interrupted changes."""
 
 import itertools
 import os
@@ -61,7 +61,7 @@ def device(var: Path, storage: Storage | None = None) -> Device:
 
 
 def damage(var: Path) -> str:
-    """Return what load() says; whatever is on the device, it leaves it as it was."""
+    """Return the error of load(), which never changes the device."""
     before = snapshot(var)
     with pytest.raises(ConfigError) as error:
         device(var).load()
@@ -146,7 +146,7 @@ def test_a_registration_without_a_file_that_it_needs_is_not_committed(var: Path)
     assert device(var).load() == OLD
 
 
-# trying a generation before it is in force
+# trying a generation before it takes effect
 
 
 def test_a_staged_registration_can_be_tried_and_is_not_in_force(var: Path) -> None:
@@ -190,7 +190,7 @@ def test_power_lost_during_the_trial_leaves_the_old_registration(var: Path) -> N
 
 
 class UnsureStorage(Storage):
-    """Changes the link, but cannot say that it is durable, as often as ``refusals`` says."""
+    """Changes the link, but fails to sync it ``refusals`` times."""
 
     def __init__(self, refusals: int) -> None:
         self._refusals = refusals
@@ -235,7 +235,7 @@ def test_while_it_is_unsure_which_generation_is_in_force_both_are_kept(var: Path
 
 
 class NotingStorage(Storage):
-    """Notes what it settles and removes; ``refusing``: nothing can be settled."""
+    """Records what it settles and removes; ``refusing``: settling fails."""
 
     def __init__(self, *, refusing: bool = False) -> None:
         self.noted: list[tuple[str, str]] = []
@@ -253,7 +253,7 @@ class NotingStorage(Storage):
 
 
 def kill_after_moving_the_link(var: Path) -> None:
-    """Leave what a change leaves that was killed before the sync of its new link."""
+    """Leave the files of a change that was killed before the sync of its new link."""
     device(var).commit(OLD)
     device(var).stage(NEW)
     (var / "kmip").unlink()
@@ -283,11 +283,11 @@ def test_while_the_link_cannot_be_made_durable_both_generations_stay(var: Path) 
 
 
 class Crash(Exception):
-    """The loss of power."""
+    """A power loss."""
 
 
 class CrashingStorage(Storage):
-    """Loses power at the ``fatal`` step: before it, in the middle of it, or after it."""
+    """Loses power before, during or after the ``fatal`` step."""
 
     def __init__(self, fatal: int, moment: str) -> None:
         self.steps = 0
@@ -338,7 +338,7 @@ class CrashingStorage(Storage):
 
 
 class FailingStorage(CrashingStorage):
-    """Is refused the ``fatal`` step and all later ones: the disk is full, or read-only."""
+    """Refuses the ``fatal`` step and all later ones, as a full or read-only disk does."""
 
     def _step(self, whole: Callable[[], None], half: Callable[[], None] = lambda: None) -> None:
         self.steps += 1
@@ -370,7 +370,7 @@ def test_whenever_power_is_lost_the_old_or_the_new_registration_is_there(
         loaded = device(var).load()
         assert loaded in (before, NEW)
         seen.add(loaded == NEW)
-        # What is left of the other is gone, and the next change works.
+        # The leftovers of the other change are gone, and the next change works.
         assert len(list(var.iterdir())) in (0, 2)
         device(var).commit(NEW._replace(port=1))
         assert device(var).load() == NEW._replace(port=1)
@@ -420,7 +420,7 @@ def test_a_refused_change_leaves_the_old_registration_and_nothing_else(var: Path
             assert snapshot(var) == before
         else:
             break
-    # Not being able to remove the older generation does not undo the change.
+    # A failure to remove the older generation does not undo the change.
     assert device(var).load() == NEW
 
 

@@ -1,4 +1,4 @@
-"""Panics in a row, and what they may cost the disks: counts, hold-back, AUTOBOOT, lockout."""
+"""Panics in a row and their cost to the disks: counts, hold-back, AUTOBOOT, lockout."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -46,7 +46,7 @@ def start(house: House) -> None:
 
 
 def panicking(house: House, boots: int = 1) -> str:
-    """Boot so often, each time in vain, and return what the last boot complained of."""
+    """Boot repeatedly in vain, and return the complaints of the last boot."""
     for _ in range(boots):
         with pytest.raises(Panic):
             house.reboot()
@@ -274,7 +274,7 @@ def test_the_first_wait_is_a_second() -> None:
 
 
 class Impatient(Interrupt):
-    """Does not sleep, but tells for how long it should have, and what happens meanwhile."""
+    """Does not sleep, but records the time, and runs a hook meanwhile."""
 
     def __init__(self, meanwhile: Callable[[int], None] = lambda number: None) -> None:
         super().__init__()
@@ -288,7 +288,7 @@ class Impatient(Interrupt):
 
 
 class Nobody:
-    """Gives a session no lines, and tells which sessions there were."""
+    """A session source without lines; records the sessions."""
 
     status = 0
 
@@ -308,7 +308,7 @@ class AtTerminal(Screen):
 
 
 def cycle(root: Path, interrupt: Interrupt, screen: Screen) -> tuple[int, Sequence[str]]:
-    """Start the machine; return the exit status, and the prompts that somebody saw."""
+    """Start the machine; return the exit status, and the prompts that were shown."""
     machine, nobody, up = Machine(root, interrupt), Nobody(), list[Filer]()
     commands = Commands(pytest.fail)
     signals = Signals(interrupt)
@@ -321,7 +321,7 @@ def cycle(root: Path, interrupt: Interrupt, screen: Screen) -> tuple[int, Sequen
 
 @pytest.fixture
 def sealed(house: House) -> Iterator[House]:
-    """Give a filer with AUTOBOOT whose disks are locked and whose key servers are silent."""
+    """A filer with AUTOBOOT, locked disks and silent key servers."""
     house.encrypt()
     house.filer.loader.autoboot = True
     house.power_off()
@@ -332,7 +332,7 @@ def sealed(house: House) -> Iterator[House]:
 
 
 def counted(root: Path) -> list[int]:
-    """Return the failures that the disks have counted; looks, and changes nothing."""
+    """Return the failures that the disks have counted, without changing anything."""
     machine = Machine(root, Interrupt())
     filer = machine.power_on()
     counts = [disk.failures for disk in filer.shelf]
@@ -353,7 +353,7 @@ def test_autoboot_waits_longer_each_time_and_gives_up_after_ten_panics(
     assert said.count("PANIC: raid: root aggregate aggr0 cannot be brought online") == LIMIT
     assert "Starting AUTOBOOT in 16 s, press Ctrl-C to abort...\n" in said
     assert counted(sealed.root) == [LIMIT] * 4
-    # The next start is held back, and does not boot by itself.
+    # The next start is held back, and does not boot automatically.
     interrupt = Impatient()
     assert cycle(sealed.root, interrupt, console())[0] == PANICKED
     assert interrupt.waits == []

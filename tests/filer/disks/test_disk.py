@@ -1,4 +1,4 @@
-"""One self-encrypting drive: who gets its data, and what a crash or an edit can do to it."""
+"""One self-encrypting drive: access to its data, and the effects of crashes and edits."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ Operation = Callable[[Disk], None]
 
 @pytest.fixture
 def disk(tmp_path: Path, derivation: Derivation) -> Disk:
-    """A factory-new disk, powered on, with a known block 3."""
+    """A powered-on, factory-new disk with a known block 3."""
     disk = Disk.create("0c.00.3", tmp_path / "0c.00.3.sed", Storage(), derivation, size=SIZE)
     disk.power_on()
     disk.write_block(3, PLAIN)
@@ -54,14 +54,14 @@ def disk(tmp_path: Path, derivation: Derivation) -> Disk:
 
 @pytest.fixture
 def keyed(disk: Disk) -> Disk:
-    """A disk that has KEY, and no locking."""
+    """A disk with KEY, without locking."""
     disk.rekey(MSID, KEY_ID, KEY)
     return disk
 
 
 @pytest.fixture
 def locking(keyed: Disk) -> Disk:
-    """A disk that has KEY and locking, still open."""
+    """A disk with KEY and locking, still open."""
     keyed.lock(KEY)
     return keyed
 
@@ -83,7 +83,7 @@ def lock(disk: Disk) -> None:
 
 
 def another(disk: Disk, storage: Storage | None = None) -> Disk:
-    """Return the same disk, in the hands of a process that has just started; off."""
+    """Return the same disk as a new process sees it; off."""
     return Disk(disk.name, disk.path, storage or Storage(), disk._derivation)
 
 
@@ -103,7 +103,7 @@ def put_header(disk: Disk, header: Header) -> None:
         file.write(head._replace(header=header).pack())
 
 
-# who gets the data
+# access to the data
 
 
 def test_a_factory_new_disk_gives_its_data_to_anyone(disk: Disk) -> None:
@@ -290,7 +290,7 @@ def test_a_failed_rekey_leaves_the_disk_as_it_is_but_for_the_count(locking: Disk
     assert power_cycled(locking).failures == 1
 
 
-# nothing older is left
+# no older wraps
 
 
 PAIRS = (KeyPair(KEY_ID, "tag", KEY), KeyPair(NEW_KEY_ID, "tag", NEW_KEY))
@@ -327,10 +327,7 @@ class PowerLoss(BaseException):
 
 
 class FailingStorage(Storage):
-    """Loses power, or is refused, at change number ``at``, when ``part`` of it has arrived.
-
-    The refusal befalls so many changes as ``times`` says.
-    """
+    """Raises ``fault`` at ``times`` changes from ``at`` on, after ``part`` of each has arrived."""
 
     def __init__(self, at: int, part: float, fault: BaseException, times: int = 1) -> None:
         self.changes = 0
@@ -559,7 +556,7 @@ def test_a_read_only_file_is_refused_without_a_change(keyed: Disk) -> None:
     assert keyed.path.read_bytes() == before
 
 
-# files that are not what they were
+# edited files
 
 
 def reseal(disk: Disk, state: State) -> None:

@@ -1,6 +1,6 @@
-"""The order in which a header is written: kills, losses of power, failed syncs, unreadable blocks.
+"""The order in which a header is written: kills, power losses, failed syncs, unreadable blocks.
 
-`tests.kit.medium` says what may be left on the medium below the cache.
+`tests.kit.medium` models the medium below the cache.
 """
 
 import errno
@@ -60,7 +60,7 @@ Operation = Callable[[Disk], None]
 
 @pytest.fixture
 def keyed(tmp_path: Path, derivation: Derivation) -> Disk:
-    """A disk that has KEY, no locking, and a known block 3."""
+    """A disk with KEY, no locking, and a known block 3."""
     disk = Disk.create("0c.00.3", tmp_path / "0c.00.3.sed", Storage(), derivation, size=SIZE)
     disk.power_on()
     disk.write_block(3, PLAIN)
@@ -70,13 +70,13 @@ def keyed(tmp_path: Path, derivation: Derivation) -> Disk:
 
 @pytest.fixture
 def locking(keyed: Disk) -> Disk:
-    """A disk that has KEY and locking, still open."""
+    """A disk with KEY and locking, still open."""
     keyed.lock(KEY)
     return keyed
 
 
 def on(disk: Disk, storage: Storage | None = None) -> Disk:
-    """Return the same disk in a process that has just started, with power."""
+    """Return the same disk in a new process, with power."""
     fresh = Disk(disk.name, disk.path, storage or Storage(), disk._derivation)
     fresh.power_on()
     return fresh
@@ -102,7 +102,7 @@ each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda eac
 
 
 def states_after_power_loss(medium: Medium) -> Iterator[None]:
-    """Put each content that the medium may have into the file."""
+    """Put each possible content of the medium into the file."""
     cache = medium.path.read_bytes()
     for content in medium.after_power_loss():
         medium.path.write_bytes(content)
@@ -111,7 +111,7 @@ def states_after_power_loss(medium: Medium) -> Iterator[None]:
 
 
 def check_it_opens(disk: Disk, states: set[State], data: bool) -> None:
-    """Power on; the disk is in one of ``states``, and what it kept of its data is readable."""
+    """Power on: the disk is in one of ``states``, and its remaining data are readable."""
     fresh = on(disk)
     assert fresh.warnings == []
     assert fresh._state in states
@@ -140,7 +140,7 @@ def repeat(operation: Operation, disk: Disk) -> None:
         pytest.param(event, then, id=f"{event.name} {then}")
         for event in Event
         for then in ("restart", "retry", "restart and retry")
-        # A process that was killed retries nothing.
+        # A killed process retries nothing.
         if not (event.name.startswith("KILLED") and then == "retry")
     ],
 )
@@ -167,14 +167,14 @@ def test_nothing_older_is_on_the_medium_whatever_befalls_a_change(
             check_it_opens(keyed, {old, new}, data=new.life == old.life)
         if then != "retry":
             disk = on(keyed, medium)
-            if disk.warnings:  # it says that it could not be done
+            if disk.warnings:  # it reports that the recovery failed
                 disk = on(keyed, medium)
         if then != "restart":
             try:
                 repeat(operation, disk)
             except StorageError:
                 repeat(operation, disk)
-        # What was reported, and every power-on, leaves one header on the medium, and no other.
+        # After a reported success, and after every power-on, the medium holds exactly one header.
         done = disk._state
         for _ in states_after_power_loss(medium):
             tried += 1
@@ -213,7 +213,7 @@ def test_a_crash_while_recovery_is_at_work_loses_nothing(keyed: Disk, operation:
 def test_a_lock_with_nothing_to_do_writes_what_an_older_program_left(
     locking: Disk, by: str
 ) -> None:
-    """The sync of zeros had failed, and neither cache nor record shows it."""
+    """A sync of zeros failed earlier, which neither cache nor record shows."""
     medium = Medium(locking.path)
     older = medium.content
     slot = 1 - head_of(locking.path).slot
@@ -232,7 +232,7 @@ def test_a_lock_with_nothing_to_do_writes_what_an_older_program_left(
 
 
 def locks(disk: Disk, by: str) -> bool:
-    """Lock, without a key; say whether it reports success."""
+    """Lock, without a key; return whether it reports success."""
     if by == "command":
         report = DiskJobs(Keytable(), Interrupt()).lock(
             [disk], held=lambda _id, _key: True, refusal=lambda _disk: None
@@ -253,13 +253,13 @@ def test_a_clean_start_writes_nothing(locking: Disk) -> None:
     assert medium.changes == 2
 
 
-# blocks that cannot be read
+# unreadable blocks
 
 
 class BadBlocks(Storage):
-    """Blocks of 4 KiB at ``offsets`` cannot be read, and not be written either if ``dead``.
+    """Blocks of 4 KiB at ``offsets`` cannot be read, nor written if ``dead``.
 
-    A write makes a block readable again, as a drive that has spare sectors does.
+    A write makes a block readable again, as in a drive with spare sectors.
     """
 
     def __init__(self, *offsets: int, dead: bool = False, short: bool = False) -> None:
@@ -317,7 +317,7 @@ def test_one_unreadable_block_costs_the_disk_only_if_it_is_the_header(
 
 
 class FrailMedium(Medium):
-    """A medium that is read-only after its event, and has blocks that cannot be read."""
+    """A medium that is read-only after its event, and has unreadable blocks."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -341,7 +341,7 @@ class FrailMedium(Medium):
 def test_a_block_that_cannot_be_read_after_an_unfinished_change_is_not_wiped(
     keyed: Disk, operation: Operation, event: Event, offset: int
 ) -> None:
-    """It may hold the only header that the medium has."""
+    """The block may hold the only header on the medium."""
     before = keyed.path.read_bytes()
     old = head_of(keyed.path).header.state
     operation(keyed)
@@ -415,7 +415,7 @@ def test_a_lost_count_gives_no_endless_guesses(locking: Disk) -> None:
 
 
 def test_a_lost_count_is_written_over_both_copies(locking: Disk) -> None:
-    """A copy that can be read again later does not bring an older count back."""
+    """A copy that becomes readable later does not restore an older count."""
     set_failures(locking.path, 7)
     storage = BadBlocks(*RECORD_OFFSETS)
     on(locking, storage)
@@ -434,7 +434,7 @@ HIGHEST = 2**64 - 1
 
 
 def edit(disk: Disk, **fields: object) -> None:
-    """Edit the head of a disk that is off, checksums and all."""
+    """Edit the head of a disk that is off, including checksums."""
     head = head_of(disk.path)
     for name, value in fields.items():
         if name == "sequence":
@@ -517,7 +517,7 @@ def test_the_highest_count_of_failures_is_a_lockout(locking: Disk) -> None:
 
 
 def test_the_old_layout_is_what_version_0_1_wrote() -> None:
-    """The digest is of a file that version 0.1 wrote: keyed, locked, refused three keys."""
+    """The digest is of a file from version 0.1: keyed, locked, three keys refused."""
     import hashlib
     import itertools
     import tempfile
@@ -658,7 +658,7 @@ def test_of_two_headers_that_cannot_be_written_neither_is_trusted(keyed: Disk) -
 
 
 class TwoFaults(Medium):
-    """A sync that fails although all arrived; then the process is killed before the next one."""
+    """A sync fails although all data arrived; the process is killed before the next sync."""
 
     def _sync(self, event: Event | None) -> None:
         faults = {2: Event.SYNC_FAILED, 3: Event.KILLED_UNSYNCED}

@@ -1,4 +1,4 @@
-"""The bytes before the data of a disk: every state survives them, and no other bytes pass."""
+"""The bytes before the data of a disk: every state survives packing; other bytes are rejected."""
 
 import hashlib
 import struct
@@ -76,7 +76,7 @@ def header() -> Header:
 
 
 def sealed(body: bytes) -> bytes:
-    """Return ``body``, a slot whose checksum is out of date, with the right one."""
+    """Return the slot ``body`` with a correct checksum."""
     return body[:-32] + hashlib.sha256(body[:-32]).digest()
 
 
@@ -173,7 +173,7 @@ def test_tags_of_another_header_are_ignored(header: Header) -> None:
     assert Head(header, Record(1, header.binding, 2, tags=tags)).tags == tags
     rewritten = replace(header, generation=header.generation + 1)
     assert Head(rewritten, Record(1, header.binding, 2, tags=tags)).tags == ()
-    # A record of torn sectors: the count is of one header, the tags of another.
+    # A record of torn sectors: the count is from one header, the tags from another.
     old, new = Record(1, header.binding, 2, tags=tags), Record(2, rewritten.binding)
     torn = new.pack()[:512] + old.pack()[512:]
     assert Record.parse(torn) == new

@@ -1,4 +1,4 @@
-"""Whose disk is this: disks of other systems are shown as such, and nothing is done to them."""
+"""Disk ownership: disks of other systems are shown as such, and never changed."""
 
 import json
 import re
@@ -52,11 +52,11 @@ OWN = ("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3", "0c.00.4")
 
 @pytest.fixture
 def house(build: Build) -> House:
-    """Give a filer with two spares beside its root aggregate."""
+    """A filer with two spares beside its root aggregate."""
     return build(1, disks=5)
 
 
-# What key IDs tell.
+# What key IDs say about the owner.
 
 
 @given(st.integers(1, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary(min_size=16, max_size=16))
@@ -91,7 +91,7 @@ def test_a_key_id_that_is_laid_out_otherwise_names_no_system(text: str) -> None:
 
 
 def insert(house: House, bay: int) -> Disk:
-    """Put a new disk into the second shelf, with power."""
+    """Put a new, powered-on disk into the second shelf."""
     path = house.root / "shelf" / f"0c.01.{bay}.sed"
     disk = Disk.create(path.stem, path, Storage(), Derivation(), size=2**20)
     disk.power_on()
@@ -115,7 +115,7 @@ def with_a_label(house: House) -> None:
 
 
 def with_a_label_and_our_id(house: House) -> None:
-    """Its system has the same ID: that of the defaults, as likely as not."""
+    """Its system has our ID, which is likely with the default IDs."""
     label(insert(house, 0), SYSTEM_ID)
 
 
@@ -142,26 +142,26 @@ def locked(house: House) -> None:
 
 
 def recorded(house: House) -> None:
-    """Its record names the other system, and nothing else does."""
+    """Only its record names the other system."""
     insert(house, 0).assign(OTHER)
 
 
 def recorded_for_the_partner(house: House) -> None:
-    """Locked, with a key ID that names both systems, as those of a pair do."""
+    """Locked, with a key ID of both systems, as those of an HA pair have."""
     disk = insert(house, 0)
     disk.assign(PARTNER_ID)
     rekey(disk, new_key_id(SYSTEM_ID, PARTNER_ID, bytes), lock=True)
 
 
 def recorded_with_our_label(house: House) -> None:
-    """A member of the root aggregate that was given away."""
+    """A member of the root aggregate that was moved to another system."""
     disk = insert(house, 0)
     label(disk, SYSTEM_ID)
     disk.assign(OTHER)
 
 
 def locked_and_a_member(house: House) -> None:
-    """Its key ID names this system too, but another member's label tells."""
+    """Its key ID names this system too; the label of another member decides."""
     disk, readable = insert(house, 0), insert(house, 1)
     label(readable, OTHER, disk)
     rekey(disk, OF_OTHER_AND_US, lock=True)
@@ -195,7 +195,7 @@ def contents(house: House) -> dict[str, bytes]:
 
 @pytest.fixture
 def key_known(house: House) -> House:
-    """Give a filer whose key server shows it the keys of the foreign disks."""
+    """A filer whose key server shows it the keys of the foreign disks."""
     house.add()
     for key_id in (OF_OTHER, OF_PARTNER_ALONE, OF_OTHER_AND_US):
         put(house.servers[0], new_pair(key=KEY, key_id=key_id))

@@ -1,4 +1,4 @@
-"""The root aggregate: made once, found again by its labels, online with two of three."""
+"""The root aggregate: created once, recognised by its labels, online with two of three members."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from tests.kit.disk_files import set_failures
 SYSTEM = 1573922407
 OTHER_SYSTEM = 1573922311
 KEY_ID = "5DD026075DD026670101000000000000A948EE8604F4598ADFFB185B5BB7FED3"
-"""Of both systems, as partners have it."""
+"""Names both systems, as key IDs of partners do."""
 FOREIGN_KEY_ID = "0000004D000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
 KEY = AuthenticationKey(b"the only Passphrase, 1")
 MEMBERS = ("0c.00.0", "0c.00.1", "0c.00.2")
@@ -48,7 +48,7 @@ def restart(shelf: Shelf) -> None:
 
 
 def lock(shelf: Shelf, *names: str, key_id: str = KEY_ID) -> None:
-    """Lock the disks, all without names, and take the power away for a moment."""
+    """Lock the disks (default: all), and interrupt the power."""
     for disk in [shelf[name] for name in names] or list(shelf):
         disk.rekey(MSID, key_id, KEY)
         disk.lock(KEY)
@@ -178,7 +178,7 @@ class Crash(BaseException):
 
 
 class CrashingStorage(Storage):
-    """Dies at change number ``at``, when ``part`` of it has arrived."""
+    """Dies at change ``at``, after ``part`` of it has arrived."""
 
     def __init__(self, at: int, part: float) -> None:
         self._left = at
@@ -292,7 +292,7 @@ def test_nothing_is_made_while_a_locked_disk_may_hold_the_aggregate(
 def test_nothing_is_made_while_a_locked_disk_has_the_key_of_another_system(
     tmp_path: Path, shelf: Shelf, derivation: Derivation
 ) -> None:
-    """It may be our own, from before the system ID was changed."""
+    """It may be our own, from before a change of the system ID."""
     bring_online(shelf, SYSTEM)
     lock(shelf, key_id=FOREIGN_KEY_ID)
     for without_record in (False, True):
@@ -321,7 +321,7 @@ def test_a_member_that_comes_back_with_the_label_of_another_system_is_a_member_n
 def test_the_label_of_another_disk_is_no_evidence_against_the_key_of_this_system(
     shelf: Shelf,
 ) -> None:
-    """Serial numbers are public, so anybody can make a disk whose label claims ours."""
+    """Serial numbers are public, so a forged label can claim our disks."""
     bring_online(shelf, SYSTEM)
     lock(shelf, "0c.00.0", "0c.00.3")
     claimed = tuple(shelf[name].serial for name in ("0c.00.0", "0c.00.3", "0c.00.1"))
@@ -356,7 +356,7 @@ def test_pulled_members_are_not_replaced_by_a_new_aggregate(shelf: Shelf) -> Non
 
 
 def move(shelf: Shelf, names: tuple[str, ...], other: Shelf) -> None:
-    """Put disks of ``shelf`` into the second shelf of ``other``."""
+    """Move disks of ``shelf`` into the second shelf of ``other``."""
     for name in names:
         path = shelf[name].path
         path.rename(other["0c.00.0"].path.with_name(path.name.replace("0c.00", "0c.01")))

@@ -1,4 +1,4 @@
-"""All the disks: names, filling the bays once, disk lists, and files that are not disks."""
+"""All disks: names, filling bays once, disk lists, and files that are not disks."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ def shelf_at(root: Path, storage: Storage | None = None) -> Shelf:
 
 
 def powered(root: Path, count: int) -> Shelf:
-    """Return the shelf of a filer that is powered on, with ``count`` bays."""
+    """Return a powered-on shelf with ``count`` bays."""
     shelf = shelf_at(root)
     shelf.populate(count, SIZE)
     shelf.load()
@@ -99,7 +99,7 @@ def test_a_disk_that_is_there_already_is_left_alone(tmp_path: Path) -> None:
 
 
 class FailingStorage(Storage):
-    """Refuses to make the third file."""
+    """Refuses to create the third file."""
 
     created = 0
 
@@ -123,7 +123,7 @@ def test_filling_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 class NotingStorage(Storage):
-    """Notes what it settles and writes; ``refusing``: nothing can be settled."""
+    """Records what it settles and writes; ``refusing``: settling fails."""
 
     def __init__(self, *, refusing: bool = False) -> None:
         self.noted: list[str] = []
@@ -221,7 +221,7 @@ def test_the_root_aggregate_is_remembered(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """Disks 0c.00.0 to 0c.01.1, of which 0c.00.2 is destroyed."""
+    """Disks 0c.00.0 to 0c.01.1; 0c.00.2 is destroyed."""
     shelf = powered(tmp_path_factory.mktemp("large"), 26)
     shelf["0c.00.2"].destroy()
     return shelf

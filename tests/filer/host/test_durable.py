@@ -1,4 +1,4 @@
-"""Changes to files: whole or not at all, private, and without leftovers."""
+"""Changes to files: atomic, private, and without leftovers."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def names(directory: Path) -> set[str]:
 
 
 def refusing(tmp_path: Path) -> Path:
-    """Return a path below which nothing can be made, whoever runs the tests."""
+    """Return a path below which no user can create files, not even root."""
     (tmp_path / "file").write_bytes(b"")
     return tmp_path / "file" / "x"
 
@@ -267,7 +267,7 @@ def test_a_refused_rename_leaves_nothing(tmp_path: Path, storage: Storage, opera
 
 
 def test_a_full_disk_leaves_the_old_content() -> None:
-    """Run where files can have 64 KiB only, which the host reports as it does a full disk."""
+    """Files are limited to 64 KiB, which the host reports like a full disk."""
     script = """
 import resource, signal, sys, tempfile
 from pathlib import Path

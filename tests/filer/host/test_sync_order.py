@@ -1,7 +1,7 @@
-"""Nothing is reported done before it is on the medium: what SIGKILL cannot show, and a host can.
+"""Every change is on the medium before it is reported; SIGKILL cannot show this, a host crash can.
 
-A process that dies leaves its writes to the kernel; a host that loses power does not.  So the calls
-of the system are watched while a filer works.
+A dead process leaves its writes to the kernel; a host that loses power does not. So these tests
+record the system calls of a filer.
 """
 
 import re
@@ -21,13 +21,13 @@ LETTERS = {
     **dict.fromkeys(("replace", "rename", "link", "symlink", "unlink", "mkdir", "rmdir"), NAMES),
     **dict.fromkeys(("fsync", "fdatasync"), SYNCS),
 }
-# Data are synced before they are given a name, and names before anybody is told.  The name that a
-# new file had at first may still be there after a loss of power; it is swept away then.
+# Data are synced before they get a name, and names before success is reported. The first name of
+# a new file may survive a power loss; the sweep removes it.
 DURABLE = re.compile(r"w+s(n+sn?)?|(n+s)+")
 
 
 class RecordingStorage(WatchedStorage):
-    """Storage that keeps what calls of the system each change was made of, a letter each."""
+    """Records the system calls of each change, one letter per call."""
 
     def __init__(self) -> None:
         self.changed: list[str] = []

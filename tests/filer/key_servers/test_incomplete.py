@@ -1,4 +1,4 @@
-"""A key server that shows only some of its key pairs is never believed to have shown all."""
+"""A key server that shows only some of its key pairs is never considered complete."""
 
 import os
 import struct
@@ -34,7 +34,7 @@ def server(authority: Path, tmp_path: Path) -> Iterator[FaultyKeyServer]:
 
 @pytest.fixture
 def house(server: FaultyKeyServer, tmp_path: Path) -> Iterator[House]:
-    """Give a filer with KEYS key pairs; its locked disks use the oldest."""
+    """A filer with KEYS key pairs; its locked disks use the oldest."""
     with faulty.locked_house(tmp_path / "root", [server]) as built:
         pairs = [new_pair(built) for _ in range(KEYS - 1)]
         for pair in pairs:
@@ -56,7 +56,7 @@ def parent_tag(house: House) -> str:
 def behind(
     house: House, server: FaultyKeyServer, limits: hostile.CutShort, *more: hostile.Meddle
 ) -> Iterator[hostile.Server]:
-    """Let the filer see the key server with ``limits`` only."""
+    """Let the filer see the key server only through ``limits``."""
 
     def meddle(answer: hostile.Answer, request: bytes) -> hostile.Answer | bytes:
         changed: hostile.Answer | bytes = limits.meddle(answer, request)
@@ -81,7 +81,7 @@ def fetch(house: House, key_ids: Sequence[str] = ()) -> list[KeyPair]:
 
 
 def speaking(*minor_versions: int) -> hostile.Meddle:
-    """Answer Discover Versions with 1.x versions only."""
+    """Answer Discover Versions with only these 1.x versions."""
     versions = [
         structure(
             hostile.PROTOCOL_VERSION,
@@ -195,7 +195,7 @@ def test_a_server_that_lists_too_few_is_named_and_nothing_is_removed(
 def test_a_key_that_no_list_has_is_looked_for_by_name_before_it_is_dropped(
     house: House, server: FaultyKeyServer
 ) -> None:
-    # The key of the disks is listed, the newest is not: nothing in the list shows that it is cut.
+    # The key of the disks is listed, the newest is not; the list does not show that it was cut.
     house.rekey()
     old = known(house) - set(house.key_ids)
     dropped = new_pair(house)
@@ -240,7 +240,7 @@ def test_a_disk_whose_key_no_list_has_is_opened_all_the_same(
 
 
 def test_any_number_of_key_ids_is_looked_for_by_name(house: House, server: FaultyKeyServer) -> None:
-    # More than are looked for before the list is read; what is there comes last, or not at all.
+    # More than are located before the list is read; the existing one comes last, or not at all.
     wanted = [f"{number:064X}" for number in range(40)] + sorted(known(house))
     limits = hostile.CutShort(3, tells=False, goes_on=False)
     with behind(house, server, limits) as proxy, pytest.raises(PartlyRead) as caught:
@@ -253,7 +253,7 @@ def test_any_number_of_key_ids_is_looked_for_by_name(house: House, server: Fault
 def test_a_new_key_that_no_list_has_is_read_back_by_name(
     house: House, server: FaultyKeyServer
 ) -> None:
-    # So far the server has shown all that it has; the newest is beyond its limit.
+    # So far the server has shown everything; the newest is beyond its limit.
     limits = hostile.CutShort(KEYS, tells=False, goes_on=False, newest_first=False)
     with behind(house, server, limits):
         new = house.rekey()

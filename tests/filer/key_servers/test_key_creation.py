@@ -1,4 +1,4 @@
-"""A new key pair: on every key server, read back, in the keytable, and only then on the disks."""
+"""A new key pair: stored on every key server, read back, put into the keytable, used by disks."""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
 
 @pytest.fixture
 def house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
-    """Give a filer whose disks are locked, with three key servers."""
+    """A filer whose disks are locked, with three key servers."""
     with faulty.locked_house(tmp_path / "root", servers) as built:
         for server in servers:
             server.heard.clear()
@@ -32,7 +32,7 @@ def house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
 
 
 class Before:
-    """What a rekey that fails must leave as it was."""
+    """The state that a failed rekey must leave unchanged."""
 
     def __init__(self, house: House, servers: list[FaultyKeyServer]) -> None:
         self._house, self._servers = house, servers
@@ -51,7 +51,7 @@ class Before:
         )
 
     def check(self, *, left_on: tuple[FaultyKeyServer, ...] = ()) -> None:
-        """Make sure that nothing has changed, but for the pair left on some servers."""
+        """Check that nothing changed, except the key pair left on some servers."""
         assert self._look() == self._state
         for server, stored in zip(self._servers, self._stored, strict=True):
             extra = 1 if server in left_on else 0
@@ -59,7 +59,7 @@ class Before:
 
 
 def named_as_left(result: Operator) -> list[str]:
-    """Return the servers on which a pair may remain, as the failures say."""
+    """Return the servers on which, according to the failures, a key pair may remain."""
     return [
         line.split(" may remain on key server ")[1].split(":")[0]
         for line in result.failures
@@ -114,7 +114,7 @@ def test_a_server_that_does_not_keep_the_pair_stops_the_rekey_and_nothing_change
     assert result.status == FAILED
     assert servers[bad].address in result.failures[-1]
     assert "nothing was changed" in result.failures[-1]
-    # What is hidden from us cannot be destroyed, and is named.
+    # An object that is hidden from us cannot be destroyed, and is reported.
     left = (servers[bad],) if fault is faulty.hides_it else ()
     assert named_as_left(result) == [server.address for server in left]
     before.check(left_on=left)
@@ -473,7 +473,7 @@ def test_setup_locks_only_what_it_has_rekeyed(
 def test_setup_locks_no_disk_to_a_key_that_was_lost_while_it_asked(
     servers: list[FaultyKeyServer], tmp_path: Path
 ) -> None:
-    """The question may stand for hours; then what was read back before it counts no more."""
+    """The question may wait for hours, so the earlier read-back does not count."""
     with House.build(tmp_path / "root", servers) as house:
         addresses = [server.address for server in servers]
 

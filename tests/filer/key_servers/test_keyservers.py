@@ -1,4 +1,4 @@
-"""The registered key servers as a set: all asked at once, each failure known, none asked twice."""
+"""The set of key servers: queried in parallel, each failure reported, no server asked twice."""
 
 import os
 import threading
@@ -34,7 +34,7 @@ def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
 def clients_of(
     servers: list[FaultyKeyServer], timeout: float = 10.0, interrupt: Interrupt | None = None
 ) -> KeyServers:
-    """Return what one command talks to."""
+    """Return the clients of one command."""
     clients = {}
     for server in servers:
         directory = server.directory
@@ -225,7 +225,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(servers: list[FaultyKeyS
 class BootWait:
     """A boot that waits for the second of three servers, which holds back all but one key pair.
 
-    ``step`` is called again and again once the other two have finished.
+    ``step`` is called repeatedly once the other two have finished.
     """
 
     clients: KeyServers
@@ -339,7 +339,7 @@ def test_no_servers_give_no_answers() -> None:
     assert nobody.fetch(PARENT).pairs() == []
 
 
-# What servers hold, compared
+# Comparing what servers hold
 
 A, B = new_pair(b"one"), new_pair(b"two")
 LIE = KeyPair(A.key_id, "tag", AuthenticationKey(b"a lie"))

@@ -1,4 +1,4 @@
-"""Restoring key pairs into the keytable: what a disk needs is never dropped."""
+"""Restoring key pairs into the keytable: no key that a disk needs is dropped."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
 
 @pytest.fixture
 def house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
-    """Give a filer whose disks are locked, with two key servers."""
+    """A filer whose disks are locked, with two key servers."""
     with faulty.locked_house(tmp_path / "root", servers) as built:
         yield built
 
@@ -39,7 +39,7 @@ def known(house: House) -> set[str]:
 
 
 def store_another(house: House, tag: str = "filer1") -> str:
-    """Put one more key pair of this system on every key server, unknown to the keytable."""
+    """Store another key pair of this system on every key server, but not in the keytable."""
     pair = house.filer.identity.new_pair(
         tag, AuthenticationKey(os.urandom(16).hex().encode()), os.urandom
     )
@@ -265,7 +265,7 @@ def test_after_a_rekey_of_some_disks_only_restore_keeps_the_keys_of_all(
     faulty.check_that_no_key_is_lost(house)
 
 
-# The decision itself, for whatever servers and disks there may be
+# The decision itself, for any servers and disks
 
 KEY_IDS = [f"{number:064X}" for number in range(4)]
 PAIRS = st.builds(

@@ -1,4 +1,4 @@
-"""Passphrases: the rules, and making one."""
+"""Passphrases: rules and generation."""
 
 import os
 import string
@@ -24,7 +24,7 @@ def refusal(entry: str, again: str | None = None) -> str:
 
 
 def meets_the_rules(text: str) -> bool:
-    """The rules of the manual, written down once more."""
+    """The rules of the manual, implemented independently."""
     return (
         20 <= len(text) <= 32
         and set(text) <= set(PRINTABLE)
@@ -117,11 +117,11 @@ def test_generated_passphrases_are_all_different() -> None:
 
 
 def test_no_character_is_more_likely_than_another() -> None:
-    """A byte that would favour the first characters is left out."""
+    """Bytes that would favour the first characters are discarded."""
     counts = Counter("".join(generate(os.urandom).reveal().decode() for _ in range(3000)))
     assert len(counts) == 94
     mean = 3000 * 32 / 94
-    # Six standard deviations and some; the rules themselves favour digits a little.
+    # Just over six standard deviations; the rules slightly favour digits.
     assert all(0.75 * mean < count < 1.3 * mean for count in counts.values())
 
 

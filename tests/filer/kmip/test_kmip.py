@@ -1,4 +1,4 @@
-"""One key server on the wire, against PyKMIP's server and against hostile ones."""
+"""One key server on the wire: PyKMIP's server, and hostile ones."""
 
 import os
 import ssl
@@ -53,7 +53,7 @@ def real(key_servers: StartKeyServers) -> RealServer:
 def client_of(
     real: RealServer, at: Endpoint | None = None, timeout: float = LONG, **files: Path
 ) -> KmipClient:
-    """Return a client with the certificates of ``real``, for what is ``at`` its place."""
+    """Return a client with the certificates of ``real`` that connects to ``at``."""
     known = {
         "client": real.directory / CLIENT,
         "client_private": real.directory / CLIENT_PRIVATE,
@@ -89,7 +89,7 @@ def put(
     state: str = "active",
     symmetric: bool = False,
 ) -> str:
-    """Keep an object as another program would, and return its identifier."""
+    """Store an object as another program would, and return its identifier."""
     from kmip.core.enums import (
         AttributeType,
         CryptographicAlgorithm,
@@ -223,15 +223,15 @@ def test_items_may_come_in_another_order(real: RealServer) -> None:
 
 
 def test_unreachable(real: RealServer) -> None:
-    # No host has a multicast address, so no system connects to one.
+    # A host never has a multicast address, so no connection can succeed.
     client = KmipClient("224.0.0.1", 5696, client_of(real)._credentials, LONG)
     assert failure_of(OPERATIONS["probe"], client).reason == "unreachable"
 
 
 class SlowAnswers:
-    """A clock by which each answer of a proxy takes 80 of the 100 seconds that it may take.
+    """A clock in which each answer of a proxy takes 80 of the 100 seconds allowed.
 
-    So no test waits, and none depends on how fast the machine is.
+    So no test waits, or depends on the speed of the machine.
     """
 
     TIMEOUT = 100.0
@@ -257,7 +257,7 @@ class SlowAnswers:
 
 
 class SlowItems(SlowAnswers):
-    """Takes nearly as long for each object as lets 128 arrive in 24 timeouts."""
+    """Takes almost the longest time per object with which 128 arrive within 24 timeouts."""
 
     def _seconds(self, answer: hostile.Answer) -> float:
         return 9 * len(answer.items)
@@ -269,7 +269,7 @@ def test_each_request_has_a_deadline_of_its_own(real: RealServer) -> None:
     clock = SlowAnswers()
     with hostile.proxy(real, clock.meddle) as server:
         assert in_order(clock.client(real, server).fetch(PARENT)) == in_order(pairs)
-    # Beyond four timeouts key pairs still arrived; the slow server was asked for one at a time.
+    # After four timeouts key pairs still arrived; the slow server was asked for them one by one.
     assert clock.now == 80 * (2 + len(pairs)) > 4 * clock.TIMEOUT
 
 
@@ -307,7 +307,7 @@ def test_what_has_arrived_is_kept_when_a_server_falls_silent(real: RealServer) -
     put_many(real, pairs)
 
     def stop(answer: hostile.Answer, _: bytes) -> hostile.Answer | bytes:
-        # Discover Versions, Locate, and one object; the answer after that never ends.
+        # Discover Versions, Locate, and one object; the next answer never ends.
         return answer if len(server.requests) <= 3 else bytes(answer)[:-9]
 
     with hostile.proxy(real, stop) as server, pytest.raises(PartlyRead) as caught:
@@ -386,7 +386,7 @@ def test_reason_of_any_length_is_short(real: RealServer) -> None:
 
 
 def test_answer_that_is_costly_to_follow_up_ends_after_four_timeouts(real: RealServer) -> None:
-    # Two hundred thousand objects, all of them there, in the largest answer that is read.
+    # 200,000 objects, all of them readable, in the largest answer that is read.
     identifiers = b"".join(
         Element(hostile.UNIQUE_IDENTIFIER, hostile.TEXT, b"%d" % number).encoding()
         for number in range(200_000)
@@ -606,7 +606,7 @@ def test_files_that_cannot_be_used_are_named(operation: str, real: RealServer) -
 
 
 def without_extensions(identity: Identity, issuer: Identity) -> Identity:
-    """Return ``identity`` with a certificate that has no extensions."""
+    """Return ``identity`` with a certificate without extensions."""
     old = identity.certificate
     builder = (
         x509.CertificateBuilder()
@@ -621,7 +621,7 @@ def without_extensions(identity: Identity, issuer: Identity) -> Identity:
 
 
 def test_server_that_does_not_know_the_client_says_why(real: RealServer) -> None:
-    # Good for TLS, but PyKMIP wants the extended key usage clientAuth.
+    # Valid for TLS, but PyKMIP requires the extended key usage clientAuth.
     issuer = pki.authority_of(real)
     stranger = without_extensions(pki.client(issuer), issuer)
     certificate, private = real.directory / "a.pem", real.directory / "b.pem"
@@ -690,7 +690,7 @@ def test_any_state_but_compromised_and_destroyed_is_read(state: str, real: RealS
 
 def test_the_same_key_id_twice_is_told(real: RealServer) -> None:
     pair = new_pair()
-    # Long enough to be found nowhere else, such as in the path of this checkout.
+    # Long enough not to occur elsewhere, such as in the path of this checkout.
     one, two = b"one of two keys", b"two of two keys"
     put(real, pair.key_id, material=one)
     put(real, pair.key_id, material=two)
@@ -706,7 +706,7 @@ def test_pair_without_a_usable_tag(real: RealServer) -> None:
 
 
 def unfiltered(request: bytes) -> bytes:
-    """Make a Locate ask for everything, as if the server knew none of the attributes."""
+    """Make a Locate match everything, as a server does that ignores the attributes."""
     from kmip.core.enums import Operation
     from kmip.core.messages.messages import RequestMessage
     from kmip.core.messages.payloads import LocateRequestPayload
@@ -885,7 +885,7 @@ def test_round_trips_do_not_grow_with_the_number_of_keys(real: RealServer) -> No
             fetched = client_of(real, server, 600).fetch(PARENT)
             counts.append(len(server.requests))
     assert in_order(fetched) == sorted(pairs, key=lambda pair: pair.key_id)
-    # Discover Versions, Locate, one object to see how fast the server is, all the others.
+    # Discover Versions, Locate, one object to measure the server's speed, all the others.
     assert counts == [4, 4]
 
 
@@ -948,7 +948,7 @@ def test_taking_back_what_never_arrived(real: RealServer) -> None:
 def test_another_secret_is_not_taken_back(real: RealServer) -> None:
     pair = new_pair()
     other = put(real, pair.key_id, material=b"another's")
-    # Some servers do not keep Application Specific Information.
+    # Some servers do not store Application Specific Information.
     unmarked = put(real, pair.key_id, material=pair.key.reveal(), namespace="other")
     ours = client_of(real).store(pair, PARENT)
     assert client_of(real).take_back(pair.key_id, pair.key, None)

@@ -1,4 +1,4 @@
-"""Answers of key servers that hold more, or other things, than a filer has put there."""
+"""Answers with more objects, attributes or fields than a filer stores."""
 
 import os
 import struct
@@ -35,14 +35,14 @@ def server(authority: Path, tmp_path: Path) -> Iterator[FaultyKeyServer]:
 
 @pytest.fixture
 def house(server: FaultyKeyServer, tmp_path: Path) -> Iterator[House]:
-    """Give a filer with a key server, and disks that are locked."""
+    """A filer with a key server and locked disks."""
     with faulty.locked_house(tmp_path / "root", [server]) as built:
         yield built
 
 
 @contextmanager
 def behind(house: House, server: FaultyKeyServer, meddle: Meddle) -> Iterator[hostile.Server]:
-    """Let the filer see what ``meddle`` makes of the key server's answers."""
+    """Let the filer see the key server's answers as changed by ``meddle``."""
     with hostile.proxy(server, meddle) as proxy:
         house.set(port=proxy.port)
         house.filer.hardware = house.filer.hardware._replace(port=proxy.port)
@@ -117,7 +117,7 @@ EXTRA: dict[str, list[Element]] = {
 
 
 def with_attributes(*extra: Element) -> Meddle:
-    """Return what adds attributes, first of all, to each Get Attributes answer."""
+    """Return a meddler that adds attributes at the start of each Get Attributes answer."""
 
     def add(element: Element) -> Element:
         if element.tag != hostile.RESPONSE_PAYLOAD:
@@ -162,11 +162,11 @@ def test_all_of_it_changes_no_command(house: House, server: FaultyKeyServer) -> 
     assert not any(disk.locked for disk in house.disks)
 
 
-# What cannot be read
+# Unreadable objects
 
 
 def in_key_block(*extra: Element) -> Meddle:
-    """Return what adds elements to the key block of each Get answer."""
+    """Return a meddler that adds elements to the key block of each Get answer."""
 
     def add(element: Element) -> Element:
         if element.type != 1:
@@ -190,7 +190,7 @@ def only_of_get(change: Callable[[list[Element]], list[Element]]) -> Meddle:
 
 
 def failing(operation: int, reason: int) -> Meddle:
-    """Return what refuses ``operation`` of every object."""
+    """Return a meddler that refuses ``operation`` for every object."""
 
     def meddle(answer: Answer, _: bytes) -> Answer:
         return Answer(
@@ -499,7 +499,7 @@ def test_a_pair_whose_activation_failed_is_taken_back_by_its_identifier(
 
 @pytest.mark.parametrize(
     "meddle",
-    # A key of another length is that of another object.
+    # A key of another length belongs to another object.
     [each for each in TAKEN_BACK if each not in (UNREADABLE[why][0] for why in ANOTHER_KEY)],
 )
 def test_without_its_identifier_a_pair_that_cannot_be_read_is_said_to_remain(

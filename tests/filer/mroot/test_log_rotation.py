@@ -1,4 +1,4 @@
-"""The system log is rotated: weekly or at a size, whatever happens meanwhile, and loses no log."""
+"""Rotation of the system log: weekly or at a size; no interruption loses a log."""
 
 import os
 import threading
@@ -34,7 +34,7 @@ class Host:
         self.start()
 
     def start(self) -> None:
-        """Boot: a new log, which knows of the one before what is in the file."""
+        """Boot: start a new log object, which knows the earlier log only from the file."""
         self.messages = Messages("filer1", lambda: self.now, 1573922407)
         self.messages.attach(self.path, self.storage)
 
@@ -42,10 +42,10 @@ class Host:
         self.now = now or self.now
         self.messages.log("logger.usr", "notice", text)
         if self.path.exists():
-            os.utime(self.path, (self.now.timestamp(),) * 2)  # the clock of this host is another
+            os.utime(self.path, (self.now.timestamp(),) * 2)  # the host's clock differs
 
     def texts(self, name: str = "messages") -> list[str]:
-        """Return what was logged in a file, by the path it has in the filer."""
+        """Return the logged texts by the path of the log in the filer."""
         content = Mroot(self.etc.parent).read(f"/etc/{name}").decode()
         return [line.partition("]: ")[2] for line in content.splitlines()]
 
@@ -159,18 +159,17 @@ def test_midnight_is_that_of_the_filer_in_summer_and_in_winter(host: Host, name:
 
 
 class Cut(Exception):
-    """The program is killed here."""
+    """The program is killed."""
 
 
 class Killed(Storage):
-    """Is cut short before one rename, or after it."""
+    """Is killed before or after one rename."""
 
     def __init__(self, renames: int, *, done: bool) -> None:
         self.left = renames
         self._done = done
 
     def rename(self, path: Path, new: Path) -> None:
-        """Rename, or end the program."""
         self.left -= 1
         if self.left == 0 and not self._done:
             raise Cut
@@ -180,7 +179,7 @@ class Killed(Storage):
 
 
 def kept(host: Host) -> Iterator[str]:
-    """Yield what was logged by the test, from the oldest log to the newest."""
+    """Yield the texts logged by the test, from the oldest log to the newest."""
     for name in (*(f"messages.{number}" for number in reversed(range(OLD_LOGS))), "messages"):
         if (host.etc / name).exists():
             yield from (text for text in host.texts(name) if text != SYSTEM)
@@ -213,18 +212,16 @@ def test_no_log_is_lost_when_a_rotation_is_cut_short(
 
 
 class Refuses(Storage):
-    """The host refuses to rename, or to write."""
+    """Refuses to rename, or to write."""
 
     refuses = ""
 
     def rename(self, path: Path, new: Path) -> None:
-        """Rename, unless the disk is full."""
         if self.refuses == "rename":
             raise StorageError("cannot write messages.0: No space left on device")
         super().rename(path, new)
 
     def append(self, path: Path, data: bytes) -> None:
-        """Append, unless the disk is full."""
         if self.refuses == "append":
             raise StorageError("cannot write messages: No space left on device")
         super().append(path, data)

@@ -17,7 +17,7 @@ NOON = datetime(2026, 11, 24, 10, 17, 29, tzinfo=UTC)
 
 
 class Clock:
-    """Goes on by a second each time it is looked at."""
+    """Advances by a second at each call."""
 
     def __init__(self) -> None:
         self.now = NOON
@@ -111,12 +111,12 @@ def test_only_its_owner_reads_the_log(log: Messages, path: Path) -> None:
 
 
 class FullDisk(Storage):
-    """Takes a few bytes of each line while the disk is full."""
+    """Writes only a few bytes of each line while the disk is full."""
 
     full = True
 
     def append(self, path: Path, data: bytes) -> None:
-        """Fail as a host does whose disk is full."""
+        """Fail as on a full disk."""
         if self.full:
             super().append(path, data[:5])
             raise StorageError("cannot write messages: No space left on device")

@@ -1,4 +1,4 @@
-"""Reading files of the filer by the paths of the filer."""
+"""Reading files by their paths in the filer."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from filer.mroot.volume import LIMIT, Mroot, MrootError
 
 @pytest.fixture
 def volume(tmp_path: Path) -> Path:
-    """A root volume with a log, beside a file of the host that nobody may read through it."""
+    """A root volume with a log, beside a host file that must not be readable through it."""
     (tmp_path / "secret").write_bytes(b"host secret")
     etc = tmp_path / "mroot" / "etc"
     (etc / "sub").mkdir(parents=True)

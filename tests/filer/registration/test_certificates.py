@@ -1,4 +1,4 @@
-"""Installing certificates: names, contents, and what is refused."""
+"""Installing certificates: names, contents, and refusals."""
 
 import base64
 import os
@@ -66,7 +66,7 @@ KINDS: dict[str, Callable[[], Key]] = {
 
 @cache
 def key(kind: str = "EC", which: str = "mine") -> Key:
-    """Return a key, the same one for the same words."""
+    """Return a key, always the same for the same ``words``."""
     assert which
     return KINDS[kind]()
 
@@ -109,13 +109,13 @@ def key_pem(
 
 @cache
 def client() -> bytes:
-    """Return a good client.pem."""
+    """A valid client.pem."""
     return pem(certificate())
 
 
 @cache
 def client_private() -> bytes:
-    """Return the client_private.pem that belongs to it."""
+    """The client_private.pem that matches ``client``."""
     return client() + key_pem()
 
 
@@ -273,14 +273,14 @@ def test_two_client_certificates_in_one_file_are_refused() -> None:
 
 
 def chain() -> tuple[Identity, Identity, Identity]:
-    """Return a client, the authority that issued it, and the root above that."""
+    """Return a client, its issuer, and the root above that."""
     root = pki.authority("the root")
     between = pki.authority("in between", issuer=root)
     return pki.client(between), between, root
 
 
 def accepts(ca: bytes, directory: Path) -> bool:
-    """Shake hands with a server that knows ``ca``; the client shows the files of ``directory``."""
+    """Do a handshake with a server that trusts ``ca``, with the client files in ``directory``."""
     (directory / CA).write_bytes(ca)
     server_key = pki.server(None, "127.0.0.2")
     (directory / "server.pem").write_bytes(server_key.private_pem())
@@ -340,7 +340,7 @@ def test_what_is_registered_is_what_was_read(name: str) -> None:
 
 
 def by_openssl(directory: Path, *options: str) -> bytes:
-    """Have OpenSSL sign a certificate of CN=old, which this library does not do with SHA-1."""
+    """Have OpenSSL sign a certificate of CN=old with SHA-1, which the library refuses to do."""
     made = directory / "made.pem"
     command = ["openssl", "req", "-x509", "-nodes", "-days", "9", "-subj", "/CN=old", *options]
     subprocess.run(
@@ -554,7 +554,7 @@ def test_a_damaged_private_key_is_refused() -> None:
 
 
 def test_a_private_key_of_a_wrong_length_is_refused() -> None:
-    # Ed25519 with 31 bytes instead of 32: the library fails inside rather than refuses.
+    # Ed25519 with 31 bytes instead of 32: the library raises an internal error.
     short = bytes.fromhex("302d020100300506032b65700421041f") + bytes(31)
     assert refusal(CLIENT_PRIVATE, client() + block("PRIVATE KEY", short)) == (
         "client_private.pem: the private key is damaged"
@@ -632,7 +632,7 @@ def test_a_pair_that_does_not_fit_is_not_registered() -> None:
 
 
 def damaged(data: bytes, randomness: random.Random) -> bytes:
-    """Return ``data`` with some bytes changed, lost, or doubled."""
+    """Return ``data`` with some bytes changed, removed or doubled."""
     changed = bytearray(data)
     for _ in range(randomness.randint(1, 4)):
         where = randomness.randrange(len(changed))
@@ -669,7 +669,7 @@ def made(kind: str) -> x509.Certificate:
     return certificate(key(kind))
 
 
-@settings(deadline=None)  # RSA on a busy machine
+@settings(deadline=None)  # generating RSA keys on a busy machine
 @given(st.integers(0), st.sampled_from(list(KINDS)))
 def test_any_damage_is_information_or_one_line(seed: int, kind: str) -> None:
     randomness = random.Random(seed)
@@ -705,7 +705,7 @@ def test_a_hostile_file_costs_no_more_than_a_moment(line: bytes) -> None:
 
 
 def der_value(tag: int, content: bytes) -> bytes:
-    """Return one ASN.1 value in its distinguished encoding."""
+    """Return one ASN.1 value in DER."""
     size = len(content)
     long = size.to_bytes((size.bit_length() + 7) // 8, "big")
     length = bytes([size]) if size < 0x80 else bytes([0x80 | len(long)]) + long
@@ -721,11 +721,11 @@ def der_sequence(*values: bytes) -> bytes:
 
 
 PRIMES = [2**4423 - 1, 2**4253 - 1]
-"""Primes so large that only to test them takes seconds."""
+"""Primes so large that a primality test alone takes seconds."""
 
 
 def costly_keys() -> list[bytes]:
-    """Return private keys that cost a careless reader seconds, or minutes."""
+    """Return private keys that cost a careless reader seconds or minutes."""
     p, q = PRIMES
     exponent = 65537
     numbers = (0, p * q, exponent, 3, p, q, 3, 3, 1)

@@ -1,4 +1,4 @@
-"""Several people at one filer: whose turn it is, whose Ctrl-C, and what may be read meanwhile."""
+"""Several users of one filer: who may change it, whom Ctrl-C stops, what may be read meanwhile."""
 
 import threading
 from collections.abc import Callable
@@ -23,7 +23,7 @@ CHANGING = {
     "disk assign",
     *(f"disk encrypt {verb}" for verb in ("lock", "rekey", "sanitize", "destroy")),
 }
-"""What changes the filer; all other lines only read."""
+"""The lines that change the filer; all others only read."""
 
 
 def in_another_thread(work: Callable[[], object]) -> object:

@@ -1,18 +1,18 @@
-"""The trees that a loss of power may leave on the medium, computed from a trace.
+"""The trees that a power loss may leave on the medium, computed from a trace.
 
-A change is durable from the sync of all that it needs (`trace.needed`) on.  Of the changes that
-are not durable any subset may have reached the medium, whatever their order was:
+A change is durable once everything it needs (`trace.needed`) has been synced. Of the changes that
+are not durable, any subset may have reached the medium, in any order:
 
-* A directory entry and the content of the file that it names are independent of each other.
-* A write may be torn at each boundary of 512 bytes.  Where it extends a file, what has not arrived
-  may read as zeros or as garbage, or the file may be shorter.
+* A directory entry and the content of its file are independent of each other.
+* A write may be torn at each boundary of 512 bytes.  If it extends the file, the missing part may
+  read as zeros or as garbage, or the file may be shorter.
 * A block of 4 KiB that is being overwritten may be lost as a whole: it then reads as garbage.
 * A rename that is not durable may leave the file with both names.
-* After a sync of a file that failed, the cache counts as written, so that no later sync writes it
-  again: what was written before may be on the medium or not for good, until it is overwritten.
-  A directory whose sync failed is written by its next sync.
+* After a failed sync of a file, the cache counts as written, so no later sync writes it again:
+  earlier writes may be on the medium or not, until they are overwritten.  A directory whose sync
+  failed is written by its next sync.
 
-What the model leaves out is said in docs/CRASHES.md.
+docs/CRASHES.md lists what the model leaves out.
 """
 
 import random
@@ -23,10 +23,10 @@ from tests.kit.crash_model.trace import Change, Event, Rename, Seen, Sync, Trunc
 from tests.kit.crash_model.tree import SECTOR, Content, Inode, Tree
 
 BLOCK = 4096
-"""Bytes that a drive writes as one physical sector today, and may lose together."""
+"""Bytes that a drive writes as one physical sector, and may lose together."""
 
 ALL_SUBSETS = 6
-"""Of up to so many changes that are not durable, all subsets are tried."""
+"""With at most this many non-durable changes, all their subsets are tried."""
 
 _RANDOM_SUBSETS = 24
 _TORN_TOGETHER = 4
@@ -34,10 +34,10 @@ _TORN_TOGETHER = 4
 
 @dataclass(frozen=True)
 class State:
-    """What a loss of power left: the medium, and the world ``outside`` at that moment.
+    """A tree that a power loss left on the medium, and the state ``outside`` at that moment.
 
-    It came when ``point`` events of the trace had been made, and the next had not.  ``moment`` is
-    the kind of damage, and ``text`` tells which.
+    It happened after ``point`` events of the trace. ``moment`` is the kind of damage, ``text`` its
+    description.
     """
 
     point: int
@@ -48,9 +48,9 @@ class State:
 
 
 def crash_points(events: Sequence[Event]) -> list[int]:
-    """Return after how many events a loss of power makes a difference.
+    """Return after which events a power loss makes a difference.
 
-    Between two syncs each moment leaves what may also be left right before the second.
+    Between two syncs, every state is also possible right before the second one.
     """
     found = [at for at, event in enumerate(events) if at and isinstance(event, Sync | Seen)]
     return [*found, len(events)]
@@ -62,10 +62,10 @@ def crash_states(
     points: Collection[int] | None = None,
     ignored: Collection[str] = (),
 ) -> Iterator[State]:
-    """Yield what may be on the medium, which held ``before``, after a loss of power.
+    """Yield the possible trees on the medium, which held ``before``, after a power loss.
 
-    ``points``: when it may come (default: `crash_points`).  Changes of ``ignored`` paths are made,
-    and never vary.  Equal states may be yielded more than once; the order is the same each time.
+    ``points``: the moments of the power loss (default: `crash_points`). Changes of ``ignored``
+    paths are always made. Equal states may be yielded more than once; the order is always the same.
     """
     durable_from = [_durable_from(events, at) for at in range(len(events))]
     outside: Hashable = None
@@ -88,7 +88,7 @@ def crash_states(
 
 
 def _durable_from(events: Sequence[Event], at: int) -> int:
-    """Return the number of the sync with which event ``at`` is durable; too large: with none."""
+    """Return the number of the sync that makes event ``at`` durable; too large if none does."""
     event = events[at]
     if isinstance(event, Sync | Seen):
         return -1
@@ -108,7 +108,7 @@ def _sync_of(inode: Inode, events: Sequence[Event], at: int) -> int:
 
 
 class _Medium:
-    """What is on the medium, of whose changes those numbered in ``loose`` may be missing."""
+    """The medium; the changes whose numbers are in ``loose`` may be missing from it."""
 
     def __init__(self, before: Tree, events: Sequence[Event], loose: Sequence[int]) -> None:
         self.loose = loose
@@ -124,13 +124,12 @@ class _Medium:
                 self.changes.append((at, event))
 
     def change(self, at: int) -> Change:
-        """Return the change of that number."""
         return next(change for number, change in self.changes if number == at)
 
     def tree(self, arrived: Collection[int], special: int | None = None) -> Tree:
-        """Return the medium where of the loose changes those in ``arrived`` were made.
+        """Return the medium with only those loose changes that are in ``arrived``.
 
-        Of the change ``special``, if it is a rename, the old name stays too.
+        If the change ``special`` is a rename, the old name stays too.
         """
         tree = self._base.copy()
         for at, change in self.changes:
@@ -142,7 +141,7 @@ class _Medium:
         return tree
 
     def torn(self, arrived: Collection[int], torn: int) -> Iterator[tuple[str, str, Tree]]:
-        """Yield what is left where the write ``torn`` arrived in part, or lost its block."""
+        """Yield the trees in which the write ``torn`` arrived in part, or lost its block."""
         write = self.change(torn)
         assert isinstance(write, Write)
         tree = self._base.copy()
@@ -180,7 +179,7 @@ def _variations(medium: _Medium, chance: random.Random) -> Iterator[tuple[str, s
 
 
 def _subsets(loose: Sequence[int], chance: random.Random) -> list[frozenset[int]]:
-    """Return which of the changes may have arrived: all subsets, or of many some of each kind."""
+    """Return the sets of changes that may have arrived: all subsets, or a selection of many."""
     if len(loose) <= ALL_SUBSETS:
         return [
             frozenset(at for bit, at in enumerate(loose) if mask >> bit & 1)
@@ -198,7 +197,7 @@ def _subsets(loose: Sequence[int], chance: random.Random) -> list[frozenset[int]
 
 
 def _parts(write: Write, old: Content) -> Iterator[tuple[str, str, Content]]:
-    """Yield what of a write may have arrived in a file that held ``old``, or was lost with it."""
+    """Yield what a file that held ``old`` may hold after a torn write or a lost block."""
     end = write.offset + len(write.data)
     count = -(-end // SECTOR) - write.offset // SECTOR
     chance = random.Random(write.offset)

@@ -1,4 +1,4 @@
-"""Record with strace what programs change in one flat directory: SQLite writes past Python."""
+"""Record with strace the changes in a flat directory: SQLite does not write through Python."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ _HEX = re.compile(r"\\x([0-9a-f]{2})")
 
 
 def available() -> bool:
-    """Whether programs can be traced here."""
+    """Whether programs can be traced on this host."""
     command = ["strace", "-o", "/dev/null", "true"]
     return bool(shutil.which("strace")) and subprocess.run(command, check=False).returncode == 0
 
@@ -34,9 +34,9 @@ def available() -> bool:
 def recorded(
     program: Sequence[str], directory: Path, log: Path, cwd: Path
 ) -> tuple[Tree, list[Event]]:
-    """Run ``program``; return ``directory`` as it was before, and what was changed there.
+    """Run ``program``; return the original ``directory``, and its recorded changes.
 
-    Each write to standard output is recorded as `Seen`, with what was written until then.
+    Each write to standard output is recorded as `Seen`, with all output so far.
     """
     before = Tree.load(directory)
     options = ["-f", "-y", "-xx", "-s", str(1 << 24), "-e", f"trace={','.join(_CALLS)}"]
@@ -56,7 +56,7 @@ class _Reader:
         self._printed: tuple[str, ...] = ()
 
     def events(self, log: Path) -> Iterator[Event]:
-        """Yield the events of a log, each where its call ended."""
+        """Yield the events of a log in the order in which their calls ended."""
         begun: dict[str, str] = {}
         for line in log.read_text(encoding="ascii").splitlines():
             found = _LINE.fullmatch(line)
@@ -109,7 +109,7 @@ class _Reader:
                 yield Rename(f"{name} -> {new}", leave, Enter(new, self._root, new, moved))
 
     def _name(self, path: bytes) -> str | None:
-        """Return the name of a file in the directory, "" for that itself, None for all others."""
+        """Return the name of a file in the directory, "" for the directory, None otherwise."""
         text = path.decode("utf-8", "replace")
         if text == self._directory:
             return ""
@@ -118,7 +118,7 @@ class _Reader:
 
 
 def _value(argument: re.Match[str]) -> bytes:
-    """Return a string, the path of an open file, or a word of a call."""
+    """Return a string, the path of an open file, or an argument of a call."""
     text = argument["text"] if argument["text"] is not None else argument["path"]
     if text is None:
         return argument["word"].encode()

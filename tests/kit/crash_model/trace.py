@@ -1,8 +1,8 @@
 """Record each system call by which this process changes a directory.
 
-Python's own wrappers in ``os`` are replaced while a ``Recorder`` records, so that the program is
-recorded as it is.  What is written past them (``open()``, SQLite) is not seen: `Recorder.check`
-compares the trace with the directory, and fails if they differ.
+While a ``Recorder`` records, it replaces Python's wrappers in ``os``, so the program needs no
+change. Other writes (``open()``, SQLite) are not recorded: `Recorder.check` compares the trace with
+the directory, and fails if they differ.
 """
 
 import errno
@@ -18,7 +18,7 @@ from tests.kit.crash_model.tree import Content, Inode, Kind, Tree, inode_of
 
 @dataclass(frozen=True)
 class Enter:
-    """A directory gets an entry: of a new file, directory or link, or a second one."""
+    """A directory gets an entry for a new or an existing inode."""
 
     path: str
     directory: Inode
@@ -59,8 +59,6 @@ class Rename:
 
 @dataclass(frozen=True)
 class Write:
-    """Bytes are put into a file."""
-
     path: str
     inode: Inode
     offset: int
@@ -73,8 +71,6 @@ class Write:
 
 @dataclass(frozen=True)
 class Truncate:
-    """A file is cut or extended."""
-
     path: str
     inode: Inode
     size: int
@@ -89,7 +85,7 @@ Change = Enter | Leave | Rename | Write | Truncate
 
 @dataclass(frozen=True)
 class Sync:
-    """The content of a file, or the entries of a directory, are to reach the medium."""
+    """The content of a file, or the entries of a directory, are synced."""
 
     path: str
     inode: Inode
@@ -98,7 +94,7 @@ class Sync:
 
 @dataclass(frozen=True)
 class Seen:
-    """The world outside has changed before the next event: ``what`` it is now."""
+    """The state outside changed to ``what`` before the next event."""
 
     what: Hashable = field(repr=False)
 
@@ -107,7 +103,7 @@ Event = Change | Sync | Seen
 
 
 def needed(change: Change) -> Collection[Inode]:
-    """Return the inodes that have to be synced, all of them, for ``change`` to be durable."""
+    """Return the inodes that must all be synced before ``change`` is durable."""
     match change:
         case Write() | Truncate():
             return {change.inode}
@@ -118,7 +114,7 @@ def needed(change: Change) -> Collection[Inode]:
 
 
 def replayed(tree: Tree, events: Iterable[Event]) -> Tree:
-    """Return what a program sees after ``events``: the cache, which has every change."""
+    """Return the cache after ``events``: what a program sees, with every change."""
     cache = tree.copy()
     for event in events:
         if not isinstance(event, Sync | Seen):
@@ -127,11 +123,10 @@ def replayed(tree: Tree, events: Iterable[Event]) -> Tree:
 
 
 class Recorder:
-    """A trace of the changes below the directory ``root``; records as a context manager.
+    """A trace of the changes below the directory ``root``; a context manager that records.
 
-    ``before`` is the tree when it began.  ``continued``: the trace goes on after one that brought
-    the directory to what it is now.  ``outside`` tells what the rest of the world is; each value
-    of it is recorded as `Seen`.
+    ``before`` is the initial tree. ``continued`` is an earlier trace that this one extends.
+    ``outside`` returns the state of everything else; each change of it is recorded as `Seen`.
     """
 
     def __init__(
@@ -155,7 +150,7 @@ class Recorder:
         self.syncs = 0
 
     def fail_sync(self, number: int) -> None:
-        """Have the sync of that number, from 1 and the beginning, fail once with EIO."""
+        """Make sync ``number`` (counted from 1 over the whole trace) fail once with EIO."""
         self._failing = number
 
     def __enter__(self) -> Self:
@@ -179,7 +174,7 @@ class Recorder:
         places: list[tuple[object, str, Any]] = [
             (os, name, method) for name, method in recorded.items()
         ]
-        places.append((filer.host.durable, "_sync_data", self._sync))  # bound when it was imported
+        places.append((filer.host.durable, "_sync_data", self._sync))  # bound at import
         for place, name, method in places:
             real = getattr(place, name)
             self._replaced[place, name] = real
@@ -194,13 +189,13 @@ class Recorder:
             self.see()
 
     def check(self, ignored: Collection[str] = ()) -> None:
-        """Make sure that the trace has every change of the directory."""
+        """Check that the trace has every change of the directory."""
         found = Tree.load(self._root)
         seen = replayed(self.before, self.events)
         assert dict(_shown(seen, ignored)) == dict(_shown(found, ignored))
 
     def see(self) -> None:
-        """Record what the world outside is, if that has changed."""
+        """Record the state outside, if it has changed."""
         now = self._outside()
         if now != self._last_seen:
             self._last_seen = now
@@ -210,7 +205,7 @@ class Recorder:
         self.see()
         self.events.append(event)
 
-    # Each takes the real function, and what it is called with.
+    # Each takes the real function and its arguments.
 
     def _open(
         self, real: Callable[..., int], path: Any, flags: int, *rest: Any, **more: Any
@@ -258,7 +253,7 @@ class Recorder:
         if found and directory:
             inode = self._known[_identity(found)]
             if found.st_nlink == 1 or inode.kind is Kind.DIRECTORY:
-                del self._known[_identity(found)]  # the number may be given to another file
+                del self._known[_identity(found)]  # the inode number may be reused
             self._record(Leave(below, directory, name, inode))
 
     def _write(self, real: Callable[..., int], handle: int, data: Any) -> int:

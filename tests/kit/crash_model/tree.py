@@ -1,4 +1,4 @@
-"""A file tree in memory: what a page cache shows, or what a medium holds."""
+"""A file tree in memory: the content of a page cache or of a medium."""
 
 import hashlib
 import os
@@ -15,15 +15,13 @@ _EMPTY = bytes(SECTOR)
 
 
 class Kind(Enum):
-    """What an inode is."""
-
     FILE = "file"
     DIRECTORY = "directory"
     LINK = "link"
 
 
 class Inode(NamedTuple):
-    """The identity of a file, directory or symbolic link, which keeps its number for good."""
+    """The identity of a file, directory or symbolic link; its number never changes."""
 
     number: int
     kind: Kind
@@ -32,20 +30,19 @@ class Inode(NamedTuple):
 
 @dataclass(frozen=True)
 class Content:
-    """The bytes of a file: its size, and those sectors that are not all zeros."""
+    """The bytes of a file: its size, and the sectors that are not all zeros."""
 
     size: int = 0
     sectors: Mapping[int, bytes] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def of(cls, data: bytes) -> Self:
-        """Return ``data`` as the content of a file."""
         return cls().written(0, data)
 
     def written(self, offset: int, data: bytes, keep: Collection[int] | None = None) -> Self:
-        """Return the content after a write; of its sectors only those in ``keep`` arrived.
+        """Return the content after a write of which only the sectors in ``keep`` arrived.
 
-        Sectors are numbered from the first that the write touches.  The size grows all the same.
+        Sectors are numbered from the first that the write touches. The size always grows.
         """
         sectors = dict(self.sectors)
         end = offset + len(data)
@@ -73,14 +70,13 @@ class Content:
 
     @cached_property
     def digest(self) -> bytes:
-        """A hash of the content."""
         digest = hashlib.blake2b(self.size.to_bytes(8, "big"), digest_size=16)
         for number in sorted(self.sectors):
             digest.update(number.to_bytes(8, "big") + self.sectors[number])
         return digest.digest()
 
     def store(self, path: Path) -> None:
-        """Make the file ``path``, sparse, with this content."""
+        """Write the content to a sparse file at ``path``."""
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             for number, data in self.sectors.items():
@@ -91,8 +87,6 @@ class Content:
 
 
 class Tree:
-    """Directories with their entries, and files with their content, by inode."""
-
     root = Inode(0, Kind.DIRECTORY)
 
     def __init__(self) -> None:
@@ -101,7 +95,6 @@ class Tree:
 
     @classmethod
     def load(cls, directory: Path) -> "Tree":
-        """Read a directory of the host."""
         tree = cls()
         known = {_identity(directory): cls.root}
         waiting = [(directory, cls.root)]
@@ -122,19 +115,19 @@ class Tree:
 
     @property
     def inodes(self) -> set[Inode]:
-        """All inodes that are known, whether they have a name or not."""
+        """All known inodes, with or without a name."""
         named = {inode for names in self.entries.values() for inode in names.values()}
         return {*self.entries, *self.contents, *named}
 
     def copy(self) -> "Tree":
-        """Return a tree that can be changed by itself."""
+        """Return an independent copy."""
         copy = Tree()
         copy.entries = {inode: dict(names) for inode, names in self.entries.items()}
         copy.contents = dict(self.contents)
         return copy
 
     def walk(self, ignored: Collection[str] = ()) -> Iterator[tuple[str, Inode]]:
-        """Yield the path and inode of everything below the root, but for ``ignored`` paths."""
+        """Yield the path and inode of everything below the root, except ``ignored`` paths."""
         waiting = [("", self.root)]
         while waiting:
             path, directory = waiting.pop()
@@ -147,7 +140,7 @@ class Tree:
                     waiting.append((below, inode))
 
     def digest(self, ignored: Collection[str] = ()) -> bytes:
-        """Return a hash of all that a program can see, but for ``ignored`` paths."""
+        """Return a hash of everything that a program can see, except ``ignored`` paths."""
         digest = hashlib.blake2b(digest_size=16)
         for path, inode in self.walk(ignored):
             digest.update(f"{path}\0{inode.kind.value}\0{inode.target}\0".encode())
@@ -156,7 +149,7 @@ class Tree:
         return digest.digest()
 
     def store(self, directory: Path) -> None:
-        """Make ``directory`` with all that the tree holds."""
+        """Create ``directory`` with the content of the tree."""
         directory.mkdir(mode=0o700)
         made: dict[Inode, Path] = {}
         for below, inode in self.walk():
@@ -175,7 +168,7 @@ class Tree:
 
 
 def inode_of(path: Path, number: int) -> Inode:
-    """Return a new inode for what is at ``path``."""
+    """Return a new inode for the file at ``path``."""
     if path.is_symlink():
         return Inode(number, Kind.LINK, str(path.readlink()))
     return Inode(number, Kind.DIRECTORY if path.is_dir() else Kind.FILE)

@@ -1,4 +1,4 @@
-"""``--format json``: an object for each command and event, as docs/JSON.md and the schema say."""
+"""``--format json``: one object per command and event, as docs/JSON.md and the schema describe."""
 
 import ast
 import json
@@ -56,7 +56,7 @@ KEY_ID = "0" * 64
 
 
 def strict(schema: Any) -> Any:
-    """Return ``schema`` without room for fields that it does not name."""
+    """Return ``schema`` without permission for additional fields."""
     if isinstance(schema, list):
         return [strict(each) for each in schema]
     if not isinstance(schema, dict):
@@ -69,7 +69,7 @@ def strict(schema: Any) -> Any:
 
 
 def defined(prefix: str) -> dict[str, Any]:
-    """Return the definitions of the schema whose names begin with ``prefix``, by the rest."""
+    """Return the definitions whose names begin with ``prefix``, by the rest of the name."""
     return {
         name.removeprefix(prefix): schema
         for name, schema in DEFINED["$defs"].items()
@@ -102,14 +102,14 @@ def objects(out: str) -> list[Object]:
 
 
 class Told(NamedTuple):
-    """What the program told, boots aside, and how it ended."""
+    """The objects of the program except boots, and its exit status."""
 
     commands: list[Object]
     status: int
 
 
 def run(account: Account, *lines: str, options: Sequence[str] = ()) -> Told:
-    """Run lines, and the answers among them; nothing goes to standard error."""
+    """Run lines and their answers; nothing must go to standard error."""
     given = "".join(f"{line}\n" for line in lines)
     ended = account.run("--format", "json", *options, input=given)
     assert ended.err == ""
@@ -131,13 +131,13 @@ def types_of(each: Object) -> list[str]:
 
 @pytest.fixture
 def filer(tmp_path: Path, servers: list[KeyServer]) -> Account:
-    """Give a filer beside its key servers, none of them registered."""
+    """A filer whose key servers are not registered."""
     return beside(servers, tmp_path / "home")
 
 
 @pytest.fixture
 def registered(filer: Account, servers: list[KeyServer]) -> Account:
-    """Give a filer that has registered its key servers."""
+    """A filer that has registered its key servers."""
     add = " ".join(f"-key_server {server.address}" for server in servers)
     assert only(filer, f"key_manager add {add}")["status"] == 0
     return filer
@@ -219,7 +219,7 @@ def test_every_type_of_every_command_is_told_and_no_secret(
     names = {name.split()[0] for name in by_name}
     assert names == set(Commands(pytest.fail)) - {"exit", "logout", "source"}
     failed = {each["command"] for each in told if each["status"]}
-    assert failed == {"disk encrypt lock"}  # the MSID locks no disk
+    assert failed == {"disk encrypt lock"}  # the MSID cannot lock a disk
     seen = {result_type for each in told for result_type in types_of(each)}
     assert seen == TYPES.keys() - {"environment"}
     assert types_of(by_name["key_manager setup"]) == [
@@ -795,7 +795,7 @@ def test_an_object_says_how_long_its_command_took() -> None:
 
 @pytest.fixture
 def machine(account: Account) -> Iterator[Filer]:
-    """Give a filer that has power, but has not booted."""
+    """A filer that has power, but has not booted."""
     machine = Machine(account.root, Interrupt())
     filer = machine.power_on()
     yield filer
@@ -834,7 +834,7 @@ def test_loader_has_its_types_too(machine: Filer, servers: list[KeyServer]) -> N
 
 
 def complaints_made() -> Iterator[tuple[str, set[str]]]:
-    """Yield the kind and the details of each complaint in the source."""
+    """Yield the kind and details of each complaint in the source."""
     for path in json_schema.modules():
         for node in ast.walk(ast.parse(path.read_bytes())):
             match node:
@@ -847,7 +847,7 @@ def complaints_made() -> Iterator[tuple[str, set[str]]]:
 
 
 def rows(heading: str) -> dict[str, set[str]]:
-    """Return a table of docs/JSON.md: the name in the first cell, the names in the last one."""
+    """Return a table of docs/JSON.md: each row's first name, and the names in its last cell."""
     section = DOCUMENT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     table = section.split("| --- |\n")[1].split("\n\n")[0]
     cells = [line.split("|") for line in table.splitlines()]

@@ -1,4 +1,4 @@
-"""Commands from -c, FILE and pipes: the same output by every way in, and secrets unseen."""
+"""Commands from -c, FILE and pipes: the same output for every way in, and hidden secrets."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -429,7 +429,7 @@ def test_end_of_input_in_a_passphrase_is_a_failed_command(
 
 
 def never_run_nor_printed(account: Account, ended: Outcome, *secrets: str) -> bool:
-    """Say whether no secret is in what was printed or in any file of the account."""
+    """Check that no secret was printed or is in any file of the account."""
     told = (ended.out + ended.err).encode()
     kept = b"".join(path.read_bytes() for path in files_below(account.home))
     return not any(secret.encode() in told or secret.encode() in kept for secret in secrets)

@@ -1,4 +1,4 @@
-"""Completion: words that fit, a word of help for each, and very many of them."""
+"""Completion: candidates, their descriptions, and very many of them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_many_words_with_dots_are_completed_from_dot_to_dot(many_disks: House) -
     assert {each.help for each in shelves} == {"24 to choose from"}
 
 
-# What is offered, and the word of help.
+# Candidates and their descriptions.
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ VALUE = "0"
 
 
 def positions(grammar: Grammar, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Yield ``words``, and every line that goes on from there with at most one value."""
+    """Yield ``words``, and every longer line with at most one value."""
     yield words
     for following in grammar.expected(words):
         if following.kind is Kind.VARIABLE and VALUE not in words:

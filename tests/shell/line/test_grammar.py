@@ -334,15 +334,14 @@ def test_colouring_learns_the_kind_of_each_word() -> None:
 
 # Any grammar, and any sentence of it.
 
-UNTIMED = settings(deadline=None)  # a long sentence on a busy machine is no failure
+UNTIMED = settings(deadline=None)  # A long sentence may be slow on a busy machine.
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a SYNOPSIS line, with words that it allows.
+    """A part of a SYNOPSIS line, and words that it allows.
 
-    ``units`` are the words in pieces; if ``option``, each may stand anywhere in its run of
-    options.
+    ``units`` are the words in groups; if ``option``, each may be anywhere in its run of options.
     """
 
     text: str
@@ -354,7 +353,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Words, the grammar that allows them, and which of them are literals."""
+    """Words, a grammar that allows them, and which of them are literals."""
 
     grammar: Grammar
     line: str
@@ -381,7 +380,7 @@ def begins_with_option(parts: Sequence[Part]) -> bool:
 
 
 class Writer:
-    """Writes a SYNOPSIS line and a sentence of it, with every literal and variable different."""
+    """Writes a SYNOPSIS line and a matching sentence, with different literals and variables."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng

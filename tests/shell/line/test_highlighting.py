@@ -1,4 +1,4 @@
-"""What the colours of a line say, and what the toolbar does: without a screen."""
+"""The colours of a line and the content of the toolbar, without a screen."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -202,7 +202,7 @@ def test_an_open_quote_is_read_for_completion_as_if_it_were_closed(text: str) ->
         assert [*cursor.words, cursor.prefix] == split(text + mark)[-1]
 
 
-# What the console leaves out: expansions, operators, and a quote that goes on over lines.
+# Unsupported syntax: expansions, operators, and quotes across lines.
 SH_TEXT = st.text(st.sampled_from("ab '\"\\#\t-"), max_size=12).filter(
     lambda text: not text.endswith("\\")
 )

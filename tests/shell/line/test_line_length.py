@@ -1,4 +1,4 @@
-"""A line of commands, or an answer, that is too long: refused, never kept, and never in the way."""
+"""A command line or answer that is too long is refused and never kept, and nothing else fails."""
 
 import io
 import os
@@ -46,7 +46,7 @@ def text(*lines: str) -> bytes:
 
 
 class Endless(io.RawIOBase):
-    """A line of so many MiB, and one behind it."""
+    """A line of the given number of MiB, and one after it."""
 
     def __init__(self, size: int, end: bytes) -> None:
         self._left = size * 2**20
@@ -199,7 +199,7 @@ def test_a_password_for_ssh_that_is_too_long_is_refused(account: Account) -> Non
 
 
 class Typist(LineReader):
-    """Types a line that is too long, with an answer behind it that is dropped, and another."""
+    """Types a line that is too long, an answer to it that must be dropped, and another line."""
 
     def __init__(self) -> None:
         self.typed = deque([LONG, PASSPHRASE, "key_manager show"])
@@ -242,7 +242,7 @@ def test_a_line_typed_too_long_is_refused_and_answers_behind_it_are_dropped(
 
 
 class Overtaken(str):
-    """A line during whose splitting Ctrl-C is pressed."""
+    """Presses Ctrl-C while a line is being split."""
 
     interrupt: Interrupt
 

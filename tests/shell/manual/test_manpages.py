@@ -1,4 +1,4 @@
-"""The manual pages: sound man(7), complete, and read in process exactly as mandoc reads them."""
+"""The manual pages: valid man(7), complete, and rendered in process exactly as by mandoc."""
 
 import random
 import re
@@ -49,7 +49,7 @@ def run(*command: str, text: str = "", **environment: str) -> str:
 
 
 def body(source: str, width: int = 80) -> str:
-    """Set ``source`` below a heading, and return it without the lines that every page has."""
+    """Render ``source`` below a heading, and return it without the lines of every page."""
     return "\n".join(render(f"{HEAD}.SH TEXT\n{source}", width).splitlines()[6:-2])
 
 
@@ -132,7 +132,7 @@ filer --check [--format json] FILE ...""",
 
 
 def synopsis(source: str) -> list[str]:
-    """Return the lines of a page's SYNOPSIS, none of them broken."""
+    """Return the lines of a page's SYNOPSIS, each unbroken."""
     section = render(source, UNLIMITED).split("\nSYNOPSIS\n")[1].splitlines()
     return [line.strip() for line in takewhile(lambda line: line[:1] in ("", " "), section) if line]
 
@@ -276,7 +276,7 @@ FONTS = ["B", "I", "BR", "RB", "IR", "RI", "BI", "IB"]
 
 
 class Author:
-    """Writes pages of random sense, with every macro, escape and oddity that is allowed."""
+    """Writes pages of random text with every allowed macro, escape and special case."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)

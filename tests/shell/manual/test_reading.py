@@ -1,4 +1,4 @@
-"""What is read at a terminal: manual pages in colour, and the list of commands."""
+"""Reading at a terminal: manual pages in colour, and the list of commands."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ def styled(body: str) -> list[tuple[str, str]]:
     return [each for each in fragments[below:-2] if each[1]]
 
 
-# What has which style.
+# Styles.
 
 
 @every_page
@@ -152,7 +152,7 @@ PAGER = "cat > '{}'; printf '%s\\n' \"PAGED $LESS\""
 
 
 def paged(account: Account, environment: Mapping[str, str], settings: str = "") -> tuple[str, str]:
-    """Return what ``man na_disk`` gives to the pager, and the options that less would have."""
+    """Return what ``man na_disk`` sends to the pager, and the options for less."""
     shown = account.home / "paged"
     if settings:
         (account.home / "config" / "filer").mkdir(parents=True)
@@ -248,7 +248,7 @@ def test_help_says_one_line_a_command_and_the_question_mark_keeps_its_columns(
 
 
 def test_less_keeps_the_colours_of_a_page_without_a_pager_configured(account: Account) -> None:
-    """The host's own pager is less here, whatever options it is given besides."""
+    """The host's pager is less here, with any other options."""
     programs = account.home / "programs"
     programs.mkdir()
     (programs / "less").symlink_to(str(shutil.which("less")))

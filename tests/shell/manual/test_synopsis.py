@@ -1,4 +1,4 @@
-"""The SYNOPSIS of a manual page is the grammar of its command, and the other way round."""
+"""The SYNOPSIS of a manual page and the grammar of its command are the same."""
 
 import pytest
 

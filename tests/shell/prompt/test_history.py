@@ -1,4 +1,4 @@
-"""The history file: who may read it, and how large it becomes."""
+"""The history file: its permissions and its maximum size."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""A console in the background of a shell: it stops to ask, and shows no secret when it is back."""
+"""A console in the background of a shell: it stops to ask, and shows no secret when it returns."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -32,7 +32,7 @@ def shell(account: Account) -> Iterator[Terminal]:
 
 
 def stops_by_itself(terminal: Terminal) -> None:
-    """Press Enter at the prompt of the shell until it says so."""
+    """Press Enter at the shell's prompt until the shell reports that the filer has stopped."""
     for _ in range(100):
         terminal.type("\r")
         if terminal.child.expect_exact(["Stopped", pexpect.TIMEOUT], timeout=0.5) == 0:
@@ -41,7 +41,7 @@ def stops_by_itself(terminal: Terminal) -> None:
 
 
 def answer(terminal: Terminal) -> None:
-    """Type both passphrases; neither is seen, and the shell has its echo again."""
+    """Type both passphrases; neither is echoed."""
     terminal.type(f"{OTHER_PASSPHRASE}\r")
     terminal.shows("reenter the new passphrase: ")
     terminal.type(f"{OTHER_PASSPHRASE}\r")
@@ -73,7 +73,7 @@ def test_a_question_of_a_program_started_in_the_background(registered: Account) 
 def test_a_question_after_a_start_in_the_background(
     registered: Account, servers: list[KeyServer]
 ) -> None:
-    """It is in the foreground again before it asks, of which no signal tells."""
+    """It returns to the foreground before it asks, and no signal reports that."""
     with shell(registered) as terminal:
         with silent(servers[1]) as listener:
             terminal.type(f"{OPTION} &\r")

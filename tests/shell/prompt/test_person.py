@@ -1,6 +1,6 @@
-"""The terminals of people get the editor, at the latest from the second prompt on.
+"""People's terminals get the editor, at the latest at the second prompt.
 
-Their real answers to the question where the cursor is, after so long as links may take.
+The tests use real answers to the cursor-position query, with the latencies of real links.
 """
 
 import threading
@@ -24,10 +24,10 @@ TERMINALS = {
     "PuTTY": "putty-256color",
     "Windows Terminal": "xterm-256color",
 }
-"""What TERM says there.  All answer ``ESC [ row ; column R``; they differ in when."""
+"""The value of TERM there. All answer ``ESC [ row ; column R``, at different times."""
 
 LATENCIES = (0.0, 0.02, 0.3, 1.0)
-"""Seconds: beside the program; in the same house; another continent; a satellite or a phone."""
+"""Seconds: on this host; in the same building; another continent; a satellite or a phone."""
 
 TRIED = [
     (name, latency)
@@ -45,7 +45,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
 
 
 def delayed(person: Screen, seconds: float) -> None:
-    """Have the terminal answer after ``seconds``."""
+    """Make the terminal answer after ``seconds``."""
 
     def send(answer: str) -> None:
         with suppress(OSError):  # the test is over

@@ -1,4 +1,4 @@
-"""Long work: what is said of it while it lasts, to whom, and what is left of that when it ends."""
+"""Progress of long work: who sees it, and what is left of it on the screen afterwards."""
 
 import threading
 import time
@@ -69,7 +69,7 @@ class Paper:
 
     @property
     def shown(self) -> str:
-        """What can be read after all that was drawn."""
+        """The displayed text after everything that was drawn."""
         cells: list[str] = []
         column = 0
         for character in "".join(self.drawn):
@@ -155,11 +155,11 @@ def test_work_goes_on_when_the_terminal_has_hung_up() -> None:
         tell(2)
 
 
-# What tells.
+# Sources of progress.
 
 
 class Listener:
-    """Takes down the work that is told, and how much of it was done."""
+    """Records the reported work and its progress."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[Work, list[int]]] = []
@@ -178,7 +178,7 @@ class Listener:
             self.open -= 1
 
     def of(self, kind: type[Work]) -> list[tuple[Work, list[int]]]:
-        """Return what was heard of this kind of work."""
+        """Return the records of this kind of work."""
         return [each for each in self.heard if isinstance(each[0], kind)]
 
 
@@ -239,7 +239,7 @@ def test_only_what_changes_nothing_says_that_ctrl_c_stops_it(build: Build) -> No
     house.good("key_manager query")
     house.good("key_manager rekey")
 
-    # To query, to look whether it can be stored; to store, and to read back.
+    # The query; the check before the key is stored; the store; the read-back.
     assert [work.interruptible for work, _ in listener.of(Wait)] == [True, True, False, False]
 
 
@@ -267,7 +267,7 @@ def test_of_several_people_each_sees_their_own_work() -> None:
 
 
 def watched(person: Screen) -> StringIO:
-    """Return where all that is sent to the screen is kept."""
+    """Return a buffer with everything that is sent to the screen."""
     sent = StringIO()
     person.child.logfile_read = sent
     return sent

@@ -1,4 +1,4 @@
-"""The comforts of the prompt, as a person sees them on the screen."""
+"""The interactive prompt as a person sees it on the screen."""
 
 import re
 import time
@@ -28,7 +28,7 @@ Open = Callable[..., Screen]
 
 @pytest.fixture
 def at(account: Account) -> Iterator[Open]:
-    """Give a function that starts the program at a screen and waits for its first prompt."""
+    """Return a function that starts the program at a screen and waits for its first prompt."""
     with ExitStack() as stack:
 
         def start(
@@ -306,7 +306,7 @@ def test_words_are_coloured_by_what_they_are(at: Open) -> None:
     assert person.colours("key_manager") == {"brightcyan"}
     assert person.colours("add") == {"cyan"}
     assert person.colours("-key_server") == {"green"}
-    assert person.colours("127.0.0.2") == {"brown"}  # pyte's word for the third colour
+    assert person.colours("127.0.0.2") == {"brown"}  # pyte's name for the third colour
 
 
 def test_a_wrong_word_is_marked_before_enter_and_an_unfinished_one_is_not(at: Open) -> None:
@@ -378,7 +378,7 @@ def test_the_toolbar_follows_the_commands(tmp_path: Path, servers: list[KeyServe
         person.shows_toolbar(
             f"key servers 2/2 up | disks 0/4 locked | 1 key pairs | advanced | tag {ids}"
         )
-        # Lines that have run show neither menu nor toolbar any more.
+        # Executed lines show no menu or toolbar any more.
         assert person.text.count("key servers 2/2 up") == 1
 
 
@@ -411,7 +411,7 @@ def test_the_toolbar_does_not_wait_for_a_silent_key_server(
             with pytest.raises(TimeoutError):
                 listener.accept()
 
-            assert time.monotonic() - begun < 10  # the time limit of a key server is 20 s
+            assert time.monotonic() - begun < 10  # the timeout of a key server is 20 s
 
 
 def test_the_loader_has_a_toolbar_and_its_own_commands(at: Open) -> None:
@@ -508,7 +508,7 @@ def test_settings_do_not_concern_scripts(account: Account) -> None:
     assert account.commands("hostname") == ("filer1\n", "", 0)
 
 
-# Windows and surroundings.
+# Windows and environments.
 
 
 def test_a_narrow_window_has_a_short_toolbar_and_a_menu(at: Open) -> None:

@@ -1,4 +1,4 @@
-"""The plain reader, key by key: editing, the answer about the cursor, the modes of the terminal."""
+"""The plain reader, key by key: editing, cursor-position answers, terminal modes."""
 
 import os
 import signal
@@ -152,7 +152,7 @@ def test_a_terminal_without_a_cursor_is_not_asked(term: str) -> None:
 
 
 def modes(terminal: Terminal) -> int:
-    """Return the local modes of the terminal; Linux tells them to the other side too."""
+    """Return the local modes of the terminal; Linux shows them to the other side too."""
     return int(termios.tcgetattr(terminal.child.child_fd)[3])
 
 
@@ -164,7 +164,7 @@ def terminal(account: Account) -> Iterator[Terminal]:
 
 
 def pass_by() -> None:
-    """Wait until the answer is not expected any more."""
+    """Wait until the answer is no longer expected."""
     time.sleep(PATIENCE + LATE + 0.1)
 
 
@@ -242,7 +242,7 @@ def test_a_long_line_is_read_whole_or_refused(terminal: Terminal, length: int) -
     terminal.shows("line too long" if refused else "#\r\nfiler1\r\nfiler1> ")
 
 
-# How the terminal is left.
+# The final state of the terminal.
 
 
 def local_modes(descriptor: int) -> list[object]:
@@ -268,7 +268,7 @@ def test_the_terminal_is_left_as_it_was_found(account: Account, keys: str) -> No
 def test_a_signal_leaves_the_terminal_as_it_was_found(
     account: Account, number: signal.Signals
 ) -> None:
-    # Python runs as a child, so that its terminal outlives it; it ends before there is a prompt.
+    # Python runs as a child, so that its terminal outlives it; it ends before the first prompt.
     shell = (
         "stty -a > before; filer & read line; "
         f"kill -{number.name[3:]} $!; wait; stty -a > after; echo END"

@@ -1,4 +1,4 @@
-"""No key and no two keys make the editor show a secret."""
+"""No key and no pair of keys makes the editor show a secret."""
 
 import re
 from contextlib import suppress
@@ -20,7 +20,7 @@ from tests.kit.manual import House
 
 build, house = manual.build, manual.house
 
-LONG_ENOUGH_TO_DRAW = 0.01  # seconds; too short, the test sees less
+LONG_ENOUGH_TO_DRAW = 0.01  # seconds; a shorter time would make the test miss output
 SECRET = "Zanzibar+5?xQ"
 ENDS = "\x03\x04\n\r"
 CONTROLS = [chr(code) for code in range(32) if chr(code) not in ENDS] + ["\x7f"]
@@ -35,7 +35,7 @@ FUNCTIONS = [
 
 
 class Screen(StringIO):
-    """Presses Ctrl-G and Ctrl-C when what was typed has been drawn."""
+    """Presses Ctrl-G and Ctrl-C after the typed text has been drawn."""
 
     def __init__(self, keyboard: PipeInput) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def test_no_key_shows_what_is_typed_behind_it(keys: list[str], house: House) -> 
         for key in keys:
             keyboard.send_text(key + SECRET)
             with suppress(KeyboardInterrupt, EOFError):
-                while editor.secret("Passphrase: "):  # a few keys are as good as Enter
+                while editor.secret("Passphrase: "):  # a few keys end the line like Enter
                     pass
             shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.getvalue())
             assert "Passphrase:" in shown

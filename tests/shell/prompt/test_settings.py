@@ -1,4 +1,4 @@
-"""config.toml: what may be set about the interactive console, and what is wrong in it."""
+"""config.toml: the settings of the interactive console, and errors in them."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

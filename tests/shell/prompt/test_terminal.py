@@ -305,7 +305,7 @@ def test_a_history_that_cannot_be_kept_costs_nothing_else(account: Account) -> N
 
 
 def completed(terminal: Editing, typed: str, shown: str) -> str:
-    """Type, press Tab, wait until ``shown`` is on the screen, and run the line."""
+    """Type, press Tab, wait for ``shown`` on the screen, and run the line."""
     terminal.type(typed)
     terminal.shows(typed)
     terminal.type("\t")
@@ -438,7 +438,7 @@ def test_a_colour_sequence_that_is_pasted_costs_no_traceback(account: Account) -
         assert "Unhandled exception" not in terminal.seen
 
 
-# Other terminals, other ends.
+# Other terminals and other ways to end.
 
 
 def test_a_dumb_terminal_has_prompt_questions_and_unseen_passphrases(registered: Account) -> None:
@@ -490,7 +490,7 @@ def test_man_goes_through_the_pager_of_the_user(account: Account) -> None:
 
 
 class FailingReader(LineReader):
-    """Fails as often as it is asked, but for the times in ``lines``."""
+    """Fails whenever it is asked, except at the times in ``lines``."""
 
     def __init__(self, lines: dict[int, str]) -> None:
         self._lines = lines

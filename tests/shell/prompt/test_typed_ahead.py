@@ -1,6 +1,6 @@
-"""What is typed or pasted behind a command that asks is its answers, and never a command.
+"""Text typed or pasted after a command that asks is its answers, and never a command.
 
-At each kind of reader: plain and with the editor, on this host and over SSH, and recorded.
+Tested for each kind of reader: plain and with the editor, on this host and over SSH, and recorded.
 """
 
 import re
@@ -24,7 +24,7 @@ PASTE, PASTED_ALL = "\x1b[200~", "\x1b[201~"
 
 @pytest.fixture
 def impatient(registered: Account) -> Account:
-    """Give a filer with two key servers that waits two seconds for one that is silent."""
+    """A filer with two key servers whose timeout is two seconds."""
     settings = registered.settings.read_text(encoding="utf-8")
     registered.settings.write_text(settings.replace("timeout = 20.0", "timeout = 2.0"))
     return registered
@@ -59,7 +59,7 @@ def opened(kind: str, account: Account) -> Iterator[Terminal]:
 
 
 def kept(account: Account) -> str:
-    """Return all that is kept of a session: history, recording, system log."""
+    """Return everything that is kept of a session: history, recording, system log."""
     return b"".join(path.read_bytes() for path in files_below(account.home)).decode(
         errors="replace"
     )
@@ -73,7 +73,7 @@ def test_answers_pasted_behind_their_command_are_answers(registered: Account, ki
         terminal.type("hostname\r")
         terminal.shows("filer1\r\n")
 
-        # A terminal that edits lines itself shows what is pasted before the command begins.
+        # A terminal that edits lines itself echoes a paste before the command begins.
         assert kind == "dumb" or OTHER_PASSPHRASE not in terminal.seen
         assert "not found" not in terminal.seen
     assert OTHER_PASSPHRASE not in kept(registered)
@@ -226,7 +226,7 @@ def test_answers_to_a_command_option_do_not_go_to_the_shell(account: Account) ->
 
 @pytest.fixture
 def replay(registered: Account, tmp_path: Path) -> str:
-    """Give the option that replays a recording with the command and its two answers."""
+    """Return the option that replays a recording with the command and its two answers."""
     cast = tmp_path / "a.cast"
     entries = f"{COMMAND}\n{OTHER_PASSPHRASE}\n{OTHER_PASSPHRASE}\n"
     assert registered.run("--record", cast, input=entries).status == 0
@@ -282,7 +282,7 @@ def having_all(servers: Sequence[KeyServer]) -> str:
     return " ".join(f"-key_server {server.address}" for server in servers)
 
 
-# Pasted in brackets, as terminals do it where the editor asks for that.
+# Bracketed pastes, for which the editor asks the terminal.
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n"])

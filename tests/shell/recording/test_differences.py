@@ -1,4 +1,4 @@
-"""Diffs of outputs: small ones are those of difflib, large ones take no longer for each line."""
+"""Diffs of outputs: small ones match difflib, large ones take no longer per line."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ Lines = list[str]
 
 @st.composite
 def outputs(draw: st.DrawFn, most: int) -> tuple[Lines, Lines]:
-    """Draw an output, and what became of it: lines that are gone, and others that are new."""
+    """Draw an output, and a copy with removed and inserted lines."""
     line = st.sampled_from("abcdef")
     before = draw(st.lists(line, max_size=most))
     after = list(before)
@@ -42,7 +42,7 @@ def test_a_small_diff_is_that_of_difflib(lines: tuple[Lines, Lines]) -> None:
 
 
 def rebuilt(before: Sequence[str], after: Sequence[str]) -> Lines:
-    """Return ``after``, made of what the opcodes say of ``before``; changes are looked up."""
+    """Rebuild ``after`` from the opcodes; the changed parts are looked up."""
     made: Lines = []
     for tag, one, one_end, other, other_end in LineMatcher(before, after).get_opcodes():
         assert len(made) == other
@@ -53,7 +53,7 @@ def rebuilt(before: Sequence[str], after: Sequence[str]) -> Lines:
 @given(outputs(300))
 def test_a_large_diff_tells_every_change_and_no_other(lines: tuple[Lines, Lines]) -> None:
     before, after = lines
-    # Long enough for the other way, with nothing that could be paired before or behind.
+    # Long enough for the fast algorithm, without common lines at both ends.
     before, after = [*map(str, range(100)), *before], [*map(str, range(100, 201)), *after]
 
     assert rebuilt(before, after) == after
@@ -128,7 +128,7 @@ def test_the_work_grows_with_the_number_of_lines_alone(kind: str) -> None:
 
 
 def recording(path: Path, *commands: str, said: Sequence[str]) -> Path:
-    """Write what ``--record`` would have of a script that has printed ``said``."""
+    """Write the recording that ``--record`` would make of a script with these outputs."""
     events = [event(0.0, Kind.MARKER, "session: script")]
     for command in commands:
         events += [

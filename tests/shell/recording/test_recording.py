@@ -33,7 +33,7 @@ def beside_servers(servers: list[KeyServer], tmp_path: Path) -> Account:
 
 
 def events(cast: Path) -> tuple[dict[str, Any], list[tuple[float, str, str]]]:
-    """Read a file by the rules of the format: the header, and the events."""
+    """Parse a file by the rules of the format: the header, and the events."""
     header, *lines = (json.loads(line) for line in cast.read_text(encoding="utf-8").splitlines())
     assert header["version"] == 2
     assert all(type(header[size]) is int and header[size] > 0 for size in ("width", "height"))
@@ -70,7 +70,7 @@ def test_a_terminal_is_recorded_as_it_was_seen(account: Account) -> None:
     header, _ = events(cast)
     assert (header["width"], header["height"]) == (100, 30)
     assert header["env"] == {"TERM": "xterm"}
-    # A line end that the terminal is sent in raw mode has one more carriage return.
+    # In raw mode the terminal receives one more carriage return per line end.
     assert "".join(of_kind("o", cast)) == re.sub(
         r"\r+\n", "\r\n", terminal.seen.replace(QUESTION, "", 1)
     )
@@ -284,7 +284,7 @@ def test_a_file_that_cannot_be_made_is_named(account: Account, name: str, reason
 def test_a_disk_that_is_full_costs_the_recording_and_not_the_session(account: Account) -> None:
     limited = 'export PYTHONDONTWRITEBYTECODE=1; ulimit -f 1; trap "" XFSZ; exec "$@"'
     lines = "hostname\n" * 40
-    with account.pipe() as child:  # a root that is made needs no room later
+    with account.pipe() as child:  # a root that is created needs no free space later
         child.sendeof()
         child.proc.wait()
     ended = account.run(
@@ -331,11 +331,11 @@ def test_a_session_that_a_signal_ends_is_a_whole_recording(account: Account) -> 
     assert typed(account.home / "a.cast") == ["hostname", None]
 
 
-# A script that has lost step.
+# A script out of step with the questions.
 
 
 def out_of_step(servers: list[KeyServer]) -> str:
-    """Return a setup whose answer before the passphrase is missing, so that it answers a yes/no."""
+    """Return a setup without the answer before the passphrase, which then answers a yes/no."""
     lines = ("key_manager setup", servers[0].address, "q", "", "yes", PASSPHRASE, PASSPHRASE)
     return "".join(f"{line}\n" for line in lines)
 

@@ -1,4 +1,4 @@
-"""--replay: the commands of a recording are run again, and what differs is shown."""
+"""--replay: run the commands of a recording again, and show the differences."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ SCRIPT = f'{HEADER}[0.0, "m", "session: script"]\n'
 
 
 def fresh(servers: Sequence[KeyServer], home: Path) -> Account:
-    """Make a filer beside key servers that have no keys, as they were for the recording."""
+    """Create a filer beside key servers without keys, as they were for the recording."""
     for server in servers:
         server.stop()
         server.store.unlink()
@@ -237,7 +237,7 @@ def cast(path: Path, *steps: tuple[str, str, Sequence[tuple[str, str]]]) -> Path
 
 
 def sealed(servers: Sequence[KeyServer], home: Path) -> Account:
-    """Make a filer whose disks are locked with a key that only the first key server has."""
+    """Create a filer whose disks are locked with a key that only the first key server has."""
     account = beside(servers, home)
     add = f"key_manager add -key_server {servers[0].address}"
     assert account.commands(add, "key_manager rekey", "disk encrypt lock *").status == 0
@@ -279,7 +279,7 @@ each_loss = pytest.mark.parametrize("name", LOSSES)
 
 
 def loss(name: str, servers: Sequence[KeyServer], home: Path) -> tuple[Account, Path]:
-    """Return a filer with something to lose, and a recording that would cost it that."""
+    """Return a filer, and a recording that would destroy its data."""
     steps = [
         (prompt, line.format(directory=servers[0].directory), replies)
         for prompt, line, replies in LOSSES[name]
@@ -288,7 +288,7 @@ def loss(name: str, servers: Sequence[KeyServer], home: Path) -> tuple[Account, 
 
 
 def kept(account: Account) -> dict[str, bytes]:
-    """Return the disks without their counts, and all that is registered."""
+    """Return the disks without their counts, and the whole registration."""
     files = {
         path.name: path.read_bytes()[: RECORD_OFFSETS[0]]
         for path in (account.root / "shelf").iterdir()
@@ -397,11 +397,11 @@ def test_what_goes_without_a_replay_says_so(account: Account, options: list[str]
     assert "cannot be given together" in ended.err
 
 
-# What is volatile.
+# Volatile output.
 
 
 def differ(*pairs: str) -> list[tuple[str, str]]:
-    """Return the lines that differ, named; texts of one session and another take turns."""
+    """Return the lines that differ between two sessions with these texts."""
     pairing = Pairing()
     named = [pairing.lines(one, other) for one, other in zip(pairs[::2], pairs[1::2], strict=True)]
     return [
@@ -469,7 +469,7 @@ def test_a_table_in_the_random_order_of_its_key_ids_is_no_difference() -> None:
     assert differ(*made, f"one {A}\ntwo {B}", f"one {A}\ntwo {B}") != []
 
 
-# Files that are no recordings.
+# Files that are not recordings.
 
 
 @pytest.mark.parametrize(

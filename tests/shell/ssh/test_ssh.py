@@ -1,4 +1,4 @@
-"""The console over SSH: one filer, and several people at it, with the clients that they have."""
+"""The console over SSH: one filer, several users, and the usual clients."""
 
 import os
 import re
@@ -70,7 +70,7 @@ def server(authority: Path, tmp_path: Path) -> Iterator[FaultyKeyServer]:
 
 @pytest.fixture
 def encrypted(server: FaultyKeyServer, tmp_path: Path) -> Iterator[Remote]:
-    """Give a running filer with a key server, whose disks are locked."""
+    """A running filer with a key server, whose disks are locked."""
     account = beside([server], tmp_path / "home")
     assert account.script("key_manager setup", *answers_to_setup([server])).status == 0
     with serving(account) as remote:
@@ -398,17 +398,17 @@ def test_twenty_connections_at_once(remote: Remote) -> None:
     )
 
 
-# Connections that are lost.
+# Lost connections.
 
 
 def lose(terminal: Any) -> None:
-    """Let the client die, as when the power of somebody's desk fails."""
+    """Kill the client, as a power failure does."""
     terminal.child.kill(signal.SIGKILL)
     terminal.child.wait()
 
 
 def wait_until(remote: Remote, command: str) -> None:
-    """Run ``command`` until it succeeds; each try asks the filer itself."""
+    """Run ``command`` until it succeeds; each attempt asks the filer itself."""
     for _ in range(PATIENCE * 10):
         if remote.run(command).status == 0:
             return
@@ -449,7 +449,7 @@ def test_a_connection_lost_in_a_rekey_stops_it_at_a_safe_point(
     assert encrypted.run("key_manager rekey").status == 0
 
 
-# Who gets in.
+# Authentication.
 
 
 def run_with_password(remote: Remote, password: str, user: str = "root") -> tuple[str, int]:
@@ -529,7 +529,7 @@ def test_logins_and_logouts_are_in_the_system_log(remote: Remote) -> None:
     assert re.search(rf" \[filer1:ssh\.logout:info\]: {logout}\n", remote.log)
 
 
-# What else a client may ask for.
+# Other requests of clients.
 
 
 def test_ports_are_not_forwarded(remote: Remote) -> None:
@@ -607,7 +607,7 @@ def test_a_session_without_a_descriptor_is_logged_and_keeps_none(account: Accoun
         used = descriptors_of(process)
         limits = resource.prlimit(process, resource.RLIMIT_NOFILE)
         free = (number for number in count() if number not in used)
-        # One for the connection and one to read the keys; a pipe takes two.
+        # One for the connection and one to read the keys; a pipe needs two.
         few = next(islice(free, 2, None))
         resource.prlimit(process, resource.RLIMIT_NOFILE, (few, limits[1]))
         refused = remote.run("hostname")
@@ -615,7 +615,7 @@ def test_a_session_without_a_descriptor_is_logged_and_keeps_none(account: Accoun
 
         assert (refused.out, refused.status) == ("", 1)
         assert remote.run("hostname") == ("filer1\n", "", 0)
-        for _ in range(PATIENCE * 100):  # until the last connection is closed here too
+        for _ in range(PATIENCE * 100):  # until the server has closed the last connection
             if descriptors_of(process) == used:
                 break
             threading.Event().wait(0.01)
@@ -770,7 +770,7 @@ QUESTIONS = {
 
 
 def end(remote: Remote, how: str) -> None:
-    """Have the filer halt or reboot, by another session or by a signal, and wait until it has."""
+    """Make the filer halt or reboot, by another session or by a signal, and wait for it."""
     if how == "SIGTERM":
         remote.child.kill(signal.SIGTERM)
     else:
@@ -782,7 +782,7 @@ def end(remote: Remote, how: str) -> None:
 
 
 def kept(account: Account) -> dict[str, bytes]:
-    """Return all that a command might change, less the log."""
+    """Return everything that a command might change, except the log."""
     files = [path for path in account.root.rglob("*") if path.is_file() and path.suffix != ".sed"]
     return {str(path): path.read_bytes() for path in files if path.name not in ("messages", "lock")}
 
@@ -818,7 +818,7 @@ def test_a_question_that_waits_holds_up_no_end(
 
 
 def wait_until_busy(remote: Remote) -> None:
-    """Wait until a command holds the turn, which a harmless change then is refused."""
+    """Wait until a command holds the turn, so that another change is refused."""
     for _ in range(PATIENCE * 10):
         if "busy" in remote.run("keymgr delete cert nonsense").err:
             return

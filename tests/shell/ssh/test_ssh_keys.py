@@ -1,4 +1,4 @@
-"""``ssh/authorized_keys``: each line for itself, and only what is enforced opens."""
+"""``ssh/authorized_keys``: independent lines, and only restrictions that are enforced."""
 
 import asyncio
 import base64
@@ -282,7 +282,7 @@ def test_addresses_of_ipv6_are_matched_without_their_interface() -> None:
     assert grant(data, "2001:db8::1") is None
 
 
-# The file itself, as sshd's StrictModes has it.
+# The permissions of the file, as with sshd's StrictModes.
 
 
 @pytest.fixture
@@ -357,15 +357,15 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
 
 
 class Write(Protocol):
-    """What the fixture ``line`` gives to a test."""
+    """The fixture ``line``."""
 
     def __call__(self, options: str, more: bytes = b"") -> None:
-        """Have the file hold ``more``, and the key behind ``options``."""
+        """Write ``more``, and the key after ``options``, to the file."""
 
 
 @pytest.fixture
 def line(remote: Remote) -> Iterator[Write]:
-    """Give a function that puts options before the key of ``remote``."""
+    """Return a function that puts options before the key of ``remote``."""
     path = remote.account.root / "ssh" / "authorized_keys"
     before = path.read_bytes()
     key = remote.key.with_suffix(".pub").read_bytes()

@@ -1,4 +1,4 @@
-"""What clients over SSH can do to one another, and to the host: nothing that lasts."""
+"""The effects of SSH clients on each other and on the host are limited."""
 
 import asyncio
 import os
@@ -68,7 +68,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
 async def client(
     port: int, address: str = "127.0.0.1", **options: Any
 ) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """Log in from ``address``, which must be one of 127.0.0.0/8."""
+    """Log in from ``address``, which must be in 127.0.0.0/8."""
     known = {"username": "root", "password": PASSWORD, "client_keys": None}
     async with asyncssh.connect(
         "127.0.0.1",
@@ -82,7 +82,7 @@ async def client(
 
 
 async def bare(connection: asyncssh.SSHClientConnection) -> Any:
-    """Open a session channel in which nothing is asked for."""
+    """Open a session channel without any request."""
     channel = asyncssh.channel.SSHClientChannel(
         connection, asyncio.get_running_loop(), "strict", None, "strict", 2**21, 2**15
     )
@@ -101,11 +101,11 @@ def soon(condition: Callable[[], bool]) -> None:
     pytest.fail("it never came to that")
 
 
-# Guessing.
+# Guessing passwords.
 
 
 class Clock:
-    """A time that passes only while someone sleeps."""
+    """A clock that advances only during sleeps."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -215,7 +215,7 @@ def test_who_has_failed_least_is_checked_first() -> None:
             }
             await asyncio.sleep(0)
             tasks["gone"].cancel()
-            tasks["first"].cancel()  # its thread goes on, and keeps its turn
+            tasks["first"].cancel()  # its thread continues, and keeps its turn
             await asyncio.sleep(0)
             begin.set()
             assert await tasks["honest"]
@@ -306,7 +306,7 @@ def test_who_has_all_addresses_of_a_network_counts_as_one() -> None:
 
 
 def test_guessing_slows_its_own_address_only(house: House) -> None:
-    """With a delay longer than any test: one address fails once, and waits for ever."""
+    """With a delay longer than any test, one address fails once and then waits forever."""
 
     async def log_in(port: int, address: str, password: str = PASSWORD) -> None:
         async with client(port, address, password=password, login_timeout=2.0):
@@ -325,7 +325,7 @@ def test_guessing_slows_its_own_address_only(house: House) -> None:
     clients_of(house, work, first_delay=1000.0, longest_delay=1000.0)
 
 
-# Places.
+# Places for connections.
 
 
 def test_the_idlest_of_the_largest_group_makes_room() -> None:
@@ -368,7 +368,7 @@ def test_who_never_logs_in_makes_room_first() -> None:
 
 @given(st.lists(st.integers(0, 5), max_size=40))
 def test_one_address_of_many_connections_costs_no_other_its_place(attackers: list[int]) -> None:
-    """Whatever the others open, the one connection of an honest user stays, however idle."""
+    """However many connections the others open, a user with one idle connection keeps it."""
     ages: dict[int, int] = {}
     places: Places[int] = Places(lambda item: float(ages[item]))
     ages[-1] = 1000
@@ -488,7 +488,7 @@ def test_a_session_in_which_nothing_is_asked_for_ends(house: House) -> None:
 
 
 def test_a_session_that_ends_before_its_channel_is_open_is_closed() -> None:
-    """The system goes down, or another session needs the place, before asyncssh has opened it."""
+    """The system halts, or the place is needed, before asyncssh has opened the channel."""
     ended: list[object] = []
 
     class Channel:
@@ -585,7 +585,7 @@ def test_idle_sessions_keep_no_one_out(remote: Remote, kind: str) -> None:
 
 
 def session_that_is_over(transport: Any) -> Any:
-    """Run a command to its end, and return the channel, which never answers that it is closed."""
+    """Run a command to its end; return its channel, whose client never confirms the close."""
     handlers = transport._channel_handler_table
     transport._channel_handler_table = {
         **handlers,
@@ -696,11 +696,11 @@ def test_a_session_at_work_is_not_displaced(authority: Path, tmp_path: Path) -> 
         clients_of(house, work, sessions=1)
 
 
-# A client that does not read, or sends too much.
+# Clients that do not read, or send too much.
 
 
 def memory_of(remote: Remote) -> int:
-    """Return the MiB of memory that the filer uses."""
+    """Return the resident memory of the filer in MiB."""
     status = Path(f"/proc/{remote.child.proc.pid}/status").read_text(encoding="ascii")
     found = re.search(r"VmRSS:\s+(\d+)", status)
     assert found
@@ -712,7 +712,7 @@ needs_proc = pytest.mark.skipif(not HAS_PROC, reason="this host has no /proc")
 
 @needs_proc
 def test_a_client_that_does_not_read_costs_no_memory(remote: Remote) -> None:
-    """Its window is as large as can be, so only the connection itself can be full."""
+    """Its window is as large as possible, so only the connection itself can fill up."""
     (remote.account.root / "mroot" / "etc" / "long").write_text("0123456789abcde\n" * 2**19)
 
     async def work() -> None:
@@ -773,7 +773,7 @@ def channel_of(connection: asyncssh.SSHClientConnection, window: int, packet: in
 def test_a_client_that_takes_tiny_packets_gets_no_session(remote: Remote, packet: int) -> None:
     async def work() -> None:
         async with client(remote.port) as connection:
-            for _ in range(20):  # none is left behind to count for its limits
+            for _ in range(20):  # none of them may remain and count against the limits
                 with pytest.raises(asyncssh.ChannelOpenError, match="below 1024 bytes"):
                     await channel_of(connection, 2**21, packet)._open(b"session")
             assert (await connection.run("hostname")).stdout == "filer1\n"
@@ -827,7 +827,7 @@ def test_a_window_that_opens_byte_by_byte_is_not_answered_byte_by_byte() -> None
 
 @pytest.mark.parametrize("size", [1, 4096, 60_000])
 def test_what_a_client_sends_is_taken_in_turns(remote: Remote, size: int) -> None:
-    """However much it sends at once, it arrives whole."""
+    """A large input arrives complete."""
 
     async def work() -> None:
         async with client(remote.port) as connection:
@@ -858,12 +858,12 @@ def test_keys_exchanged_over_and_over_keep_no_one_out(remote: Remote) -> None:
 
 
 async def begin_exchange(connection: asyncssh.SSHClientConnection) -> None:
-    """Begin a key exchange, and never go on with it."""
+    """Begin a key exchange, and never finish it."""
     handlers = {**connection._packet_handlers, asyncssh.constants.MSG_KEXINIT: lambda *_: None}
     connection._packet_handlers = handlers
     connection._send_kexinit()
     connection._kexinit_sent = True
-    connection._kex_complete = True  # so that it goes on sending
+    connection._kex_complete = True  # so that it continues to send
 
 
 @needs_proc
@@ -980,7 +980,7 @@ def test_a_terminal_of_any_size_is_served(remote: Remote, term: str, size: tuple
 
 
 def offered(remote: Remote) -> list[list[str]]:
-    """Return the lists of the server's KEXINIT (RFC 4253, 7.1)."""
+    """Return the name-lists of the server's KEXINIT (RFC 4253, 7.1)."""
     with closing(socket.create_connection((remote.address, remote.port), PATIENCE)) as wire:
         stream = wire.makefile("rb")
         assert stream.readline() == b"SSH-2.0-filer\r\n"
@@ -1050,7 +1050,7 @@ def test_an_old_client_is_refused(remote: Remote, option: str) -> None:
 
 
 class Guesser(asyncssh.SSHClient):
-    """Tries one password after the other, or one answer at the keyboard."""
+    """Tries one wrong password, or empty keyboard answer, after the other."""
 
     def __init__(self) -> None:
         self.tried = 0
@@ -1088,7 +1088,7 @@ def test_guessing_in_one_connection_is_cut_short(house: House) -> None:
 def test_requests_to_log_in_are_few_and_small(
     remote: Remote, size: int, requests: int, exchanging: bool
 ) -> None:
-    """They are sent without waiting, so that each takes the place of the one before."""
+    """They are sent without waiting, so each replaces the previous one."""
 
     class Floods(asyncssh.SSHClient):
         def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
@@ -1248,7 +1248,7 @@ def set_password(account: Account, user: str, password: str | bytes) -> tuple[st
 @pytest.mark.parametrize(
     "password",
     [
-        "pass\u00adword\u200b-1",  # characters that SASLprep drops
+        "pass\u00adword\u200b-1",  # characters that SASLprep removes
         "\uff46\uff55\uff4c\uff4c width",
         "with\u00a0no-break",
         "e\u0301e\u0301e\u0301e\u0301 accents",
@@ -1353,11 +1353,11 @@ def test_a_password_file_that_others_can_change_lets_no_one_in(tmp_path: Path) -
     assert ended.status == 2
 
 
-# All of it at once.
+# All attacks at once.
 
 
 class Storm:
-    """200 connections that ask for all they can get, and come again when they are dropped."""
+    """200 connections that take all they can get, and reconnect when they are dropped."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
@@ -1366,7 +1366,7 @@ class Storm:
 
     @asynccontextmanager
     async def blowing(self) -> AsyncIterator[None]:
-        """Attack while the context lasts, 40 times in each way, each from an own address."""
+        """Attack during the context: 40 times in each way, each from a different address."""
         kinds = (self.silent, self.stalling, self.guessing, self.idling, self.unreading)
         tasks = [
             asyncio.create_task(self._again_and_again(attack, f"127.0.{10 + kind}.{number}"))
@@ -1405,7 +1405,7 @@ class Storm:
             writer.close()
 
     async def stalling(self, address: str) -> None:
-        """Begin the key exchange and never go on with it."""
+        """Begin the key exchange and never finish it."""
         reader, writer = await self._wire(address)
         try:
             writer.write(b"SSH-2.0-slow\r\n\0\0")

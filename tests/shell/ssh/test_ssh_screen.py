@@ -1,4 +1,4 @@
-"""What a person sees of the console over SSH: as much as at a terminal of the host."""
+"""What a person sees of the console over SSH: the same as at a local terminal."""
 
 import time
 from collections.abc import Iterator
