@@ -7,7 +7,8 @@ import pytest
 from filer.registration.certificates import inspect
 from filer.registration.pem import SIZE_LIMIT
 from tests.kit import manual, pki
-from tests.kit.manual import Build, House
+from tests.kit.house import House
+from tests.kit.manual import Build
 
 build, house = manual.build, manual.house
 
@@ -99,34 +100,6 @@ def test_install_refuses_what_cannot_be_read(empty: House) -> None:
     assert empty.bad("keymgr install cert /mroot/etc/client.pem") == (
         "keymgr: /mroot/etc/client.pem: No such file or directory\n"
     )
-
-
-def test_install_refuses_what_is_no_certificate(empty: House) -> None:
-    identity = pki.client(None)
-    certificate = identity.certificate_pem()
-    key = identity.private_pem().replace(certificate, b"")
-    for content, refusal in (
-        (b"", "not a PEM file"),
-        (b"certificate\n", "not a PEM file"),
-        (
-            b"\x30\x82\x01\x00",
-            "binary (DER), not PEM; convert it: openssl x509 -inform DER -in FILE -out NAME",
-        ),
-        (key, "contains no certificate, only PRIVATE KEY"),
-        (
-            identity.private_pem(),
-            "contains a private key, which belongs only in client_private.pem",
-        ),
-        (certificate[:200], None),
-        (certificate.replace(b"MII", b"AAA", 1), "the certificate is damaged"),
-    ):
-        for name in ("client.pem", "127.0.0.2_CA.pem"):
-            said = empty.bad(f"keymgr install cert {outside(empty, name, content)}")
-            if refusal:
-                assert said == f"keymgr: {name}: {refusal.replace('NAME', name)}\n"
-            else:
-                assert said.startswith(f"keymgr: {name}: damaged; ")
-    assert empty.installed_files() == []
 
 
 def test_install_refuses_a_client_private_pem_that_is_not_complete(empty: House) -> None:

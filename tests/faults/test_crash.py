@@ -28,7 +28,8 @@ from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from tests.conftest import Count
 from tests.kit import faulty, points
-from tests.kit.faulty import CrashingStorage, FailingStorage, FaultyKeyServer, House, Trouble
+from tests.kit.faulty import CrashingStorage, FailingStorage, FaultyKeyServer, Trouble
+from tests.kit.house import House
 from tests.kit.operations import BOOT, OPERATIONS, SEALED, Laboratory, Operation, Scene, Trial, look
 from tests.kit.paths import CHECKOUT
 from tests.kit.points import Point, sample
@@ -137,7 +138,7 @@ def _house(root: Path, operation: Operation, storage: Storage, arm: Callable[[],
     """
     if operation.at == BOOT:
         arm()
-    house = House(root, storage)
+    house = House(root, storage=storage)
     operation.prepare(house)
     if operation.at != BOOT:
         arm()
@@ -203,7 +204,7 @@ def test_what_only_reads_makes_no_change_at_which_it_could_crash(
 ) -> None:
     storage = CrashingStorage()
     operation = Operation(before=SEALED)
-    with House(laboratory.trial(operation).begin(), storage) as house:
+    with House(laboratory.trial(operation).begin(), storage=storage) as house:
         house.boot()
         storage.arm(None, "")
         house.must(line)
@@ -305,7 +306,7 @@ TROUBLES: Mapping[str, Trouble] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_refused_change_is_told_in_a_line_and_loses_no_disk(
+def test_a_refused_change_is_reported_in_a_line_and_loses_no_disk(
     name: str, laboratory: Laboratory, count: Count
 ) -> None:
     trial = laboratory.trial(OPERATIONS[name])

@@ -30,7 +30,7 @@ from tests.kit.crash_model.states import ALL_SUBSETS, State, crash_points, crash
 from tests.kit.crash_model.trace import Event, Recorder, Seen, Sync, replayed
 from tests.kit.crash_model.tree import Tree
 from tests.kit.crash_table import FAMILIES, KILLED, LOST, REFUSED, Numbers
-from tests.kit.faulty import House
+from tests.kit.house import House
 from tests.kit.operations import BOOT, CONSOLE, OPERATIONS, Kept, Laboratory, Trial, look_at_data
 
 READS_ONLY = {"restore"}

@@ -28,7 +28,8 @@ from filer.registration.registration import Registration
 from filer.shell.session import OK
 from tests.kit import fault_matrix, faulty, hostile, pki
 from tests.kit.fault_matrix import Outcome, Section
-from tests.kit.faulty import FaultyKeyServer, House, Told
+from tests.kit.faulty import FaultyKeyServer
+from tests.kit.house import House, Told
 
 TIMEOUTS = (1.0, 3.0, 9.0)
 """Seconds that a key server has to answer, and that a command may take for everything else.
@@ -44,7 +45,7 @@ CHANGES_KEYS = ("rekey", "boot")
 """The commands after which each disk is opened; after the others its bytes are compared."""
 
 NO_ANSWER = "no answer in N s"
-LIE = b"Another-secret-1"
+WRONG_SECRET = b"Another-secret-1"
 
 INTRODUCTION = f"""
 # Faults of a key server
@@ -186,7 +187,7 @@ class Scene:
     def new_pair(self, key_id: str | None = None) -> KeyPair:
         """Make a key pair that is stored nowhere."""
         identity, random = self.house.filer.identity, self.house.filer.random
-        pair = identity.new_pair(self.house.filer.key_tag, AuthenticationKey(LIE), random)
+        pair = identity.new_pair(self.house.filer.key_tag, AuthenticationKey(WRONG_SECRET), random)
         return pair._replace(key_id=key_id or pair.key_id)
 
     def meet(self, command: str) -> Outcome:
@@ -434,7 +435,26 @@ ADD = f"add -key_server {BAD}"
 NOT_STORED = f"could not be stored on {BAD}"
 NOT_READ = f"could not be read back from {BAD}"
 LEFT = f"new key left on {BAD}"
-TAKEN_BACK_BUT = f"new key taken back; {LEFT}"
+
+NOT_THE_SAME = f"read back from {BAD} is not what was stored"
+
+
+def not_stored(
+    begin: Begin, problem: str, rest: Expected, *, left: str = "", timeouts: int = 0
+) -> Fault:
+    """Return a fault of a rekey; ``left`` is why the bad server keeps the new key pair."""
+    remains = [f"{BAD}: {left}"] if left else []
+    state = f"new key taken back; {LEFT}" if left else "new key taken back"
+    rekey = not_created(problem, *remains, state=state, timeouts=timeouts)
+    return Fault(begin, after(rekey, rest))
+
+
+def not_destroyed(fault: faulty.Fault, left: str, rest: Expected, *, timeouts: int = 0) -> Fault:
+    """Return a fault in Destroy, after the server has refused to activate the key pair."""
+    begin = on("ACTIVATE", faulty.then(faulty.refuses, "DESTROY", fault))
+    problem = f"{NOT_STORED}: permission denied"
+    return not_stored(begin, problem, rest, left=left, timeouts=timeouts)
+
 
 FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
     ("For comparison", "No fault."): {
@@ -513,148 +533,88 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
         "The key server behaves until `rekey` stores a key pair. "
         "No disk is touched; the other commands show what is left.",
     ): {
-        "refuses to store the key": Fault(
-            on("REGISTER", faulty.refuses),
-            after(not_created(f"{NOT_STORED}: permission denied"), well()),
+        "refuses to store the key": not_stored(
+            on("REGISTER", faulty.refuses), f"{NOT_STORED}: permission denied", well()
         ),
-        "refuses to activate the key": Fault(
-            on("ACTIVATE", faulty.refuses),
-            after(not_created(f"{NOT_STORED}: permission denied"), well()),
+        "refuses to activate the key": not_stored(
+            on("ACTIVATE", faulty.refuses), f"{NOT_STORED}: permission denied", well()
         ),
-        "stores the key, and does not confirm it": Fault(
+        "stores the key, and does not confirm it": not_stored(
             on("REGISTER", faulty.silent_after, times=1),
-            after(not_created(f"{NOT_STORED}: {NO_ANSWER}", timeouts=1), well()),
+            f"{NOT_STORED}: {NO_ANSWER}",
+            well(),
+            timeouts=1,
         ),
-        "stores the key, and is silent from then on": Fault(
+        "stores the key, and is silent from then on": not_stored(
             on("REGISTER", faulty.then(faulty.silent_after, "*", faulty.silent)),
-            after(
-                not_created(
-                    f"{NOT_STORED}: {NO_ANSWER}",
-                    f"{BAD}: {NO_ANSWER}",
-                    state=TAKEN_BACK_BUT,
-                    timeouts=2,
-                ),
-                down(NO_ANSWER, 1),
-            ),
+            f"{NOT_STORED}: {NO_ANSWER}",
+            down(NO_ANSWER, 1),
+            left=NO_ANSWER,
+            timeouts=2,
         ),
-        "stores the key, and dies before it confirms it": Fault(
+        "stores the key, and dies before it confirms it": not_stored(
             on("REGISTER", faulty.dies_after),
-            after(
-                not_created(
-                    f"{NOT_STORED}: not a KMIP server",
-                    f"{BAD}: connection refused",
-                    state=TAKEN_BACK_BUT,
-                ),
-                down("connection refused"),
-            ),
+            f"{NOT_STORED}: not a KMIP server",
+            down("connection refused"),
+            left="connection refused",
         ),
-        "confirms the key, and does not store it": Fault(
-            on("ACTIVATE", faulty.forgets),
-            after(not_created(f"read back from {BAD} is not what was stored"), well()),
+        "confirms the key, and does not store it": not_stored(
+            on("ACTIVATE", faulty.forgets), NOT_THE_SAME, well()
         ),
-        "confirms the key, and stores another secret": Fault(
-            on("ACTIVATE", faulty.keeps_another_secret),
-            after(not_created(f"read back from {BAD} is not what was stored"), well()),
+        "confirms the key, and stores another secret": not_stored(
+            on("ACTIVATE", faulty.keeps_another_secret), NOT_THE_SAME, well()
         ),
-        "confirms the key, and hides it": Fault(
-            on("ACTIVATE", faulty.hides_it),
-            after(
-                not_created(
-                    f"read back from {BAD} is not what was stored",
-                    f"{BAD}: permission denied",
-                    state=TAKEN_BACK_BUT,
-                ),
-                well(),
-            ),
+        "confirms the key, and hides it": not_stored(
+            on("ACTIVATE", faulty.hides_it), NOT_THE_SAME, well(), left="permission denied"
         ),
-        "confirms the key, and dies before it is read back": Fault(
+        "confirms the key, and dies before it is read back": not_stored(
             on("ACTIVATE", faulty.then(faulty.obeys, "*", faulty.dies)),
-            after(
-                not_created(
-                    f"{NOT_READ}: not a KMIP server",
-                    f"{BAD}: connection refused",
-                    state=TAKEN_BACK_BUT,
-                ),
-                down("connection refused"),
-            ),
+            f"{NOT_READ}: not a KMIP server",
+            down("connection refused"),
+            left="connection refused",
         ),
-        "confirms the key, and is silent when it is read back": Fault(
+        "confirms the key, and is silent when it is read back": not_stored(
             on("ACTIVATE", faulty.then(faulty.obeys, "*", faulty.silent, times=2)),
-            after(
-                not_created(
-                    f"{NOT_READ}: {NO_ANSWER}",
-                    f"{BAD}: {NO_ANSWER}",
-                    state=TAKEN_BACK_BUT,
-                    timeouts=2,
-                ),
-                well(2),
-            ),
+            f"{NOT_READ}: {NO_ANSWER}",
+            well(2),
+            left=NO_ANSWER,
+            timeouts=2,
         ),
-        "answers Register with fewer items": Fault(
+        "answers Register with fewer items": not_stored(
             meddling_with(hostile.REGISTER, hostile.fewer_items),
-            after(not_created(f"{NOT_STORED}: not a KMIP server"), well()),
+            f"{NOT_STORED}: not a KMIP server",
+            well(),
         ),
-        "answers Register with an item twice": Fault(
+        "answers Register with an item twice": not_stored(
             meddling_with(hostile.REGISTER, hostile.item_twice),
-            after(not_created(f"{NOT_STORED}: not a KMIP server"), well()),
+            f"{NOT_STORED}: not a KMIP server",
+            well(),
         ),
-        "answers Register for another item": Fault(
+        "answers Register for another item": not_stored(
             meddling_with(hostile.REGISTER, hostile.another_number),
-            after(not_created(f"{NOT_STORED}: not a KMIP server"), well()),
+            f"{NOT_STORED}: not a KMIP server",
+            well(),
         ),
-        "stops in the middle of the answer to Register": Fault(
+        "stops in the middle of the answer to Register": not_stored(
             meddling_with(hostile.REGISTER, hostile.truncated),
-            after(not_created(f"{NOT_STORED}: {NO_ANSWER}", timeouts=1), well()),
+            f"{NOT_STORED}: {NO_ANSWER}",
+            well(),
+            timeouts=1,
         ),
     },
     (
         "Taking a key pair back",
         "The key server stores the key pair, refuses to activate it, and then fails again.",
     ): {
-        "refuses to destroy the key": Fault(
-            on("ACTIVATE", faulty.then(faulty.refuses, "DESTROY", faulty.refuses)),
-            after(
-                not_created(
-                    f"{NOT_STORED}: permission denied",
-                    f"{BAD}: permission denied",
-                    state=TAKEN_BACK_BUT,
-                ),
-                well(2),
-            ),
+        "refuses to destroy the key": not_destroyed(faulty.refuses, "permission denied", well(2)),
+        "only says that it destroyed the key": not_destroyed(
+            faulty.keeps_a_copy, "it is still there", well(2)
         ),
-        "only says that it destroyed the key": Fault(
-            on("ACTIVATE", faulty.then(faulty.refuses, "DESTROY", faulty.keeps_a_copy)),
-            after(
-                not_created(
-                    f"{NOT_STORED}: permission denied",
-                    f"{BAD}: it is still there",
-                    state=TAKEN_BACK_BUT,
-                ),
-                well(2),
-            ),
+        "dies when it is to destroy the key": not_destroyed(
+            faulty.dies, "not a KMIP server", down("connection refused")
         ),
-        "dies when it is to destroy the key": Fault(
-            on("ACTIVATE", faulty.then(faulty.refuses, "DESTROY", faulty.dies)),
-            after(
-                not_created(
-                    f"{NOT_STORED}: permission denied",
-                    f"{BAD}: not a KMIP server",
-                    state=TAKEN_BACK_BUT,
-                ),
-                down("connection refused"),
-            ),
-        ),
-        "is silent when it is to destroy the key": Fault(
-            on("ACTIVATE", faulty.then(faulty.refuses, "DESTROY", faulty.silent)),
-            after(
-                not_created(
-                    f"{NOT_STORED}: permission denied",
-                    f"{BAD}: {NO_ANSWER}",
-                    state=TAKEN_BACK_BUT,
-                    timeouts=1,
-                ),
-                well(2),
-            ),
+        "is silent when it is to destroy the key": not_destroyed(
+            faulty.silent, NO_ANSWER, well(2), timeouts=1
         ),
     },
     (
@@ -666,7 +626,7 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
         "The wrong key server is named.",
     ): {
         "holds another secret under the key ID": Fault(
-            doing(lambda scene: faulty.lie_about(scene.bad, scene.key_id, LIE)),
+            doing(lambda scene: faulty.replace_secret(scene.bad, scene.key_id, WRONG_SECRET)),
             contradicting(
                 "0c.00.3 stay locked: the key that was tried for key ID KEYID does not open them",
                 unlocked=3,
@@ -718,7 +678,7 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
                     (f"Key server {BAD}: 0 key pairs read.", f"WARNING: {NOT_READABLE}"),
                     "keytable: 1 removed",
                 ),
-                "rekey": not_created(f"read back from {BAD} is not what was stored"),
+                "rekey": not_created(NOT_THE_SAME),
                 "boot": up(1, NOT_READABLE),
             },
         ),

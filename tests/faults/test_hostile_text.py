@@ -38,8 +38,8 @@ from filer.shell.signals import Signals
 from filer.trial import begin
 from tests.kit import faulty, hostile, pki
 from tests.kit.console import SMALL_SHELF, Account, editing
-from tests.kit.faulty import House, Told
-from tests.shell.test_plugins import install as install_plugin
+from tests.kit.house import House, Told
+from tests.kit.plugins import install as install_plugin
 
 COMMANDS = Commands(pytest.fail)
 EVIL = "\x1b]0;owned\x07\x9b31m\u202e\u2066\x85\u2028\r\x00\x7f\ud800\udcff"
@@ -439,7 +439,7 @@ def test_any_bytes_in_a_disk_file_are_a_disk_or_left_out_by_name_and_kept(
     assert len(power_cycled(site.house).warnings) == 0
 
 
-def test_hostile_names_in_the_shelf_are_told_escaped(site: Site) -> None:
+def test_hostile_names_in_the_shelf_are_reported_escaped(site: Site) -> None:
     names = [f"{EVIL_NAME}.sed", "0c.00.9\n.sed", "\udcff.sed", "0c.00.\u0663.sed", ".sed.sed"]
     paths = [site.root / "shelf" / name for name in names]
     for path in paths:
@@ -776,7 +776,7 @@ def test_any_tree_is_understood_or_refused(
 @pytest.fixture(scope="module")
 def meddler(site: Site) -> Iterator[tuple[list[hostile.Meddle], int]]:
     """A replaceable meddler before a key server, and its port."""
-    current: list[hostile.Meddle] = [hostile.honest]
+    current: list[hostile.Meddle] = [hostile.unchanged]
 
     def meddle(answer: hostile.Answer, request: bytes) -> hostile.Answer | bytes:
         return current[0](answer, request)
@@ -794,7 +794,7 @@ READING = ("key_manager status", "key_manager query", "key_manager restore -all"
     seed=st.integers(0, 2**32),
     chance=st.sampled_from([0.05, 0.3]),
 )
-def test_whatever_a_key_server_answers_over_tls_costs_a_line(
+def test_any_answer_of_a_key_server_over_tls_costs_one_line(
     site: Site,
     meddler: tuple[list[hostile.Meddle], int],
     line: str,
@@ -906,7 +906,7 @@ def test_a_hostile_history_is_recalled_as_text(tmp_path: Path) -> None:
         assert not set("\x9b\u202e\u2066").intersection(terminal.seen)
 
 
-def test_a_hostile_root_and_lock_are_told_escaped(tmp_path: Path) -> None:
+def test_a_hostile_root_and_lock_are_reported_escaped(tmp_path: Path) -> None:
     root = tmp_path / f"root {EVIL_NAME}"
     account = Account(tmp_path / "home", root=root)
     assert account.commands("hostname").status == 0
@@ -925,7 +925,7 @@ def test_a_hostile_root_and_lock_are_told_escaped(tmp_path: Path) -> None:
         assert is_one_line(ended.err.removesuffix("\n"))
 
 
-def test_hostile_arguments_and_environment_are_told_escaped(tmp_path: Path) -> None:
+def test_hostile_arguments_and_environment_are_reported_escaped(tmp_path: Path) -> None:
     account = Account(tmp_path / "home")
     for arguments in (
         [f"--{EVIL_NAME}"],
@@ -982,7 +982,7 @@ def _run(call):
         "COMMAND = Hostile()",
     ],
 )
-def test_a_hostile_plug_in_is_told_escaped(tmp_path: Path, text: str, offer: str) -> None:
+def test_a_hostile_plug_in_is_reported_escaped(tmp_path: Path, text: str, offer: str) -> None:
     account = Account(tmp_path / "home")
     site = tmp_path / "site"
     site.mkdir()

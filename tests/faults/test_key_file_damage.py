@@ -158,7 +158,7 @@ def test_a_damaged_copy_in_the_filer_is_neither_shown_nor_quoted(
         assert runs(ended.out + ended.err) == set(), path
 
 
-def test_comments_between_the_blocks_are_none_of_a_key(account: Account) -> None:
+def test_comments_between_the_blocks_are_not_part_of_a_key(account: Account) -> None:
     comments = (
         b"# See example.com/pki/IssuingAuthorityNumber2/certificates/RootOfTheHouse\n",
         b"Bag Attributes\n    localKeyID: 54 69 6D 65 20 31 36 30\n",

@@ -187,7 +187,7 @@ HOOKS = "authority, key_servers, pytest_configure, watched"
 LEAKING = """
 import subprocess, sys
 from secrets import token_hex
-from tests.kit.manual import new_pair, put
+from tests.kit.pairs import (new_pair, put)
 
 def test_leak(key_servers, tmp_path):
     (server,) = key_servers(1)

@@ -17,7 +17,8 @@ from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
 from filer.root import Root, RootInUse
 from tests.kit.console import PATIENCE, SMALL_SHELF, Account
-from tests.kit.faulty import House
+from tests.kit.faulty import NotedStorage
+from tests.kit.house import House
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 ANOTHER_USER = 65534
@@ -41,8 +42,8 @@ def snapshot(directory: Path) -> dict[str, object]:
 
 def start(root: Path, storage: Storage | None = None) -> list[str]:
     """Power a filer on and off, and return the serial numbers of its disks."""
-    with House(root, storage) as house:
-        house.filer = house.off()
+    with House(root, storage=storage) as house:
+        house.power_cycle()
         return [disk.serial for disk in house.disks]
 
 
@@ -390,9 +391,7 @@ def test_a_password_is_not_put_into_a_directory_of_another_use(account: Account,
 
 
 @pytest.mark.parametrize("what", ["removed", "recreated", "replaced by that of 0.1"])
-def test_no_second_filer_starts_whatever_becomes_of_the_lock_file(
-    tmp_path: Path, what: str
-) -> None:
+def test_no_second_filer_starts_even_without_the_lock_file(tmp_path: Path, what: str) -> None:
     root = new_root(tmp_path / "root")
     with House(root) as house:
         house.boot()
@@ -424,7 +423,7 @@ def test_a_filer_whose_root_was_replaced_changes_nothing_in_the_new_one(tmp_path
             refused = house.run(line, "sanitize disk")
             assert "was removed or replaced while this filer runs" in refused.text
         with pytest.raises(FilerError, match="was removed or replaced"):
-            house.off()
+            house.power_cycle()
         assert snapshot(root) == before
 
 
@@ -451,14 +450,14 @@ def test_of_many_first_starts_at_once_one_has_the_root(account: Account) -> None
 import sys
 from pathlib import Path
 from filer.root import RootInUse
-from tests.kit.faulty import House
+from tests.kit.house import House
 sys.stdin.readline()
 try:
     house = House(Path(sys.argv[1]))
 except RootInUse:
     print("in use", flush=True)
 else:
-    house.filer = house.off()
+    house.power_cycle()
     print(*sorted(disk.serial for disk in house.disks), flush=True)
     sys.stdin.readline()
     house.close()
@@ -579,44 +578,17 @@ def test_temporary_files_are_swept_from_every_directory_that_is_written(tmp_path
     assert list(root.rglob(".new-*")) == []
 
 
-class Recorded(Storage):
-    """Storage that records its calls, in order."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, Path]] = []
-
-    def settle(self, path: Path) -> None:
-        self.asked.append(("settle", path))
-        super().settle(path)
-
-    def settle_above(self, path: Path) -> None:
-        self.asked.append(("settle_above", path))
-        super().settle_above(path)
-
-    def write(self, path: Path, data: bytes) -> None:
-        self.asked.append(("write", path))
-        super().write(path, data)
-
-    def remove_tree(self, path: Path) -> None:
-        self.asked.append(("remove_tree", path))
-        super().remove_tree(path)
-
-    def make_directory(self, path: Path) -> None:
-        self.asked.append(("make_directory", path))
-        super().make_directory(path)
-
-
 def test_a_start_makes_durable_what_it_finds_before_it_changes_anything(tmp_path: Path) -> None:
     root = new_root(tmp_path / "root")
     start(root)
     # What a run leaves that was killed before its syncs: directories, a disk, but no record of it.
     (root / ".filer").write_text(marker(root).replace("true", "false"))
     (root / "var" / "shelf.toml").unlink()
-    storage = Recorded()
+    storage = NotedStorage()
 
     start(root, storage)
 
-    asked = storage.asked
+    asked = storage.calls
     record = asked.index(("write", root / "var" / "shelf.toml"))
     for bay in range(4):
         assert asked.index(("settle", root / "shelf" / f"0c.00.{bay}.sed")) < record
@@ -627,20 +599,13 @@ def test_a_start_makes_durable_what_it_finds_before_it_changes_anything(tmp_path
     assert record < asked.index(("write", root / ".filer"))
 
 
-class Unsettling(Storage):
-    """Storage of a host that cannot sync existing files."""
-
-    def settle(self, path: Path) -> None:
-        raise StorageError(f"cannot write {path.name}: Input/output error")
-
-
 def test_a_start_that_cannot_make_durable_what_it_finds_changes_nothing(tmp_path: Path) -> None:
     root = new_root(tmp_path / "root")
     start(root)
     before = {name: seen for name, seen in snapshot(root).items() if name != "power"}
 
     with pytest.raises(StorageError, match=r"^cannot write root: Input/output error$"):
-        start(root, Unsettling())
+        start(root, NotedStorage(unsettling=True))
 
     after = {name: seen for name, seen in snapshot(root).items() if name != "power"}
     assert after == before

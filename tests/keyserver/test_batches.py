@@ -1,30 +1,21 @@
 """Requests about many objects: ``filer-keyserver`` reads them together and answers each."""
 
 from collections.abc import Sequence
-from os import urandom
 from typing import Any
 
 import pytest
 
-from filer.keys.authentication_key import AuthenticationKey
-from filer.keys.key_id import new_key_id
 from filer.keys.pair import KeyPair
 from filer.keyserver.server import KeyServer
 from tests.conftest import StartKeyServers
 from tests.kit import hostile
-
-PARENT = "1573922311-1573922407"
+from tests.kit.pairs import PARENT_TAG, new_pair
 
 
 @pytest.fixture
 def server(key_servers: StartKeyServers) -> KeyServer:
     (server,) = key_servers(1)
     return server
-
-
-def new_pair() -> KeyPair:
-    key_id = new_key_id(1573922407, 1573922311, urandom)
-    return KeyPair(key_id, "filer1", AuthenticationKey(urandom(16).hex().encode()))
 
 
 def ask(server: KeyServer, *items: Any) -> Sequence[Any]:
@@ -40,7 +31,7 @@ def ask(server: KeyServer, *items: Any) -> Sequence[Any]:
 def registered(server: KeyServer, pairs: Sequence[KeyPair]) -> list[str]:
     from filer.kmip.requests import register
 
-    outcomes = ask(server, *(register(pair, PARENT) for pair in pairs))
+    outcomes = ask(server, *(register(pair, PARENT_TAG) for pair in pairs))
     return [outcome.identifiers[0] for outcome in outcomes]
 
 
@@ -94,7 +85,7 @@ def test_an_object_of_another_client_is_withheld_among_one_s_own(server: KeyServ
     own, others = registered(server, [new_pair(), new_pair()])
     hide(server, others)
 
-    kept, withheld, located = ask(server, get(own), get(others), locate_system(PARENT))
+    kept, withheld, located = ask(server, get(own), get(others), locate_system(PARENT_TAG))
     assert kept.key is not None
     assert withheld.withheld
     assert not withheld.gone

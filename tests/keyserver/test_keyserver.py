@@ -37,30 +37,12 @@ from filer.keyserver.server import AddressInUseError, KeyServer, KeyServerError,
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from tests.conftest import ADDRESSES, IPV6, StartKeyServers
 from tests.kit import pki
+from tests.kit.pairs import pykmip
 from tests.kit.paths import CHECKOUT
 
 RESPONSE = b"\x42\x00\x7b\x01"
 SECRET = "Qx7%secret-of-the-key-server-test"
 KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
-
-
-@contextmanager
-def kmip_client(
-    server: KeyServer, certificate: str = CLIENT, key: str = CLIENT_PRIVATE
-) -> Iterator[Any]:
-    """Connect PyKMIP's own client to ``server``."""
-    from kmip.pie.client import ProxyKmipClient
-
-    client = ProxyKmipClient(
-        hostname=server.address,
-        port=server.port,
-        cert=str(server.directory / certificate),
-        key=str(server.directory / key),
-        ca=str(server.directory / ca_name(server.address)),
-        ssl_version="PROTOCOL_TLS",
-    )
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning), client:
-        yield client
 
 
 def attribute(kind: str, value: Any, index: int | None = None) -> Any:
@@ -358,10 +340,10 @@ class TestCertificates:
         prepare(tmp_path, ["127.0.0.2"])
         assert (tmp_path / AUTHORITY_PRIVATE).is_file()
 
-    def test_no_key_in_a_repr(self, tmp_path: Path) -> None:
+    def test_no_key_in_a_repr(self) -> None:
         assert "key" not in repr(pki.client(None)).lower()
 
-    def test_a_directory_that_is_none(self, tmp_path: Path) -> None:
+    def test_a_file_in_place_of_the_directory(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(AuthorityError, match="/file: is not a directory"):
             prepare(tmp_path / "file", [])
@@ -373,7 +355,7 @@ class TestKeys:
         from kmip.pie.exceptions import KmipOperationFailure
 
         (server,) = key_servers(1)
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             uid = register(client, SECRET)
             client.activate(uid)
             assert located(client) == [uid]
@@ -394,7 +376,7 @@ class TestKeys:
 
     def test_a_restart_keeps_keys_and_port(self, key_servers: StartKeyServers) -> None:
         (server,) = key_servers(1)
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             uid = register(client, SECRET)
             client.activate(uid)
         port = server.port
@@ -403,12 +385,12 @@ class TestKeys:
             socket.create_connection((server.address, port))
         server.start()
         assert server.port == port
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             assert located(client) == [uid]
             assert client.get(uid).value == SECRET.encode()
         again = KeyServer(server.directory, server.address, port)
         server.stop()
-        with again, kmip_client(again) as client:
+        with again, pykmip(again) as client:
             assert client.get(uid).value == SECRET.encode()
 
     @pytest.mark.parametrize("how", ["removed", "replaced", "put aside"])
@@ -420,7 +402,7 @@ class TestKeys:
         directory, told = shutil.copytree(authority, tmp_path / "keys"), list[str]()
         server = KeyServer(directory, ADDRESSES[0], port=0, complain=told.append)
         aside = tmp_path / "aside"
-        with server, kmip_client(server) as client:
+        with server, pykmip(server) as client:
             uid = register(client, SECRET)
             if how == "removed":
                 server.store.unlink()
@@ -439,7 +421,7 @@ class TestKeys:
                     ask()
             with pytest.raises(AssertionError, match=f"the store of this key server was {lost}"):
                 register(client, SECRET)
-            with kmip_client(server) as another, pytest.raises(KmipOperationFailure):
+            with pykmip(server) as another, pytest.raises(KmipOperationFailure):
                 another.get(uid)
             assert told == [
                 f"{server.store}: was {lost} while key server {server.address} runs; requests are "
@@ -463,7 +445,7 @@ class TestKeys:
                 return Late(self.store, self._refuse_lost_store)
 
         directory = shutil.copytree(authority, tmp_path / "keys")
-        with Losing(directory, ADDRESSES[0], port=0) as server, kmip_client(server) as client:
+        with Losing(directory, ADDRESSES[0], port=0) as server, pykmip(server) as client:
             store = server.store
             with pytest.raises(AssertionError, match="was removed"):
                 register(client, SECRET)
@@ -487,7 +469,7 @@ class TestKeys:
         )
         assert server.store.exists() == (left is not None)
         server.started.unlink()
-        with server, kmip_client(server) as client:
+        with server, pykmip(server) as client:
             assert located(client) == []
         kept.replace(server.store)
         with server:
@@ -504,13 +486,13 @@ class TestKeys:
             server.store.unlink()
         if made == "an empty store":
             server.store.touch()
-        with server, kmip_client(server) as client:
+        with server, pykmip(server) as client:
             assert located(client) == []
             assert server.started.exists()
 
     def test_every_server_has_its_own_store(self, key_servers: StartKeyServers) -> None:
         first, second = key_servers(2)
-        with kmip_client(first) as one, kmip_client(second) as two:
+        with pykmip(first) as one, pykmip(second) as two:
             register(one, SECRET)
             assert located(two) == []
         assert mode(first.store) == mode(second.store) == 0o600
@@ -521,18 +503,18 @@ class TestKeys:
         for name, common_name in (("renewed.pem", CLIENT_NAME), ("other.pem", "other")):
             identity = pki.client(authority, common_name)
             (server.directory / name).write_bytes(identity.private_pem())
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             uid = register(client, SECRET)
-        with kmip_client(server, "renewed.pem", "renewed.pem") as client:
+        with pykmip(server, "renewed.pem", "renewed.pem") as client:
             assert located(client) == [uid]
-        with kmip_client(server, "other.pem", "other.pem") as client:
+        with pykmip(server, "other.pem", "other.pem") as client:
             assert located(client) == []
 
     def test_many_clients_at_once(self, key_servers: StartKeyServers) -> None:
         (server,) = key_servers(1)
 
         def work(number: int) -> None:
-            with kmip_client(server) as client:
+            with pykmip(server) as client:
                 for count in range(5):
                     secret = f"{SECRET}-{number}-{count}"
                     uid = register(client, secret, f"{number}-{count}", str(number))
@@ -547,13 +529,13 @@ class TestKeys:
         self, key_servers: StartKeyServers, caplog: pytest.LogCaptureFixture
     ) -> None:
         (server,) = key_servers(1)
-        with caplog.at_level("DEBUG"), kmip_client(server) as client:
+        with caplog.at_level("DEBUG"), pykmip(server) as client:
             uid = register(client, SECRET)
             assert client.get(uid).value == SECRET.encode()
             assert ask(server).startswith(RESPONSE)
         assert [each for each in caplog.records if each.name.startswith("kmip.server")] == []
 
-    def test_a_path_may_hold_any_character(self, authority: Path, tmp_path: Path) -> None:
+    def test_a_path_may_hold_any_character(self, tmp_path: Path) -> None:
         directory = tmp_path / os.fsdecode(b"k?s #1 %41 \xff&")
         prepare(directory, ["127.0.0.2"])
         with KeyServer(directory, "127.0.0.2", 0) as server:
@@ -635,7 +617,7 @@ class TestConnections:
         for number in range(3):
             server.start()
             with (
-                kmip_client(server) as client,
+                pykmip(server) as client,
                 socket.create_connection((server.address, server.port)) as silent,
                 tls(server) as idle,
             ):
@@ -650,9 +632,7 @@ class TestConnections:
         # A stop that waited for a client would always be slow; a busy host is slow only sometimes.
         assert min(taken) < 0.1
 
-    def test_a_silent_client_blocks_nobody_and_is_dropped(
-        self, authority: Path, tmp_path: Path
-    ) -> None:
+    def test_a_silent_client_blocks_no_other_and_is_dropped(self, tmp_path: Path) -> None:
         prepare(tmp_path, ["127.0.0.2"])
         with (
             KeyServer(tmp_path, "127.0.0.2", 0, handshake_timeout=0.2) as server,
@@ -684,7 +664,7 @@ class TestConnections:
             connection.sendall(request_bytes)
             assert ends(connection)
         assert eventually(lambda: sessions() == [])
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             register(client, SECRET)
         assert capfd.readouterr() == ("", "")
 
@@ -713,7 +693,7 @@ class TestConnections:
             with tls(server) as connection:
                 reset(connection)
         assert eventually(lambda: sessions() == [])
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             register(client, SECRET)
         assert capfd.readouterr() == ("", "")
 
@@ -859,7 +839,7 @@ class TestProgram:
             assert second == first.replace("127.0.0.2", "127.0.0.3")
             # the program's own server, as this process sees it
             server = KeyServer(directory, "127.0.0.2", int(told[1]))
-            with kmip_client(server) as client:
+            with pykmip(server) as client:
                 uid = register(client, SECRET)
                 client.activate(uid)
                 assert client.get(uid).value == SECRET.encode()
@@ -868,7 +848,7 @@ class TestProgram:
                 assert program.end(signal.SIGTERM) == (0, "", "")
         assert mode(home / "data") == mode(directory) == 0o700
         assert {mode(path) for path in directory.iterdir()} == {0o600}
-        with server, kmip_client(server) as client:
+        with server, pykmip(server) as client:
             assert client.get(uid).value == SECRET.encode()
 
     def test_a_key_that_was_stored_survives_a_kill(self, tmp_path: Path) -> None:
@@ -877,10 +857,10 @@ class TestProgram:
             told = re.search(r"port (\d+)", program.line())
             assert told is not None
             server = KeyServer(directory, "127.0.0.1", int(told[1]))
-            with kmip_client(server) as client:
+            with pykmip(server) as client:
                 uid = register(client, SECRET)
                 program.end(signal.SIGKILL)
-        with server, kmip_client(server) as client:
+        with server, pykmip(server) as client:
             assert client.get(uid).value == SECRET.encode()
 
     def test_a_lost_store_costs_one_line_and_no_start(self, tmp_path: Path) -> None:
@@ -892,7 +872,7 @@ class TestProgram:
             told = re.search(r"port (\d+)", program.line())
             assert told is not None
             server = KeyServer(directory, "127.0.0.1", int(told[1]))
-            with kmip_client(server) as client:
+            with pykmip(server) as client:
                 uid = register(client, SECRET)
                 server.store.unlink()
                 for _ in range(2):
@@ -1014,7 +994,7 @@ class TestProgram:
         out = capsys.readouterr().out
         assert all(option in out for option in ("--dir DIR", "--address IP", "--port PORT"))
 
-    def test_the_version_is_printed_without_importing_pykmip(self, tmp_path: Path) -> None:
+    def test_the_version_is_printed_without_importing_pykmip(self) -> None:
         done = subprocess.run(
             [sys.executable, "-X", "importtime", "-m", "filer.keyserver", "--version"],
             cwd=CHECKOUT,

@@ -19,14 +19,15 @@ from filer.keyserver.engine import Engine
 from filer.keyserver.server import KeyServer
 from pytest_filer.key_servers import ADDRESSES
 from tests.conftest import Count
-from tests.keyserver.test_keyserver import SECRET, kmip_client, register
 from tests.kit import points
 from tests.kit.crash_model import strace
 from tests.kit.crash_model.states import State, crash_states
 from tests.kit.crash_model.trace import Seen
+from tests.kit.pairs import new_pair, put
 from tests.kit.paths import CHECKOUT
 
 KEYS = 3
+SECRET = "Qx7%secret-of-the-durability-test"
 SAMPLE, MOST = 60, 1000
 """The number of tried states, apart from those right after an answer."""
 
@@ -36,9 +37,9 @@ EXTRA = 3
 
 def register_keys(directory: Path) -> None:
     """Write one byte for each key that the key server has confirmed."""
-    with KeyServer(directory, ADDRESSES[0], port=0) as server, kmip_client(server) as client:
+    with KeyServer(directory, ADDRESSES[0], port=0) as server:
         for number in range(KEYS):
-            register(client, f"{SECRET}{number}")
+            put(server, new_pair(key=f"{SECRET}{number}"))
             os.write(1, b"+")
 
 
@@ -123,8 +124,7 @@ def test_each_connection_to_the_store_commits_durably(authority: Path, tmp_path:
     directory = shutil.copytree(authority, tmp_path / "keys")
     with Watched(directory, ADDRESSES[0], port=0) as server:
         for number in range(2):
-            with kmip_client(server) as client:
-                register(client, f"{SECRET}{number}")
+            put(server, new_pair(key=f"{SECRET}{number}"))
     assert set(seen) == {EXTRA}
 
 

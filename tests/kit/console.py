@@ -37,6 +37,8 @@ __all__ = [
     "Terminal",
     "answers_to_setup",
     "beside",
+    "change_settings",
+    "configure",
     "editing",
     "files_below",
     "having_added",
@@ -83,6 +85,21 @@ def answers_to_setup(
         *generated,
         "yes" if encrypt else "no",
     ]
+
+
+def change_settings(account: Account, old: str, new: str) -> None:
+    """Replace text in filer.toml."""
+    settings = account.settings.read_text(encoding="utf-8")
+    assert old in settings
+    account.settings.write_text(settings.replace(old, new), encoding="utf-8")
+
+
+def configure(account: Account, settings: str) -> None:
+    """Write config.toml, unless ``settings`` is empty."""
+    if settings:
+        directory = account.home / "config" / "filer"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "config.toml").write_text(settings, encoding="utf-8")
 
 
 def files_below(directory: Path) -> list[Path]:

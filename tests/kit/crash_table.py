@@ -3,10 +3,10 @@
 As with docs/FAULTS.md, a run with other numbers rewrites the file, and fails.
 """
 
-import fcntl
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tests.kit import documents
 from tests.kit.paths import CHECKOUT
 
 FILE = CHECKOUT / "docs" / "CRASHES.md"
@@ -83,17 +83,8 @@ def render(introduction: str, operations: list[str], known: Rows) -> str:
 def record(
     introduction: str, operations: list[str], family: str, name: str, numbers: Numbers
 ) -> bool:
-    """Write the numbers to the file; return whether it was already up to date.
-
-    Safe to call from several processes at once.
-    """
-    with FILE.open("a+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        text = file.read()
-        fresh = render(introduction, operations, {**rows(text), (family, name): numbers})
-        if fresh == text:
-            return True
-        file.truncate(0)
-        file.write(fresh)
-    return False
+    """Write the numbers to the file; return whether it was already up to date."""
+    return documents.record(
+        FILE,
+        lambda text: render(introduction, operations, {**rows(text), (family, name): numbers}),
+    )

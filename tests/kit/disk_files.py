@@ -6,15 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from filer.disks.header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, Head, Header
+import pytest
+
+from filer.disks.derivation import Derivation
+from filer.disks.disk import Disk
+from filer.disks.header import BLOCK_SIZE, DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, Head, Header
 from filer.disks.record import RECORD_SIZE
 from filer.disks.wrapping_counter import after
-from filer.keys.authentication_key import AuthenticationKey
+from filer.host.durable import Storage
+from filer.keys.authentication_key import MSID, AuthenticationKey
 
 KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
 NEW_KEY_ID = "080CF0C80000000001000000000000004D1C2AE0F5E9B6F8A7C3D2E1F0A9B8C7"
 KEY = AuthenticationKey(b"the first Passphrase, 1")
 NEW_KEY = AuthenticationKey(b"the second Passphrase, 2")
+SIZE = 4 * BLOCK_SIZE
 PLAIN = bytes(range(256)) * 16
 """The content that tests write to a block."""
 
@@ -76,3 +82,27 @@ def make_old(path: Path, counts: Sequence[OldCount | None]) -> None:
     head = head_of(path)
     with path.open("r+b") as file:
         file.write(old_head(head.header, counts, head.slot))
+
+
+@pytest.fixture
+def keyed(tmp_path: Path, derivation: Derivation) -> Disk:
+    """A disk with KEY, no locking, and a known block 3."""
+    disk = Disk.create("0c.00.3", tmp_path / "0c.00.3.sed", Storage(), derivation, size=SIZE)
+    disk.power_on()
+    disk.write_block(3, PLAIN)
+    disk.rekey(MSID, KEY_ID, KEY)
+    return disk
+
+
+@pytest.fixture
+def locking(keyed: Disk) -> Disk:
+    """A disk with KEY and locking, still open."""
+    keyed.lock(KEY)
+    return keyed
+
+
+def on(disk: Disk, storage: Storage | None = None) -> Disk:
+    """Return the same disk in a new process, with power."""
+    fresh = Disk(disk.name, disk.path, storage or Storage(), disk._derivation)
+    fresh.power_on()
+    return fresh

@@ -4,10 +4,10 @@
 difference, and commit it or fix the program.
 """
 
-import fcntl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tests.kit import documents
 from tests.kit.paths import CHECKOUT
 
 FILE = CHECKOUT / "docs" / "FAULTS.md"
@@ -88,18 +88,10 @@ def render(introduction: str, sections: Sequence[Section], known: Blocks) -> str
 def record(
     introduction: str, sections: Sequence[Section], fault: str, outcomes: Mapping[str, Outcome]
 ) -> bool:
-    """Write ``outcomes`` to the file; return whether it was already up to date.
-
-    Safe to call from several processes at once.
-    """
-    FILE.parent.mkdir(exist_ok=True)
-    with FILE.open("a+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        text = file.read()
-        fresh = render(introduction, sections, {**blocks(text), fault: block(fault, outcomes)})
-        if fresh == text:
-            return True
-        file.truncate(0)
-        file.write(fresh)
-    return False
+    """Write ``outcomes`` to the file; return whether it was already up to date."""
+    return documents.record(
+        FILE,
+        lambda text: render(
+            introduction, sections, {**blocks(text), fault: block(fault, outcomes)}
+        ),
+    )

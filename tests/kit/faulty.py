@@ -1,12 +1,10 @@
-"""A filer to play with, key servers that fail at a chosen moment, and storage that does.
+"""Key servers and storage that fail at a chosen moment.
 
-``FaultyKeyServer`` is a real key server with an ear for what it is asked::
+``FaultyKeyServer`` is a real key server that can be told to misbehave::
 
-    server.on("REGISTER", faulty.dies)                  # before it has done it
-    server.on("REGISTER", faulty.dies_after)            # it has done it, but nobody hears of it
-    server.on("ACTIVATE", faulty.forgets)               # it says so, and does not keep it
-
-``House`` is a filer in a root directory, with somebody at its console.
+    server.on("REGISTER", faulty.dies)                  # instead of storing the key
+    server.on("REGISTER", faulty.dies_after)            # after storing it, before the answer
+    server.on("ACTIVATE", faulty.forgets)               # confirms it, and deletes the key
 """
 
 import errno
@@ -17,32 +15,25 @@ import socket
 import sqlite3
 import threading
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from filer.boot.machine import Machine, boot, power_off
-from filer.commands import Command, EndOfAnswers, Result, disk, key_manager, keymgr
-from filer.disks.disk import Disk
+import pytest
+
 from filer.host.durable import Storage, StorageError
-from filer.key_servers.holdings import Holdings
-from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
+from filer.keys.authentication_key import MSID, DiskKey
 from filer.keys.key_id import MSID_KEY_ID
 from filer.keys.keytable import Entry
 from filer.keys.pair import KeyPair
-from filer.keyserver.authority import Identity
 from filer.keyserver.engine import Engine
 from filer.keyserver.server import KeyServer, start_together
-from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.registration.registration import Registration
-from filer.running.interrupt import Interrupt
-from filer.running.progress import show_nothing
-from filer.shell.session import OK, Session
-from filer.system import Filer
 from pytest_filer.console import PATIENCE
+from tests.kit import hostile
+from tests.kit.hostile import Meddle
+from tests.kit.house import House
 
 # Key servers
 
@@ -51,10 +42,7 @@ Fault = Callable[["FaultyKeyServer", Proceed], Any]
 
 
 class FaultyKeyServer(KeyServer):
-    """A real key server that does as ``on`` says when it is asked for an operation.
-
-    ``heard`` has all operations it was asked for, in order.
-    """
+    """A real key server that misbehaves as ``on`` says; ``heard`` has all requested operations."""
 
     def __init__(self, directory: Path, address: str, port: int = 0) -> None:
         super().__init__(directory, address, port)
@@ -64,11 +52,11 @@ class FaultyKeyServer(KeyServer):
         self._vanishing: threading.Thread | None = None
 
     def on(self, operation: str, fault: Fault, *, times: int | None = None) -> None:
-        """Do ``fault`` when ``operation`` ("*": any) is asked for, every time or ``times``."""
+        """Apply ``fault`` to ``operation`` ("*": any), always or only ``times`` times."""
         self._faults[operation] = (fault, times)
 
     def recover(self) -> None:
-        """Behave again, and start if it has died."""
+        """Behave correctly again, and restart if it has died."""
         self._faults.clear()
         if self._vanishing is not None:
             self._vanishing.join()
@@ -78,13 +66,13 @@ class FaultyKeyServer(KeyServer):
         self.start()
 
     def stop(self) -> None:
-        """Stop, silent or not."""
+        """Stop, even while a client waits for an answer."""
         self._released.set()
         super().stop()
         self._released = threading.Event()
 
     def vanish(self) -> None:
-        """Stop, from within a request: whoever asked hears no more, and nobody is let in."""
+        """Stop during a request, which is not answered."""
         self._listener.shutdown(socket.SHUT_RDWR)
         for session in tuple(self._sessions):
             session.disconnect()
@@ -92,16 +80,16 @@ class FaultyKeyServer(KeyServer):
         self._vanishing.start()
 
     def wait_for_release(self) -> None:
-        """Do nothing until the server recovers or stops."""
+        """Block until the server recovers or stops."""
         self._released.wait(60)
 
     def change(self, statement: str, *parameters: object) -> None:
-        """Change what is stored, behind the back of PyKMIP."""
+        """Change the store without PyKMIP."""
         with closing(sqlite3.connect(self.store, timeout=10)) as store, store:
             store.execute(statement, parameters)
 
     def process(self, operations: Sequence[str], proceed: Proceed) -> Any:
-        """Do what was asked, or what the fault for it wants."""
+        """Process a request, or apply the fault for it."""
         self.heard.extend(operations)
         for name in (*operations, "*"):
             fault, times = self._faults.get(name, (None, None))
@@ -129,14 +117,14 @@ class _FaultyEngine(Engine):
 
     def process_request(self, request: Any, credential: Any = None) -> Any:
         operations = [item.operation.value.name for item in request.batch_items]
-        # Kept out of the engine's own lock: only this one client waits.
+        # Outside the engine's own lock, so that only this client waits.
         return self._server.process(
             operations, lambda: super(_FaultyEngine, self).process_request(request, credential)
         )
 
 
 def obeys(_server: FaultyKeyServer, proceed: Proceed) -> Any:
-    """Do it, and say so."""
+    """Process the request correctly."""
     return proceed()
 
 
@@ -148,30 +136,30 @@ def refuses(_server: FaultyKeyServer, _proceed: Proceed) -> Any:
 
 
 def dies(server: FaultyKeyServer, _proceed: Proceed) -> None:
-    """Stop before anything is done."""
+    """Stop before processing the request."""
     server.vanish()
 
 
 def dies_after(server: FaultyKeyServer, proceed: Proceed) -> None:
-    """Do it, and stop before that is said."""
+    """Process the request, and stop before the answer."""
     proceed()
     server.vanish()
 
 
 def silent(server: FaultyKeyServer, _proceed: Proceed) -> None:
-    """Neither do it nor answer."""
+    """Neither process nor answer the request."""
     server.wait_for_release()
 
 
 def silent_after(server: FaultyKeyServer, proceed: Proceed) -> Any:
-    """Do it, and never answer."""
+    """Process the request, and never answer."""
     answer = proceed()
     server.wait_for_release()
     return answer
 
 
 def forgets(server: FaultyKeyServer, proceed: Proceed) -> Any:
-    """Do it, say so, and do not keep it."""
+    """Confirm the request, and delete the newest object."""
     answer = proceed()
     server.change("UPDATE managed_object_names SET name = 'lost' WHERE mo_uid = " + _NEWEST)
     server.change("DELETE FROM managed_objects WHERE uid = " + _NEWEST)
@@ -179,21 +167,21 @@ def forgets(server: FaultyKeyServer, proceed: Proceed) -> Any:
 
 
 def keeps_another_secret(server: FaultyKeyServer, proceed: Proceed) -> Any:
-    """Do it, say so, and keep something else under that name."""
+    """Confirm the request, and change the secret of the newest object."""
     answer = proceed()
     server.change("UPDATE managed_objects SET value = ? WHERE uid = " + _NEWEST, b"Another-secret1")
     return answer
 
 
 def hides_it(server: FaultyKeyServer, proceed: Proceed) -> Any:
-    """Do it, and give the object to another client."""
+    """Confirm the request, and give the newest object to another client."""
     answer = proceed()
     server.change("UPDATE managed_objects SET owner = 'another' WHERE uid = " + _NEWEST)
     return answer
 
 
 def keeps_a_copy(server: FaultyKeyServer, proceed: Proceed) -> Any:
-    """Do it, say so, and have everything again as it was before."""
+    """Confirm the request, and restore the store as it was before."""
     copy = server.store.read_bytes()
     answer = proceed()
     server.store.write_bytes(copy)
@@ -201,7 +189,7 @@ def keeps_a_copy(server: FaultyKeyServer, proceed: Proceed) -> Any:
 
 
 def then(fault: Fault, operation: str, later: Fault, *, times: int | None = None) -> Fault:
-    """Return what does ``fault``, and from then on ``later`` when ``operation`` is asked for."""
+    """Return a fault that also applies ``later`` to ``operation`` from then on."""
 
     def begin(server: FaultyKeyServer, proceed: Proceed) -> Any:
         server.on(operation, later, times=times)
@@ -226,8 +214,26 @@ def running(authority: Path, directory: Path, count: int = 2) -> Iterator[list[F
             server.stop()
 
 
+def servers(count: int) -> Any:
+    """Return a fixture that runs ``count`` key servers; a test module calls it ``servers``."""
+
+    @pytest.fixture
+    def started(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
+        with running(authority, tmp_path / "key servers", count) as started:
+            yield started
+
+    return started
+
+
+@pytest.fixture
+def server(servers: list[FaultyKeyServer]) -> FaultyKeyServer:
+    """The only key server of a test module; the module calls it ``server``."""
+    (only,) = servers
+    return only
+
+
 class Held:
-    """What a key server does when it is to take its time: until ``release``."""
+    """A fault that delays the answer until ``release``."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -248,8 +254,8 @@ def hold(server: FaultyKeyServer, operation: str) -> Held:
     return held
 
 
-def lie_about(server: KeyServer, key_id: str, secret: bytes) -> None:
-    """Make a server that runs or not hold ``secret`` under ``key_id``."""
+def replace_secret(server: KeyServer, key_id: str, secret: bytes) -> None:
+    """Replace the secret that a server (running or not) holds under ``key_id``."""
     with closing(sqlite3.connect(server.store, timeout=10)) as store, store:
         changed = store.execute(
             "UPDATE managed_objects SET value = ? WHERE uid IN "
@@ -260,7 +266,7 @@ def lie_about(server: KeyServer, key_id: str, secret: bytes) -> None:
 
 
 def lose(server: KeyServer, key_id: str) -> None:
-    """Make a server hold ``key_id`` no more, as one restored from an old backup."""
+    """Delete ``key_id`` from a server's store, as restoring an old backup does."""
     with closing(sqlite3.connect(server.store, timeout=10)) as store, store:
         objects = "(SELECT mo_uid FROM managed_object_names WHERE name = ?)"
         store.execute(f"DELETE FROM managed_objects WHERE uid IN {objects}", (key_id,))
@@ -268,7 +274,7 @@ def lose(server: KeyServer, key_id: str) -> None:
 
 
 def stored_key_ids(server: KeyServer) -> list[str]:
-    """Return the names of all objects in the store, destroyed ones excepted."""
+    """Return the names of all objects in the store that are not destroyed."""
     with closing(sqlite3.connect(server.store, timeout=10)) as store:
         rows = store.execute(
             "SELECT name FROM managed_object_names "
@@ -283,19 +289,19 @@ Work = Callable[[], None]
 
 
 class WatchedStorage(Storage, ABC):
-    """Storage that has a say in each change; ``changes`` counts them.
+    """Storage with a hook for each change; ``changes`` counts them.
 
-    What is there, or gone, already is not a change.
+    Creating what exists, or removing what does not, is not a change.
     """
 
     changes = 0
 
     @abstractmethod
     def _do(self, work: Work, *torn: Work) -> None:
-        """Do ``work``, or one of what an interrupted ``work`` may leave behind."""
+        """Do ``work``, or one of ``torn``: what an interrupted ``work`` may leave."""
 
     def _do_removal(self, work: Work, *torn: Work) -> None:
-        """Do ``work``, which makes room."""
+        """Do ``work``, which frees space."""
         self._do(work, *torn)
 
     def make_directory(self, path: Path) -> None:
@@ -366,11 +372,10 @@ def _unlink(paths: Sequence[Path]) -> None:
 
 @dataclass(frozen=True)
 class Trouble:
-    """How a host refuses changes: with which error, and what it has made of them all the same.
+    """How a host refuses changes: with which error, and how much of each change it still makes.
 
-    ``made`` is the part of the first one that was made: 0, 0.5 (torn) or 1 (only its sync failed).
-    ``then`` is that part of all later ones; None: they succeed.  A full disk still allows
-    ``removals``.
+    ``made`` is that part of the first change: 0, 0.5 (torn) or 1 (only its sync failed).  ``then``
+    is that part of all later ones; None: they succeed.  A full disk still allows ``removals``.
     """
 
     error: int = errno.ENOSPC
@@ -380,9 +385,9 @@ class Trouble:
 
 
 class FailingStorage(WatchedStorage):
-    """Storage that refuses the changes from number ``first`` on (from 1), as a full disk does.
+    """Storage that refuses the changes from number ``first`` (from 1) on, as a full disk does.
 
-    The log and the sweep are not counted, but refused with the others.
+    Changes of the log and sweeps are not counted, but also refused.
     """
 
     def __init__(self) -> None:
@@ -397,17 +402,17 @@ class FailingStorage(WatchedStorage):
         after: bool = False,
         only: bool = False,
     ) -> None:
-        """Refuse from change ``first``, counted from now.
+        """Refuse changes from ``first`` on, counted from now.
 
-        Without a ``trouble``: with ENOSPC; ``after`` the change was made, and its sync failed;
-        ``only`` one is refused, or all from there on.
+        Without ``trouble`` the error is ENOSPC; ``after``: the change is made, and its sync fails;
+        ``only``: later changes succeed.
         """
         made = 1 if after else 0
         self._trouble = trouble or Trouble(made=made, then=None if only else made)
         self.changes, self._first = 0, first
 
     def disarm(self) -> bool:
-        """Work again, and count anew; return whether anything was refused since ``arm``."""
+        """Refuse nothing, and restart the count; return whether anything was refused."""
         refused = self._first is not None and self.changes >= self._first
         self._first, self.changes = None, 0
         return refused
@@ -430,7 +435,7 @@ class FailingStorage(WatchedStorage):
 
     @property
     def _in_trouble(self) -> bool:
-        """Whether changes have been refused, and are refused for good."""
+        """Whether changes have been refused, and all later ones are too."""
         return (
             self._first is not None
             and self.changes >= self._first
@@ -460,14 +465,27 @@ class FailingStorage(WatchedStorage):
             raise StorageError(f"cannot write FILE: {os.strerror(self._trouble.error)}")
 
 
-class CrashingStorage(WatchedStorage):
-    """Storage that kills its own process "before", within ("torn 1" ...), or "after" one change.
+class PowerLoss(BaseException):
+    """The process is gone."""
 
-    ``kinds`` says of each change so far which of these there are.
+
+def lose_power() -> None:
+    raise PowerLoss
+
+
+def _kill_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class CrashingStorage(WatchedStorage):
+    """Storage that kills its own process "before", within ("torn 1" ...), or "after" a change.
+
+    ``kinds`` lists for each change which of these moments it has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, crash: Callable[[], None] = _kill_this_process) -> None:
         self.kinds: list[tuple[str, ...]] = []
+        self._crash = crash
         self._at: int | None = None
         self._moment = ""
 
@@ -496,268 +514,81 @@ class CrashingStorage(WatchedStorage):
         if self.changes != self._at:
             work()
             return
-        moments[self._moment]()
-        os.kill(os.getpid(), signal.SIGKILL)
+        moments.get(self._moment, moments["before"])()  # not every change can be torn
+        self._crash()
+
+
+class NotedStorage(Storage):
+    """Storage that records its calls; with ``unsettling``, nothing that exists can be synced."""
+
+    def __init__(self, *, unsettling: bool = False) -> None:
+        self.calls: list[tuple[str, Path]] = []
+        self._unsettling = unsettling
+
+    def settle(self, path: Path) -> None:
+        self.calls.append(("settle", path))
+        if self._unsettling:
+            raise StorageError(f"cannot write {path.name}: Input/output error")
+        super().settle(path)
+
+    def settle_above(self, path: Path) -> None:
+        self.calls.append(("settle_above", path))
+        super().settle_above(path)
+
+    def write(self, path: Path, data: bytes) -> None:
+        self.calls.append(("write", path))
+        super().write(path, data)
+
+    def remove_tree(self, path: Path) -> None:
+        self.calls.append(("remove_tree", path))
+        super().remove_tree(path)
 
 
 # A filer
 
 
-@dataclass
-class Told:
-    """What a boot tells."""
-
-    steps: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    boxes: list[tuple[str, ...]] = field(default_factory=list)
-
-    def progress(self, event: str, text: str) -> None:
-        self.steps.append(text)
-
-    def warning(self, event: str, text: str) -> None:
-        self.warnings.append(text)
-
-    def banner(self, lines: tuple[str, ...]) -> None:
-        self.boxes.append(lines)
-
-
-@dataclass
-class Operator:
-    """Somebody at the console, who has ``answers`` and does what ``when`` says at a question."""
-
-    answers: deque[str] = field(default_factory=deque)
-    when: Mapping[str, Callable[[], object]] = field(default_factory=dict)
-    shown: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    questions: list[str] = field(default_factory=list)
-    status: int = OK
-    is_terminal: bool = False
-    width: int = 80
-
-    @property
-    def text(self) -> str:
-        """What was printed, failures and all."""
-        return "\n".join([*self.shown, *self.warnings, *self.failures])
-
-    def show(self, result: Result) -> None:
-        self.shown.extend(result.lines())
-
-    def fail(self, message: str) -> None:
-        self.failures.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def ask(self, question: str) -> str:
-        self.questions.append(question)
-        for part, action in self.when.items():
-            if part in question:
-                action()
-        if not self.answers:
-            raise EndOfAnswers
-        return self.answers.popleft()
-
-    def ask_secret(self, question: str) -> str:
-        return self.ask(question)
-
-    def page(self, text: str) -> None:
-        self.shown.extend(text.splitlines())
-
-    progress = staticmethod(show_nothing)
-
-
-COMMANDS: Mapping[str, Command] = {
-    command.name: command for command in (*key_manager.COMMANDS, *disk.COMMANDS, *keymgr.COMMANDS)
-}
-
-
-def settings(
-    *,
-    port: int = 5696,
-    disks: int = 4,
-    timeout: float = 10.0,
-    init_maxwait: float = 0.0,
-    system_id: int = 1573922407,
-    partner_id: int = 1573922311,
-) -> str:
-    """Return a filer.toml."""
-    return (
-        f"[system]\nsystem_id = {system_id}\npartner_id = {partner_id}\n"
-        f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n'
-        f"[kmip]\nport = {port}\ntimeout = {timeout}\ninit_maxwait = {init_maxwait}\n"
-    )
-
-
-class House:
-    """A filer in ``root``, and its machine; a context that gives the root back."""
-
-    filer: Filer
-
-    def __init__(
-        self, root: Path, storage: Storage | None = None, interrupt: Interrupt | None = None
-    ) -> None:
-        self.root = root
-        self._closed = False
-        self.machine = Machine(root, interrupt or Interrupt(), storage)
-
-    @classmethod
-    def build(
-        cls,
-        root: Path,
-        servers: Sequence[KeyServer] = (),
-        storage: Storage | None = None,
-        **set_up: Any,
-    ) -> Self:
-        """Make a root for the port of ``servers``, boot it, and install their certificates."""
-        root.mkdir(mode=0o700)
-        port = {"port": servers[0].port} if servers else {}
-        (root / "filer.toml").write_text(settings(**port | set_up))
-        house = cls(root, storage)
-        house.boot()
-        if servers:
-            house.install(servers[0].directory, *(ca_name(server.address) for server in servers))
-        return house
-
-    @property
-    def disks(self) -> list[Disk]:
-        """All disks."""
-        return list(self.filer.shelf)
-
-    @property
-    def key_ids(self) -> list[str]:
-        """The key ID of each disk."""
-        return [disk.key_id for disk in self.disks]
-
-    @property
-    def registered(self) -> Registration:
-        """What is registered on the boot device, whatever the filer believes."""
-        return self.filer.boot_device.load()
-
-    def set(self, **set_up: Any) -> None:
-        """Change filer.toml, for the next boot."""
-        (self.root / "filer.toml").write_text(settings(**set_up))
-
-    def wait_at_most(self, seconds: float) -> None:
-        """Give each key server this long to answer, until the next boot."""
-        self.filer.hardware = self.filer.hardware._replace(timeout=seconds)
-
-    def off(self) -> Filer:
-        """Take power away, and give it back, but do not boot."""
-        if hasattr(self, "filer"):
-            power_off(self.filer)
-        return self.machine.power_on()
-
-    def boot(self, told: Told | None = None) -> Told:
-        """Power on (again) and boot.  Raises Panic; ``filer`` is there all the same."""
-        self.filer = self.off()
-        return self.boot_now(told or Told())
-
-    def boot_now(self, told: Told) -> Told:
-        """Boot what has power."""
-        boot(self.filer, told)
-        return told
-
-    def install(self, directory: Path, *names: str) -> None:
-        """Install the client files and ``names`` from ``directory``."""
-        for name in (CLIENT, CLIENT_PRIVATE, *names):
-            self.filer.installed.install(directory / name, name, self.filer.now())
-
-    def install_client(self, identity: Identity) -> None:
-        """Install another client certificate, and its private key."""
-        # As somebody would who changes both: what does not fit is uninstalled first.
-        for name in (CLIENT, CLIENT_PRIVATE):
-            if name in self.filer.installed.names():
-                self.must(f"keymgr delete cert {name}")
-        now = self.filer.now()
-        self.filer.installed.install(identity.certificate_pem(), CLIENT, now)
-        self.filer.installed.install(identity.private_pem(), CLIENT_PRIVATE, now)
-
-    def run(
-        self,
-        line: str,
-        *answers: str,
-        when: Mapping[str, Callable[[], object]] | None = None,
-        commands: Mapping[str, Command] = COMMANDS,
-    ) -> Operator:
-        """Type a line, and answer what it asks."""
-        operator = Operator(deque(answers), when or {})
-        operator.status = Session(self.filer, commands, operator).execute(line)
-        return operator
-
-    def must(self, line: str, *answers: str) -> Operator:
-        """Type a line that has to succeed."""
-        operator = self.run(line, *answers)
-        assert operator.status == OK, operator.text
-        return operator
-
-    def add(self, *servers: KeyServer) -> Operator:
-        """Register key servers."""
-        return self.must(
-            "key_manager add" + "".join(f" -key_server {server.address}" for server in servers)
-        )
-
-    def rekey(self) -> str:
-        """Rekey all disks; return the new key ID."""
-        shown = self.must("key_manager rekey").shown
-        (key_id,) = [line.removeprefix("Key ID: ") for line in shown if line.startswith("Key ID: ")]
-        return key_id
-
-    def lock(self) -> None:
-        """Lock all disks."""
-        self.must("disk encrypt lock *")
-
-    def holdings(self) -> Holdings:
-        """Return what the key servers hold, as the filer sees them now."""
-        return self.filer.key_servers().fetch(self.filer.identity.parent_tag)
-
-    def secret(self, key_id: str) -> AuthenticationKey:
-        """Return the one key that the keytable has under ``key_id``."""
-        entry = self.filer.keytable.get(key_id)
-        assert entry is not None
-        (key,) = entry.candidates
-        return key
-
-    def close(self) -> None:
-        """Take power away, and give the root back; once."""
-        if self._closed:
-            return
-        self._closed = True
-        if hasattr(self, "filer"):
-            power_off(self.filer)
-        self.machine.unplug()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-
 def locked_house(root: Path, servers: Sequence[KeyServer], **set_up: Any) -> House:
-    """Build a filer that has registered ``servers``, and has locked its disks with a new key."""
+    """Build a filer that has registered ``servers``, and locked its disks with a new key."""
     house = House.build(root, servers, **set_up)
-    house.add(*servers)
-    house.rekey()
-    house.lock()
+    house.encrypt()
     return house
 
 
+@pytest.fixture
+def locked(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
+    """A filer with locked disks and the module's ``servers``; the module calls it ``house``."""
+    with locked_house(tmp_path / "root", servers) as house:
+        for server in servers:
+            server.heard.clear()
+        yield house
+
+
+@contextmanager
+def seen_through(
+    house: House, server: KeyServer, meddle: Meddle, **options: Any
+) -> Iterator[hostile.Server]:
+    """Let the filer see the key server's answers as changed by ``meddle``."""
+    with hostile.proxy(server, meddle, **options) as proxy:
+        house.set(port=proxy.port)
+        house.filer.hardware = house.filer.hardware._replace(port=proxy.port)
+        yield proxy
+
+
 def entry_of(pair: KeyPair) -> Entry:
-    """Return the keytable's entry of one key pair."""
+    """Return the keytable entry of one key pair."""
     return Entry(pair.key_id, pair.tag, (pair.key,))
 
 
 def check_that_no_key_is_lost(house: House) -> None:
-    """Make sure that every disk opens with a key of the registered key servers, or the MSID.
+    """Check that every disk opens with a key of the registered key servers, or the MSID.
 
-    Each is really tried, on the disk itself, but for those that are destroyed.
+    The keys are tried on the disks themselves, except destroyed ones.
     """
     _check(house, house.holdings().pairs() if house.filer.registration.servers else [])
 
 
 def check_that_no_key_is_lost_by(house: House, servers: Sequence[KeyServer]) -> None:
-    """Make sure of it with what ``servers`` hold, registered or not."""
+    """Check it with the keys that ``servers`` hold, registered or not."""
     directory = servers[0].directory
     clients = house.filer.key_servers_at(
         [server.address for server in servers], servers[0].port, lambda name: directory / name

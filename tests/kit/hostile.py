@@ -27,6 +27,7 @@ from filer.keyserver.authority import Identity, server_name
 from filer.keyserver.server import KeyServer
 from filer.kmip.ttlv import Element, elements, structure
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE
+from pytest_filer.console import PATIENCE
 from tests.kit import pki
 
 NO_ANSWER = "no answer"
@@ -361,7 +362,7 @@ def meddling(
     return talk
 
 
-def honest(answer: Answer, request: bytes) -> Answer:
+def unchanged(answer: Answer, request: bytes) -> Answer:
     """Change nothing."""
     return answer
 
@@ -504,6 +505,15 @@ def _without(element: Element, tag: int) -> Element:
     return Element(element.tag, 1, b"".join(each.encoding() for each in inner))
 
 
+@contextmanager
+def silenced(server: KeyServer) -> Iterator[socket.socket]:
+    """Stop a key server, and listen in its place without ever answering."""
+    server.stop()
+    with socket.create_server((server.address, server.port)) as listener:
+        listener.settimeout(PATIENCE)
+        yield listener
+
+
 class _Late:
     """Answers every request with the answer to the previous one."""
 
@@ -622,7 +632,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "closes in the middle of an answer": Kind(NOT_KMIP, _on_tls(answering(bytes(refusal(1))[:-9]))),
     "stops in the middle of an answer": Kind(NO_ANSWER, _in_kmip(lambda: truncated)),
-    "answers a byte at a time": Kind(NO_ANSWER, _in_kmip(lambda: honest, drip=True)),
+    "answers a byte at a time": Kind(NO_ANSWER, _in_kmip(lambda: unchanged, drip=True)),
     "answers another request": Kind(NOT_KMIP, _in_kmip(_Late)),
     "answers with the request": Kind(NOT_KMIP, _in_kmip(lambda: a_request)),
     "answers with fewer items": Kind(NOT_KMIP, _in_kmip(lambda: fewer_items)),
@@ -675,7 +685,7 @@ KINDS: Mapping[str, Kind] = {
 
 def proxy(
     key_server: KeyServer,
-    meddle: Meddle = honest,
+    meddle: Meddle = unchanged,
     *,
     ask: Callable[[bytes], bytes] = lambda request: request,
     port: int = 0,

@@ -19,7 +19,8 @@ from filer.registration.registration import Registration
 from filer.shell.plugins import commands_at_loader, commands_in_maintenance
 from tests.kit import faulty
 from tests.kit.crash_model.tree import Tree
-from tests.kit.faulty import COMMANDS, FaultyKeyServer, House, Operator
+from tests.kit.faulty import FaultyKeyServer
+from tests.kit.house import COMMANDS, House, Screen, settings
 from tests.kit.points import Point
 from tests.kit.wraps import wraps
 
@@ -67,9 +68,9 @@ class Operation:
         if self.at == CONSOLE:
             house.boot()
         elif self.at != BOOT:
-            house.filer = house.off()
+            house.power_cycle()
 
-    def act(self, house: House, files: Path) -> list[Operator]:
+    def act(self, house: House, files: Path) -> list[Screen]:
         """Run the lines. Raises what a boot raises."""
         if self.at == BOOT:
             try:
@@ -290,8 +291,8 @@ class Laboratory:
             if not operation.certificates:
                 shutil.rmtree(root / "mroot" / "etc" / "keymgr")
             (root / "var" / "panics.toml").write_text(f"in_a_row = {operation.panics}\n")
-        settings = faulty.settings(port=self.servers[0].port, disks=operation.disks)
-        (root / "filer.toml").write_text(settings)
+        text = settings(port=self.servers[0].port, disks=operation.disks)
+        (root / "filer.toml").write_text(text)
         scene = self.keep(name)
         present = {path.stem: wraps(path.read_bytes()) for path in root.glob("shelf/*.sed")}
         with House(root) as house:
@@ -347,7 +348,7 @@ class Trial:
         with House(root) as house:
             if self.operation.silent:
                 # A killed boot still costs the disks an attempt.
-                house.filer = house.off()
+                house.power_cycle()
                 most = max(disk.failures for disk in house.disks)
                 assert most <= house.filer.panics.in_a_row + recovering
             told = house.boot()

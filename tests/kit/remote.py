@@ -4,6 +4,7 @@
 and trusts the reported host key.
 """
 
+import asyncio
 import base64
 import re
 import signal
@@ -11,12 +12,13 @@ import socket
 import subprocess
 import threading
 from _thread import interrupt_main
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import asyncssh
 import pytest
@@ -32,13 +34,14 @@ from filer.shell.ssh.access import passwords_below
 from filer.shell.ssh.limits import Limits
 from filer.shell.ssh.server import SshHost
 from tests.kit.console import PATIENCE, Account, Outcome, Terminal
-from tests.kit.faulty import House
+from tests.kit.house import House
 from tests.kit.screen import Screen
 
 if TYPE_CHECKING:
     from pexpect.popen_spawn import PopenSpawn
 
 PASSWORD = "open-sesame-7"
+_P = ParamSpec("_P")
 _LISTENING = r"filer: listening on (\S+) port (\d+) \(host key (SHA256:\S+)\)\r?\n"
 
 
@@ -182,8 +185,20 @@ def house_of_root(directory: Path, servers: Sequence[KeyServer] = ()) -> Iterato
         yield house
 
 
-def clients_of(house: House, work: Callable[[int], None], **limits: Any) -> None:
-    """Serve ``house`` within ``limits`` until ``work``, done beside it, has halted it."""
+def asynchronous(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, None]:
+    """Run a test in an event loop."""
+
+    @wraps(test)
+    def run(*arguments: _P.args, **more: _P.kwargs) -> None:
+        asyncio.run(test(*arguments, **more))
+
+    return run
+
+
+def clients_of(
+    house: House, work: Callable[[int], Coroutine[Any, Any, None] | None], **limits: Any
+) -> None:
+    """Serve ``house`` within ``limits`` to ``work``; afterwards a client can still halt it."""
     signals = Signals(Interrupt())
     console = ScriptConsole(LineInput(()), signals)
     session = Session(house.filer, Commands(pytest.fail), console)
@@ -192,7 +207,12 @@ def clients_of(house: House, work: Callable[[int], None], **limits: Any) -> None
 
     def work_or_stop() -> None:
         try:
-            work(port)
+            connect(port).close()
+            done = work(port)
+            if done is not None:
+                asyncio.run(done)
+            with closing(logged_in(port)) as transport:
+                assert command(transport, "halt") == b"System halting...\n"
         except BaseException:
             interrupt_main()  # otherwise the server would run forever
             raise
@@ -225,3 +245,24 @@ def command(transport: Any, line: str) -> bytes:
     channel.exec_command(line)
     output: bytes = channel.makefile().read()
     return output
+
+
+def soon(condition: Callable[[], bool]) -> None:
+    """Wait until ``condition`` holds."""
+    for _ in range(PATIENCE * 20):
+        if condition():
+            return
+        threading.Event().wait(0.05)
+    pytest.fail("it never came to that")
+
+
+HAS_PROC = Path("/proc/self/status").exists()
+needs_proc = pytest.mark.skipif(not HAS_PROC, reason="this host has no /proc")
+
+
+def memory_of(remote: Remote) -> int:
+    """Return the resident memory of the filer in MiB."""
+    status = Path(f"/proc/{remote.child.proc.pid}/status").read_text(encoding="ascii")
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    assert found
+    return int(found[1]) // 1024

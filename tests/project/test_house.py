@@ -71,7 +71,7 @@ ROOMS = {
 """
 
 
-class House:
+class SourceTree:
     """The modules of a checkout by name, and their imports."""
 
     def __init__(self, root: Path) -> None:
@@ -158,31 +158,31 @@ def room_of(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def house() -> House:
-    return House(CHECKOUT)
+def source() -> SourceTree:
+    return SourceTree(CHECKOUT)
 
 
 # Floors and rooms.
 
 
-def test_every_import_leads_to_a_room_below(house: House) -> None:
-    assert list(house.upward_imports()) == []
+def test_every_import_leads_to_a_room_below(source: SourceTree) -> None:
+    assert list(source.upward_imports()) == []
 
 
-def test_there_are_no_import_circles(house: House) -> None:
-    assert list(house.circles()) == []
+def test_there_are_no_import_circles(source: SourceTree) -> None:
+    assert list(source.circles()) == []
 
 
-def test_the_test_sees_the_whole_house(house: House) -> None:
+def test_the_whole_source_tree_is_seen(source: SourceTree) -> None:
     for floor, rooms in ROOMS.items():
-        names = house.of(floor)
+        names = source.of(floor)
         found = {room_of(name) for name in names} - {"", "__main__"}
         assert found == {room for row in rooms for room in row} - {""}
-        within = {each for name in names for each in house.imports(name) if each in names}
+        within = {each for name in names for each in source.imports(name) if each in names}
         assert len(within) > len(names) / 2
     for floor in ("filer.commands", "filer.keyserver", "filer.shell"):
         assert any(
-            floor_of(each) == "filer" for name in house.of(floor) for each in house.imports(name)
+            floor_of(each) == "filer" for name in source.of(floor) for each in source.imports(name)
         )
 
 
@@ -202,23 +202,23 @@ PLANTED = {
 }
 
 
-def planted(directory: Path, files: Mapping[str, str]) -> House:
+def planted(directory: Path, files: Mapping[str, str]) -> SourceTree:
     for path, text in files.items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(text, encoding="utf-8")
-    return House(directory)
+    return SourceTree(directory)
 
 
 @pytest.mark.parametrize("path", PLANTED)
 def test_a_planted_upward_import_is_found(tmp_path: Path, path: str) -> None:
-    house = planted(tmp_path, {"filer/system.py": "", path: PLANTED[path]})
-    (found,) = house.upward_imports()
+    source = planted(tmp_path, {"filer/system.py": "", path: PLANTED[path]})
+    (found,) = source.upward_imports()
 
     assert found.startswith("filer.")
 
 
 def test_imports_downwards_and_within_a_room_are_fine(tmp_path: Path) -> None:
-    house = planted(
+    source = planted(
         tmp_path,
         {
             "shell/ssh/server.py": "import asyncssh\nfrom filer.shell.ssh import keys",
@@ -228,38 +228,38 @@ def test_imports_downwards_and_within_a_room_are_fine(tmp_path: Path) -> None:
         },
     )
 
-    assert list(house.upward_imports()) == []
+    assert list(source.upward_imports()) == []
 
 
 def test_a_planted_circle_is_found(tmp_path: Path) -> None:
     text = "from filer.shell.ssh import {}\n"
-    house = planted(
+    source = planted(
         tmp_path, {"shell/ssh/a.py": text.format("b"), "shell/ssh/b.py": text.format("a")}
     )
 
-    (circle,) = house.circles()
+    (circle,) = source.circles()
     assert set(circle.split(" imports ")) == {"filer.shell.ssh.a", "filer.shell.ssh.b"}
 
 
 def test_the_key_server_is_used_by_the_demo_and_the_process_of_the_pytest_plug_in(
-    house: House,
+    source: SourceTree,
 ) -> None:
     users = {
         name
-        for name in house.modules
+        for name in source.modules
         if floor_of(name) != "filer.keyserver"
-        and any(floor_of(each) == "filer.keyserver" for each in house.imports(name))
+        and any(floor_of(each) == "filer.keyserver" for each in source.imports(name))
     }
 
     assert users == {"filer.shell.demo", "pytest_filer.key_server_process"}
 
 
 def test_the_pytest_plug_in_imports_nothing_of_the_filer_in_the_process_of_the_tests(
-    house: House,
+    source: SourceTree,
 ) -> None:
-    plug_in = {name for name in house.modules if name.startswith("pytest_filer")}
+    plug_in = {name for name in source.modules if name.startswith("pytest_filer")}
     process = "pytest_filer.key_server_process"
-    imported = {each for name in plug_in - {process} for each in house.imports(name)}
+    imported = {each for name in plug_in - {process} for each in source.imports(name)}
 
     assert len(plug_in) > 3
     assert imported & plug_in
@@ -267,12 +267,12 @@ def test_the_pytest_plug_in_imports_nothing_of_the_filer_in_the_process_of_the_t
     assert not any(map(floor_of, imported))
 
 
-def test_the_map_names_every_room_and_nothing_else(house: House) -> None:
+def test_the_map_names_every_room_and_nothing_else(source: SourceTree) -> None:
     named = set(re.findall(r"^\| `([^`]*)` \|", ARCHITECTURE.read_text(encoding="utf-8"), re.M))
-    folders = {f"{path.parent.relative_to(CHECKOUT)}/" for path in house.modules.values()}
+    folders = {f"{path.parent.relative_to(CHECKOUT)}/" for path in source.modules.values()}
     alone = {
         f"{path.relative_to(CHECKOUT)}"
-        for name, path in house.modules.items()
+        for name, path in source.modules.items()
         if path.parent.parent == CHECKOUT
         and floor_of(name) == "filer"
         and not path.name.startswith("_")
@@ -292,9 +292,9 @@ def test_the_map_leads_to_files_that_exist() -> None:
 # One import name.
 
 
-def test_everything_is_imported_as_filer(house: House) -> None:
+def test_everything_is_imported_as_filer(source: SourceTree) -> None:
     others = [path for folder in ("tests", "bench") for path in (CHECKOUT / folder).rglob("*.py")]
-    for path in (*house.modules.values(), *others):
+    for path in (*source.modules.values(), *others):
         for node in ast.walk(ast.parse(path.read_bytes())):
             names = []
             if isinstance(node, ast.Import):
@@ -337,10 +337,10 @@ def test_the_links_lead_to_the_folders(folder: str) -> None:
     assert link.readlink() == Path("..", folder)
 
 
-def test_the_rooms_themselves_are_empty(house: House) -> None:
+def test_the_rooms_themselves_are_empty(source: SourceTree) -> None:
     rooms = {
         path
-        for name, path in house.modules.items()
+        for name, path in source.modules.items()
         if path.name == "__init__.py" and path.parent.parent != CHECKOUT
     }
     commands = {CHECKOUT / "commands" / name / "__init__.py" for name in ("disk", "key_manager")}

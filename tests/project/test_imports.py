@@ -1,6 +1,5 @@
 """What is imported when: what a short command, a script or a prompt must not load."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -8,29 +7,9 @@ import pytest
 
 from tests.conftest import StartKeyServers
 from tests.kit.console import Account, beside, editing
+from tests.kit.imports import TELL_MODULES, loaded_by, told_in
 
 COSTLY = ("prompt_toolkit", "kmip", "sqlalchemy")
-
-TELL_MODULES = """
-import json, os, sys
-from filer.shell.__main__ import main
-status = main(sys.argv[2:])
-with open(sys.argv[1], "w") as told:
-    json.dump(sorted(sys.modules), told)
-sys.exit(status)
-"""
-
-
-def loaded_by(account: Account, *arguments: str) -> set[str]:
-    """Run the program and return the names of the modules that it imported."""
-    told = account.home / "modules"
-    ended = account.run("-c", TELL_MODULES, told, *arguments, program=(sys.executable,))
-    assert (ended.err, ended.status) == ("", 0)
-    return told_in(told)
-
-
-def told_in(path: Path) -> set[str]:
-    return set(json.loads(path.read_text(encoding="utf-8")))
 
 
 def test_a_short_command_loads_neither_line_editor_nor_kmip(account: Account) -> None:
@@ -67,7 +46,7 @@ def test_a_command_that_asks_a_key_server_loads_kmip_but_no_line_editor(
     assert loaded.isdisjoint({"prompt_toolkit", "sqlalchemy"})
 
 
-def test_the_rest_of_pykmip_is_there_for_who_asks_for_it(account: Account) -> None:
+def test_the_rest_of_pykmip_can_still_be_imported(account: Account) -> None:
     ended = account.run(
         "-W",
         "ignore",

@@ -94,7 +94,7 @@ def test_on_debian_root_gets_what_is_missing_installed(checkout: Path) -> None:
     assert told.read_text() == ("update -qq\ninstall -y -qq --no-install-recommends python3-venv\n")
 
 
-def test_on_debian_another_user_is_told(checkout: Path) -> None:
+def test_on_debian_another_user_gets_a_message(checkout: Path) -> None:
     programs = {
         "apt-get": "#!/bin/sh\necho called\n",
         "id": "#!/bin/sh\necho 1000\n",

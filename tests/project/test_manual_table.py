@@ -50,7 +50,7 @@ def modules() -> list[str]:
 @cache
 def tree(module: str) -> ast.Module:
     """Return the syntax tree of a file in any folder of the tests."""
-    (path,) = TESTS.rglob(module)
+    (path,) = [*TESTS.glob(module)] or TESTS.rglob(module)
     return ast.parse(path.read_text(encoding="utf-8"))
 
 

@@ -97,7 +97,7 @@ def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # What is in a distribution.
 
 
-def house() -> Iterator[tuple[str, bytes]]:
+def program_files() -> Iterator[tuple[str, bytes]]:
     """Yield the program's modules and data files by their paths in a wheel."""
     for folder in ("filer", *LINKED, "pytest_filer"):
         for path in (CHECKOUT / folder).rglob("*"):
@@ -106,12 +106,12 @@ def house() -> Iterator[tuple[str, bytes]]:
                 yield (f"filer/{name}" if folder in LINKED else name), path.read_bytes()
 
 
-def test_a_wheel_has_every_file_of_the_house(wheel: Path, checkout: Path) -> None:
+def test_a_wheel_has_every_file_of_the_program(wheel: Path, checkout: Path) -> None:
     files = {name: data for name, data in wheel_of(checkout).items() if ".data/" not in name}
     pages = {f"man/{path.name}": path.read_bytes() for path in (CHECKOUT / "man").glob("*.1")}
 
     assert len(files) > 150
-    assert files == dict(house())
+    assert files == dict(program_files())
     with ZipFile(wheel) as packed:
         assert pages == {
             f"man/{name.rpartition('/')[2]}": packed.read(name)

@@ -23,9 +23,10 @@ import pytest
 from filer.keyserver.server import KeyServer
 from filer.running.interrupt import Interrupt, Interrupted
 from tests.kit.console import DISKS, PATIENCE, PROGRAM, SMALL_SHELF, Account, beside
-from tests.kit.faulty import House, check_that_no_key_is_lost_by
+from tests.kit.faulty import check_that_no_key_is_lost_by
+from tests.kit.hostile import silenced
+from tests.kit.house import House
 from tests.kit.points import ALL
-from tests.shell.test_program import silent
 
 MOMENTS = 200 if ALL else 4
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -242,7 +243,7 @@ def test_a_signal_while_it_ends_is_no_traceback(account: Account) -> None:
             assert child.returncode in (0, 128 + signal.SIGINT, -signal.SIGINT)
 
 
-def test_a_signal_that_whoever_started_it_ignores_stays_ignored(account: Account) -> None:
+def test_a_signal_that_the_parent_ignores_stays_ignored(account: Account) -> None:
     with started(account, "-c", f"trap '' HUP; exec '{PROGRAM}'", program=("sh",)) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -256,7 +257,7 @@ def test_a_signal_that_whoever_started_it_ignores_stays_ignored(account: Account
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_ends_the_wait_for_whoever_writes_into_a_fifo(
+def test_a_signal_ends_the_wait_for_a_writer_of_a_fifo(
     account: Account, number: signal.Signals
 ) -> None:
     os.mkfifo(account.home / "fifo")
@@ -420,7 +421,7 @@ def test_ctrl_c_ends_the_wait_of_kmip_init_and_the_boot_goes_on(
     tmp_path: Path, servers: list[KeyServer]
 ) -> None:
     account = registered(servers, tmp_path / "home", "init_maxwait = 3600.0\n")
-    with silent(servers[0]) as listener, account.terminal() as terminal:
+    with silenced(servers[0]) as listener, account.terminal() as terminal:
         listener.accept()[0].close()
         terminal.type("\x03")
 
@@ -435,7 +436,7 @@ def test_ctrl_c_during_a_command_drops_the_rest_of_the_line(
     account = registered(servers, tmp_path / "home")
     with account.terminal() as terminal:
         terminal.booted()
-        with silent(servers[0]) as listener:
+        with silenced(servers[0]) as listener:
             terminal.type("key_manager status; version; version\r")
             with closing(listener.accept()[0]):
                 terminal.type("\x03")

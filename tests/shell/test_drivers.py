@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from filer.shell.prompt.keyboard import LATE, PATIENCE, QUESTION
 from tests.kit.console import PATIENCE as LIMIT
 from tests.kit.console import PROGRAM, Account
 from tests.kit.points import ALL
-from tests.kit.remote import PASSWORD, Remote, serving
+from tests.kit.remote import PASSWORD, Remote
 
 PROMPT = "filer1> "
 TERMS = ("xterm-256color", "xterm", "vt100", "screen-256color", "linux", "dumb", "", None)
@@ -43,13 +43,6 @@ COMMANDS: list[Exchange] = [
 
 Enter = Callable[[str], str]
 """Sends a line, and returns the text before the next prompt."""
-
-
-@pytest.fixture(scope="module")
-def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    """Give a running filer without key servers, which the tests leave as it is."""
-    with serving(Account(tmp_path_factory.mktemp("ssh") / "home")) as remote:
-        yield remote
 
 
 def environment(account: Account, term: str | None) -> dict[str, str]:

@@ -7,20 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from filer.boot.machine import Machine, power_off
 from filer.boot_device.generations import BootDevice
 from filer.commands import Cancelled, EndOfAnswers
 from filer.disks.header import DATA_OFFSET, Head
 from filer.host.durable import Storage
 from filer.keyserver.server import KeyServer
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.running.interrupt import Interrupt
 from filer.shell.plugins import commands_at_loader
-from filer.shell.session import Session
 from tests.conftest import StartKeyServers
 from tests.kit import pki
 from tests.kit.console import DISKS, SMALL_SHELF, Account, Terminal, beside, editing
-from tests.kit.manual import Answer, Outcome, Screen, completed
+from tests.kit.house import Answer, House, Outcome
+from tests.kit.manual import completed
 
 PANIC = "PANIC: raid: root aggregate aggr0 cannot be brought online: {} of {} disks locked\n"
 AUTOBOOT = """\
@@ -161,7 +159,7 @@ def test_autoboot_is_kept_on_the_boot_device(value: str, tmp_path: Path) -> None
         assert terminal.enter("printenv") == AUTOBOOT.format(value)
 
 
-def test_a_damaged_environment_is_told_and_set_again(tmp_path: Path) -> None:
+def test_a_damaged_environment_is_reported_and_set_again(tmp_path: Path) -> None:
     account = Account(tmp_path / "home")
     with account.terminal() as terminal:
         terminal.booted()
@@ -358,7 +356,7 @@ def test_kmip_setup_asks_before_it_replaces_files_that_may_lead_to_the_keys(
     assert BootDevice(sealed.root / "var", Storage()).load() == before
 
 
-def test_kmip_setup_replaces_the_files_if_it_is_told_to(sealed: Account, server: KeyServer) -> None:
+def test_kmip_setup_replaces_the_files_if_confirmed(sealed: Account, server: KeyServer) -> None:
     server.stop()
     with panicked(sealed) as terminal:
         terminal.enter(f"kmip_setup '{server.directory}' {server.address}")
@@ -369,48 +367,29 @@ def test_kmip_setup_replaces_the_files_if_it_is_told_to(sealed: Account, server:
     assert BootDevice(sealed.root / "var", Storage()).load().servers == (server.address,)
 
 
-class Loader:
-    """LOADER in this process."""
-
-    def __init__(self, root: Path) -> None:
-        self._machine, self._screen = Machine(root, Interrupt()), Screen()
-        self.filer = self._machine.power_on()
-        self._session = Session(self.filer, commands_at_loader(), self._screen, "LOADER>")
-
-    def execute(self, line: str, *answers: Answer) -> Outcome:
-        self._screen.out, self._screen.err = [], []
-        self._screen.answers = list(answers)
-        status = self._session.execute(line)
-        return Outcome(status, "".join(self._screen.out), "".join(self._screen.err))
-
-    def close(self) -> None:
-        power_off(self.filer)
-        self._machine.unplug()
-
-
 @pytest.fixture
-def loader(tmp_path: Path) -> Iterator[Loader]:
-    root = Account(tmp_path / "home").root
-    loader = Loader(root)
-    yield loader
-    loader.close()
+def loader(tmp_path: Path) -> Iterator[House]:
+    """A filer that has power, but has not booted."""
+    with House(Account(tmp_path / "home").root) as loader:
+        loader.power_cycle()
+        yield loader
 
 
-def registered_in(loader: Loader) -> tuple[str, ...]:
-    return BootDevice(loader.filer.root.var, Storage()).load().servers
+def at_loader(loader: House, line: str, *answers: Answer) -> Outcome:
+    return loader.execute(line, *answers, commands=commands_at_loader())
 
 
 def test_kmip_setup_registers_several_servers_in_order_and_each_once(
-    loader: Loader, key_servers: StartKeyServers
+    loader: House, key_servers: StartKeyServers
 ) -> None:
     one, two = key_servers(2)
-    outcome = loader.execute(
-        f"kmip_setup '{one.directory}' {two.address} {one.address} {two.address}", "", ""
+    outcome = at_loader(
+        loader, f"kmip_setup '{one.directory}' {two.address} {one.address} {two.address}", "", ""
     )
     names = (CLIENT, CLIENT_PRIVATE, ca_name(two.address), ca_name(one.address))
     questions = asked(loader.filer.hardware.port)
     assert outcome == (0, f"{questions}\n{registered(*names)}Registration complete.\n", "")
-    registration = BootDevice(loader.filer.root.var, Storage()).load()
+    registration = loader.registered
     assert registration == loader.filer.registration
     assert registration.servers == (two.address, one.address)
     assert registration.port == loader.filer.hardware.port
@@ -428,21 +407,21 @@ def test_kmip_setup_offers_port_and_tag_of_the_registration_before(
     )
     before = BootDevice(sealed.root / "var", Storage()).load()
     assert (before.port, before.default_tag) == (server.port, "a_tag")
-    loader = Loader(sealed.root)
-    outcome = loader.execute(f"kmip_setup '{server.directory}' {server.address}", "", "")
+    with House(sealed.root) as loader:
+        loader.power_cycle()
+        outcome = at_loader(loader, f"kmip_setup '{server.directory}' {server.address}", "", "")
     assert outcome.out.startswith(asked(server.port, tag="a_tag"))
-    loader.close()
     assert BootDevice(sealed.root / "var", Storage()).load() == before
 
 
-def test_kmip_setup_registers_the_port_and_the_tag_that_it_is_told(
-    loader: Loader, server: KeyServer
+def test_kmip_setup_registers_the_port_and_the_tag_that_are_entered(
+    loader: House, server: KeyServer
 ) -> None:
     line = f"kmip_setup '{server.directory}' {server.address}"
-    outcome = loader.execute(line, "0", "1234", "no", "two words", "lab")
+    outcome = at_loader(loader, line, "0", "1234", "no", "two words", "lab")
     assert "A TCP port number is 1 to 65535.\n" in outcome.out
     assert "a key tag has 1 to 64 printable characters without blanks\n" in outcome.out
-    registration = BootDevice(loader.filer.root.var, Storage()).load()
+    registration = loader.registered
     assert (registration.port, registration.default_tag) == (1234, "lab")
 
 
@@ -451,13 +430,13 @@ def test_kmip_setup_registers_the_port_and_the_tag_that_it_is_told(
 )
 @pytest.mark.parametrize("answers", [(), ("1234",), ("1234", "no")])
 def test_kmip_setup_that_is_left_at_a_question_registers_nothing(
-    answers: tuple[str, ...], end: Answer, said: str, loader: Loader, server: KeyServer
+    answers: tuple[str, ...], end: Answer, said: str, loader: House, server: KeyServer
 ) -> None:
     line = f"kmip_setup '{server.directory}' {server.address}"
-    outcome = loader.execute(line, *answers, end)
+    outcome = at_loader(loader, line, *answers, end)
     assert (outcome.status, outcome.err) == (1, f"kmip_setup: {said}\n")
     assert not (loader.filer.root.var / "kmip").exists()
-    assert registered_in(loader) == ()
+    assert loader.registered.servers == ()
 
 
 @pytest.fixture
@@ -469,14 +448,14 @@ def files(server: KeyServer, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("missing", [CLIENT, CLIENT_PRIVATE, ca_name("127.0.0.2")])
 def test_kmip_setup_without_one_of_the_files_registers_nothing(
-    missing: str, loader: Loader, files: Path
+    missing: str, loader: House, files: Path
 ) -> None:
     (files / missing).unlink()
-    outcome = loader.execute(f"kmip_setup '{files}' 127.0.0.2")
+    outcome = at_loader(loader, f"kmip_setup '{files}' 127.0.0.2")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.startswith("kmip_setup: ")
     assert missing in outcome.err
-    assert registered_in(loader) == ()
+    assert loader.registered.servers == ()
 
 
 @pytest.mark.parametrize(
@@ -490,27 +469,27 @@ def test_kmip_setup_without_one_of_the_files_registers_nothing(
     ],
 )
 def test_kmip_setup_refuses_what_key_manager_refuses(
-    addresses: str, complaint: str, loader: Loader, files: Path
+    addresses: str, complaint: str, loader: House, files: Path
 ) -> None:
-    assert loader.execute(f"kmip_setup '{files}' {addresses}") == (
+    assert at_loader(loader, f"kmip_setup '{files}' {addresses}") == (
         1,
         "",
         f"kmip_setup: {complaint}\n",
     )
-    assert registered_in(loader) == ()
+    assert loader.registered.servers == ()
 
 
-def test_kmip_setup_refuses_a_key_of_another_certificate(loader: Loader, files: Path) -> None:
+def test_kmip_setup_refuses_a_key_of_another_certificate(loader: House, files: Path) -> None:
     (files / CLIENT_PRIVATE).write_bytes(pki.client(pki.authority()).private_pem())
-    outcome = loader.execute(f"kmip_setup '{files}' 127.0.0.2")
+    outcome = at_loader(loader, f"kmip_setup '{files}' 127.0.0.2")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.startswith("kmip_setup: ")
-    assert registered_in(loader) == ()
+    assert loader.registered.servers == ()
 
 
-def test_kmip_setup_warns_of_a_certificate_that_has_expired(loader: Loader, files: Path) -> None:
+def test_kmip_setup_warns_of_a_certificate_that_has_expired(loader: House, files: Path) -> None:
     (files / ca_name("127.0.0.2")).write_bytes(pki.authority(valid=pki.EXPIRED).certificate_pem())
-    outcome = loader.execute(f"kmip_setup '{files}' 127.0.0.2", "", "")
+    outcome = at_loader(loader, f"kmip_setup '{files}' 127.0.0.2", "", "")
     assert outcome.status == 0
     assert outcome.err.startswith("WARNING: 127.0.0.2_CA.pem: ")
-    assert registered_in(loader) == ("127.0.0.2",)
+    assert loader.registered.servers == ("127.0.0.2",)

@@ -1,7 +1,6 @@
 """Commands of other distributions: found, run, completed, listed; their errors are not fatal."""
 
 import json
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from filer.commands import Later
 from filer.shell.defects import traceback_of
 from filer.shell.plugins import BUILT_IN, Commands, commands_at_loader, commands_in_maintenance
 from tests.kit.console import PASSPHRASE, Account, Outcome, editing
-
-OURS = "filer.commands.v1"
+from tests.kit.plugins import OURS, install
 
 PLUGIN = """
 from filer.commands import Answers, Call, Command, Subcommand
@@ -74,20 +72,6 @@ def site(tmp_path: Path) -> Path:
     directory = tmp_path / "site"
     directory.mkdir()
     return directory
-
-
-def install(
-    site: Path, name: str, source: str | None, *, entry: str = "", groups: Sequence[str] = (OURS,)
-) -> None:
-    """Install a distribution that announces one plug-in, the module ``name``."""
-    if source is not None:
-        (site / f"{name}.py").write_text(source, encoding="utf-8")
-    information = site / f"{name}-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(
-        "".join(f"[{group}]\n{name} = {entry or name}\n" for group in groups)
-    )
 
 
 def run(account: Account, site: Path, *commands: str) -> Outcome:
@@ -322,7 +306,7 @@ def test_the_answers_of_a_plug_in_that_never_asks_are_skipped(account: Account, 
 
 
 @pytest.mark.parametrize("group", ["filer.commands", "filer.commands.v0", "filer.commands.v2"])
-def test_a_plug_in_for_another_version_is_not_imported_but_told(
+def test_a_plug_in_for_another_version_is_reported_and_not_imported(
     account: Account, site: Path, group: str
 ) -> None:
     install(site, "greet", "raise SystemExit('imported')", groups=[group])
@@ -344,7 +328,7 @@ def test_a_plug_in_may_be_for_several_versions(account: Account, site: Path) -> 
     assert run(account, site, "greet") == ("Hello, filer1!\n", "", 0)
 
 
-def test_a_group_of_another_program_is_none_of_ours(account: Account, site: Path) -> None:
+def test_a_group_of_another_program_is_ignored(account: Account, site: Path) -> None:
     install(site, "greet", PLUGIN, groups=["filer.commandsv2", "filer"])
 
     assert "WARNING" not in run(account, site, "greet").err
@@ -434,7 +418,7 @@ def test_a_page_that_cannot_be_set_costs_one_line(account: Account, site: Path, 
 
 
 @pytest.mark.parametrize("package", ["greet", "no_such_package", "os"])
-def test_a_plug_in_without_the_page_that_it_names_is_told(
+def test_a_plug_in_without_the_page_that_it_names_is_reported(
     account: Account, site: Path, package: str
 ) -> None:
     install(site, "greet", PLUGIN.replace(", ROW)", f', ROW, manual="{package}")'))

@@ -10,7 +10,8 @@ from filer.shell.plugins import Commands
 from filer.shell.session import Session
 from filer.shell.signals import Ended, Signals
 from tests.kit import manual
-from tests.kit.manual import Build, Screen
+from tests.kit.house import Screen
+from tests.kit.manual import Build
 
 build = manual.build
 
@@ -33,7 +34,7 @@ def test_a_signal_that_has_come_keeps_a_line_from_running(build: Build) -> None:
     with pytest.raises(Ended):
         session.execute("version")
 
-    assert screen.out == ["filer1\n"]
+    assert screen.out == "filer1\n"
 
 
 def test_a_signal_that_comes_while_a_line_runs_ends_the_session_after_it(build: Build) -> None:
@@ -42,4 +43,4 @@ def test_a_signal_that_comes_while_a_line_runs_ends_the_session_after_it(build: 
     with pytest.raises(Ended):
         session.execute("kill; hostname")
 
-    assert screen.out == ["filer1\n"]
+    assert screen.out == "filer1\n"

@@ -93,14 +93,14 @@ def test_another_shell_is_refused(account: Account, each: str) -> None:
     assert "'ksh\\x1b' (choose from" in refused.err
 
 
-def test_a_reader_that_has_gone_ends_it_silently(account: Account) -> None:
+def test_a_reader_that_has_gone_ends_it_silently() -> None:
     command = f"{program('filer')} --print-completion bash | true; echo ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
 
     assert (ended.stdout, ended.stderr) == ("141\n", "")
 
 
-def test_a_full_disk_is_told(account: Account) -> None:
+def test_a_full_disk_is_told() -> None:
     command = f"{program('filer')} --print-completion bash > /dev/full"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
 

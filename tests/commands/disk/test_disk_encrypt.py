@@ -6,7 +6,9 @@ from filer.boot.machine import Panic
 from filer.disks.disk import DiskLocked
 from filer.disks.label import Label
 from tests.kit import manual
-from tests.kit.manual import Build, House, completed, lose, new_pair, pairs_on, put
+from tests.kit.house import House
+from tests.kit.manual import Build, completed
+from tests.kit.pairs import lose, lose_everywhere, new_pair, pairs_on, put
 
 build, house = manual.build, manual.house
 
@@ -36,10 +38,6 @@ def rekeyed(house: House) -> str:
     house.add()
     house.good("key_manager rekey")
     return house.key_id()
-
-
-def failures(house: House) -> list[int]:
-    return [disk.failures for disk in house.filer.shelf]
 
 
 # show
@@ -142,8 +140,7 @@ def test_lock_works_on_the_disks_named(house: House) -> None:
 
 def test_lock_of_a_locked_disk_succeeds_with_nothing_to_do(house: House) -> None:
     house.encrypt()
-    for server in house.servers:
-        lose(server)
+    lose_everywhere(house)
     house.execute("key_manager restore -all")
     assert house.good("disk encrypt lock *") == completed("lock", 4)
 
@@ -163,21 +160,19 @@ def test_lock_refuses_the_factory_key(house: House) -> None:
 
 def test_lock_refuses_a_key_that_is_on_no_key_server(house: House) -> None:
     key_id = rekeyed(house)
-    for server in house.servers:
-        lose(server)
+    lose_everywhere(house)
     assert house.execute("disk encrypt lock *") == (
         1,
         completed("lock", 4, failures=4),
         not_held(key_id),
     )
     assert not any(disk.locking for disk in house.filer.shelf)
-    assert failures(house) == [0, 0, 0, 0]
+    assert house.failures == [0, 0, 0, 0]
 
 
 def test_lock_refuses_a_key_whose_key_servers_do_not_answer(house: House) -> None:
     key_id = rekeyed(house)
-    for server in house.servers:
-        server.stop()
+    house.stop_servers()
     assert house.execute("disk encrypt lock 0c.00.0") == (
         1,
         completed("lock", 1, failures=1),
@@ -217,15 +212,14 @@ def test_lock_without_key_servers_is_refused(house: House) -> None:
 
 def test_lock_of_a_disk_whose_key_was_lost_is_an_unknown_key_failure(house: House) -> None:
     key_id = rekeyed(house)
-    for server in house.servers:
-        lose(server)
+    lose_everywhere(house)
     house.reboot()
     assert house.execute("disk encrypt lock *") == (
         1,
         completed("lock", 4, failures=4, unknown=4),
         "".join(f"{disk}: its key ID {key_id} is not in the keytable\n" for disk in ALL),
     )
-    assert failures(house) == [0, 0, 0, 0]
+    assert house.failures == [0, 0, 0, 0]
 
 
 def test_a_destroyed_disk_by_name_is_a_failure(house: House) -> None:
@@ -268,8 +262,7 @@ def test_rekey_to_the_factory_key_ends_locking(house: House) -> None:
     assert house.good("disk encrypt show") == (
         HEADER + "".join(row(disk, "0x0", "No") for disk in ALL)
     )
-    for server in house.servers:
-        server.stop()
+    house.stop_servers()
     house.reboot()
     assert not any(disk.locked for disk in house.filer.shelf)
 
@@ -278,14 +271,13 @@ def test_rekey_to_another_key_leaves_locking_as_it_is(house: House) -> None:
     old = house.encrypt()
     house.good("disk encrypt rekey 0x0 0c.00.3")
     house.good("key_manager rekey")
-    assert old not in house.key_ids()
+    assert old not in set(house.key_ids)
     assert [disk.locking for disk in house.filer.shelf] == [True, True, True, False]
 
 
 def test_rekey_to_the_factory_key_needs_no_key_server(house: House) -> None:
     house.encrypt()
-    for server in house.servers:
-        server.stop()
+    house.stop_servers()
     assert house.good("disk encrypt rekey 0x0 *") == completed("rekey", 4)
 
 
@@ -296,14 +288,13 @@ def test_rekey_to_a_key_id_that_is_not_in_the_keytable_tries_nothing(house: Hous
         completed("rekey", 4, failures=4, unknown=4),
         unknown(),
     )
-    assert (house.key_ids(), failures(house)) == ({key_id}, [0, 0, 0, 0])
+    assert (set(house.key_ids), house.failures) == ({key_id}, [0, 0, 0, 0])
 
 
 def test_rekey_of_a_disk_whose_key_is_not_in_the_keytable_tries_nothing(house: House) -> None:
     old = rekeyed(house)
     house.good("disk encrypt rekey 0x0 0c.00.0")
-    for server in house.servers:
-        lose(server)
+    lose_everywhere(house)
     house.reboot()
     pair = new_pair()
     put(house.servers[0], pair)
@@ -314,21 +305,20 @@ def test_rekey_of_a_disk_whose_key_is_not_in_the_keytable_tries_nothing(house: H
         "".join(f"{disk}: its key ID {old} is not in the keytable\n" for disk in ALL[1:]),
     )
     assert (house.key_id("0c.00.0"), house.key_id("0c.00.1")) == (pair.key_id, old)
-    assert failures(house) == [0, 0, 0, 0]
+    assert house.failures == [0, 0, 0, 0]
 
 
 def test_rekey_refuses_a_key_that_is_on_no_key_server(house: House) -> None:
     rekeyed(house)
     key_id = house.key_id()
     house.good("disk encrypt rekey 0x0 *")
-    for server in house.servers:
-        lose(server)
+    lose_everywhere(house)
     assert house.execute(f"disk encrypt rekey {key_id} *") == (
         1,
         completed("rekey", 4, failures=4),
         not_held(key_id),
     )
-    assert house.key_ids() == {"0x0"}
+    assert set(house.key_ids) == {"0x0"}
 
 
 def test_rekey_counts_a_wrong_key_as_an_authentication_failure(house: House) -> None:
@@ -343,7 +333,7 @@ def test_rekey_counts_a_wrong_key_as_an_authentication_failure(house: House) -> 
         completed("rekey", 4, failures=4, authentication=4),
         "".join(f"{disk}: authentication failed\n" for disk in ALL),
     )
-    assert failures(house) == [1, 1, 1, 1]
+    assert house.failures == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("key_id", ["0x1", "0", "abc", "a" * 63, "A" * 63, "A" * 65, "G" * 64])
@@ -359,7 +349,7 @@ def test_rekey_takes_any_64_digits_for_a_key_id(house: House) -> None:
     put(house.servers[0], pair)
     house.good("key_manager restore -all")
     assert house.good(f"disk encrypt rekey {UNKNOWN} *") == completed("rekey", 4)
-    assert house.key_ids() == {UNKNOWN}
+    assert set(house.key_ids) == {UNKNOWN}
 
 
 # Power.
@@ -399,8 +389,7 @@ def test_a_disk_without_locking_is_read_without_any_key(house: House) -> None:
 def test_without_key_servers_at_boot_the_filer_panics_and_no_data_is_read(house: House) -> None:
     house.encrypt()
     house.write("0c.00.3", "payroll")
-    for server in house.servers:
-        server.stop()
+    house.stop_servers()
     with pytest.raises(Panic) as panic:
         house.reboot()
     assert str(panic.value) == (
@@ -411,8 +400,7 @@ def test_without_key_servers_at_boot_the_filer_panics_and_no_data_is_read(house:
     for name in ALL:
         with pytest.raises(DiskLocked):
             house.read(name)
-    for server in house.servers:
-        server.start()
+    house.start_servers()
     assert house.reboot() == ""
     assert house.read("0c.00.3") == "payroll"
 
@@ -420,8 +408,7 @@ def test_without_key_servers_at_boot_the_filer_panics_and_no_data_is_read(house:
 def test_two_of_three_disks_of_the_root_aggregate_are_enough(house: House) -> None:
     rekeyed(house)
     house.good("disk encrypt lock 0c.00.0")
-    for server in house.servers:
-        server.stop()
+    house.stop_servers()
     assert "0c.00.0" in house.reboot()
     assert house.filer.wafl_is_up
     assert [disk.locked for disk in house.filer.shelf] == [True, False, False, False]

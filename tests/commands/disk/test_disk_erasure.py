@@ -1,7 +1,6 @@
 """disk encrypt sanitize and destroy: which data are erased, and that they are gone."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import XTS
 
-from filer.boot.machine import Machine, Panic, boot, power_off
+from filer.boot.machine import Panic
 from filer.commands import Cancelled, EndOfAnswers
 from filer.disks.derivation import Derivation
 from filer.disks.disk import BLOCK_SIZE, AuthenticationFailed, Destroyed, Disk, DiskLocked
@@ -18,14 +17,13 @@ from filer.disks.label import Label
 from filer.disks.record import RECORD_SIZE
 from filer.host.durable import Storage
 from filer.keys.authentication_key import MSID, AuthenticationKey
-from filer.running.interrupt import Interrupt
 from filer.shell.plugins import commands_in_maintenance
-from filer.shell.power_cycle import BootNotices
-from filer.shell.session import Session
 from tests.conftest import StartKeyServers
 from tests.kit import disk_files, manual
 from tests.kit.console import Account, beside
-from tests.kit.manual import Answer, Build, House, Outcome, Screen, completed, lose, pairs_on
+from tests.kit.house import Answer, House, Outcome
+from tests.kit.manual import Build, completed
+from tests.kit.pairs import lose, pairs_on
 from tests.kit.wraps import wraps
 
 build = manual.build
@@ -138,8 +136,8 @@ def test_an_answer_that_is_broken_off_changes_nothing(
 @each_verb
 def test_a_stop_before_the_first_disk_leaves_all_as_they_are(verb: str, house: House) -> None:
     before = contents(house)
-    house.screen.before_answer = lambda question: house.filer.interrupt.request()
-    assert house.execute(f"disk encrypt {verb} 0c.00.[345]", WORDS[verb]) == (
+    stop = {"": house.filer.interrupt.request}
+    assert house.execute(f"disk encrypt {verb} 0c.00.[345]", WORDS[verb], when=stop) == (
         1,
         asked(verb, WORDS[verb], *SPARES) + completed(verb, 0),
         f"{verb}: interrupted; 3 disks were not reached\n",
@@ -418,34 +416,19 @@ def test_a_sanitized_disk_is_as_new(house: House) -> None:
 # Maintenance mode.
 
 
-@contextmanager
-def maintenance(root: Path) -> Iterator[tuple[Session, Screen]]:
-    """Start maintenance mode: with power, but without keys and WAFL."""
-    machine, screen = Machine(root, Interrupt()), Screen()
-    filer = machine.power_on()
-    try:
-        yield Session(filer, commands_in_maintenance(), screen, "*>"), screen
-    finally:
-        power_off(filer)
-        machine.unplug()
-
-
 def in_maintenance(root: Path, line: str, *answers: Answer) -> Outcome:
-    with maintenance(root) as (session, screen):
-        screen.answers = list(answers)
-        status = session.execute(line)
-        assert not screen.answers
-        return Outcome(status, "".join(screen.out), "".join(screen.err))
+    """Execute a line in maintenance mode: with power, but without keys and WAFL."""
+    with House(root) as house:
+        house.power_cycle()
+        return house.execute(line, *answers, commands=commands_in_maintenance())
 
 
 @pytest.fixture
-def locked_root(house: House) -> Iterator[Path]:
+def locked_root(house: House) -> Path:
     """Return the root of a filer that is off and whose disks are all locked."""
     house.encrypt()
-    house.power_off()
-    house.machine.unplug()
-    yield house.root
-    house.machine = Machine(house.root, Interrupt())
+    house.close()
+    return house.root
 
 
 @each_verb
@@ -496,16 +479,10 @@ def test_maintenance_mode_has_no_other_commands(line: str, locked_root: Path) ->
 
 
 def boots(root: Path) -> bool:
-    machine = Machine(root, Interrupt())
-    filer = machine.power_on()
-    try:
-        boot(filer, BootNotices(Screen()))
-    except Panic:
-        return False
-    finally:
-        power_off(filer)
-        machine.unplug()
-    return True
+    with House(root) as house:
+        with suppress(Panic):
+            house.boot()
+        return house.filer.wafl_is_up
 
 
 def test_the_root_aggregate_outlives_one_destroyed_member_and_not_two(locked_root: Path) -> None:
@@ -538,7 +515,7 @@ def test_a_script_types_the_words_in_the_next_line(account: Account) -> None:
     assert outcome.out.splitlines()[-1] == f"{SPARE}    {'(destroyed)':<64} Yes"
 
 
-def test_words_that_nobody_asked_for_do_not_run(account: Account) -> None:
+def test_answers_without_a_question_do_not_run(account: Account) -> None:
     outcome = account.script(f"disk encrypt destroy {MEMBERS[0]}", "destroy disk", "hostname")
     assert outcome == (completed("destroy", 1, failures=1) + "filer1\n", is_member(MEMBERS[0]), 1)
 

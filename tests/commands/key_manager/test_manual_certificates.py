@@ -4,7 +4,9 @@ import pytest
 
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE
 from tests.kit import manual, pki
-from tests.kit.manual import Build, House, lose, new_pair, put
+from tests.kit.house import House
+from tests.kit.manual import Build
+from tests.kit.pairs import lose, new_pair, put
 
 build, house = manual.build, manual.house
 

@@ -11,31 +11,32 @@ from filer.keys.pair import KeyPair
 from filer.keyserver.server import KeyServer
 from tests.kit import manual
 from tests.kit.console import OTHER_PASSPHRASE, PASSPHRASE
+from tests.kit.house import PARTNER_ID, SYSTEM_ID, House
 from tests.kit.manual import (
     ACCEPTED,
+    ENTER,
     GENERATED,
     HINT,
-    PARENT_TAG,
-    PARTNER_ID,
-    SYSTEM_ID,
+    REENTER,
     Build,
-    House,
-    client_of,
     completed,
     created,
+    query_block,
+    query_line,
+)
+from tests.kit.pairs import (
+    PARENT_TAG,
+    client_of,
     lose,
+    lose_everywhere,
     new_pair,
     pairs_on,
     put,
     pykmip,
-    query_block,
-    query_line,
 )
 
 build, house = manual.build, manual.house
 
-ENTER = "Please enter a new passphrase: \n"
-REENTER = "Please reenter the new passphrase: \n"
 BAD_TAG = "key_manager: a key tag has 1 to 64 printable characters without blanks\n"
 TWO = ("127.0.0.2", "127.0.0.3")
 
@@ -144,8 +145,7 @@ def test_query_fails_if_a_key_server_does_not_answer(house: House) -> None:
 def test_query_shows_what_the_key_servers_hold_not_the_keytable(house: House) -> None:
     house.add()
     house.good("key_manager rekey")
-    for server in house.servers:
-        lose(server)
+    lose_everywhere(house)
     assert len(house.in_keytable()) == 1
     assert house.good("key_manager query -key_server 127.0.0.2") == query_block("127.0.0.2")
 
@@ -164,7 +164,7 @@ def test_rekey_makes_a_key_pair_and_rekeys_all_disks(house: House) -> None:
     printed = house.good("key_manager rekey -key_tag lab")
     key_id = house.key_id()
     assert printed == created(GENERATED, key_id, "lab", *TWO) + completed("rekey", 4)
-    assert house.key_ids() == {key_id}
+    assert set(house.key_ids) == {key_id}
     again = house.good("key_manager rekey -key_tag lab")
     assert house.key_id() != key_id
     assert again == created(GENERATED, house.key_id(), "lab", *TWO) + completed("rekey", 4)
@@ -176,7 +176,7 @@ def test_rekey_does_what_disk_encrypt_rekey_does(house: House) -> None:
     key_id = house.key_id()
     house.good("disk encrypt rekey 0x0 *")
     assert house.good(f"disk encrypt rekey {key_id} *") == completed("rekey", 4)
-    assert house.key_ids() == {key_id}
+    assert set(house.key_ids) == {key_id}
 
 
 def test_rekey_does_not_lock(house: House) -> None:
@@ -189,7 +189,7 @@ def test_rekey_leaves_locked_disks_locked(house: House) -> None:
     old = house.encrypt()
     house.write("0c.00.3", "still here")
     house.good("key_manager rekey")
-    assert old not in house.key_ids()
+    assert old not in set(house.key_ids)
     assert all(disk.locking for disk in house.filer.shelf)
     assert house.reboot() == ""
     assert house.read("0c.00.3") == "still here"
@@ -211,7 +211,7 @@ def test_rekey_manual_takes_the_passphrase_from_the_keyboard(house: House) -> No
     assert printed == (
         f"{ENTER}{REENTER}{created(ACCEPTED, house.key_id(), 'lab', *TWO)}{completed('rekey', 4)}"
     )
-    assert [len(house.screen.secret_questions), house.screen.answers] == [2, []]
+    assert len(house.screen.secret_questions) == 2
     for server in house.servers:
         (pair,) = pairs_on(server)
         assert (pair.key_id, pair.key.reveal()) == (house.key_id(), PASSPHRASE.encode())
@@ -247,7 +247,11 @@ def test_rekey_refuses_a_bad_passphrase_after_three_tries(
     again = f"{ENTER}{REENTER}{rule}; try again.\n"
     assert (status, err) == (1, f"key_manager: {rule}\n")
     assert out == f"{again}{again}{ENTER}{REENTER}"
-    assert (house.key_ids(), house.in_keytable(), pairs_on(house.servers[0])) == ({"0x0"}, [], [])
+    assert (set(house.key_ids), house.in_keytable(), pairs_on(house.servers[0])) == (
+        {"0x0"},
+        [],
+        [],
+    )
 
 
 def test_the_two_entries_of_a_passphrase_must_agree(house: House) -> None:
@@ -270,7 +274,7 @@ def test_rekey_manual_can_be_left_at_its_questions(
     house.add()
     status, _, err = house.execute("key_manager rekey -manual", *given, end)
     assert (status, err) == (1, f"key_manager: {said}\n")
-    assert (house.key_ids(), pairs_on(house.servers[0])) == ({"0x0"}, [])
+    assert (set(house.key_ids), pairs_on(house.servers[0])) == ({"0x0"}, [])
 
 
 @pytest.mark.parametrize(
@@ -329,7 +333,7 @@ def test_rekey_takes_the_default_tag_before_the_parent_tag(house: House) -> None
 def test_a_bad_tag_is_refused(tag: str, command: str, house: House) -> None:
     house.add()
     assert house.bad(f"key_manager {command} -key_tag {tag}") == BAD_TAG
-    assert house.key_ids() == {"0x0"}
+    assert set(house.key_ids) == {"0x0"}
 
 
 def test_a_tag_has_up_to_64_characters(house: House) -> None:
@@ -355,18 +359,17 @@ def test_rekey_refuses_early_if_a_key_server_does_not_answer(arguments: str, hou
         "key_manager: key server 127.0.0.3 is not responding: connection refused; "
         "no key pair was created\n"
     )
-    assert (pairs_on(house.servers[0]), house.key_ids(), house.in_keytable()) == ([], {"0x0"}, [])
+    assert (pairs_on(house.servers[0]), set(house.key_ids), house.in_keytable()) == (
+        [],
+        {"0x0"},
+        [],
+    )
 
 
 def test_a_pair_that_one_key_server_did_not_take_is_taken_back(house: House) -> None:
     house.add()
-
-    def stop(question: str) -> None:
-        if "reenter" in question:
-            house.servers[1].stop()
-
-    house.screen.before_answer = stop
-    status, out, err = house.execute("key_manager rekey -manual", PASSPHRASE, PASSPHRASE)
+    when = {"reenter": house.servers[1].stop}
+    status, out, err = house.execute("key_manager rekey -manual", PASSPHRASE, PASSPHRASE, when=when)
     assert (status, out) == (1, f"{ENTER}{REENTER}")
     remains, refusal = err.splitlines()
     assert re.fullmatch(
@@ -377,7 +380,11 @@ def test_a_pair_that_one_key_server_did_not_take_is_taken_back(house: House) -> 
         "key_manager: the new key pair could not be stored on 127.0.0.3: connection refused; "
         "nothing was changed"
     )
-    assert (pairs_on(house.servers[0]), house.key_ids(), house.in_keytable()) == ([], {"0x0"}, [])
+    assert (pairs_on(house.servers[0]), set(house.key_ids), house.in_keytable()) == (
+        [],
+        {"0x0"},
+        [],
+    )
 
 
 def test_rekey_refuses_while_key_servers_contradict_each_other(house: House) -> None:
@@ -390,7 +397,7 @@ def test_rekey_refuses_while_key_servers_contradict_each_other(house: House) -> 
         f"key_manager: key servers 127.0.0.2, 127.0.0.3 hold different keys for key ID {key_id}; "
         "no key pair was created\n"
     )
-    assert house.key_ids() == {key_id}
+    assert set(house.key_ids) == {key_id}
 
 
 def test_rekey_leaves_a_disk_whose_key_is_unknown(house: House) -> None:
@@ -398,8 +405,7 @@ def test_rekey_leaves_a_disk_whose_key_is_unknown(house: House) -> None:
     house.good("key_manager rekey")
     old = house.key_id()
     house.good("disk encrypt rekey 0x0 0c.00.0 0c.00.1 0c.00.2")
-    for server in house.servers:
-        lose(server)
+    lose_everywhere(house)
     house.reboot()
     status, out, err = house.execute("key_manager rekey -key_tag lab")
     key_id = house.key_id()
@@ -535,8 +541,7 @@ def test_restore_all_keeps_a_key_that_a_disk_uses(house: House) -> None:
     house.good("key_manager rekey")
     key_id = house.key_id()
     house.good("disk encrypt rekey 0x0 0c.00.1")
-    for server in house.servers:
-        lose(server)
+    lose_everywhere(house)
     assert house.execute("key_manager restore -all") == (
         1,
         read("127.0.0.2", 0) + read("127.0.0.3", 0) + keytable(1),
@@ -672,21 +677,13 @@ def test_the_partner_of_an_ha_pair_reads_the_same_keys(house: House) -> None:
     house.add()
     house.good("key_manager rekey -key_tag lab")
     root = house.root.parent / "partner"
-    root.mkdir()
-    settings = (house.root / "filer.toml").read_text(encoding="utf-8")
-    ids = f"system_id = {PARTNER_ID}\npartner_id = {SYSTEM_ID}"
-    swapped = settings.replace(f"partner_id = {PARTNER_ID}", ids)
-    (root / "filer.toml").write_text(swapped, encoding="utf-8")
-    partner = House(root, house.servers)
-    try:
-        partner.install_all()
+    ids: dict[str, Any] = {"system_id": PARTNER_ID, "partner_id": SYSTEM_ID}
+    with House.build(root, house.servers, **ids) as partner:
         partner.add()
         assert partner.good("key_manager restore -all") == (
             read("127.0.0.2", 1) + read("127.0.0.3", 1) + keytable(1, 1)
         )
         assert partner.in_keytable() == house.in_keytable()
-    finally:
-        partner.close()
 
 
 def test_of_contradicting_key_servers_a_disk_tries_one_key_a_boot(house: House) -> None:
@@ -696,10 +693,10 @@ def test_of_contradicting_key_servers_a_disk_tries_one_key_a_boot(house: House) 
     put(house.servers[0], new_pair(key_id=key_id))
     warnings = house.reboot()
     assert "key server 127.0.0.2 holds another key" in warnings
-    assert [disk.failures for disk in house.filer.shelf] == [0, 0, 0, 1]
+    assert house.failures == [0, 0, 0, 1]
     assert "stay locked" not in house.reboot()
     assert house.read("0c.00.3") == "data"
-    assert [disk.failures for disk in house.filer.shelf] == [0] * 4
+    assert house.failures == [0] * 4
 
 
 # On the key servers.

@@ -3,26 +3,13 @@
 import pytest
 
 from tests.kit import manual, pki
-from tests.kit.manual import (
-    NO_KEY_SERVERS,
-    Build,
-    House,
-    lose,
-    names_in,
-    new_pair,
-    pairs_on,
-    put,
-    silence,
-)
+from tests.kit.hostile import silenced
+from tests.kit.house import House, names_in
+from tests.kit.manual import CLIENT_FILES, NO_KEY_SERVERS, Build, registering
+from tests.kit.pairs import lose, new_pair, pairs_on, put
 
 build, house = manual.build, manual.house
 
-CLIENT_FILES = (
-    "Found client certificate file client.pem.\n"
-    "Registration successful for client.pem.\n"
-    "Found client private key file client_private.pem.\n"
-    "Registration successful for client_private.pem.\n"
-)
 EVERY_COMMAND = [
     "setup",
     "add -key_server 127.0.0.2",
@@ -34,15 +21,6 @@ EVERY_COMMAND = [
     "restore -all",
     "restore -key_server 127.0.0.2",
 ]
-
-
-def registering(*addresses: str) -> str:
-    files = "".join(
-        f"Found client CA certificate file {address}_CA.pem.\n"
-        f"Registration successful for {address}_CA.pem.\n"
-        for address in addresses
-    )
-    return f"Registering {len(addresses)} key servers...\n{files}Registration complete.\n"
 
 
 def removing(*addresses: str) -> str:
@@ -77,7 +55,7 @@ def test_key_servers_cannot_be_named_by_dns(command: str, house: House) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "query", "rekey", "restore -all"])
-def test_without_key_servers_there_is_nobody_to_ask(command: str, house: House) -> None:
+def test_without_key_servers_every_request_is_refused(command: str, house: House) -> None:
     assert house.bad(f"key_manager {command}") == NO_KEY_SERVERS
 
 
@@ -96,7 +74,7 @@ def test_add_registers_client_files_and_key_servers(house: House) -> None:
     assert house.good(f"key_manager add {options(2)}") == (
         f"{CLIENT_FILES}{registering('127.0.0.2', '127.0.0.3')}"
     )
-    assert house.registration.servers == ("127.0.0.2", "127.0.0.3")
+    assert house.registered.servers == ("127.0.0.2", "127.0.0.3")
     assert house.registered_files() == [
         "127.0.0.2_CA.pem",
         "127.0.0.3_CA.pem",
@@ -108,7 +86,7 @@ def test_add_registers_client_files_and_key_servers(house: House) -> None:
 def test_add_registers_the_client_files_only_if_necessary(house: House) -> None:
     house.add(house.servers[0])
     assert house.good("key_manager add -key_server 127.0.0.3") == registering("127.0.0.3")
-    assert house.registration.servers == ("127.0.0.2", "127.0.0.3")
+    assert house.registered.servers == ("127.0.0.2", "127.0.0.3")
 
 
 def test_add_keeps_registered_client_files_that_are_not_installed_any_more(house: House) -> None:
@@ -126,7 +104,7 @@ def test_add_registers_nothing_unless_all_certificates_are_installed(
     assert house.bad(f"key_manager add {options(2)}") == (
         f'key_manager: {missing} is not installed; use "keymgr install cert /path/{missing}"\n'
     )
-    assert (house.registration.servers, house.registered_files()) == ((), [])
+    assert (house.registered.servers, house.registered_files()) == ((), [])
 
 
 def test_add_needs_a_key_server(house: House) -> None:
@@ -140,21 +118,21 @@ def test_add_refuses_a_fifth_key_server(build: Build) -> None:
     house = build(5)
     refusal = "key_manager: a maximum of four key servers can be registered\n"
     assert house.bad(f"key_manager add {options(5)}") == refusal
-    assert not house.registration.servers
+    assert not house.registered.servers
     house.good(f"key_manager add {options(4)}")
     assert house.bad("key_manager add -key_server 127.0.0.6") == refusal
-    assert house.registration.servers == ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
+    assert house.registered.servers == ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
 
 
 def test_add_counts_the_same_address_once(house: House) -> None:
     same = "-key_server 127.0.0.2 -key_server ::ffff:127.0.0.2 " * 3
     assert house.good(f"key_manager add {same}") == f"{CLIENT_FILES}{registering('127.0.0.2')}"
-    assert house.registration.servers == ("127.0.0.2",)
+    assert house.registered.servers == ("127.0.0.2",)
 
 
 def test_add_of_a_registered_key_server_refreshes_its_certificate(house: House) -> None:
     house.add()
-    old = house.registration.certificates["127.0.0.2_CA.pem"]
+    old = house.registered.certificates["127.0.0.2_CA.pem"]
     new = pki.authority("new CA")
     pki.serve_as(house.servers[0], pki.server(new, "127.0.0.2"))
     assert house.execute("key_manager status").err == (
@@ -165,8 +143,8 @@ def test_add_of_a_registered_key_server_refreshes_its_certificate(house: House) 
     file.write_bytes(new.certificate_pem())
     house.good(f"keymgr install cert {file}")
     assert house.good("key_manager add -key_server 127.0.0.2") == registering("127.0.0.2")
-    assert house.registration.servers == ("127.0.0.2", "127.0.0.3")
-    assert house.registration.certificates["127.0.0.2_CA.pem"] == new.certificate_pem() != old
+    assert house.registered.servers == ("127.0.0.2", "127.0.0.3")
+    assert house.registered.certificates["127.0.0.2_CA.pem"] == new.certificate_pem() != old
     assert "not" not in house.good("key_manager status")
 
 
@@ -178,7 +156,7 @@ def test_add_warns_of_a_silent_key_server(house: House) -> None:
         f"{CLIENT_FILES}{registering('127.0.0.2', '127.0.0.3')}",
         "WARNING: Key server 127.0.0.3 is not responding: connection refused.\n",
     )
-    assert house.registration.servers == ("127.0.0.2", "127.0.0.3")
+    assert house.registered.servers == ("127.0.0.2", "127.0.0.3")
 
 
 def install_new_client(house: House, common_name: str) -> None:
@@ -202,14 +180,14 @@ def test_add_registers_changed_client_files_that_see_every_key_in_use(house: Hou
 
 def test_add_refuses_changed_client_files_that_do_not_see_a_key_in_use(house: House) -> None:
     key_id = house.encrypt()
-    before = house.registration
+    before = house.registered
     install_new_client(house, "somebody else")
     refusal = house.bad("key_manager add -key_server 127.0.0.2")
     assert refusal == (
         f"key_manager: key server 127.0.0.2 does not show key ID {key_id}, which is in use, to "
         "the changed client certificate; the registered one stays\n"
     )
-    assert house.registration == before
+    assert house.registered == before
 
 
 def test_key_servers_may_have_ipv6_addresses(build: Build) -> None:
@@ -264,15 +242,15 @@ def test_remove_refuses_more_than_four_key_servers(build: Build) -> None:
     assert house.bad(f"key_manager remove {options(5)}") == (
         "key_manager: a maximum of four key servers can be removed\n"
     )
-    assert len(house.registration.servers) == 4
+    assert len(house.registered.servers) == 4
     house.good(f"key_manager remove {options(4)}")
-    assert not house.registration.servers
+    assert not house.registered.servers
 
 
 def test_remove_checks_every_address_before_it_removes_one(house: House) -> None:
     house.add(house.servers[0])
     house.bad(f"key_manager remove {options(2)}")
-    assert house.registration.servers == ("127.0.0.2",)
+    assert house.registered.servers == ("127.0.0.2",)
 
 
 def test_remove_counts_the_same_address_once(house: House) -> None:
@@ -287,7 +265,7 @@ def test_remove_asks_before_the_key_of_a_locked_disk_is_out_of_reach(
 ) -> None:
     house = build(1)
     key_id = house.encrypt()
-    before = house.registration
+    before = house.registered
     assert house.execute("key_manager remove -key_server 127.0.0.2", answer) == (
         1,
         f"Remove anyway? {{no}} {answer}\n",
@@ -295,15 +273,15 @@ def test_remove_asks_before_the_key_of_a_locked_disk_is_out_of_reach(
         "answers.\n"
         "key_manager: no key server was removed\n",
     )
-    assert house.registration == before
+    assert house.registered == before
 
 
-def test_remove_goes_on_if_told_so(build: Build) -> None:
+def test_remove_continues_if_confirmed(build: Build) -> None:
     house = build(1)
     house.encrypt()
     status, out, _ = house.execute("key_manager remove -key_server 127.0.0.2", "yes")
     assert (status, out) == (0, f"Remove anyway? {{no}} yes\n{removing('127.0.0.2')}")
-    assert (house.registration.servers, house.registered_files()) == ((), [])
+    assert (house.registered.servers, house.registered_files()) == ((), [])
 
 
 def test_remove_asks_when_the_other_key_server_does_not_answer(house: House) -> None:
@@ -409,7 +387,7 @@ def test_status_fails_if_a_key_server_does_not_respond(house: House) -> None:
 def test_status_says_that_there_was_no_answer_in_time(build: Build) -> None:
     house = build(1, timeout=0.5)
     house.add()
-    with silence(house.servers[0]):
+    with silenced(house.servers[0]):
         assert house.bad("key_manager status") == (
             "Key server 127.0.0.2 is not responding: no answer in 0.5 s.\n"
         )
@@ -458,5 +436,5 @@ def test_status_changes_nothing(house: House) -> None:
     key_id = house.encrypt()
     generations = names_in(house.root / "var")
     house.good("key_manager status")
-    assert (house.key_ids(), house.in_keytable()) == ({key_id}, [key_id])
+    assert (set(house.key_ids), house.in_keytable()) == ({key_id}, [key_id])
     assert names_in(house.root / "var") == generations

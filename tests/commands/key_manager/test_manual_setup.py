@@ -9,35 +9,27 @@ from filer.commands import Cancelled, EndOfAnswers
 from filer.running.progress import Steps, Tell, Work
 from tests.kit import manual
 from tests.kit.console import OTHER_PASSPHRASE, PASSPHRASE
+from tests.kit.house import House, Outcome
 from tests.kit.manual import (
     ACCEPTED,
+    CLIENT_FILES,
+    ENTER,
     GENERATED,
+    REENTER,
     Build,
-    House,
-    Outcome,
     completed,
     created,
-    lose,
-    new_pair,
-    pairs_on,
-    put,
+    registering,
 )
+from tests.kit.pairs import lose, lose_everywhere, new_pair, pairs_on, put
 
 build, house = manual.build, manual.house
 
-CLIENT_FILES = (
-    "Found client certificate file client.pem.\n"
-    "Registration successful for client.pem.\n"
-    "Found client private key file client_private.pem.\n"
-    "Registration successful for client_private.pem.\n"
-)
 SERVER = "Enter the IP address for a key server, 'q' to quit: "
 TAG_INTRODUCTION = "\nA key tag names the keys of this system; the hostname is the usual choice.\n"
 CREATE = "\nCreate a passphrase for the system's encrypting drives at this time? {yes} "
 GENERATE = "Would you like to use a generated passphrase? {yes} "
 LOCK = "\nDo you wish to rekey and lock all encrypting drives at this time? {no} "
-ENTER = "Please enter a new passphrase: \n"
-REENTER = "Please reenter the new passphrase: \n"
 INTERRUPTED = "key_manager: interrupted\n"
 END_OF_INPUT = "key_manager: end of input\n"
 
@@ -58,17 +50,6 @@ def tag_question(tag: str = "filer1") -> str:
     return f"{TAG_INTRODUCTION}Would you like to use {tag} as the default key tag name? {{yes}} "
 
 
-def registering(*addresses: str, count: int | None = None) -> str:
-    """Return the messages of a registration; ``count``: how many CA files it registers."""
-    files = "".join(
-        f"Found client CA certificate file {address}_CA.pem.\n"
-        f"Registration successful for {address}_CA.pem.\n"
-        for address in addresses
-    )
-    number = len(addresses) if count is None else count
-    return f"\nRegistering {number} key servers...\n{files}Registration complete.\n"
-
-
 def setup_two(house: House) -> None:
     """Register both key servers with the default tag filer1, without a key pair."""
     house.good("key_manager setup", *TWO, *NO_KEYS)
@@ -84,7 +65,7 @@ def test_setup_asks_for_everything_makes_a_key_pair_and_encrypts_all_disks(build
         f"{SERVER}q\n"
         f"{port(house.servers[0].port)}\n"
         f"{tag_question()}\n"
-        f"{registering('127.0.0.2')}"
+        f"\n{registering('127.0.0.2')}"
         f"{CREATE}\n"
         f"{GENERATE}\n"
         f"\n{created(GENERATED, key_id, 'filer1', '127.0.0.2')}"
@@ -92,7 +73,7 @@ def test_setup_asks_for_everything_makes_a_key_pair_and_encrypts_all_disks(build
         f"{completed('rekey', 4)}"
         f"{completed('lock', 4)}"
     )
-    assert house.key_ids() == {key_id}
+    assert set(house.key_ids) == {key_id}
     assert all(disk.locking for disk in house.filer.shelf)
 
 
@@ -124,7 +105,7 @@ def test_setup_registers_at_most_four_key_servers(build: Build) -> None:
     asked = "".join(f"{SERVER}{address}\n" for address in addresses)
     assert printed.startswith(f"{CLIENT_FILES}{asked}{port(house.filer.port)}")
     assert registering(*addresses) in printed
-    assert house.registration.servers == tuple(addresses)
+    assert house.registered.servers == tuple(addresses)
 
 
 def test_setup_offers_the_previously_added_key_servers_in_order(house: House) -> None:
@@ -133,7 +114,7 @@ def test_setup_offers_the_previously_added_key_servers_in_order(house: House) ->
     assert printed.startswith(
         f"{default_server('127.0.0.3')}\n{default_server('127.0.0.2')}\n{SERVER}\n"
     )
-    assert house.registration.servers == ("127.0.0.3", "127.0.0.2")
+    assert house.registered.servers == ("127.0.0.3", "127.0.0.2")
 
 
 def test_setup_wants_at_least_one_key_server(house: House) -> None:
@@ -156,7 +137,7 @@ def test_setup_explains_that_key_servers_cannot_be_named_by_dns(house: House) ->
 def test_setup_counts_the_same_key_server_once(house: House) -> None:
     printed = house.good("key_manager setup", "127.0.0.2", "127.0.0.2", "q", *NO_KEYS)
     assert registering("127.0.0.2") in printed
-    assert house.registration.servers == ("127.0.0.2",)
+    assert house.registered.servers == ("127.0.0.2",)
 
 
 def test_all_key_servers_use_the_port_that_setup_asked_for(build: Build) -> None:
@@ -194,7 +175,7 @@ def test_setup_offers_the_default_key_tag_again(house: House) -> None:
     house.good("key_manager setup", *TWO, "", "no", "lab", "no")
     printed = house.good("key_manager setup", "", "", "", *NO_KEYS)
     assert f"{tag_question('lab')}\n" in printed
-    assert house.registration.default_tag == "lab"
+    assert house.registered.default_tag == "lab"
 
 
 def test_the_key_tag_of_setup_groups_keys_for_restore(house: House) -> None:
@@ -229,7 +210,7 @@ def test_setup_refuses_a_ca_file_that_is_not_installed(house: House) -> None:
         "key_manager: 127.0.0.3_CA.pem is not installed; "
         'use "keymgr install cert /path/127.0.0.3_CA.pem"\n',
     )
-    assert house.registration.servers == ()
+    assert house.registered.servers == ()
     assert house.registered_files() == ["client.pem", "client_private.pem"]
 
 
@@ -249,13 +230,13 @@ def test_setup_ends_with_success_without_a_passphrase(house: House) -> None:
     printed = house.good("key_manager setup", *TWO, *NO_KEYS)
     assert printed.endswith(f"Registration complete.\n{CREATE}no\n")
     assert pairs_on(house.servers[0]) == []
-    assert house.key_ids() == {"0x0"}
+    assert set(house.key_ids) == {"0x0"}
 
 
 def test_setup_leaves_the_disks_alone_without_permission(house: House) -> None:
     printed = house.good("key_manager setup", *TWO, "", "", "", "", "")
     assert printed.endswith(f"{LOCK}\n")
-    assert house.key_ids() == {"0x0"}
+    assert set(house.key_ids) == {"0x0"}
     assert len(house.in_keytable()) == 1
 
 
@@ -280,27 +261,22 @@ def test_setup_refuses_to_make_key_pair_129(house: House) -> None:
 
 
 def test_setup_keeps_the_registration_when_the_pair_cannot_be_stored(house: House) -> None:
-    def stop(question: str) -> None:
-        if "generated passphrase" in question:
-            house.servers[1].stop()
-
-    house.screen.before_answer = stop
-    status, _, err = house.execute("key_manager setup", *TWO, "", "", "", "")
+    when = {"generated passphrase": house.servers[1].stop}
+    status, _, err = house.execute("key_manager setup", *TWO, "", "", "", "", when=when)
     assert (status, err) == (
         1,
         "key_manager: key server 127.0.0.3 is not responding: connection refused; "
         "no key pair was created\n",
     )
-    assert house.registration.servers == ("127.0.0.2", "127.0.0.3")
-    assert (pairs_on(house.servers[0]), house.key_ids()) == ([], {"0x0"})
+    assert house.registered.servers == ("127.0.0.2", "127.0.0.3")
+    assert (pairs_on(house.servers[0]), set(house.key_ids)) == ([], {"0x0"})
 
 
 def test_setup_locks_only_what_it_has_rekeyed(house: House) -> None:
     house.add()
     house.good("key_manager rekey")
     house.good("disk encrypt rekey 0x0 0c.00.0 0c.00.1 0c.00.2")
-    for server in house.servers:
-        lose(server)
+    lose_everywhere(house)
     house.reboot()
     old = house.key_id("0c.00.3")
     status, out, err = house.execute("key_manager setup", "", "", "", "", "", "", "", "yes")
@@ -318,7 +294,7 @@ def test_setup_that_is_stopped_while_it_rekeys_does_not_lock(house: House) -> No
 
         yield tell
 
-    house.screen.progress = stop_at_the_third_disk
+    house.progress = stop_at_the_third_disk
     status, out, err = house.execute("key_manager setup", *TWO, "", "", "", "", "yes")
     assert (status, err) == (1, "rekey: interrupted; 2 disks were not reached\n")
     assert out.endswith(f"{LOCK}yes\n{completed('rekey', 2)}")
@@ -326,13 +302,10 @@ def test_setup_that_is_stopped_while_it_rekeys_does_not_lock(house: House) -> No
 
 
 def test_setup_names_the_key_servers_that_fell_silent_before_the_rekey(house: House) -> None:
-    def stop(question: str) -> None:
-        if question == LOCK.lstrip():
-            for server in house.servers:
-                server.stop()
-
-    house.screen.before_answer = stop
-    status, out, err = house.execute("key_manager setup", *TWO, "", "", "", "", "yes")
+    answers = (*TWO, "", "", "", "", "yes")
+    status, out, err = house.execute(
+        "key_manager setup", *answers, when={LOCK.lstrip(): house.stop_servers}
+    )
     assert status == 1
     for server in house.servers:
         gone = f"Key server {server.address} is not responding: connection refused.\n"
@@ -349,17 +322,17 @@ def test_setup_left_before_registering_changes_nothing_else(
     house: House,
 ) -> None:
     house.add(house.servers[0])
-    before = house.registration
+    before = house.registered
     answers = ("127.0.0.3", "q", "")[:asked]
     status, _, err = house.execute("key_manager setup", *answers, end)
     assert (status, err) == (1, said)
-    assert house.registration == before
+    assert house.registered == before
 
 
 def test_setup_may_run_again_and_drops_what_is_not_named_again(house: House) -> None:
     setup_two(house)
     house.good("key_manager setup", "127.0.0.3", "q", *NO_KEYS)
-    assert house.registration.servers == ("127.0.0.3",)
+    assert house.registered.servers == ("127.0.0.3",)
     assert house.registered_files() == ["127.0.0.3_CA.pem", "client.pem", "client_private.pem"]
 
 
@@ -367,8 +340,8 @@ def test_setup_may_run_again_to_rekey_the_disks(house: House) -> None:
     old = house.encrypt()
     printed = house.good("key_manager setup", "", "", "", "", "", "", "", "yes")
     assert printed.endswith(completed("rekey", 4) + completed("lock", 4))
-    assert len(house.key_ids()) == 1
-    assert old not in house.key_ids()
+    assert len(set(house.key_ids)) == 1
+    assert old not in set(house.key_ids)
     assert house.reboot() == ""
 
 
@@ -386,7 +359,7 @@ def test_setup_asks_before_it_drops_the_only_way_to_a_key(house: House) -> None:
         "answers.\n"
         "key_manager: the key servers stay as they were\n"
     )
-    assert house.registration.servers == ("127.0.0.2", "127.0.0.3")
+    assert house.registered.servers == ("127.0.0.2", "127.0.0.3")
 
 
 def test_setup_asks_each_key_server_once_and_warns_of_a_silent_one(house: House) -> None:
@@ -395,12 +368,12 @@ def test_setup_asks_each_key_server_once_and_warns_of_a_silent_one(house: House)
     assert outcome == Outcome(
         0, outcome.out, "WARNING: Key server 127.0.0.3 is not responding: connection refused.\n"
     )
-    assert house.registration.servers == ("127.0.0.2", "127.0.0.3")
+    assert house.registered.servers == ("127.0.0.2", "127.0.0.3")
 
 
 def test_a_passphrase_never_shows_up_on_the_screen(house: House) -> None:
     house.good("key_manager setup", *TWO, "", "", "", "no", PASSPHRASE, PASSPHRASE, "yes")
-    everything = "".join(house.screen.out)
+    everything = house.screen.out
     for line in ("key_manager query", "key_manager rekey -manual", "disk encrypt show", "history"):
         secrets = [OTHER_PASSPHRASE] * 2 if "-manual" in line else []
         everything += "".join(house.execute(line, *secrets)[1:])

@@ -12,24 +12,12 @@ from filer.boot.kmip_init import ATTENTION
 from filer.boot.machine import Panic
 from filer.running.interrupt import Interrupt
 from filer.running.progress import Tell, Wait, Work
-from filer.shell.session import FAILED
 from tests.kit import faulty
-from tests.kit.faulty import FaultyKeyServer, House, Told, locked_house
+from tests.kit.faulty import FaultyKeyServer, locked_house
+from tests.kit.house import House, Told
 
-LIE = b"Another-secret-under-this-name-1"
-
-
-@pytest.fixture
-def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
-    with faulty.running(authority, tmp_path / "key servers", 2) as started:
-        yield started
-
-
-@pytest.fixture
-def house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
-    """A filer whose four disks are locked, with two key servers."""
-    with locked_house(tmp_path / "root", servers) as built:
-        yield built
+servers, house = faulty.servers(2), faulty.locked
+WRONG_SECRET = b"Another-secret-under-this-name-1"
 
 
 def panic_of(house: House) -> tuple[str, Told]:
@@ -40,93 +28,10 @@ def panic_of(house: House) -> tuple[str, Told]:
     return str(caught.value), told
 
 
-def failures(house: House) -> list[int]:
-    return [disk.failures for disk in house.disks]
-
-
-def test_locked_disks_open_with_the_keys_of_the_key_servers(house: House) -> None:
-    told = house.boot()
-    assert told.warnings == []
-    assert told.boxes == []
-    assert not any(disk.locked for disk in house.disks)
-    assert all(disk.locking for disk in house.disks)
-    assert failures(house) == [0] * 4
-    faulty.check_that_no_key_is_lost(house)
-
-
-def test_power_off_takes_the_keytable_and_locks_every_disk(house: House) -> None:
-    house.filer = house.off()
-    assert len(house.filer.keytable) == 0
-    assert all(disk.locked for disk in house.filer.shelf)
-
-
-def test_one_of_two_servers_down_costs_one_warning(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    for down in servers:
-        down.stop()
-        told = house.boot()
-        assert told.warnings == [f"key server {down.address} is not responding: connection refused"]
-        assert told.boxes == []
-        assert not any(disk.locked for disk in house.disks)
-        down.start()
-
-
-def test_a_silent_server_costs_its_timeout_and_one_warning(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    house.set(port=servers[0].port, timeout=1.0)
-    servers[0].on("*", faulty.silent)
-    told = house.boot()
-    assert told.warnings == [f"key server {servers[0].address} is not responding: no answer in 1 s"]
-    assert not any(disk.locked for disk in house.disks)
-
-
-def test_with_all_servers_down_the_filer_panics_and_each_disk_counts_one_failure(
-    servers: list[FaultyKeyServer], tmp_path: Path
-) -> None:
-    with locked_house(tmp_path / "root", servers, disks=12) as house:
-        for server in servers:
-            server.stop()
-        for count in (1, 2):
-            text, told = panic_of(house)
-            assert text == (
-                "PANIC: raid: root aggregate aggr0 cannot be brought online: 3 of 3 disks locked"
-            )
-            assert told.boxes == [ATTENTION]
-            assert failures(house) == [count] * 12
-            for server in servers:
-                line = f"key server {server.address} is not responding: connection refused"
-                assert told.warnings.count(line) == 1
-        for server in servers:
-            server.start()
-        assert house.boot().warnings == []
-        assert not any(disk.locked for disk in house.disks)
-        assert failures(house) == [0] * 12
-        faulty.check_that_no_key_is_lost(house)
-
-
 def test_the_box_says_attention() -> None:
     assert len({len(line) for line in ATTENTION}) == 1
     assert any("A T T E N T I O N" in line for line in ATTENTION)
     assert any("System cannot connect to key managers." in line for line in ATTENTION)
-
-
-def test_from_the_tenth_panic_on_nothing_is_tried_until_a_server_answers(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    for server in servers:
-        server.stop()
-    for boots in range(1, 13):
-        panic_of(house)
-        assert failures(house) == [min(boots, 10)] * 4
-    servers[1].start()
-    assert not any("panics in a row" in line for line in house.boot().warnings)
-    assert failures(house) == [0] * 4
-    for server in servers:
-        server.stop()
-    panic_of(house)
-    assert failures(house) == [1] * 4
 
 
 def test_a_server_without_the_key_makes_the_boot_panic_until_the_key_is_back(
@@ -140,13 +45,13 @@ def test_a_server_without_the_key_makes_the_boot_panic_until_the_key_is_back(
     assert "disks locked" in text
     assert told.boxes == []
     assert any(key_id in line and "not in the keytable" in line for line in told.warnings)
-    assert failures(house) == [1] * 4
+    assert house.failures == [1] * 4
     for server, store in zip(servers, whole, strict=True):
         server.stop()
         server.store.write_bytes(store)
         server.start()
     assert house.boot().warnings == []
-    assert failures(house) == [0] * 4
+    assert house.failures == [0] * 4
 
 
 class _StartsAServer(Interrupt):
@@ -201,7 +106,7 @@ def test_a_server_that_has_answered_is_not_asked_again_while_the_boot_waits(
 
 
 @pytest.mark.parametrize("down", [1, 2])
-def test_ctrl_c_ends_the_wait_with_what_has_been_heard(
+def test_ctrl_c_ends_the_wait_with_the_answers_so_far(
     house: House, servers: list[FaultyKeyServer], tmp_path: Path, down: int
 ) -> None:
     house.set(port=servers[0].port, init_maxwait=600.0)
@@ -239,7 +144,7 @@ def test_ctrl_c_ends_the_wait_for_a_slow_server(
         yield tell
 
     with House(tmp_path / "root", interrupt=interrupt) as again:
-        again.filer = again.off()
+        again.power_cycle()
         with again.filer.progress.shown(press):
             if slow == 1:
                 again.boot_now(told)
@@ -247,7 +152,7 @@ def test_ctrl_c_ends_the_wait_for_a_slow_server(
                 with pytest.raises(Panic):
                     again.boot_now(told)
         assert all(disk.locked == (slow == 2) for disk in again.disks)
-        assert failures(again) == [0] * 4
+        assert again.failures == [0] * 4
         assert interrupt.requested
     named = [f"key server {each.address} is not responding: interrupted" for each in servers[:slow]]
     assert told.warnings[:slow] == named
@@ -255,58 +160,16 @@ def test_ctrl_c_ends_the_wait_for_a_slow_server(
     assert (held_back in told.warnings) == (slow == 2)
 
 
-@pytest.mark.parametrize("liar", [0, 1])
-def test_of_two_secrets_under_a_key_id_the_right_one_opens_the_disks_and_the_liar_is_named(
-    house: House, servers: list[FaultyKeyServer], liar: int
-) -> None:
-    key_id = house.key_ids[0]
-    right = house.secret(key_id)
-    faulty.lie_about(servers[liar], key_id, LIE)
-    told = house.boot()
-
-    # On a tie the server that was registered first is tried first, at the cost of one spare.
-    assert [disk.locked for disk in house.disks] == [False, False, False, liar == 0]
-    assert failures(house) == [0, 0, 0, int(liar == 0)]
-    assert told.warnings[-1] == (
-        f"key server {servers[liar].address} holds another key for key ID {key_id} than the one "
-        "that opens its disks"
-    )
-    entry = house.filer.keytable.get(key_id)
-    assert entry is not None
-    assert len(entry.candidates) == 2
-    assert entry.candidates[0] == right
-
-    refused = house.run("key_manager rekey")
-    assert refused.status == FAILED
-    assert house.key_ids == [key_id] * 4
-    assert all(server.heard.count("REGISTER") == 1 for server in servers)
-
-
-def test_a_liar_alone_opens_nothing_and_costs_one_failure(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    key_id = house.key_ids[0]
-    faulty.lie_about(servers[1], key_id, LIE)
-    servers[0].stop()
-    _text, told = panic_of(house)
-    assert failures(house) == [1] * 4
-    assert any(key_id in line for line in told.warnings)
-    servers[0].start()
-    house.boot()
-    assert failures(house) == [0] * 4
-    assert not any(disk.locked for disk in house.disks)
-
-
-def test_two_liars_open_nothing_and_the_truth_helps_later(
+def test_two_wrong_servers_open_nothing_until_one_is_corrected(
     house: House, servers: list[FaultyKeyServer]
 ) -> None:
     key_id = house.key_ids[0]
     right = house.secret(key_id).reveal()
     for number, server in enumerate(servers):
-        faulty.lie_about(server, key_id, LIE + bytes([48 + number]))
+        faulty.replace_secret(server, key_id, WRONG_SECRET + bytes([48 + number]))
     panic_of(house)
-    assert failures(house) == [1] * 4
-    faulty.lie_about(servers[0], key_id, right)
+    assert house.failures == [1] * 4
+    faulty.replace_secret(servers[0], key_id, right)
     house.boot()
     assert not any(disk.locked for disk in house.disks)
 
@@ -402,7 +265,7 @@ def test_a_disk_moved_to_another_root_is_left_alone_and_opens_when_it_is_back(
     moved.rename(home)
     house.boot()
     assert not house.disks[3].locked
-    assert failures(house) == [0] * 4
+    assert house.failures == [0] * 4
 
 
 def test_a_second_root_with_the_same_disks_file_has_no_data_without_the_key(
@@ -428,13 +291,11 @@ def test_the_log_of_a_boot_is_written_once_wafl_is_up(
     assert secret not in log
 
 
-def test_a_full_disk_neither_unlocks_nor_harms_the_disks(
-    house: House, servers: list[FaultyKeyServer], tmp_path: Path
-) -> None:
+def test_a_full_disk_neither_unlocks_nor_harms_the_disks(house: House, tmp_path: Path) -> None:
     house.close()
     storage = faulty.FailingStorage()
-    with House(tmp_path / "root", storage) as full:
-        full.filer = full.off()
+    with House(tmp_path / "root", storage=storage) as full:
+        full.power_cycle()
         storage.arm(1)
         with pytest.raises(Panic):
             full.boot_now(Told())
@@ -455,7 +316,7 @@ def test_a_server_that_falls_silent_after_the_keys_of_the_disks_costs_one_warnin
         house.set(port=servers[0].port, timeout=5.0)
         told = house.boot()
         assert house.filer.wafl_is_up
-        assert failures(house) == [0] * 4
+        assert house.failures == [0] * 4
         assert told.boxes == []
         assert told.warnings == [
             "key server 127.0.0.2 has not shown all key pairs: no answer in 5 s"

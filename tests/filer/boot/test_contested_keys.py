@@ -17,27 +17,22 @@ from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.shell.plugins import commands_at_loader
 from filer.shell.session import FAILED, OK
-from tests.filer.disks.test_disk_head import keyed, locking, on
-from tests.kit import faulty, manual, points
-from tests.kit.disk_files import KEY, KEY_ID, NEW_KEY, NEW_KEY_ID, head_of
-from tests.kit.faulty import FaultyKeyServer, House, Operator, Told
+from tests.kit import disk_files, faulty, points
+from tests.kit.disk_files import KEY, KEY_ID, NEW_KEY, NEW_KEY_ID, head_of, on
+from tests.kit.faulty import FaultyKeyServer
+from tests.kit.house import House, Screen, Told
 from tests.kit.medium import Event, Killed, Medium
+from tests.kit.pairs import pairs_on, put
 
-__all__ = ["keyed", "locking"]
-
+keyed, locking = disk_files.keyed, disk_files.locking
+servers = faulty.servers(3)
 DISKS = 4
 MANY = 1040 if points.ALL else 60
 """Secrets on one server; a boot needs a minute to read 1,040 of them."""
 
 
-def lie(number: int) -> AuthenticationKey:
+def wrong_key(number: int) -> AuthenticationKey:
     return AuthenticationKey(b"Wrong-secret-under-this-name-%03d" % number)
-
-
-@pytest.fixture
-def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
-    with faulty.running(authority, tmp_path / "key servers", 3) as started:
-        yield started
 
 
 def locked_house(
@@ -59,12 +54,12 @@ def pair_house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House
 
 def boot(house: House) -> tuple[list[int], int, Told]:
     """Boot; return the attempts per disk, the number of locked disks, and the messages."""
-    house.filer = house.off()
-    before = [disk.failures for disk in house.disks]
+    house.power_cycle()
+    before = house.failures
     told = Told()
     with suppress(Panic):
         house.boot_now(told)
-    after = [disk.failures for disk in house.disks]
+    after = house.failures
     cost = [now - then for then, now in zip(before, after, strict=True)]
     assert all(each <= 1 for each in cost)
     return cost, sum(disk.locked for disk in house.disks), told
@@ -77,35 +72,35 @@ def tags(house: House) -> list[int]:
 # boots
 
 
-@pytest.mark.parametrize("liar", [0, 1])
-def test_one_liar_of_two_locks_one_disk_at_most_for_one_boot(
-    pair_house: House, servers: list[FaultyKeyServer], liar: int
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_one_wrong_server_of_two_locks_at_most_one_disk_for_one_boot(
+    pair_house: House, servers: list[FaultyKeyServer], wrong: int
 ) -> None:
     key_id = pair_house.key_ids[0]
-    faulty.lie_about(servers[liar], key_id, lie(1).reveal())
+    faulty.replace_secret(servers[wrong], key_id, wrong_key(1).reveal())
     cost, locked, told = boot(pair_house)
-    assert (sum(cost), locked) == ((1, 1) if liar == 0 else (0, 0))
+    assert (sum(cost), locked) == ((1, 1) if wrong == 0 else (0, 0))
     assert pair_house.filer.wafl_is_up
     assert told.warnings[-1] == (
-        f"key server {servers[liar].address} holds another key for key ID {key_id} than the one "
+        f"key server {servers[wrong].address} holds another key for key ID {key_id} than the one "
         "that opens its disks"
     )
     for _ in range(2):
         _cost, locked, told = boot(pair_house)
         assert locked == 0
-        assert [disk.failures for disk in pair_house.disks] == [0] * DISKS
-        assert any(servers[liar].address in line for line in told.warnings)
+        assert pair_house.failures == [0] * DISKS
+        assert any(servers[wrong].address in line for line in told.warnings)
 
 
-@pytest.mark.parametrize("liar", [0, 1, 2])
-def test_one_liar_of_three_costs_nothing(
-    servers: list[FaultyKeyServer], tmp_path: Path, liar: int
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_one_wrong_server_of_three_locks_no_disk(
+    servers: list[FaultyKeyServer], tmp_path: Path, wrong: int
 ) -> None:
     with locked_house(tmp_path / "root", servers) as house:
-        faulty.lie_about(servers[liar], house.key_ids[0], lie(1).reveal())
+        faulty.replace_secret(servers[wrong], house.key_ids[0], wrong_key(1).reveal())
         cost, locked, told = boot(house)
         assert (cost, locked) == ([0] * DISKS, 0)
-        assert servers[liar].address in told.warnings[-1]
+        assert servers[wrong].address in told.warnings[-1]
         assert len(told.warnings) == 1
 
 
@@ -114,18 +109,18 @@ def test_three_servers_that_all_differ_lock_two_disks_at_most(
 ) -> None:
     with locked_house(tmp_path / "root", servers) as house:
         for number in (0, 1):
-            faulty.lie_about(servers[number], house.key_ids[0], lie(number).reveal())
+            faulty.replace_secret(servers[number], house.key_ids[0], wrong_key(number).reveal())
         cost, locked, _told = boot(house)
         assert (sum(cost), locked) == (2, 2)
         while locked:
             _cost, locked, _told = boot(house)
-        assert [disk.failures for disk in house.disks] == [0] * DISKS
+        assert house.failures == [0] * DISKS
 
 
-def test_the_tie_goes_to_the_server_registered_first_whoever_answers_first(
+def test_on_a_tie_the_server_registered_first_counts_not_the_fastest(
     pair_house: House, servers: list[FaultyKeyServer]
 ) -> None:
-    faulty.lie_about(servers[1], pair_house.key_ids[0], lie(1).reveal())
+    faulty.replace_secret(servers[1], pair_house.key_ids[0], wrong_key(1).reveal())
     pair_house.set(port=servers[0].port, disks=DISKS, timeout=20.0, init_maxwait=600.0)
     servers[0].on("LOCATE", faulty.refuses, times=1)  # it is asked again, and answers last
     cost, locked, _told = boot(pair_house)
@@ -135,12 +130,13 @@ def test_the_tie_goes_to_the_server_registered_first_whoever_answers_first(
 def hold_many(server: FaultyKeyServer, key_id: str, secrets: int, first: int = 0) -> None:
     """Let a server hold only wrong secrets under ``key_id``."""
     faulty.lose(server, key_id)
-    manual.put(
-        server, *(KeyPair(key_id, "x", lie(number)) for number in range(first, first + secrets))
+    put(
+        server,
+        *(KeyPair(key_id, "x", wrong_key(number)) for number in range(first, first + secrets)),
     )
 
 
-def test_a_thousand_wrong_secrets_on_one_server_cost_nothing_beside_an_honest_one(
+def test_a_thousand_wrong_secrets_on_one_server_cost_nothing_beside_a_correct_one(
     pair_house: House, servers: list[FaultyKeyServer]
 ) -> None:
     key_id = pair_house.key_ids[0]
@@ -172,7 +168,7 @@ def test_a_thousand_wrong_secrets_alone_cost_one_try_a_boot(
     servers[1].start()
     _cost, locked, _told = boot(pair_house)
     assert locked == 0
-    assert [disk.failures for disk in pair_house.disks] == [0] * DISKS
+    assert pair_house.failures == [0] * DISKS
 
 
 def test_secrets_that_were_all_refused_cost_nothing_more(
@@ -193,14 +189,14 @@ def test_secrets_that_were_all_refused_cost_nothing_more(
         f"ID {key_id} was refused before; none was tried",
         f"key server 127.0.0.2 holds different keys for key ID {key_id}",
     ]
-    assert [disk.failures for disk in pair_house.disks] == [2] * DISKS
+    assert pair_house.failures == [2] * DISKS
 
 
 def test_a_single_wrong_secret_is_named_with_its_server(
     pair_house: House, servers: list[FaultyKeyServer]
 ) -> None:
     key_id = pair_house.key_ids[0]
-    faulty.lie_about(servers[1], key_id, lie(1).reveal())
+    faulty.replace_secret(servers[1], key_id, wrong_key(1).reveal())
     servers[0].stop()
     for expected in ([1] * DISKS, [0] * DISKS):
         cost, _locked, told = boot(pair_house)
@@ -211,7 +207,7 @@ def test_a_single_wrong_secret_is_named_with_its_server(
 
 
 def test_a_disk_with_64_refused_keys_is_left_alone_by_a_boot_but_not_by_a_command(
-    pair_house: House, servers: list[FaultyKeyServer]
+    pair_house: House,
 ) -> None:
     key_id = pair_house.key_ids[0]
     disk = pair_house.disks[3]
@@ -232,7 +228,7 @@ def test_kmip_setup_lets_keys_be_tried_again_that_disks_have_refused(
     for disk in pair_house.disks:
         fill_tags(disk)
     assert boot(pair_house)[:2] == ([0] * DISKS, DISKS)
-    pair_house.filer = pair_house.off()
+    pair_house.power_cycle()
     done = pair_house.run(
         f"kmip_setup '{servers[0].directory}' 127.0.0.2", "", "", commands=commands_at_loader()
     )
@@ -273,7 +269,7 @@ def test_kmip_setup_says_which_disks_still_remember_although_the_servers_are_reg
         assert tags(house) == [0] * DISKS
 
 
-def set_up(house: House, server: FaultyKeyServer) -> Operator:
+def set_up(house: House, server: FaultyKeyServer) -> Screen:
     """Register only ``server`` at the boot loader; confirm if asked about lost keys."""
     return house.run(
         f"kmip_setup '{server.directory}' {server.address}", "", "", commands=commands_at_loader()
@@ -283,8 +279,8 @@ def set_up(house: House, server: FaultyKeyServer) -> Operator:
 def test_a_key_that_all_its_disks_have_refused_is_not_missed(
     pair_house: House, servers: list[FaultyKeyServer]
 ) -> None:
-    liar, honest = servers[:2]
-    faulty.lie_about(liar, pair_house.key_ids[0], lie(1).reveal())
+    wrong, honest = servers[:2]
+    faulty.replace_secret(wrong, pair_house.key_ids[0], wrong_key(1).reveal())
     honest.stop()
     assert boot(pair_house)[:2] == ([1] * DISKS, DISKS)
     honest.start()
@@ -296,9 +292,9 @@ def test_a_key_that_all_its_disks_have_refused_is_not_missed(
 def test_a_key_that_all_its_disks_have_refused_is_no_way_to_open_them(
     pair_house: House, servers: list[FaultyKeyServer]
 ) -> None:
-    liar, honest = servers[:2]
+    wrong, honest = servers[:2]
     key_id = pair_house.key_ids[0]
-    faulty.lie_about(liar, key_id, lie(1).reveal())
+    faulty.replace_secret(wrong, key_id, wrong_key(1).reveal())
     honest.stop()
     boot(pair_house)
     honest.start()
@@ -306,7 +302,7 @@ def test_a_key_that_all_its_disks_have_refused_is_no_way_to_open_them(
     for keys in ("those of the boot", "none"):
         if keys == "none":
             pair_house.filer.keytable.clear()
-        done = set_up(pair_house, liar)
+        done = set_up(pair_house, wrong)
         assert done.warnings == [out_of_reach(key_id)]
         assert pair_house.registered == registered
 
@@ -314,13 +310,13 @@ def test_a_key_that_all_its_disks_have_refused_is_no_way_to_open_them(
 def test_a_wrong_key_server_is_removed_without_a_question(
     pair_house: House, servers: list[FaultyKeyServer]
 ) -> None:
-    liar, honest = servers[:2]
+    wrong, honest = servers[:2]
     key_id = pair_house.key_ids[0]
-    faulty.lie_about(liar, key_id, lie(1).reveal())
+    faulty.replace_secret(wrong, key_id, wrong_key(1).reveal())
     assert boot(pair_house)[0] == [0, 0, 0, 1]  # the other disks have accepted the right key
     refused = pair_house.run(f"key_manager remove -key_server {honest.address}")
     assert refused.warnings == [out_of_reach(key_id)]
-    done = pair_house.must(f"key_manager remove -key_server {liar.address}")
+    done = pair_house.must(f"key_manager remove -key_server {wrong.address}")
     assert (done.warnings, done.questions) == ([], [])
     assert boot(pair_house)[1] == 0
 
@@ -328,15 +324,15 @@ def test_a_wrong_key_server_is_removed_without_a_question(
 def test_a_key_that_one_disk_has_not_tried_may_be_its_key(
     pair_house: House, servers: list[FaultyKeyServer]
 ) -> None:
-    liar, honest = servers[:2]
+    wrong, honest = servers[:2]
     key_id = pair_house.key_ids[0]
-    faulty.lie_about(liar, key_id, lie(1).reveal())
+    faulty.replace_secret(wrong, key_id, wrong_key(1).reveal())
     fill_tags(pair_house.disks[3])
     boot(pair_house)
-    for server in (liar, honest):
+    for server in (wrong, honest):
         asked = pair_house.run(f"key_manager remove -key_server {server.address}")
         assert asked.warnings == [out_of_reach(key_id)]
-    assert pair_house.registered.servers == (liar.address, honest.address)
+    assert pair_house.registered.servers == (wrong.address, honest.address)
 
 
 def out_of_reach(key_id: str) -> str:
@@ -350,7 +346,7 @@ def test_a_spare_tries_a_wrong_key_before_the_root_aggregate_does(
     pair_house: House, servers: list[FaultyKeyServer]
 ) -> None:
     for number in range(3):
-        faulty.lie_about(servers[0], pair_house.key_ids[0], lie(number).reveal())
+        faulty.replace_secret(servers[0], pair_house.key_ids[0], wrong_key(number).reveal())
         assert boot(pair_house)[:2] == ([0, 0, 0, 1], 1)
         assert pair_house.filer.wafl_is_up
 
@@ -366,7 +362,7 @@ def test_in_a_boot_that_tried_a_secret_no_msid_is_tried(
 ) -> None:
     key_id = pair_house.key_ids[0]
     for server in servers[:2]:
-        faulty.lie_about(server, key_id, lie(1).reveal())
+        faulty.replace_secret(server, key_id, wrong_key(1).reveal())
     assert boot(pair_house)[0] == [1] * DISKS
     assert boot(pair_house)[0] == [0] * DISKS  # refused before: no key is tried, not even the MSID
     for server in servers[:2]:
@@ -385,22 +381,22 @@ def test_a_command_costs_a_disk_one_try_and_the_others_learn(
     with House.build(tmp_path / "root", servers[:2], disks=DISKS) as house:
         house.add(*servers[:2])
         house.rekey()
-        faulty.lie_about(servers[0], house.key_ids[0], lie(1).reveal())
+        faulty.replace_secret(servers[0], house.key_ids[0], wrong_key(1).reveal())
         assert boot(house)[1] == 0  # no locking: no key was tried
         done = house.run(command)
         assert done.failures == ["0c.00.0: authentication failed"]
-        assert [disk.failures for disk in house.disks] == [1, 0, 0, 0]
+        assert house.failures == [1, 0, 0, 0]
         house.must(command)
-        assert [disk.failures for disk in house.disks] == [0] * DISKS
+        assert house.failures == [0] * DISKS
 
 
 def test_a_disk_that_is_open_is_rekeyed_with_the_key_that_opened_it(
     pair_house: House, servers: list[FaultyKeyServer]
 ) -> None:
-    faulty.lie_about(servers[0], pair_house.key_ids[0], lie(1).reveal())
+    faulty.replace_secret(servers[0], pair_house.key_ids[0], wrong_key(1).reveal())
     pair_house.must("key_manager restore -all")
     pair_house.must("disk encrypt rekey 0x0 *")
-    assert [disk.failures for disk in pair_house.disks] == [0] * DISKS
+    assert pair_house.failures == [0] * DISKS
 
 
 def test_a_command_tries_no_key_that_was_refused_before(
@@ -409,7 +405,7 @@ def test_a_command_tries_no_key_that_was_refused_before(
     with House.build(tmp_path / "root", servers[:1], disks=DISKS) as house:
         house.add(servers[0])
         key_id = house.rekey()
-        faulty.lie_about(servers[0], key_id, lie(1).reveal())
+        faulty.replace_secret(servers[0], key_id, wrong_key(1).reveal())
         boot(house)
         for failures in (1, 1, 1):
             done = house.run("disk encrypt rekey 0x0 0c.00.1")
@@ -425,16 +421,16 @@ def test_a_command_never_tries_the_same_wrong_key_twice_in_a_row(
     with House.build(tmp_path / "root", servers[:1], disks=DISKS) as house:
         house.add(servers[0])
         key_id = house.rekey()
-        (pair,) = manual.pairs_on(servers[0])
+        (pair,) = pairs_on(servers[0])
         fill_tags(house.disks[3])
         for number in (1, 2):
-            faulty.lie_about(servers[0], key_id, lie(number).reveal())
+            faulty.replace_secret(servers[0], key_id, wrong_key(number).reveal())
             boot(house)
             for _ in range(3):
                 assert house.run(f"{command} 0c.00.3").failures
             assert house.disks[3].failures == number
             assert tags(house)[3] == MOST_TAGS
-        faulty.lie_about(servers[0], key_id, pair.key.reveal())
+        faulty.replace_secret(servers[0], key_id, pair.key.reveal())
         boot(house)
         house.must(f"{command} 0c.00.3")
         assert house.disks[3].failures == 0
@@ -446,18 +442,18 @@ def test_a_command_never_tries_the_same_wrong_key_twice_in_a_row(
 def test_a_refused_key_is_not_tried_again(locking: Disk) -> None:
     disk = on(locking)
     with pytest.raises(AuthenticationFailed):
-        disk.authenticate(lie(1))
+        disk.authenticate(wrong_key(1))
     for again in (disk, on(locking)):
-        assert again.has_refused(lie(1))
-        assert not again.has_refused(lie(2))
+        assert again.has_refused(wrong_key(1))
+        assert not again.has_refused(wrong_key(2))
         refused = pytest.raises(AlreadyRefused, match=r"^0c\.00\.3: has refused this key before")
         with refused:
-            again.authenticate(lie(1))
+            again.authenticate(wrong_key(1))
         with refused:
-            again.rekey(lie(1), NEW_KEY_ID, NEW_KEY)
+            again.rekey(wrong_key(1), NEW_KEY_ID, NEW_KEY)
         assert again.failures == 1
     disk.authenticate(KEY)
-    assert (disk.failures, disk.has_refused(lie(1))) == (0, True)
+    assert (disk.failures, disk.has_refused(wrong_key(1))) == (0, True)
 
 
 def test_the_msid_leaves_no_tag(locking: Disk) -> None:
@@ -487,21 +483,21 @@ def test_every_commit_voids_the_tags_even_with_the_same_key(keyed: Disk) -> None
     ]
     for change in changes:
         with pytest.raises(AuthenticationFailed):
-            keyed.authenticate(lie(1))
-        assert keyed.has_refused(lie(1))
+            keyed.authenticate(wrong_key(1))
+        assert keyed.has_refused(wrong_key(1))
         change(keyed)
-        assert not keyed.has_refused(lie(1))
+        assert not keyed.has_refused(wrong_key(1))
         assert head_of(keyed.path).record.tags == ()
 
 
 def test_a_tag_is_bound_to_its_disk_and_wrap(tmp_path: Path, locking: Disk) -> None:
     with pytest.raises(AuthenticationFailed):
-        locking.authenticate(lie(1))
+        locking.authenticate(wrong_key(1))
     twin = Disk.create("x", tmp_path / "x", Storage(), locking._derivation, size=1 << 16)
     twin.power_on()
     twin.rekey(MSID, KEY_ID, KEY)
     with pytest.raises(AuthenticationFailed):
-        twin.authenticate(lie(1))
+        twin.authenticate(wrong_key(1))
     first, second = (head_of(disk.path).tags for disk in (locking, twin))
     assert set(first).isdisjoint(second)
 
@@ -511,11 +507,11 @@ def test_a_disk_remembers_the_last_64_keys_that_it_has_refused(locking: Disk) ->
     before = head_of(locking.path).tags
     for number in (1, 2):
         with pytest.raises(AuthenticationFailed):
-            locking.authenticate(lie(number))
+            locking.authenticate(wrong_key(number))
         assert head_of(locking.path).tags[:-number] == before[number:]
         for again in (locking, on(locking)):
             with pytest.raises(AlreadyRefused):
-                again.authenticate(lie(number))
+                again.authenticate(wrong_key(number))
         assert (len(head_of(locking.path).tags), locking.failures) == (MOST_TAGS, number)
     on(locking).authenticate(KEY)
 
@@ -528,17 +524,17 @@ def test_killed_between_count_refusal_and_tag(locking: Disk, at: int, event: Eve
     disk = on(locking, medium)
     medium.arm(at, event)
     with suppress(Killed, StorageError, DiskError):
-        disk.authenticate(lie(1))
+        disk.authenticate(wrong_key(1))
     for content in medium.after_power_loss():
         locking.path.write_bytes(content)
         again = on(locking)
         counted = again.failures
         assert counted in ({0, 1} if at == 1 else {1})
-        if again.has_refused(lie(1)):
+        if again.has_refused(wrong_key(1)):
             assert counted == 1
         else:
             with pytest.raises(AuthenticationFailed):
-                again.authenticate(lie(1))
+                again.authenticate(wrong_key(1))
             assert again.failures == counted + 1
         again.authenticate(KEY)
         assert again.failures == 0
@@ -555,7 +551,7 @@ def test_a_process_that_is_killed_while_a_disk_refuses_its_key(
             storage = faulty.CrashingStorage()
             disk = on(locking, storage)
             storage.arm(at, moment)
-            disk.authenticate(lie(1))
+            disk.authenticate(wrong_key(1))
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -563,7 +559,7 @@ def test_a_process_that_is_killed_while_a_disk_refuses_its_key(
     assert disk.warnings == []
     # Half a block holds the whole count, and the tag.
     assert disk.failures == (0 if at == 1 and moment in {"before", "torn 2"} else 1)
-    assert disk.has_refused(lie(1)) == (at == 2 and moment in {"torn 1", "after"})
+    assert disk.has_refused(wrong_key(1)) == (at == 2 and moment in {"torn 1", "after"})
     disk.authenticate(KEY)
     assert disk.failures == 0
 
@@ -573,7 +569,7 @@ def test_no_tag_is_written_before_the_refusal(locking: Disk) -> None:
     disk = on(locking, medium)
     medium.arm(2, Event.KILLED_BEFORE)
     with pytest.raises(Killed):
-        disk.authenticate(lie(1))
+        disk.authenticate(wrong_key(1))
     assert (head_of(locking.path).failures, head_of(locking.path).tags) == (1, ())
     disk = on(locking, medium)
     disk.authenticate(KEY)

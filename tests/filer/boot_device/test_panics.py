@@ -1,13 +1,14 @@
 """Panics in a row and their cost to the disks: counts, hold-back, AUTOBOOT, lockout."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.boot.machine import Machine, Panic, boot, power_off
+from filer.boot.machine import Machine, Panic
 from filer.boot_device.loader import LoaderEnvironment
 from filer.boot_device.panics import LIMIT, Panics
 from filer.disks.disk import LOCKOUT_LIMIT, AuthenticationFailed, LockedOut
@@ -19,7 +20,6 @@ from filer.shell.plugins import Commands
 from filer.shell.power_cycle import (
     LONGEST_WAIT,
     PANICKED,
-    BootNotices,
     PowerCycle,
     wait_before_boot,
 )
@@ -28,21 +28,13 @@ from filer.shell.signals import Signals
 from filer.system import Filer
 from tests.kit import manual
 from tests.kit.console import Account
-from tests.kit.manual import Build, House, Screen, completed, lose, pairs_on
+from tests.kit.house import House, Screen
+from tests.kit.manual import Build, completed
+from tests.kit.pairs import lose, lose_everywhere, pairs_on
 
 build, house = manual.build, manual.house
 
 HELD_BACK = "WARNING: disk: {} panics in a row and no key server answers; no MSID is tried.\n"
-
-
-def stop(house: House) -> None:
-    for server in house.servers:
-        server.stop()
-
-
-def start(house: House) -> None:
-    for server in house.servers:
-        server.start()
 
 
 def panicking(house: House, boots: int = 1) -> str:
@@ -50,11 +42,7 @@ def panicking(house: House, boots: int = 1) -> str:
     for _ in range(boots):
         with pytest.raises(Panic):
             house.reboot()
-    return "".join(house.screen.err)
-
-
-def failures(house: House) -> list[int]:
-    return [disk.failures for disk in house.filer.shelf]
+    return house.screen.err
 
 
 # The count.
@@ -108,7 +96,7 @@ def test_a_damaged_count_is_named_with_its_line_and_kept(
 
 
 @given(st.binary(max_size=40))
-def test_whatever_the_count_holds_it_is_a_number_or_an_error(
+def test_any_count_is_a_number_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     path = tmp_path_factory.mktemp("var") / "panics.toml"
@@ -138,73 +126,68 @@ def test_a_damaged_count_ends_the_program_in_one_line(tmp_path: Path) -> None:
 
 def test_boots_cost_the_disks_ten_tries_and_then_none(house: House) -> None:
     house.encrypt()
-    stop(house)
+    house.stop_servers()
     for count in range(1, LIMIT + 1):
         assert "panics in a row" not in panicking(house)
-        assert failures(house) == [count] * 4
+        assert house.failures == [count] * 4
         assert house.filer.panics.in_a_row == count
     for count in (LIMIT, LIMIT + 1):
         assert HELD_BACK.format(count) in panicking(house)
-        assert failures(house) == [LIMIT] * 4
+        assert house.failures == [LIMIT] * 4
         assert house.filer.panics.in_a_row == count + 1
 
 
 def test_a_machine_started_anew_is_held_back_too(house: House) -> None:
     house.encrypt()
-    stop(house)
+    house.stop_servers()
     panicking(house, LIMIT)
     house.close()
     for _ in range(3):
-        machine, screen = Machine(house.root, Interrupt()), Screen()
-        filer = machine.power_on()
-        with pytest.raises(Panic, match="3 of 3 disks locked"):
-            boot(filer, BootNotices(screen))
-        assert "no MSID is tried" in "".join(screen.err)
-        assert [disk.failures for disk in filer.shelf] == [LIMIT] * 4
-        power_off(filer)
-        machine.unplug()
-    house.machine = Machine(house.root, Interrupt())
+        with House(house.root) as again:
+            with pytest.raises(Panic, match="3 of 3 disks locked"):
+                again.reboot()
+            assert "no MSID is tried" in again.screen.err
+            assert again.failures == [LIMIT] * 4
 
 
 def test_a_key_server_that_has_the_keys_ends_the_panics(house: House) -> None:
     house.encrypt()
     house.write("0c.00.3", "data")
-    stop(house)
+    house.stop_servers()
     panicking(house, LIMIT + 1)
-    start(house)
+    house.start_servers()
     assert house.reboot() == ""
     assert house.read("0c.00.3") == "data"
-    assert (house.filer.panics.in_a_row, failures(house)) == (0, [0] * 4)
-    stop(house)
+    assert (house.filer.panics.in_a_row, house.failures) == (0, [0] * 4)
+    house.stop_servers()
     panicking(house)
-    assert failures(house) == [1] * 4
+    assert house.failures == [1] * 4
 
 
 def test_a_key_server_that_answers_ends_the_hold_back_even_without_the_keys(
     house: House,
 ) -> None:
     house.encrypt()
-    stop(house)
+    house.stop_servers()
     panicking(house, LIMIT + 1)
-    start(house)
-    for server in house.servers:
-        lose(server)
+    house.start_servers()
+    lose_everywhere(house)
     assert "panics in a row" not in panicking(house)
-    assert failures(house) == [LIMIT + 1] * 4
+    assert house.failures == [LIMIT + 1] * 4
 
 
 def test_a_key_server_that_has_lost_the_keys_does_not_end_the_hold_back_while_another_is_silent(
     house: House,
 ) -> None:
     house.encrypt()
-    stop(house)
+    house.stop_servers()
     panicking(house, LIMIT)
     house.servers[0].start()
     kept = pairs_on(house.servers[0])
     lose(house.servers[0])
     said = HELD_BACK.replace("no key server", "not every key server")
     assert said.format(LIMIT + 1) in panicking(house, 2)
-    assert failures(house) == [LIMIT] * 4
+    assert house.failures == [LIMIT] * 4
     house.servers[1].start()
     assert house.reboot() == ""
     assert pairs_on(house.servers[1]) == kept
@@ -216,15 +199,15 @@ def test_no_key_server_at_all_is_held_back_too(house: House) -> None:
     for entry in (house.root / "var").glob("kmip*"):
         entry.rename(house.root / entry.name)
     panicking(house, LIMIT + 2)
-    assert failures(house) == [LIMIT] * 4
+    assert house.failures == [LIMIT] * 4
 
 
 def test_a_boot_that_comes_up_ends_the_count(house: House) -> None:
     house.encrypt()
     assert not (house.root / "var" / "panics.toml").exists()
-    stop(house)
+    house.stop_servers()
     panicking(house, 3)
-    start(house)
+    house.start_servers()
     house.reboot()
     assert (house.root / "var" / "panics.toml").read_text() == "in_a_row = 0\n"
 
@@ -232,30 +215,30 @@ def test_a_boot_that_comes_up_ends_the_count(house: House) -> None:
 def test_a_disk_without_locking_counts_nothing(house: House) -> None:
     house.encrypt()
     house.good("disk encrypt rekey 0x0 0c.00.3")
-    stop(house)
+    house.stop_servers()
     panicking(house, 2)
-    assert failures(house) == [2, 2, 2, 0]
+    assert house.failures == [2, 2, 2, 0]
 
 
 def test_a_hold_back_does_not_keep_disks_without_locking_from_a_boot(house: House) -> None:
     house.encrypt()
     house.good("disk encrypt rekey 0x0 0c.00.0 0c.00.1")
     (house.root / "var" / "panics.toml").write_text(f"in_a_row = {LIMIT}\n")
-    stop(house)
+    house.stop_servers()
     warnings = house.reboot()
     assert HELD_BACK.format(LIMIT) in warnings
     assert "0c.00.2, 0c.00.3 stay locked: key ID" in warnings
-    assert failures(house) == [0] * 4
+    assert house.failures == [0] * 4
     assert house.filer.panics.in_a_row == 0
 
 
 def test_snaplock_stops_a_boot_before_key_servers_and_disks(house: House) -> None:
     house.encrypt()
-    stop(house)
+    house.stop_servers()
     toml = house.root / "filer.toml"
     toml.write_text(toml.read_text().replace("[system]", "[system]\nsnaplock = true"))
     assert panicking(house, 2) == ""
-    assert (failures(house), house.filer.panics.in_a_row) == ([0] * 4, 2)
+    assert (house.failures, house.filer.panics.in_a_row) == ([0] * 4, 2)
     assert not house.filer.wafl_is_up
 
 
@@ -287,7 +270,7 @@ class Impatient(Interrupt):
         self.check()
 
 
-class Nobody:
+class NoLines:
     """A session source without lines; records the sessions."""
 
     status = 0
@@ -299,57 +282,47 @@ class Nobody:
         self.prompts.append(session.prompt)
 
 
-class AtTerminal(Screen):
-    """A screen that a person sees."""
-
-    @property
-    def is_terminal(self) -> bool:
-        return True
+AtTerminal = partial(Screen, is_terminal=True)
 
 
 def cycle(root: Path, interrupt: Interrupt, screen: Screen) -> tuple[int, Sequence[str]]:
     """Start the machine; return the exit status, and the prompts that were shown."""
-    machine, nobody, up = Machine(root, interrupt), Nobody(), list[Filer]()
+    machine, source, up = Machine(root, interrupt), NoLines(), list[Filer]()
     commands = Commands(pytest.fail)
     signals = Signals(interrupt)
-    power = PowerCycle(machine, commands, nobody, screen, signals, up.append, lambda: None)
+    power = PowerCycle(machine, commands, source, screen, signals, up.append, lambda: None)
     try:
-        return power.run(), nobody.prompts
+        return power.run(), source.prompts
     finally:
         machine.unplug()
 
 
 @pytest.fixture
-def sealed(house: House) -> Iterator[House]:
+def sealed(house: House) -> House:
     """A filer with AUTOBOOT, locked disks and silent key servers."""
     house.encrypt()
     house.filer.loader.autoboot = True
-    house.power_off()
-    house.machine.unplug()
-    stop(house)
-    yield house
-    house.machine = Machine(house.root, Interrupt())
+    house.close()
+    house.stop_servers()
+    return house
 
 
 def counted(root: Path) -> list[int]:
     """Return the failures that the disks have counted, without changing anything."""
-    machine = Machine(root, Interrupt())
-    filer = machine.power_on()
-    counts = [disk.failures for disk in filer.shelf]
-    power_off(filer)
-    machine.unplug()
-    return counts
+    with House(root) as house:
+        house.power_cycle()
+        return house.failures
 
 
 @pytest.mark.parametrize("console", [Screen, AtTerminal])
 def test_autoboot_waits_longer_each_time_and_gives_up_after_ten_panics(
-    console: type[Screen], sealed: House
+    console: Callable[[], Screen], sealed: House
 ) -> None:
     interrupt, screen = Impatient(), console()
     status, prompts = cycle(sealed.root, interrupt, screen)
     assert interrupt.waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert (status, prompts) == (PANICKED, ["LOADER>"] if screen.is_terminal else [])
-    said = "".join(screen.err)
+    said = screen.err
     assert said.count("PANIC: raid: root aggregate aggr0 cannot be brought online") == LIMIT
     assert "Starting AUTOBOOT in 16 s, press Ctrl-C to abort...\n" in said
     assert counted(sealed.root) == [LIMIT] * 4
@@ -391,7 +364,7 @@ def test_without_autoboot_the_first_panic_is_the_last(sealed: House) -> None:
 # The environment of the boot loader.
 
 
-def test_autoboot_is_what_filer_toml_says_until_it_is_set(tmp_path: Path) -> None:
+def test_autoboot_is_as_in_filer_toml_until_it_is_set(tmp_path: Path) -> None:
     path = tmp_path / "loader.toml"
     for default in (True, False):
         assert LoaderEnvironment(path, Storage(), default).autoboot is default
@@ -477,9 +450,9 @@ def test_a_locked_out_disk_tries_no_key_and_comes_back_by_sanitize_alone(house: 
 def test_a_panic_loop_stops_short_of_the_lockout(build: Build) -> None:
     house = build(1)
     house.encrypt()
-    stop(house)
+    house.stop_servers()
     fail(house, "0c.00.3", LOCKOUT_LIMIT - LIMIT - 1)
     panicking(house, LIMIT + 5)
-    assert failures(house) == [*[LIMIT] * 3, LOCKOUT_LIMIT - 1]
-    start(house)
+    assert house.failures == [*[LIMIT] * 3, LOCKOUT_LIMIT - 1]
+    house.start_servers()
     assert house.reboot() == ""

@@ -36,6 +36,7 @@ from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.pair import KeyPair
 from tests.kit import disk_files
 from tests.kit.disk_files import KEY, KEY_ID, NEW_KEY, NEW_KEY_ID, PLAIN, set_failures
+from tests.kit.faulty import PowerLoss
 from tests.kit.wraps import search, wraps
 
 SIZE = 16 * BLOCK_SIZE
@@ -114,7 +115,7 @@ def test_a_factory_new_disk_gives_its_data_to_anyone(disk: Disk) -> None:
     disk.authenticate(MSID)
 
 
-def test_the_msid_is_no_accepted_authentication_key(disk: Disk) -> None:
+def test_the_msid_is_not_accepted_as_an_authentication_key(disk: Disk) -> None:
     disk = power_cycled(disk)
     disk.authenticate(MSID)
     assert disk.accepted_key is None
@@ -322,10 +323,6 @@ def test_an_older_wrap_is_found_wherever_it_is_left(keyed: Disk, offset: int) ->
 # the count of failures
 
 
-class PowerLoss(BaseException):
-    """The process is gone."""
-
-
 class FailingStorage(Storage):
     """Raises ``fault`` at ``times`` changes from ``at`` on, after ``part`` of each has arrived."""
 
@@ -437,7 +434,7 @@ def test_sanitize_makes_a_disk_as_new(locking: Disk) -> None:
     assert power_cycled(locking).read_block(3) == PLAIN
 
 
-def test_a_destroyed_disk_is_of_no_use(locking: Disk) -> None:
+def test_a_destroyed_disk_refuses_every_operation(locking: Disk) -> None:
     locking.destroy()
     for disk in (locking, power_cycled(locking)):
         assert (disk.destroyed, disk.locked) == (True, True)

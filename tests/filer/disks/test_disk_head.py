@@ -43,43 +43,23 @@ from tests.kit.disk_files import (
     NEW_KEY,
     NEW_KEY_ID,
     PLAIN,
+    SIZE,
     OldCount,
     head_of,
     make_old,
     old_head,
+    on,
     set_failures,
 )
+from tests.kit.faulty import FailingStorage, Trouble
 from tests.kit.medium import Event, Killed, Medium
 from tests.kit.wraps import wraps
 
+keyed, locking = disk_files.keyed, disk_files.locking
+
 KEYS: dict[str, DiskKey] = {"0x0": MSID, KEY_ID: KEY, NEW_KEY_ID: NEW_KEY}
-SIZE = 4 * BLOCK_SIZE
 
 Operation = Callable[[Disk], None]
-
-
-@pytest.fixture
-def keyed(tmp_path: Path, derivation: Derivation) -> Disk:
-    """A disk with KEY, no locking, and a known block 3."""
-    disk = Disk.create("0c.00.3", tmp_path / "0c.00.3.sed", Storage(), derivation, size=SIZE)
-    disk.power_on()
-    disk.write_block(3, PLAIN)
-    disk.rekey(MSID, KEY_ID, KEY)
-    return disk
-
-
-@pytest.fixture
-def locking(keyed: Disk) -> Disk:
-    """A disk with KEY and locking, still open."""
-    keyed.lock(KEY)
-    return keyed
-
-
-def on(disk: Disk, storage: Storage | None = None) -> Disk:
-    """Return the same disk in a new process, with power."""
-    fresh = Disk(disk.name, disk.path, storage or Storage(), disk._derivation)
-    fresh.power_on()
-    return fresh
 
 
 def lock(disk: Disk) -> None:
@@ -144,7 +124,7 @@ def repeat(operation: Operation, disk: Disk) -> None:
         if not (event.name.startswith("KILLED") and then == "retry")
     ],
 )
-def test_nothing_older_is_on_the_medium_whatever_befalls_a_change(
+def test_no_older_header_is_on_the_medium_after_any_fault(
     keyed: Disk, operation: Operation, event: Event, then: str, count: Count
 ) -> None:
     before = keyed.path.read_bytes()
@@ -627,14 +607,15 @@ def test_an_old_disk_that_loses_the_block_of_its_counters_is_not_lost(
     disk.authenticate(KEY)
 
 
+def read_only() -> Storage:
+    storage = FailingStorage()
+    storage.arm(1, Trouble(errno.EROFS))
+    return storage
+
+
 def test_an_old_disk_on_a_medium_that_takes_no_writes_is_still_there(keyed: Disk) -> None:
     make_old(keyed.path, [OldCount(7, 1, 2), OldCount(8, 1, 3)])
-
-    class ReadOnly(Storage):
-        def overwrite(self, path: Path, offset: int, data: bytes) -> None:
-            raise StorageError("cannot write FILE: Read-only file system")
-
-    disk = on(keyed, ReadOnly())
+    disk = on(keyed, read_only())
     assert disk.read_block(3) == PLAIN
     assert disk.warnings == [
         "0c.00.3: an older header may remain in its file: cannot write FILE: Read-only file system"
@@ -648,13 +629,8 @@ def test_of_two_headers_that_cannot_be_written_neither_is_trusted(keyed: Disk) -
     with pytest.raises(Killed):
         disk.sanitize()
     assert Head.parse(medium.content[:DATA_OFFSET]).leftover
-
-    class ReadOnly(Storage):
-        def overwrite(self, path: Path, offset: int, data: bytes) -> None:
-            raise StorageError("cannot write FILE: Read-only file system")
-
     with pytest.raises(StorageError):
-        on(keyed, ReadOnly())
+        on(keyed, read_only())
 
 
 class TwoFaults(Medium):

@@ -2,40 +2,28 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.boot.machine import Machine, Panic, power_off
+from filer.boot.machine import Panic
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
 from filer.disks.label import Label
 from filer.host.durable import Storage
 from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.keys.key_id import is_key_id, new_key_id, systems_of
-from filer.running.interrupt import Interrupt
 from filer.shell.plugins import commands_in_maintenance
-from filer.shell.session import Session
 from tests.conftest import StartKeyServers
 from tests.kit import manual
 from tests.kit.console import beside
-from tests.kit.manual import (
-    PARTNER_ID,
-    SYSTEM_ID,
-    Answer,
-    Build,
-    House,
-    Outcome,
-    Screen,
-    completed,
-    lose,
-    new_pair,
-    put,
-)
+from tests.kit.house import PARTNER_ID, SYSTEM_ID, House, Outcome
+from tests.kit.manual import Build, completed
+from tests.kit.pairs import lose, new_pair, put
 
 build = manual.build
 
@@ -351,7 +339,7 @@ def test_a_panic_counts_own_disks_only(house: House) -> None:
     lose(house.servers[0])
     with pytest.raises(Panic, match=r"3 of 3 disks locked, 1 of another system$"):
         house.reboot()
-    assert [disk.failures for disk in house.filer.shelf] == [1] * 5 + [0]
+    assert house.failures == [1] * 5 + [0]
     assert contents(house) == before
 
 
@@ -364,7 +352,7 @@ def test_after_a_change_of_the_system_id_nothing_is_tried_and_the_old_one_opens_
     toml.write_text(f"[system]\nsystem_id = {OTHER}\npartner_id = 0\n" + old.split("\n", 3)[3])
     with pytest.raises(Panic, match=r"0 of 0 disks locked, 5 of another system$"):
         house.reboot()
-    assert [disk.failures for disk in house.filer.shelf] == [0] * 5
+    assert house.failures == [0] * 5
     toml.write_text(old)
     assert house.reboot() == ""
     assert not any(disk.locked for disk in house.filer.shelf)
@@ -486,9 +474,9 @@ def test_a_locked_disk_that_may_be_the_partners_costs_it_nothing(key_known: Hous
     assert f"key ID {key_id} is not in the keytable" in house.reboot()
     assert "0c.01.0: may belong to the partner" in house.bad("disk assign *")
     assert contents(house) == before
-    with maintenance(house) as execute:
-        erased = execute("disk encrypt sanitize -all", "sanitize disk").out
-        assert FOREIGN not in erased
+    execute = maintenance(house)
+    erased = execute("disk encrypt sanitize -all", "sanitize disk").out
+    assert FOREIGN not in erased
     assert contents(house) == before
 
 
@@ -546,24 +534,10 @@ def test_a_spare_that_was_sanitized_elsewhere_is_never_taken_silently(house: Hou
 # Maintenance mode.
 
 
-@contextmanager
-def maintenance(house: House) -> Iterator[Callable[..., Outcome]]:
-    house.power_off()
-    house.machine.unplug()
-    machine, screen = Machine(house.root, Interrupt()), Screen()
-    filer = machine.power_on()
-    session = Session(filer, commands_in_maintenance(), screen, "*>")
-
-    def execute(line: str, *answers: Answer) -> Outcome:
-        screen.out, screen.err, screen.answers = [], [], list(answers)
-        return Outcome(session.execute(line), "".join(screen.out), "".join(screen.err))
-
-    try:
-        yield execute
-    finally:
-        power_off(filer)
-        machine.unplug()
-        house.machine = Machine(house.root, Interrupt())
+def maintenance(house: House) -> Callable[..., Outcome]:
+    """Start maintenance mode, and return a function that executes its commands."""
+    house.power_cycle()
+    return partial(house.execute, commands=commands_in_maintenance())
 
 
 @each_sort
@@ -573,19 +547,17 @@ def test_maintenance_mode_erases_own_disks_only(
     house.encrypt()
     sort(house)
     before = contents(house)
-    with maintenance(house) as execute:
-        erased = execute("disk encrypt sanitize -all", "sanitize disk")
-        assert (erased.status, erased.err) == (0, "")
-        assert f"({', '.join(OWN)})" in erased.out
+    execute = maintenance(house)
+    erased = execute("disk encrypt sanitize -all", "sanitize disk")
+    assert (erased.status, erased.err) == (0, "")
+    assert f"({', '.join(OWN)})" in erased.out
+    assert contents(house) == before
+    assert execute("disk encrypt destroy *", "destroy disk").out.endswith(completed("destroy", 5))
+    assert contents(house) == before
+    if sort is not with_a_label_and_our_id:
+        named = execute(f"disk encrypt destroy {FOREIGN}")
+        assert (named.status, named.err[:8]) == (1, f"{FOREIGN}:")
         assert contents(house) == before
-        assert execute("disk encrypt destroy *", "destroy disk").out.endswith(
-            completed("destroy", 5)
-        )
-        assert contents(house) == before
-        if sort is not with_a_label_and_our_id:
-            named = execute(f"disk encrypt destroy {FOREIGN}")
-            assert (named.status, named.err[:8]) == (1, f"{FOREIGN}:")
-            assert contents(house) == before
 
 
 def test_an_earlier_aggregate_of_this_system_can_be_erased_by_name_in_maintenance_mode(
@@ -593,9 +565,9 @@ def test_an_earlier_aggregate_of_this_system_can_be_erased_by_name_in_maintenanc
 ) -> None:
     """There is no other system where that could be done."""
     with_a_label_and_our_id(house)
-    with maintenance(house) as execute:
-        erased = execute(f"disk encrypt sanitize {FOREIGN}", "sanitize disk")
-        assert (erased.status, erased.err) == (0, "")
+    execute = maintenance(house)
+    erased = execute(f"disk encrypt sanitize {FOREIGN}", "sanitize disk")
+    assert (erased.status, erased.err) == (0, "")
     house.reboot()
     assert house.filer.aggregate is not None
     assert house.filer.aggregate.role(house.filer.shelf[FOREIGN]) == "spare"
@@ -606,5 +578,5 @@ def test_maintenance_mode_without_an_own_disk_says_so(house: House) -> None:
     toml = house.root / "filer.toml"
     old = toml.read_text()
     toml.write_text(f"[system]\nsystem_id = {OTHER}\npartner_id = 0\n" + old.split("\n", 3)[3])
-    with maintenance(house) as execute:
-        assert execute("disk encrypt sanitize -all").err == "disk: there is no disk to sanitize\n"
+    execute = maintenance(house)
+    assert execute("disk encrypt sanitize -all").err == "disk: there is no disk to sanitize\n"

@@ -16,6 +16,7 @@ from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
 from filer.keys.authentication_key import MSID, AuthenticationKey
 from tests.kit.disk_files import set_failures
+from tests.kit.faulty import CrashingStorage, PowerLoss, lose_power
 
 SYSTEM = 1573922407
 OTHER_SYSTEM = 1573922311
@@ -173,42 +174,16 @@ def test_two_disks_are_too_few(tmp_path: Path, derivation: Derivation) -> None:
     assert roles(found, shelf) == ["spare", "spare"]
 
 
-class Crash(BaseException):
-    """The process is gone."""
-
-
-class CrashingStorage(Storage):
-    """Dies at change ``at``, after ``part`` of it has arrived."""
-
-    def __init__(self, at: int, part: float) -> None:
-        self._left = at
-        self._part = part
-
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
-        self._left -= 1
-        if self._left:
-            super().overwrite(path, offset, data)
-        else:
-            super().overwrite(path, offset, data[: int(len(data) * self._part)])
-            raise Crash
-
-    def write(self, path: Path, data: bytes) -> None:
-        self._left -= 1
-        if self._left:
-            super().write(path, data)
-        else:
-            raise Crash
-
-
-@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("moment", ["before", "torn 1", "after"])
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 def test_a_first_boot_that_crashed_is_finished_by_the_next(
-    tmp_path: Path, shelf: Shelf, derivation: Derivation, at: int, part: float
+    tmp_path: Path, shelf: Shelf, derivation: Derivation, at: int, moment: str
 ) -> None:
-    storage = CrashingStorage(at, part)
+    storage = CrashingStorage(lose_power)
+    storage.arm(at, moment)
     crashing = Shelf(tmp_path / "shelf", tmp_path / "var" / "shelf.toml", storage, derivation)
     restart(crashing)
-    with pytest.raises(Crash):
+    with pytest.raises(PowerLoss):
         bring_online(crashing, SYSTEM)
     restart(shelf)
     found = bring_online(shelf, SYSTEM)

@@ -12,6 +12,7 @@ from filer.disks.header import BLOCK_SIZE, DATA_OFFSET
 from filer.disks.shelf import Shelf, ShelfError, disk_index, disk_name
 from filer.host.durable import Storage, StorageError
 from filer.host.toml_file import ConfigError
+from tests.kit.faulty import FailingStorage, NotedStorage
 
 SIZE = 4 * BLOCK_SIZE
 
@@ -98,20 +99,10 @@ def test_a_disk_that_is_there_already_is_left_alone(tmp_path: Path) -> None:
     assert powered(tmp_path, 2)["0c.00.0"].serial == serial
 
 
-class FailingStorage(Storage):
-    """Refuses to create the third file."""
-
-    created = 0
-
-    def create(self, path: Path, head: bytes, size: int) -> None:
-        self.created += 1
-        if self.created == 3:
-            raise StorageError("cannot write")
-        super().create(path, head, size)
-
-
 def test_filling_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    shelf = shelf_at(tmp_path, FailingStorage())
+    storage = FailingStorage()
+    storage.arm(3)
+    shelf = shelf_at(tmp_path, storage)
     with pytest.raises(StorageError):
         shelf.populate(5, SIZE)
     before = {name: (tmp_path / "shelf" / name).read_bytes() for name in files(tmp_path)}
@@ -122,34 +113,22 @@ def test_filling_goes_on_where_it_stopped(tmp_path: Path) -> None:
         assert (tmp_path / "shelf" / name).read_bytes() == content
 
 
-class NotingStorage(Storage):
-    """Records what it settles and writes; ``refusing``: settling fails."""
-
-    def __init__(self, *, refusing: bool = False) -> None:
-        self.noted: list[str] = []
-        self._refusing = refusing
-
-    def settle(self, path: Path) -> None:
-        self.noted.append(path.name)
-        if self._refusing:
-            raise StorageError("cannot write")
-        super().settle(path)
-
-    def write(self, path: Path, data: bytes) -> None:
-        self.noted.append(path.name)
-        super().write(path, data)
-
-
 def test_a_disk_is_durable_before_the_record_of_it(tmp_path: Path) -> None:
     powered(tmp_path, 2)
     record = tmp_path / "var" / "shelf.toml"
     record.unlink()
     with pytest.raises(StorageError):
-        shelf_at(tmp_path, NotingStorage(refusing=True)).populate(3, SIZE)
+        shelf_at(tmp_path, NotedStorage(unsettling=True)).populate(3, SIZE)
     assert not record.exists()
-    storage = NotingStorage()
+    storage = NotedStorage()
     shelf_at(tmp_path, storage).populate(3, SIZE)
-    assert storage.noted == ["0c.00.0.sed", "shelf", "0c.00.1.sed", "shelf", "shelf.toml"]
+    assert [path.name for _, path in storage.calls] == [
+        "0c.00.0.sed",
+        "shelf",
+        "0c.00.1.sed",
+        "shelf",
+        "shelf.toml",
+    ]
 
 
 def test_a_moved_disk_is_there(tmp_path: Path) -> None:

@@ -6,14 +6,12 @@ record the system calls of a filer.
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-import pytest
-
 from tests.kit import faulty
-from tests.kit.faulty import FaultyKeyServer, House, WatchedStorage, Work
+from tests.kit.faulty import FaultyKeyServer, WatchedStorage, Work
+from tests.kit.house import House
 
 WRITES, NAMES, SYNCS = "w", "n", "s"
 LETTERS = {
@@ -21,6 +19,7 @@ LETTERS = {
     **dict.fromkeys(("replace", "rename", "link", "symlink", "unlink", "mkdir", "rmdir"), NAMES),
     **dict.fromkeys(("fsync", "fdatasync"), SYNCS),
 }
+servers = faulty.servers(2)
 # Data are synced before they get a name, and names before success is reported. The first name of
 # a new file may survive a power loss; the sweep removes it.
 DURABLE = re.compile(r"w+s(n+sn?)?|(n+s)+")
@@ -45,12 +44,6 @@ class RecordingStorage(WatchedStorage):
         finally:
             sys.setprofile(None)
         self.changed.append("".join(calls))
-
-
-@pytest.fixture
-def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
-    with faulty.running(authority, tmp_path / "key servers", 2) as started:
-        yield started
 
 
 def test_every_change_is_synced_before_it_is_reported(

@@ -3,7 +3,7 @@
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,10 @@ from filer.kmip.failure import KeyServerFailure, PartlyRead
 from filer.kmip.ttlv import Element, structure
 from filer.shell.session import FAILED
 from tests.kit import faulty, hostile, pki
-from tests.kit.faulty import FaultyKeyServer, House, Told
+from tests.kit.faulty import FaultyKeyServer
+from tests.kit.house import House, Told
+
+servers, server = faulty.servers(1), faulty.server
 
 ADDRESS = "127.0.0.2"
 KEYS = 7
@@ -24,12 +27,6 @@ LIMITS = {
     "refuses to go on": {"tells": True, "refuses": True},
     "says nothing": {"tells": False, "goes_on": False},
 }
-
-
-@pytest.fixture
-def server(authority: Path, tmp_path: Path) -> Iterator[FaultyKeyServer]:
-    with faulty.running(authority, tmp_path / "key servers", 1) as (started,):
-        yield started
 
 
 @pytest.fixture
@@ -52,10 +49,9 @@ def parent_tag(house: House) -> str:
     return house.filer.identity.parent_tag
 
 
-@contextmanager
 def behind(
     house: House, server: FaultyKeyServer, limits: hostile.CutShort, *more: hostile.Meddle
-) -> Iterator[hostile.Server]:
+) -> AbstractContextManager[hostile.Server]:
     """Let the filer see the key server only through ``limits``."""
 
     def meddle(answer: hostile.Answer, request: bytes) -> hostile.Answer | bytes:
@@ -65,10 +61,7 @@ def behind(
             changed = each(changed, request)
         return changed
 
-    with hostile.proxy(server, meddle, ask=limits.ask) as proxy:
-        house.set(port=proxy.port)
-        house.filer.hardware = house.filer.hardware._replace(port=proxy.port)
-        yield proxy
+    return faulty.seen_through(house, server, meddle, ask=limits.ask)
 
 
 def known(house: House) -> set[str]:
@@ -110,7 +103,7 @@ def refusing_to_tell(answer: hostile.Answer, _: bytes) -> hostile.Answer:
 @pytest.mark.parametrize(
     ("discover", "minor"),
     [
-        (hostile.honest, 4),
+        (hostile.unchanged, 4),
         (speaking(0, 1, 2, 3), 3),
         (speaking(2), 2),
         (speaking(), 2),
@@ -213,9 +206,7 @@ def test_a_key_that_no_list_has_is_looked_for_by_name_before_it_is_dropped(
     assert known(house) > old
 
 
-def test_a_key_that_is_there_with_another_parent_tag_stays(
-    house: House, server: FaultyKeyServer
-) -> None:
+def test_a_key_that_is_there_with_another_parent_tag_stays(house: House) -> None:
     pair = new_pair(house)
     assert not house.filer.key_servers().store(pair, "1-2").failures
     house.filer.keytable.add([faulty.entry_of(pair)])

@@ -1,34 +1,18 @@
 """A new key pair: stored on every key server, read back, put into the keytable, used by disks."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from filer.disks.disk import Disk
 from filer.keys.key_id import MSID_KEY_ID
 from filer.shell.session import FAILED, OK
 from tests.kit import faulty
-from tests.kit.faulty import Fault, FaultyKeyServer, House, Operator
+from tests.kit.faulty import Fault, FaultyKeyServer
+from tests.kit.house import House, Screen
 from tests.kit.points import some
 
+servers, house = faulty.servers(3), faulty.locked
 MANUAL = "Correct-horse-battery-1"
-
-
-@pytest.fixture
-def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
-    with faulty.running(authority, tmp_path / "key servers", 3) as started:
-        yield started
-
-
-@pytest.fixture
-def house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
-    """A filer whose disks are locked, with three key servers."""
-    with faulty.locked_house(tmp_path / "root", servers) as built:
-        for server in servers:
-            server.heard.clear()
-        yield built
 
 
 class Before:
@@ -43,7 +27,7 @@ class Before:
         house = self._house
         return (
             house.key_ids,
-            [disk.failures for disk in house.disks],
+            house.failures,
             [disk.path.read_bytes()[:16384] for disk in house.disks],
             [(entry.key_id, entry.candidates) for entry in house.filer.keytable],
             house.filer.registration,
@@ -58,7 +42,7 @@ class Before:
             assert len(faulty.stored_key_ids(server)) == len(stored) + extra, server.address
 
 
-def named_as_left(result: Operator) -> list[str]:
+def named_as_left(result: Screen) -> list[str]:
     """Return the servers on which, according to the failures, a key pair may remain."""
     return [
         line.split(" may remain on key server ")[1].split(":")[0]
@@ -144,20 +128,6 @@ def test_a_server_that_dies_while_storing_is_named_with_the_pair_it_may_have(
     before.check(left_on=(servers[1],) if arrived else ())
 
 
-def test_a_server_that_dies_between_register_and_read_back_stops_the_rekey(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    before = Before(house, servers)
-
-    servers[2].on("ACTIVATE", faulty.then(faulty.obeys, "*", faulty.dies))
-    result = house.run("key_manager rekey")
-
-    assert result.status == FAILED
-    assert f"could not be read back from {servers[2].address}: " in result.failures[-1]
-    assert named_as_left(result) == [servers[2].address]
-    before.check(left_on=(servers[2],))
-
-
 @pytest.mark.parametrize("operation", ["REGISTER", "ACTIVATE"])
 def test_the_pair_is_taken_back_from_a_silent_server_that_answers_again(
     house: House, servers: list[FaultyKeyServer], operation: str
@@ -176,25 +146,6 @@ def test_the_pair_is_taken_back_from_a_silent_server_that_answers_again(
     before.check()
 
 
-def test_a_pair_on_a_server_that_stays_silent_is_named_with_its_key_id(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    before = Before(house, servers)
-    house.wait_at_most(1.0)
-    servers[0].on("REGISTER", faulty.then(faulty.silent_after, "*", faulty.silent))
-
-    result = house.run("key_manager rekey")
-
-    assert result.status == FAILED
-    servers[0].recover()
-    before.check(left_on=(servers[0],))
-    (left,) = set(faulty.stored_key_ids(servers[0])) - set(house.key_ids)
-    assert (
-        f"key_manager: key ID {left} may remain on key server {servers[0].address}: "
-        "no answer in 1 s"
-    ) in result.failures
-
-
 @pytest.mark.parametrize("operation", ["REVOKE", "DESTROY"])
 @pytest.mark.parametrize("fault", [faulty.refuses, faulty.dies])
 def test_a_pair_that_cannot_be_taken_back_is_named(
@@ -208,21 +159,6 @@ def test_a_pair_that_cannot_be_taken_back_is_named(
 
     assert result.status == FAILED
     assert named_as_left(result) == [servers[0].address]
-    before.check(left_on=(servers[0],))
-
-
-def test_a_server_that_only_says_that_it_destroyed_the_pair_is_named(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    before = Before(house, servers)
-
-    servers[0].on("DESTROY", faulty.keeps_a_copy)
-    servers[1].on("REGISTER", faulty.refuses)
-    result = house.run("key_manager rekey")
-
-    assert result.status == FAILED
-    assert named_as_left(result) == [servers[0].address]
-    assert any(line.endswith("it is still there") for line in result.failures)
     before.check(left_on=(servers[0],))
 
 
@@ -251,38 +187,6 @@ def test_every_server_failing_is_no_worse_than_one(
     faulty.check_that_no_key_is_lost(house)
 
 
-def test_with_one_server_down_no_pair_is_made_anywhere(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    before = Before(house, servers)
-    servers[2].stop()
-    result = house.run("key_manager rekey")
-    assert result.status == FAILED
-    assert result.failures == [
-        f"key_manager: key server {servers[2].address} is not responding: connection refused; "
-        "no key pair was created"
-    ]
-    assert all("REGISTER" not in server.heard for server in servers)
-    before.check()
-
-
-def test_without_key_servers_no_pair_is_made(tmp_path: Path) -> None:
-    with House.build(tmp_path / "root") as house:
-        result = house.run("key_manager rekey -manual", MANUAL, MANUAL)
-        assert (result.status, result.failures) == (FAILED, ["No key servers are registered."])
-        assert result.questions == []
-        assert house.key_ids == [MSID_KEY_ID] * 4
-
-
-def test_what_can_be_refused_is_refused_before_a_passphrase_is_asked_for(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    servers[0].stop()
-    result = house.run("key_manager rekey -manual", MANUAL, MANUAL)
-    assert result.status == FAILED
-    assert result.questions == []
-
-
 @pytest.mark.parametrize("answers", [(), (MANUAL,), (MANUAL, MANUAL + "x") * 3, ("short",) * 6])
 def test_a_passphrase_that_never_comes_or_breaks_a_rule_changes_nothing(
     house: House, servers: list[FaultyKeyServer], answers: tuple[str, ...]
@@ -293,28 +197,6 @@ def test_a_passphrase_that_never_comes_or_breaks_a_rule_changes_nothing(
     assert all(passphrase not in result.text for passphrase in answers)
     assert all("REGISTER" not in server.heard for server in servers)
     before.check()
-
-
-def test_a_server_that_dies_while_the_passphrase_is_typed_changes_nothing(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    before = Before(house, servers)
-    result = house.run(
-        "key_manager rekey -manual", MANUAL, MANUAL, when={"reenter": servers[1].stop}
-    )
-    assert result.status == FAILED
-    assert servers[1].address in result.failures[-1]
-    before.check()
-
-
-def test_a_manual_passphrase_is_the_key_itself(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    house.must("key_manager rekey -manual", MANUAL, MANUAL)
-    (key_id,) = set(house.key_ids)
-    assert house.secret(key_id).reveal() == MANUAL.encode()
-    assert all(house.holdings().by_server[each.address] for each in servers)
-    faulty.check_that_no_key_is_lost(house)
 
 
 def test_an_interrupt_before_the_pair_is_stored_changes_nothing(
@@ -350,23 +232,6 @@ def test_an_interrupt_while_the_pair_is_stored_waits_until_it_is_known_where_it_
     faulty.check_that_no_key_is_lost(house)
 
 
-def test_a_disk_whose_key_is_unknown_is_left_as_it_is_and_not_tried(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    old = house.key_ids[0]
-    for server in servers:
-        faulty.lose(server, old)
-    house.filer.keytable.clear()
-    result = house.run("key_manager rekey")
-    assert result.status == FAILED
-    assert result.shown[-1] == (
-        "Completed rekey on 4 disks: 0 successes, 4 failures, including 4 unknown key and "
-        "0 authentication failures."
-    )
-    assert house.key_ids == [old] * 4
-    assert [disk.failures for disk in house.disks] == [0] * 4
-
-
 def test_a_key_lost_by_all_servers_is_saved_by_a_rekey_from_the_keytable(
     house: House, servers: list[FaultyKeyServer]
 ) -> None:
@@ -378,7 +243,7 @@ def test_a_key_lost_by_all_servers_is_saved_by_a_rekey_from_the_keytable(
 
 
 def test_a_disk_that_cannot_be_written_keeps_its_key_and_the_others_get_the_new_one(
-    house: House, servers: list[FaultyKeyServer]
+    house: House,
 ) -> None:
     old = house.key_ids[0]
     stuck = house.disks[1]
@@ -394,38 +259,6 @@ def test_a_disk_that_cannot_be_written_keeps_its_key_and_the_others_get_the_new_
     faulty.check_that_no_key_is_lost(house)
 
 
-def test_two_secrets_under_one_key_id_stop_a_rekey(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    before = Before(house, servers)
-    faulty.lie_about(servers[1], house.key_ids[0], b"Another-secret-1")
-    result = house.run("key_manager rekey")
-    assert result.status == FAILED
-    assert house.key_ids[0] in result.failures[0]
-    assert "no key pair was created" in result.failures[0]
-    assert all("REGISTER" not in server.heard for server in servers)
-    before.check()
-
-
-def test_more_than_128_key_pairs_are_not_created(
-    house: House, servers: list[FaultyKeyServer]
-) -> None:
-    from filer.key_servers.creation import SystemIdentity
-    from filer.keys.keytable import CREATION_LIMIT
-    from filer.keys.passphrase import generate
-
-    identity: SystemIdentity = house.filer.identity
-    for _ in range(CREATION_LIMIT - 2):
-        pair = identity.new_pair("tag", generate(os.urandom), os.urandom)
-        house.filer.keytable.add([faulty.entry_of(pair)])
-    house.rekey()
-    before = Before(house, servers)
-    result = house.run("key_manager rekey")
-    assert result.status == FAILED
-    assert result.failures == ["key_manager: the limit of 128 key pairs is reached"]
-    before.check()
-
-
 def test_setup_that_cannot_store_the_pair_keeps_the_servers_and_touches_no_disk(
     servers: list[FaultyKeyServer], tmp_path: Path
 ) -> None:
@@ -439,35 +272,6 @@ def test_setup_that_cannot_store_the_pair_keeps_the_servers_and_touches_no_disk(
         assert house.key_ids == [MSID_KEY_ID] * 4
         assert not any(disk.locking for disk in house.disks)
         assert all(faulty.stored_key_ids(server) == [] for server in servers)
-
-
-def test_setup_locks_only_what_it_has_rekeyed(
-    servers: list[FaultyKeyServer], tmp_path: Path
-) -> None:
-    with House.build(tmp_path / "root", servers) as house:
-        stuck: Disk = house.disks[3]
-        addresses = [server.address for server in servers]
-
-        def pull() -> None:
-            stuck.path.rename(tmp_path / "pulled")
-
-        result = house.run(
-            "key_manager setup",
-            *addresses,
-            "q",
-            "",
-            "",
-            "",
-            "",
-            "yes",
-            when={"rekey and lock": pull},
-        )
-        assert result.status == FAILED
-        (tmp_path / "pulled").rename(stuck.path)
-        house.boot()
-        assert [disk.locking for disk in house.disks] == [True, True, True, False]
-        assert house.key_ids[3] == MSID_KEY_ID
-        faulty.check_that_no_key_is_lost(house)
 
 
 def test_setup_locks_no_disk_to_a_key_that_was_lost_while_it_asked(

@@ -1,6 +1,5 @@
 """The set of key servers: queried in parallel, each failure reported, no server asked twice."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,42 +11,25 @@ import pytest
 from filer.key_servers.group import Answers, KeyServers
 from filer.key_servers.holdings import Holdings
 from filer.keys.authentication_key import AuthenticationKey
-from filer.keys.key_id import new_key_id, parent_tag
+from filer.keys.key_id import parent_tag
 from filer.keys.pair import KeyPair
 from filer.kmip.client import Credentials, KeyServerFailure, KmipClient
-from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.running.interrupt import Interrupt, Interrupted
 from filer.running.progress import Tell, Work
 from tests.kit import faulty, pki
 from tests.kit.faulty import FaultyKeyServer
+from tests.kit.pairs import PARENT_TAG, client_of, new_pair
 
-PARENT = parent_tag(1573922407, 1573922311)
+servers = faulty.servers(3)
 OTHER = parent_tag(7, 8)
-
-
-@pytest.fixture
-def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
-    with faulty.running(authority, tmp_path / "key servers", 3) as started:
-        yield started
 
 
 def clients_of(
     servers: list[FaultyKeyServer], timeout: float = 10.0, interrupt: Interrupt | None = None
 ) -> KeyServers:
     """Return the clients of one command."""
-    clients = {}
-    for server in servers:
-        directory = server.directory
-        files = Credentials(
-            directory / CLIENT, directory / CLIENT_PRIVATE, directory / ca_name(server.address)
-        )
-        clients[server.address] = KmipClient(server.address, server.port, files, timeout)
+    clients = {server.address: client_of(server, timeout) for server in servers}
     return KeyServers(clients, interrupt or Interrupt())
-
-
-def new_pair(key: bytes | None = None) -> KeyPair:
-    key_id = new_key_id(1573922407, 1573922311, os.urandom)
-    return KeyPair(key_id, "tag", AuthenticationKey(key or os.urandom(16).hex().encode()))
 
 
 def pairs(holdings: Holdings, server: FaultyKeyServer) -> list[KeyPair]:
@@ -59,11 +41,11 @@ def test_a_pair_is_stored_on_every_server_and_read_back_from_each(
 ) -> None:
     clients, pair = clients_of(servers), new_pair()
     addresses = [server.address for server in servers]
-    stored = clients.store(pair, PARENT)
+    stored = clients.store(pair, PARENT_TAG)
     assert (list(stored.answers), dict(stored.failures)) == (addresses, {})
-    confirmed = clients.confirm(pair, PARENT)
+    confirmed = clients.confirm(pair, PARENT_TAG)
     assert dict(confirmed.answers) == dict.fromkeys(addresses, True)
-    holdings = clients.fetch(PARENT)
+    holdings = clients.fetch(PARENT_TAG)
     assert all(pairs(holdings, server) == [pair] for server in servers)
     assert clients.fetch(OTHER).pairs() == []
     assert holdings.key_ids() == {pair.key_id}
@@ -76,16 +58,16 @@ def test_what_was_not_really_kept_is_not_confirmed(
 ) -> None:
     clients, pair = clients_of(servers), new_pair()
     servers[1].on("ACTIVATE", fault)
-    clients.store(pair, PARENT)
-    assert list(clients.confirm(pair, PARENT).answers.values()) == [True, False, True]
+    clients.store(pair, PARENT_TAG)
+    assert list(clients.confirm(pair, PARENT_TAG).answers.values()) == [True, False, True]
 
 
 def test_what_is_there_twice_is_not_confirmed(servers: list[FaultyKeyServer]) -> None:
     pair = new_pair()
     for command in range(2):
         clients = clients_of(servers[: 1 + command])
-        clients.store(pair, PARENT)
-    assert list(clients_of(servers[:2]).confirm(pair, PARENT).answers.values()) == [False, True]
+        clients.store(pair, PARENT_TAG)
+    assert list(clients_of(servers[:2]).confirm(pair, PARENT_TAG).answers.values()) == [False, True]
 
 
 def test_all_servers_are_asked_at_the_same_time(servers: list[FaultyKeyServer]) -> None:
@@ -97,8 +79,8 @@ def test_all_servers_are_asked_at_the_same_time(servers: list[FaultyKeyServer]) 
 
     asks: dict[str, Callable[[KeyServers], Answers[None] | Answers[str] | Holdings]] = {
         "QUERY": lambda clients: clients.probe(),
-        "LOCATE": lambda clients: clients.fetch(PARENT),
-        "REGISTER": lambda clients: clients.store(new_pair(), PARENT),
+        "LOCATE": lambda clients: clients.fetch(PARENT_TAG),
+        "REGISTER": lambda clients: clients.store(new_pair(), PARENT_TAG),
     }
     for operation, ask in asks.items():
         for server in servers:
@@ -111,11 +93,11 @@ def test_a_server_that_failed_is_not_asked_again_by_the_same_command(
 ) -> None:
     clients = clients_of(servers, timeout=1.0)
     servers[1].on("*", faulty.silent, times=1)
-    first = clients.fetch(PARENT)
+    first = clients.fetch(PARENT_TAG)
     assert first.failures[servers[1].address].reason == "no answer in 1 s"
     heard = len(servers[1].heard)
-    again = clients.fetch(PARENT)
-    stored = clients.store(new_pair(), PARENT)
+    again = clients.fetch(PARENT_TAG)
+    stored = clients.store(new_pair(), PARENT_TAG)
     assert len(servers[1].heard) == heard
     for answers in (again, stored):
         assert list(answers.failures) == [servers[1].address]
@@ -125,7 +107,7 @@ def test_a_server_that_failed_is_not_asked_again_by_the_same_command(
 def test_taking_back_asks_the_silent_server_again(servers: list[FaultyKeyServer]) -> None:
     clients, pair = clients_of(servers, timeout=4.0), new_pair()
     servers[2].on("REGISTER", faulty.silent_after, times=1)
-    stored = clients.store(pair, PARENT)
+    stored = clients.store(pair, PARENT_TAG)
     assert list(stored.failures) == [servers[2].address]
     assert faulty.stored_key_ids(servers[2]) == [pair.key_id]
     taken = clients.take_back(pair)
@@ -135,8 +117,8 @@ def test_taking_back_asks_the_silent_server_again(servers: list[FaultyKeyServer]
 
 def test_taking_back_leaves_every_other_pair_alone(servers: list[FaultyKeyServer]) -> None:
     clients, kept, pair = clients_of(servers), new_pair(), new_pair()
-    clients.store(kept, PARENT)
-    clients.store(pair, PARENT)
+    clients.store(kept, PARENT_TAG)
+    clients.store(pair, PARENT_TAG)
     clients.take_back(pair)
     assert all(faulty.stored_key_ids(server) == [kept.key_id] for server in servers)
 
@@ -144,25 +126,25 @@ def test_taking_back_leaves_every_other_pair_alone(servers: list[FaultyKeyServer
 def test_taking_back_leaves_another_secret_under_the_same_name_alone(
     servers: list[FaultyKeyServer],
 ) -> None:
-    theirs = new_pair(b"their-secret")
+    theirs = new_pair(key=b"their-secret")
     ours = KeyPair(theirs.key_id, "tag", AuthenticationKey(b"our-secret"))
-    clients_of(servers).store(theirs, PARENT)
+    clients_of(servers).store(theirs, PARENT_TAG)
     clients = clients_of(servers)
-    clients.store(ours, PARENT)
+    clients.store(ours, PARENT_TAG)
     taken = clients.take_back(ours)
     assert all(taken.answers.values())
-    holdings = clients_of(servers).fetch(PARENT)
+    holdings = clients_of(servers).fetch(PARENT_TAG)
     assert all(pairs(holdings, server) == [theirs] for server in servers)
 
 
 def test_taking_back_without_knowing_the_identifier_leaves_another_secret_alone(
     servers: list[FaultyKeyServer],
 ) -> None:
-    theirs = new_pair(b"their-secret")
+    theirs = new_pair(key=b"their-secret")
     ours = KeyPair(theirs.key_id, "tag", AuthenticationKey(b"our-secret"))
-    clients_of(servers).store(theirs, PARENT)
+    clients_of(servers).store(theirs, PARENT_TAG)
     assert all(clients_of(servers).take_back(ours).answers.values())
-    holdings = clients_of(servers).fetch(PARENT)
+    holdings = clients_of(servers).fetch(PARENT_TAG)
     assert all(pairs(holdings, server) == [theirs] for server in servers)
 
 
@@ -171,7 +153,7 @@ def test_what_cannot_be_taken_back_is_a_failure_of_that_server_alone(
     servers: list[FaultyKeyServer], refusing: str
 ) -> None:
     clients, pair = clients_of(servers), new_pair()
-    clients.store(pair, PARENT)
+    clients.store(pair, PARENT_TAG)
     servers[0].on(refusing, faulty.refuses)
     taken = clients.take_back(pair)
     assert list(taken.failures) == [servers[0].address]
@@ -184,7 +166,7 @@ def test_failures_and_answers_stand_in_the_order_registered(
     reordered = [servers[2], servers[0], servers[1]]
     servers[2].stop()
     servers[1].stop()
-    holdings = clients_of(reordered).fetch(PARENT)
+    holdings = clients_of(reordered).fetch(PARENT_TAG)
     assert list(holdings.by_server) == [servers[0].address]
     assert list(holdings.failures) == [servers[2].address, servers[1].address]
 
@@ -200,11 +182,11 @@ def test_an_interrupt_ends_the_reading_but_never_a_change(
 
     clients, pair = clients_of(servers, interrupt=interrupt), new_pair()
     servers[0].on("*", press)
-    stored = clients.store(pair, PARENT)
-    confirmed = clients.confirm(pair, PARENT)
+    stored = clients.store(pair, PARENT_TAG)
+    confirmed = clients.confirm(pair, PARENT_TAG)
     taken = clients.take_back(pair)
     assert len(stored.answers) == len(confirmed.answers) == len(taken.answers) == 3
-    for ask in (clients.probe, lambda: clients.fetch(PARENT)):
+    for ask in (clients.probe, lambda: clients.fetch(PARENT_TAG)):
         with pytest.raises(Interrupted):
             ask()
 
@@ -218,7 +200,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(servers: list[FaultyKeyS
 
     servers[1].on("*", press_and_hang)
     with pytest.raises(Interrupted):
-        clients_of(servers, timeout=600.0, interrupt=interrupt).fetch(PARENT)
+        clients_of(servers, timeout=600.0, interrupt=interrupt).fetch(PARENT_TAG)
 
 
 @dataclass
@@ -242,7 +224,7 @@ class BootWait:
         yield tell
 
     def fetch(self, *key_ids: str) -> Holdings:
-        return self.clients.fetch_for_boot(PARENT, key_ids)
+        return self.clients.fetch_for_boot(PARENT_TAG, key_ids)
 
 
 @pytest.fixture
@@ -250,7 +232,7 @@ def boot_wait(servers: list[FaultyKeyServer]) -> Iterator[BootWait]:
     clients, held = clients_of(servers, timeout=600.0), faulty.Held()
     wait = BootWait(clients, [new_pair() for _ in range(3)], held)
     for pair in wait.pairs:
-        clients.store(pair, PARENT)
+        clients.store(pair, PARENT_TAG)
     servers[1].on("GET", faulty.then(faulty.obeys, "GET", held), times=1)
     clients.show = wait.show
     yield wait
@@ -327,7 +309,7 @@ def test_warnings_name_the_server_and_are_said_once(servers: list[FaultyKeyServe
     pki.serve_as(servers[0], pki.server(authority, common_name=servers[0].address))
     clients = clients_of(servers)
     clients.probe()
-    clients.fetch(PARENT)
+    clients.fetch(PARENT_TAG)
     (warning,) = clients.warnings()
     assert warning.startswith(f"key server {servers[0].address}: accepted without subjectAltName")
 
@@ -336,13 +318,13 @@ def test_no_servers_give_no_answers() -> None:
     nobody = KeyServers({}, Interrupt())
     assert len(nobody) == 0
     assert dict(nobody.probe().answers) == {}
-    assert nobody.fetch(PARENT).pairs() == []
+    assert nobody.fetch(PARENT_TAG).pairs() == []
 
 
 # Comparing what servers hold
 
-A, B = new_pair(b"one"), new_pair(b"two")
-LIE = KeyPair(A.key_id, "tag", AuthenticationKey(b"a lie"))
+A, B = new_pair(key=b"one"), new_pair(key=b"two")
+WRONG = KeyPair(A.key_id, "tag", AuthenticationKey(b"a lie"))
 
 
 def holdings(**held: list[KeyPair]) -> Holdings:
@@ -359,20 +341,20 @@ def test_the_same_secret_on_several_servers_or_twice_on_one_is_no_contradiction(
 
 
 def test_different_secrets_on_two_servers_contradict_each_other() -> None:
-    different = holdings(one=[A, B], two=[LIE], three=[B])
+    different = holdings(one=[A, B], two=[WRONG], three=[B])
     assert different.contradictions() == {A.key_id: ["one", "two"]}
     assert different.servers_with_another(A.key_id, A.key) == ["two"]
-    assert different.servers_with_another(A.key_id, LIE.key) == ["one"]
+    assert different.servers_with_another(A.key_id, WRONG.key) == ["one"]
 
 
 def test_different_secrets_on_one_server_contradict_each_other() -> None:
-    different = holdings(one=[A, LIE])
+    different = holdings(one=[A, WRONG])
     assert different.contradictions() == {A.key_id: ["one"]}
     assert different.servers_with_another(A.key_id, A.key) == ["one"]
 
 
 def test_a_key_is_held_only_under_its_own_key_id_with_its_own_secret() -> None:
-    held = holdings(one=[LIE], two=[B])
+    held = holdings(one=[WRONG], two=[B])
     assert not held.holds(A.key_id, A.key)
     assert not held.holds(A.key_id, B.key)
-    assert held.holds(A.key_id, LIE.key)
+    assert held.holds(A.key_id, WRONG.key)

@@ -96,7 +96,7 @@ def test_exactly_what_meets_the_rules_is_accepted(text: str) -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_whatever_is_entered_is_accepted_or_refused_in_one_line(entry: str, again: str) -> None:
+def test_any_passphrase_is_accepted_or_refused_in_one_line(entry: str, again: str) -> None:
     if entry == again and meets_the_rules(entry):
         assert accept(entry, again).reveal() == entry.encode()
     else:

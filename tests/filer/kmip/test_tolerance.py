@@ -2,9 +2,8 @@
 
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import pytest
 
@@ -15,8 +14,11 @@ from filer.kmip.failure import KeyServerFailure, PartlyRead
 from filer.kmip.ttlv import Element, elements, structure
 from filer.shell.session import FAILED
 from tests.kit import faulty, hostile
-from tests.kit.faulty import FaultyKeyServer, House, Told
+from tests.kit.faulty import FaultyKeyServer, seen_through
 from tests.kit.hostile import Answer, Meddle
+from tests.kit.house import House, Told
+
+servers, server, house = faulty.servers(1), faulty.server, faulty.locked
 
 ADDRESS = "127.0.0.2"
 ATTRIBUTE, ATTRIBUTE_NAME, ATTRIBUTE_INDEX, ATTRIBUTE_VALUE = 0x420008, 0x42000A, 0x420009, 0x42000B
@@ -25,28 +27,6 @@ KEY_WRAPPING_DATA, KEY_COMPRESSION_TYPE = 0x420046, 0x420041
 OBJECT_TYPE, KEY_FORMAT_TYPE, SECRET_DATA_TYPE = 0x420057, 0x420042, 0x420086
 NUMBER = struct.pack("!I", 5)
 UNUSABLE = "it holds no usable key pair"
-
-
-@pytest.fixture
-def server(authority: Path, tmp_path: Path) -> Iterator[FaultyKeyServer]:
-    with faulty.running(authority, tmp_path / "key servers", 1) as (started,):
-        yield started
-
-
-@pytest.fixture
-def house(server: FaultyKeyServer, tmp_path: Path) -> Iterator[House]:
-    """A filer with a key server and locked disks."""
-    with faulty.locked_house(tmp_path / "root", [server]) as built:
-        yield built
-
-
-@contextmanager
-def behind(house: House, server: FaultyKeyServer, meddle: Meddle) -> Iterator[hostile.Server]:
-    """Let the filer see the key server's answers as changed by ``meddle``."""
-    with hostile.proxy(server, meddle) as proxy:
-        house.set(port=proxy.port)
-        house.filer.hardware = house.filer.hardware._replace(port=proxy.port)
-        yield proxy
 
 
 def attribute(name: bytes, kind: int, value: bytes) -> Element:
@@ -150,7 +130,7 @@ def test_what_was_not_asked_for_hides_no_key_pair(
 
 def test_all_of_it_changes_no_command(house: House, server: FaultyKeyServer) -> None:
     everything = [each for extra in EXTRA.values() for each in extra]
-    with behind(house, server, with_attributes(*everything)):
+    with seen_through(house, server, with_attributes(*everything)):
         new = house.rekey()
         told = house.boot()
         assert told.warnings == []
@@ -232,7 +212,7 @@ def test_a_key_pair_that_cannot_be_read_is_named(
     meddle, reason = UNREADABLE[why]
     (key_id,) = set(house.key_ids)
     named = f"key server {ADDRESS}: cannot read key ID {key_id}: {reason}"
-    with behind(house, server, meddle):
+    with seen_through(house, server, meddle):
         for line in ("key_manager query", "key_manager restore -key_server 127.0.0.2"):
             assert house.must(line).warnings == [f"WARNING: {named}"]
         result = house.run("key_manager restore -all")
@@ -256,7 +236,7 @@ def test_a_key_pair_that_cannot_be_read_is_named(
 def test_an_object_whose_attributes_cannot_be_read_is_named_by_its_identifier(
     meddle: Meddle, reason: str, house: House, server: FaultyKeyServer
 ) -> None:
-    with behind(house, server, meddle):
+    with seen_through(house, server, meddle):
         (warning,) = house.must("key_manager query").warnings
     assert warning == f"WARNING: key server {ADDRESS}: cannot read object 1: {reason}"
 
@@ -278,7 +258,7 @@ def test_a_key_pair_that_cannot_be_read_is_not_dropped_by_a_restore(
 ) -> None:
     (old,) = set(house.key_ids)
     house.rekey()
-    with behind(house, server, meddle):
+    with seen_through(house, server, meddle):
         restored = house.run("key_manager restore -all")
     assert restored.status == FAILED
     assert restored.failures[-1].endswith("; no key pairs were removed")
@@ -299,12 +279,12 @@ def test_no_msid_is_tried_on_disks_whose_key_a_key_server_has_and_does_not_show(
     meddle: Meddle, house: House, server: FaultyKeyServer
 ) -> None:
     (key_id,) = set(house.key_ids)
-    with behind(house, server, meddle):
+    with seen_through(house, server, meddle):
         for boots in (1, 2):
             told = Told()
             with pytest.raises(Panic):
                 house.boot(told)
-            assert [disk.failures for disk in house.disks] == [0] * 4
+            assert house.failures == [0] * 4
             assert house.filer.panics.in_a_row == boots
             assert told.warnings[-1] == (
                 f"0c.00.0, 0c.00.1, 0c.00.2, 0c.00.3 stay locked: key ID {key_id} is on key "
@@ -322,7 +302,7 @@ def test_a_key_server_that_falls_silent_between_list_and_key_costs_no_try(
     for failures in (0, 1):  # the second time it does not answer at all
         with pytest.raises(Panic):
             house.boot()
-        assert [disk.failures for disk in house.disks] == [failures] * 4
+        assert house.failures == [failures] * 4
     server.recover()
 
 
@@ -339,9 +319,9 @@ def test_a_key_that_was_destroyed_on_its_key_server_costs_a_try(
         return answer
 
     meddle = failing(hostile.GET_ATTRIBUTES, 0x36) if state == "destroyed" else lose
-    with behind(house, server, meddle), pytest.raises(Panic):
+    with seen_through(house, server, meddle), pytest.raises(Panic):
         house.boot()
-    assert [disk.failures for disk in house.disks] == [1] * 4
+    assert house.failures == [1] * 4
 
 
 @pytest.mark.parametrize("line", ["key_manager query", "key_manager restore -all"])
@@ -361,7 +341,7 @@ def test_a_key_pair_that_is_destroyed_while_it_is_read_is_not_missed(
                 faulty.lose(server, old)
         return answer
 
-    with behind(house, server, lose):
+    with seen_through(house, server, lose):
         done = house.must(line)
         assert (done.warnings, done.failures) == ([], [])
     assert lists >= list_number
@@ -372,7 +352,7 @@ def test_an_object_of_ours_without_a_key_id_is_named_by_its_identifier(
     house: House, server: FaultyKeyServer
 ) -> None:
     meddle = replacing(hostile.NAME_VALUE, b"\xff\x1b[2J", hostile.GET_ATTRIBUTES)
-    with behind(house, server, meddle):
+    with seen_through(house, server, meddle):
         (warning,) = house.must("key_manager query").warnings
     assert warning == f"WARNING: key server {ADDRESS}: cannot read object 1: {UNUSABLE}"
 
@@ -401,7 +381,7 @@ def test_an_identifier_that_no_request_can_name_is_shown_escaped_and_costs_no_ot
                 item[:] = [add(each) for each in item]
         return answer
 
-    with behind(house, server, meddle):
+    with seen_through(house, server, meddle):
         result = house.must("key_manager query")
         assert f"Key server {ADDRESS} reports 1 keys." in result.shown
     assert result.warnings == [
@@ -469,7 +449,7 @@ def test_a_new_key_pair_that_cannot_be_read_back_is_not_left_on_the_server(
         destroyed = len(faulty.stored_key_ids(server)) == len(before)
         return TAKEN_BACK[number](answer, request) if registered and not destroyed else answer
 
-    with behind(house, server, meddle):
+    with seen_through(house, server, meddle):
         result = house.run("key_manager rekey")
     assert result.status == FAILED
     assert "nothing was changed" in result.failures[-1]
@@ -488,7 +468,7 @@ def test_a_pair_whose_activation_failed_is_taken_back_by_its_identifier(
             return failing(hostile.ACTIVATE, 0x100)(answer, request)
         return unreadable(answer, request)
 
-    with behind(house, server, meddle):
+    with seen_through(house, server, meddle):
         result = house.run("key_manager rekey")
     assert result.failures == [
         f"key_manager: the new key pair could not be stored on {ADDRESS}: general failure; "

@@ -243,7 +243,7 @@ def test_a_full_disk_costs_no_line(host: Host, refuses: str) -> None:
     assert (host.etc / "messages.0").exists()
 
 
-def test_what_has_the_name_of_an_old_log_stands_in_nobodys_way(host: Host) -> None:
+def test_other_files_with_the_name_of_an_old_log_do_not_stop_a_rotation(host: Host) -> None:
     (host.etc / "messages.0").mkdir()
     (host.etc / "messages.1").symlink_to("nowhere")
     host.log("old")

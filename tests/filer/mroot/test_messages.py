@@ -54,7 +54,7 @@ def test_a_line_bears_time_zone_host_event_and_severity() -> None:
 
 
 @given(st.text(alphabet=st.characters()), st.text(alphabet=st.characters()))
-def test_whatever_the_text_a_line_is_one_printable_line(event: str, text: str) -> None:
+def test_any_text_is_logged_as_one_printable_line(event: str, text: str) -> None:
     shown = format_line(NOON, "filer1", event, "info", text)
     assert shown.isprintable()
     assert len(shown.splitlines()) == 1

@@ -41,10 +41,10 @@ from tests.kit.console import (
     answers_to_setup,
     beside,
 )
-from tests.kit.manual import pairs_on
+from tests.kit.hostile import silenced
+from tests.kit.pairs import pairs_on
 from tests.kit.paths import CHECKOUT
-from tests.shell.test_plugins import install
-from tests.shell.test_program import silent
+from tests.kit.plugins import install
 
 DOCUMENT = json_schema.DOCUMENT.read_text(encoding="ascii")
 DEFINED: dict[str, Any] = json.loads(
@@ -176,7 +176,7 @@ def test_text_is_the_default(account: Account) -> None:
     assert account.run("--format", "text", "-c", "hostname") == account.commands("hostname")
 
 
-def test_every_type_of_every_command_is_told_and_no_secret(
+def test_every_type_of_every_command_is_written_and_no_secret(
     filer: Account, servers: list[KeyServer]
 ) -> None:
     first, second = servers
@@ -416,9 +416,7 @@ def test_every_disk_that_fails_has_an_error_beside_the_counts(account: Account) 
     assert [error["disk"] for error in errors] == disks
 
 
-def test_what_a_command_found_before_it_failed_is_told(
-    registered: Account, servers: list[KeyServer]
-) -> None:
+def test_results_before_a_failure_are_kept(registered: Account, servers: list[KeyServer]) -> None:
     run(registered, "key_manager rekey", "disk encrypt lock *")
     both = " ".join(f"-key_server {server.address}" for server in servers)
 
@@ -492,7 +490,7 @@ def test_echo_adds_prompt_input_and_answers_but_no_secret(registered: Account) -
     assert status == 0
 
 
-def test_answers_that_nobody_asked_for_are_in_no_object(account: Account) -> None:
+def test_answers_without_a_question_are_in_no_object(account: Account) -> None:
     told = only(account, "key_manager rekey -manual", PASSPHRASE, PASSPHRASE, options=["-x"])
 
     assert told["errors"] == [{"kind": "refused", "message": "No key servers are registered."}]
@@ -605,7 +603,7 @@ def test_a_signal_leaves_whole_objects(account: Account, number: int, status: in
 def test_ctrl_c_is_a_failure_of_the_command_that_it_stops(
     registered: Account, servers: list[KeyServer]
 ) -> None:
-    with silent(servers[0]) as listener, start(registered) as filer:
+    with silenced(servers[0]) as listener, start(registered) as filer:
         listener.accept()[0].close()  # of kmip_init
         assert filer.stdin is not None
         assert filer.stdout is not None
@@ -659,16 +657,6 @@ def test_a_full_output_is_a_failure_on_standard_error(account: Account) -> None:
 
     assert ended.err == "filer: cannot write standard output: No space left on device\n"
     assert ended.status == 1
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--format"], ["--format", "xml"], ["--format", "json", "-c", "date", "FILE"]]
-)
-def test_called_wrongly_it_writes_no_object(account: Account, arguments: list[str]) -> None:
-    ended = account.run(*arguments)
-
-    assert (ended.out, ended.status) == ("", 2)
-    assert ended.err.startswith("usage: filer ")
 
 
 def test_a_prompt_needs_text(account: Account) -> None:
@@ -740,7 +728,7 @@ def plugged_in(account: Account, site: Path, source: str) -> list[Object]:
     return told
 
 
-def test_a_plug_in_is_told_by_its_fields_or_by_its_text(account: Account, tmp_path: Path) -> None:
+def test_a_plug_in_result_has_its_fields_or_its_text(account: Account, tmp_path: Path) -> None:
     told = plugged_in(account, tmp_path / "site", PLUG_IN.format(more="call.fail('too bad')"))[1]
 
     assert told["results"] == [

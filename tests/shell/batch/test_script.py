@@ -248,11 +248,6 @@ def test_nothing_runs_behind_a_command_that_leaves(account: Account, leave: str)
     assert (ended.err, ended.status) == ("", 0)
 
 
-def test_leaving_keeps_the_status_of_what_failed_before(account: Account) -> None:
-    assert account.script("nonsense", "halt").status == 1
-    assert account.script("nonsense", "reboot", "hostname").status == 1
-
-
 def test_a_script_goes_on_behind_a_reboot(account: Account) -> None:
     ended = account.script("hostname", "reboot", "hostname")
 
@@ -510,16 +505,6 @@ def test_lines_of_a_dialogue_that_failed_are_not_commands_in_a_file_either(
     assert ended.err == (
         f"{file}:1: No key servers are registered.\n{file}:4: {UNKNOWN.format('nonsense')}"
     )
-    assert never_run_nor_printed(account, ended, PASSPHRASE)
-
-
-def test_unread_entries_are_no_answers_to_the_next_command_option(account: Account) -> None:
-    ended = account.run(
-        "-x",
-        *("-c", "key_manager rekey -manual", "-c", "key_manager setup"),
-        input=text(PASSPHRASE, PASSPHRASE),
-    )
-
     assert never_run_nor_printed(account, ended, PASSPHRASE)
 
 

@@ -13,19 +13,16 @@ from filer.shell.line.paths import host_paths
 from filer.shell.line.synopsis import Kind
 from filer.shell.plugins import commands_at_loader, commands_in_maintenance
 from tests.kit import manual
-from tests.kit.manual import Build, House
+from tests.kit.house import House
+from tests.kit.manual import Build
 
 build = manual.build
 
 
 @pytest.fixture
 def many_disks(tmp_path: Path) -> Iterator[House]:
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "filer.toml").write_text('[shelf]\ndisks = 120\ndisk_size = "1 MiB"\n')
-    house = House(root, [])
-    yield house
-    house.close()
+    with House.build(tmp_path / "root", disks=120) as house:
+        yield house
 
 
 def test_many_words_with_dots_are_completed_from_dot_to_dot(many_disks: House) -> None:
@@ -141,7 +138,7 @@ def test_no_entry_is_without_a_word_of_help(house: House, mode: str) -> None:
         assert set(command.groups) <= {" ".join(words[1:]) for words in beginnings}
 
 
-def test_addresses_tell_what_was_last_heard(house: House) -> None:
+def test_addresses_show_their_last_known_state(house: House) -> None:
     house.servers[1].stop()
     house.execute("key_manager status")
 

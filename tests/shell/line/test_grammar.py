@@ -259,7 +259,7 @@ def test_a_refusal_names_the_word_and_what_was_expected(
     assert error.usage == usage
 
 
-def test_a_word_that_has_its_place_elsewhere_is_no_slip_of_the_pen() -> None:
+def test_a_word_that_is_valid_elsewhere_is_not_taken_for_a_typo() -> None:
     grammar = Grammar.compile(["x a [ -up ]", "x b [ -ups ]"])
     with pytest.raises(UsageError, match="expected -up or end of line"):
         grammar.parse(["x", "a", "-ups"])

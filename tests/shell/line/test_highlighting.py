@@ -13,19 +13,17 @@ from filer.shell.line.synopsis import Kind
 from filer.shell.prompt.appearance import LINE, style
 from filer.shell.prompt.toolbar import Part, fitting, fragments, parts
 from tests.kit import manual
-from tests.kit.manual import PARENT_TAG, Build, House, new_pair, put
+from tests.kit.house import House
+from tests.kit.manual import Build
+from tests.kit.pairs import PARENT_TAG, new_pair, put
 
 build = manual.build
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "filer.toml").write_text('[shelf]\ndisks = 4\ndisk_size = "1 MiB"\n')
-    house = House(root, [])
-    yield house
-    house.close()
+    with House.build(tmp_path / "root", disks=4) as house:
+        yield house
 
 
 def coloured(house: House, text: str) -> list[str]:
@@ -118,7 +116,7 @@ WORDS = st.sampled_from(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(WORDS | st.text(max_size=3), max_size=12))
-def test_whatever_is_typed_the_spans_are_in_order(house: House, pieces: list[str]) -> None:
+def test_the_spans_of_any_line_are_in_order(house: House, pieces: list[str]) -> None:
     text = " ".join(pieces)
     end = 0
     for span in spans(house.session, text):
@@ -149,7 +147,7 @@ def test_the_toolbar_has_what_matters(house: House) -> None:
     ]
 
 
-def test_the_toolbar_tells_what_was_heard_last(build: Build) -> None:
+def test_the_toolbar_shows_the_last_known_state(build: Build) -> None:
     house = build()
     house.good("key_manager add -key_server 127.0.0.2 -key_server 127.0.0.3")
     assert parts(house.session)[0] == Part("key servers 2/2 up", brief="servers 2/2")

@@ -28,11 +28,10 @@ from filer.shell.prompt.terminal import Terminal
 from filer.shell.session import FAILED, Host, Session
 from filer.shell.signals import Signals
 from filer.shell.ssh.editor import _Parser
+from tests.kit.casts import cast
 from tests.kit.console import PASSPHRASE, Account, Outcome, having_added
-from tests.kit.faulty import COMMANDS, House, Operator
-from tests.kit.remote import Remote, logged_in, serving
-from tests.shell.recording.test_replay import cast
-from tests.shell.ssh.test_ssh_limits import memory_of, needs_proc, soon
+from tests.kit.house import COMMANDS, House, Screen
+from tests.kit.remote import Remote, logged_in, memory_of, needs_proc, serving, soon
 
 TOO_LONG = f"line too long: it can have {LONGEST} characters; it was not read"
 LONG = "hostname #" + "x" * LONGEST
@@ -222,7 +221,7 @@ def test_a_line_typed_too_long_is_refused_and_answers_behind_it_are_dropped(
     tmp_path: Path, way: str
 ) -> None:
     signals = Signals(Interrupt())
-    operator: Any = Operator(deque(), {})
+    operator: Any = Screen(deque(), {})
     host: Host
     with House.build(tmp_path / "root") as house:
         session = Session(house.filer, COMMANDS, operator)
@@ -286,7 +285,7 @@ def remote(account: Account) -> Iterator[Remote]:
 @needs_proc
 @pytest.mark.parametrize("kind", ["script", "dialogue"])
 @pytest.mark.parametrize("piece", [b"a;", b" "])
-def test_a_line_without_end_costs_no_memory_and_holds_up_no_end(
+def test_an_endless_line_costs_no_memory_and_delays_no_shutdown(
     remote: Remote, kind: str, piece: bytes
 ) -> None:
     with closing(logged_in(remote.port)) as transport:

@@ -2,10 +2,9 @@
 
 import random
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,30 +21,9 @@ from filer.shell.manual.typesetting import (
     render,
     render_fragments,
 )
-from tests.kit.paths import CHECKOUT
-
-DIRECTORY = CHECKOUT / "man"
-PAGES = {path.stem: path.read_text("ascii") for path in sorted(DIRECTORY.glob("*.1"))}
-HEAD = '.TH SAMPLE 1 2026-11-24 filer "Filer Manual"\n.SH NAME\nsample \\- a page\n'
+from tests.kit.pages import DIRECTORY, HEAD, PAGES, by_mandoc, run, synopsis
 
 every_page = pytest.mark.parametrize("name", PAGES)
-
-
-def by_mandoc(source: str, width: int) -> str:
-    return run("col", "-bx", text=run("mandoc", "-Tascii", f"-Owidth={width}", text=source))
-
-
-def run(*command: str, text: str = "", **environment: str) -> str:
-    done = subprocess.run(
-        command,
-        input=text,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", **environment},
-    )
-    assert done.stderr == ""
-    return done.stdout
 
 
 def body(source: str, width: int = 80) -> str:
@@ -57,7 +35,7 @@ def body(source: str, width: int = 80) -> str:
 
 
 @every_page
-def test_mandoc_finds_nothing_to_say_about_a_page(name: str) -> None:
+def test_mandoc_has_no_complaint_about_a_page(name: str) -> None:
     assert run("mandoc", "-Tlint", "-Wall", str(DIRECTORY / f"{name}.1")) == ""
 
 
@@ -129,12 +107,6 @@ filer [options] [FILE ...]
 filer --check [--format json] FILE ...""",
     "filer-keyserver": "filer-keyserver [--dir DIR] [--address IP]... [--port PORT]",
 }
-
-
-def synopsis(source: str) -> list[str]:
-    """Return the lines of a page's SYNOPSIS, each unbroken."""
-    section = render(source, UNLIMITED).split("\nSYNOPSIS\n")[1].splitlines()
-    return [line.strip() for line in takewhile(lambda line: line[:1] in ("", " "), section) if line]
 
 
 @every_page
@@ -460,7 +432,7 @@ def test_a_page_without_beginning_or_end_is_an_error(source: str, complaint: str
     ),
     st.integers(-5, 200),
 )
-def test_whatever_a_page_holds_it_is_set_or_refused(lines: list[str], width: int) -> None:
+def test_any_page_is_rendered_or_refused(lines: list[str], width: int) -> None:
     try:
         text = render(HEAD + "\n".join(lines), width)
     except ManualPageError as refusal:

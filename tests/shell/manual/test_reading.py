@@ -12,9 +12,9 @@ from filer.shell.manual.pages import find
 from filer.shell.manual.typesetting import HEADING, render
 from filer.shell.plugins import Commands
 from filer.shell.prompt.appearance import coloured
-from tests.kit.console import Account, plain
+from tests.kit.console import Account, configure, plain
+from tests.kit.pages import HEAD, PAGES, by_mandoc
 from tests.kit.screen import screen
-from tests.shell.manual.test_manpages import HEAD, PAGES, by_mandoc
 
 TERMINAL = "xterm-256color"
 COMMANDS: Mapping[str, Command] = Commands(pytest.fail)
@@ -154,10 +154,7 @@ PAGER = "cat > '{}'; printf '%s\\n' \"PAGED $LESS\""
 def paged(account: Account, environment: Mapping[str, str], settings: str = "") -> tuple[str, str]:
     """Return what ``man na_disk`` sends to the pager, and the options for less."""
     shown = account.home / "paged"
-    if settings:
-        (account.home / "config" / "filer").mkdir(parents=True)
-        config = account.home / "config" / "filer" / "config.toml"
-        config.write_text(settings, encoding="utf-8")
+    configure(account, settings)
     with screen(account, environment={"MANPAGER": PAGER.format(shown), **environment}) as person:
         person.booted().type("man na_disk\r")
         person.shows("PAGED")
@@ -185,7 +182,7 @@ def test_the_options_that_less_has_stay(account: Account) -> None:
         ({"PROMPT_TOOLKIT_NO_CPR": "1"}, ""),
     ],
 )
-def test_who_wants_no_colours_gets_the_plain_page(
+def test_without_colours_the_page_is_plain(
     account: Account, environment: dict[str, str], settings: str
 ) -> None:
     assert paged(account, environment, settings) == (render(PAGES["na_disk"], 80), "")

@@ -5,7 +5,7 @@ import pytest
 from filer.shell.line.grammar import Grammar
 from filer.shell.manual.pages import find, names
 from filer.shell.plugins import Commands
-from tests.shell.manual.test_manpages import synopsis
+from tests.kit.pages import synopsis
 
 COMMANDS = Commands(pytest.fail)
 WITH_A_PAGE = ("disk", "key_manager", "keymgr")

@@ -2,24 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pexpect
 import pytest
 
 from filer.keyserver.server import KeyServer
-from tests.kit.console import OTHER_PASSPHRASE, Account, Terminal, having_added
-from tests.shell.test_program import silent
+from tests.kit.console import OTHER_PASSPHRASE, Account, Terminal
+from tests.kit.hostile import silenced
 
 COMMAND = "key_manager rekey -manual"
 OPTION = f"filer -c '{COMMAND}'"
 QUESTION = "enter a new passphrase: "
 CTRL_Z = "\x1a"
-
-
-@pytest.fixture
-def registered(tmp_path: Path, servers: list[KeyServer]) -> Account:
-    return having_added(servers, tmp_path / "home")
 
 
 @contextmanager
@@ -75,7 +69,7 @@ def test_a_question_after_a_start_in_the_background(
 ) -> None:
     """It returns to the foreground before it asks, and no signal reports that."""
     with shell(registered) as terminal:
-        with silent(servers[1]) as listener:
+        with silenced(servers[1]) as listener:
             terminal.type(f"{OPTION} &\r")
             connection = listener.accept()[0]
         servers[1].start()
@@ -112,7 +106,7 @@ def test_a_command_that_ends_in_the_background(
     with shell(registered) as terminal:
         terminal.type("filer\r")
         terminal.shows("filer1> ")
-        with silent(servers[1]) as listener:
+        with silenced(servers[1]) as listener:
             terminal.type(f"{COMMAND}\r")
             with closing(listener.accept()[0]):
                 terminal.type(CTRL_Z)

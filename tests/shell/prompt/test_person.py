@@ -4,7 +4,6 @@ The tests use real answers to the cursor-position query, with the latencies of r
 """
 
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from filer.shell.prompt.keyboard import QUESTION
 from tests.kit.console import Account
 from tests.kit.points import ALL
-from tests.kit.remote import Remote, serving
+from tests.kit.remote import Remote
 from tests.kit.screen import Screen, screen
 
 TERMINALS = {
@@ -35,13 +34,6 @@ TRIED = [
     for latency in LATENCIES
     if ALL or latency == LATENCIES[number % len(LATENCIES)]
 ]
-
-
-@pytest.fixture(scope="module")
-def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    """Give a running filer without key servers, which the tests leave as it is."""
-    with serving(Account(tmp_path_factory.mktemp("ssh") / "home")) as remote:
-        yield remote
 
 
 def delayed(person: Screen, seconds: float) -> None:

@@ -15,10 +15,11 @@ from filer.keyserver.server import KeyServer
 from filer.running.progress import Progress, Steps, Tell, Wait, Work
 from filer.shell.prompt.progress_line import PATIENCE, ProgressLine, text
 from tests.kit import manual
-from tests.kit.console import having_added
+from tests.kit.console import change_settings, having_added
+from tests.kit.hostile import silenced
+from tests.kit.house import Told
 from tests.kit.manual import Build
 from tests.kit.screen import Screen, screen
-from tests.shell.test_program import silent
 
 build = manual.build
 
@@ -55,7 +56,7 @@ MANY = 2000
         ),
     ],
 )
-def test_work_is_told_in_one_line(work: Work, done: int, seconds: float, said: str) -> None:
+def test_work_is_described_in_one_line(work: Work, done: int, seconds: float, said: str) -> None:
     assert text(work, done, seconds) == said
 
 
@@ -213,11 +214,10 @@ def test_a_boot_tells_the_disks_that_it_unlocks(build: Build) -> None:
     house = build()
     house.encrypt()
     listener = Listener()
-    house.power_off()
-    house.filer = house.machine.power_on()
+    house.power_cycle()
     locked = [disk for disk in house.filer.shelf if is_locked(disk)]
     with house.filer.progress.shown(listener):
-        house._boot()
+        house.boot_now(Told())
 
     assert listener.of(Steps) == [
         (Steps("unlock", "disks", len(locked), interruptible=False), list(range(len(locked))))
@@ -277,10 +277,7 @@ def test_a_rekey_of_many_disks_is_shown_and_can_be_stopped(
     tmp_path: Path, servers: list[KeyServer]
 ) -> None:
     account = having_added(servers, tmp_path / "home")
-    account.settings.write_text(
-        account.settings.read_text(encoding="utf-8").replace("disks = 4", f"disks = {MANY}"),
-        encoding="utf-8",
-    )
+    change_settings(account, "disks = 4", f"disks = {MANY}")
     with screen(account, rows=40, columns=120) as person:
         person.booted()
         sent = watched(person)
@@ -316,7 +313,7 @@ def test_a_wait_for_a_key_server_is_shown_and_leaves_nothing(
     account = having_added(servers, tmp_path / "home")
     with screen(account) as person:
         person.booted()
-        with silent(servers[1]) as listener:
+        with silenced(servers[1]) as listener:
             person.type("key_manager status\r")
             with closing(listener.accept()[0]):
                 person.shows("1 of 2 key servers have answered, 1 s. Ctrl-C stops waiting.")
@@ -326,11 +323,8 @@ def test_a_wait_for_a_key_server_is_shown_and_leaves_nothing(
 
 def test_a_boot_that_waits_says_so(tmp_path: Path, servers: list[KeyServer]) -> None:
     account = having_added(servers, tmp_path / "home")
-    account.settings.write_text(
-        account.settings.read_text(encoding="utf-8").replace("timeout = 20.0", "timeout = 1.5"),
-        encoding="utf-8",
-    )
-    with silent(servers[1]), screen(account) as person:
+    change_settings(account, "timeout = 20.0", "timeout = 1.5")
+    with silenced(servers[1]), screen(account) as person:
         person.shows("1 of 2 key servers have answered, 1 s")
         person.shows(
             f"WARNING: kmip_init: key server {servers[1].address} is not responding: no answer"
@@ -343,13 +337,13 @@ def test_a_boot_that_waits_says_so(tmp_path: Path, servers: list[KeyServer]) -> 
 @pytest.mark.parametrize(
     "environment", [{"TERM": "dumb"}, {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}]
 )
-def test_a_terminal_that_is_no_persons_sees_nothing_of_it(
+def test_a_terminal_that_is_not_a_persons_shows_no_progress(
     tmp_path: Path, servers: list[KeyServer], environment: dict[str, str]
 ) -> None:
     account = having_added(servers, tmp_path / "home")
     with account.terminal(environment=environment) as terminal:
         terminal.shows("filer1>")
-        with silent(servers[1]) as listener:
+        with silenced(servers[1]) as listener:
             terminal.type("key_manager status\r")
             with closing(listener.accept()[0]):
                 time.sleep(PATIENCE + 0.3)
@@ -359,13 +353,10 @@ def test_a_terminal_that_is_no_persons_sees_nothing_of_it(
     assert "have answered" not in terminal.seen
 
 
-def test_a_pipe_sees_nothing_of_it(tmp_path: Path, servers: list[KeyServer]) -> None:
+def test_a_pipe_gets_no_progress(tmp_path: Path, servers: list[KeyServer]) -> None:
     account = having_added(servers, tmp_path / "home", "init_maxwait = 0.0\n")
-    account.settings.write_text(
-        account.settings.read_text(encoding="utf-8").replace("timeout = 20.0", "timeout = 1.0"),
-        encoding="utf-8",
-    )
-    with silent(servers[1]):
+    change_settings(account, "timeout = 20.0", "timeout = 1.0")
+    with silenced(servers[1]):
         ended = account.commands("key_manager status")
 
     assert ended.out == f"Key server {servers[0].address} is responding.\n"
@@ -373,12 +364,12 @@ def test_a_pipe_sees_nothing_of_it(tmp_path: Path, servers: list[KeyServer]) -> 
     assert "have answered" not in ended.err
 
 
-def test_a_recording_has_nothing_of_it(tmp_path: Path, servers: list[KeyServer]) -> None:
+def test_a_recording_has_no_progress(tmp_path: Path, servers: list[KeyServer]) -> None:
     account = having_added(servers, tmp_path / "home")
     cast = tmp_path / "session.cast"
     with screen(account, "--record", str(cast)) as person:
         person.booted()
-        with silent(servers[1]) as listener:
+        with silenced(servers[1]) as listener:
             person.type("key_manager status\r")
             with closing(listener.accept()[0]):
                 person.shows("1 of 2 key servers have answered")

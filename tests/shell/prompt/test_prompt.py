@@ -11,10 +11,10 @@ import pytest
 from filer.keyserver.server import KeyServer
 from filer.shell.manual.pages import find
 from filer.shell.manual.typesetting import render
-from tests.kit.console import PASSPHRASE, Account, answers_to_setup, beside, editing
+from tests.kit.console import PASSPHRASE, Account, answers_to_setup, beside, configure, editing
+from tests.kit.hostile import silenced
+from tests.kit.plugins import install
 from tests.kit.screen import Screen, screen
-from tests.shell.test_plugins import install
-from tests.shell.test_program import silent
 
 UP, DOWN, RIGHT, ESCAPE, TAB = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b", "\t"
 CTRL_C, CTRL_R, CTRL_U = "\x03", "\x12", "\x15"
@@ -43,13 +43,6 @@ def at(account: Account) -> Iterator[Open]:
             return stack.enter_context(opened).booted()
 
         yield start
-
-
-def configure(account: Account, settings: str) -> None:
-    if settings:
-        directory = account.home / "config" / "filer"
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "config.toml").write_text(settings, encoding="utf-8")
 
 
 # The menu.
@@ -122,7 +115,7 @@ def test_tab_completes_even_what_is_typed_ahead(at: Open) -> None:
     person.shows("\nfiler1> hostname\nfiler1\nfiler1> version\n")
 
 
-def test_a_burst_of_lines_runs_as_typed_whatever_menu_is_open(at: Open) -> None:
+def test_a_burst_of_lines_runs_as_typed_with_an_open_menu(at: Open) -> None:
     person = at()
     person.type("ke")
     person.shows("keymgr  ")
@@ -389,7 +382,7 @@ def test_all_of_the_toolbar_fits_into_80_columns(registered: Account) -> None:
         )
 
 
-def test_the_boot_is_the_first_to_hear_of_key_servers(
+def test_the_toolbar_knows_the_key_servers_from_the_boot(
     registered: Account, servers: list[KeyServer]
 ) -> None:
     servers[0].stop()
@@ -402,7 +395,7 @@ def test_the_toolbar_does_not_wait_for_a_silent_key_server(
 ) -> None:
     with screen(registered) as person:
         person.booted()
-        with silent(servers[0]) as listener:
+        with silenced(servers[0]) as listener:
             listener.settimeout(0.2)
             begun = time.monotonic()
             assert person.enter("hostname") == "filer1\n"

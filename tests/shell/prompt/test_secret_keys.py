@@ -16,7 +16,7 @@ from filer.shell.prompt.editor import LineEditor
 from filer.shell.prompt.history import SessionHistory
 from filer.shell.signals import Signals
 from tests.kit import manual
-from tests.kit.manual import House
+from tests.kit.house import House
 
 build, house = manual.build, manual.house
 

@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @given(st.one_of(st.binary(max_size=80), st.text(max_size=80).map(str.encode)))
-def test_whatever_the_file_holds_it_is_read_or_named(data: bytes) -> None:
+def test_any_file_is_read_or_named_in_an_error(data: bytes) -> None:
     settings, found = parse(data)
 
     assert settings == DEFAULTS or not found

@@ -2,7 +2,6 @@
 
 import signal
 import stat
-from contextlib import closing
 from errno import EMFILE
 from pathlib import Path
 
@@ -23,16 +22,13 @@ from tests.kit.console import (
     PROGRAM,
     SMALL_SHELF,
     Account,
-    Editing,
     answers_to_setup,
     beside,
     editing,
     files_below,
     plain,
 )
-from tests.kit.manual import House
-from tests.kit.manual import Screen as ListedConsole
-from tests.shell.test_program import silent
+from tests.kit.house import House
 
 build, house = manual.build, manual.house
 
@@ -120,22 +116,6 @@ def test_the_boot_and_a_reboot_tell_their_progress(registered: Account) -> None:
     assert again.endswith("raid: 4 disks, aggr0 online\n")
 
 
-def test_ctrl_d_at_the_prompt_leaves_with_status_0(account: Account) -> None:
-    with account.terminal() as terminal:
-        terminal.booted()
-        terminal.enter("nonsense")
-
-        assert terminal.leave() == 0
-
-
-@pytest.mark.parametrize("leave", ["logout", "exit"])
-def test_logout_leaves_with_status_0(account: Account, leave: str) -> None:
-    with account.terminal() as terminal:
-        terminal.booted().type(f"{leave}\r")
-
-        assert terminal.end() == 0
-
-
 def test_halt_leads_to_the_loader_which_boots_again_or_leaves(account: Account) -> None:
     with account.terminal() as terminal:
         terminal.booted()
@@ -218,21 +198,6 @@ def test_ctrl_c_and_ctrl_d_at_a_passphrase_change_nothing(
         assert "reports 0 keys." in terminal.enter("key_manager query")
 
 
-def test_ctrl_c_stops_a_command_that_waits_and_returns_to_the_prompt(
-    registered: Account, servers: list[KeyServer]
-) -> None:
-    with registered.terminal() as terminal:
-        terminal.booted()
-        with silent(servers[0]) as listener:
-            terminal.type("key_manager query\r")
-            with closing(listener.accept()[0]):
-                terminal.type("\x03")
-                terminal.shows("key_manager: interrupted")
-                terminal.wait_for_prompt()
-
-        assert terminal.enter("hostname") == "filer1\n"
-
-
 # History.
 
 
@@ -279,86 +244,26 @@ def test_history_lists_the_commands_of_this_session_without_answers(registered: 
     ]
 
 
-def test_the_lines_of_an_earlier_session_can_be_recalled(account: Account) -> None:
-    with editing(account) as terminal:
-        terminal.booted().enter("hostname")
-        assert terminal.leave() == 0
-
-    with editing(account) as terminal:
-        terminal.booted().type("\x1b[A")
-        terminal.shows("hostname")
-        terminal.type("\r")
-
-        assert terminal.wait_for_prompt().endswith("\nfiler1\n")
-
-
-def test_a_history_that_cannot_be_kept_costs_nothing_else(account: Account) -> None:
-    (account.home / "state").write_text("in the way")
-    with editing(account) as terminal:
-        terminal.booted()
-
-        assert terminal.enter("hostname") == "filer1\n"
-        assert terminal.leave() == 0
-
-
 # Completion.
 
 
-def completed(terminal: Editing, typed: str, shown: str) -> str:
-    """Type, press Tab, wait for ``shown`` on the screen, and run the line."""
-    terminal.type(typed)
-    terminal.shows(typed)
-    terminal.type("\t")
-    terminal.shows(shown)
-    return terminal.enter()
-
-
-def test_tab_completes_a_command(account: Account) -> None:
-    with editing(account) as terminal:
-        assert completed(terminal.booted(), "hostn", "ame") == "filer1\n"
-
-
-def test_tab_completes_a_subcommand(account: Account) -> None:
-    with editing(account) as terminal:
-        text = completed(terminal.booted(), "key_manager sh", "ow")
-
-    assert text == "No key servers are registered.\n"
-
-
-def test_tab_completes_an_option_as_it_is_typed(registered: Account) -> None:
-    with editing(registered) as terminal:
-        text = completed(terminal.booted(), "key_manager restore -a", "ll")
-        listed = terminal.enter("history")
-
-    assert text.endswith("Keytable: 0 key pairs, 0 added, 0 removed.\n")
-    assert listed.splitlines()[0].split(maxsplit=1)[1] == "key_manager restore -all"
-
-
-def test_tab_completes_the_address_of_a_registered_key_server(
-    registered: Account, servers: list[KeyServer]
-) -> None:
-    assert registered.commands(f"key_manager remove -key_server {servers[1].address}").status == 0
-    with editing(registered) as terminal:
-        text = completed(terminal.booted(), "key_manager status -key_server 127", ".0.0.2")
-
-    assert text == "Key server 127.0.0.2 is responding.\n"
-
-
-def test_tab_lists_the_addresses_where_there_are_several(registered: Account) -> None:
-    with editing(registered) as terminal:
-        terminal.booted().type("key_manager status -key_server ")
-        terminal.type("\t")
-        terminal.shows("127.0.0.3")
-
-        assert "registered" in terminal.seen
-
-
-def test_tab_completes_a_key_tag_of_the_keytable(registered: Account) -> None:
+@pytest.mark.parametrize(
+    ("typed", "added", "output"),
+    [
+        ("hostn", "ame", "filer1\n"),
+        ("key_manager sh", "ow", "127.0.0.2\n127.0.0.3\n"),
+        ("key_manager restore -a", "ll", "Keytable: 1 key pairs, 0 added, 0 removed.\n"),
+        ("key_manager rekey -key_tag wee", "kly", "Completed rekey on 4 disks: 4 successes"),
+    ],
+)
+def test_tab_completes_a_word(registered: Account, typed: str, added: str, output: str) -> None:
     assert registered.commands("key_manager rekey -key_tag weekly").status == 0
     with editing(registered) as terminal:
-        text = completed(terminal.booted(), "key_manager restore -all -key_tag wee", "kly")
-
-    assert "Key server 127.0.0.2: 1 key pairs read.\n" in text
+        terminal.booted().type(typed)
+        terminal.shows(typed)
+        terminal.type("\t")
+        terminal.shows(added)
+        assert output in terminal.enter()
 
 
 def test_tab_completes_a_disk(account: Account) -> None:
@@ -473,22 +378,6 @@ def test_a_dumb_terminal_has_ctrl_c_and_ctrl_d(account: Account) -> None:
         assert "nonsense" not in terminal.seen
 
 
-def test_man_goes_through_the_pager_of_the_user(account: Account) -> None:
-    shown = account.home / "shown"
-    pager = account.home / "pager"
-    pager.write_text(f"#!/bin/sh\ncat > '{shown}'\necho PAGED\n")
-    pager.chmod(0o700)
-    page = find("key_manager")
-    assert page is not None
-    with account.terminal(environment={"MANPAGER": str(pager)}) as terminal:
-        terminal.booted()
-
-        assert terminal.enter("man key_manager") == "PAGED\n"
-        assert terminal.prompt == "filer1>"
-
-    assert shown.read_text(encoding="utf-8") == render(page.source, 80)
-
-
 class FailingReader(LineReader):
     """Fails whenever it is asked, except at the times in ``lines``."""
 
@@ -512,15 +401,13 @@ class FailingReader(LineReader):
 
 def test_a_prompt_that_keeps_failing_is_given_up(house: House) -> None:
     reader, signals = FailingReader({5: "hostname"}), Signals(Interrupt())
-    console = house.session.console
-    assert isinstance(console, ListedConsole)
     terminal = shell_terminal.Terminal(reader, shell_terminal.TerminalConsole(reader, signals))
     with pytest.raises(OSError, match="Too many open files"):
         terminal.run(house.session)
 
     assert reader.asked == 5 + 10
-    assert len(console.err) == 4 + 9
-    assert console.out == ["filer1\n"]
+    assert len(house.screen.failures) == 4 + 9
+    assert house.screen.out == "filer1\n"
 
 
 def test_man_sets_the_page_at_the_width_of_the_terminal(account: Account) -> None:

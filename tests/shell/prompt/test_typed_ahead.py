@@ -11,10 +11,17 @@ from pathlib import Path
 import pytest
 
 from filer.keyserver.server import KeyServer
-from tests.kit.console import OTHER_PASSPHRASE, Account, Terminal, editing, files_below
+from tests.kit.console import (
+    OTHER_PASSPHRASE,
+    Account,
+    Terminal,
+    change_settings,
+    editing,
+    files_below,
+)
+from tests.kit.hostile import silenced
 from tests.kit.remote import give_access, serving
 from tests.kit.screen import screen
-from tests.shell.test_program import silent
 
 COMMAND = "key_manager rekey -manual"
 WEAK = "weak"
@@ -25,8 +32,7 @@ PASTE, PASTED_ALL = "\x1b[200~", "\x1b[201~"
 @pytest.fixture
 def impatient(registered: Account) -> Account:
     """A filer with two key servers whose timeout is two seconds."""
-    settings = registered.settings.read_text(encoding="utf-8")
-    registered.settings.write_text(settings.replace("timeout = 20.0", "timeout = 2.0"))
+    change_settings(registered, "timeout = 20.0", "timeout = 2.0")
     return registered
 
 
@@ -110,7 +116,7 @@ def test_answers_typed_while_a_key_server_is_silent_are_not_shown(
 ) -> None:
     with opened(kind, registered) as terminal:
         terminal.booted()
-        with silent(servers[1]) as listener:
+        with silenced(servers[1]) as listener:
             terminal.type(f"{COMMAND}\r")
             with closing(listener.accept()[0]):
                 terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
@@ -165,7 +171,7 @@ def test_answers_typed_while_the_filer_boots_are_not_shown(
     impatient: Account, servers: list[KeyServer]
 ) -> None:
     with (
-        silent(servers[1]) as listener,
+        silenced(servers[1]) as listener,
         impatient.terminal("-c", "hostname", "-c", COMMAND) as terminal,
     ):
         with closing(listener.accept()[0]):
@@ -254,7 +260,7 @@ def test_answers_to_a_replay_may_be_pasted_at_once(registered: Account, replay: 
 def test_answers_to_a_replay_may_be_typed_while_it_boots(
     impatient: Account, servers: list[KeyServer], replay: str
 ) -> None:
-    with silent(servers[1]) as listener, in_a_shell(impatient, replay) as terminal:
+    with silenced(servers[1]) as listener, in_a_shell(impatient, replay) as terminal:
         with closing(listener.accept()[0]):
             terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
         terminal.shows("no key pair was created")

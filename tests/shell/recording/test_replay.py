@@ -14,6 +14,7 @@ from filer.host.text import printable
 from filer.keyserver.server import KeyServer
 from filer.shell.recording.asciicast import CastError, read
 from filer.shell.recording.volatile import Pairing
+from tests.kit.casts import HEADER, cast
 from tests.kit.console import (
     OTHER_PASSPHRASE,
     PASSPHRASE,
@@ -23,7 +24,6 @@ from tests.kit.console import (
     files_below,
 )
 
-HEADER = '{"version": 2, "width": 80, "height": 24}\n'
 SCRIPT = f'{HEADER}[0.0, "m", "session: script"]\n'
 
 
@@ -223,17 +223,6 @@ REFUSED = (
     "a recording cannot consent to a loss of data; "
     "replay it at a terminal, or with --allow-data-loss"
 )
-
-
-def cast(path: Path, *steps: tuple[str, str, Sequence[tuple[str, str]]]) -> Path:
-    """Write a recording of prompts, lines, and questions with their answers."""
-    events: list[tuple[float, str, str]] = [(0.0, "m", "session: interactive")]
-    for prompt, line, replies in steps:
-        for asked, reply in ((f"{prompt} {line}", line), *replies):
-            events += [(0.0, "m", asked), (0.0, "i", f"{reply}\r")]
-    lines = "".join(f"{json.dumps(event)}\n" for event in events)
-    path.write_text(f"{HEADER}{lines}", encoding="utf-8")
-    return path
 
 
 def sealed(servers: Sequence[KeyServer], home: Path) -> Account:

@@ -20,7 +20,7 @@ from filer.shell.ssh.access import AccessError, authorized_keys, host_key
 from filer.shell.ssh.patterns import matches_some_address
 from filer.shell.ssh.public_keys import AuthorizedKeys, Grant, KeyLineError
 from tests.kit.console import Account
-from tests.kit.remote import PASSWORD, Remote, give_access, make_key, serving
+from tests.kit.remote import PASSWORD, Remote, asynchronous, give_access, make_key, serving
 
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 PUBLIC = KEY.export_public_key().strip()
@@ -350,12 +350,6 @@ def test_a_host_key_that_others_can_read_is_not_used(directory: Path) -> None:
 # Over the wire.
 
 
-@pytest.fixture(scope="module")
-def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    with serving(Account(tmp_path_factory.mktemp("keys") / "home")) as remote:
-        yield remote
-
-
 class Write(Protocol):
     """The fixture ``line``."""
 
@@ -406,26 +400,26 @@ def test_what_a_line_forbids_is_forbidden(remote: Remote, line: Write) -> None:
     assert remote.run("hostname").status == 255
 
 
-def test_a_login_by_password_has_nothing_of_the_line_of_a_key(remote: Remote, line: Write) -> None:
+@asynchronous
+async def test_a_login_by_password_has_nothing_of_the_line_of_a_key(
+    remote: Remote, line: Write
+) -> None:
     line('command="hostname",no-pty')
 
-    async def ask() -> None:
-        async with asyncssh.connect(
-            remote.address,
-            remote.port,
-            username="root",
-            password=PASSWORD,
-            client_keys=None,
-            known_hosts=None,
-            config=[],
-        ) as connection:
-            process = await connection.run("key_manager show", term_type="vt100")
-            assert "No key servers" in str(process.stdout)
-
-    asyncio.run(ask())
+    async with asyncssh.connect(
+        remote.address,
+        remote.port,
+        username="root",
+        password=PASSWORD,
+        client_keys=None,
+        known_hosts=None,
+        config=[],
+    ) as connection:
+        process = await connection.run("key_manager show", term_type="vt100")
+        assert "No key servers" in str(process.stdout)
 
 
-def test_a_damaged_line_is_told_at_the_start_and_the_filer_serves(tmp_path: Path) -> None:
+def test_a_damaged_line_is_reported_at_the_start_and_the_filer_serves(tmp_path: Path) -> None:
     account = Account(tmp_path / "home")
     give_access(account)
     path = account.root / "ssh" / "authorized_keys"

@@ -1,30 +1,20 @@
 """What a person sees of the console over SSH: the same as at a local terminal."""
 
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pexpect
-import pytest
 
 from filer.keyserver.server import KeyServer
 from filer.shell.manual.typesetting import render
 from filer.shell.prompt.progress_line import PATIENCE
-from tests.kit.console import DISKS, Account, having_added
+from tests.kit.console import DISKS, Account, configure, having_added
+from tests.kit.hostile import silenced
+from tests.kit.pages import PAGES
 from tests.kit.remote import Remote, give_access, serving
-from tests.shell.manual.test_manpages import PAGES
-from tests.shell.prompt.test_prompt import configure
-from tests.shell.test_program import silent
 
 ASKED = "\x1b[6n"
-
-
-@pytest.fixture(scope="module")
-def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    """Give a running filer without key servers, which the tests leave as it is."""
-    with serving(Account(tmp_path_factory.mktemp("ssh") / "home")) as remote:
-        yield remote
 
 
 def test_words_are_coloured_and_a_wrong_one_is_marked(remote: Remote) -> None:
@@ -76,13 +66,11 @@ def test_a_page_has_its_colours_and_no_pager(remote: Remote) -> None:
         person.shows_typed("filer1>")
 
 
-def test_a_wait_is_shown_to_who_waits_and_leaves_nothing(
-    tmp_path: Path, servers: list[KeyServer]
-) -> None:
+def test_a_wait_is_shown_and_leaves_nothing(tmp_path: Path, servers: list[KeyServer]) -> None:
     account = having_added(servers, tmp_path / "home")
     with serving(account) as remote, remote.screen() as person:
         person.booted()
-        with silent(servers[1]) as listener:
+        with silenced(servers[1]) as listener:
             person.type("key_manager status\r")
             with closing(listener.accept()[0]):
                 person.shows("1 of 2 key servers have answered, 1 s. Ctrl-C stops waiting.")
@@ -96,7 +84,7 @@ def test_a_program_that_drives_the_console_is_asked_once_and_sees_no_comforts(
     account = having_added(servers, tmp_path / "home")
     with serving(account) as remote, remote.terminal() as terminal:
         terminal.booted().enter("key_manager show")
-        with silent(servers[1]) as listener:
+        with silenced(servers[1]) as listener:
             terminal.type("key_manager status\r")
             with closing(listener.accept()[0]):
                 time.sleep(PATIENCE + 0.3)
@@ -110,7 +98,7 @@ def test_a_program_that_drives_the_console_is_asked_once_and_sees_no_comforts(
     assert "WARNING" not in terminal.seen
 
 
-def test_the_settings_are_those_of_who_serves_and_a_wrong_one_is_told_there(
+def test_the_settings_are_those_of_the_serving_user(
     tmp_path: Path,
 ) -> None:
     account = Account(tmp_path / "home")

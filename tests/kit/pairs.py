@@ -1,0 +1,87 @@
+"""Key pairs on real key servers, read and written by the filer's client and by PyKMIP's."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import new_key_id
+from filer.keys.pair import KeyPair
+from filer.keyserver.server import KeyServer
+from filer.kmip.client import Credentials, KmipClient
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from tests.kit import hostile
+from tests.kit.house import PARTNER_ID, SYSTEM_ID, House
+
+PARENT_TAG = "1573922311-1573922407"
+
+
+def client_of(server: KeyServer, timeout: float = 20.0) -> KmipClient:
+    """Return a filer's client of a key server, without a registration."""
+    directory = server.directory
+    files = Credentials(
+        directory / CLIENT, directory / CLIENT_PRIVATE, directory / ca_name(server.address)
+    )
+    return KmipClient(server.address, server.port, files, timeout)
+
+
+def new_pair(
+    tag: str = "filer1", key: str | bytes | None = None, key_id: str | None = None
+) -> KeyPair:
+    """Make a key pair of the filer and its partner; its key is random unless given."""
+    secret = key or os.urandom(16).hex()
+    made = key_id or new_key_id(SYSTEM_ID, PARTNER_ID, os.urandom)
+    return KeyPair(
+        made, tag, AuthenticationKey(secret.encode() if isinstance(secret, str) else secret)
+    )
+
+
+def put(server: KeyServer, *pairs: KeyPair, parent_tag: str = PARENT_TAG) -> None:
+    """Store key pairs on a key server, a hundred per message."""
+    from filer.kmip.requests import encode, register
+
+    with hostile.connected(server) as connection:
+        for start in range(0, len(pairs), 100):
+            some = pairs[start : start + 100]
+            connection.sendall(encode([register(pair, parent_tag) for pair in some], 0))
+            answer = hostile.Answer.parse(hostile.read_message(connection))
+            assert len(answer.items) == len(some)
+
+
+def lose(server: KeyServer, *pairs: KeyPair) -> None:
+    """Delete key pairs from a key server; without any, all of them."""
+    client = client_of(server)
+    for pair in pairs or pairs_on(server):
+        assert client.take_back(pair.key_id, pair.key, None)
+
+
+def lose_everywhere(house: House) -> None:
+    """Delete all key pairs from all key servers."""
+    for server in house.servers:
+        lose(server)
+
+
+def pairs_on(server: KeyServer) -> list[KeyPair]:
+    """Return the key pairs of the filer on a key server."""
+    return client_of(server).fetch(PARENT_TAG)
+
+
+@contextmanager
+def pykmip(
+    server: KeyServer, certificate: str = CLIENT, key: str = CLIENT_PRIVATE
+) -> Iterator[Any]:
+    """Connect PyKMIP's own client, which knows nothing about filers."""
+    from kmip.pie.client import ProxyKmipClient
+
+    client = ProxyKmipClient(
+        hostname=server.address,
+        port=server.port,
+        cert=str(server.directory / certificate),
+        key=str(server.directory / key),
+        ca=str(server.directory / ca_name(server.address)),
+        ssl_version="PROTOCOL_TLS",
+    )
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning), client:
+        yield client
