@@ -20,7 +20,7 @@ from pytest_filer.console import default_signals
 from pytest_filer.key_server_process import StartKeyServers, make_authority
 from pytest_filer.key_server_process import key_servers as key_servers_of
 from pytest_filer.key_servers import ADDRESSES
-from tests.kit.console import Account, having_added
+from tests.kit.console import Account, beside, having_added
 from tests.kit.leak_guard import LeakGuard
 
 __all__ = ["ADDRESSES", "IPV6", "StartKeyServers"]
@@ -119,6 +119,17 @@ def servers(key_servers: StartKeyServers) -> list[KeyServer]:
 
 
 @pytest.fixture
+def unregistered(tmp_path: Path, servers: list[KeyServer]) -> Account:
+    """A filer with the certificates of its key servers, none of which is registered."""
+    return beside(servers, tmp_path / "home")
+
+
+@pytest.fixture
+def server(key_servers: StartKeyServers) -> KeyServer:
+    return key_servers(1)[0]
+
+
+@pytest.fixture
 def registered(tmp_path: Path, servers: list[KeyServer]) -> Account:
     """A filer that has registered its two key servers."""
     return having_added(servers, tmp_path / "home")
@@ -133,7 +144,6 @@ class Count(Protocol):
 
 @pytest.fixture
 def count(record_property: Callable[[str, object], None]) -> Count:
-
     def report(name: str, tried: int, of: int) -> None:
         record_property("points", [name, tried, of])
 

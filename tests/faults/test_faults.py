@@ -380,7 +380,7 @@ def on(operation: str, fault: faulty.Fault, *, times: int | None = None) -> Begi
 def another_client(scene: Scene, issuer: Identity) -> None:
     """Install a client certificate of another owner, to whom the good server shows the key."""
     house, good = scene.house, scene.good
-    house.install_client(pki.client(issuer, "somebody else"))
+    house.install_client(pki.client(issuer, "another owner"))
     pki.accept_clients_of(good, pki.authority_of(good), issuer)
     installed = house.filer.root.installed_certificates
     servers = house.filer.key_servers_at([GOOD], good.port, lambda name: installed / name)
@@ -410,9 +410,9 @@ def holds_two_secrets(scene: Scene) -> None:
 def contradicting(*warnings: str, unlocked: int = 4) -> Expected:
     """Return the outcomes with two secrets under the key ID in use."""
     problem = f"key servers {BAD}, {GOOD} hold different keys for key ID KEYID"
-    liar = f"key server {BAD} holds another key for key ID KEYID than the one that opens its disks"
+    wrong = f"key server {BAD} holds another key for key ID KEYID than the one that opens its disks"
     (read,) = well()["restore -all"].said
-    boot = Outcome((*warnings, liar), f"up, {unlocked} disks unlocked, 1 key loaded")
+    boot = Outcome((*warnings, wrong), f"up, {unlocked} disks unlocked, 1 key loaded")
     return {
         **well(),
         "restore -all": Outcome(

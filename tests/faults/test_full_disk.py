@@ -13,7 +13,6 @@ import pytest
 
 from filer.keyserver.server import KeyServer
 from filer.registration.pem import ca_name
-from tests.conftest import StartKeyServers
 from tests.kit.console import DISKS, PROGRAM, Account, Outcome, beside, files_below
 
 # 4 KiB per file (in blocks of 512 bytes). Python ignores the signal of this limit. It would keep
@@ -24,11 +23,6 @@ LIMITED = (
     'export PYTHONDONTWRITEBYTECODE=1; ulimit -f 8; exec "$0" "$@"',
     PROGRAM,
 )
-
-
-@pytest.fixture
-def server(key_servers: StartKeyServers) -> KeyServer:
-    return key_servers(1)[0]
 
 
 @pytest.fixture

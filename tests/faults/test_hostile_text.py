@@ -367,8 +367,7 @@ def test_any_bytes_in_a_file_of_the_root_are_read_or_named_and_kept(
         b"",
     ],
 )
-def test_a_hostile_filer_toml_is_one_line_of_the_program(tmp_path: Path, content: bytes) -> None:
-    account = Account(tmp_path / "home")
+def test_a_hostile_filer_toml_is_one_line_of_the_program(account: Account, content: bytes) -> None:
     account.settings.write_bytes(content or b"[shelf]\ndisks = 2\n")
 
     ended = account.commands("hostname")
@@ -891,8 +890,7 @@ def test_any_history_is_read_and_kept(
     assert path.read_bytes() == content
 
 
-def test_a_hostile_history_is_recalled_as_text(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_a_hostile_history_is_recalled_as_text(account: Account) -> None:
     account.history.parent.mkdir(parents=True)
     account.history.write_bytes(b"\xff\x00\n+" + EVIL_NAME.encode() + b"\x1b]0;owned\x07\n")
     with editing(account) as terminal:
@@ -925,8 +923,7 @@ def test_a_hostile_root_and_lock_are_reported_escaped(tmp_path: Path) -> None:
         assert is_one_line(ended.err.removesuffix("\n"))
 
 
-def test_hostile_arguments_and_environment_are_reported_escaped(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_hostile_arguments_and_environment_are_reported_escaped(account: Account) -> None:
     for arguments in (
         [f"--{EVIL_NAME}"],
         [EVIL_NAME],
@@ -982,8 +979,9 @@ def _run(call):
         "COMMAND = Hostile()",
     ],
 )
-def test_a_hostile_plug_in_is_reported_escaped(tmp_path: Path, text: str, offer: str) -> None:
-    account = Account(tmp_path / "home")
+def test_a_hostile_plug_in_is_reported_escaped(
+    account: Account, tmp_path: Path, text: str, offer: str
+) -> None:
     site = tmp_path / "site"
     site.mkdir()
     install_plugin(site, "hostile_plugin", HOSTILE_PLUGIN.format(text=text, offer=offer))

@@ -97,7 +97,7 @@ def test_a_client_certificate_that_is_not_shown_the_keys_in_use_is_refused(
     house: House, servers: list[FaultyKeyServer], line: str, answers: tuple[str, ...]
 ) -> None:
     before = Before(house)
-    house.install_client(pki.client(pki.authority_of(servers[0]), "somebody else"))
+    house.install_client(pki.client(pki.authority_of(servers[0]), "another owner"))
     result = house.run(line, *answers)
     assert result.status == FAILED
     assert house.key_ids[0] in result.failures[0]
@@ -207,7 +207,7 @@ def test_an_expired_registered_certificate_is_replaced_with_a_warning(
     key_id = house.key_ids[0]
     spoiled = pki.client(pki.authority_of(servers[0]), common_name(servers[0]), valid=pki.EXPIRED)
     register_at_once(house, spoiled)
-    other = pki.client(pki.authority_of(servers[0]), "somebody else")
+    other = pki.client(pki.authority_of(servers[0]), "another owner")
     house.install_client(other)
     result = house.must(line, *answers)
     first, *more = result.warnings
@@ -237,7 +237,7 @@ def test_a_registered_certificate_that_only_the_filers_clock_takes_for_expired_i
     """The key servers still show it the keys in use, so it is the better one."""
     expire(house, days=20_000)
     before = Before(house)
-    house.install_client(pki.client(pki.authority_of(servers[0]), "somebody else"))
+    house.install_client(pki.client(pki.authority_of(servers[0]), "another owner"))
     result = house.run(ADD)
     assert result.status == FAILED
     assert result.failures[0].endswith("; the registered one stays")
@@ -283,7 +283,7 @@ def test_a_client_certificate_may_change_while_no_key_is_in_use(
     new: House, servers: list[FaultyKeyServer]
 ) -> None:
     new.add(*servers)
-    other = pki.client(pki.authority_of(servers[0]), "somebody else")
+    other = pki.client(pki.authority_of(servers[0]), "another owner")
     new.install_client(other)
     new.add(*servers)
     assert new.registered.certificates[CLIENT] == other.certificate_pem()

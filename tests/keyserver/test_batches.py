@@ -7,15 +7,8 @@ import pytest
 
 from filer.keys.pair import KeyPair
 from filer.keyserver.server import KeyServer
-from tests.conftest import StartKeyServers
 from tests.kit import hostile
 from tests.kit.pairs import PARENT_TAG, new_pair
-
-
-@pytest.fixture
-def server(key_servers: StartKeyServers) -> KeyServer:
-    (server,) = key_servers(1)
-    return server
 
 
 def ask(server: KeyServer, *items: Any) -> Sequence[Any]:

@@ -350,11 +350,10 @@ class TestCertificates:
 
 
 class TestKeys:
-    def test_a_key_is_stored_read_and_destroyed(self, key_servers: StartKeyServers) -> None:
+    def test_a_key_is_stored_read_and_destroyed(self, server: KeyServer) -> None:
         from kmip.core.enums import RevocationReasonCode
         from kmip.pie.exceptions import KmipOperationFailure
 
-        (server,) = key_servers(1)
         with pykmip(server) as client:
             uid = register(client, SECRET)
             client.activate(uid)
@@ -374,8 +373,7 @@ class TestKeys:
             client.destroy(uid)
             assert located(client) == []
 
-    def test_a_restart_keeps_keys_and_port(self, key_servers: StartKeyServers) -> None:
-        (server,) = key_servers(1)
+    def test_a_restart_keeps_keys_and_port(self, server: KeyServer) -> None:
         with pykmip(server) as client:
             uid = register(client, SECRET)
             client.activate(uid)
@@ -497,8 +495,7 @@ class TestKeys:
             assert located(two) == []
         assert mode(first.store) == mode(second.store) == 0o600
 
-    def test_keys_are_shown_to_their_owner_alone(self, key_servers: StartKeyServers) -> None:
-        (server,) = key_servers(1)
+    def test_keys_are_shown_to_their_owner_alone(self, server: KeyServer) -> None:
         authority = pki.authority_of(server)
         for name, common_name in (("renewed.pem", CLIENT_NAME), ("other.pem", "other")):
             identity = pki.client(authority, common_name)
@@ -510,9 +507,7 @@ class TestKeys:
         with pykmip(server, "other.pem", "other.pem") as client:
             assert located(client) == []
 
-    def test_many_clients_at_once(self, key_servers: StartKeyServers) -> None:
-        (server,) = key_servers(1)
-
+    def test_many_clients_at_once(self, server: KeyServer) -> None:
         def work(number: int) -> None:
             with pykmip(server) as client:
                 for count in range(5):
@@ -526,9 +521,8 @@ class TestKeys:
             list(pool.map(work, range(8)))
 
     def test_a_secret_is_in_no_log(
-        self, key_servers: StartKeyServers, caplog: pytest.LogCaptureFixture
+        self, server: KeyServer, caplog: pytest.LogCaptureFixture
     ) -> None:
-        (server,) = key_servers(1)
         with caplog.at_level("DEBUG"), pykmip(server) as client:
             uid = register(client, SECRET)
             assert client.get(uid).value == SECRET.encode()
@@ -558,10 +552,7 @@ class TestConnections:
         ("version", "accepted"),
         [(ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_1, False)],
     )
-    def test_older_tls(
-        self, key_servers: StartKeyServers, version: ssl.TLSVersion, accepted: bool
-    ) -> None:
-        (server,) = key_servers(1)
+    def test_older_tls(self, server: KeyServer, version: ssl.TLSVersion, accepted: bool) -> None:
         context = client_context(server, server.directory / CLIENT_PRIVATE)
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             context.minimum_version = context.maximum_version = version
@@ -585,13 +576,12 @@ class TestConnections:
     )
     def test_a_client_without_the_right_certificate_is_refused(
         self,
-        key_servers: StartKeyServers,
+        server: KeyServer,
         tmp_path: Path,
         version: ssl.TLSVersion,
         identity: Identity | None,
         alert: str,
     ) -> None:
-        (server,) = key_servers(1)
         path = None
         if identity is not None:
             path = tmp_path / "odd.pem"
@@ -602,17 +592,15 @@ class TestConnections:
             ask(server, context)
 
     def test_an_expired_client_certificate_is_refused(
-        self, key_servers: StartKeyServers, tmp_path: Path
+        self, server: KeyServer, tmp_path: Path
     ) -> None:
-        (server,) = key_servers(1)
         expired = pki.client(pki.authority_of(server), valid=pki.EXPIRED)
         (tmp_path / "expired.pem").write_bytes(expired.private_pem())
         context = client_context(server, tmp_path / "expired.pem")
         with pytest.raises(ssl.SSLError, match=r"(?i)alert certificate expired"):
             ask(server, context)
 
-    def test_idle_clients_do_not_delay_a_stop(self, key_servers: StartKeyServers) -> None:
-        (server,) = key_servers(1)
+    def test_idle_clients_do_not_delay_a_stop(self, server: KeyServer) -> None:
         taken = []
         for number in range(3):
             server.start()
@@ -654,12 +642,8 @@ class TestConnections:
         ids=["http", "huge", "a response"],
     )
     def test_what_is_not_kmip_ends_the_session(
-        self,
-        key_servers: StartKeyServers,
-        capfd: pytest.CaptureFixture[str],
-        request_bytes: bytes,
+        self, server: KeyServer, capfd: pytest.CaptureFixture[str], request_bytes: bytes
     ) -> None:
-        (server,) = key_servers(1)
         with tls(server) as connection:
             connection.sendall(request_bytes)
             assert ends(connection)
@@ -669,17 +653,12 @@ class TestConnections:
         assert capfd.readouterr() == ("", "")
 
     def test_a_broken_message_is_answered(
-        self, key_servers: StartKeyServers, capfd: pytest.CaptureFixture[str]
+        self, server: KeyServer, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        (server,) = key_servers(1)
         assert ask(server).startswith(RESPONSE)
         assert capfd.readouterr() == ("", "")
 
-    def test_broken_connections(
-        self, key_servers: StartKeyServers, capfd: pytest.CaptureFixture[str]
-    ) -> None:
-        (server,) = key_servers(1)
-
+    def test_broken_connections(self, server: KeyServer, capfd: pytest.CaptureFixture[str]) -> None:
         def reset(connection: socket.socket) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()
@@ -722,8 +701,7 @@ class TestStarting:
         with pytest.raises(KeyServerError, match=r"^cannot listen on 198\.51\.100\.1 port 5696: "):
             KeyServer(authority, "198.51.100.1").start()
 
-    def test_start_and_stop_may_be_repeated(self, key_servers: StartKeyServers) -> None:
-        (server,) = key_servers(1)
+    def test_start_and_stop_may_be_repeated(self, server: KeyServer) -> None:
         server.start()
         server.stop()
         server.stop()
@@ -738,10 +716,7 @@ class TestStarting:
             *product([".sqlite"], ["garbage", "directory"]),
         ],
     )
-    def test_a_file_at_fault_is_named(
-        self, key_servers: StartKeyServers, suffix: str, damage: str
-    ) -> None:
-        (server,) = key_servers(1)
+    def test_a_file_at_fault_is_named(self, server: KeyServer, suffix: str, damage: str) -> None:
         server.stop()
         path = server.directory / f"{server.address}{suffix}"
         path.unlink()
@@ -755,8 +730,7 @@ class TestStarting:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((server.address, server.port))
 
-    def test_an_odd_certificate_can_be_served(self, key_servers: StartKeyServers) -> None:
-        (server,) = key_servers(1)
+    def test_an_odd_certificate_can_be_served(self, server: KeyServer) -> None:
         context = client_context(server, server.directory / CLIENT_PRIVATE)
         other = pki.authority("root")
         between = pki.authority("intermediate", issuer=other)
@@ -776,10 +750,7 @@ class TestStarting:
             with pytest.raises(ssl.SSLCertVerificationError, match=reason), tls(server):
                 pass
 
-    def test_other_clients_can_be_accepted(
-        self, key_servers: StartKeyServers, tmp_path: Path
-    ) -> None:
-        (server,) = key_servers(1)
+    def test_other_clients_can_be_accepted(self, server: KeyServer, tmp_path: Path) -> None:
         context = client_context(server)
         other = pki.authority("other")
         pki.accept_clients_of(server, other)

@@ -84,7 +84,7 @@ HINT = 'Use "key_manager restore" to load the key IDs marked "*" into the intern
 
 
 def created(how: str, key_id: str, tag: str, *addresses: str) -> str:
-    """Return the block that tells of a new key pair."""
+    """Return the block about a new key pair."""
     return (
         f"{how}Key ID: {key_id}\nKey tag: {tag}\n"
         "Passphrase, key ID, and key tag synchronized with the following key server(s):\n"

@@ -31,11 +31,9 @@ def new_pair(
     tag: str = "filer1", key: str | bytes | None = None, key_id: str | None = None
 ) -> KeyPair:
     """Make a key pair of the filer and its partner; its key is random unless given."""
-    secret = key or os.urandom(16).hex()
+    secret = key if isinstance(key, bytes) else (key or os.urandom(16).hex()).encode()
     made = key_id or new_key_id(SYSTEM_ID, PARTNER_ID, os.urandom)
-    return KeyPair(
-        made, tag, AuthenticationKey(secret.encode() if isinstance(secret, str) else secret)
-    )
+    return KeyPair(made, tag, AuthenticationKey(secret))
 
 
 def put(server: KeyServer, *pairs: KeyPair, parent_tag: str = PARENT_TAG) -> None:

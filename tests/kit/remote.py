@@ -229,7 +229,7 @@ def connect(port: int) -> socket.socket:
         with suppress(ConnectionRefusedError):
             return socket.create_connection(("127.0.0.1", port), PATIENCE)
         threading.Event().wait(0.01)
-    pytest.fail("nobody listens")
+    pytest.fail("no server listens")
 
 
 def logged_in(port: int) -> Any:
@@ -253,7 +253,7 @@ def soon(condition: Callable[[], bool]) -> None:
         if condition():
             return
         threading.Event().wait(0.05)
-    pytest.fail("it never came to that")
+    pytest.fail("the condition never held")
 
 
 HAS_PROC = Path("/proc/self/status").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartKeyServers
+from filer.keyserver.server import KeyServer
 from tests.kit.console import Account, beside, editing
 from tests.kit.imports import TELL_MODULES, loaded_by, told_in
 
@@ -35,9 +35,8 @@ def test_commands_that_ask_no_key_server_load_no_kmip(
 
 
 def test_a_command_that_asks_a_key_server_loads_kmip_but_no_line_editor(
-    tmp_path: Path, key_servers: StartKeyServers
+    tmp_path: Path, server: KeyServer
 ) -> None:
-    (server,) = key_servers(1)
     account = beside([server], tmp_path / "home")
 
     loaded = loaded_by(account, "-c", f"key_manager add -key_server {server.address}")

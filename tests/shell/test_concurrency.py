@@ -272,16 +272,15 @@ def test_a_signal_ends_the_wait_for_a_writer_of_a_fifo(
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_at_a_question_of_a_script_ends_it(
-    tmp_path: Path, servers: list[KeyServer], number: signal.Signals
+    unregistered: Account, servers: list[KeyServer], number: signal.Signals
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-    with account.pipe() as child:
+    with unregistered.pipe() as child:
         child.sendline("key_manager setup")
         child.expect_exact("to quit: ")
         child.kill(number)
 
         assert child.proc.wait(PATIENCE) == 128 + number
-    assert account.commands("key_manager show").out == "No key servers are registered.\n"
+    assert unregistered.commands("key_manager show").out == "No key servers are registered.\n"
 
 
 def test_a_request_for_good_stops_all_that_follows() -> None:
@@ -297,9 +296,10 @@ def test_a_request_for_good_stops_all_that_follows() -> None:
             interrupt.check()
 
 
-def test_a_stopped_program_goes_on_where_it_was(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = beside(servers, tmp_path / "home")
-    with started(account) as child:
+def test_a_stopped_program_goes_on_where_it_was(
+    unregistered: Account, servers: list[KeyServer]
+) -> None:
+    with started(unregistered) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         child.stdin.write(script(servers))
@@ -314,7 +314,7 @@ def test_a_stopped_program_goes_on_where_it_was(tmp_path: Path, servers: list[Ke
 
     assert (err, child.returncode) == (b"", 0)
     assert out.count(b"4 successes") == 3
-    check_root(account, servers)
+    check_root(unregistered, servers)
 
 
 # Pipes that close.
@@ -322,10 +322,9 @@ def test_a_stopped_program_goes_on_where_it_was(tmp_path: Path, servers: list[Ke
 
 @pytest.mark.parametrize("lines", [0, 9, 15])
 def test_a_reader_that_leaves_ends_a_script_with_nothing_half_made(
-    tmp_path: Path, servers: list[KeyServer], lines: int
+    unregistered: Account, servers: list[KeyServer], lines: int
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-    with started(account) as child:
+    with started(unregistered) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
@@ -337,46 +336,41 @@ def test_a_reader_that_leaves_ends_a_script_with_nothing_half_made(
 
         assert child.wait(PATIENCE) == 128 + signal.SIGPIPE
         assert child.stderr.read() == b""
-    check_root(account, servers)
+    check_root(unregistered, servers)
 
 
 def test_errors_that_were_never_open_cost_only_what_is_printed(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-
-    ended = account.run("-c", f"'{PROGRAM}' 2>&-", program=("sh",), input=script(servers))
+    ended = unregistered.run("-c", f"'{PROGRAM}' 2>&-", program=("sh",), input=script(servers))
 
     assert ended.status == 0
-    check_root(account, servers)
-    assert "  second " in account.commands("key_manager query").out.replace("\n", "  ")
+    check_root(unregistered, servers)
+    assert "  second " in unregistered.commands("key_manager query").out.replace("\n", "  ")
 
 
 def test_an_output_that_was_never_open_ends_the_script_and_loses_nothing(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-
-    ended = account.run("-c", f"'{PROGRAM}' >&-", program=("sh",), input=script(servers))
+    ended = unregistered.run("-c", f"'{PROGRAM}' >&-", program=("sh",), input=script(servers))
 
     lost = "filer: cannot write standard output: Bad file descriptor\n"
     assert (ended.err, ended.status) == (lost, 1)
-    check_root(account, servers)
+    check_root(unregistered, servers)
 
 
 # A person.
 
 
 def test_ctrl_c_stops_a_rekey_of_many_disks_between_two_and_reports(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
     many = SMALL_SHELF.replace(f"disks = {DISKS}", f"disks = {MANY_DISKS}")
-    settings = account.settings.read_text(encoding="utf-8").replace(SMALL_SHELF, many)
-    account.settings.write_text(settings, encoding="utf-8")
+    settings = unregistered.settings.read_text(encoding="utf-8").replace(SMALL_SHELF, many)
+    unregistered.settings.write_text(settings, encoding="utf-8")
     add = " ".join(f"-key_server {server.address}" for server in servers)
-    disk = account.root / "shelf" / "0c.00.2.sed"
-    with account.terminal() as terminal:
+    disk = unregistered.root / "shelf" / "0c.00.2.sed"
+    with unregistered.terminal() as terminal:
         terminal.booted().enter(f"key_manager add {add}")
         before = disk.stat().st_mtime_ns
         terminal.type("key_manager rekey; hostname\r")
@@ -405,7 +399,7 @@ def test_ctrl_c_stops_a_rekey_of_many_disks_between_two_and_reports(
         assert "filer1\n" not in said
         assert f"{MANY_DISKS} successes, 0 failures" in terminal.enter("key_manager rekey")
         assert terminal.leave() == 0
-    with House(account.root) as house:
+    with House(unregistered.root) as house:
         house.boot()
         check_that_no_key_is_lost_by(house, servers)
 
@@ -448,10 +442,9 @@ def test_ctrl_c_during_a_command_drops_the_rest_of_the_line(
 
 
 def test_ctrl_c_at_a_late_question_of_setup_keeps_what_was_said_to_be_done(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-    with account.terminal() as terminal:
+    with unregistered.terminal() as terminal:
         said = terminal.booted().enter("key_manager setup")
         for answer in (servers[0].address, "q", "", "", "yes"):
             said += terminal.enter(answer)

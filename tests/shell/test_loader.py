@@ -29,11 +29,6 @@ AUTOBOOT             {}
 
 
 @pytest.fixture
-def server(key_servers: StartKeyServers) -> KeyServer:
-    return key_servers(1)[0]
-
-
-@pytest.fixture
 def sealed(server: KeyServer, tmp_path: Path) -> Account:
     """A filer whose disks are locked, and its key server."""
     account = beside([server], tmp_path / "home")
@@ -159,8 +154,7 @@ def test_autoboot_is_kept_on_the_boot_device(value: str, tmp_path: Path) -> None
         assert terminal.enter("printenv") == AUTOBOOT.format(value)
 
 
-def test_a_damaged_environment_is_reported_and_set_again(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_a_damaged_environment_is_reported_and_set_again(account: Account) -> None:
     with account.terminal() as terminal:
         terminal.booted()
         terminal.enter("halt")
@@ -171,8 +165,7 @@ def test_a_damaged_environment_is_reported_and_set_again(tmp_path: Path) -> None
         assert terminal.enter("printenv") == AUTOBOOT.format("true")
 
 
-def test_halt_at_a_terminal_goes_to_loader_and_bye_leaves(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_halt_at_a_terminal_goes_to_loader_and_bye_leaves(account: Account) -> None:
     with account.terminal() as terminal:
         terminal.booted()
         terminal.enter("priv set advanced")
@@ -187,14 +180,12 @@ def test_halt_at_a_terminal_goes_to_loader_and_bye_leaves(tmp_path: Path) -> Non
         assert terminal.end() == 0
 
 
-def test_halt_away_from_a_terminal_ends_the_program(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_halt_away_from_a_terminal_ends_the_program(account: Account) -> None:
     outcome = account.script("halt", "boot_ontap", "hostname")
     assert outcome == ("System halting...\n", "", 0)
 
 
-def test_tab_completes_at_loader(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_tab_completes_at_loader(account: Account) -> None:
     with editing(account) as terminal:
         terminal.booted()
         terminal.enter("halt")

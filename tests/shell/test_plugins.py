@@ -21,7 +21,7 @@ def _run(call: Call) -> None:
 
 
 ROW = Subcommand("greet [ name ]", _run, values={"name": lambda _filer: [("Alice", "")]})
-COMMAND = Command("greet", "greet somebody", ROW)
+COMMAND = Command("greet", "greet a user", ROW)
 """
 
 RAISING = """
@@ -98,7 +98,7 @@ def test_a_plug_in_may_offer_several_commands(account: Account, site: Path) -> N
         site,
         "greet",
         f"{PLUGIN}\n"
-        "hail = Command('hail', 'hail somebody', ROW._replace(synopsis='hail [ name ]'))\n"
+        "hail = Command('hail', 'hail a user', ROW._replace(synopsis='hail [ name ]'))\n"
         "COMMANDS = (COMMAND, hail)\n"
         "del COMMAND\n",
     )
@@ -126,7 +126,7 @@ def test_a_plug_in_is_listed_and_described(account: Account, site: Path) -> None
     ended = run(account, site, "?", "help greet")
 
     assert "greet" in listed(ended.out)
-    assert ended.out.endswith("\ngreet - greet somebody\n")
+    assert ended.out.endswith("\ngreet - greet a user\n")
 
 
 def test_tab_completes_a_plug_in_and_its_values(account: Account, site: Path) -> None:
@@ -379,7 +379,7 @@ def test_of_two_distributions_of_one_name_the_first_one_counts(
 
 PAGE = """.TH GREET 1 2026-01-01 greet "Filer Manual"
 .SH NAME
-greet \\- greet somebody politely
+greet \\- greet a user politely
 .SH DESCRIPTION
 {text}
 """
@@ -399,7 +399,7 @@ def test_man_shows_the_page_of_a_plug_in(account: Account, site: Path) -> None:
     ended = run(account, site, "man greet")
 
     assert (ended.err, ended.status) == ("", 0)
-    assert "greet - greet somebody politely" in ended.out
+    assert "greet - greet a user politely" in ended.out
     with editing(account, environment={"PYTHONPATH": str(site)}) as terminal:
         terminal.booted().type("man gree\t")
         terminal.shows("t")

@@ -144,13 +144,12 @@ def test_a_panic_is_status_3_and_runs_no_command(tmp_path: Path) -> None:
 
 
 def test_locked_disks_without_a_key_server_are_a_panic_that_counts_them(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-    assert account.script("key_manager setup", *answers_to_setup(servers)).status == 0
+    assert unregistered.script("key_manager setup", *answers_to_setup(servers)).status == 0
     servers[0].stop()
 
-    ended = account.commands("hostname")
+    ended = unregistered.commands("hostname")
 
     assert (ended.out, ended.status) == ("", 3)
     assert "A T T E N T I O N" in ended.err
@@ -247,14 +246,13 @@ def test_a_broken_filer_toml_is_named_with_its_line_and_nothing_is_written(
 
 
 def test_a_broken_registration_is_named_with_its_line_and_stays_as_it_is(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-    assert account.commands(f"key_manager add -key_server {servers[0].address}").status == 0
-    config = account.root / "var" / "kmip" / "config.toml"
+    assert unregistered.commands(f"key_manager add -key_server {servers[0].address}").status == 0
+    config = unregistered.root / "var" / "kmip" / "config.toml"
     config.write_bytes(b"# by hand\nport = ]\n")
 
-    ended = account.commands("hostname")
+    ended = unregistered.commands("hostname")
 
     assert (ended.out, ended.status) == ("", 2)
     assert "config.toml:2: " in ended.err
@@ -264,22 +262,21 @@ def test_a_broken_registration_is_named_with_its_line_and_stays_as_it_is(
 
 
 def test_every_directory_and_file_of_the_root_is_private_with_any_umask(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-    settings = account.settings.read_text(encoding="utf-8")
-    root = account.home / "another root"
-    assert account.run("--root", root, "-c", "hostname", umask=0).status == 0
+    settings = unregistered.settings.read_text(encoding="utf-8")
+    root = unregistered.home / "another root"
+    assert unregistered.run("--root", root, "-c", "hostname", umask=0).status == 0
     (root / "filer.toml").write_text(settings, encoding="utf-8")
     install = [
         argument
-        for path in files_below(account.root / "mroot")
+        for path in files_below(unregistered.root / "mroot")
         for argument in ("-c", f"keymgr install cert {path}")
     ]
     setup = "".join(f"{line}\n" for line in ("key_manager setup", *answers_to_setup(servers)))
 
-    assert account.run("--root", root, *install, umask=0).status == 0
-    assert account.run("--root", root, input=setup, umask=0).status == 0
+    assert unregistered.run("--root", root, *install, umask=0).status == 0
+    assert unregistered.run("--root", root, input=setup, umask=0).status == 0
 
     modes = {
         path.relative_to(root): stat.S_IMODE(path.stat().st_mode)
@@ -355,10 +352,9 @@ def test_a_signal_ends_a_boot_that_waits_for_a_silent_key_server(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_a_command_that_waits_for_a_silent_key_server(
-    tmp_path: Path, servers: list[KeyServer], number: signal.Signals
+    unregistered: Account, servers: list[KeyServer], number: signal.Signals
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-    with account.pipe() as child:
+    with unregistered.pipe() as child:
         child.sendline(f"key_manager add -key_server {servers[0].address}")
         child.expect_exact("Registration complete.")
         with silenced(servers[0]) as listener:

@@ -181,7 +181,7 @@ def test_add_registers_changed_client_files_that_see_every_key_in_use(house: Hou
 def test_add_refuses_changed_client_files_that_do_not_see_a_key_in_use(house: House) -> None:
     key_id = house.encrypt()
     before = house.registered
-    install_new_client(house, "somebody else")
+    install_new_client(house, "another owner")
     refusal = house.bad("key_manager add -key_server 127.0.0.2")
     assert refusal == (
         f"key_manager: key server 127.0.0.2 does not show key ID {key_id}, which is in use, to "

@@ -306,7 +306,8 @@ def test_whenever_power_is_lost_the_old_or_the_new_registration_is_there(
         assert device(var).load() == NEW._replace(port=1)
         assert len(list(var.iterdir())) == 2
     assert fatal > 8
-    assert seen == {False, True}
+    # The link is the last change of a first registration.
+    assert seen == ({False} if first and moment != "after" else {False, True})
 
 
 @pytest.mark.parametrize("moment", ["before", "torn 1", "after"])

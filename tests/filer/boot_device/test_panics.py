@@ -109,8 +109,7 @@ def test_any_count_is_a_number_or_an_error(
     assert not complaint or complaint.startswith("var/panics.toml:")
 
 
-def test_a_damaged_count_ends_the_program_in_one_line(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_a_damaged_count_ends_the_program_in_one_line(account: Account) -> None:
     assert account.commands("hostname").status == 0
     damaged = account.root / "var" / "panics.toml"
     damaged.write_text("in_a_row = many\n")

@@ -315,10 +315,10 @@ def test_warnings_name_the_server_and_are_said_once(servers: list[FaultyKeyServe
 
 
 def test_no_servers_give_no_answers() -> None:
-    nobody = KeyServers({}, Interrupt())
-    assert len(nobody) == 0
-    assert dict(nobody.probe().answers) == {}
-    assert nobody.fetch(PARENT_TAG).pairs() == []
+    none = KeyServers({}, Interrupt())
+    assert len(none) == 0
+    assert dict(none.probe().answers) == {}
+    assert none.fetch(PARENT_TAG).pairs() == []
 
 
 # Comparing what servers hold

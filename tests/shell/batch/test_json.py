@@ -39,7 +39,6 @@ from tests.kit.console import (
     WEAK_PASSPHRASE,
     Account,
     answers_to_setup,
-    beside,
 )
 from tests.kit.hostile import silenced
 from tests.kit.pairs import pairs_on
@@ -129,20 +128,6 @@ def types_of(each: Object) -> list[str]:
     return [result["type"] for result in each["results"]]
 
 
-@pytest.fixture
-def filer(tmp_path: Path, servers: list[KeyServer]) -> Account:
-    """A filer whose key servers are not registered."""
-    return beside(servers, tmp_path / "home")
-
-
-@pytest.fixture
-def registered(filer: Account, servers: list[KeyServer]) -> Account:
-    """A filer that has registered its key servers."""
-    add = " ".join(f"-key_server {server.address}" for server in servers)
-    assert only(filer, f"key_manager add {add}")["status"] == 0
-    return filer
-
-
 # The objects.
 
 
@@ -177,7 +162,7 @@ def test_text_is_the_default(account: Account) -> None:
 
 
 def test_every_type_of_every_command_is_written_and_no_secret(
-    filer: Account, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
     first, second = servers
     setup = ["first.example", *answers_to_setup(servers)]
@@ -212,7 +197,7 @@ def test_every_type_of_every_command_is_written_and_no_secret(
         "halt",
     ]
 
-    ended = filer.run("--format", "json", "-x", input="".join(f"{line}\n" for line in given))
+    ended = unregistered.run("--format", "json", "-x", input="".join(f"{line}\n" for line in given))
 
     told = [each for each in objects(ended.out) if "command" in each]
     by_name = {each["command"]: each for each in told}

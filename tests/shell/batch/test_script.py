@@ -15,7 +15,6 @@ from tests.kit.console import (
     Account,
     Outcome,
     answers_to_setup,
-    beside,
     files_below,
 )
 
@@ -281,10 +280,9 @@ def test_each_line_of_an_open_pipe_is_answered_before_the_next_is_sent(account: 
 
 
 def test_each_question_in_an_open_pipe_is_put_before_its_answer_is_sent(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-    with account.pipe() as child:
+    with unregistered.pipe() as child:
         child.sendline("key_manager setup")
         for question, answer in (
             ("to quit: ", servers[0].address),
@@ -332,11 +330,12 @@ def test_echo_shows_the_prompt_of_the_privilege(account: Account) -> None:
     assert "\nfiler1*> hostname\nfiler1\nfiler1*> priv set admin\n" in echoed.out
 
 
-def test_echo_shows_the_answers_but_no_secret(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = beside(servers, tmp_path / "home")
+def test_echo_shows_the_answers_but_no_secret(
+    unregistered: Account, servers: list[KeyServer]
+) -> None:
     answers = answers_to_setup(servers, passphrases=(PASSPHRASE, PASSPHRASE))
 
-    ended = account.script("key_manager setup", *answers, echo=True)
+    ended = unregistered.script("key_manager setup", *answers, echo=True)
 
     for line in (
         "filer1> key_manager setup",
@@ -353,10 +352,8 @@ def test_echo_shows_the_answers_but_no_secret(tmp_path: Path, servers: list[KeyS
     assert PASSPHRASE not in ended.out
 
 
-def test_without_echo_no_answer_is_printed(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = beside(servers, tmp_path / "home")
-
-    ended = account.script("key_manager setup", *answers_to_setup(servers))
+def test_without_echo_no_answer_is_printed(unregistered: Account, servers: list[KeyServer]) -> None:
+    ended = unregistered.script("key_manager setup", *answers_to_setup(servers))
 
     assert "Enter the IP address for a key server, 'q' to quit: \n" in ended.out
     assert "{yes} yes" not in ended.out
@@ -365,12 +362,8 @@ def test_without_echo_no_answer_is_printed(tmp_path: Path, servers: list[KeyServ
 @pytest.mark.parametrize(
     "lines", [["logger \x1b[31m"], ["key_manager setup", "\x1b[31m", "\u202e"]]
 )
-def test_echo_never_prints_control_characters(
-    tmp_path: Path, servers: list[KeyServer], lines: Sequence[str]
-) -> None:
-    account = beside(servers, tmp_path / "home")
-
-    ended = account.script(*lines, echo=True)
+def test_echo_never_prints_control_characters(unregistered: Account, lines: Sequence[str]) -> None:
+    ended = unregistered.script(*lines, echo=True)
 
     assert "\\x1b[31m" in ended.out
     assert not any(char in ended.out + ended.err for char in "\x1b\u202e")
@@ -391,17 +384,16 @@ def test_with_a_command_option_the_answers_come_from_standard_input(registered: 
 
 @pytest.mark.parametrize("given", range(10))
 def test_end_of_input_at_any_question_of_setup_is_a_failed_command(
-    tmp_path: Path, servers: list[KeyServer], given: int
+    unregistered: Account, servers: list[KeyServer], given: int
 ) -> None:
-    account = beside(servers, tmp_path / "home")
     answers = answers_to_setup(servers, passphrases=(PASSPHRASE, PASSPHRASE))
     assert len(answers) == 10
 
-    ended = account.script("key_manager setup", *answers[:given])
+    ended = unregistered.script("key_manager setup", *answers[:given])
 
     assert (ended.err, ended.status) == ("key_manager: end of input\n", 1)
     registering = "Registration complete." in ended.out
-    after = account.commands("key_manager show", "disk encrypt show").out
+    after = unregistered.commands("key_manager show", "disk encrypt show").out
     assert after.startswith(
         text(*(server.address for server in servers))
         if registering
@@ -509,18 +501,16 @@ def test_lines_of_a_dialogue_that_failed_are_not_commands_in_a_file_either(
 
 
 def test_unread_entries_are_not_printed_as_answers_of_the_next_command_option(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
-
-    ended = account.run(
+    ended = unregistered.run(
         "-x",
         *("-c", "key_manager rekey -manual", "-c", "key_manager setup"),
         input=text(PASSPHRASE, PASSPHRASE, servers[0].address, "q"),
     )
 
     assert "No key servers are registered.\n" in ended.err
-    assert never_run_nor_printed(account, ended, PASSPHRASE)
+    assert never_run_nor_printed(unregistered, ended, PASSPHRASE)
 
 
 def test_entries_for_two_dialogues_of_one_line_are_swallowed_unseen(account: Account) -> None:
@@ -586,17 +576,16 @@ def test_the_answers_of_a_setup_that_never_begins_are_swallowed_unseen(
 
 
 def test_the_answers_of_a_setup_that_fails_midway_are_swallowed_unseen(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
     servers[1].stop()
     answers = answers_to_setup(servers, passphrases=(PASSPHRASE, PASSPHRASE))
 
-    ended = account.script("key_manager setup", *answers, "hostname", echo=True)
+    ended = unregistered.script("key_manager setup", *answers, "hostname", echo=True)
 
     assert "Please enter" not in ended.out
     assert ended.out.endswith("filer1> hostname\nfiler1\n")
-    assert never_run_nor_printed(account, ended, PASSPHRASE)
+    assert never_run_nor_printed(unregistered, ended, PASSPHRASE)
     assert "not found" not in ended.err
 
 
@@ -634,12 +623,11 @@ def test_the_third_try_may_succeed(registered: Account) -> None:
 
 
 def test_lines_after_a_dialogue_that_ended_well_are_commands_again(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
     answers = answers_to_setup(servers, passphrases=(PASSPHRASE, PASSPHRASE))
 
-    ended = account.script("key_manager setup", *answers, "nonsense", "hostname")
+    ended = unregistered.script("key_manager setup", *answers, "nonsense", "hostname")
 
     assert ended.out.endswith("\nfiler1\n")
     assert ended.err == UNKNOWN.format("nonsense")

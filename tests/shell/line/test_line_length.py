@@ -15,7 +15,6 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
 
-from filer.keyserver.server import KeyServer
 from filer.running.interrupt import Interrupt
 from filer.shell.batch.script import KeyboardLines, Script
 from filer.shell.line.length import LONGEST, LineTooLong, checked, cut, lines_of
@@ -29,7 +28,7 @@ from filer.shell.session import FAILED, Host, Session
 from filer.shell.signals import Signals
 from filer.shell.ssh.editor import _Parser
 from tests.kit.casts import cast
-from tests.kit.console import PASSPHRASE, Account, Outcome, having_added
+from tests.kit.console import PASSPHRASE, Account, Outcome
 from tests.kit.house import COMMANDS, House, Screen
 from tests.kit.remote import Remote, logged_in, memory_of, needs_proc, serving, soon
 
@@ -168,26 +167,23 @@ def test_an_option_and_a_recording_have_the_same_limit(account: Account) -> None
     assert f"+{TOO_LONG}\n" in ended.out
 
 
-def test_an_answer_that_is_too_long_ends_its_command(
-    tmp_path: Path, servers: list[KeyServer]
-) -> None:
-    account = having_added(servers, tmp_path / "home")
+def test_an_answer_that_is_too_long_ends_its_command(registered: Account) -> None:
     refused = f"key_manager: {TOO_LONG}\n"
     long = "x" * (LONGEST + 1)
 
     for answers in ((long, PASSPHRASE), (PASSPHRASE, long)):
-        ended = account.run(input=text("key_manager rekey -manual", *answers, "hostname"))
+        ended = registered.run(input=text("key_manager rekey -manual", *answers, "hostname"))
         assert ended.err == refused
         assert ended.out.endswith("filer1\n")
         assert ended.status == 1
 
-    ended = account.run(input=text("key_manager setup", long, "q", "", "y", "hostname"))
+    ended = registered.run(input=text("key_manager setup", long, "q", "", "y", "hostname"))
     assert refused in ended.err
     assert ended.out.endswith("filer1\n")
 
     replies = [("question: any", long), ("question: any", "q")]
-    recording = cast(account.home / "b.cast", ("filer1>", "key_manager setup", replies))
-    assert f"+{refused}" in account.run("--replay", recording).out
+    recording = cast(registered.home / "b.cast", ("filer1>", "key_manager setup", replies))
+    assert f"+{refused}" in registered.run("--replay", recording).out
 
 
 def test_a_password_for_ssh_that_is_too_long_is_refused(account: Account) -> None:
@@ -260,14 +256,11 @@ def test_ctrl_c_while_a_line_is_split_stops_it(tmp_path: Path) -> None:
     assert not operator.text
 
 
-def test_a_dialogue_that_ended_well_does_not_speak_for_the_next_line(
-    tmp_path: Path, servers: list[KeyServer]
-) -> None:
-    account = having_added(servers, tmp_path / "home")
+def test_a_dialogue_that_ended_well_does_not_speak_for_the_next_line(registered: Account) -> None:
     rekey = "key_manager rekey -manual"
     entries = (PASSPHRASE, PASSPHRASE)
 
-    ended = account.run(input=text(rekey, *entries, f"{rekey} '", *entries, "hostname"))
+    ended = registered.run(input=text(rekey, *entries, f"{rekey} '", *entries, "hostname"))
 
     assert ended.err == "unclosed quote\n"
     assert ended.out.endswith("filer1\n")

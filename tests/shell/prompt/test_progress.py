@@ -15,7 +15,7 @@ from filer.keyserver.server import KeyServer
 from filer.running.progress import Progress, Steps, Tell, Wait, Work
 from filer.shell.prompt.progress_line import PATIENCE, ProgressLine, text
 from tests.kit import manual
-from tests.kit.console import change_settings, having_added
+from tests.kit.console import Account, change_settings, having_added
 from tests.kit.hostile import silenced
 from tests.kit.house import Told
 from tests.kit.manual import Build
@@ -146,11 +146,11 @@ def test_the_line_never_fills_the_width_of_the_screen(columns: int) -> None:
 
 
 def test_work_goes_on_when_the_terminal_has_hung_up() -> None:
-    def nobody_there(_text: str) -> None:
+    def hung_up(_text: str) -> None:
         raise OutputLost(None)
 
     now = iter(range(100))
-    line = ProgressLine(nobody_there, lambda: 80, clock=lambda: next(now))
+    line = ProgressLine(hung_up, lambda: 80, clock=lambda: next(now))
     with line.show(REKEY) as tell:
         tell(1)
         tell(2)
@@ -200,7 +200,7 @@ def test_an_operation_tells_each_disk_before_it_is_reached(
     house.add()
     house.good("key_manager rekey")
     listener = Listener()
-    house.screen.progress = listener
+    house.progress = listener
     house.execute(line, *answers)
     [(work, told)] = listener.of(Steps)
 
@@ -235,7 +235,7 @@ def test_only_what_changes_nothing_says_that_ctrl_c_stops_it(build: Build) -> No
     house = build()
     house.add()
     listener = Listener()
-    house.screen.progress = listener
+    house.progress = listener
     house.good("key_manager query")
     house.good("key_manager rekey")
 
@@ -274,11 +274,10 @@ def watched(person: Screen) -> StringIO:
 
 
 def test_a_rekey_of_many_disks_is_shown_and_can_be_stopped(
-    tmp_path: Path, servers: list[KeyServer]
+    registered: Account, servers: list[KeyServer]
 ) -> None:
-    account = having_added(servers, tmp_path / "home")
-    change_settings(account, "disks = 4", f"disks = {MANY}")
-    with screen(account, rows=40, columns=120) as person:
+    change_settings(registered, "disks = 4", f"disks = {MANY}")
+    with screen(registered, rows=40, columns=120) as person:
         person.booted()
         sent = watched(person)
         person.type("key_manager rekey\r")
@@ -308,10 +307,9 @@ def test_a_rekey_of_many_disks_is_shown_and_can_be_stopped(
 
 
 def test_a_wait_for_a_key_server_is_shown_and_leaves_nothing(
-    tmp_path: Path, servers: list[KeyServer]
+    registered: Account, servers: list[KeyServer]
 ) -> None:
-    account = having_added(servers, tmp_path / "home")
-    with screen(account) as person:
+    with screen(registered) as person:
         person.booted()
         with silenced(servers[1]) as listener:
             person.type("key_manager status\r")
@@ -321,10 +319,9 @@ def test_a_wait_for_a_key_server_is_shown_and_leaves_nothing(
                 person.shows("\nfiler1> key_manager status\nkey_manager: interrupted\nfiler1>")
 
 
-def test_a_boot_that_waits_says_so(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = having_added(servers, tmp_path / "home")
-    change_settings(account, "timeout = 20.0", "timeout = 1.5")
-    with silenced(servers[1]), screen(account) as person:
+def test_a_boot_that_waits_says_so(registered: Account, servers: list[KeyServer]) -> None:
+    change_settings(registered, "timeout = 20.0", "timeout = 1.5")
+    with silenced(servers[1]), screen(registered) as person:
         person.shows("1 of 2 key servers have answered, 1 s")
         person.shows(
             f"WARNING: kmip_init: key server {servers[1].address} is not responding: no answer"
@@ -338,10 +335,9 @@ def test_a_boot_that_waits_says_so(tmp_path: Path, servers: list[KeyServer]) -> 
     "environment", [{"TERM": "dumb"}, {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}]
 )
 def test_a_terminal_that_is_not_a_persons_shows_no_progress(
-    tmp_path: Path, servers: list[KeyServer], environment: dict[str, str]
+    registered: Account, servers: list[KeyServer], environment: dict[str, str]
 ) -> None:
-    account = having_added(servers, tmp_path / "home")
-    with account.terminal(environment=environment) as terminal:
+    with registered.terminal(environment=environment) as terminal:
         terminal.shows("filer1>")
         with silenced(servers[1]) as listener:
             terminal.type("key_manager status\r")
@@ -364,10 +360,11 @@ def test_a_pipe_gets_no_progress(tmp_path: Path, servers: list[KeyServer]) -> No
     assert "have answered" not in ended.err
 
 
-def test_a_recording_has_no_progress(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = having_added(servers, tmp_path / "home")
+def test_a_recording_has_no_progress(
+    registered: Account, tmp_path: Path, servers: list[KeyServer]
+) -> None:
     cast = tmp_path / "session.cast"
-    with screen(account, "--record", str(cast)) as person:
+    with screen(registered, "--record", str(cast)) as person:
         person.booted()
         with silenced(servers[1]) as listener:
             person.type("key_manager status\r")

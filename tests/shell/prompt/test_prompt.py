@@ -11,7 +11,7 @@ import pytest
 from filer.keyserver.server import KeyServer
 from filer.shell.manual.pages import find
 from filer.shell.manual.typesetting import render
-from tests.kit.console import PASSPHRASE, Account, answers_to_setup, beside, configure, editing
+from tests.kit.console import PASSPHRASE, Account, answers_to_setup, configure, editing
 from tests.kit.hostile import silenced
 from tests.kit.plugins import install
 from tests.kit.screen import Screen, screen
@@ -262,9 +262,10 @@ def test_a_line_that_begins_with_a_blank_is_in_no_history(at: Open, account: Acc
     assert [line for line in kept.splitlines() if line.startswith("+")] == ["+hostname", "+history"]
 
 
-def test_answers_are_neither_suggested_nor_kept(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = beside(servers, tmp_path / "home")
-    with screen(account) as person:
+def test_answers_are_neither_suggested_nor_kept(
+    unregistered: Account, servers: list[KeyServer]
+) -> None:
+    with screen(unregistered) as person:
         person.booted().enter("hostname")
         person.type("key_manager setup\r")
         person.shows("'q' to quit:")
@@ -279,7 +280,7 @@ def test_answers_are_neither_suggested_nor_kept(tmp_path: Path, servers: list[Ke
         person.shows("Completed lock on 4 disks")
         person.booted()
         assert PASSPHRASE not in person.text
-    kept = account.history.read_text(encoding="utf-8")
+    kept = unregistered.history.read_text(encoding="utf-8")
     assert [line for line in kept.splitlines() if line.startswith("+")] == [
         "+hostname",
         "+key_manager setup",
@@ -354,9 +355,8 @@ def test_without_colours_a_wrong_word_is_underlined(
 # The toolbar.
 
 
-def test_the_toolbar_follows_the_commands(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = beside(servers, tmp_path / "home")
-    with screen(account, columns=100) as person:
+def test_the_toolbar_follows_the_commands(unregistered: Account, servers: list[KeyServer]) -> None:
+    with screen(unregistered, columns=100) as person:
         person.booted()
         ids = "1573922311-1573922407"
         person.shows_toolbar(f"no key servers | disks 0/4 locked | 0 key pairs | admin | tag {ids}")

@@ -202,11 +202,10 @@ def test_ctrl_c_and_ctrl_d_at_a_passphrase_change_nothing(
 
 
 def test_the_history_file_is_private_and_holds_commands_only(
-    tmp_path: Path, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    account = beside(servers, tmp_path / "home")
     answers = answers_to_setup(servers, passphrases=(PASSPHRASE, PASSPHRASE))
-    with editing(account) as terminal:
+    with editing(unregistered) as terminal:
         terminal.booted().enter("hostname")
         terminal.enter("key_manager setup")
         for answer in answers:
@@ -218,12 +217,12 @@ def test_the_history_file_is_private_and_holds_commands_only(
 
     typed = [
         line[1:]
-        for line in account.history.read_text(encoding="utf-8").splitlines()
+        for line in unregistered.history.read_text(encoding="utf-8").splitlines()
         if line.startswith("+")
     ]
     assert typed == ["hostname", "key_manager setup", "key_manager rekey -manual"]
-    assert stat.S_IMODE(account.history.stat().st_mode) == 0o600
-    kept = b"".join(path.read_bytes() for path in files_below(account.home))
+    assert stat.S_IMODE(unregistered.history.stat().st_mode) == 0o600
+    kept = b"".join(path.read_bytes() for path in files_below(unregistered.home))
     assert PASSPHRASE.encode() not in kept
     assert OTHER_PASSPHRASE.encode() not in kept
 

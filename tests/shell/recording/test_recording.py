@@ -19,17 +19,11 @@ from tests.kit.console import (
     Account,
     Terminal,
     answers_to_setup,
-    beside,
     editing,
     plain,
 )
 
 DUMB = {"TERM": "dumb"}
-
-
-@pytest.fixture
-def beside_servers(servers: list[KeyServer], tmp_path: Path) -> Account:
-    return beside(servers, tmp_path / "home")
 
 
 def events(cast: Path) -> tuple[dict[str, Any], list[tuple[float, str, str]]]:
@@ -78,10 +72,10 @@ def test_a_terminal_is_recorded_as_it_was_seen(account: Account) -> None:
 
 
 def test_markers_name_the_commands_and_questions_and_input_is_what_was_answered(
-    beside_servers: Account, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
-    cast = beside_servers.home / "a.cast"
-    with beside_servers.terminal("--record", cast) as terminal:
+    cast = unregistered.home / "a.cast"
+    with unregistered.terminal("--record", cast) as terminal:
         terminal.booted().enter("key_manager setup")
         for answer in answers_to_setup(servers):
             terminal.enter(answer)
@@ -137,9 +131,9 @@ def test_a_new_size_of_the_terminal_is_an_event(account: Account) -> None:
 
 @pytest.mark.parametrize("environment", [{}, DUMB], ids=["xterm", "dumb"])
 def test_a_secret_is_recorded_as_asked_and_nowhere_else(
-    beside_servers: Account, environment: dict[str, str]
+    unregistered: Account, environment: dict[str, str]
 ) -> None:
-    cast = beside_servers.home / "a.cast"
+    cast = unregistered.home / "a.cast"
 
     def enter(terminal: Terminal, line: str, shown: str) -> None:
         if environment:
@@ -149,7 +143,7 @@ def test_a_secret_is_recorded_as_asked_and_nowhere_else(
             terminal.enter(line)
             assert terminal.prompt == shown.rstrip()
 
-    with beside_servers.terminal("--record", cast, environment=environment) as terminal:
+    with unregistered.terminal("--record", cast, environment=environment) as terminal:
         terminal.shows("filer1>") if environment else terminal.booted()
         enter(terminal, "key_manager add -key_server 127.0.0.2", "filer1> ")
         enter(terminal, "key_manager rekey -manual", "Please enter a new passphrase: ")
@@ -171,7 +165,7 @@ def test_a_secret_is_recorded_as_asked_and_nowhere_else(
 
 
 def test_a_script_is_recorded_as_a_console_log_shows_it(
-    beside_servers: Account, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
     lines = [
         "key_manager setup",
@@ -181,21 +175,21 @@ def test_a_script_is_recorded_as_a_console_log_shows_it(
         "nonsense",
         "help",
     ]
-    script = beside_servers.home / "runbook"
+    script = unregistered.home / "runbook"
     script.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
-    quiet = beside_servers.run("--record", "quiet.cast", script)
-    told = beside_servers.run("--record", "told.cast", "-x", script)
+    quiet = unregistered.run("--record", "quiet.cast", script)
+    told = unregistered.run("--record", "told.cast", "-x", script)
 
     assert quiet.err == told.err == f"{script}:{len(lines) - 1}: {NOT_FOUND}"
     assert "filer1> " in told.out
     assert "filer1> " not in quiet.out
     for name, kind in (("quiet.cast", "script"), ("told.cast", "script")):
-        cast = beside_servers.home / name
+        cast = unregistered.home / name
         assert of_kind("m", cast)[0] == f"session: {kind}"
         assert typed(cast) == ["key_manager setup", "host\\\nname", "nonsense", "help"]
         assert PASSPHRASE not in cast.read_text(encoding="utf-8")
-    seen = "".join(of_kind("o", beside_servers.home / "told.cast")).replace("\r\n", "\n")
+    seen = "".join(of_kind("o", unregistered.home / "told.cast")).replace("\r\n", "\n")
     assert seen == told.out.replace("filer1> help\n", f"{NOT_FOUND}filer1> help\n")
 
 
@@ -203,16 +197,16 @@ NOT_FOUND = "nonsense not found.  Type '?' for a list of commands\n"
 
 
 def test_command_options_are_recorded_with_their_answers(
-    beside_servers: Account, servers: list[KeyServer]
+    unregistered: Account, servers: list[KeyServer]
 ) -> None:
     answers = answers_to_setup(servers)
-    ended = beside_servers.run(
+    ended = unregistered.run(
         *("--record", "a.cast", "-c", "key_manager setup", "-c", "hostname"),
         input="".join(f"{answer}\n" for answer in answers),
     )
 
     assert ended.status == 0
-    cast = beside_servers.home / "a.cast"
+    cast = unregistered.home / "a.cast"
     assert [step.typed for step in read(cast.read_bytes()).steps[1:]] == [
         "key_manager setup",
         "hostname",
@@ -220,13 +214,13 @@ def test_command_options_are_recorded_with_their_answers(
     assert [reply.text for reply in read(cast.read_bytes()).steps[1].replies] == answers
 
 
-def test_an_answer_that_was_skipped_unseen_is_not_recorded(beside_servers: Account) -> None:
-    beside_servers.run(
+def test_an_answer_that_was_skipped_unseen_is_not_recorded(unregistered: Account) -> None:
+    unregistered.run(
         *("--record", "a.cast", "-x"),
         input=f"key_manager rekye -manual\n{PASSPHRASE}\n{PASSPHRASE}\nhostname\n",
     )
 
-    cast = beside_servers.home / "a.cast"
+    cast = unregistered.home / "a.cast"
     assert typed(cast) == ["key_manager rekye -manual", "hostname"]
     assert PASSPHRASE not in cast.read_text(encoding="utf-8")
 
@@ -344,30 +338,30 @@ def out_of_step(servers: list[KeyServer]) -> str:
     "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("-x", "-")]
 )
 def test_a_passphrase_that_answers_another_question_is_shown_nowhere(
-    beside_servers: Account, servers: list[KeyServer], options: tuple[str, ...]
+    unregistered: Account, servers: list[KeyServer], options: tuple[str, ...]
 ) -> None:
-    ended = beside_servers.run(*options, input=out_of_step(servers))
+    ended = unregistered.run(*options, input=out_of_step(servers))
 
     assert ended.out.count("Please answer yes or no.") == 2
     assert PASSPHRASE not in ended.out + ended.err
-    cast = beside_servers.home / "a.cast"
+    cast = unregistered.home / "a.cast"
     kept = cast.read_text(encoding="utf-8") if cast.exists() else ended.out
     assert PASSPHRASE not in kept
     assert kept.count(HIDDEN) >= 2
     if cast.exists():
         assert read(cast.read_bytes()).steps[1].replies[-2].text == HIDDEN
-        replayed = beside_servers.run("--replay", cast)
+        replayed = unregistered.run("--replay", cast)
         assert PASSPHRASE not in replayed.out + replayed.err
 
 
 @pytest.mark.parametrize("kind", ["plain", "editor"])
 def test_a_passphrase_typed_at_another_question_is_not_recorded(
-    beside_servers: Account, kind: str
+    unregistered: Account, kind: str
 ) -> None:
     opened = (
-        editing(beside_servers, "--record", "a.cast")
+        editing(unregistered, "--record", "a.cast")
         if kind == "editor"
-        else beside_servers.terminal("--record", "a.cast", environment=DUMB)
+        else unregistered.terminal("--record", "a.cast", environment=DUMB)
     )
     with opened as terminal:
         terminal.booted().type("disk encrypt sanitize 0c.00.3\r")
@@ -378,8 +372,8 @@ def test_a_passphrase_typed_at_another_question_is_not_recorded(
         terminal.shows("filer1\r\n")
         terminal.leave()
 
-    kept = (beside_servers.home / "a.cast").read_text(encoding="utf-8")
+    kept = (unregistered.home / "a.cast").read_text(encoding="utf-8")
     assert PASSPHRASE not in kept
-    assert not re.search(r"Corr|horse|batt", "".join(of_kind("o", beside_servers.home / "a.cast")))
+    assert not re.search(r"Corr|horse|batt", "".join(of_kind("o", unregistered.home / "a.cast")))
     assert HIDDEN in kept
     assert '"hostname\\r"' in kept

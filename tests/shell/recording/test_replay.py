@@ -150,23 +150,24 @@ def test_a_question_that_is_new_and_one_that_is_gone_are_differences(
     assert "filer1> hostname" not in ended.out
 
 
-def test_a_panic_is_an_output_like_others(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = beside(servers, tmp_path / "home")
+def test_a_panic_is_an_output_like_others(
+    unregistered: Account, tmp_path: Path, servers: list[KeyServer]
+) -> None:
     cast = tmp_path / "a.cast"
     lines = ["key_manager setup", *answers_to_setup(servers), "reboot", "hostname"]
     script = "".join(f"{line}\n" for line in lines)
-    assert account.run("--record", cast, input=script).status == 0
+    assert unregistered.run("--record", cast, input=script).status == 0
     for server in servers:
         server.stop()
 
-    ended = account.run("--replay", cast)
+    ended = unregistered.run("--replay", cast)
 
     assert ended.status == 1
     assert "+PANIC: raid: root aggregate aggr0 cannot be brought online" in ended.out
     assert "-filer1> hostname" in ended.out
     panicked = tmp_path / "panicked.cast"
-    assert account.run("--record", panicked, "-c", "hostname").status == 3
-    assert account.run("--replay", panicked) == ("", "", 0)
+    assert unregistered.run("--record", panicked, "-c", "hostname").status == 3
+    assert unregistered.run("--replay", panicked) == ("", "", 0)
 
 
 def test_secrets_are_lines_of_standard_input_as_many_as_there_were(
@@ -500,7 +501,7 @@ def test_bytes_without_end_and_a_directory_are_one_clear_line(account: Account) 
 def test_a_hostile_recording_never_reaches_the_terminal(account: Account) -> None:
     events = [
         [0.5, "x", "a kind of another program"],
-        [0.5, "m", "a chapter of somebody else"],
+        [0.5, "m", "a foreign marker"],
         [0.5, "r", "0x0"],
         [1.0, "m", "\x1b[31mfiler1> hostname"],
         [1.0, "i", "host\x1b[31m\x07\u202e\r"],

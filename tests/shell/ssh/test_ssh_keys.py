@@ -419,8 +419,7 @@ async def test_a_login_by_password_has_nothing_of_the_line_of_a_key(
         assert "No key servers" in str(process.stdout)
 
 
-def test_a_damaged_line_is_reported_at_the_start_and_the_filer_serves(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_a_damaged_line_is_reported_at_the_start_and_the_filer_serves(account: Account) -> None:
     give_access(account)
     path = account.root / "ssh" / "authorized_keys"
     path.write_bytes(path.read_bytes() + b"ssh-ed25519 garbage\n")
@@ -430,8 +429,7 @@ def test_a_damaged_line_is_reported_at_the_start_and_the_filer_serves(tmp_path: 
         assert text in str(remote.child.before) + remote.log
 
 
-def test_an_rsa_signature_with_sha_1_is_refused(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_an_rsa_signature_with_sha_1_is_refused(account: Account) -> None:
     give_access(account)
     key = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
     path = account.root / "ssh" / "authorized_keys"
@@ -456,8 +454,9 @@ def test_an_rsa_signature_with_sha_1_is_refused(tmp_path: Path) -> None:
             asyncio.run(log_in(remote.port, "ssh-rsa"))
 
 
-def test_a_key_file_that_others_can_change_opens_nothing_and_is_logged(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_a_key_file_that_others_can_change_opens_nothing_and_is_logged(
+    account: Account, tmp_path: Path
+) -> None:
     give_access(account)
     with serving(account) as remote:
         (account.root / "ssh" / "authorized_keys").chmod(0o666)

@@ -1228,8 +1228,7 @@ def test_the_file_of_passwords_never_outgrows_its_reader(tmp_path: Path) -> None
     assert len(passwords.users()) == number + 1
 
 
-def test_a_password_file_that_others_can_change_is_refused(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_a_password_file_that_others_can_change_is_refused(account: Account) -> None:
     give_access(account)
     (account.root / "ssh" / "passwords.toml").chmod(0o660)
 
@@ -1328,8 +1327,7 @@ class Storm:
 
 
 @needs_proc
-def test_an_honest_user_works_beside_200_others_who_want_all(tmp_path: Path) -> None:
-    account = Account(tmp_path / "home")
+def test_an_honest_user_works_beside_200_others_who_want_all(account: Account) -> None:
     give_access(account)
     with serving(account) as remote:
         (account.root / "mroot" / "etc" / "long").write_text("0123456789abcde\n" * 2**14)

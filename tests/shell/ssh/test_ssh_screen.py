@@ -2,14 +2,13 @@
 
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pexpect
 
 from filer.keyserver.server import KeyServer
 from filer.shell.manual.typesetting import render
 from filer.shell.prompt.progress_line import PATIENCE
-from tests.kit.console import DISKS, Account, configure, having_added
+from tests.kit.console import DISKS, Account, configure
 from tests.kit.hostile import silenced
 from tests.kit.pages import PAGES
 from tests.kit.remote import Remote, give_access, serving
@@ -66,9 +65,8 @@ def test_a_page_has_its_colours_and_no_pager(remote: Remote) -> None:
         person.shows_typed("filer1>")
 
 
-def test_a_wait_is_shown_and_leaves_nothing(tmp_path: Path, servers: list[KeyServer]) -> None:
-    account = having_added(servers, tmp_path / "home")
-    with serving(account) as remote, remote.screen() as person:
+def test_a_wait_is_shown_and_leaves_nothing(registered: Account, servers: list[KeyServer]) -> None:
+    with serving(registered) as remote, remote.screen() as person:
         person.booted()
         with silenced(servers[1]) as listener:
             person.type("key_manager status\r")
@@ -79,10 +77,9 @@ def test_a_wait_is_shown_and_leaves_nothing(tmp_path: Path, servers: list[KeySer
 
 
 def test_a_program_that_drives_the_console_is_asked_once_and_sees_no_comforts(
-    tmp_path: Path, servers: list[KeyServer]
+    registered: Account, servers: list[KeyServer]
 ) -> None:
-    account = having_added(servers, tmp_path / "home")
-    with serving(account) as remote, remote.terminal() as terminal:
+    with serving(registered) as remote, remote.terminal() as terminal:
         terminal.booted().enter("key_manager show")
         with silenced(servers[1]) as listener:
             terminal.type("key_manager status\r")
@@ -98,10 +95,7 @@ def test_a_program_that_drives_the_console_is_asked_once_and_sees_no_comforts(
     assert "WARNING" not in terminal.seen
 
 
-def test_the_settings_are_those_of_the_serving_user(
-    tmp_path: Path,
-) -> None:
-    account = Account(tmp_path / "home")
+def test_the_settings_are_those_of_the_serving_user(account: Account) -> None:
     give_access(account)
     configure(account, 'theme = "none"\nediting = "vi"\ntoolbar = 7\n')
     with serving(account) as remote, remote.screen() as person:
