@@ -471,7 +471,6 @@ def test_a_session_after_a_refused_subsystem_ends(house: House) -> None:
             with pytest.raises(paramiko.SSHException):
                 channel.invoke_subsystem("sftp")
             soon(lambda: channel.closed)
-            command(transport, "halt")
 
     clients_of(house, work, begin=0.5)
 
