@@ -3,7 +3,8 @@
 import subprocess
 from itertools import takewhile
 
-from filer.shell.manual.typesetting import UNLIMITED, render
+from filer.shell.manual.lines import UNLIMITED
+from filer.shell.manual.typesetting import render
 from tests.kit.paths import CHECKOUT
 
 DIRECTORY = CHECKOUT / "man"

@@ -94,7 +94,7 @@ def test_help_names_every_option(account: Account) -> None:
         ["--ssh", "0", "FILE"],
         ["--ssh", "0", "-x"],
         ["--ssh", "0", "-e"],
-        ["--ssh", "0", "--demo"],
+        ["--ssh-password", "root", "--demo"],
         ["--ssh", "0", "--format", "json"],
         ["--ssh", "0", "--ssh-password", "root"],
         ["--ssh-password", "root", "-c", "hostname"],

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filer.shell.manual import pages as manpages
-from filer.shell.manual.lines import UNLIMITED
 from filer.shell.manual.pages import find, names
 from filer.shell.manual.typesetting import (
     EXAMPLE,
