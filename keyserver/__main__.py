@@ -1,12 +1,19 @@
-"""The program ``filer-keyserver``: runs key servers until SIGTERM or Ctrl-C."""
+"""The program ``filer-keyserver``: runs key servers until SIGTERM or Ctrl-C.
+
+Its commands work on the files of key servers, which may be running.
+"""
 
 import argparse
+import math
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from ipaddress import ip_address
+from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filer import __version__
 from filer.host.command_line import Parser, PrintCompletion, directory
@@ -22,40 +29,48 @@ from filer.host.text import printable
 from filer.keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
 from filer.kmip.address import AddressError, parse_address, parse_port
 
+if TYPE_CHECKING:
+    from filer.keyserver.stored_keys import StoredKey
+
 _PROGRAM = "filer-keyserver"
+_INTERRUPTED = 128 + signal.SIGINT
+_MOST_DAYS = 36500
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with ``argv`` (default: ``sys.argv[1:]``) and return its exit status."""
     prepare_standard_streams()
+    status_of_interrupt = 0
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parse(argv)
+        status_of_interrupt = _INTERRUPTED if arguments.command else 0
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         forbid_core_files()
-        _serve(
-            (arguments.dir or _default_directory()).absolute(),
-            list(dict.fromkeys(arguments.address or [DEFAULT_ADDRESS])),
-            arguments.port,
-        )
+        arguments.dir = (arguments.dir or _default_directory()).absolute()
+        return _COMMANDS.get(arguments.command, _serve)(arguments)
     except KeyboardInterrupt:
-        return 0
+        return status_of_interrupt
     except OutputLost as lost:
         return status_without_output(_PROGRAM, lost)
     except FilerError as error:
         _complain(str(error))
     except OSError as error:
         _complain(printable(error.strerror or str(error)))
-    else:
-        return 0
     return 1
 
 
-def _serve(directory: Path, addresses: Sequence[str], port: int) -> None:
+def _serve(arguments: argparse.Namespace) -> int:
     from filer.keyserver.authority import prepare
     from filer.keyserver.server import KeyServer, start_together
 
-    prepare(directory, addresses)
-    servers = [KeyServer(directory, address, port, complain=_complain) for address in addresses]
+    directory, client_ca = arguments.dir, arguments.client_ca
+    port = DEFAULT_PORT if arguments.port is None else arguments.port
+    addresses = arguments.addresses or [DEFAULT_ADDRESS]
+    prepare(directory, addresses, lifetime=_lifetime(arguments), report=_complain)
+    servers = [
+        KeyServer(directory, address, port, client_ca=client_ca, complain=_complain)
+        for address in addresses
+    ]
     for server in servers:
         if not ip_address(server.address).is_loopback:
             _complain(f"warning: {server.address} can be reached from other machines")
@@ -67,29 +82,111 @@ def _serve(directory: Path, addresses: Sequence[str], port: int) -> None:
     try:
         start_together(servers)
         for server in servers:
-            write(
-                sys.stdout,
+            _print(
                 f"Key server {server.address} listens on port {server.port}; "
-                f"its files are in {printable(str(directory))}\n",
+                f"its files are in {printable(str(directory))}"
             )
         signal.sigwait(stopping)
     finally:
         for server in servers:
             server.stop()
+    return 0
+
+
+def _renew(arguments: argparse.Namespace) -> int:
+    from filer.keyserver.authority import renew
+
+    renew(
+        arguments.dir,
+        arguments.addresses,
+        client=arguments.client,
+        lifetime=_lifetime(arguments),
+        report=_print,
+    )
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from filer.keyserver.stored_keys import stores_in
+
+    stores = stores_in(arguments.dir, arguments.addresses)
+    _print_table([key for store in stores for key in store.listed()])
+    return 0
+
+
+def _destroy(arguments: argparse.Namespace) -> int:
+    from filer.keyserver.stored_keys import find, stores_in
+
+    stores = stores_in(arguments.dir, arguments.addresses)
+    keys = find(stores, arguments.keys)
+    if not arguments.yes:
+        _print_table(keys)
+        if not _agrees("A disk that is locked with a destroyed key cannot be opened again."):
+            _complain("nothing was destroyed")
+            return 1
+    for store in stores:
+        own = [key for key in keys if key.address == store.address]
+        if own:
+            store.destroy([key.identifier for key in own])
+        for key in own:
+            _print(f"Key server {key.address}: destroyed {key.identifier} {printable(key.key_id)}")
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "renew": _renew,
+    "list": _list,
+    "destroy": _destroy,
+}
+
+
+def _agrees(warning: str) -> bool:
+    write(sys.stderr, f'{warning}\nType "yes" to destroy: ')
+    return sys.stdin.readline().strip() == "yes"
+
+
+def _print_table(keys: Iterable["StoredKey"]) -> None:
+    rows = [("ADDRESS", "IDENTIFIER", "STATE", "REGISTERED (UTC)", "TAG", "OWNER", "KEY ID")]
+    for key in keys:
+        cells = (key.address, str(key.identifier), key.state, f"{key.registered:%Y-%m-%d %H:%M:%S}")
+        rows.append((*cells, key.tag, key.owner, key.key_id))
+    shown = [[printable(cell) or "-" for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        _print("  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    words = sys.argv[1:] if argv is None else argv
+    # argparse would complain that the value of a misspelt option is not a command.
+    options = {option for action in parser._actions for option in action.option_strings}
+    for word in takewhile(lambda word: word not in _COMMANDS, words):
+        if word[2:] and word.startswith("--") and word.partition("=")[0] not in options:
+            parser.error(f"unrecognized arguments: {word}")
+    arguments = parser.parse_args(words)
+    # Those before a command and those behind it.
+    before, behind = arguments.address, getattr(arguments, "address_of_command", None)
+    arguments.addresses = list(dict.fromkeys([*(before or ()), *(behind or ())]))
+    if command := arguments.command:
+        for name in {"port", "days", "client_ca"} - ({"days"} if command == "renew" else set()):
+            if getattr(arguments, name) is not None:
+                parser.error(f"--{name.replace('_', '-')} is not an option of {command}")
+        if command == "destroy" and not arguments.yes and not sys.stdin.isatty():
+            parser.error("destroy: without a terminal to ask at, it needs --yes")
+    return arguments
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog=_PROGRAM,
-        usage=f"{_PROGRAM} [options]",
+        usage=f"{_PROGRAM} [options] [COMMAND ...]",
         description="Run KMIP key servers for tests. The certificates that the filer needs "
         "(client.pem, client_private.pem, IP_CA.pem) are created in DIR, where the keys are also "
-        "stored.",
+        "stored. A COMMAND works on the files in DIR and ends; key servers may be running.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--dir", type=directory, metavar="DIR", help="default: the XDG data home, filer-keyserver/"
-    )
+    _add_directory(parser)
     parser.add_argument(
         "--address",
         type=_address,
@@ -100,9 +197,15 @@ def _parser() -> Parser:
     parser.add_argument(
         "--port",
         type=_port,
-        default=DEFAULT_PORT,
         metavar="PORT",
-        help="the TCP port of all of them; 0: one that is free (default: %(default)s)",
+        help=f"the TCP port of all of them; 0: one that is free (default: {DEFAULT_PORT})",
+    )
+    _add_days(parser)
+    parser.add_argument(
+        "--client-ca",
+        type=_file,
+        metavar="FILE",
+        help="also accept clients with a certificate of an authority in this PEM file",
     )
     parser.add_argument(
         "--print-completion",
@@ -111,7 +214,82 @@ def _parser() -> Parser:
         help="print the completion for bash or zsh",
     )
     parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", prog=_PROGRAM, parser_class=Parser
+    )
+    text = "issue certificates again, with the same keys"
+    renew = commands.add_parser("renew", help=text, description=text, allow_abbrev=False)
+    _add_directory(renew, default=argparse.SUPPRESS)
+    _add_addresses(renew, "issue only the certificate of this key server; may be repeated")
+    renew.add_argument("--client", action="store_true", help="issue only the client's certificate")
+    _add_days(renew, default=argparse.SUPPRESS)
+    text = "list the stored keys, without key material"
+    listing = commands.add_parser("list", help=text, description=text, allow_abbrev=False)
+    _add_directory(listing, default=argparse.SUPPRESS)
+    _add_addresses(listing, "list only the keys of this key server; may be repeated")
+    text = "destroy stored keys"
+    destroy = commands.add_parser("destroy", help=text, description=text, allow_abbrev=False)
+    _add_directory(destroy, default=argparse.SUPPRESS)
+    _add_addresses(destroy, "destroy only the keys of this key server; may be repeated")
+    destroy.add_argument("--yes", action="store_true", help="destroy without a question")
+    destroy.add_argument(
+        "keys", metavar="KEY", nargs="+", help="a key ID, or an identifier that list shows"
+    )
     return parser
+
+
+def _add_directory(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument(
+        "--dir",
+        type=directory,
+        default=default,
+        metavar="DIR",
+        help="default: the XDG data home, filer-keyserver/",
+    )
+
+
+def _add_days(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument(
+        "--days",
+        type=_days,
+        default=default,
+        metavar="N",
+        help="new certificates expire after N days, such as 0.5 (default: 730)",
+    )
+
+
+def _add_addresses(parser: argparse.ArgumentParser, text: str) -> None:
+    # A destination of its own: argparse would drop the addresses before the command.
+    parser.add_argument(
+        "--address",
+        type=_address,
+        action="append",
+        metavar="IP",
+        dest="address_of_command",
+        help=text,
+    )
+
+
+def _lifetime(arguments: argparse.Namespace) -> timedelta:
+    from filer.keyserver.authority import LIFETIME
+
+    return LIFETIME if arguments.days is None else timedelta(days=arguments.days)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text) if text.isascii() else math.nan
+    except ValueError:
+        days = math.nan
+    if not 0 <= days <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of days (0 to {_MOST_DAYS})')
+    return days
+
+
+def _file(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("not the name of a file")
+    return Path(text).absolute()
 
 
 def _address(text: str) -> str:
@@ -132,6 +310,10 @@ def _default_directory() -> Path:
     from platformdirs import user_data_path  # 5 ms
 
     return user_data_path(_PROGRAM, appauthor=False)
+
+
+def _print(line: str) -> None:
+    write(sys.stdout, f"{line}\n")
 
 
 def _complain(line: str) -> None:

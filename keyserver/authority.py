@@ -4,38 +4,54 @@ A small certificate authority issues one certificate for each key server address
 client.  The files that an administrator installs on the filer have the names that ``keymgr install
 cert`` expects (man key_manager, CERTIFICATES).  A file ``*_private.pem`` or ``*_server.pem`` has a
 private key followed by its certificate, so that both change together.
+
+A certificate that is replaced keeps its private key, and the old file is kept beside the new one.
+So the filers that trust the old certificates also trust the new ones, and the other way round, even
+if the clock was wrong.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from filer.host.durable import Storage, is_temporary
 from filer.host.errors import FilerError
 from filer.host.lock import locked
 from filer.host.own_files import followed, objection
 from filer.host.text import printable
+from filer.keyserver.identity import Identity, issue, new_authority
 from filer.kmip.address import AddressError, parse_address
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+
+__all__ = [
+    "AUTHORITY_PRIVATE",
+    "CLIENT_NAME",
+    "LIFETIME",
+    "AuthorityError",
+    "Identity",
+    "addresses_of",
+    "prepare",
+    "renew",
+    "server_name",
+    "store_name",
+]
 
 AUTHORITY_PRIVATE = "authority_private.pem"
 
 CLIENT_NAME = "filer"
 """Common name of the client; it never changes, because PyKMIP uses it as the owner of the keys."""
 
-_AUTHORITY_LIFETIME = timedelta(days=3652)
-_LIFETIME = timedelta(days=730)
-_RENEWAL = timedelta(days=1)
-_CLOCK_SKEW = timedelta(hours=1)
+LIFETIME = timedelta(days=730)
+"""How long a new certificate of a key server or client is valid, unless told otherwise."""
 
 
 class AuthorityError(FilerError):
@@ -52,187 +68,211 @@ def store_name(address: str) -> str:
     return f"{address}.sqlite"
 
 
-@dataclass(frozen=True)
-class Identity:
-    """A certificate with its private key."""
-
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
-    certificate: x509.Certificate
-
-    @classmethod
-    def parse(cls, pem: bytes) -> "Identity":
-        """Parse the result of ``private_pem``.  Raises ValueError for anything else."""
-        try:
-            key = serialization.load_pem_private_key(pem, password=None)
-            certificate = x509.load_pem_x509_certificate(pem)
-            public_key = certificate.public_key()
-        except TypeError as error:
-            raise ValueError("the private key is encrypted") from error
-        except (UnsupportedAlgorithm, x509.InvalidVersion) as error:
-            raise ValueError(str(error)) from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError("not an elliptic-curve key")
-        if key.public_key() != public_key:
-            raise ValueError("the private key does not match the certificate")
-        return cls(key, certificate)
-
-    def certificate_pem(self) -> bytes:
-        """Return only the certificate."""
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    def private_pem(self) -> bytes:
-        """Return the unencrypted private key followed by the certificate."""
-        key = self.key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        return key + self.certificate_pem()
-
-    def is_from(self, issuer: "Identity") -> bool:
-        """Return whether ``issuer`` signed this certificate."""
-        try:
-            self.certificate.verify_directly_issued_by(issuer.certificate)
-        except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
-            return False
-        return True
-
-    def expires_by(self, moment: datetime) -> bool:
-        """Return whether the certificate is no longer valid at ``moment``."""
-        return self.certificate.not_valid_after_utc <= moment
-
-
-def new_authority(now: datetime) -> Identity:
-    """Create a self-signed certificate authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = _name("filer-keyserver CA")
-    builder = (
-        _builder(name, key, now, now + _AUTHORITY_LIFETIME)
-        .issuer_name(name)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
-        )
-    )
-    return Identity(key, builder.sign(key, hashes.SHA256()))
-
-
-def issue_server(authority: Identity, address: str, now: datetime) -> Identity:
-    """Issue a certificate for the key server at ``address``, an IP address."""
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
-    return _issue(authority, address, ExtendedKeyUsageOID.SERVER_AUTH, now, names)
-
-
-def issue_client(authority: Identity, now: datetime) -> Identity:
-    """Issue the certificate by which a filer authenticates itself."""
-    return _issue(authority, CLIENT_NAME, ExtendedKeyUsageOID.CLIENT_AUTH, now)
-
-
 def prepare(
     directory: Path,
     addresses: Iterable[str],
     *,
+    lifetime: timedelta = LIFETIME,
+    report: Callable[[str], None] = lambda line: None,
     now: datetime | None = None,
     storage: Storage | None = None,
 ) -> None:
     """Ensure that ``directory`` has valid certificates for the key servers at ``addresses``.
 
-    Valid certificates are kept; missing and expired ones are created.  If the authority has
-    expired, a new one replaces it and all other certificates.  A directory is accepted if it is
-    missing, empty, or contains a file that only a key server creates.
+    Valid certificates are kept, missing ones created, for ``lifetime``; others are issued again
+    with the same key.  ``report`` receives a line for each file with other content that is
+    replaced.  A directory is accepted if it is missing, empty, or contains a file that only a key
+    server creates.
 
     Raises AddressError for an invalid address, AuthorityError for a damaged file (it is never
-    overwritten) or for a directory that must not be used, and StorageError if the directory cannot
-    be written.
+    overwritten), for a missing authority, or for a directory that must not be used, and
+    StorageError if the directory cannot be written.
     """
-    now = now or datetime.now(UTC)
-    storage = storage or Storage()
     addresses = [parse_address(address) for address in addresses]
+    now, storage = now or datetime.now(UTC), storage or Storage()
+    files = _Files(_followed(directory), storage, now, lifetime, report)
+    with files.locked(addresses):
+        authority = files.authority()
+        files.client(authority)
+        for address in addresses:
+            files.server(authority, address)
+
+
+def renew(
+    directory: Path,
+    addresses: Iterable[str] = (),
+    *,
+    client: bool = False,
+    lifetime: timedelta = LIFETIME,
+    report: Callable[[str], None] = lambda line: None,
+    now: datetime | None = None,
+    storage: Storage | None = None,
+) -> None:
+    """Issue the certificates of ``addresses``, of the ``client``, or else all, again.
+
+    The private keys stay the same, and the authority too if it is valid.  A running key server
+    uses its new certificate for the next connection.  ``report`` receives a line for each file.
+    Raises the errors of `prepare`, and AuthorityError for a certificate that is missing.
+    """
+    chosen = [parse_address(address) for address in addresses]
+    existing = addresses_of(directory, server_name(""))
+    missing = [address for address in chosen if address not in existing]
+    if missing or not existing:
+        where = printable(str(directory / server_name(missing[0]) if missing else directory))
+        raise AuthorityError(
+            f"{where}: no certificate to renew; filer-keyserver creates it when it starts"
+        )
+    everything = not chosen and not client
+    if everything:
+        chosen = existing
+    now, storage = now or datetime.now(UTC), storage or Storage()
+    files = _Files(_followed(directory), storage, now, lifetime, report)
+    with files.locked(chosen):
+        authority = files.authority()
+        if client or everything:
+            files.client(authority, again=True)
+        for address in chosen:
+            files.server(authority, address, again=True)
+
+
+def addresses_of(directory: Path, suffix: str) -> list[str]:
+    """Return the addresses that have a file with ``suffix`` in ``directory``.
+
+    Raises AuthorityError if it cannot be read.
+    """
     try:
-        directory = followed(directory)
+        names = sorted(path.name for path in directory.iterdir())
     except OSError as error:
         raise _unusable(directory, error) from error
-    _refuse_another_use(directory, addresses)
-    storage.make_directory(directory)
-    storage.settle_above(directory)
-    # Two simultaneous first starts must not create two authorities.
-    flags = os.O_RDONLY | os.O_DIRECTORY
-    with locked(directory, flags, lambda error: _unusable(directory, error)):
-        _refuse_another_use(directory, addresses)  # it may have changed before it was locked
-        storage.settle(directory)
-        storage.sweep(directory)
-        authority = _load_valid(directory / AUTHORITY_PRIVATE, now)
-        if authority is None:
-            authority = new_authority(now)
-            storage.write(directory / AUTHORITY_PRIVATE, authority.private_pem())
-        client = _load_valid(directory / CLIENT_PRIVATE, now, authority)
-        if client is None:
-            client = issue_client(authority, now)
-            storage.write(directory / CLIENT_PRIVATE, client.private_pem())
-        _write_if_different(storage, directory / CLIENT, client.certificate_pem())
-        for address in addresses:
-            if _load_valid(directory / server_name(address), now, authority) is None:
-                server = issue_server(authority, address, now)
-                storage.write(directory / server_name(address), server.private_pem())
-            _write_if_different(storage, directory / ca_name(address), authority.certificate_pem())
+    return [name.removesuffix(suffix) for name in names if _is_of_an_address(name, suffix)]
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+@dataclass(frozen=True)
+class _Files:
+    """The certificate files of a directory, for a process that has `locked` it."""
 
+    directory: Path
+    storage: Storage
+    now: datetime
+    lifetime: timedelta
+    report: Callable[[str], None]
+    _replaced: set[bytes] = field(default_factory=set)
+    """The certificates (PEM) that were issued again; the files with their keys are kept."""
 
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    @contextmanager
+    def locked(self, addresses: Iterable[str]) -> Iterator[None]:
+        """Hold the directory, which is created if it is missing, for key servers at ``addresses``.
 
+        Raises AuthorityError or StorageError.
+        """
+        directory = self.directory
+        _refuse_another_use(directory, addresses)
+        self.storage.make_directory(directory)
+        self.storage.settle_above(directory)
+        # Two simultaneous first starts must not create two authorities.
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        with locked(directory, flags, lambda error: _unusable(directory, error)):
+            _refuse_another_use(directory, addresses)  # it may have changed before it was locked
+            self.storage.settle(directory)
+            self.storage.sweep(directory)
+            yield
 
-def _builder(
-    subject: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, end: datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(end)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
+    def authority(self) -> Identity:
+        """Return the valid authority.  Raises AuthorityError if it is missing but was there."""
+        path = self.directory / AUTHORITY_PRIVATE
+        if not path.exists():
+            self._refuse_new_authority(path)
+        return self._valid(path, new_authority)
 
+    def client(self, authority: Identity, *, again: bool = False) -> None:
+        """Ensure that the client has a valid certificate; issue a valid one ``again`` if asked."""
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+        issue_client = partial(issue, authority, CLIENT_NAME, usage)
+        client = self._valid(self.directory / CLIENT_PRIVATE, issue_client, authority, again=again)
+        self._copy(client, CLIENT)
 
-def _issue(
-    authority: Identity,
-    common_name: str,
-    usage: x509.ObjectIdentifier,
-    now: datetime,
-    *extensions: x509.ExtensionType,
-) -> Identity:
-    key = ec.generate_private_key(ec.SECP256R1())
-    end = min(now + _LIFETIME, authority.certificate.not_valid_after_utc)
-    builder = (
-        _builder(_name(common_name), key, now, end)
-        .issuer_name(authority.certificate.subject)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()),
-            critical=False,
+    def server(self, authority: Identity, address: str, *, again: bool = False) -> None:
+        """Ensure that the key server at ``address`` has a valid certificate, like `client`."""
+        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        issue_server = partial(issue, authority, address, usage, names)
+        self._valid(self.directory / server_name(address), issue_server, authority, again=again)
+        self._copy(authority, ca_name(address))
+
+    def _refuse_new_authority(self, path: Path) -> None:
+        issued = {CLIENT, CLIENT_PRIVATE} & {each.name for each in self.directory.iterdir()}
+        for suffix in (ca_name(""), server_name("")):
+            issued |= {f"{address}{suffix}" for address in addresses_of(self.directory, suffix)}
+        if issued:
+            raise AuthorityError(
+                f"{printable(str(path))}: missing, but it issued {min(issued)}; put it back, or "
+                "move all .pem files away to start with a new authority, whose certificates every "
+                "filer has to install"
+            )
+
+    def _valid(
+        self,
+        path: Path,
+        issue: Callable[..., Identity],
+        issuer: Identity | None = None,
+        *,
+        again: bool = False,
+    ) -> Identity:
+        found = _load(path)
+        if found is None:
+            created = issue(now=self.now, lifetime=self.lifetime)
+            self.storage.write(path, created.private_pem())
+            return created
+        problem = found.problem(self.now, issuer)
+        if problem is None and not again:
+            return found
+        renewed = issue(now=self.now, lifetime=self.lifetime, old=found)
+        kept = self._keep(path)
+        self.storage.write(path, renewed.private_pem())
+        self._replaced.add(found.certificate_pem())
+        end = renewed.certificate.not_valid_after_utc
+        self.report(
+            f"{printable(path.name)}: {f'{problem}; ' if problem else ''}issued again with the "
+            f"same key, valid until {end:%Y-%m-%d %H:%M} UTC; the old file is kept as {kept}"
         )
-    )
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=False)
-    return Identity(key, builder.sign(authority.key, hashes.SHA256()))
+        return renewed
+
+    def _copy(self, identity: Identity, name: str) -> None:
+        """Make the file ``name`` the certificate of ``identity``."""
+        path, data = self.directory / name, identity.certificate_pem()
+        try:
+            found = path.read_bytes()
+        except FileNotFoundError:
+            found = None
+        except OSError as error:
+            raise _unusable(path, error) from error
+        if found == data:
+            return
+        if found is not None and found not in self._replaced:
+            kept = self._keep(path)
+            self.report(f"{printable(name)}: not the current certificate; it is kept as {kept}")
+        self.storage.write(path, data)
+
+    def _keep(self, path: Path) -> str:
+        """Copy the file beside itself, and return the name of the copy."""
+        data = path.read_bytes()
+        for number in count(1):
+            ending = f"-{number}" if number > 1 else ""
+            kept = path.with_name(f"{path.name}.replaced-{self.now:%Y-%m-%d}{ending}")
+            try:
+                self.storage.create(kept, data, len(data))
+            except FileExistsError:
+                if kept.read_bytes() != data:
+                    continue
+            break
+        return printable(kept.name)
+
+
+def _followed(directory: Path) -> Path:
+    try:
+        return followed(directory)
+    except OSError as error:
+        raise _unusable(directory, error) from error
 
 
 def _refuse_another_use(directory: Path, addresses: Iterable[str]) -> None:
@@ -263,41 +303,31 @@ def _refuse_another_use(directory: Path, addresses: Iterable[str]) -> None:
 
 def _is_of_a_key_server(name: str) -> bool:
     """Return whether only a key server creates files with ``name``; others may be a user's."""
-    address = name.removesuffix(store_name(""))
-    if address == name:
-        return name == AUTHORITY_PRIVATE
+    return name == AUTHORITY_PRIVATE or _is_of_an_address(name, store_name(""))
+
+
+def _is_of_an_address(name: str, suffix: str) -> bool:
+    address = name.removesuffix(suffix)
     try:
-        return parse_address(address) == address
+        return address != name and parse_address(address) == address
     except AddressError:
         return False
 
 
-def _load_valid(path: Path, now: datetime, issuer: Identity | None = None) -> Identity | None:
+def _load(path: Path) -> Identity | None:
     try:
-        identity = Identity.parse(path.read_bytes())
+        return Identity.parse(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _unusable(path, error) from error
     except ValueError as error:
+        remedy = "put a good copy back"
+        if path.name != AUTHORITY_PRIVATE:
+            remedy += "; if you move it away, a new one is created"
         raise AuthorityError(
-            f"{printable(str(path))}: not a private key with its certificate; "
-            "if you remove it, a new one is created"
+            f"{printable(str(path))}: not a private key with its certificate; {remedy}"
         ) from error
-    if identity.expires_by(now + _RENEWAL):
-        return None
-    if issuer is not None and not identity.is_from(issuer):
-        return None
-    return identity
-
-
-def _write_if_different(storage: Storage, path: Path, data: bytes) -> None:
-    try:
-        same = path.read_bytes() == data
-    except OSError:
-        same = False
-    if not same:
-        storage.write(path, data)
 
 
 def _unusable(path: Path, error: OSError) -> AuthorityError:

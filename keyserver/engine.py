@@ -8,13 +8,16 @@ import copy
 import logging
 import os
 import warnings
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from cryptography.utils import CryptographyDeprecationWarning
+
+from filer.host.errors import FilerError
+from filer.host.text import printable
 
 with (
     warnings.catch_warnings(action="ignore", category=DeprecationWarning),
@@ -31,6 +34,7 @@ with (
     from kmip.services.server.engine import KmipEngine
     from sqlalchemy import create_engine, event
     from sqlalchemy.engine import URL
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.orm import selectin_polymorphic, selectinload, sessionmaker
     from sqlalchemy.orm.exc import ObjectDeletedError
 
@@ -56,6 +60,10 @@ class _Response(ResponseMessage):  # type: ignore[misc]  # PyKMIP has no types
         ostream.write(bytes(parts))
 
 
+class StoreError(FilerError):
+    """A file cannot be used as the store of a key server."""
+
+
 class StoreLost(KmipError):  # type: ignore[misc]  # PyKMIP has no types
     """The store was removed or replaced while it was open."""
 
@@ -74,24 +82,29 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
     registered an object can read and change it.
     """
 
-    def __init__(self, store: Path, refuse_lost_store: Callable[[], None] = lambda: None) -> None:
-        """Open ``store``; create it if it is missing.
+    def __init__(
+        self,
+        store: Path,
+        refuse_lost_store: Callable[[], None] = lambda: None,
+        *,
+        may_create: bool = True,
+    ) -> None:
+        """Open ``store``; if it ``may_create`` one, a missing or incomplete one is created.
 
         ``refuse_lost_store`` is called before a request is processed and again before it is
         answered; it raises `StoreLost` if ``store`` is no longer the file that was opened.
+        Raises StoreError, and changes nothing, if ``store`` is something else.
         """
-        os.close(os.open(store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        store.chmod(0o600)
+        if may_create:
+            os.close(os.open(store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._refuse_lost_store = refuse_lost_store
-        # A quoted file: URI can represent any path.
-        uri = f"file:{quote(os.fsencode(store.absolute()))}"
-        url = URL.create("sqlite", database=uri, query={"uri": "true"})
-        database = _open_database(url)
+        database = open_store(store, may_create=may_create)
+        store.chmod(0o600)
         # PyKMIP accesses all ciphers, including deprecated ones that cause warnings.
         with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
             super().__init__(
                 policies=copy.deepcopy(policies),
-                database_path=url.render_as_string().removeprefix("sqlite:///"),
+                database_path=database.url.render_as_string().removeprefix("sqlite:///"),
             )
         self._data_store.dispose()
         self._data_store: Any = database
@@ -161,18 +174,74 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         return list(query)
 
 
-def _open_database(url: URL) -> Any:
-    """Return the database at ``url`` with its tables; each commit is durable when it returns."""
+def open_store(store: Path, *, may_create: bool = False) -> Any:
+    """Return the database in the existing file ``store``; each commit is durable when it returns.
+
+    If it ``may_create`` them, missing tables are created.  Raises StoreError, and changes nothing,
+    if the file is not the store of a key server.
+    """
+    # A quoted file: URI can represent any path.
+    uri = f"file:{quote(os.fsencode(store.absolute()))}"
+    query = {"uri": "true", "mode": "rw"}  # does not create a file
+    url = URL.create("sqlite", database=uri, query=query)
     database = create_engine(url, connect_args={"check_same_thread": False})
-    event.listen(database, "connect", _commit_durably)
-    Base.metadata.create_all(database)
+    event.listen(database, "connect", _configure)
+    with store_errors(store):
+        if problem := _problem(database, may_create=may_create):
+            database.dispose()
+            raise StoreError(
+                f"{printable(str(store))}: not the store of a key server ({problem}); "
+                "put the store back, or move this file away"
+            )
+        Base.metadata.create_all(database)
     return database
 
 
-def _commit_durably(connection: Any, _record: object) -> None:
+@contextmanager
+def store_errors(store: Path) -> Iterator[None]:
+    """Raise what SQLite reports about ``store`` as a StoreError."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(f"{printable(str(store))}: {printable(str(error.orig))}") from error
+
+
+def _problem(database: Any, *, may_create: bool) -> str | None:
+    """Return why ``database`` is not a store, or None.
+
+    A store has all tables of PyKMIP, and may have more; while it is created, only some of them.
+    """
+    found: dict[str, set[str]] = {}
+    with database.connect() as connection:
+        for table, column in connection.exec_driver_sql(_COLUMNS):
+            found.setdefault(table, set()).add(column)
+    expected = {table.name: {column.name for column in table.columns} for table in _TABLES}
+    for name in expected.keys() & found.keys():
+        if lacking := expected[name] - found[name]:
+            return f'its table "{printable(name)}" has no column "{min(lacking)}"'
+    missing = expected.keys() - found.keys()
+    others = found.keys() - expected.keys()
+    if missing and others:
+        return f'it has the table "{printable(min(others))}"'
+    if missing and not may_create:
+        return f'it has no table "{min(missing)}"'
+    return None
+
+
+_TABLES = Base.metadata.tables.values()
+_COLUMNS = """
+    SELECT tables.name, columns.name
+    FROM sqlite_master AS tables JOIN pragma_table_info(tables.name) AS columns
+    WHERE tables.type IN ('table', 'view') AND tables.name NOT LIKE 'sqlite~_%' ESCAPE '~'
+"""
+
+
+def _configure(connection: Any, _record: object) -> None:
     # With FULL, the default, the removal of the journal is not synced: after a power loss the
     # journal may reappear and undo the last transaction although it was confirmed.
     connection.execute("PRAGMA synchronous = EXTRA")
+    # The bytes of a destroyed key are overwritten; otherwise they stay in the file.
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _number(identifier: Any) -> int | None:

@@ -13,15 +13,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy.exc import DBAPIError
-
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.lock import locked
 from filer.host.text import printable
 from filer.keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
 from filer.keyserver.authority import server_name, store_name
-from filer.keyserver.engine import Engine, StoreLost
+from filer.keyserver.engine import Engine, StoreError, StoreLost
 from filer.keyserver.session import Session
 from filer.kmip.address import parse_address
 from filer.registration.pem import ca_name
@@ -48,6 +46,9 @@ class KeyServer:
     seconds for the TLS handshake, and may then be idle without a limit.
     While the store is removed or replaced, each request is refused, and ``complain`` receives one
     line.  A store that is missing at a later start is not recreated: see `started`.
+    A client certificate may also be issued by an authority in ``client_ca``, a PEM file.
+    If certificate files change, the next connection uses the new ones; if they are unusable,
+    ``complain`` receives one line, and the earlier ones stay in use.
     As a context manager, the server starts on entry and stops on exit.
     """
 
@@ -57,14 +58,17 @@ class KeyServer:
         address: str = DEFAULT_ADDRESS,
         port: int = DEFAULT_PORT,
         *,
+        client_ca: Path | None = None,
         handshake_timeout: float = 10.0,
         complain: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.directory = directory
         self.address = parse_address(address)
         self.port = port
+        self._client_ca = client_ca
         self._handshake_timeout = handshake_timeout
         self._complain = complain
+        self._certificates: list[tuple[int, int] | None] = []
         self._opened: os.stat_result | None = None
         self._is_lost = False
         self._sessions: set[Session] = set()
@@ -169,21 +173,51 @@ class KeyServer:
         context.verify_mode = ssl.CERT_REQUIRED
         # A client that resumes a session would not present its certificate again.
         context.num_tickets = 0
-        for name, load in (
-            (server_name(self.address), context.load_cert_chain),
-            (ca_name(self.address), context.load_verify_locations),
-        ):
-            path = self.directory / name
+        # A file of clients' authorities may have an intermediate one alone.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._certificates = self._versions()
+        own, *authorities = self._certificate_files()
+        loads: list[tuple[Callable[[Path], None], Path]] = [(context.load_cert_chain, own)]
+        loads += [(context.load_verify_locations, path) for path in authorities]
+        for load, path in loads:
             try:
                 load(path)
             except ssl.SSLError as error:
                 raise KeyServerError(
-                    f"{printable(str(path))}: not usable for a key server"
+                    f"{printable(str(path))}: not usable for a key server; "
+                    "it must have certificates in PEM format"
                 ) from error
             except OSError as error:
                 reason = printable(error.strerror or str(error))
                 raise KeyServerError(f"{printable(str(path))}: {reason}") from error
         return context
+
+    def _current(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """Return ``context``, or a new one if the certificate files have changed."""
+        if self._versions() == self._certificates:
+            return context
+        try:
+            return self._context()
+        except KeyServerError as error:
+            self._complain(f"{error}; key server {self.address} uses the earlier certificates")
+            return context
+
+    def _certificate_files(self) -> list[Path]:
+        names = server_name(self.address), ca_name(self.address)
+        files = [self.directory / name for name in names]
+        return files if self._client_ca is None else [*files, self._client_ca]
+
+    def _versions(self) -> list[tuple[int, int] | None]:
+        """Return what differs between two versions of each certificate file."""
+        found: list[tuple[int, int] | None] = []
+        for path in self._certificate_files():
+            try:
+                status = path.stat()
+            except OSError:
+                found.append(None)
+            else:
+                found.append((status.st_ino, status.st_mtime_ns))
+        return found
 
     @contextmanager
     def _exclusive_store(self) -> Iterator[None]:
@@ -237,12 +271,12 @@ class KeyServer:
 
     def _engine(self) -> Engine:
         try:
-            return Engine(self.store, self._refuse_lost_store)
-        except DBAPIError as error:
-            reason = printable(str(error.orig))
+            return Engine(self.store, self._refuse_lost_store, may_create=not self.started.exists())
+        except StoreError as error:
+            raise KeyServerError(str(error)) from error
         except OSError as error:
             reason = printable(error.strerror or str(error))
-        raise KeyServerError(f"{printable(str(self.store))}: {reason}")
+            raise KeyServerError(f"{printable(str(self.store))}: {reason}") from error
 
     def _accept(
         self,
@@ -259,6 +293,7 @@ class KeyServer:
                 # The client has disconnected, or no file descriptors are left at the moment.
                 time.sleep(0.01)
             else:
+                context = self._current(context)
                 self._serve(connection, peer, context, engine)
 
     def _serve(

@@ -5,7 +5,7 @@ shtab makes the completion script from the parser itself.
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -80,9 +80,18 @@ class PrintCompletion(argparse.Action):
         """Print the script.  Raises OutputLost."""
         import shtab  # 25 ms
 
-        for action in parser._actions:
+        for action in _actions(parser):
             kind = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}.get(str(action.metavar))
             if kind is not None:
                 action.complete = kind  # type: ignore[attr-defined]
         write(sys.stdout, f"{shtab.complete(parser, shell=str(values))}\n")
         parser.exit()
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield the arguments of ``parser``, and those of its commands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _actions(command)

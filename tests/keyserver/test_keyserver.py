@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 import struct
@@ -15,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -136,6 +137,15 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def changed(directory: Path, before: dict[str, bytes]) -> list[str]:
+    """Return the names of the files ``before`` that have another content now."""
+    return [name for name, data in before.items() if (directory / name).read_bytes() != data]
+
+
+def same_key(one: Identity, another: Identity) -> bool:
+    return one.key.private_numbers() == another.key.private_numbers()
+
+
 class TestCertificates:
     def test_a_second_time_everything_is_kept(self, tmp_path: Path) -> None:
         prepare(tmp_path, ["127.0.0.2"])
@@ -185,17 +195,99 @@ class TestCertificates:
             ),
         ],
     )
-    def test_what_has_expired_is_renewed(
+    def test_what_has_expired_is_issued_again(
         self, tmp_path: Path, years: int, renewed: list[str]
     ) -> None:
-        now = datetime.now(UTC)
-        prepare(tmp_path, ["127.0.0.2"], now=now)
+        now, told = datetime.now(UTC), list[str]()
+        prepare(tmp_path, ["127.0.0.2"], now=now, report=told.append)
+        assert told == []
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-        prepare(tmp_path, ["127.0.0.2"], now=now + timedelta(days=365 * years))
-        changed = [
-            path.name for path in tmp_path.iterdir() if path.read_bytes() != before[path.name]
-        ]
-        assert sorted(changed) == renewed
+        late = now + timedelta(days=365 * years)
+        prepare(tmp_path, ["127.0.0.2"], now=late, report=told.append)
+        assert sorted(changed(tmp_path, before)) == renewed
+        replaced = [name for name in renewed if name.endswith(("_private.pem", "_server.pem"))]
+        # The old files are kept, the keys are the same, and each replacement was reported.
+        kept = {f"{name}.replaced-{late:%Y-%m-%d}": before[name] for name in replaced}
+        assert {path.name for path in tmp_path.iterdir()} == before.keys() | kept.keys()
+        for name, data in kept.items():
+            assert (tmp_path / name).read_bytes() == data
+            assert mode(tmp_path / name) == 0o600
+        for name in replaced:
+            old = Identity.parse(before[name])
+            new = Identity.parse((tmp_path / name).read_bytes())
+            assert same_key(new, old)
+            assert new.problem(late) is None
+        assert sorted(line.split(": ")[0] for line in told) == sorted(replaced)
+        for line in told:
+            assert re.search(
+                r": expired on 20\d\d-\d\d-\d\d; issued again with the same key, valid until "
+                r"20\d\d-\d\d-\d\d \d\d:\d\d UTC; the old file is kept as \S+$",
+                line,
+            )
+
+    @pytest.mark.parametrize("first", [0, 11], ids=["made today", "made ahead"])
+    @pytest.mark.parametrize("years", [[11], [2], [11, 2], [-20], [-20, 40, 3]])
+    def test_filers_and_key_servers_trust_each_other_after_a_wrong_clock(
+        self, tmp_path: Path, first: int, years: list[int]
+    ) -> None:
+        now = datetime.now(UTC)
+        prepare(tmp_path, ["127.0.0.2"], now=now + timedelta(days=366 * first))
+        if first:
+            prepare(tmp_path, ["127.0.0.2"], now=now)
+        filer = shutil.copytree(tmp_path, tmp_path / "filer")  # what a filer has installed
+        for ahead in years:
+            prepare(tmp_path, ["127.0.0.2"], now=now + timedelta(days=366 * ahead))
+        prepare(tmp_path, ["127.0.0.2"], now=now)
+        with KeyServer(tmp_path, "127.0.0.2", port=0) as server:
+            for place in (filer, tmp_path):
+                context = ssl.create_default_context(cafile=place / ca_name(server.address))
+                context.verify_flags |= ssl.VERIFY_X509_STRICT
+                context.load_cert_chain(place / CLIENT_PRIVATE)
+                assert ask(server, context).startswith(RESPONSE)
+
+    @pytest.mark.parametrize("name", [CLIENT_PRIVATE, "127.0.0.2_server.pem"])
+    def test_a_certificate_of_another_authority_is_replaced_and_kept(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        other = pki.client(pki.authority(), "another name")
+        (tmp_path / name).write_bytes(other.private_pem())
+        told = list[str]()
+        prepare(tmp_path, ["127.0.0.2"], report=told.append)
+        new = Identity.parse((tmp_path / name).read_bytes())
+        assert same_key(new, other)
+        assert new.certificate.subject == other.certificate.subject  # it owns the client's keys
+        assert new.is_from(Identity.parse((tmp_path / AUTHORITY_PRIVATE).read_bytes()))
+        (kept,) = tmp_path.glob(f"{name}.replaced-*")
+        assert kept.read_bytes() == other.private_pem()
+        assert told[0].startswith(f"{name}: issued by another authority; issued again with the")
+
+    @pytest.mark.parametrize("name", [CLIENT, "127.0.0.2_CA.pem"])
+    def test_another_certificate_is_replaced_and_kept(self, tmp_path: Path, name: str) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        whole = (tmp_path / name).read_bytes()
+        for number in (1, 2):
+            other = pki.authority().certificate_pem()
+            (tmp_path / name).write_bytes(other)
+            told = list[str]()
+            now = datetime.now(UTC)
+            prepare(tmp_path, ["127.0.0.2"], report=told.append, now=now)
+            ending = "" if number == 1 else "-2"
+            kept = f"{name}.replaced-{now:%Y-%m-%d}{ending}"
+            assert (tmp_path / kept).read_bytes() == other
+            assert told == [f"{name}: not the current certificate; it is kept as {kept}"]
+            assert (tmp_path / name).read_bytes() == whole
+
+    @pytest.mark.parametrize("days", [0.01, 1, 5, 40, 5000])
+    def test_new_certificates_live_as_long_as_told(self, tmp_path: Path, days: float) -> None:
+        now, lifetime = datetime.now(UTC).replace(microsecond=0), timedelta(days=days)
+        told = list[str]()
+        for moment in (now, now + lifetime / 2):  # the second time, nothing is issued
+            prepare(tmp_path, ["127.0.0.2"], now=moment, lifetime=lifetime, report=told.append)
+        for name in (server_name("127.0.0.2"), CLIENT_PRIVATE):
+            certificate = Identity.parse((tmp_path / name).read_bytes()).certificate
+            assert certificate.not_valid_after_utc == now + lifetime
+        assert told == []
 
     def test_no_certificate_outlives_its_authority(self, tmp_path: Path) -> None:
         now = datetime.now(UTC)
@@ -211,7 +303,7 @@ class TestCertificates:
     def test_a_start_cut_short_is_completed(self, tmp_path: Path) -> None:
         prepare(tmp_path, ["127.0.0.2"])
         whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-        (tmp_path / CLIENT).write_bytes(pki.client(None).certificate_pem())
+        (tmp_path / CLIENT).unlink()
         (tmp_path / ca_name("127.0.0.2")).unlink()
         (tmp_path / ".new-0123456789abcdef").write_bytes(b"-----BEGIN")
         prepare(tmp_path, ["127.0.0.2"])
@@ -333,10 +425,37 @@ class TestCertificates:
         prepare(tmp_path / "link", ["127.0.0.2"])
         assert (tmp_path / "real" / AUTHORITY_PRIVATE).is_file()
 
-    def test_a_new_authority_is_made_where_only_it_was_removed(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "left", [CLIENT, CLIENT_PRIVATE, "127.0.0.2_CA.pem", "127.0.0.2_server.pem", "all"]
+    )
+    def test_a_missing_authority_is_not_replaced(self, tmp_path: Path, left: str) -> None:
         prepare(tmp_path, ["127.0.0.2"])
         with KeyServer(tmp_path, "127.0.0.2", port=0):
-            (tmp_path / AUTHORITY_PRIVATE).unlink()
+            pass
+        authority = (tmp_path / AUTHORITY_PRIVATE).rename(tmp_path.with_suffix(".away"))
+        for path in tmp_path.glob("*.pem"):
+            if left not in ("all", path.name):
+                path.unlink()
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        named = "127.0.0.2_CA.pem" if left == "all" else left
+        for address in ("127.0.0.2", "127.0.0.3"):
+            with pytest.raises(AuthorityError) as caught:
+                prepare(tmp_path, [address])
+            assert str(caught.value) == (
+                f"{tmp_path / AUTHORITY_PRIVATE}: missing, but it issued {named}; put it back, or "
+                "move all .pem files away to start with a new authority, whose certificates every "
+                "filer has to install"
+            )
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        authority.rename(tmp_path / AUTHORITY_PRIVATE)
+        prepare(tmp_path, ["127.0.0.2"])
+
+    def test_a_new_authority_is_made_where_only_stores_are_left(self, tmp_path: Path) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        with KeyServer(tmp_path, "127.0.0.2", port=0):
+            pass
+        for path in tmp_path.glob("*.pem"):
+            path.unlink()
         prepare(tmp_path, ["127.0.0.2"])
         assert (tmp_path / AUTHORITY_PRIVATE).is_file()
 
@@ -730,6 +849,52 @@ class TestStarting:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((server.address, server.port))
 
+    @pytest.mark.parametrize("is_new", [True, False], ids=["first start", "later start"])
+    @pytest.mark.parametrize(
+        ("statements", "problem"),
+        [
+            (["CREATE TABLE t (a)", "INSERT INTO t VALUES (1)"], 'it has the table "t"'),
+            (["CREATE VIEW v AS SELECT 1 AS a"], 'it has the table "v"'),
+            (
+                ["CREATE TABLE managed_objects (uid INTEGER, value)"],
+                'its table "managed_objects" has no column "class_type"',
+            ),
+            (["PRAGMA user_version = 7"], 'it has no table "app_specific_info"'),
+        ],
+    )
+    def test_another_database_is_refused_and_left_as_it_is(
+        self, authority: Path, tmp_path: Path, statements: list[str], problem: str, is_new: bool
+    ) -> None:
+        directory = shutil.copytree(authority, tmp_path / "keys")
+        server = KeyServer(directory, ADDRESSES[0], port=0)
+        server.start()
+        server.stop()
+        server.store.unlink()
+        with closing(sqlite3.connect(server.store)) as other, other:
+            for statement in statements:
+                other.execute(statement)
+        server.store.chmod(0o644)
+        if is_new:
+            server.started.unlink()
+            if "user_version" in statements[0]:  # a first start could have left it
+                server.start()
+                return
+        before = server.store.read_bytes()
+        with pytest.raises(KeyServerError) as caught:
+            server.start()
+        assert str(caught.value) == (
+            f"{server.store}: not the store of a key server ({problem}); "
+            "put the store back, or move this file away"
+        )
+        assert (server.store.read_bytes(), mode(server.store)) == (before, 0o644)
+
+    def test_a_store_with_a_table_more_is_served(self, key_servers: StartKeyServers) -> None:
+        (server,) = key_servers(1)
+        server.stop()
+        with closing(sqlite3.connect(server.store)) as store, store:
+            store.execute("CREATE TABLE notes (a)")
+        server.start()
+
     def test_an_odd_certificate_can_be_served(self, server: KeyServer) -> None:
         context = client_context(server, server.directory / CLIENT_PRIVATE)
         other = pki.authority("root")
@@ -934,8 +1099,16 @@ class TestProgram:
             (["--port", "65536"], 'argument --port: "65536" is not a TCP port (0 to 65535)'),
             (["--port", "٣"], 'argument --port: "٣" is not a TCP port (0 to 65535)'),
             (["--port", "-1"], 'argument --port: "-1" is not a TCP port (0 to 65535)'),
-            (["--addr", "127.0.0.1"], "unrecognized arguments: --addr 127.0.0.1"),
-            (["a\x1b[31m\nb"], "unrecognized arguments: a\\x1b[31m\\nb"),
+            (["--addr", "127.0.0.1"], "unrecognized arguments: --addr"),
+            (["--addr=127.0.0.1", "list"], "unrecognized arguments: --addr=127.0.0.1"),
+            (["--a\x1b[31m\nb"], "unrecognized arguments: --a\\x1b[31m\\nb"),
+            (["--days", "-1"], 'argument --days: "-1" is not a number of days (0 to 36500)'),
+            (["--days", "nan"], 'argument --days: "nan" is not a number of days (0 to 36500)'),
+            (["--days", "٣"], 'argument --days: "٣" is not a number of days (0 to 36500)'),
+            (["--client-ca", ""], "argument --client-ca: not the name of a file"),
+            (["--port", "1", "list"], "--port is not an option of list"),
+            (["--days", "1", "destroy", "1"], "--days is not an option of destroy"),
+            (["--client-ca", "ca", "renew"], "--client-ca is not an option of renew"),
             (["--dir", ""], "argument --dir: not the name of a directory"),
             (
                 ["--address", "0.0.0.0"],
@@ -955,7 +1128,7 @@ class TestProgram:
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
-        usage = "usage: filer-keyserver [options]\n"
+        usage = "usage: filer-keyserver [options] [COMMAND ...]\n"
         assert capsys.readouterr() == ("", f"{usage}filer-keyserver: error: {message}\n")
 
     def test_help_and_version(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,12 @@ ROOMS = {
         ("system",),
         ("trial", "boot"),
     ),
-    "filer.keyserver": (("authority", "engine"), ("session",), ("server",)),
+    "filer.keyserver": (
+        ("identity", "engine"),
+        ("authority",),
+        ("session", "stored_keys"),
+        ("server",),
+    ),
     "filer.commands": (
         ("results",),
         ("console",),

@@ -52,6 +52,10 @@ def shell(name: str, account: Account) -> Iterator[Child]:
         ("filer --root run", "s"),
         ("filer-keyserver --addr", "ess "),
         ("filer-keyserver --dir run", "s"),
+        ("filer-keyserver --client-ca runb", "ook.txt "),
+        ("filer-keyserver ren", "ew "),
+        ("filer-keyserver list --dir run", "s"),
+        ("filer-keyserver destroy --y", "es "),
     ],
 )
 def test_tab_completes(account: Account, name: str, typed: str, rest: str) -> None:
@@ -80,7 +84,7 @@ def test_every_option_is_in_the_script(account: Account, each: str) -> None:
     script = account.run("--print-completion", "bash", program=[program(each)]).out
 
     assert {"--help", "--version", "--print-completion"} < options
-    listed = re.search(r"_option_strings=\((.*)\)", script)
+    listed = re.search(rf"_{each.replace('-', '_')}_option_strings=\((.*)\)", script)
     assert listed is not None
     assert options == {word for word in listed[1].split() if word.startswith("--")}
 
