@@ -181,9 +181,9 @@ def _parser() -> Parser:
     parser = Parser(
         prog=_PROGRAM,
         usage=f"{_PROGRAM} [options] [COMMAND ...]",
-        description="Run KMIP key servers for tests. The certificates that the filer needs "
-        "(client.pem, client_private.pem, IP_CA.pem) are created in DIR, where the keys are also "
-        "stored. A COMMAND works on the files in DIR and ends; key servers may be running.",
+        description="Run KMIP key servers for tests. DIR has their keys, and the certificates that "
+        "the filer needs (client.pem, client_private.pem, IP_CA.pem), which are created. "
+        "A COMMAND works on the files in DIR.",
         allow_abbrev=False,
     )
     _add_directory(parser)
@@ -192,20 +192,20 @@ def _parser() -> Parser:
         type=_address,
         action="append",
         metavar="IP",
-        help=f"run a key server at this address; may be repeated (default: {DEFAULT_ADDRESS})",
+        help=f"run one at this address; repeatable (default: {DEFAULT_ADDRESS})",
     )
     parser.add_argument(
         "--port",
         type=_port,
         metavar="PORT",
-        help=f"the TCP port of all of them; 0: one that is free (default: {DEFAULT_PORT})",
+        help=f"their TCP port; 0: one that is free (default: {DEFAULT_PORT})",
     )
     _add_days(parser)
     parser.add_argument(
         "--client-ca",
         type=_file,
         metavar="FILE",
-        help="also accept clients with a certificate of an authority in this PEM file",
+        help="also accept clients of an authority in this PEM file",
     )
     parser.add_argument(
         "--print-completion",
@@ -254,7 +254,7 @@ def _add_days(parser: argparse.ArgumentParser, default: str | None = None) -> No
         type=_days,
         default=default,
         metavar="N",
-        help="new certificates expire after N days, such as 0.5 (default: 730)",
+        help="new certificates expire after N days (default: 730)",
     )
 
 

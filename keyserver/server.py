@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -177,12 +178,14 @@ class KeyServer:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         self._certificates = self._versions()
         own, *authorities = self._certificate_files()
-        loads: list[tuple[Callable[[Path], None], Path]] = [(context.load_cert_chain, own)]
+        # Without a password argument, OpenSSL would ask for one on the terminal.
+        load_own: Callable[[Path], None] = partial(context.load_cert_chain, password="")
+        loads: list[tuple[Callable[[Path], None], Path]] = [(load_own, own)]
         loads += [(context.load_verify_locations, path) for path in authorities]
         for load, path in loads:
             try:
                 load(path)
-            except ssl.SSLError as error:
+            except (ssl.SSLError, ValueError) as error:
                 raise KeyServerError(
                     f"{printable(str(path))}: not usable for a key server; "
                     "it must have certificates in PEM format"

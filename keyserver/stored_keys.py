@@ -78,18 +78,21 @@ class KeyStore:
             rows = list(connection.execute(_KEYS))
             key_ids = _joined(connection.execute(_KEY_IDS))
             tags = _joined(connection.execute(_TAGS))
-        return [
-            StoredKey(
-                self.address,
-                identifier,
-                key_ids.get(identifier, ""),
-                tags.get(identifier, ""),
-                owner or "",
-                "" if state in (None, -1) else State(state).name.lower().replace("_", "-"),
-                datetime.fromtimestamp(registered or 0, UTC),
-            )
-            for identifier, owner, registered, state in rows
-        ]
+        try:
+            return [
+                StoredKey(
+                    self.address,
+                    identifier,
+                    key_ids.get(identifier, ""),
+                    tags.get(identifier, ""),
+                    owner or "",
+                    "" if state in (None, -1) else State(state).name.lower().replace("_", "-"),
+                    datetime.fromtimestamp(registered or 0, UTC),
+                )
+                for identifier, owner, registered, state in rows
+            ]
+        except (ValueError, OverflowError, OSError, TypeError) as error:
+            raise StoreError(f"{printable(str(self.path))}: damaged: {error}") from error
 
     def destroy(self, identifiers: Collection[int]) -> None:
         """Destroy the objects with ``identifiers``, whatever their state, durably: all or none."""

@@ -867,8 +867,8 @@ class TestStarting:
     ) -> None:
         directory = shutil.copytree(authority, tmp_path / "keys")
         server = KeyServer(directory, ADDRESSES[0], port=0)
-        server.start()
-        server.stop()
+        with server:
+            pass
         server.store.unlink()
         with closing(sqlite3.connect(server.store)) as other, other:
             for statement in statements:
@@ -877,8 +877,8 @@ class TestStarting:
         if is_new:
             server.started.unlink()
             if "user_version" in statements[0]:  # a first start could have left it
-                server.start()
-                return
+                with server:
+                    return
         before = server.store.read_bytes()
         with pytest.raises(KeyServerError) as caught:
             server.start()

@@ -29,7 +29,7 @@ from filer.keyserver.authority import (
 )
 from filer.keyserver.server import KeyServer, KeyServerError
 from filer.keyserver.stored_keys import KeyStore, find
-from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE
 from tests.conftest import StartKeyServers
 from tests.keyserver.test_keyserver import (
     KEY_ID,
@@ -172,14 +172,22 @@ class TestRenew:
         run("renew", "--dir", server.directory, "--client")
         assert ask(server).startswith(RESPONSE)
 
-    @pytest.mark.parametrize("damage", [b"garbage", None])
+    @pytest.mark.parametrize(
+        ("name", "damage"),
+        [
+            ("127.0.0.2_CA.pem", b"garbage"),
+            ("127.0.0.2_CA.pem", None),
+            ("127.0.0.2_server.pem", pki.encrypted_private_pem(pki.client(None), b"passphrase")),
+        ],
+        ids=["garbage", "missing", "encrypted"],
+    )
     def test_unusable_files_leave_a_running_key_server_as_it_is(
-        self, authority: Path, tmp_path: Path, damage: bytes | None
+        self, authority: Path, tmp_path: Path, name: str, damage: bytes | None
     ) -> None:
         directory, told = shutil.copytree(authority, tmp_path / "keys"), list[str]()
         with KeyServer(directory, "127.0.0.2", port=0, complain=told.append) as server:
             context = client_context(server, directory / CLIENT_PRIVATE)
-            path = directory / ca_name(server.address)
+            path = directory / name
             whole = path.read_bytes()
             path.unlink()
             if damage is not None:
@@ -508,6 +516,18 @@ class TestStoredKeys:
         nothing = "filer-keyserver: nothing was destroyed\n" if status == 1 else ""
         assert err.decode() == nothing
         assert key_ids(stored[0]) == left
+
+    @pytest.mark.parametrize("change", ["state = 99", "initial_date = 1e18"])
+    def test_a_damaged_store_costs_one_line(
+        self, stored: list[KeyServer], run: Run, change: str
+    ) -> None:
+        table = "crypto_objects" if change.startswith("state") else "managed_objects"
+        with closing(sqlite3.connect(stored[0].store)) as store, store:
+            store.execute(f"UPDATE {table} SET {change}")
+        for arguments in (["list"], ["destroy", "--yes", "1"]):
+            status, out, err = run(*arguments, "--dir", stored[0].directory)
+            assert (status, out, err.count("\n")) == (1, "", 1)
+            assert err.startswith(f"filer-keyserver: {stored[0].store}: damaged: ")
 
     @pytest.mark.parametrize("kind", ["foreign", "empty", "garbage", "missing", "link"])
     def test_a_file_that_is_not_a_store_is_refused(

@@ -55,7 +55,7 @@ def shell(name: str, account: Account) -> Iterator[Child]:
         ("filer-keyserver --client-ca runb", "ook.txt "),
         ("filer-keyserver ren", "ew "),
         ("filer-keyserver list --dir run", "s"),
-        ("filer-keyserver destroy --y", "es "),
+        ("filer-keyserver renew --cl", "ient "),
     ],
 )
 def test_tab_completes(account: Account, name: str, typed: str, rest: str) -> None:

@@ -104,7 +104,11 @@ disk encrypt destroy disk_list""",
     "filer": """\
 filer [options] [FILE ...]
 filer --check [--format json] FILE ...""",
-    "filer-keyserver": "filer-keyserver [--dir DIR] [--address IP]... [--port PORT]",
+    "filer-keyserver": """\
+filer-keyserver [--dir DIR] [--address IP]... [--port PORT] [--days N] [--client-ca FILE]
+filer-keyserver renew [--dir DIR] [--address IP]... [--client] [--days N]
+filer-keyserver list [--dir DIR] [--address IP]...
+filer-keyserver destroy [--dir DIR] [--address IP]... [--yes] KEY...""",
 }
 
 
