@@ -39,6 +39,7 @@ __all__ = [
     "AuthorityError",
     "Identity",
     "addresses_of",
+    "issue_server",
     "prepare",
     "renew",
     "server_name",
@@ -66,6 +67,19 @@ def server_name(address: str) -> str:
 def store_name(address: str) -> str:
     """Return the name of the SQLite file with the keys that clients store."""
     return f"{address}.sqlite"
+
+
+def issue_server(
+    authority: Identity,
+    address: str,
+    now: datetime,
+    lifetime: timedelta = LIFETIME,
+    old: Identity | None = None,
+) -> Identity:
+    """Issue a certificate for the key server at ``address``, with the key of ``old`` if given."""
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    return issue(authority, address, usage, names, now=now, lifetime=lifetime, old=old)
 
 
 def prepare(
@@ -193,10 +207,8 @@ class _Files:
 
     def server(self, authority: Identity, address: str, *, again: bool = False) -> None:
         """Ensure that the key server at ``address`` has a valid certificate, like `client`."""
-        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-        issue_server = partial(issue, authority, address, usage, names)
-        self._valid(self.directory / server_name(address), issue_server, authority, again=again)
+        issue_this = partial(issue_server, authority, address)
+        self._valid(self.directory / server_name(address), issue_this, authority, again=again)
         self._copy(authority, ca_name(address))
 
     def _refuse_new_authority(self, path: Path) -> None:
@@ -213,20 +225,20 @@ class _Files:
     def _valid(
         self,
         path: Path,
-        issue: Callable[..., Identity],
+        create: Callable[..., Identity],
         issuer: Identity | None = None,
         *,
         again: bool = False,
     ) -> Identity:
         found = _load(path)
         if found is None:
-            created = issue(now=self.now, lifetime=self.lifetime)
+            created = create(now=self.now, lifetime=self.lifetime)
             self.storage.write(path, created.private_pem())
             return created
         problem = found.problem(self.now, issuer)
         if problem is None and not again:
             return found
-        renewed = issue(now=self.now, lifetime=self.lifetime, old=found)
+        renewed = create(now=self.now, lifetime=self.lifetime, old=found)
         kept = self._keep(path)
         self.storage.write(path, renewed.private_pem())
         self._replaced.add(found.certificate_pem())
