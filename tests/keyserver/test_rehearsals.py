@@ -31,7 +31,10 @@ from filer.keyserver.server import KeyServer, KeyServerError
 from filer.keyserver.stored_keys import KeyStore, find
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE
 from tests.conftest import StartKeyServers
-from tests.keyserver.test_keyserver import (
+from tests.kit import pki
+from tests.kit.pairs import pykmip
+from tests.kit.paths import CHECKOUT
+from tests.kit.trial_servers import (
     KEY_ID,
     RESPONSE,
     SECRET,
@@ -39,15 +42,12 @@ from tests.keyserver.test_keyserver import (
     ask,
     changed,
     client_context,
-    kmip_client,
     located,
     mode,
     register,
     same_key,
     tls,
 )
-from tests.kit import pki
-from tests.kit.paths import CHECKOUT
 
 OTHER_ID = KEY_ID[:-1] + "4"
 WARNING = "A disk that is locked with a destroyed key cannot be opened again.\n"
@@ -223,10 +223,10 @@ class TestClientAuthority:
             with pytest.raises(ssl.SSLError, match=r"(?i)alert unknown ca"):
                 ask(server, client_context(server, tmp_path / "x.pem"))
             shutil.copy(client, directory / "company.pem")
-            with kmip_client(server, "company.pem", "company.pem") as other:
+            with pykmip(server, "company.pem", "company.pem") as other:
                 register(other, SECRET)
                 assert len(located(other)) == 1
-            with kmip_client(server) as own:
+            with pykmip(server) as own:
                 assert located(own) == []
         with (
             KeyServer(directory, "127.0.0.2", port=0) as server,
@@ -289,7 +289,7 @@ def stored(key_servers: StartKeyServers) -> list[KeyServer]:
     """Give two running key servers, each with the same two keys."""
     servers = key_servers(2)
     for server in servers:
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             client.activate(register(client, f"{SECRET}-1"))
             register(client, f"{SECRET}-2", OTHER_ID)
     return servers
@@ -327,7 +327,7 @@ class TestStoredKeys:
         self, key_servers: StartKeyServers, run: Run
     ) -> None:
         (server,) = key_servers(1)
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             register(client, SECRET, "a\x1b[31m\nb")
         status, out, _ = run("list", "--dir", server.directory)
         assert (status, out.count("\n")) == (0, 2)
@@ -340,7 +340,7 @@ class TestStoredKeys:
         from kmip.pie.objects import OpaqueObject
 
         (server,) = key_servers(1)
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             client.register(OpaqueObject(b"opaque", OpaqueDataType.NONE))
             client.create(CryptographicAlgorithm.AES, 256)
             where = ("--dir", server.directory, "--address", server.address)
@@ -358,7 +358,7 @@ class TestStoredKeys:
         server = stored[0]
         secret = f"{SECRET}-1".encode()
         assert secret in server.store.read_bytes()
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             if how == "program":
                 options = ("--dir", server.directory, "--address", server.address, "--yes")
                 assert run("destroy", *options, "1").status == 0
@@ -391,7 +391,7 @@ class TestStoredKeys:
         assert [key_ids(server) for server in stored] == [[OTHER_ID]] * 2
         for server in stored:
             server.start()
-            with kmip_client(server) as client:
+            with pykmip(server) as client:
                 assert client.get("2").value == f"{SECRET}-2".encode()
 
     @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ class TestStoredKeys:
         self, key_servers: StartKeyServers, run: Run
     ) -> None:
         (server,) = key_servers(1)
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             for number in (1, 2):
                 register(client, f"{SECRET}-{number}")
             options = ("--dir", server.directory, "--address", server.address, "--yes")
@@ -441,7 +441,7 @@ class TestStoredKeys:
         store, number = KeyStore(server.address, server.store), 20
 
         def fill(name: str) -> None:
-            with kmip_client(server) as client:
+            with pykmip(server) as client:
                 for count in range(number):
                     client.activate(register(client, f"{SECRET}-{name}-{count}", f"{name}{count}"))
 
@@ -458,7 +458,7 @@ class TestStoredKeys:
         assert sorted(key_ids(server)) == sorted(f"new{count}" for count in range(number))
         with closing(sqlite3.connect(server.store)) as check:
             assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        with kmip_client(server) as client:
+        with pykmip(server) as client:
             values = {client.get(uid).value for uid in located(client)}
         assert values == {f"{SECRET}-new-{count}".encode() for count in range(number)}
 
