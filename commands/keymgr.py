@@ -6,7 +6,13 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 from filer.commands import Call, Command, Complaint, Fields, HostFiles, Subcommand, Suggestion
-from filer.registration.certificates import CertificateInfo, inspect, registered_form
+from filer.registration.certificates import (
+    CertificateInfo,
+    first_to_expire,
+    inspect,
+    registered_form,
+    registered_warnings,
+)
 from filer.registration.pem import CertificateError, canonical_name
 from filer.system import Filer
 
@@ -48,6 +54,7 @@ class InstalledCertificate(Certificate):
     """An installed certificate file; "different": the registered file of its name differs."""
 
     registered: Literal["no", "yes", "different"]
+    registered_not_after: datetime | None
 
 
 class InstalledCertificates(Fields):
@@ -64,8 +71,15 @@ class InstalledCertificates(Fields):
             yield f"{certificate.name}:"
             yield f"    Subject:    {certificate.subject}"
             yield f"    Issuer:     {certificate.issuer}"
-            yield f"    Expires:    {certificate.not_after:%a %b %d %H:%M:%S %Z %Y}"
-            yield f"    Registered: {_REGISTERED[certificate.registered]}"
+            yield f"    Expires:    {_date(certificate.not_after)}"
+            yield f"    Registered: {_registered(certificate)}"
+
+
+def _registered(certificate: InstalledCertificate) -> str:
+    text = _REGISTERED[certificate.registered]
+    if certificate.registered != "different" or certificate.registered_not_after is None:
+        return text
+    return f"{text}; expires {_date(certificate.registered_not_after)}"
 
 
 _REGISTERED = {
@@ -75,13 +89,20 @@ _REGISTERED = {
 }
 
 
+def _date(time: datetime) -> str:
+    return f"{time:%a %b %d %H:%M:%S %Z %Y}"
+
+
 def _install(call: Call) -> None:
     path = call.value("path") or ""
     filer = call.filer
     source: Path | bytes = Path(path)
     if path.startswith("/mroot/"):
         source = filer.mroot.read(path)
-    info, replaced = filer.installed.install(source, PurePosixPath(path).name, filer.now())
+    name = PurePosixPath(path).name
+    info, replaced = filer.installed.install(source, name, filer.now(), filer.expiry_notice)
+    text = f"{info.name} ({info.subject}) installed, valid until {info.not_after:%F %T} UTC"
+    filer.messages.log("keymgr.cert.installed", "info", text)
     call.show(NewCertificate(*info[:5], replaced))
     warn_of_certificate(call, info)
 
@@ -100,8 +121,19 @@ def warn_of_certificates(
 
     Raises CertificateError if one of them cannot be used.
     """
+    filer = call.filer
     for name in names:
-        warn_of_certificate(call, inspect(name, certificates[name], call.filer.now()))
+        info = inspect(name, certificates[name], filer.now(), notice=filer.expiry_notice)
+        warn_of_certificate(call, info)
+
+
+def warn_of_registered_certificates(call: Call) -> None:
+    """Warn about registered certificates that expire soon, are not valid, or are damaged."""
+    filer = call.filer
+    registered = filer.registration.certificates
+    for name, text in registered_warnings(registered, filer.now(), filer.expiry_notice):
+        warning = Complaint(f"{text}.", "certificate", name=name)
+        call.console.warn(warning.as_warning())
 
 
 def _list(call: Call) -> None:
@@ -115,14 +147,17 @@ def _list(call: Call) -> None:
         except CertificateError as damage:
             call.fail(Complaint(f"keymgr: {damage}", "certificate", name=name))
             continue
-        match filer.registration.certificates.get(name):
+        known = filer.registration.certificates.get(name)
+        match known:
             case None:
                 registered = "no"
-            case known if known in (data, registered_form(name, data)):
+            case _ if known in (data, registered_form(name, data)):
                 registered = "yes"
             case _:
                 registered = "different"
-        certificates.append(InstalledCertificate(*info[:5], registered))
+        expiring = first_to_expire({name: known}) if known else None
+        expiry = expiring[1] if expiring else None
+        certificates.append(InstalledCertificate(*info[:5], registered, expiry))
     if certificates or not call.failed:
         call.show(InstalledCertificates(certificates))
 
@@ -130,6 +165,7 @@ def _list(call: Call) -> None:
 def _delete(call: Call) -> None:
     name = call.value("name") or ""
     call.filer.installed.delete(name)
+    call.filer.messages.log("keymgr.cert.deleted", "info", f"{canonical_name(name)} deleted")
     call.show(DeletedCertificate(canonical_name(name)))
 
 

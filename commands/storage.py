@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from filer.commands import TEXT_ONLY, Call, Command, Fields, Subcommand
 from filer.commands.system import Release
 from filer.config import MIB, Hardware
-from filer.disks.aggregate import POSITIONS, Aggregate, Position, Role, assemble
+from filer.disks.aggregate import Aggregate, Position, Role, assemble
 from filer.disks.disk import BLOCK_SIZE, Disk
 
 _SECTOR = 512
@@ -102,10 +102,7 @@ class AggregateStatus(Fields):
 
 
 def _condition(aggregate: Aggregate) -> tuple[str, bool, bool, str]:
-    present = sum(
-        member.disk is not None and not member.disk.locked for member in aggregate.members
-    )
-    return aggregate.name, aggregate.online, present < len(POSITIONS), "raid_dp"
+    return aggregate.name, aggregate.online, aggregate.degraded, "raid_dp"
 
 
 class MemberDisk(Fields):

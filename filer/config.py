@@ -26,6 +26,7 @@ disk_size = "64 MiB"         # sparse files
 port = 5696                  # until setup asks
 timeout = 5.0                # seconds, for one key server to answer one request
 init_maxwait = 0.0           # seconds for which kmip_init retries a silent key server
+expiry_warning_days = 30     # days before a certificate expires; 0: no warning
 [boot]
 autoboot = false
 """
@@ -44,6 +45,7 @@ class Hardware(NamedTuple):
     port: int = 5696
     timeout: float = 5.0
     init_maxwait: float = 0.0
+    expiry_warning_days: int = 30
     autoboot: bool = False
 
 
@@ -96,6 +98,7 @@ _KEYS: Known = {
         "port": whole(1, 65535),
         "timeout": _seconds(3600, zero=False),
         "init_maxwait": _seconds(86400, zero=True),
+        "expiry_warning_days": whole(0, 3650),
     },
     "boot": {"autoboot": switch},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,11 @@ class Filer:
         return SystemIdentity(self.hardware.system_id, self.hardware.partner_id)
 
     @property
+    def expiry_notice(self) -> timedelta:
+        """How long before a certificate expires there are warnings."""
+        return timedelta(days=self.hardware.expiry_warning_days)
+
+    @property
     def wafl_is_up(self) -> bool:
         """Whether the root aggregate is online, and with it /mroot."""
         return self.aggregate is not None and self.aggregate.online
@@ -112,6 +117,7 @@ class Filer:
                     certificate(CLIENT), certificate(CLIENT_PRIVATE), certificate(ca_name(address))
                 ),
                 self.hardware.timeout,
+                now=self.now,
             )
             for address in addresses
         }

@@ -47,7 +47,9 @@ class Trial:
     def accept(self) -> None:
         """Put the new registration into force, certificates and servers together."""
         self.staged.commit()
-        self.filer.registration = self.registration
+        before, self.filer.registration = self.filer.registration, self.registration
+        for event, text in self.registration.changes_since(before):
+            self.filer.messages.log(event, "info", text)
 
 
 def begin(filer: Filer, registration: Registration) -> Trial:
@@ -138,13 +140,20 @@ def out_of_reach(filer: Filer, servers: KeyServers) -> Mapping[str, int]:
 
     A key server that does not answer counts as holding nothing.
     """
-    locked = [disk for disk in filer.ownership().own(filer.shelf) if disk.locking]
-    if not locked:
-        return {}
+    disks = Counter(disk.key_id for disk in _locked(filer))
+    return missing_from(filer, fetch_or_nothing(servers, filer.identity, disks)) if disks else {}
+
+
+def missing_from(filer: Filer, holdings: Holdings) -> Mapping[str, int]:
+    """Return the key IDs of locked disks that are not in ``holdings``, each with its disk count."""
+    locked = _locked(filer)
     disks = Counter(disk.key_id for disk in locked)
-    holdings = fetch_or_nothing(servers, filer.identity, disks)
     lost = {disk.key_id for disk in locked if not _can_be_opened(disk, filer.keytable, holdings)}
     return {key_id: number for key_id, number in disks.items() if key_id in lost}
+
+
+def _locked(filer: Filer) -> list[Disk]:
+    return [disk for disk in filer.ownership().own(filer.shelf) if disk.locking]
 
 
 def fetch_or_nothing(

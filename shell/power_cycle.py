@@ -38,6 +38,8 @@ class BootNotices:
         if self._console.is_terminal:
             self._console.show(Text(f"{_part(event)}: {text}"))
 
+    attempt = progress
+
     def warning(self, event: str, text: str) -> None:
         warning = Complaint(f"{_part(event)}: {text}.", "boot", event=event)
         self._console.warn(warning.as_warning())
@@ -148,7 +150,11 @@ class PowerCycle:
     def _after_panic(self) -> Next:
         """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""
         self.signals.end_if_asked()
-        if self._may_boot_again():
+        if self._has_autoboot():
+            if self._panics_in_a_row() >= LIMIT:
+                text = f"AUTOBOOT gives up after {LIMIT} panics in a row."
+                self.console.warn(Complaint(text, "autoboot_ends", panics=LIMIT))
+                return self._loader
             seconds = wait_before_boot(self._panics_in_a_row())
             text = f"Starting AUTOBOOT in {seconds:g} s, press Ctrl-C to abort..."
             self.console.warn(Complaint(text, "autoboot", seconds=seconds))
@@ -166,9 +172,9 @@ class PowerCycle:
         """LOADER for a person; a script ends instead."""
         return Next.LOADER if self.console.is_terminal else Next.END
 
-    def _may_boot_again(self) -> bool:
+    def _has_autoboot(self) -> bool:
         try:
-            return self._filer.loader.autoboot and self._panics_in_a_row() < LIMIT
+            return self._filer.loader.autoboot
         except FilerError as damage:  # it can be repaired at LOADER
             self.console.fail(Complaint(str(damage), "refused"))
             return False

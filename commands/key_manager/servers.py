@@ -1,6 +1,6 @@
 """key_manager add, remove, show, status: register key servers, and check that they answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from filer.commands import Call, Complaint, Refused, Unprefixed
 from filer.commands.key_manager.results import (
@@ -11,7 +11,7 @@ from filer.commands.key_manager.results import (
     Responding,
     UnregisteredServers,
 )
-from filer.commands.keymgr import warn_of_certificates
+from filer.commands.keymgr import warn_of_certificates, warn_of_registered_certificates
 from filer.commands.parts.dialogue import ask_consent
 from filer.commands.parts.encryption import encrypting
 from filer.commands.parts.server_warnings import (
@@ -22,10 +22,11 @@ from filer.commands.parts.server_warnings import (
     warn_of_servers,
 )
 from filer.key_servers.group import KeyServers
+from filer.key_servers.holdings import Holdings
 from filer.kmip.address import parse_address
 from filer.registration.pem import CLIENT, ca_name
 from filer.registration.plan import CLIENT_FILES, with_client_files, with_servers, without_servers
-from filer.trial import Trial, begin, out_of_reach
+from filer.trial import Trial, begin, fetch_or_nothing, missing_from, out_of_reach
 
 
 def addresses(call: Call) -> list[str]:
@@ -89,6 +90,7 @@ def status(call: Call) -> None:
         else:
             call.fail(not_responding(address, heard.failures[address]))
     warn_of_servers(call, servers)
+    warn_of_registered_certificates(call)
 
 
 @encrypting
@@ -115,7 +117,31 @@ def add(call: Call) -> None:
     warn_of(call, asked)
     registered = filer.key_servers()
     registered.failed.update(asked.failed)  # do not wait for these again
-    warn_of_lost_keys(call, out_of_reach(filer, registered))
+    in_use = filer.key_ids_in_use()
+    if in_use:
+        holdings = fetch_or_nothing(registered, filer.identity, in_use)
+        _warn_of_keys_not_held(call, added, in_use, holdings)
+        warn_of_lost_keys(call, missing_from(filer, holdings))
+
+
+def _warn_of_keys_not_held(
+    call: Call, added: Sequence[str], in_use: Collection[str], holdings: Holdings
+) -> None:
+    """Warn for each added key server that does not hold all the keys in use."""
+    for address in added:
+        if address not in holdings.by_server:
+            continue  # there is a warning that it does not respond
+        shown = {pair.key_id for pair in holdings.by_server[address]}
+        held = len(shown.intersection(in_use))
+        if held < len(in_use):
+            text = (
+                f"key server {address} holds {held} of the {len(in_use)} keys that disks use; "
+                '"key_manager rekey" gives it and all disks a new one.'
+            )
+            warning = Complaint(
+                text, "keys_not_held", key_server=address, held=held, in_use=len(in_use)
+            )
+            call.console.warn(warning.as_warning())
 
 
 @encrypting

@@ -9,8 +9,7 @@ from collections.abc import Collection, Sequence
 from filer.boot.notices import Notices
 from filer.key_servers.holdings import Holdings
 from filer.keys.keytable import CREATION_LIMIT, recommended_limit
-from filer.registration.certificates import date_warnings
-from filer.registration.pem import CertificateError
+from filer.registration.certificates import registered_warnings
 from filer.running.interrupt import Interrupted
 from filer.system import Filer
 
@@ -36,8 +35,11 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
     if not filer.registration.servers or not filer.hardware.storage_encryption:
         return Holdings({}, {})
     begun = time.monotonic()
-    holdings, unreadable = _fetch(filer)
-    _warn_of_certificates(filer, notices)
+    holdings, unreadable = _fetch(filer, notices)
+    # Only now, because loading cryptography takes a while.
+    certificates = filer.registration.certificates
+    for _, warning in registered_warnings(certificates, filer.now(), filer.expiry_notice):
+        notices.warning("kmip.init.certificate", warning)
     for address, failure in holdings.failures.items():
         notices.warning("kmip.init.noresponse", failure.about(address))
     for text in unreadable:
@@ -57,23 +59,7 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
     return holdings
 
 
-def _warn_of_certificates(filer: Filer, notices: Notices) -> None:
-    """Warn of registered certificate files that have expired, are not valid yet, or are damaged.
-
-    Call it after querying the key servers, since loading cryptography takes a while.
-    """
-    for name, data in filer.registration.certificates.items():
-        try:
-            warnings = date_warnings(name, data, filer.now())
-        except CertificateError as damage:
-            notices.warning("kmip.init.certificate", f"registered certificate {damage}")
-        else:
-            for warning in warnings:
-                text = f"registered certificate {name}: {warning}"
-                notices.warning("kmip.init.certificate", text)
-
-
-def _fetch(filer: Filer) -> tuple[Holdings, list[str]]:
+def _fetch(filer: Filer, notices: Notices) -> tuple[Holdings, list[str]]:
     """Query until every server has answered, init_maxwait seconds have passed, or Ctrl-C.
 
     Requests the keys of the disks first.  Returns what has arrived, and what could not be read.
@@ -90,9 +76,15 @@ def _fetch(filer: Filer) -> tuple[Holdings, list[str]]:
             answers = _joined(registered, answers, heard, asked=silent)
             unreadable.update(dict.fromkeys(servers.unreadable()))
             silent = [each for each, failure in answers.failures.items() if not failure.answered]
-            if not silent or time.monotonic() >= deadline:
+            left = deadline - time.monotonic()
+            if not silent or left <= 0:
                 break
-            filer.interrupt.sleep(min(_BETWEEN_TRIES, max(0.0, deadline - time.monotonic())))
+            notices.attempt(
+                "kmip.init.wait",
+                f"no answer from {', '.join(silent)}; trying again for {left:.0f} s, "
+                "press Ctrl-C to stop waiting",
+            )
+            filer.interrupt.sleep(min(_BETWEEN_TRIES, left))
     except Interrupted:
         filer.interrupt.request()  # sleep() has consumed the request, which the boot still needs
     return answers, list(unreadable)

@@ -163,6 +163,9 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     except StorageError as refusal:  # the next boot tries again
         notices.warning("disk.ownership.failure", f"the owner is not on every disk: {refusal}")
     own = len(aggregate.ownership.own(filer.shelf))
+    if aggregate.degraded:
+        text = f"{aggregate.name} is degraded: {aggregate.problem}"
+        notices.warning("raid.aggr.degraded", text)
     notices.progress("raid.aggr.online", f"{own} disks, {aggregate.name} online")
 
 

@@ -11,6 +11,9 @@ class Notices(Protocol):
     def progress(self, event: str, text: str) -> None:
         """Report a step that succeeded; only people need it."""
 
+    def attempt(self, event: str, text: str) -> None:
+        """Report an attempt that failed and is about to be repeated; it is not logged."""
+
     def warning(self, event: str, text: str) -> None:
         """Report what the administrator has to know."""
 
@@ -19,7 +22,7 @@ class Notices(Protocol):
 
 
 class Logged:
-    """Notices that are also written to the system log, except for banners."""
+    """Notices that are also written to the system log, except for attempts and banners."""
 
     def __init__(self, messages: Messages, notices: Notices) -> None:
         self._messages = messages
@@ -28,6 +31,9 @@ class Logged:
     def progress(self, event: str, text: str) -> None:
         self._messages.log(event, "info", text)
         self._notices.progress(event, text)
+
+    def attempt(self, event: str, text: str) -> None:
+        self._notices.attempt(event, text)
 
     def warning(self, event: str, text: str) -> None:
         self._messages.log(event, "warning", text)

@@ -37,6 +37,11 @@ class Aggregate(NamedTuple):
         return sum(self._readable(disk) for disk in self._present) >= _NEEDED
 
     @property
+    def degraded(self) -> bool:
+        """Whether a member is missing or unreadable."""
+        return sum(self._readable(disk) for disk in self._present) < len(POSITIONS)
+
+    @property
     def locked(self) -> int:
         """The number of locked members, or of locked own disks while the members are unknown."""
         return sum(disk.locked for disk in self._candidates)

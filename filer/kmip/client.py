@@ -9,12 +9,18 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
-from filer.kmip.failure import IncompleteAnswer, KeyServerFailure, PartlyRead
+from filer.kmip.failure import (
+    CLIENT_CERTIFICATE_REJECTED,
+    IncompleteAnswer,
+    KeyServerFailure,
+    PartlyRead,
+)
 
 if TYPE_CHECKING:
     from filer.kmip.conversation import Conversation
@@ -29,6 +35,10 @@ class Credentials:
     client: Path
     client_private: Path
     ca: Path
+
+
+def _time_of_day() -> datetime:
+    return datetime.now(UTC)
 
 
 class KmipClient:
@@ -50,6 +60,7 @@ class KmipClient:
         timeout: float,
         *,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = _time_of_day,
     ) -> None:
         self.address = address
         self.port = port
@@ -61,6 +72,7 @@ class KmipClient:
         self._arrived: list[KeyPair] = []
         self._credentials = credentials
         self._clock = clock
+        self._now = now
 
     def probe(self) -> None:
         """Check that the server answers, by a request that changes nothing."""
@@ -147,7 +159,10 @@ class KmipClient:
         files = self._credentials
         context = client_context(files.client, files.client_private, files.ca)
         deadline = Deadline(self.timeout, self._clock)
-        with TlsConnection(self.address, self.port, context, deadline) as connection:
+        with (
+            self._rejection_explained(),
+            TlsConnection(self.address, self.port, context, deadline) as connection,
+        ):
             connection.handshake()
             certificate, der = connection.peer_certificate()
             warning = check_address(
@@ -162,3 +177,15 @@ class KmipClient:
                 # A new dict, because another thread may be reading the old one.
                 self.unreadable = {**self.unreadable, **conversation.unreadable}
                 self.unread = conversation.unread()
+
+    @contextmanager
+    def _rejection_explained(self) -> Iterator[None]:
+        """Let the failure say if a rejected client certificate has expired."""
+        try:
+            yield
+        except KeyServerFailure as failure:
+            if failure.reason != CLIENT_CERTIFICATE_REJECTED:
+                raise
+            from filer.kmip.tls import rejection
+
+            raise rejection(self._credentials.client, self._now()) from None

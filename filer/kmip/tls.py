@@ -3,6 +3,7 @@
 import ipaddress
 import ssl
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,23 @@ def is_in_file(certificate: bytes, ca: Path) -> bool:
     except (OSError, ValueError, x509.InvalidVersion):
         return False
     return any(each.public_bytes(Encoding.DER) == certificate for each in trusted)
+
+
+def rejection(client: Path, now: datetime) -> KeyServerFailure:
+    """Return the reason why a key server rejected ``client``: its dates, or anything else."""
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificates(client.read_bytes())[0]
+    except (OSError, ValueError, x509.InvalidVersion):
+        return KeyServerFailure(CLIENT_CERTIFICATE_REJECTED)
+    if now > certificate.not_valid_after_utc:
+        date = f"expired on {certificate.not_valid_after_utc:%F %T} UTC"
+    elif now < certificate.not_valid_before_utc:
+        date = f"is not valid before {certificate.not_valid_before_utc:%F %T} UTC"
+    else:
+        return KeyServerFailure(CLIENT_CERTIFICATE_REJECTED)
+    return KeyServerFailure(f"client certificate {date}")
 
 
 def failure_of(error: ssl.SSLError, *, shown: bool) -> KeyServerFailure:

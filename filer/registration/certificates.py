@@ -1,6 +1,8 @@
 """Check certificate files: contents, dates, strength, and whether they belong together."""
 
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from filer.host.quoting import shortened
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 256
 """Maximum number of characters of a subject or an issuer that are shown."""
 
+_NO_NOTICE = timedelta(0)
 _WEAK_DIGESTS = ("md5", "sha1")
 
 
@@ -42,9 +45,12 @@ def inspect(
     now: datetime,
     client: bytes | None = None,
     client_private: bytes | None = None,
+    *,
+    notice: timedelta = _NO_NOTICE,
 ) -> CertificateInfo:
     """Check ``data`` as the content of the certificate file ``name``, and describe it.
 
+    A certificate that expires within ``notice`` causes a warning.
     ``client`` and ``client_private`` are the installed files of these names.  The key in a new
     client_private.pem must belong to ``client``.  A new client.pem that does not match
     ``client_private`` only causes a warning: users replace client.pem first, then
@@ -54,7 +60,7 @@ def inspect(
     name = canonical_name(name)
     found = [each.certificate for each in certificates(name, data)]
     _refuse_weak(name, found)
-    warnings = _dates(found, now)
+    warnings = _dates(found, now, notice)
     if name == CLIENT_PRIVATE:
         _check_own_key(data)
         if client is not None and key_of_private(data) != _certified_key(CLIENT, client):
@@ -76,12 +82,48 @@ def inspect(
         )
 
 
-def date_warnings(name: str, data: bytes, now: datetime) -> list[str]:
-    """Return a warning for each certificate in ``data`` that has expired or is not valid yet.
+def registered_warnings(
+    registered: Mapping[str, bytes], now: datetime, notice: timedelta
+) -> Iterator[tuple[str, str]]:
+    """Yield the name of a file and a sentence about its dates, or about its damage.
 
-    Raises CertificateError if a certificate is damaged.
+    client_private.pem, which has the certificates of client.pem, is left out if that has the same
+    warnings.
     """
-    return _dates([each.certificate for each in certificates(name, data)], now)
+    seen: set[tuple[str, ...]] = set()
+    for name, data in registered.items():
+        try:
+            warnings = _dates([each.certificate for each in certificates(name, data)], now, notice)
+        except CertificateError as damage:
+            yield name, f"registered certificate {damage}"
+            continue
+        if name == CLIENT_PRIVATE and tuple(warnings) in seen:
+            continue
+        if name == CLIENT:
+            seen.add(tuple(warnings))
+        for warning in warnings:
+            yield name, f"registered certificate {name}: {warning}"
+
+
+def first_to_expire(registered: Mapping[str, bytes]) -> tuple[str, datetime] | None:
+    """Return the name and the expiry of the file whose certificate expires first.
+
+    None if there is no file, or if one is damaged.
+    """
+    return _first_to_expire(tuple(registered.items()))
+
+
+@lru_cache(maxsize=8)
+def _first_to_expire(files: tuple[tuple[str, bytes], ...]) -> tuple[str, datetime] | None:
+    try:
+        expiries = [
+            (each.certificate.not_valid_after_utc, name)
+            for name, data in files
+            for each in certificates(name, data)
+        ]
+    except CertificateError:
+        return None
+    return min(expiries)[::-1] if expiries else None
 
 
 def expiry_of(name: str, data: bytes, now: datetime) -> str | None:
@@ -135,7 +177,7 @@ def _check_own_key(data: bytes) -> None:
         )
 
 
-def _dates(found: list["Certificate"], now: datetime) -> list[str]:
+def _dates(found: list["Certificate"], now: datetime, notice: timedelta) -> list[str]:
     warnings = []
     for number, certificate in enumerate(found, start=1):
         which = "" if number == 1 else f"certificate {number} in the file "
@@ -145,7 +187,17 @@ def _dates(found: list["Certificate"], now: datetime) -> list[str]:
             warnings.append(
                 f"{which}is not valid before {certificate.not_valid_before_utc:%F %T} UTC"
             )
+        elif certificate.not_valid_after_utc - now < notice:
+            date = f"{certificate.not_valid_after_utc:%F %T} UTC"
+            days = days_left(certificate.not_valid_after_utc, now)
+            warnings.append(f"{which}expires {days}, on {date}")
     return warnings
+
+
+def days_left(expiry: datetime, now: datetime) -> str:
+    """Return ``in N days``, or ``in less than a day``."""
+    days = (expiry - now).days
+    return f"in {days} day{'s' if days > 1 else ''}" if days else "in less than a day"
 
 
 def _expiry(certificate: "Certificate") -> str:

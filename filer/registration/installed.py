@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from filer.host.durable import Storage
@@ -65,7 +65,7 @@ class Installed:
         return content
 
     def install(
-        self, source: Path | bytes, name: str, now: datetime
+        self, source: Path | bytes, name: str, now: datetime, notice: timedelta = timedelta(0)
     ) -> tuple[CertificateInfo, bool]:
         """Check ``source``, the path of a host file or its content, and copy it.
 
@@ -80,6 +80,7 @@ class Installed:
             now,
             self.find(CLIENT) if name == CLIENT_PRIVATE else None,
             self.find(CLIENT_PRIVATE) if name == CLIENT else None,
+            notice=notice,
         )
         replaced = os.path.lexists(self.path(name))
         self._storage.make_directory(self._directory)

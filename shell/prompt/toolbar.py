@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from filer.host.errors import FilerError
 from filer.host.text import printable
+from filer.registration.certificates import days_left, first_to_expire
 from filer.shell.session import Session
 
 _GAP = " | "
@@ -29,7 +30,7 @@ def parts(session: Session) -> list[Part]:
 
     A key server counts as up if it answered its last query, by a command or the boot.
     """
-    return [*_key_servers(session), *_disks(session), *_keys(session)]
+    return [*_expiry(session), *_key_servers(session), *_disks(session), *_keys(session)]
 
 
 def fitting(parts: list[Part], width: int) -> list[Part]:
@@ -59,6 +60,20 @@ def fragments(parts: list[Part]) -> list[tuple[str, str]]:
             styled.append(("", _GAP))
         styled.append(("class:alarm" if part.alarm else "", part.text))
     return styled
+
+
+def _expiry(session: Session) -> Iterator[Part]:
+    """Yield an alarm if a registered certificate has expired, or soon will."""
+    filer = session.filer
+    expiring = first_to_expire(filer.registration.certificates)
+    if expiring is None:
+        return
+    name, expiry = expiring
+    now = filer.now()
+    if now > expiry:
+        yield Part(f"{name} expired", alarm=True)
+    elif expiry - now < filer.expiry_notice:
+        yield Part(f"{name} expires {days_left(expiry, now)}", alarm=True)
 
 
 def _key_servers(session: Session) -> Iterator[Part]:

@@ -153,7 +153,12 @@ def test_install_of_a_new_client_pem_warns_until_its_key_is_installed(house: Hou
 
 
 @pytest.mark.parametrize(
-    ("valid", "says"), [(pki.EXPIRED, "expired on"), (pki.NOT_YET, "is not valid before")]
+    ("valid", "says"),
+    [
+        (pki.EXPIRED, "expired on"),
+        (pki.EXPIRING, "expires in 12 days, on"),
+        (pki.NOT_YET, "is not valid before"),
+    ],
 )
 def test_install_warns_of_a_certificate_that_is_not_valid_now(
     valid: pki.Period, says: str, empty: House
@@ -166,21 +171,36 @@ def test_install_warns_of_a_certificate_that_is_not_valid_now(
     assert empty.installed_files() == ["127.0.0.2_CA.pem"]
 
 
+def expiry(house: House, name: str) -> str:
+    info = inspect(name, house.filer.installed.read(name), house.filer.now())
+    return f"{info.not_after:%a %b %d %H:%M:%S UTC %Y}"
+
+
+def test_the_system_log_has_what_is_installed_and_deleted(house: House) -> None:
+    house.good("keymgr delete cert client.pem")
+    house.install("client.pem")
+    path = outside(house, "127.0.0.9_CA.pem", pki.authority().certificate_pem())
+    house.good(f"keymgr install cert {path}")
+
+    log = house.good("rdfile /etc/messages")
+
+    assert ":keymgr.cert.deleted:info]: client.pem deleted\n" in log
+    assert ":keymgr.cert.installed:info]: 127.0.0.9_CA.pem (CN=test CA) installed, valid un" in log
+
+
 def test_list_shows_each_file_and_whether_it_is_registered(house: House) -> None:
     house.add(house.servers[0])
+    registered = expiry(house, "127.0.0.2_CA.pem")
     other = outside(house, "127.0.0.2_CA.pem", pki.authority("other").certificate_pem())
     house.good(f"keymgr install cert {other}")
-
-    def expiry(name: str) -> str:
-        info = inspect(name, house.filer.installed.read(name), house.filer.now())
-        return f"{info.not_after:%a %b %d %H:%M:%S UTC %Y}"
+    different = f"Yes, but different from what is installed; expires {registered}"
 
     def block(name: str, subject: str, issuer: str, registered: str) -> str:
         return (
             f"{name}:\n"
             f"    Subject:    CN={subject}\n"
             f"    Issuer:     CN={issuer}\n"
-            f"    Expires:    {expiry(name)}\n"
+            f"    Expires:    {expiry(house, name)}\n"
             f"    Registered: {registered}\n"
         )
 
@@ -188,7 +208,7 @@ def test_list_shows_each_file_and_whether_it_is_registered(house: House) -> None
     assert house.good("keymgr list cert") == (
         block("client.pem", "filer", maker, "Yes")
         + block("client_private.pem", "filer", maker, "Yes")
-        + block("127.0.0.2_CA.pem", "other", "other", "Yes, but different from what is installed")
+        + block("127.0.0.2_CA.pem", "other", "other", different)
         + block("127.0.0.3_CA.pem", maker, maker, "No")
     )
 

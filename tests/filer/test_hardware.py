@@ -51,12 +51,13 @@ def test_every_setting_is_read() -> None:
     port = 6001
     timeout = 2
     init_maxwait = 30
+    expiry_warning_days = 7
     [shelf]
     disks = 24
     disk_size = "2 GiB"
     """
     assert parse(text) == Hardware(
-        "head-2_b", 135065800, 0, False, True, 24, 2048 * MIB, 6001, 2.0, 30.0, True
+        "head-2_b", 135065800, 0, False, True, 24, 2048 * MIB, 6001, 2.0, 30.0, 7, True
     )
 
 

@@ -40,11 +40,15 @@ class Told:
     """The messages of a boot."""
 
     steps: list[str] = field(default_factory=list)
+    attempts: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     boxes: list[tuple[str, ...]] = field(default_factory=list)
 
     def progress(self, event: str, text: str) -> None:
         self.steps.append(text)
+
+    def attempt(self, event: str, text: str) -> None:
+        self.attempts.append(text)
 
     def warning(self, event: str, text: str) -> None:
         self.warnings.append(text)

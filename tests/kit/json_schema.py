@@ -119,6 +119,7 @@ EVENTS = {"boot": Boot, "failure": Failure, "autoboot": Autoboot, "wrong_line": 
 
 _MEANINGS = """\
 attention(): no key server answered during the boot
+autoboot_ends(panics): AUTOBOOT gives up after so many panics in a row
 boot(event): a warning of the boot, with the name of its event in the system log
 certificate(name): a certificate file that is damaged, or accepted with a warning
 disk(disk, cause): a disk that was not changed; the cause is unknown_key, authentication, or \
@@ -140,6 +141,8 @@ answers
 key_server(): an irregularity of a key server that was tolerated
 key_server_incomplete(key_server, reason): a key server did not show all its key pairs
 key_server_not_responding(key_server, reason): a request to a key server failed
+keys_not_held(key_server, held, in_use): a key server that was added does not hold all the keys \
+that disks use
 keytable(key_pairs): the keytable has more key pairs than recommended
 panic(): the filer does not come up
 refused(): the command was refused; the results have what it did before
@@ -154,8 +157,11 @@ _NOT_TEXT: Schema = {
     "cause": Literal["unknown_key", "authentication", "other"],
     "disk_count": int,
     "expected": Sequence[str],
+    "held": int,
+    "in_use": int,
     "key_pairs": int,
     "key_servers": Sequence[str],
+    "panics": int,
     "usage": Sequence[str],
     "word": Annotated[int, {"minimum": 1}],
 }

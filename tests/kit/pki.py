@@ -25,7 +25,9 @@ from filer.registration.pem import ca_name
 Period = tuple[timedelta, timedelta]
 """The begin and end of a certificate's validity, relative to now."""
 
-VALID: Period = (timedelta(days=-1), timedelta(days=30))
+VALID: Period = (timedelta(days=-1), timedelta(days=365))
+EXPIRING: Period = (timedelta(days=-1), timedelta(days=12, minutes=5))
+"""Expires in 12 days: there are warnings from 30 days on."""
 EXPIRED: Period = (timedelta(days=-30), timedelta(days=-1))
 NOT_YET: Period = (timedelta(days=1), timedelta(days=30))
 

@@ -107,6 +107,31 @@ def test_add_registers_nothing_unless_all_certificates_are_installed(
     assert (house.registered.servers, house.registered_files()) == ((), [])
 
 
+def test_add_says_how_many_of_the_keys_in_use_a_new_key_server_holds(house: House) -> None:
+    house.add(house.servers[0])
+    house.good("key_manager rekey")
+    status, _, err = house.execute("key_manager add -key_server 127.0.0.3")
+    warning = (
+        "WARNING: key server 127.0.0.3 holds 0 of the 1 keys that disks use; "
+        '"key_manager rekey" gives it and all disks a new one.\n'
+    )
+    assert (status, err) == (0, warning)
+    house.good("key_manager rekey")
+    house.good("key_manager add -key_server 127.0.0.3")
+
+
+def test_the_system_log_has_what_is_registered_and_removed(house: House) -> None:
+    house.add()
+    house.good("key_manager remove -key_server 127.0.0.2")
+    log = house.good("rdfile /etc/messages")
+    for event in (
+        "kmip.cert.registered:info]: client.pem registered",
+        "kmip.server.registered:info]: key server 127.0.0.3 registered",
+        "kmip.server.removed:info]: key server 127.0.0.2 removed",
+    ):
+        assert log.count(event) == 1
+
+
 def test_add_needs_a_key_server(house: House) -> None:
     assert house.bad("key_manager add") == (
         "key_manager: incomplete; expected -key_server\n"
@@ -430,6 +455,28 @@ def test_status_warns_of_an_accepted_certificate_without_an_address(house: House
     assert house.bad("key_manager status") == (
         "Key server 127.0.0.2 is not responding: certificate not trusted.\n"
     )
+
+
+def test_status_warns_of_registered_certificates_that_expire_soon(house: House) -> None:
+    authority = pki.authority_of(house.servers[0])
+    house.install_client(pki.client(authority, valid=pki.EXPIRING))
+    house.add(house.servers[0])
+    status, out, err = house.execute("key_manager status")
+    assert (status, out) == (0, "Key server 127.0.0.2 is responding.\n")
+    warning = "WARNING: registered certificate client.pem: expires in 12 days, on "
+    assert (err.startswith(warning), err.count("\n")) == (True, 1)
+
+
+def test_a_client_certificate_that_is_rejected_because_of_its_dates_is_called_that(
+    house: House,
+) -> None:
+    authority = pki.authority_of(house.servers[0])
+    for valid, says in ((pki.EXPIRED, "expired on "), (pki.NOT_YET, "is not valid before ")):
+        house.install_client(pki.client(authority, valid=valid))
+        house.execute("key_manager add -key_server 127.0.0.2")
+        _, _, err = house.execute("key_manager status")
+        reason = f"Key server 127.0.0.2 is not responding: client certificate {says}"
+        assert err.startswith(reason)
 
 
 def test_status_changes_nothing(house: House) -> None:

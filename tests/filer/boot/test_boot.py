@@ -88,6 +88,10 @@ def test_init_maxwait_tries_again_until_a_server_comes_up(
         told = again.boot()
         assert interrupt.waits == 3
         assert told.warnings == []
+        assert [text.split(" for ")[0] for text in told.attempts] == [
+            "no answer from 127.0.0.2; trying again"
+        ] * 3
+        assert all(text.endswith(" s, press Ctrl-C to stop waiting") for text in told.attempts)
         assert not any(disk.locked for disk in again.disks)
 
 
@@ -179,8 +183,9 @@ def test_aggr0_comes_up_with_two_of_its_three_disks(
     house: House, tmp_path: Path, pulled: str
 ) -> None:
     house.filer.shelf[pulled].path.rename(tmp_path / "pulled")
-    house.boot()
+    told = house.boot()
     assert pulled not in house.filer.shelf.disks
+    assert "aggr0 is degraded: 0 of 3 disks locked, 1 missing" in told.warnings
     assert house.filer.wafl_is_up
 
 

@@ -33,7 +33,13 @@ from hypothesis import strategies as st
 
 from filer.host.durable import Storage, StorageError
 from filer.keyserver.authority import Identity
-from filer.registration.certificates import check_pair, inspect, registered_form
+from filer.registration.certificates import (
+    check_pair,
+    first_to_expire,
+    inspect,
+    registered_form,
+    registered_warnings,
+)
 from filer.registration.installed import Installed
 from filer.registration.pem import (
     CLIENT,
@@ -401,6 +407,45 @@ def test_a_certificate_that_is_not_valid_now_is_a_warning(
 ) -> None:
     made = certificate(begins=begins, ends=ends)
     assert inspect(CLIENT, pem(made), NOW).warnings == warnings
+
+
+@pytest.mark.parametrize(
+    ("left", "warnings"),
+    [
+        (timedelta(days=30), ()),
+        (
+            timedelta(days=29, hours=23),
+            ("expires in 29 days, on 2026-12-24 09:17:29 UTC",),
+        ),
+        (timedelta(days=1), ("expires in 1 day, on 2026-11-25 10:17:29 UTC",)),
+        (timedelta(hours=23), ("expires in less than a day, on 2026-11-25 09:17:29 UTC",)),
+    ],
+)
+def test_a_certificate_that_expires_soon_is_a_warning(
+    left: timedelta, warnings: tuple[str, ...]
+) -> None:
+    made = certificate(begins=NOW, ends=NOW + left)
+    assert inspect(CLIENT, pem(made), NOW, notice=timedelta(days=30)).warnings == warnings
+    assert inspect(CLIENT, pem(made), NOW).warnings == ()
+
+
+def test_registered_certificates_are_warned_of_once_and_damage_is_named() -> None:
+    expired = pem(certificate(begins=NOW - timedelta(days=9), ends=NOW - SECOND))
+    registered = {CLIENT: expired, CLIENT_PRIVATE: expired, CA: b"x", "127.0.0.3_CA.pem": expired}
+    text = "registered certificate {}: expired on 2026-11-24 10:17:28 UTC"
+    assert list(registered_warnings(registered, NOW, timedelta(0))) == [
+        (CLIENT, text.format(CLIENT)),
+        (CA, f"registered certificate {CA}: not a PEM file"),
+        ("127.0.0.3_CA.pem", text.format("127.0.0.3_CA.pem")),
+    ]
+
+
+def test_the_first_to_expire_is_found_in_all_files() -> None:
+    soon = NOW + timedelta(days=1)
+    late, early = (pem(certificate(begins=NOW, ends=end)) for end in (NOW + timedelta(9), soon))
+    assert first_to_expire({CLIENT: late, CA: late + early}) == (CA, soon)
+    assert first_to_expire({}) is None
+    assert first_to_expire({CLIENT: early, CA: b"x"}) is None
 
 
 def test_the_dates_of_all_certificates_in_a_bundle_count() -> None:

@@ -12,7 +12,7 @@ from filer.shell.line.parsing import would_run
 from filer.shell.line.synopsis import Kind
 from filer.shell.prompt.appearance import LINE, style
 from filer.shell.prompt.toolbar import Part, fitting, fragments, parts
-from tests.kit import manual
+from tests.kit import manual, pki
 from tests.kit.house import House
 from tests.kit.manual import Build
 from tests.kit.pairs import PARENT_TAG, new_pair, put
@@ -145,6 +145,19 @@ def test_the_toolbar_has_what_matters(house: House) -> None:
         "admin",
         f"tag {house.filer.key_tag}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("valid", "text"),
+    [(pki.EXPIRING, "client.pem expires in 12 days"), (pki.EXPIRED, "client.pem expired")],
+)
+def test_the_toolbar_warns_of_a_certificate_that_expires(
+    build: Build, valid: pki.Period, text: str
+) -> None:
+    house = build()
+    house.install_client(pki.client(pki.authority_of(house.servers[0]), valid=valid))
+    house.execute("key_manager add -key_server 127.0.0.2")
+    assert parts(house.session)[0] == Part(text, alarm=True)
 
 
 def test_the_toolbar_shows_the_last_known_state(build: Build) -> None:
