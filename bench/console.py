@@ -19,8 +19,8 @@ from filer.keys.keytable import merge
 from filer.registration.registration import Registration
 from filer.running.interrupt import Interrupt
 from filer.shell.line.completion import completions
-from filer.shell.manual.colours import ManualText
 from filer.shell.manual.pages import find
+from filer.shell.manual.text import ManualText
 from filer.shell.prompt.appearance import coloured
 from filer.shell.prompt.editor import LineEditor
 from filer.shell.signals import Signals

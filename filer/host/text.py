@@ -21,11 +21,16 @@ def printable(text: str | bytes) -> str:
 
 def nearest(word: str, names: Iterable[str], cutoff: float = 0.7) -> str | None:
     """Return the name that ``word`` may be a typo of; ``cutoff`` is difflib's ratio."""
+    return next(iter(near_names(word, names, 1, cutoff)), None)
+
+
+def near_names(word: str, names: Iterable[str], most: int, cutoff: float = 0.7) -> list[str]:
+    """Return the ``most`` names that ``word`` may be a typo of, the nearest first."""
     from difflib import get_close_matches  # 2 ms
 
     by_folded = {name.casefold(): name for name in names}
-    found = get_close_matches(word.casefold(), by_folded, n=1, cutoff=cutoff)
-    return by_folded[found[0]] if found else None
+    found = get_close_matches(word.casefold(), by_folded, n=most, cutoff=cutoff)
+    return [by_folded[each] for each in found]
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

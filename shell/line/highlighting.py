@@ -1,75 +1,79 @@
-"""The role of each word of a line by the grammar, for its colours while it is typed."""
+"""The Pygments lexer of command lines: the grammar of a command gives each word its token."""
 
-from collections.abc import Container, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
 
-from filer.shell.line.grammar import Grammar
+from pygments.lexer import Lexer
+from pygments.token import Comment, Error, Keyword, Name, String, Text, _TokenType
+
+from filer.commands import Command
+from filer.shell.line.grammar import grammar_of
 from filer.shell.line.synopsis import Kind
 from filer.shell.line.words import Word, continues, typed_words
 
-WRONG = "wrong"
-COMMENT = "comment"
+TOKENS: Mapping[Kind, _TokenType] = {
+    Kind.COMMAND: Keyword,
+    Kind.SUBCOMMAND: Name.Function,
+    Kind.OPTION: Name.Attribute,
+    Kind.VARIABLE: String,
+}
+
+_Span = tuple[int, int, _TokenType]
+"""The start, the end and the token of a part of a line."""
 
 
-class Span(NamedTuple):
-    """``kind``, the role of ``text[start:end]``, is a `Kind`, `WRONG` or `COMMENT`."""
+class GrammarLexer(Lexer):
+    """Lexes one logical line, which may still be typed.
 
-    start: int
-    end: int
-    kind: str
-
-
-class Names(Iterable[str], Container[str], Protocol):
-    """The names of commands."""
-
-
-class Grammars(Protocol):
-    """The grammars of commands."""
-
-    @property
-    def commands(self) -> Names: ...
-
-    def grammar(self, name: str) -> Grammar: ...
-
-
-def spans(session: Grammars, text: str) -> Iterator[Span]:
-    """Yield the roles of the words of ``text``, from left to right.
-
-    The last word may be incomplete: it is wrong only if no fitting word begins with it.  The words
-    of a command after a wrong one are omitted, since their role is unknown.
+    The last word may be incomplete: it is an Error only if no fitting word begins with it.  The
+    words of a command after a wrong one are plain Text, since their role is unknown.
     """
-    if continues(text):
-        text = text[:-1]
-    end = 0
-    for words in typed_words(text):
-        if words:
-            end = words[-1].end
-            yield from _command(session, words, unfinished=end == len(text))
-    rest = text[end:].lstrip(" \t;")
-    if rest.startswith("#"):
-        yield Span(len(text) - len(rest), len(text), COMMENT)
 
+    name = "Filer command line"
 
-def _command(session: Grammars, words: Sequence[Word], *, unfinished: bool) -> Iterator[Span]:
-    wrong, kinds = _check(session, words)
-    for word, kind in zip(words, kinds, strict=False):
-        yield Span(word.start, word.end, kind)
-    if wrong is None:
-        return
-    word = words[wrong]
-    if not (unfinished and word is words[-1] and _may_become(session, words)):
-        yield Span(word.start, word.end, WRONG)
+    def __init__(self, commands: Mapping[str, Command]) -> None:
+        super().__init__()
+        self._commands = commands
 
+    def get_tokens_unprocessed(self, text: str) -> Iterator[tuple[int, _TokenType, str]]:
+        """Yield the offset, the token and the text of each part of ``text``."""
+        end = 0
+        for start, following, token in self._spans(text):
+            if end < start:
+                yield end, Text, text[end:start]
+            yield start, token, text[start:following]
+            end = following
+        if end < len(text):
+            yield end, Text, text[end:]
 
-def _check(session: Grammars, words: Sequence[Word]) -> tuple[int | None, Sequence[Kind]]:
-    if words[0] not in session.commands:
-        return 0, ()
-    return session.grammar(words[0]).check(words)
+    def _spans(self, text: str) -> Iterator[_Span]:
+        end = 0
+        length = len(text) - continues(text)
+        for words in typed_words(text[:length]):
+            if words:
+                end = words[-1].end
+                yield from self._command(words, unfinished=end == length)
+        rest = text[end:length].lstrip(" \t;")
+        if rest.startswith("#"):
+            yield length - len(rest), length, Comment
 
+    def _command(self, words: Sequence[Word], *, unfinished: bool) -> Iterator[_Span]:
+        wrong, kinds = self._check(words)
+        for word, kind in zip(words, kinds, strict=False):
+            yield word.start, word.end, TOKENS[kind]
+        if wrong is None:
+            return
+        word = words[wrong]
+        if not (unfinished and word is words[-1] and self._may_become(words)):
+            yield word.start, word.end, Error
 
-def _may_become(session: Grammars, words: Sequence[Word]) -> bool:
-    *before, last = words
-    if not before:
-        return any(name.startswith(last) for name in session.commands)
-    expected = session.grammar(before[0]).expected(before)
-    return any(each.name.startswith(last) for each in expected if each.kind is not Kind.END)
+    def _check(self, words: Sequence[Word]) -> tuple[int | None, Sequence[Kind]]:
+        if words[0] not in self._commands:
+            return 0, ()
+        return grammar_of(self._commands[words[0]]).check(words)
+
+    def _may_become(self, words: Sequence[Word]) -> bool:
+        *before, last = words
+        if not before:
+            return any(name.startswith(last) for name in self._commands)
+        expected = grammar_of(self._commands[before[0]]).expected(before)
+        return any(each.name.startswith(last) for each in expected if each.kind is not Kind.END)

@@ -53,7 +53,7 @@ def _help(call: Call) -> None:
 
 def _man(call: Call) -> None:
     from filer.shell.manual import pages
-    from filer.shell.manual.colours import ManualText
+    from filer.shell.manual.text import ManualText
 
     name = call.value("page") or ""
     page = pages.find(name, [each.manual for each in call.commands.values() if each.manual])

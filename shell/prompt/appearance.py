@@ -15,51 +15,17 @@ from prompt_toolkit.formatted_text.utils import split_lines
 from prompt_toolkit.key_binding.vi_state import InputMode
 from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.output import ColorDepth
-from prompt_toolkit.styles import Attrs, Style
+from prompt_toolkit.styles import Attrs, pygments_token_to_classname
 
 from filer.shell.prompt.settings import Settings
+from filer.shell.prompt.themes import style
 from filer.shell.prompt.toolbar import Part, fitting, fragments, parts
 from filer.shell.session import Session
 
 if TYPE_CHECKING:
-    from filer.shell.line.highlighting import Span
-    from filer.shell.manual.colours import ManualText
+    from pygments.token import _TokenType
 
-LINE = "line"
-"""The style class of all word classes, as in ``line.command``."""
-
-_STYLES: dict[str, dict[str, str]] = {
-    "dark": {
-        "command": "ansibrightcyan",
-        "subcommand": "ansicyan",
-        "option": "ansigreen",
-        "variable": "ansiyellow",
-        "comment": "ansibrightblack",
-        "wrong": "ansibrightred underline",
-        "alarm": "ansired",
-        "auto-suggestion": "ansibrightblack",
-    },
-    "light": {
-        "command": "ansiblue",
-        "subcommand": "ansiblue",
-        "option": "ansigreen",
-        "variable": "ansimagenta",
-        "comment": "ansibrightblack",
-        "wrong": "ansired underline",
-        "alarm": "ansired",
-        "auto-suggestion": "ansibrightblack",
-    },
-    # Without colours, use attributes that every terminal supports.
-    "none": {
-        "wrong": "underline",
-        "alarm": "bold",
-        "auto-suggestion": "italic",
-        "completion-menu": "reverse",
-        "completion-menu.completion.current": "noreverse bold",
-        "completion-menu.meta.completion.current": "noreverse bold",
-    },
-}
-_OF_THE_LINE = {"command", "subcommand", "option", "variable", "comment", "wrong"}
+    from filer.shell.manual.text import ManualText
 
 
 def theme_of(settings: Settings) -> str:
@@ -67,49 +33,40 @@ def theme_of(settings: Settings) -> str:
     return "none" if os.environ.get("NO_COLOR") else settings.theme
 
 
-def style(theme: str) -> Style:
-    """Return the prompt_toolkit style of ``theme``."""
-    return Style.from_dict(
-        {
-            f"{LINE}.{name}" if name in _OF_THE_LINE else name: text
-            for name, text in _STYLES[theme].items()
-        }
-    )
-
-
-def color_depth(theme: str) -> ColorDepth | None:
-    """Return the colour depth of ``theme``; None leaves it to the terminal."""
-    return ColorDepth.DEPTH_1_BIT if theme == "none" else None
-
-
 def coloured(page: "ManualText", theme: str, terminal: str) -> str:
     """Return ``page`` with control sequences for its colours; ``terminal`` is a value of TERM."""
     from prompt_toolkit.data_structures import Size
     from prompt_toolkit.output.vt100 import Vt100_Output
+    from pygments.token import Whitespace
 
-    from filer.shell.manual.typesetting import HEADING
+    from filer.shell.manual.colours import tokens_of
 
     of_theme = style(theme)
 
     @cache
-    def attributes(name: str) -> Attrs:
-        text = "bold" if name in ("bold", HEADING) else f"class:{LINE}.{name}" if name else ""
-        return of_theme.get_attrs_for_style_str(text)
+    def attributes(token: "_TokenType") -> Attrs:
+        # A style for line ends would reach into the next line in a pager.
+        return of_theme.get_attrs_for_style_str("" if token is Whitespace else class_of(token))
 
     text = StringIO()
     output = Vt100_Output(text, lambda: Size(0, 0), term=terminal)
     depth = ColorDepth.from_env() or output.get_default_color_depth()
-    before = ""
-    for name, words in page.fragments():
-        if words and name != before:
-            output.set_attributes(attributes(name), depth)
-            before = name
+    before = attributes(Whitespace)
+    for token, words in tokens_of(page):
+        if words and attributes(token) != before:
+            before = attributes(token)
+            output.set_attributes(before, depth)
         output.write(words)
     output.flush()
     return text.getvalue()
 
 
-class GrammarLexer(Lexer):
+def class_of(token: "_TokenType") -> str:
+    """Return the prompt_toolkit style string of ``token``."""
+    return f"class:{pygments_token_to_classname(token)}"
+
+
+class LineLexer(Lexer):
     """Colours the typed line by the grammar of its commands, while ``wanted``.
 
     ``before`` returns the lines that this one continues.
@@ -129,23 +86,15 @@ class GrammarLexer(Lexer):
         return lambda number: lines[number] if number < len(lines) else []
 
     def _fragments(self, text: str) -> Iterator[tuple[str, str]]:
-        end = 0
-        for span in self._spans(text):
-            yield "", text[end : span.start]
-            yield f"class:{LINE}.{span.kind}", text[span.start : span.end]
-            end = span.end
-        yield "", text[end:]
-
-    def _spans(self, text: str) -> "Iterator[Span]":
         if not (text and self._wanted()):
+            yield "", text
             return
-        from filer.shell.line.highlighting import Span, spans  # an empty prompt needs neither
+        from filer.shell.line.highlighting import GrammarLexer  # an empty prompt does not need it
 
         before = self._before()
-        for span in spans(self.session, before + text):
-            if span.end > len(before):
-                start = max(span.start - len(before), 0)
-                yield Span(start, span.end - len(before), span.kind)
+        lexer = GrammarLexer(self.session.commands)
+        for start, token, words in lexer.get_tokens_unprocessed(before + text):
+            yield class_of(token), words[max(0, len(before) - start) :]
 
 
 class Toolbar:

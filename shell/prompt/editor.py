@@ -29,11 +29,12 @@ from prompt_toolkit.renderer import CPR_Support
 
 from filer.shell.line.length import LONGEST, checked
 from filer.shell.line.paths import Paths, no_paths
-from filer.shell.prompt.appearance import GrammarLexer, Toolbar, color_depth, style, theme_of
+from filer.shell.prompt.appearance import LineLexer, Toolbar, theme_of
 from filer.shell.prompt.history import ConsoleHistory, open_history
 from filer.shell.prompt.key_bindings import GrammarCompleter, answer_bindings, key_bindings
 from filer.shell.prompt.reader import LineReader
 from filer.shell.prompt.settings import DEFAULTS, Settings
+from filer.shell.prompt.themes import color_depth, style
 from filer.shell.session import Session
 from filer.shell.signals import Ended, Signals
 
@@ -96,7 +97,7 @@ class LineEditor(LineReader):
         )
         theme = theme_of(settings)
         self._completer = GrammarCompleter(session, lambda: self._before, paths)
-        self._lexer = GrammarLexer(session, lambda: self._before, renderer_height_is_known)
+        self._lexer = LineLexer(session, lambda: self._before, renderer_height_is_known)
         switches = {
             "menu": self._switch_menu,
             "toolbar": self._switch_toolbar,
@@ -111,6 +112,7 @@ class LineEditor(LineReader):
             editing_mode=EditingMode[settings.editing.upper()],
             key_bindings=key_bindings(self._completer, switches, settings.keys),
             style=style(theme),
+            include_default_pygments_style=False,
             color_depth=color_depth(theme),
             input=keyboard,
             output=self._screen,
@@ -137,9 +139,11 @@ class LineEditor(LineReader):
         self._commands.bottom_toolbar = self._toolbar if self._shows_toolbar and has_room else None
 
     def _learn_commands(self, app: Application[str]) -> None:
-        """Load plug-ins and grammars at the first prompt rather than at the first key."""
+        """Load plug-ins, grammars and colours at the first prompt, not at the first key."""
 
         def learn() -> None:
+            from filer.shell.line import highlighting  # noqa: F401  (with Pygments 12 ms)
+
             for name in self._session.commands:
                 self._session.grammar(name)
 

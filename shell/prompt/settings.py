@@ -6,8 +6,9 @@ from shlex import split
 from types import MappingProxyType
 from typing import NamedTuple
 
+from filer.host.quoting import quoted
 from filer.host.reading import NotThereError
-from filer.host.text import printable
+from filer.host.text import near_names, printable
 from filer.host.toml_file import (
     TOP,
     Check,
@@ -22,6 +23,8 @@ from filer.host.toml_file import (
 NAME = "config.toml"
 
 THEMES = ("dark", "light", "none")
+"""Our own themes; any Pygments style is one too."""
+
 EDITING_MODES = ("emacs", "vi")
 
 KEYS = {
@@ -37,6 +40,7 @@ KEYS = {
 _ESCAPE = {"escape", "c-["}
 _KEPT = {"c-m", "enter", "c-j", "c-c", "c-d", *_ESCAPE}
 _LONGEST = 4
+_MOST_NEAR = 3
 
 
 class Settings(NamedTuple):
@@ -53,9 +57,13 @@ class Settings(NamedTuple):
 DEFAULTS = Settings()
 
 
+def _alternatives(*texts: str) -> str:
+    *others, last = texts
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def _one_of(choices: Sequence[str]) -> Check[str]:
-    quoted = [f'"{choice}"' for choice in choices]
-    rule = f"must be {', '.join(quoted[:-1])} or {quoted[-1]}"
+    rule = f"must be {_alternatives(*map(quoted, choices))}"
 
     def check(value: object) -> str:
         if value not in choices:
@@ -63,6 +71,30 @@ def _one_of(choices: Sequence[str]) -> Check[str]:
         return str(value)
 
     return check
+
+
+def _theme(value: object) -> str:
+    """Return the name of a theme that can be used.  Raises RuleError."""
+    if value in THEMES:
+        return str(value)
+    from pygments.styles import get_all_styles
+    from pygments.util import ClassNotFound
+
+    from filer.shell.prompt.themes import style
+
+    near: list[str] = []
+    if isinstance(value, str):
+        try:
+            style(value)
+            return value
+        except ClassNotFound:
+            near = near_names(value, [*THEMES, *get_all_styles()], _MOST_NEAR)
+        except Exception as problem:  # a plug-in for Pygments may fail in any way
+            name = type(problem).__name__
+            raise RuleError(f"{quoted(value)} cannot be loaded: {name}") from None
+    advice = f"; did you mean {_alternatives(*map(quoted, near))}?" if near else ""
+    themes = _alternatives(*map(quoted, THEMES), "a style of Pygments")
+    raise RuleError(f"must be {themes}{advice}")
 
 
 def _program(value: object) -> str:
@@ -94,7 +126,7 @@ def _key(value: object) -> tuple[str, ...]:
 
 _KEYS: Known = {
     TOP: {
-        "theme": _one_of(THEMES),
+        "theme": _theme,
         "editing": _one_of(EDITING_MODES),
         "menu": switch,
         "toolbar": switch,

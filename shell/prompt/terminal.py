@@ -103,7 +103,7 @@ class TerminalConsole:
 
     def _coloured(self, text: str) -> str:
         """Return a manual page with colours if the screen shows them, else ``text`` itself."""
-        from filer.shell.manual.colours import ManualText
+        from filer.shell.manual.text import ManualText
 
         if not (isinstance(text, ManualText) and self._reader.is_watched):
             return text

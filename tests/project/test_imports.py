@@ -67,7 +67,7 @@ def test_the_first_prompt_loads_no_kmip(account: Account) -> None:
 
     loaded = told_in(told)
     assert {"prompt_toolkit", "filer.shell.prompt.editor"} <= loaded
-    assert loaded.isdisjoint({"kmip", "sqlalchemy"})
+    assert loaded.isdisjoint({"kmip", "sqlalchemy", "pygments"})
     assert loaded.isdisjoint(
         {
             "filer.shell.line.words",

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pygments.token import Comment, Error, Text, _TokenType
 
-from filer.shell.line.highlighting import COMMENT, WRONG, spans
+from filer.shell.line.highlighting import TOKENS, GrammarLexer
 from filer.shell.line.parsing import would_run
-from filer.shell.line.synopsis import Kind
-from filer.shell.prompt.appearance import LINE, style
 from filer.shell.prompt.toolbar import Part, fitting, fragments, parts
 from tests.kit import manual, pki
 from tests.kit.house import House
@@ -26,17 +25,15 @@ def house(tmp_path: Path) -> Iterator[House]:
         yield house
 
 
+ROLES = {token: kind.value for kind, token in TOKENS.items()} | {Comment: "comment", Error: "wrong"}
+
+
+def lexed(house: House, text: str) -> list[tuple[int, _TokenType, str]]:
+    return list(GrammarLexer(house.session.commands).get_tokens_unprocessed(text))
+
+
 def coloured(house: House, text: str) -> list[str]:
-    return [f"{text[span.start : span.end]}={span.kind}" for span in spans(house.session, text)]
-
-
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_every_kind_of_word_has_a_colour(theme: str) -> None:
-    of_theme = style(theme)
-    kinds = [kind.value for kind in Kind if kind is not Kind.END]
-
-    for kind in [*kinds, COMMENT, WRONG]:
-        assert of_theme.get_attrs_for_style_str(f"class:{LINE}.{kind}").color, kind
+    return [f"{word}={ROLES[token]}" for _, token, word in lexed(house, text) if token is not Text]
 
 
 @pytest.mark.parametrize(
@@ -116,12 +113,12 @@ WORDS = st.sampled_from(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(WORDS | st.text(max_size=3), max_size=12))
-def test_the_spans_of_any_line_are_in_order(house: House, pieces: list[str]) -> None:
+def test_no_character_of_any_line_is_lost(house: House, pieces: list[str]) -> None:
     text = " ".join(pieces)
-    end = 0
-    for span in spans(house.session, text):
-        assert end <= span.start < span.end <= len(text)
-        end = span.end
+    found = lexed(house, text)
+
+    assert "".join(words for _, _, words in found) == text
+    assert all(words and text.startswith(words, offset) for offset, _, words in found)
 
 
 def test_a_line_that_runs_has_nothing_wrong(house: House) -> None:

@@ -5,11 +5,14 @@ import shutil
 from collections.abc import Mapping
 
 import pytest
+from pygments.token import Generic, Text, Whitespace
 
 from filer.commands import Command
-from filer.shell.manual.colours import ManualText
+from filer.shell.line.highlighting import TOKENS
+from filer.shell.manual.colours import tokens_of
 from filer.shell.manual.pages import find
-from filer.shell.manual.typesetting import HEADING, render
+from filer.shell.manual.text import ManualText
+from filer.shell.manual.typesetting import render
 from filer.shell.plugins import Commands
 from filer.shell.prompt.appearance import coloured
 from tests.kit.console import Account, configure, plain
@@ -22,12 +25,24 @@ COMMANDS: Mapping[str, Command] = Commands(pytest.fail)
 every_page = pytest.mark.parametrize("name", PAGES)
 
 
+ROLES = {token: kind.value for kind, token in TOKENS.items()} | {
+    Generic.Heading: "heading",
+    Generic.Strong: "bold",
+    Text: "",
+    Whitespace: "",
+}
+
+
+def roles(page: ManualText) -> list[tuple[str, str]]:
+    return [(ROLES[token], text) for token, text in tokens_of(page)]
+
+
 def styled(body: str) -> list[tuple[str, str]]:
-    """Return the fragments of the text below a heading, without blanks and line ends."""
+    """Return the roles of the text below a heading, without blanks and line ends."""
     page = ManualText(f"{HEAD}.SH TEXT\n{body}", 80, COMMANDS)
-    fragments = [(style, text.strip()) for style, text in page.fragments()]
-    below = fragments.index((HEADING, "TEXT")) + 1
-    return [each for each in fragments[below:-2] if each[1]]
+    found = [(role, text.strip()) for role, text in roles(page)]
+    below = found.index(("heading", "TEXT")) + 1
+    return [each for each in found[below:-2] if each[1]]
 
 
 # Styles.
@@ -40,11 +55,11 @@ def test_a_page_in_styles_is_the_text_that_mandoc_prints(name: str, width: int) 
     text = by_mandoc(PAGES[name], width)
 
     assert page == text
-    assert "".join(words for _, words in page.fragments()) == text
+    assert "".join(words for _, words in tokens_of(page)) == text
 
 
 @every_page
-@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("theme", ["dark", "light", "monokai", "default"])
 def test_a_page_in_colours_is_the_same_text(name: str, theme: str) -> None:
     page = ManualText(PAGES[name], 80, COMMANDS)
     sent = coloured(page, theme, TERMINAL)
@@ -55,11 +70,11 @@ def test_a_page_in_colours_is_the_same_text(name: str, theme: str) -> None:
 
 def test_headings_and_fonts_have_styles() -> None:
     page = ManualText(f"{HEAD}.SH SEE ALSO\n.B bold\nand\n.I so\non.\n", 80, COMMANDS)
-    fragments = list(page.fragments())
+    found = roles(page)
 
-    assert (HEADING, "SEE ALSO") in fragments
-    assert ("bold", "bold") in fragments
-    assert ("variable", "so") in fragments
+    assert ("heading", "SEE ALSO") in found
+    assert ("bold", "bold") in found
+    assert ("variable", "so") in found
 
 
 def test_a_synopsis_looks_as_the_line_does_when_it_is_typed() -> None:
@@ -179,6 +194,7 @@ def test_the_options_that_less_has_stay(account: Account) -> None:
     [
         ({"NO_COLOR": "1"}, ""),
         ({}, 'theme = "none"\n'),
+        ({"NO_COLOR": "1"}, 'theme = "monokai"\n'),
         ({"PROMPT_TOOLKIT_NO_CPR": "1"}, ""),
     ],
 )

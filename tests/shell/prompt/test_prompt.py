@@ -7,8 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pygments.styles import get_style_by_name
+from pygments.token import Comment, Error, _TokenType
 
 from filer.keyserver.server import KeyServer
+from filer.shell.line.highlighting import TOKENS
 from filer.shell.manual.pages import find
 from filer.shell.manual.typesetting import render
 from tests.kit.console import PASSPHRASE, Account, answers_to_setup, configure, editing
@@ -22,6 +25,24 @@ F2, F3, F4 = "\x1bOQ", "\x1bOR", "\x1bOS"
 
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|38)[0-9;]*m")
+
+IN_24_BITS = {"PROMPT_TOOLKIT_COLOR_DEPTH": "DEPTH_24_BIT"}
+
+GREETING = """
+from filer.commands import Command, Subcommand, no_values
+
+ROW = Subcommand("greet name", print, values={"name": no_values})
+COMMAND = Command("greet", "greet a user", ROW)
+"""
+
+STYLE = """
+from pygments.style import Style
+from pygments.token import Keyword
+
+
+class Plugged(Style):
+    styles = {{Keyword: "{colour}"}}
+"""
 
 Open = Callable[..., Screen]
 
@@ -43,6 +64,14 @@ def at(account: Account) -> Iterator[Open]:
             return stack.enter_context(opened).booted()
 
         yield start
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A directory in which the program looks for distributions."""
+    directory = tmp_path / "site"
+    directory.mkdir()
+    return directory
 
 
 # The menu.
@@ -324,8 +353,74 @@ def test_the_light_theme_has_other_colours(at: Open) -> None:
     person.shows_colour("hostname", "blue")
 
 
+@pytest.mark.parametrize("before", ["", "key_manager \\\r"])
+def test_a_style_of_pygments_colours_the_tokens_of_the_line(at: Open, before: str) -> None:
+    words = ["key_manager", "add", "-key_server", "127.0.0.2", "nonsense"]
+    person = at('theme = "monokai"\nmenu = false\n', environment=IN_24_BITS)
+    person.type(before)
+    if before:
+        person.shows_typed(">")
+    person.type(" ".join(words[bool(before) :]) + " # so")
+    person.shows_colour("nonsense", shade("monokai", Error))
+
+    shown = [*zip(words, [*TOKENS.values(), Error], strict=True), ("# so", Comment)]
+    for word, token in shown:
+        assert person.colours(word) == {shade("monokai", token)}, word
+    assert {cell.underscore for cell in person.cells("nonsense")} == {True}
+
+
+def shade(theme: str, token: _TokenType) -> str:
+    """Return the colour of ``token`` as pyte names it."""
+    return str(get_style_by_name(theme).style_for_token(token)["color"])
+
+
+def test_the_commands_of_a_plug_in_are_coloured(at: Open, site: Path) -> None:
+    install(site, "greet", GREETING)
+    person = at("menu = false\n", environment={"PYTHONPATH": str(site)})
+    person.type("greet Alice Bob")
+
+    person.shows_colour("greet", "brightcyan")
+    person.shows_colour("Alice", "brown")
+    person.shows_colour("Bob", "brightred")
+
+
+def test_the_style_of_another_distribution_is_a_theme(at: Open, site: Path) -> None:
+    plugged = STYLE.format(colour="ansimagenta")
+    install(site, "plugged", plugged, entry="plugged:Plugged", groups=["pygments.styles"])
+    person = at('theme = "plugged"\nmenu = false\n', environment={"PYTHONPATH": str(site)})
+    person.type("hostname")
+
+    person.shows_colour("hostname", "magenta")
+
+
 @pytest.mark.parametrize(
-    ("settings", "environment"), [('theme = "none"\n', {}), ("", {"NO_COLOR": "1"})]
+    ("source", "error"),
+    [
+        ("raise RuntimeError", "RuntimeError"),
+        (STYLE.format(colour="nonsense"), "AssertionError"),
+        (STYLE.format(colour="var"), "ValueError"),  # for Pygments a colour, but no terminal has it
+    ],
+)
+def test_a_style_that_cannot_be_used_costs_a_warning(
+    at: Open, site: Path, source: str, error: str
+) -> None:
+    install(site, "plugged", source, entry="plugged:Plugged", groups=["pygments.styles"])
+    settings = 'theme = "plugged"\nmenu = false\n'
+    person = at(settings, columns=120, environment={"PYTHONPATH": str(site)})
+    person.type("hostname")
+    person.shows_colour("hostname", "brightcyan")
+
+    warning = f'theme "plugged" cannot be loaded: {error}; ignored'
+    assert f"WARNING: config.toml:1: {warning}" in person.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment"),
+    [
+        ('theme = "none"\n', {}),
+        ("", {"NO_COLOR": "1"}),
+        ('theme = "monokai"\n', {"NO_COLOR": "1"}),
+    ],
 )
 def test_without_colours_a_wrong_word_is_underlined(
     at: Open, settings: str, environment: dict[str, str]
@@ -485,10 +580,11 @@ def test_a_pager_can_be_chosen(at: Open, account: Account) -> None:
 
 
 def test_wrong_settings_cost_a_warning_each_and_nothing_else(at: Open) -> None:
-    person = at('theme = "pink"\n\ntoolbr = false\nediting = "vi"\n')
+    person = at('theme = "pink"\n\ntoolbr = false\nediting = "vi"\n', columns=120)
 
     person.shows(
-        'WARNING: config.toml:1: theme must be "dark", "light" or "none"; ignored',
+        'WARNING: config.toml:1: theme must be "dark", "light", "none" or a style of Pygments; '
+        "ignored",
         'WARNING: config.toml:3: unknown key "toolbr"; did you mean "toolbar"?; ignored',
     )
     person.shows("vi insert | ")

@@ -29,6 +29,7 @@ editing = "f12"
 
 
 NO_KEY = 'must be a key, such as "f5" or "c-space", or several: "escape h"'
+NO_THEME = 'must be "dark", "light", "none" or a style of Pygments'
 NO_PAGER = 'must be a program and its options, such as "less -R"'
 KEPT = "which has a meaning of its own"
 
@@ -76,8 +77,14 @@ def test_what_is_not_set_has_its_default() -> None:
     [
         ('tolbar = true\n', 'config.toml:1: unknown key "tolbar"; did you mean "toolbar"?'),
         ("\n\nxyzzy = 1\n", 'config.toml:3: unknown key "xyzzy"'),
-        ('theme = "pink"\n', 'config.toml:1: theme must be "dark", "light" or "none"'),
-        ("theme = []\n", 'config.toml:1: theme must be "dark", "light" or "none"'),
+        ('theme = "pink"\n', f"config.toml:1: theme {NO_THEME}"),
+        ("theme = []\n", f"config.toml:1: theme {NO_THEME}"),
+        ('theme = "../monokai"\n', f'config.toml:1: theme {NO_THEME}; did you mean "monokai"?'),
+        ('theme = "drak"\n', f'config.toml:1: theme {NO_THEME}; did you mean "dark"?'),
+        (
+            'theme = "gruvbox"\n',
+            f'config.toml:1: theme {NO_THEME}; did you mean "gruvbox-dark" or "gruvbox-light"?',
+        ),
         ('editing = "ed"\n', 'config.toml:1: editing must be "emacs" or "vi"'),
         ('# why\nmenu = "on"\n', "config.toml:2: menu must be true or false"),
         ("toolbar = 0\n", "config.toml:1: toolbar must be true or false"),
