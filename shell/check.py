@@ -20,7 +20,7 @@ from filer.shell.line.answers import expected_answers
 from filer.shell.line.length import LineTooLong, checked, lines_of
 from filer.shell.line.parsing import WrongWords, parse_command, would_run
 from filer.shell.line.words import LanguageError, LogicalLine, split
-from filer.shell.plugins import Commands, commands_at_loader, commands_in_maintenance
+from filer.shell.plugins import OTHER_CONSOLES, Commands
 from filer.shell.recording.asciicast import LARGEST, CastError, is_cast, read
 from filer.shell.session import FAILED, OK
 from filer.shell.signals import Signals
@@ -111,7 +111,7 @@ def _logical(line: str | None, lines: LineInput) -> str:
 
 def _check_cast(commands: Mapping[str, Command], data: bytes) -> Iterator[Wrong]:
     """Yield what is wrong in a recording; a column is that of what was typed."""
-    others = {"LOADER>": commands_at_loader(), "*>": commands_in_maintenance()}
+    others = {prompt: listed() for prompt, listed in OTHER_CONSOLES.items()}
     try:
         steps = read(data).steps
     except CastError as problem:

@@ -148,6 +148,16 @@ def commands_at_loader() -> Mapping[str, Command]:
     return _by_name(COMMANDS_AT_LOADER)
 
 
+LOADER, MAINTENANCE = "LOADER>", "*>"
+"""The prompts of the consoles without a booted filer."""
+
+OTHER_CONSOLES: Mapping[str, Callable[[], Mapping[str, Command]]] = {
+    LOADER: commands_at_loader,
+    MAINTENANCE: commands_in_maintenance,
+}
+"""Returns the commands at each of these prompts."""
+
+
 def _by_name(commands: Iterable[Command]) -> dict[str, Command]:
     return {command.name: command for command in commands}
 

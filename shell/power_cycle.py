@@ -8,7 +8,7 @@ from filer.boot_device.panics import LIMIT
 from filer.commands import Command, Complaint, Console, Leave, Next, SessionState, Text
 from filer.host.errors import FilerError
 from filer.running.interrupt import Interrupted
-from filer.shell.plugins import commands_at_loader, commands_in_maintenance
+from filer.shell.plugins import LOADER, MAINTENANCE, OTHER_CONSOLES
 from filer.shell.session import FAILED, OK, Host, NoRecord, Record, Session
 from filer.shell.signals import Signals
 from filer.system import Filer
@@ -91,9 +91,9 @@ class PowerCycle:
                 case Next.MAINTENANCE:
                     for damage in self._filer.shelf.warnings:
                         self.console.warn(f"WARNING: disk: {damage}.")
-                    self._talk(self._new_session(commands_in_maintenance(), "*>"))
+                    self._talk(self._other_session(MAINTENANCE))
                 case Next.LOADER:
-                    self._talk(self._new_session(commands_at_loader(), "LOADER>"))
+                    self._talk(self._other_session(LOADER))
         except Panic:
             return self._after_panic()
         except Leave as leave:
@@ -127,6 +127,9 @@ class PowerCycle:
             self.first_up(self._filer)
         self._console_session.begin(self._filer)
         return self._console_session
+
+    def _other_session(self, prompt: str) -> Session:
+        return self._new_session(OTHER_CONSOLES[prompt](), prompt)
 
     def _new_session(self, commands: Mapping[str, Command], prompt: str = "") -> Session:
         return Session(

@@ -65,7 +65,7 @@ ROOMS = {
         ("recording",),
         ("ssh",),
         ("options", "plugins", "demo"),
-        ("check",),
+        ("check", "transcript"),
         ("power_cycle",),
         ("program",),
     ),

@@ -209,6 +209,20 @@ def installed(install: Install, wheel: Path) -> Installed:
     return install(wheel)
 
 
+def test_pygmentize_of_an_installed_console_knows_transcripts(
+    installed: Installed, tmp_path: Path
+) -> None:
+    text = "filer1> key_manager show\nNo key servers are registered.\n"
+    (tmp_path / "session.txt").write_text(text, encoding="ascii")
+    pygmentize = (installed.program("python"), "-m", "pygments", "-l", "filer-console")
+
+    html = run(*pygmentize, "-f", "html", "session.txt", cwd=tmp_path)
+
+    assert '<span class="gp">filer1&gt; </span><span class="k">key_manager</span>' in html
+    assert '<span class="nf">show</span>' in html
+    assert '<span class="go">No key servers are registered.</span>' in html
+
+
 STRANGERS: Mapping[str, tuple[str, ...]] = {
     "packages": (*(f"{name}/__init__.py" for name in LINKED), "filer/__init__.py"),
     "modules": ("shell.py", "commands.py", "filer.py", "console.py", "key_servers.py"),
