@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 from pygments.lexer import Lexer, do_insertions  # type: ignore[attr-defined]
-from pygments.token import Generic, Number, _TokenType
+from pygments.token import Error, Generic, Number, _TokenType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ _FAILURE = re.compile(
     r"""
       [^:\n]+:[0-9]+:[ ]  # the file and line of a script
     | [0-9]+[a-z]\.[0-9]+\.[0-9]+:[ ]  # a disk
-    | (?:WARNING|PANIC|usage|kept|rekey|lock):[ ]
+    | (?:WARNING|PANIC|usage|kept|rekey|lock|sanitize|destroy):[ ]
     | Key[ ]server[ ]\S+[ ](?:is[ ]not[ ]responding|has[ ]not[ ]shown)
     | \S.*[ ]not[ ]found\.[ ][ ]Type[ ]'\?'
     | unclosed[ ]quote$
@@ -41,7 +41,7 @@ _FAILURE = re.compile(
 
 
 class TranscriptLexer(Lexer):
-    """Prompts, commands by their grammars, output with key IDs, and failures.
+    """Prompts, commands by their grammars, output with key IDs, failures and wrong words.
 
     The commands are those of this installation, with its plug-ins, or those of LOADER or of
     maintenance mode at their prompts.
@@ -78,7 +78,10 @@ def _command(text: str, commands: "Mapping[str, Command]") -> _Tokens:
         assert prompt is not None  # as in _TYPED
         prompts.append((len(command), [(0, Generic.Prompt, prompt[0])]))
         command += line[prompt.end() :]
-    yield from do_insertions(prompts, GrammarLexer(commands).get_tokens_unprocessed(command))
+    words = GrammarLexer(commands).get_tokens_unprocessed(command)
+    for offset, token, part in do_insertions(prompts, words):
+        # An Error would be one of this lexer: Sphinx warns, and leaves the text without colours.
+        yield offset, Generic.Error if token is Error else token, part
 
 
 def _output(text: str, start: int, end: int, commands: Container[str]) -> _Tokens:

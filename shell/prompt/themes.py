@@ -1,12 +1,10 @@
 """Themes: the styles of the tokens of lines and manual pages, and of the prompt around them."""
 
-from collections.abc import Mapping
-
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import BaseStyle, Style, merge_styles, style_from_pygments_cls
 
 # Tokens have the class names of prompt_toolkit, so that these themes need no import of Pygments.
-_OURS: Mapping[str, Mapping[str, str]] = {
+_OURS = {
     "dark": {
         "pygments.keyword": "ansibrightcyan",
         "pygments.name.function": "ansicyan",
@@ -52,7 +50,7 @@ def style(theme: str) -> BaseStyle:
 
 def _base(theme: str) -> Style:
     if theme in _OURS:
-        return Style.from_dict(dict(_OURS[theme]))
+        return Style.from_dict(_OURS[theme])
     from pygments.styles import get_style_by_name
 
     return style_from_pygments_cls(get_style_by_name(theme))
