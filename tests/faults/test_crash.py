@@ -316,7 +316,7 @@ def test_a_refused_change_is_reported_in_a_line_and_loses_no_disk(
     if trial.after is None:
         trial.check(root, done=True)
     found = [Point(number, kind) for number in range(1, storage.changes + 1) for kind in TROUBLES]
-    tried = sample(f"{name} refused", found)
+    tried = sample(f"{name} refused", found, most=1)
     for point in tried:
         with _told_on_failure(f"change {point.number} of {storage.changes}: {point.moment}"):
             _refuse(trial, trial.begin(), point)

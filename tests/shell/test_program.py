@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 
 import pexpect
@@ -28,6 +29,7 @@ from tests.kit.console import (
     files_below,
 )
 from tests.kit.hostile import silenced
+from tests.kit.points import some
 
 
 @pytest.fixture
@@ -498,8 +500,11 @@ def test_a_closed_standard_output_is_no_failure_of_what_prints_nothing(account: 
     assert ":logger.usr:notice]: x\n" in (account.root / "mroot" / "etc" / "messages").read_text()
 
 
-@pytest.mark.parametrize("leaving", ["exit", "logout", "halt", "reboot", "reboot; exit"])
-@pytest.mark.parametrize("way", ["-c", "FILE", "standard input", "-x -", "--format json -"])
+WAYS_IN = ("-c", "FILE", "standard input", "-x -", "--format json -")
+LEAVING = ("exit", "logout", "halt", "reboot", "reboot; exit")
+
+
+@pytest.mark.parametrize(("way", "leaving"), some(list(product(WAYS_IN, LEAVING)), most=9))
 def test_a_failure_before_the_end_is_not_forgotten(
     account: Account, way: str, leaving: str
 ) -> None:

@@ -40,6 +40,7 @@ from tests.kit.console import (
 from tests.kit.faulty import FaultyKeyServer, hold
 from tests.kit.house import House
 from tests.kit.imports import loaded_by
+from tests.kit.points import some
 from tests.kit.remote import (
     PASSWORD,
     Remote,
@@ -776,11 +777,14 @@ def kept(account: Account) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("line", "term", "how"),
-    [
-        (line, "vt100" if (number + other) % 2 else "xterm", how)
-        for number, line in enumerate(QUESTIONS)
-        for other, how in enumerate(ENDS)
-    ],
+    some(
+        [
+            (line, "vt100" if (number + other) % 2 else "xterm", how)
+            for number, line in enumerate(QUESTIONS)
+            for other, how in enumerate(ENDS)
+        ],
+        most=5,
+    ),
 )
 def test_an_open_question_delays_no_shutdown(
     encrypted: Remote, line: str, term: str, how: str

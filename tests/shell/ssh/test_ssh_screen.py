@@ -55,13 +55,13 @@ def test_a_line_of_the_history_is_suggested(remote: Remote) -> None:
 
 
 def test_a_page_has_its_colours_and_no_pager(remote: Remote) -> None:
-    lines = render(PAGES["na_key_manager"], 80).count("\n")
+    lines = render(PAGES["na_keymgr"], 80).count("\n")
     with remote.screen(rows=lines + 5) as person:
-        person.booted().type("man key_manager\r")
+        person.booted().type("man keymgr\r")
         person.shows("SYNOPSIS", "SEE ALSO")
 
         assert all(cell.bold for cell in person.cells("SYNOPSIS"))
-        assert "brightcyan" in person.colours("key_manager setup")
+        assert "brightcyan" in person.colours("keymgr install cert")
         person.shows_typed("filer1>")
 
 
