@@ -86,12 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         help="print the completion for bash or zsh",
     )
     add("--version", action="version", version=f"filer {__version__}", help="print the version")
-    add(
-        "files",
-        metavar="FILE",
-        nargs="*",
-        help="run the commands in FILE ('-': standard input), one FILE after the other",
-    )
+    add("files", metavar="FILE", nargs="*", help="run the commands in FILE ('-': standard input)")
     return parser
 
 
@@ -109,8 +104,6 @@ def is_console(options: argparse.Namespace) -> bool:
 def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.allow_data_loss and options.replay is None:
         parser.error("--allow-data-loss goes with --replay only")
-    if len(options.files) > 1 and "-" in options.files and sys.stdin.isatty():
-        parser.error("'-' goes without another FILE where standard input is a terminal")
     if options.check and not options.files:
         parser.error("--check needs a FILE ('-': standard input)")
     given = {

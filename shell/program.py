@@ -207,14 +207,15 @@ def _host(
         return _script(options, signals, lines, answers, recorder)
     if keyboard is not None:
         return _terminal(keyboard, signals, stack, recorder)
-    if options.files not in ([], ["-"]):
-        with signals.waiting():  # for the writer of a FIFO
-            files = [(name, stack.enter_context(_open(name))) for name in options.files]
+    with signals.waiting():  # for the writer of a FIFO
+        files = [(name, _open(name, stack)) for name in options.files or ["-"]]
+    typed = [stream for _, stream in files if stream.isatty()]
+    if not typed:
         lines = Files(files)
-    elif sys.stdin.isatty():
-        lines = KeyboardLines(stack.enter_context(_plain_reader(sys.stdin.buffer, signals)))
+    elif len(files) == 1:
+        lines = KeyboardLines(stack.enter_context(_plain_reader(typed[0], signals)))
     else:
-        lines = LineInput(lines_of(sys.stdin.buffer))
+        raise FilerError("a terminal as FILE goes without other FILEs")
     return _script(options, signals, lines, lines, recorder)
 
 
@@ -344,10 +345,10 @@ def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
     return SshHost(address, port, signals, settings), console
 
 
-def _open(file: str) -> BinaryIO:
+def _open(file: str, stack: ExitStack) -> BinaryIO:
     if file == "-":
         return sys.stdin.buffer
     try:
-        return open(file, "rb")  # noqa: PTH123  (the caller closes it)
+        return stack.enter_context(open(file, "rb"))  # noqa: PTH123  (it is closed)
     except OSError as error:
         raise FilerError(f"cannot read {printable(file)}: {error.strerror}") from None

@@ -93,7 +93,7 @@ class LineInput:
 
 
 class Files(LineInput):
-    """The lines of several files: the end of each ends the dialogues in it."""
+    """The lines of several files, none a terminal: the end of each ends the dialogues in it."""
 
     def __init__(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
         super().__init__(())

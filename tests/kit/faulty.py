@@ -50,6 +50,7 @@ class FaultyKeyServer(KeyServer):
         self._faults: dict[str, tuple[Fault, int | None]] = {}
         self._released = threading.Event()
         self._vanishing: threading.Thread | None = None
+        self._guard = threading.Lock()
 
     def on(self, operation: str, fault: Fault, *, times: int | None = None) -> None:
         """Apply ``fault`` to ``operation`` ("*": any), always or only ``times`` times."""
@@ -58,9 +59,10 @@ class FaultyKeyServer(KeyServer):
     def recover(self) -> None:
         """Behave correctly again, and restart if it has died."""
         self._faults.clear()
-        if self._vanishing is not None:
-            self._vanishing.join()
-            self._vanishing = None
+        with self._guard:
+            vanishing, self._vanishing = self._vanishing, None
+        if vanishing is not None:
+            vanishing.join()
         self._released.set()
         self._released = threading.Event()
         self.start()
@@ -76,8 +78,9 @@ class FaultyKeyServer(KeyServer):
         self._listener.shutdown(socket.SHUT_RDWR)
         for session in tuple(self._sessions):
             session.disconnect()
-        self._vanishing = threading.Thread(target=self.stop)
-        self._vanishing.start()
+        with self._guard:  # `recover` must not join it before it is started
+            self._vanishing = threading.Thread(target=self.stop)
+            self._vanishing.start()
 
     def wait_for_release(self) -> None:
         """Block until the server recovers or stops."""

@@ -262,8 +262,8 @@ def test_a_signal_ends_the_wait_for_a_writer_of_a_fifo(
 ) -> None:
     os.mkfifo(account.home / "fifo")
     with started(account, "fifo") as child:
-        wait_until_it_is_ours(child)
-        time.sleep(0.3)
+        while (caught := caught_signals(child)) is not None and signal.SIGTERM not in caught:
+            time.sleep(0.005)
         child.send_signal(number)
 
         assert child.communicate(timeout=PATIENCE) == (b"", b"")

@@ -80,7 +80,6 @@ def test_help_names_every_option(account: Account) -> None:
         ["--nonsense"],
         ["--vers"],
         ["-c"],
-        ["one", "two"],
         ["--root", "here", "--demo"],
         ["--format"],
         ["--format", "xml"],

@@ -13,9 +13,12 @@ from filer.running.interrupt import Interrupt
 from filer.shell.plugins import Commands
 from filer.shell.session import Session
 from filer.shell.signals import Ended, Signals
+from tests.kit import manual
 from tests.kit.console import PASSPHRASE, Account, having_added
 from tests.kit.house import House
 from tests.kit.manual import Build
+
+build = manual.build
 
 UNKNOWN = "{} not found.  Type '?' for a list of commands"
 

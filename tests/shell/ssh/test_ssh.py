@@ -575,7 +575,7 @@ def test_garbage_does_not_disturb_the_server(remote: Remote) -> None:
         with closing(socket.create_connection((remote.address, remote.port), PATIENCE)) as wire:
             with suppress(OSError):
                 wire.sendall(garbage)
-            wire.shutdown(socket.SHUT_WR)
+                wire.shutdown(socket.SHUT_WR)
             with suppress(ConnectionResetError):
                 while wire.recv(65536):
                     pass
