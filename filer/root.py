@@ -43,6 +43,8 @@ _FILES = (
     "var/loader.toml",
     "mroot/etc/messages",
     "ssh/host_key",
+    "ssh/host_key_ecdsa",
+    "ssh/host_key_rsa",
     "ssh/passwords.toml",
     "ssh/authorized_keys",
 )

@@ -15,7 +15,7 @@ from filer.host.reading import NotThereError, UnreadableError, read_regular
 from filer.host.scrypt import STANDARD
 from filer.host.text import printable
 from filer.host.toml_file import SIZE_LIMIT, Document, dump
-from filer.shell.ssh.public_keys import LARGEST, AuthorizedKeys
+from filer.shell.ssh.public_keys import LARGEST, AuthorizedKeys, is_current
 
 if TYPE_CHECKING:
     from asyncssh import SSHKey
@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 ADMINISTRATOR = "root"
 """The user whose public keys are in AUTHORIZED_KEYS."""
 
-HOST_KEY, AUTHORIZED_KEYS = "host_key", "authorized_keys"
-"""Files in the directory ``ssh`` of the root."""
+AUTHORIZED_KEYS = "authorized_keys"
+"""A file in the directory ``ssh`` of the root."""
+
+HOST_KEYS = {
+    "host_key": "ssh-ed25519",
+    "host_key_ecdsa": "ecdsa-sha2-nistp256",
+    "host_key_rsa": "ssh-rsa",
+}
+"""The files of the host keys in the same directory, and the algorithm that a new one gets."""
 
 LEAST_LENGTH = 8
 """Characters of a password; the minimum of a real filer."""
@@ -37,8 +44,9 @@ _COST = f"scrypt:{STANDARD.n}:{STANDARD.r}:{STANDARD.p}"
 _SALT_SIZE, _HASH_SIZE = 16, 32
 _ENTRY = re.compile(f"{_COST}:([0-9a-f]{{{2 * _SALT_SIZE}}}):[0-9a-f]{{{2 * _HASH_SIZE}}}")
 _LARGEST = 64 * 1024
-_HOST_KEYS = (b"ssh-ed25519", b"ecdsa-sha2-nistp")
-"""An RSA key would also be offered with SHA-1 signatures, which asyncssh cannot turn off."""
+_HOST_KEY_KINDS = (b"ssh-ed25519", b"ecdsa-sha2-nistp", b"ssh-rsa")
+_RSA_BITS = 3072
+"""Bits of a new RSA key; about as strong as the other two."""
 
 _LOCK = ".passwords.lock"
 _LONGEST_IN_LOG = 32
@@ -203,8 +211,22 @@ def authorized_keys(path: Path) -> AuthorizedKeys:
         raise AccessError(f"{_name(path)}: {printable(str(problem))}") from None
 
 
-def host_key(path: Path, storage: Storage) -> "SSHKey":
-    """Return the host key in the file, which is made if missing.
+def host_keys(directory: Path, storage: Storage) -> "list[SSHKey]":
+    """Return the host keys in ``directory``, at most one per algorithm; missing ones are made.
+
+    The administrator may have put a key of another kind into a file.  If an earlier file has a key
+    of the kind that a file is for, that file is ignored.  Raises the errors of `host_key`.
+    """
+    keys: dict[str, SSHKey] = {}
+    for name, algorithm in HOST_KEYS.items():
+        if algorithm not in keys:
+            key = host_key(directory / name, algorithm, storage)
+            keys.setdefault(key.get_algorithm(), key)
+    return list(keys.values())
+
+
+def host_key(path: Path, algorithm: str, storage: Storage) -> "SSHKey":
+    """Return the host key in the file; if missing, one with ``algorithm`` is made.
 
     Raises AccessError if it is damaged, weak, or open to others, and StorageError.
     """
@@ -213,11 +235,16 @@ def host_key(path: Path, storage: Storage) -> "SSHKey":
     try:
         refuse_if_open_to_others(path, secret=True)
         key = asyncssh.import_private_key(read_regular(path, _LARGEST))
-        if not key.algorithm.startswith(_HOST_KEYS):
-            raise AccessError(f"{_name(path)}: not an Ed25519 or ECDSA key")
+        if not key.algorithm.startswith(_HOST_KEY_KINDS) or not is_current(key):
+            raise AccessError(
+                f"{_name(path)}: not an Ed25519, an ECDSA, or an RSA key of at least 2048 bits"
+            )
         return key
     except NotThereError:
-        key = asyncssh.generate_private_key("ssh-ed25519")
+        if algorithm == "ssh-rsa":
+            key = asyncssh.generate_private_key(algorithm, key_size=_RSA_BITS)
+        else:
+            key = asyncssh.generate_private_key(algorithm)
         storage.make_directory(path.parent)
         storage.write(path, key.export_private_key())
         return key

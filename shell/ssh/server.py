@@ -4,7 +4,9 @@ import asyncio
 import logging
 import os
 import sys
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +23,9 @@ from filer.shell.signals import Signals
 from filer.shell.ssh.access import (
     ADMINISTRATOR,
     AUTHORIZED_KEYS,
-    HOST_KEY,
     AccessError,
     authorized_keys,
-    host_key,
+    host_keys,
     passwords_below,
 )
 from filer.shell.ssh.connection import Connection, Login
@@ -113,17 +114,22 @@ class Service:
         )
         with self._host.signals.woken() as woken, ThreadPoolExecutor(_HASHING_THREADS) as pool:
             self.checks = Checks(pool, _HASHING_THREADS)
-            key = host_key(self.directory / HOST_KEY, self.filer.storage)
+            keys = host_keys(self.directory, self.filer.storage)
             self._check_access()
-            listener = await self._listen(key)
+            listener = await self._listen(keys)
             loop.add_reader(woken, self._end_after_signal)
             try:
                 self._end_after_signal()
                 self._host.port = listener.sockets[0].getsockname()[1]
+                first, *others = keys
                 write(
                     sys.stdout,
-                    f"filer: listening on {self._host.address} port {self._host.port} "
-                    f"(host key {key.get_fingerprint()})\n",
+                    "".join(
+                        f"filer: host key {key.get_algorithm()} {key.get_fingerprint()}\n"
+                        for key in others
+                    )
+                    + f"filer: listening on {self._host.address} port {self._host.port} "
+                    f"(host key {first.get_fingerprint()})\n",
                 )
                 if self._host.hint:
                     where = {"address": self._host.address, "port": self._host.port}
@@ -135,11 +141,11 @@ class Service:
             await self._end_connections(end)
         return end
 
-    async def _listen(self, key: asyncssh.SSHKey) -> asyncio.Server:
+    async def _listen(self, keys: list[asyncssh.SSHKey]) -> asyncio.Server:
         host, limits = self._host, self.limits
         options = asyncssh.SSHServerConnectionOptions(
             server_factory=lambda: Login(self),
-            server_host_keys=[key],
+            server_host_keys=keys,
             server_version="filer",
             config=[],
             kex_algs=KEY_EXCHANGES,
@@ -159,6 +165,13 @@ class Service:
             keepalive_interval=limits.keepalive,
             keepalive_count_max=limits.lost_after,
             window=limits.window,
+        )
+        # An RSA key comes with SHA-1 too.  All connections share a pair, which keeps the algorithm
+        # that one of them has chosen, so each algorithm gets its own.
+        options.server_host_keys = OrderedDict(
+            (algorithm, copy(pair))
+            for algorithm, pair in options.server_host_keys.items()
+            if algorithm.decode("ascii") in SIGNATURES
         )
         loop = asyncio.get_running_loop()
         try:

@@ -5,7 +5,6 @@ and trusts the reported host key.
 """
 
 import asyncio
-import base64
 import re
 import signal
 import socket
@@ -33,7 +32,7 @@ from filer.shell.signals import Signals
 from filer.shell.ssh.access import passwords_below
 from filer.shell.ssh.limits import Limits
 from filer.shell.ssh.server import SshHost
-from tests.kit.console import PATIENCE, Account, Outcome, Terminal
+from tests.kit.console import PATIENCE, Account, Outcome, Terminal, plain
 from tests.kit.house import House
 from tests.kit.screen import Screen
 
@@ -71,6 +70,9 @@ class Remote:
     child: "PopenSpawn[str]"
     address: str
     port: int
+    announced: str
+    """What the filer printed before the line with its address."""
+
     fingerprint: str
     key: Path
 
@@ -143,11 +145,19 @@ class Remote:
         assert self.child.match[3] == self.fingerprint
 
     def trust(self) -> None:
-        """Let the client trust the host key in the root; a test compares it with the reported."""
-        data = (self.account.root / "ssh" / "host_key").read_bytes()
-        public = base64.b64encode(asyncssh.import_private_key(data).public_data).decode()
-        line = f"[{self.address}]:{self.port} ssh-ed25519 {public}\n"
-        (self.account.home / "known_hosts").write_text(line, encoding="ascii")
+        """Let the client trust the host keys; a test compares them with the reported ones."""
+        lines = [
+            f"[{self.address}]:{self.port} {key.export_public_key().decode()}"
+            for key in self.host_keys
+        ]
+        (self.account.home / "known_hosts").write_text("".join(lines), encoding="ascii")
+
+    @property
+    def host_keys(self) -> list[asyncssh.SSHKey]:
+        return [
+            asyncssh.read_private_key(path)
+            for path in sorted((self.account.root / "ssh").glob("host_key*"))
+        ]
 
 
 @contextmanager
@@ -160,7 +170,8 @@ def serving(account: Account, address: str = "127.0.0.1", *, port: int = 0) -> I
         child.expect(_LISTENING)
         assert isinstance(child.match, re.Match)
         told = child.match
-        remote = Remote(account, child, told[1], int(told[2]), told[3], key)
+        before = plain(str(child.before))
+        remote = Remote(account, child, told[1], int(told[2]), before, told[3], key)
         remote.trust()
         yield remote
 

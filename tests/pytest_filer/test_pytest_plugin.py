@@ -69,6 +69,21 @@ def test_the_marker_says_what_a_test_gets(tmp_path: Path) -> None:
     assert (status, outcomes(printed)) == (0, "3 passed"), printed
 
 
+HOST_KEYS = """
+def test_host_keys(filer):
+    with filer.ssh() as ssh, open(ssh.known_hosts) as file:
+        assert sorted(line.split()[1] for line in file) == [
+            "ecdsa-sha2-nistp256", "ssh-ed25519", "ssh-rsa"
+        ]
+"""
+
+
+def test_all_host_keys_are_known(tmp_path: Path) -> None:
+    status, printed = run_pytest(tmp_path, HOST_KEYS)
+
+    assert (status, outcomes(printed)) == (0, "1 passed"), printed
+
+
 FAILING = """
 import pytest
 

@@ -22,6 +22,7 @@ from filer.host.durable import Storage
 from filer.keyserver.server import KeyServer
 from filer.root import Root
 from filer.shell.prompt.keyboard import QUESTION
+from filer.shell.ssh.access import HOST_KEYS
 from tests.conftest import StartKeyServers
 from tests.kit import faulty
 from tests.kit.console import (
@@ -661,22 +662,24 @@ def test_it_listens_where_it_is_told_to(account: Account) -> None:
         assert "root from ::1 logged in" in remote.log
 
 
-def test_the_host_key_stays_and_all_files_are_private(account: Account) -> None:
+def test_the_host_keys_stay_and_all_files_are_private(account: Account) -> None:
     with serving(account) as first:
         told = first.fingerprint
     with serving(account) as second:
         assert second.fingerprint == told
-    shown = subprocess.run(
-        ["ssh-keygen", "-l", "-f", account.root / "ssh" / "host_key"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert told in shown.stdout
     directory = account.root / "ssh"
+    printed = first.announced + f" {told}"
+    for name, size in (("host_key", 256), ("host_key_ecdsa", 256), ("host_key_rsa", 3072)):
+        shown = subprocess.run(
+            ["ssh-keygen", "-l", "-f", directory / name], capture_output=True, text=True, check=True
+        )
+        bits, fingerprint, *_ = shown.stdout.split()
+        assert int(bits) == size
+        assert fingerprint in printed.split()
+
+    assert second.announced == first.announced
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    for name in ("host_key", "passwords.toml"):
+    for name in (*HOST_KEYS, "passwords.toml"):
         assert stat.S_IMODE((directory / name).stat().st_mode) == 0o600
     assert PASSWORD not in (directory / "passwords.toml").read_text(encoding="utf-8")
 
@@ -684,7 +687,7 @@ def test_the_host_key_stays_and_all_files_are_private(account: Account) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("host_key", "damaged\n", "filer: ssh/host_key: "),
+        *((name, "damaged\n", f"filer: ssh/{name}: ") for name in HOST_KEYS),
         ("passwords.toml", '\nroot = "hunter2"\n', "filer: ssh/passwords.toml:2: root "),
         ("passwords.toml", "root = \n", "filer: ssh/passwords.toml:1: "),
     ],

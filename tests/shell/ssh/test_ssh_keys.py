@@ -3,12 +3,13 @@
 import asyncio
 import base64
 import os
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import asyncssh
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filer.host.durable import Storage
-from filer.shell.ssh.access import AccessError, authorized_keys, host_key
+from filer.shell.ssh.access import HOST_KEYS, AccessError, authorized_keys, host_key, host_keys
 from filer.shell.ssh.patterns import matches_some_address
 from filer.shell.ssh.public_keys import AuthorizedKeys, Grant, KeyLineError
 from tests.kit.console import Account
@@ -320,7 +321,7 @@ SPOIL = [writable, linked, in_a_writable_directory, in_a_linked_directory, of_an
 
 
 def read_host_key(path: Path) -> object:
-    return host_key(path, Storage())
+    return host_key(path, "ssh-ed25519", Storage())
 
 
 @pytest.mark.parametrize("spoil", SPOIL)
@@ -344,7 +345,68 @@ def test_a_host_key_that_others_can_read_is_not_used(directory: Path) -> None:
     path.chmod(0o640)
 
     with pytest.raises(AccessError, match="others can read it; run chmod go-rwx on it"):
-        host_key(path, Storage())
+        host_key(path, "ssh-ed25519", Storage())
+
+
+def kinds(directory: Path) -> list[str]:
+    return [key.get_algorithm() for key in host_keys(directory, Storage())]
+
+
+ALL_KINDS = ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"]
+
+
+def test_a_root_with_one_host_key_keeps_it_and_gains_the_others(directory: Path) -> None:
+    old, content = directory / "host_key", KEY.export_private_key()
+    old.write_bytes(content)
+    old.chmod(0o600)
+
+    assert kinds(directory) == ALL_KINDS
+
+    assert old.read_bytes() == content
+    files = {path: path.read_bytes() for path in directory.iterdir()}
+    assert {path.name for path in files} == set(HOST_KEYS)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert kinds(directory) == ALL_KINDS
+    assert {path: path.read_bytes() for path in files} == files
+
+
+@pytest.mark.parametrize(
+    ("own", "used"),
+    [
+        ({"host_key": "ecdsa-sha2-nistp256"}, ["ecdsa-sha2-nistp256", "ssh-rsa"]),
+        ({"host_key": "ssh-rsa"}, ["ssh-rsa", "ecdsa-sha2-nistp256"]),
+        (
+            {"host_key": "ecdsa-sha2-nistp384", "host_key_ecdsa": "ecdsa-sha2-nistp384"},
+            ["ecdsa-sha2-nistp384", "ssh-rsa"],
+        ),
+        ({"host_key_rsa": "ssh-ed25519"}, ["ssh-ed25519", "ecdsa-sha2-nistp256"]),
+    ],
+)
+def test_the_administrator_may_choose_other_host_keys(
+    directory: Path, own: Mapping[str, str], used: Sequence[str]
+) -> None:
+    for name, algorithm in own.items():
+        (directory / name).write_bytes(
+            asyncssh.generate_private_key(algorithm).export_private_key()
+        )
+        (directory / name).chmod(0o600)
+
+    assert kinds(directory) == used
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options"), [("ssh-rsa", {"key_size": 1024}), ("ssh-dss", {}), ("ssh-ed448", {})]
+)
+@pytest.mark.parametrize("name", HOST_KEYS)
+def test_a_weak_or_rare_host_key_is_refused(
+    directory: Path, name: str, algorithm: str, options: Mapping[str, Any]
+) -> None:
+    key = asyncssh.generate_private_key(algorithm, **options)
+    (directory / name).write_bytes(key.export_private_key())
+    (directory / name).chmod(0o600)
+
+    with pytest.raises(AccessError, match=f"^ssh/{name}: not an Ed25519, an ECDSA, or an RSA key"):
+        host_keys(directory, Storage())
 
 
 # Over the wire.
