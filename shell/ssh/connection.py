@@ -1,6 +1,7 @@
 """One SSH connection: its limits, its login, and its sessions."""
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
@@ -12,6 +13,7 @@ from asyncssh.constants import (
     MSG_USERAUTH_REQUEST,
 )
 from asyncssh.packet import SSHPacket
+from asyncssh.saslprep import saslprep
 
 from filer.host.errors import FilerError
 from filer.shell.ssh.access import ADMINISTRATOR, AUTHORIZED_KEYS, authorized_keys, in_log, is_user
@@ -22,7 +24,7 @@ from filer.shell.ssh.public_keys import Grant, is_current
 from filer.shell.ssh.session import SshSession
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from asyncssh.packet import SSHPacketLogger
 
@@ -78,15 +80,36 @@ class Connection(asyncssh.SSHServerConnection):
     ) -> "bool | Awaitable[None]":
         """Process a packet, but disconnect at too many or too large login requests."""
         if pkttype == MSG_USERAUTH_REQUEST:
-            self._requests += 1
-            size = len(packet.get_full_payload())
-            if self._requests > self._limits.requests or size > self._limits.request_size:
-                raise asyncssh.DisconnectError(
-                    asyncssh.DISC_PROTOCOL_ERROR, "too many or too large requests to log in"
-                )
+            self._count_request(packet)
         if pkttype == MSG_CHANNEL_OPEN and self._refuses_channel(packet.get_full_payload()):
             return True
         return super().process_packet(pkttype, pktid, packet)
+
+    async def _finish_userauth(self, begin_auth: bool, method: bytes, packet: "SSHPacket") -> None:
+        """Start a login method, whose further packets bypass `process_packet`; count them too."""
+        await super()._finish_userauth(begin_auth, method, packet)
+        if self._auth is not None:
+            self._auth.process_packet = partial(  # type: ignore[method-assign]
+                self._count_and_process, self._auth.process_packet
+            )
+
+    def _count_and_process(
+        self,
+        process: "Callable[[int, int, SSHPacket], bool | Awaitable[None]]",
+        pkttype: int,
+        pktid: int,
+        packet: "SSHPacket",
+    ) -> "bool | Awaitable[None]":
+        self._count_request(packet)
+        return process(pkttype, pktid, packet)
+
+    def _count_request(self, packet: "SSHPacket") -> None:
+        self._requests += 1
+        size = len(packet.get_full_payload())
+        if self._requests > self._limits.requests or size > self._limits.request_size:
+            raise asyncssh.DisconnectError(
+                asyncssh.DISC_PROTOCOL_ERROR, "too many or too large requests to log in"
+            )
 
     def _refuses_channel(self, payload: bytes) -> bool:
         """Refuse a channel whose packets would hold a few bytes each."""
@@ -155,6 +178,18 @@ class Connection(asyncssh.SSHServerConnection):
             pause=self._limits.small_window_pause,
         )
         return channel
+
+
+def _password_in(responses: "Sequence[str]") -> str:
+    """Return the only response after SASLprep, which asyncssh runs on passwords alone.
+
+    Anything else gives "", which is too short for a password, so it counts as a wrong one.
+    """
+    try:
+        (response,) = responses
+        return saslprep(response)
+    except ValueError:  # not one, or SASLPrepError
+        return ""
 
 
 class Login(asyncssh.SSHServer):
@@ -249,8 +284,23 @@ class Login(asyncssh.SSHServer):
         return True
 
     async def validate_password(self, username: str, password: str) -> bool:
+        return await self._check("password", username, password)
+
+    def kbdint_auth_supported(self) -> bool:
+        return True
+
+    def get_kbdint_challenge(
+        self, username: str, lang: str, submethods: str
+    ) -> "tuple[str, str, str, Sequence[tuple[str, bool]]]":
+        """Ask for the password, without echo; the same for every user name."""
+        return "", "", "", [("Password: ", False)]
+
+    async def validate_kbdint_response(self, username: str, responses: "Sequence[str]") -> bool:
+        return await self._check("keyboard-interactive", username, _password_in(responses))
+
+    async def _check(self, how: str, username: str, password: str) -> bool:
         """Check a password in a thread, after the delay for earlier failures."""
-        self._how, self.grant = "password", Grant()
+        self._how, self.grant = how, Grant()
         service = self._service
         pair = self.network, username if is_user(username) else ""
         async with service.delays.try_of(pair) as attempt:

@@ -27,7 +27,7 @@ class Limits:
     """Wrong passwords and unknown keys of one connection."""
 
     requests: int = 24
-    """Login requests of one connection: for the methods, for keys, for passwords."""
+    """Login requests of one connection, and answers of keyboard-interactive."""
 
     request_size: int = 8 * 1024
     """Bytes of such a request."""

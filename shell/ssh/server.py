@@ -155,7 +155,6 @@ class Service:
             compression_algs=["none"],  # a packet of 32 KiB may become 32 MiB
             x509_trusted_certs=None,
             host_based_auth=False,
-            kbdint_auth=False,
             gss_host=None,
             agent_forwarding=False,
             x11_forwarding=False,

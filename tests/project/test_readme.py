@@ -124,7 +124,7 @@ def test_the_console_is_reached_over_ssh_as_the_documents_say(account: Account) 
             (console, "filer1> ", "exit\r", 0),
         ):
             with typed(line, port) as client:
-                client.shows("password: ")
+                client.shows("Password: ")
                 client.type(f"{PASSWORD}\r")
                 client.shows(shown)
                 client.type(keys)

@@ -441,8 +441,13 @@ def test_a_connection_lost_in_a_rekey_stops_it_at_a_safe_point(
 # Authentication.
 
 
-def run_with_password(remote: Remote, password: str, user: str = "root") -> tuple[str, int]:
-    options = ("BatchMode=no", "PubkeyAuthentication=no", "NumberOfPasswordPrompts=1")
+def run_with_password(
+    remote: Remote, password: str, user: str = "root", method: str = "password"
+) -> tuple[str, int]:
+    options = (
+        *("BatchMode=no", "NumberOfPasswordPrompts=1"),
+        f"PreferredAuthentications={method}",
+    )
     client = remote.client(*(f"-o{option}" for option in options), user=user)
     child = Child(
         client[0],
@@ -458,15 +463,21 @@ def run_with_password(remote: Remote, password: str, user: str = "root") -> tupl
     return plain(child.before).strip(), child.exitstatus or 0
 
 
-def test_a_password_opens(remote: Remote) -> None:
-    assert run_with_password(remote, PASSWORD) == ("filer1", 0)
+METHODS = ("password", "keyboard-interactive")
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_password_opens_and_is_not_echoed(remote: Remote, method: str) -> None:
+    assert run_with_password(remote, PASSWORD, method=method) == ("filer1", 0)
+    assert f"root from 127.0.0.1 logged in by {method}\n" in remote.log
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("user", "password"), [("root", "open-sesame-8"), ("nobody", PASSWORD)])
 def test_a_wrong_password_or_user_is_refused_and_logged_without_it(
-    remote: Remote, user: str, password: str
+    remote: Remote, user: str, password: str, method: str
 ) -> None:
-    text, status = run_with_password(remote, password, user)
+    text, status = run_with_password(remote, password, user, method)
 
     assert "Permission denied" in text
     assert status == 255

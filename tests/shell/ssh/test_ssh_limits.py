@@ -16,6 +16,7 @@ from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -943,37 +944,53 @@ def test_an_old_client_is_refused(remote: Remote, option: str) -> None:
 
 
 class Guesser(asyncssh.SSHClient):
-    """Tries one wrong password, or empty keyboard answer, after the other."""
+    """Tries wrong passwords: at first ``interactive`` ones by keyboard-interactive."""
 
-    def __init__(self) -> None:
+    def __init__(self, interactive: int) -> None:
         self.tried = 0
+        self.prompts: set[tuple[str, bool]] = set()
+        self._interactive = interactive
+
+    def kbdint_auth_requested(self) -> str | None:
+        return "" if self.tried < self._interactive else None
+
+    def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Any
+    ) -> list[str]:
+        self.prompts |= set(prompts)
+        return [self.password_auth_requested()]
 
     def password_auth_requested(self) -> str:
         self.tried += 1
         return f"a-wrong-password-{self.tried}"
 
-    def kbdint_auth_requested(self) -> str:
-        self.tried += 1
-        return ""
 
-
-def test_guessing_in_one_connection_is_cut_short(house: House) -> None:
-    guesser = Guesser()
+@pytest.mark.parametrize("interactive", [0, 3, 6])
+def test_guessing_in_one_connection_is_slow_and_cut_short(house: House, interactive: int) -> None:
+    guesser = Guesser(interactive)
+    took = []
 
     async def work(port: int) -> None:
+        started = monotonic()
         with pytest.raises(asyncssh.PermissionDenied, match="too many failed logins"):
             async with client(port, password=None, client_factory=lambda: guesser):
                 pass
+        took.append(monotonic() - started)
 
-    clients_of(house, work, first_delay=0.01)
+    clients_of(house, work, first_delay=0.02)
 
     assert guesser.tried == 6
+    assert guesser.prompts == ({("Password: ", False)} if interactive else set())
+    assert took[0] > 0.02 * (1 + 2 + 4 + 8 + 16)
+    messages = (house.filer.root.path / "mroot" / "etc" / "messages").read_text(encoding="utf-8")
+    assert messages.count("wrong user or password for root from 127.0.0.1\n") == 6
 
 
 @pytest.mark.parametrize(("size", "requests"), [(100, 24), (250_000, 0)])
 @pytest.mark.parametrize("exchanging", [False, True])
+@pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
 def test_requests_to_log_in_are_few_and_small(
-    remote: Remote, size: int, requests: int, exchanging: bool
+    remote: Remote, size: int, requests: int, exchanging: bool, method: str
 ) -> None:
     """They are sent without waiting, so each replaces the previous one."""
 
@@ -982,20 +999,40 @@ def test_requests_to_log_in_are_few_and_small(
             self.connection = conn
 
         async def password_auth_requested(self) -> str:
+            await self.flood(
+                asyncssh.constants.MSG_USERAUTH_REQUEST,
+                *map(asyncssh.packet.String, ("root", "ssh-connection", "password")),
+                asyncssh.packet.Boolean(False),
+                asyncssh.packet.String("b" * size),
+            )
+            return ""
+
+        def kbdint_auth_requested(self) -> str:
+            return ""
+
+        async def kbdint_challenge_received(self, *_challenge: Any) -> list[str]:
+            await self.flood(
+                asyncssh.auth.MSG_USERAUTH_INFO_RESPONSE,
+                asyncssh.packet.UInt32(1),
+                asyncssh.packet.String("b" * size),
+            )
+            return []
+
+        async def flood(self, *packet: Any) -> None:
             if exchanging:
                 await begin_exchange(self.connection)
             for _ in range(requests + 1):
-                self.connection.send_packet(
-                    asyncssh.constants.MSG_USERAUTH_REQUEST,
-                    *map(asyncssh.packet.String, ("root", "ssh-connection", "password")),
-                    asyncssh.packet.Boolean(False),
-                    asyncssh.packet.String("b" * size),
-                )
+                self.connection.send_packet(*packet)
             await asyncio.Event().wait()
-            return ""
 
     async def log_in() -> None:
-        async with client(remote.port, password=None, client_factory=Floods, login_timeout=20):
+        async with client(
+            remote.port,
+            password=None,
+            client_factory=Floods,
+            preferred_auth=method,
+            login_timeout=20,
+        ):
             pass
 
     with pytest.raises(asyncssh.ProtocolError, match="too many or too large requests to log in"):
@@ -1027,19 +1064,7 @@ def test_unknown_keys_are_counted_as_wrong_passwords_are(remote: Remote) -> None
         asyncio.run(log_in(6))
 
 
-def test_neither_nothing_nor_the_keyboard_opens(remote: Remote) -> None:
-    guesser = Guesser()
-
-    async def log_in() -> None:
-        methods = "keyboard-interactive"
-        async with client(
-            remote.port, password=None, client_factory=lambda: guesser, preferred_auth=methods
-        ):
-            pass
-
-    with pytest.raises(asyncssh.PermissionDenied):
-        asyncio.run(log_in())
-    assert guesser.tried == 0
+def test_nothing_does_not_open(remote: Remote) -> None:
     with closing(paramiko.Transport(connect(remote.port))) as transport:
         transport.start_client()
         with pytest.raises(paramiko.BadAuthenticationType):
@@ -1052,7 +1077,7 @@ def test_what_is_possible_is_the_same_for_all_names(remote: Remote, user: str) -
         transport.start_client()
         with pytest.raises(paramiko.BadAuthenticationType) as refused:
             transport.auth_none(user)
-        assert refused.value.allowed_types == ["publickey", "password"]
+        assert refused.value.allowed_types == ["publickey", "keyboard-interactive", "password"]
 
 
 def test_the_name_cannot_change_within_a_connection(remote: Remote) -> None:
@@ -1146,12 +1171,15 @@ def set_password(account: Account, user: str, password: str | bytes) -> tuple[st
     ],
 )
 def test_a_password_fits_after_any_normalisation(remote: Remote, password: str) -> None:
-    async def log_in() -> None:
-        async with client(remote.port, username="other", password=password) as connection:
+    async def log_in(method: str) -> None:
+        async with client(
+            remote.port, username="other", password=password, preferred_auth=method
+        ) as connection:
             assert (await connection.run("hostname")).stdout == "filer1\n"
 
     assert set_password(remote.account, "other", password) == ("", 0)
-    asyncio.run(log_in())
+    asyncio.run(log_in("password"))
+    asyncio.run(log_in("keyboard-interactive"))
 
 
 @pytest.mark.parametrize(
