@@ -19,7 +19,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable
 # What the tests need of the host: command and Debian package.
 TOOLS := mandoc:mandoc man:man-db groff:groff-base col:bsdextrautils ssh:openssh-client zsh:zsh \
-	less:less expect:expect strace:strace
+	less:less expect:expect strace:strace dbclient:dropbear-bin plink:putty-tools
 
 # What the benchmark compares the filer with; they have an environment of their own.
 PEERS := litecli cmd2 xonsh

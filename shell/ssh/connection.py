@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from filer.shell.ssh.places import Groups
     from filer.shell.ssh.server import Service
 
+_COOKIE_SIZE, _NAME_LISTS = 16, 10
+"""What a KEXINIT begins with after its type."""
+
 _SIGNATURES = {each.encode("ascii") for each in SIGNATURES}
 
 
@@ -40,6 +43,7 @@ class Connection(asyncssh.SSHServerConnection):
     asyncssh buffers all responses for a client that does not read them or does not finish a key
     exchange; it runs SASLprep on a password of any size in the event loop; and it lets the client
     choose how small its outgoing packets are and how many incoming ones it handles at a time.
+    It also takes some wrong guesses of dropbear about the key exchange for right ones.
     """
 
     def __init__(
@@ -83,7 +87,20 @@ class Connection(asyncssh.SSHServerConnection):
             self._count_request(packet)
         if pkttype == MSG_CHANNEL_OPEN and self._refuses_channel(packet.get_full_payload()):
             return True
-        return super().process_packet(pkttype, pktid, packet)
+        processed = super().process_packet(pkttype, pktid, packet)
+        if pkttype == MSG_KEXINIT and not isinstance(processed, bool):
+            return self._judge_guess(processed)
+        return processed
+
+    async def _judge_guess(self, processed: "Awaitable[None]") -> None:
+        """Ignore the packet after a KEXINIT if it belongs to a wrong guess (RFC 4253, 7.1).
+
+        A guess is right if both sides prefer the same key exchange and host key, so it can be wrong
+        although the guessed algorithm is chosen.  asyncssh compares only with the chosen one.
+        """
+        await processed
+        preferred, guesses = _preferences(self._client_kexinit)
+        self._ignore_first_kex = guesses and preferred != _preferences(self._server_kexinit)[0]
 
     async def _finish_userauth(self, begin_auth: bool, method: bytes, packet: "SSHPacket") -> None:
         """Start a login method, whose further packets bypass `process_packet`; count them too."""
@@ -178,6 +195,13 @@ class Connection(asyncssh.SSHServerConnection):
             pause=self._limits.small_window_pause,
         )
         return channel
+
+
+def _preferences(kexinit: bytes) -> tuple[tuple[bytes, bytes], bool]:
+    """Return the preferred key exchange and host key, and whether a guess follows."""
+    packet = SSHPacket(kexinit[1 + _COOKIE_SIZE :])
+    exchanges, host_keys, *_ = (packet.get_namelist() for _ in range(_NAME_LISTS))
+    return (exchanges[0], host_keys[0]), packet.get_boolean()
 
 
 def _password_in(responses: "Sequence[str]") -> str:

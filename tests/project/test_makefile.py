@@ -76,7 +76,7 @@ def test_missing_programs_of_the_tests_are_named_together(checkout: Path) -> Non
 
     assert ended.err.splitlines()[0] == (
         "filer needs these packages, named as on Debian:"
-        " mandoc groff-base bsdextrautils zsh expect strace"
+        " mandoc groff-base bsdextrautils zsh expect strace dropbear-bin putty-tools"
     )
     assert ended.status == 2
 
