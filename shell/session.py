@@ -17,6 +17,7 @@ from filer.commands import (
     Unprefixed,
 )
 from filer.host.errors import FilerError
+from filer.host.quoting import may_be_secret
 from filer.host.standard_streams import OutputLost
 from filer.running.interrupt import Interrupted
 from filer.shell.defects import describe, explain
@@ -215,6 +216,22 @@ class Session:
         if not command.with_line(parse.line).changes:
             return nullcontext()
         return self.filer.changes.turn(_full_name(command, parse), self.state.who)
+
+    def hides(self, line: str) -> bool:
+        """Say whether ``line`` must not be shown or kept: it may be a secret, and cannot run.
+
+        Such a line is a passphrase that a script out of step, or a paste, gives as a command.
+        """
+        from filer.shell.line.parsing import would_run
+
+        may_be = any(map(may_be_secret, (line, *line.split("\n"))))
+        return may_be and not would_run(self.commands, line)
+
+    def stray_answers(self, line: str) -> int:
+        """Return how many lines after ``line``, which failed, may be answers it never asked for."""
+        from filer.shell.line.answers import stray_answers
+
+        return stray_answers(self.commands, line)
 
     def unread_answers(self, line: str, read: int) -> int:
         """Return how many answers to ``line`` may follow in the input, after ``read`` of them.

@@ -15,6 +15,7 @@ from filer.commands.parts.encryption import encrypting
 from filer.commands.parts.server_warnings import not_responding, warn_of_servers
 from filer.disks.jobs import DiskReport, Held
 from filer.disks.ownership import Ownership
+from filer.host.passphrase_rule import is_passphrase
 from filer.key_servers.creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair
 from filer.key_servers.holdings import conflict
 from filer.key_servers.restore import load, read
@@ -31,6 +32,16 @@ def checked_tag(tag: str) -> str:
     if not is_key_tag(tag):
         raise Refused("a key tag has 1 to 64 printable characters without blanks")
     return tag
+
+
+def new_tag(tag: str) -> str:
+    """Return ``tag`` for a new key pair, as `checked_tag` does.
+
+    A passphrase is refused: key tags are shown, and stored unencrypted.
+    """
+    if is_passphrase(tag):
+        raise Refused("a key tag is not secret, and this one could be a passphrase; choose another")
+    return checked_tag(tag)
 
 
 @encrypting
@@ -65,7 +76,7 @@ def query(call: Call) -> None:
 def rekey(call: Call) -> None:
     """Run ``key_manager rekey``: a new key pair, then ``disk encrypt rekey new_key_id *``."""
     given = call.value("tag")
-    tag = call.filer.key_tag if given is None else checked_tag(given)
+    tag = call.filer.key_tag if given is None else new_tag(given)
     pair = new_key_pair(call, tag, manual="-manual" in call.arguments.options)
 
     def just_read_back(key_id: str, key: AuthenticationKey) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from filer.commands import GAP, Call, Note, Refused
 from filer.commands.disk.report import held_by_key_servers, report_disks
-from filer.commands.key_manager.keys import checked_tag, new_key_pair, rekey_all_disks
+from filer.commands.key_manager.keys import new_key_pair, new_tag, rekey_all_disks
 from filer.commands.key_manager.results import RegisteredWithFiles
 from filer.commands.key_manager.servers import remove_anyway, show_copied, warn_of_change
 from filer.commands.keymgr import warn_of_certificates
@@ -102,7 +102,7 @@ def ask_tag(call: Call) -> str:
         call.console, f"Would you like to use {default} as the default key tag name?", default=True
     ):
         return default
-    return ask_until(call.console, "Enter the default key tag name: ", checked_tag)
+    return ask_until(call.console, "Enter the default key tag name: ", new_tag)
 
 
 def _register(call: Call, servers: Sequence[str], port: int, tag: str) -> None:

@@ -10,15 +10,22 @@ HIDDEN = "(not shown: it may be a secret)"
 _MOST_SHOWN = 64
 """Characters of a foreign text in a message; enough for a key ID."""
 
+_AROUND = "\"'`\\;,"
+"""Quotes, and what may end a word of a command line."""
+
 _RUN = re.compile(rf"[A-Za-z0-9+/]{{{SHORTEST},}}")
 
 
 def may_be_secret(text: str) -> bool:
-    """Say whether ``text`` could be a passphrase, or contain a piece of a private key (base64).
+    """Say whether ``text`` or a word of it could be a passphrase, or a piece of a private key.
 
-    Hexadecimal digits of one case, as in a key ID, are neither.
+    A piece of a private key is in base64.  Hexadecimal digits of one case, as in a key ID, are
+    neither.
     """
-    return is_passphrase(text.strip()) or any(
+    return any(
+        is_passphrase(each) or is_passphrase(each.strip(_AROUND))
+        for each in (text.strip(), *text.split())
+    ) or any(
         any(map(str.isupper, run)) and any(map(str.islower, run)) and any(map(str.isdigit, run))
         for run in _RUN.findall(text)
     )

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import KW_ONLY, dataclass, field
+from itertools import repeat
 from typing import BinaryIO, Protocol, TextIO
 
 from filer.commands import ALL_ANSWERS, EndOfAnswers, Leave, Result
 from filer.host.passphrase_rule import is_passphrase
-from filer.host.quoting import shown_answer
+from filer.host.quoting import HIDDEN, shown_answer
 from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.running.progress import show_nothing
@@ -274,6 +275,7 @@ class Script:
     exit_on_error: bool = False
     status: int = field(default=OK, init=False)
     _unread: int = field(default=0, init=False)
+    _stray: int = field(default=0, init=False)
 
     def run(self, session: Session) -> None:
         """Run lines until the input ends; ``status`` becomes FAILED if one fails.
@@ -287,7 +289,7 @@ class Script:
                 status = self._refuse(refusal)
             else:
                 if line is None:
-                    self._unread = 0
+                    self._unread = self._stray = 0
                     if self.lines.next_file():
                         continue
                     return
@@ -316,6 +318,7 @@ class Script:
             finally:
                 if status != OK:
                     self._skip_answers(session.unread_answers(line, self.console.answers_read))
+                    self._stray = 0 if self._unread else session.stray_answers(line)
         return status
 
     def _unseen(self, session: Session, line: str) -> AbstractContextManager[None]:
@@ -337,8 +340,8 @@ class Script:
         from filer.shell.line.words import LogicalLine
 
         self.console.at(self.lines.file, self.lines.number)
-        self.console.echo(session.prompt, line)
         logical = LogicalLine()
+        lines = [line]
         while logical.add(line):
             following = self._line()
             if following is None:
@@ -346,7 +349,11 @@ class Script:
                 break
             line = following
             if not logical.is_too_long:  # else it may be the answer to a question
-                self.console.echo(">", line)
+                lines.append(line)
+        if session.hides(str(logical)):
+            lines = [HIDDEN]
+        for prompt, shown in zip((session.prompt, *repeat(">", len(lines))), lines, strict=False):
+            self.console.echo(prompt, shown)
         return str(logical)
 
     def _line(self) -> str | None:
@@ -368,7 +375,7 @@ class Script:
         must never run, nor be printed, as a command.
         """
         if self._unread == 0:
-            return False
+            return self._is_stray_answer(session, line)
         if self._unread == ALL_ANSWERS:
             from filer.shell.line.parsing import would_run
 
@@ -377,4 +384,16 @@ class Script:
                 return False
             return True
         self._unread -= 1
+        return True
+
+    def _is_stray_answer(self, session: Session, line: str) -> bool:
+        """Say whether ``line`` is an answer for which the failed command before it never asked."""
+        if self._stray == 0:
+            return False
+        from filer.shell.line.answers import may_be_command
+
+        if not is_passphrase(line) and may_be_command(session.commands, line):
+            self._stray = 0
+            return False
+        self._stray -= 1
         return True

@@ -95,6 +95,7 @@ class LineEditor(LineReader):
         self._history = (
             open_history(user_state_path("filer", appauthor=False)) if history is None else history
         )
+        self._history.hides = self._hides
         theme = theme_of(settings)
         self._completer = GrammarCompleter(session, lambda: self._before, paths)
         self._lexer = LineLexer(session, lambda: self._before, renderer_height_is_known)
@@ -128,6 +129,9 @@ class LineEditor(LineReader):
     def attach(self, session: Session) -> None:
         self._session = session
         self._completer.session = self._lexer.session = self._toolbar.session = session
+
+    def _hides(self, line: str) -> bool:
+        return self._session.hides(line)
 
     @property
     def _has_room(self) -> bool:

@@ -1,7 +1,7 @@
 """The history of the prompt, in a file that only its owner can read."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,16 +18,19 @@ _ENTRY = b"\n# "
 
 
 class ConsoleHistory(History):
-    """The lines typed at the prompt, except those that begin with a blank.
+    """The lines typed at the prompt, except those that begin with a blank or may be a secret.
 
-    ``before`` has the lines that the next line continues.
+    ``before`` has the lines that the next line continues; ``hides`` says of a logical line whether
+    it may be a secret.
     """
 
     before = ""
+    hides: Callable[[str], bool] = staticmethod(lambda _line: False)
 
     def append_string(self, string: str) -> None:
-        """Add a line, unless its logical line begins with a blank, or it is too long to run."""
-        if not f"{self.before}{string}".startswith(" ") and len(string) <= LONGEST:
+        """Add a line, if it may be kept and is not too long to run."""
+        line = f"{self.before}{string}"
+        if not line.startswith(" ") and len(string) <= LONGEST and not self.hides(line):
             super().append_string(string)
 
 

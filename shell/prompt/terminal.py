@@ -130,8 +130,11 @@ class TerminalConsole:
 
 
 def remember(session: Session, line: str) -> None:
-    """Add a line to the history of the session, unless it is empty or begins with a blank."""
-    if (command := line.strip()) and not line.startswith(" "):
+    """Add a line to the history of the session.
+
+    Not one that is empty, begins with a blank, or may be a secret.
+    """
+    if (command := line.strip()) and not line.startswith(" ") and not session.hides(line):
         session.state.history.append(command)
 
 
@@ -182,7 +185,10 @@ class Terminal:
         try:
             status = session.execute(line)
         finally:
-            if status != OK and session.unread_answers(line, self._console.answers_read):
+            if status != OK and (
+                session.unread_answers(line, self._console.answers_read)
+                or session.stray_answers(line)
+            ):
                 self._reader.discard()
 
     def _logical_line(self, session: Session) -> str:

@@ -89,8 +89,13 @@ class Recorder:
             self._paused = False
 
     @contextmanager
-    def reading(self, asked: Asked, prompt: str) -> Iterator[Reading]:
-        """Record the output in the block as the echo of a reply to ``prompt``."""
+    def reading(
+        self, asked: Asked, prompt: str, hides: Callable[[str], bool] = may_be_secret
+    ) -> Iterator[Reading]:
+        """Record the output in the block as the echo of a reply to ``prompt``.
+
+        A reply that ``hides`` accepts is not recorded, nor is its echo.
+        """
         begun = self._now()
         reading = Reading()
         self._typing = []
@@ -101,15 +106,15 @@ class Recorder:
             raise
         finally:
             ended = reading.reply in (CTRL_C, CTRL_D)
-            typed = "" if ended or asked is not Asked.COMMAND else printable(reading.reply)
-            marker = f"{asked}{prompt.rstrip()} {typed}".rstrip()
             typing, self._typing = self._typing, None
             kept = "" if asked is Asked.SECRET and not ended else reading.reply
-            if asked is Asked.ANSWER and may_be_secret(kept):
+            if hides(kept):
                 kept = HIDDEN
-                shown = f"{prompt}{HIDDEN}\r\n"
+                shown = f"{prompt.rstrip()} {HIDDEN}\r\n"
                 typing = [each for each in typing if each.kind is not Kind.OUTPUT]
                 typing.append(self._taken(Kind.OUTPUT, shown))
+            typed = "" if ended or asked is not Asked.COMMAND else printable(kept)
+            marker = f"{asked}{prompt.rstrip()} {typed}".rstrip()
             for each in (_Taken(begun, Kind.MARKER, marker), *typing):
                 self._put(each)
             self._put(self._taken(Kind.INPUT, kept if ended else f"{kept}{ENTER}"))
@@ -160,6 +165,7 @@ class RecordedReader(LineReader):
 
     def __init__(self, reader: LineReader, recorder: Recorder) -> None:
         self._reader, self._recorder = reader, recorder
+        self._hides: Callable[[str], bool] = may_be_secret
 
     @property
     def is_watched(self) -> bool:
@@ -167,9 +173,13 @@ class RecordedReader(LineReader):
 
     def attach(self, session: Session) -> None:
         self._reader.attach(session)
+        self._hides = session.hides
 
     def line(self, prompt: str, before: str = "") -> str:
-        return self._read(partial(self._reader.line, before=before), Asked.COMMAND, prompt)
+        def hides(reply: str) -> bool:
+            return self._hides(f"{before}{reply}")
+
+        return self._read(partial(self._reader.line, before=before), Asked.COMMAND, prompt, hides)
 
     def answer(self, prompt: str) -> str:
         return self._read(self._reader.answer, Asked.ANSWER, prompt)
@@ -186,8 +196,14 @@ class RecordedReader(LineReader):
     def lent(self) -> AbstractContextManager[None]:
         return self._reader.lent()
 
-    def _read(self, read: Callable[[str], str], asked: Asked, prompt: str) -> str:
-        with self._recorder.reading(asked, prompt) as reading:
+    def _read(
+        self,
+        read: Callable[[str], str],
+        asked: Asked,
+        prompt: str,
+        hides: Callable[[str], bool] = may_be_secret,
+    ) -> str:
+        with self._recorder.reading(asked, prompt, hides) as reading:
             reply = read(prompt)
             if not self._reader.draws:
                 self._recorder.output("\n" if asked is Asked.SECRET else f"{reply}\n")
@@ -211,7 +227,10 @@ class RecordedTerminalConsole(TerminalConsole):
 
 
 class RecordedScriptConsole(ScriptConsole):
-    """The recorded console of a script: as with ``-x``, without FILE:LINE."""
+    """The recorded console of a script: as with ``-x``, without FILE:LINE.
+
+    The script has hidden the lines of commands that may be secrets.
+    """
 
     def __init__(
         self, answers: Input, signals: Signals, recorder: Recorder, *, echo: bool = False
@@ -227,7 +246,7 @@ class RecordedScriptConsole(ScriptConsole):
     def echo(self, prompt: str, line: str) -> None:
         with self._recorder.paused():
             super().echo(prompt, line)
-        with self._recorder.reading(Asked.COMMAND, prompt) as reading:
+        with self._recorder.reading(Asked.COMMAND, prompt, _hides_nothing) as reading:
             self._recorder.output(f"{prompt} {printable(line)}\n")
             reading.reply = line
 
@@ -285,6 +304,10 @@ def recording(path: str, mode: Mode) -> Iterator[Recorder]:
             raise
     if problems:
         raise _failure(path, problems[0])
+
+
+def _hides_nothing(_line: str) -> bool:
+    return False
 
 
 def _failure(path: str, error: OSError | ValueError) -> FilerError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filer.commands import Cancelled, Consent, EndOfAnswers, Refused, Result
 from filer.host.errors import FilerError
+from filer.host.quoting import HIDDEN
 from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.running.progress import show_nothing
@@ -167,7 +168,7 @@ class Replay:
     ) -> None:
         self.status = OK
         self._path, self._recorded, self._signals = path, recorded, signals
-        self._left = deque(step for step in recorded.steps[1:] if step.typed is not None)
+        self._left = deque(step for step in recorded.steps[1:] if _runs(step))
         self.console = ReplayConsole(
             recorded.mode, secrets, signals, recorded.steps[0], may_destroy=may_destroy
         )
@@ -198,15 +199,18 @@ class Replay:
 
     def differences(self) -> Iterator[str]:
         """Yield a unified diff for each step whose output differs."""
-        before = [
-            step for step in self._recorded.steps if step.typed is not None or not step.prompt
-        ]
+        before = [step for step in self._recorded.steps if _runs(step) or not step.prompt]
         pairing = Pairing()
         for then, now in zip_longest(before, self.console.steps):
             step = then or now
             title = f"{self._path}:{step.line}: {_title(step)}"
             recorded, replayed = pairing.lines(_log(then), _log(now))
             yield from unified(recorded, replayed, (f"{title} (recorded)", f"{title} (replayed)"))
+
+
+def _runs(step: Step) -> bool:
+    """Say whether a line was typed, and recorded: one that may be a secret is hidden."""
+    return step.typed is not None and HIDDEN not in step.typed.split("\n")
 
 
 def _is_left_out(reply: Reply) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from filer.commands import ALL_ANSWERS
-from filer.shell.line.answers import expected_answers
+from filer.shell.line.answers import expected_answers, may_be_command, stray_answers
 from filer.shell.plugins import Commands, commands_at_loader, commands_in_maintenance
 
 COMMANDS = Commands(pytest.fail)
@@ -22,6 +22,12 @@ COMMANDS = Commands(pytest.fail)
         ("key_manager rekye manual", 2),
         ("key_manager restore -manual", 2),
         ("keymanager rekey -manual", 2),
+        ("key_manager rekey -m", 2),
+        ("key_manager rekey -man", 2),
+        ("key_manager se", ALL_ANSWERS),
+        ("disk encrypt rekey -manual", 2),
+        ("man man", 0),
+        ("rekey -manual", 2),
         ("key_manager rekey", 0),
         ("key_manager add -key_server 127.0.0.2", 0),
         ("disk encrypt sanitize 0c.00.3", 1),
@@ -41,6 +47,35 @@ COMMANDS = Commands(pytest.fail)
 )
 def test_the_answers_that_may_follow_a_line(line: str, answers: int) -> None:
     assert expected_answers(COMMANDS, line) == answers
+
+
+@pytest.mark.parametrize(
+    ("line", "answers"),
+    [
+        ("key_manager rekey", 2),
+        ("key_manager rekye -key_tag x", 2),
+        ("disk encrypt rekey 0x0 *", 2),
+        ("rekey", 2),
+        ("key_manager restore -all", 0),
+        ("key_manager remove -key_server 127.0.0.2", 0),
+        ("key_manager query", 0),
+        ("", 0),
+    ],
+)
+def test_the_answers_that_may_follow_a_line_without_the_option_that_asks(
+    line: str, answers: int
+) -> None:
+    assert stray_answers(COMMANDS, line) == answers
+
+
+@pytest.mark.parametrize("line", ["hostname", "dsik show", "disk encrypt shwo", " key_manger"])
+def test_a_misspelt_command_is_no_answer(line: str) -> None:
+    assert may_be_command(COMMANDS, line)
+
+
+@pytest.mark.parametrize("line", ["", "Weak1!", "Correct-horse-battery-1!", "q"])
+def test_an_answer_is_no_command(line: str) -> None:
+    assert not may_be_command(COMMANDS, line)
 
 
 @pytest.mark.parametrize(

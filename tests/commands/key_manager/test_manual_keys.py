@@ -336,6 +336,38 @@ def test_a_bad_tag_is_refused(tag: str, command: str, house: House) -> None:
     assert set(house.key_ids) == {"0x0"}
 
 
+SECRET_TAG = "a key tag is not secret, and this one could be a passphrase; choose another\n"
+
+
+def test_a_passphrase_is_not_taken_for_the_tag_of_a_new_key(house: House) -> None:
+    house.add()
+    refused = house.bad(f"key_manager rekey -key_tag {PASSPHRASE}")
+    assert refused == f"key_manager: {SECRET_TAG}"
+    assert house.key_ids() == {"0x0"}
+
+
+def test_setup_does_not_take_a_passphrase_for_the_tag(house: House) -> None:
+    house.add()
+    said = house.good("key_manager setup", "", "", "", "", "no", PASSPHRASE, "lab", "no")
+    assert said.count(SECRET_TAG) == 1
+    house.good("key_manager rekey")
+    assert [pair.tag for pair in pairs_on(house.servers[0])] == ["lab"]
+
+
+def test_restore_takes_a_tag_like_a_passphrase_since_keys_may_have_it(house: House) -> None:
+    house.add()
+    pair = new_pair(PASSPHRASE)
+    put(house.servers[0], pair)
+    house.good(f"key_manager restore -all -key_tag {PASSPHRASE}")
+    assert pair.key_id in house.filer.keytable
+
+
+@pytest.mark.parametrize("tag", ["filer1", "A948EE8604F4598ADFFB185B5BB7FED3", "lab-2026.site_B"])
+def test_an_ordinary_tag_is_taken(tag: str, house: House) -> None:
+    house.add()
+    house.good(f"key_manager rekey -key_tag {tag}")
+
+
 def test_a_tag_has_up_to_64_characters(house: House) -> None:
     house.add()
     house.good(f"key_manager rekey -key_tag {'t' * 64}")

@@ -20,6 +20,7 @@ from tests.kit.console import (
     Terminal,
     answers_to_setup,
     editing,
+    files_below,
     plain,
 )
 
@@ -377,3 +378,89 @@ def test_a_passphrase_typed_at_another_question_is_not_recorded(
     assert not re.search(r"Corr|horse|batt", "".join(of_kind("o", unregistered.home / "a.cast")))
     assert HIDDEN in kept
     assert '"hostname\\r"' in kept
+
+
+EXTRA = {
+    "a passphrase": "",
+    "a word too many": "key_manager show ",
+    "a comment": "#",
+    "a continuation": "hostname \\\n",
+    "two commands": "hostname; ",
+}
+
+
+@pytest.mark.parametrize("before", EXTRA.values(), ids=EXTRA)
+@pytest.mark.parametrize(
+    "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("-x", "-")]
+)
+def test_a_passphrase_that_becomes_a_command_is_shown_nowhere(
+    account: Account, options: tuple[str, ...], before: str
+) -> None:
+    ended = account.run(*options, input=f"{before}{PASSPHRASE}\nhostname\n")
+
+    cast = account.home / "a.cast"
+    kept = cast.read_text(encoding="utf-8") if cast.exists() else ended.out
+    assert PASSPHRASE not in ended.out + ended.err + kept
+    assert HIDDEN in kept or "json" in options  # a comment has no object
+    assert "filer1> hostname" in kept or '"input": "hostname"' in kept
+    if cast.exists():
+        assert (ended.status, account.run("--replay", cast).status) == (before != "#", 0)
+
+
+def test_a_command_with_a_word_like_a_secret_is_shown(account: Account) -> None:
+    line = f"logger {PASSPHRASE}"
+
+    ended = account.run("-x", "--record", "a.cast", input=f"{line}\n")
+
+    assert ended.out == f"filer1> {line}\n"
+    assert typed(account.home / "a.cast") == [line]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["key_manager rekey -m", "key_manager rekey", "disk encrypt rekey -manual", "rekey -manual"],
+)
+def test_the_answers_behind_a_failed_rekey_are_skipped(account: Account, line: str) -> None:
+    ended = account.run("-x", input=f"{line}\n{PASSPHRASE}\nweak\nhostname\n")
+
+    assert ended.out == f"filer1> {line}\nfiler1> hostname\nfiler1\n"
+    assert PASSPHRASE not in ended.err
+    assert "weak" not in ended.err
+
+
+def test_commands_behind_a_failed_rekey_run(account: Account) -> None:
+    ended = account.run("-x", input="key_manager rekey\nhostnmae\nhostname\n")
+
+    assert ended.out == "filer1> key_manager rekey\nfiler1> hostnmae\nfiler1> hostname\nfiler1\n"
+    assert "hostnmae not found" in ended.err
+
+
+@pytest.mark.parametrize("kind", ["plain", "editor"])
+@pytest.mark.parametrize("before", ["", "nonsense "])
+def test_a_passphrase_typed_as_a_command_is_not_kept(
+    account: Account, kind: str, before: str
+) -> None:
+    opened = (
+        editing(account, "--record", "a.cast")
+        if kind == "editor"
+        else account.terminal("--record", "a.cast", environment=DUMB)
+    )
+    with opened as terminal:
+        terminal.booted().type(f"{before}{PASSPHRASE}\r")
+        terminal.shows("not found")
+        terminal.shows("filer1>")
+        terminal.type("history\r")
+        terminal.shows("history")
+        terminal.shows("filer1>")
+        terminal.leave()
+
+    assert PASSPHRASE not in everything_kept(account)
+    shown = plain("".join(of_kind("o", account.home / "a.cast")))
+    assert not re.search(r"Corr|horse|batt", shown)
+    assert typed(account.home / "a.cast") == [HIDDEN, "history", None]
+
+
+def everything_kept(account: Account) -> str:
+    """Return all files of the account: history, recording, system log."""
+    data = b"".join(path.read_bytes() for path in files_below(account.home))
+    return data.decode(errors="replace")
