@@ -338,11 +338,13 @@ def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
             raise
         raise FilerError("--ssh needs asyncssh: pip install asyncssh") from None
     signals.end_at_ctrl_c()
-    console = ScriptConsole(LineInput(()), signals)
     settings, errors = _settings()
-    _warn(console, errors)
     address, port = options.ssh
-    return SshHost(address, port, signals, settings), console
+    host = SshHost(address, port, signals, settings)
+    out, err = host.output.out, host.output.err
+    console = ScriptConsole(LineInput(()), signals, out=out, err=out if out.isatty() else err)
+    _warn(console, errors)
+    return host, console
 
 
 def _open(file: str, stack: ExitStack) -> BinaryIO:

@@ -58,6 +58,14 @@ def abandon_standard_streams() -> None:
         os.dup2(null, descriptor)
 
 
+def abandon(stream: TextIO) -> None:
+    """Discard what ``stream`` has buffered, and all its further output."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+    stream.flush()
+
+
 def status_without_output(program: str, lost: OutputLost) -> int:
     """Report why ``program`` ends, unless the reader is gone; return its exit status."""
     if lost.reason is not None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import sys
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -18,7 +17,7 @@ from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.shell.defects import describe
 from filer.shell.prompt.settings import DEFAULTS, Settings
-from filer.shell.session import OK, Session
+from filer.shell.session import FAILED, OK, Session
 from filer.shell.signals import Signals
 from filer.shell.ssh.access import (
     ADMINISTRATOR,
@@ -30,6 +29,7 @@ from filer.shell.ssh.access import (
 )
 from filer.shell.ssh.connection import Connection, Login
 from filer.shell.ssh.guessing import Checks, Delays
+from filer.shell.ssh.host_output import HostOutput
 from filer.shell.ssh.limits import CIPHERS, KEY_EXCHANGES, MACS, SIGNATURES, Limits
 from filer.shell.ssh.places import Misses, Places
 from filer.shell.ssh.session import Served, SshSession
@@ -60,6 +60,7 @@ class SshHost:
     """What is said of how to log in, with ``{address}`` and ``{port}`` for these."""
 
     status: int = OK
+    output: HostOutput = field(default_factory=HostOutput)
 
     def run(self, session: Session) -> None:
         """Serve until a signal ends the program, or a command halts or reboots the filer.
@@ -68,7 +69,11 @@ class SshHost:
         is damaged.
         """
         len(session.commands)  # loads the plug-ins, so that their warnings appear here
-        following = asyncio.run(Service(self, session).run())
+        try:
+            following = asyncio.run(Service(self, session).run())
+        finally:
+            if self.output.has_failed:
+                self.status = FAILED
         if following is not Next.END:
             raise Leave(following)
 
@@ -123,7 +128,7 @@ class Service:
                 self._host.port = listener.sockets[0].getsockname()[1]
                 first, *others = keys
                 write(
-                    sys.stdout,
+                    self._host.output.out,
                     "".join(
                         f"filer: host key {key.get_algorithm()} {key.get_fingerprint()}\n"
                         for key in others
@@ -133,7 +138,9 @@ class Service:
                 )
                 if self._host.hint:
                     where = {"address": self._host.address, "port": self._host.port}
-                    write(sys.stdout, f"{self._host.hint.format(**where)}\n")
+                    write(self._host.output.out, f"{self._host.hint.format(**where)}\n")
+                self._host.output.is_up = True
+                self._log_lost_output()
                 end = await self._end
             finally:
                 loop.remove_reader(woken)
@@ -326,9 +333,13 @@ class Service:
         if isinstance(defect := context.get("exception"), BaseException):
             self.log_defect_once(defect)
 
+    def _log_lost_output(self) -> None:
+        while self._host.output.lost:
+            self.log("console.output.lost", "warning", self._host.output.lost.pop(0))
+
     def _warn(self, text: str) -> None:
         self.log("ssh.access", "warning", text)
-        write(sys.stderr, f"WARNING: {text}\n")
+        write(self._host.output.err, f"WARNING: {text}\n")
 
 
 def _too_many(which: str, most: int) -> asyncssh.ChannelOpenError:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pexpect
 import pytest
@@ -30,6 +30,7 @@ from tests.kit.console import (
     OTHER_PASSPHRASE,
     PASSPHRASE,
     PATIENCE,
+    PROGRAM,
     SMALL_SHELF,
     Account,
     Child,
@@ -755,6 +756,57 @@ def test_halt_ends_the_program(account: Account) -> None:
         assert remote.run("halt") == ("System halting...\n", "", 0)
         idle.shows("filer1: the system halts by root from 127.0.0.1; this session ends.")
         assert remote.child.proc.wait(PATIENCE) == 0
+
+
+def opened_output(kind: str) -> tuple[int, int]:
+    """Open a pipe or a terminal; return what its reader and its writer hold."""
+    return os.pipe() if kind == "pipe" else os.openpty()
+
+
+def start_server(account: Account, output: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [PROGRAM, "--ssh", "0"],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        cwd=account.home,
+        env=account.environment(),
+    )
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+def test_a_server_outlives_its_output(account: Account, kind: str) -> None:
+    key = give_access(account)
+    reader, writer = opened_output(kind)
+    with start_server(account, writer) as process:
+        os.close(writer)
+        told = b""
+        while b"\n" not in told:
+            told += os.read(reader, 4096)
+        found = re.search(rb"port (\d+) \(host key (\S+)\)", told)
+        assert found
+        remote = Remote(
+            account, cast(Any, process), "127.0.0.1", int(found[1]), found[2].decode(), key
+        )
+        remote.trust()
+        os.close(reader)
+
+        assert remote.run("reboot").status == 0
+        up = (remote.run("hostname") for _ in range(PATIENCE * 100))
+        assert next(ended.out for ended in up if ended.status == 0) == "filer1\n"
+        assert remote.log.count("console.output.lost:warning") == 1
+        assert remote.run("reboot").status == 0
+        assert next(ended.out for ended in up if ended.status == 0) == "filer1\n"
+        assert remote.run("halt").status == 0
+        assert process.wait(PATIENCE) == 1
+
+
+def test_a_server_that_cannot_say_where_it_listens_ends(account: Account) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with start_server(account, writer) as process:
+        os.close(writer)
+        assert process.wait(PATIENCE) == 141
 
 
 ENDS = {
