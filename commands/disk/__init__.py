@@ -17,7 +17,12 @@ from filer.commands import (
     Suggestion,
 )
 from filer.commands.disk.erase import erase
-from filer.commands.disk.report import held_by_key_servers, report_disks, select_disks
+from filer.commands.disk.report import (
+    held_by_key_servers,
+    report_absent,
+    report_disks,
+    select_disks,
+)
 from filer.commands.parts.encryption import encrypting
 from filer.disks.disk import Disk
 from filer.disks.ownership import Evidence, names_others
@@ -140,6 +145,7 @@ def _lock(call: Call) -> None:
     filer = call.filer
     ownership = filer.ownership()
     disks = select_disks(call, call.words("disk_list"), ownership)
+    report_absent(call, call.words("disk_list"))
     held = held_by_key_servers(call)
     report_disks(call, filer.disk_jobs().lock(disks, held=held, refusal=ownership.refusal))
 
@@ -153,6 +159,7 @@ def _rekey(call: Call) -> None:
         raise Refused("this key ID belongs to another system, and the disks would then, too")
     ownership = filer.ownership()
     disks = select_disks(call, call.words("disk_list"), ownership)
+    report_absent(call, call.words("disk_list"))
     held = _never_asked if key_id == MSID_KEY_ID else held_by_key_servers(call, key_id)
     report = filer.disk_jobs().rekey(disks, key_id, held=held, refusal=ownership.refusal)
     report_disks(call, report)

@@ -1,6 +1,7 @@
 """Select disks, and report the outcome of an operation on them."""
 
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import ClassVar, Self
 
 from filer.commands import Call, Complaint, Fields, Refused
@@ -83,6 +84,22 @@ def select_disks(
         text = f"{disk.name}: {reason(disk)}; skipped"
         call.console.warn(Complaint(text, "disk_passed_over", disk=disk.name))
     return list(selection.disks)
+
+
+def report_absent(call: Call, disk_list: Sequence[str]) -> None:
+    """Name each disk that ``disk_list`` selects, but that was not read since power-on.
+
+    One whose file is in the shelf is a failure.  One that was pulled is a warning.
+    """
+    for name, reason in call.filer.shelf.absent().items():
+        if not any(fnmatchcase(name, pattern) for pattern in disk_list):
+            continue
+        if reason is None:
+            text = f"{name}: not in the shelf; it keeps its key"
+            call.console.warn(Complaint(text, "disk_passed_over", disk=name))
+        else:
+            text = f"{name}: not reached, it keeps its key: {reason}"
+            call.fail(Complaint(text, "disk", disk=name, cause="other"))
 
 
 def held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:

@@ -1,7 +1,7 @@
 """key_manager query, rekey, restore: key pairs on the key servers and in the keytable."""
 
 from filer.commands import GAP, Call, Complaint, Note, Refused, Unprefixed
-from filer.commands.disk.report import report_disks, select_disks
+from filer.commands.disk.report import report_absent, report_disks, select_disks
 from filer.commands.key_manager.results import (
     KeyPairCreated,
     Origin,
@@ -16,6 +16,7 @@ from filer.commands.parts.server_warnings import not_responding, warn_of_servers
 from filer.disks.jobs import DiskReport, Held
 from filer.disks.ownership import Ownership
 from filer.host.passphrase_rule import is_passphrase
+from filer.host.text import listed
 from filer.key_servers.creation import KeyCreationError, NoKeyServers, refuse_early, store_key_pair
 from filer.key_servers.holdings import conflict
 from filer.key_servers.restore import load, read
@@ -117,6 +118,7 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
 def rekey_all_disks(call: Call, pair: KeyPair, held: Held, ownership: Ownership) -> DiskReport:
     """Rekey all disks of this system to ``pair``; ``held`` confirms that a key server has it."""
     disks = select_disks(call, ("*",), ownership)
+    report_absent(call, ("*",))
     jobs = call.filer.disk_jobs()
     return jobs.rekey(disks, pair.key_id, held=held, refusal=ownership.refusal)
 
@@ -131,6 +133,7 @@ def restore(call: Call) -> None:
     filer = call.filer
     servers = servers_in_question(call)
     in_use = filer.key_ids_in_use()
+    absent = filer.shelf.absent()
     holdings, elsewhere = read(
         servers, filer.identity.parent_tag, filer.keytable, in_use, discard=everything
     )
@@ -144,6 +147,7 @@ def restore(call: Call) -> None:
         tag,
         discard=everything,
         elsewhere=elsewhere,
+        all_read=not absent,
     )
     if holdings.by_server:
         call.show(RestoredKeys.of(restored))
@@ -154,6 +158,8 @@ def restore(call: Call) -> None:
         call.fail(Complaint(text, "restore_incomplete"))
     for key_id, disks in restored.kept.items():
         text = f'kept: {key_id}, in use by {disks} disks, on no key server; run "key_manager rekey"'
+        if not disks:
+            text = f"kept: {key_id}, on no key server; {listed(list(absent))} may need it"
         call.fail(Complaint(text, "key_kept", key_id=key_id, disk_count=disks))
     for surplus in restored.surplus:
         _warn_of_conflict(call, surplus.key_id, [surplus.server], str(surplus))

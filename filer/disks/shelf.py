@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -101,6 +101,7 @@ class Shelf:
         self._random = random
         self.disks: dict[str, Disk] = {}
         self.warnings: list[str] = []
+        self._left_out: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.disks)
@@ -154,6 +155,7 @@ class Shelf:
         """Find the disks in the directory; they are off."""
         self.disks.clear()
         self.warnings.clear()
+        self._left_out.clear()
         for _index, name in sorted(self._names()):
             self.disks[name] = Disk(
                 name, self._path(name), self._storage, self._derivation, self._random
@@ -178,6 +180,19 @@ class Shelf:
         """Power off all disks."""
         for disk in self:
             disk.power_off()
+
+    def absent(self) -> Mapping[str, str | None]:
+        """Return the disks that this shelf should have, but has not read since power-on, by name.
+
+        The value is the reason, or None for a disk that is not in its bay.
+        """
+        names = dict.fromkeys([*map(disk_name, range(self.record.populated)), *self._left_out])
+        return {
+            name: self._left_out.get(name)
+            or ("it was not there at power-on" if os.path.lexists(self._path(name)) else None)
+            for name in names
+            if name not in self.disks
+        }
 
     def select(
         self, patterns: Sequence[str], pass_over: Callable[[Disk], object] = _is_destroyed
@@ -219,6 +234,7 @@ class Shelf:
                     self.warnings.append(f"{printable(entry.name)}: not a disk name; left out")
                 elif entry.is_symlink():
                     self.warnings.append(f"{entry.stem}: a link, not a disk; left out")
+                    self._left_out[entry.stem] = "a link, not a disk"
                 else:
                     yield index, entry.stem
 
@@ -230,6 +246,7 @@ class Shelf:
 
     def _leave_out(self, disk: Disk, reason: str) -> None:
         self.warnings.append(f"{reason}; left out")
+        self._left_out[disk.name] = reason.removeprefix(f"{disk.name}: ")
         del self.disks[disk.name]
 
     def _remember(self, record: Record) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Restored:
     """The result of a restore: pairs read from each server, and the changes of the keytable.
 
-    ``kept`` maps key IDs that disks use but no key server holds to their number of disks.
+    ``kept`` maps key IDs that no key server holds to the number of disks that use them; 0 if only a
+    disk that was not read may use it.
     ``contradictions`` and ``differences`` map a key ID to the key servers that hold it: those that
     contradict each other, and those that agree but differ from the keytable.
     """
@@ -74,13 +75,15 @@ def load(
     *,
     discard: bool,
     elsewhere: Collection[str] = (),
+    all_read: bool = True,
 ) -> Restored:
     """Load the key pairs in ``holdings`` that have ``tag`` (None: any tag) into ``keytable``.
 
     ``in_use`` maps the key ID of each disk to its number of disks, and ``accepted`` a key ID to the
     keys that its locked disks have accepted.  ``discard`` drops the old entries, but only if every
     server answered, and never one in use or in ``elsewhere``: a secret that may be the only one to
-    open a disk stays a candidate.
+    open a disk stays a candidate.  Unless the key IDs of all disks were read (``all_read``), it
+    drops none: any entry may be in use.
     """
     complete = not holdings.failures
     discarding = discard and complete
@@ -98,7 +101,7 @@ def load(
     known = [
         entry
         for entry in keytable
-        if entry.key_id in read_ids and (entry.key_id in in_use or not discarding)
+        if entry.key_id in read_ids and (entry.key_id in in_use or not (discarding and all_read))
     ]
     entries = merge(
         KeyPair(entry.key_id, entry.tag, key)
@@ -120,8 +123,10 @@ def load(
             if entry.key_id in in_use and (entry.key_id not in on_servers or entry.key_id in lost):
                 entries.setdefault(entry.key_id, entry)
                 kept[entry.key_id] = in_use[entry.key_id]
-            elif entry.key_id in elsewhere:
+            elif entry.key_id in elsewhere or not all_read:
                 entries.setdefault(entry.key_id, entry)
+                if entry.key_id not in {*on_servers, *elsewhere}:
+                    kept[entry.key_id] = 0
         keytable.replace(entries.values())
     else:
         keytable.add(entries.values())

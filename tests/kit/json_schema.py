@@ -124,7 +124,7 @@ boot(event): a warning of the boot, with the name of its event in the system log
 certificate(name): a certificate file that is damaged, or accepted with a warning
 disk(disk, cause): a disk that was not changed; the cause is unknown_key, authentication, or \
 other
-disk_passed_over(disk): a disk that a pattern skips: destroyed, or of another system
+disk_passed_over(disk): a disk that a pattern skips: destroyed, of another system, or pulled
 end_of_input(): the input ended at a question
 ended(): the command, or the boot, ended early, for example by a signal
 failed(): a failure with no details but its message
@@ -133,8 +133,8 @@ traceback
 interrupted(): a signal stopped the command at a safe point, or cancelled its question
 key_conflict(key_id, key_servers): key servers hold different keys under one key ID, or another \
 key than the keytable
-key_kept(key_id, disk_count): a key ID that disks use, but no key server holds, stays in the \
-keytable
+key_kept(key_id, disk_count): a key ID that disks use, or may use, but no key server holds, \
+stays in the keytable
 key_left_behind(key_id): a key pair that was not created may remain on a key server
 key_out_of_reach(key_id, disk_count): the key of locked disks is on no registered key server that \
 answers

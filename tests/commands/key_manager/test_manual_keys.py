@@ -343,7 +343,7 @@ def test_a_passphrase_is_not_taken_for_the_tag_of_a_new_key(house: House) -> Non
     house.add()
     refused = house.bad(f"key_manager rekey -key_tag {PASSPHRASE}")
     assert refused == f"key_manager: {SECRET_TAG}"
-    assert house.key_ids() == {"0x0"}
+    assert set(house.key_ids) == {"0x0"}
 
 
 def test_setup_does_not_take_a_passphrase_for_the_tag(house: House) -> None:

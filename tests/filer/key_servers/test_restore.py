@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,12 +12,13 @@ from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.keytable import Entry, Keytable, merge
 from filer.keys.pair import KeyPair
 from filer.kmip.failure import KeyServerFailure
-from filer.shell.session import FAILED
+from filer.shell.session import FAILED, OK
 from tests.kit import faulty
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House
 
 servers, house = faulty.servers(2), faulty.locked
+NONE_SPECIAL = "including 0 unknown key and 0 authentication failures."
 WRONG_SECRET = b"Another-secret-under-this-name-1"
 
 
@@ -40,6 +42,38 @@ def test_a_key_in_use_that_no_server_has_is_kept_and_named_and_saved_by_a_rekey(
     house.rekey()
     house.boot()
     faulty.check_that_no_key_is_lost(house)
+
+
+@pytest.mark.parametrize("fault", ["unreadable", "pulled", "put back"])
+def test_the_key_of_a_disk_that_was_not_read_is_kept(
+    house: House, servers: list[FaultyKeyServer], fault: str
+) -> None:
+    old = house.key_ids[0]
+    path = house.disks[3].path
+    name, elsewhere = path.stem, path.with_suffix(".elsewhere")
+    path.rename(elsewhere)
+    if fault == "unreadable":
+        path.mkdir()  # cannot be opened for writing
+    house.boot()
+    if fault == "put back":
+        elsewhere.rename(path)
+
+    for line in ("key_manager rekey", "disk encrypt lock *", f"disk encrypt rekey {old} *"):
+        result = house.run(line)
+        assert result.shown[-1].endswith("on 3 disks: 3 successes, 0 failures, " + NONE_SPECIAL)
+        told = result.warnings if fault == "pulled" else result.failures
+        assert [text.split(":")[0] for text in told] == [name]
+        assert (result.status == OK) is (fault == "pulled")
+    assert house.must("disk encrypt lock 0c.00.0").failures == []
+    house.run("key_manager rekey")
+    new = house.key_ids[0]
+    for server in servers:
+        faulty.lose(server, old)
+
+    for line in ("key_manager restore -all", "key_manager restore -all -key_tag other"):
+        result = house.run(line)
+        assert f"kept: {old}, on no key server; {name} may need it" in result.failures
+        assert {old, new} <= known(house)
 
 
 def test_with_a_server_down_a_wrong_secret_of_the_other_replaces_none_in_the_keytable(

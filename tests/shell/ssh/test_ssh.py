@@ -781,12 +781,10 @@ def test_a_server_outlives_its_output(account: Account, kind: str) -> None:
     with start_server(account, writer) as process:
         os.close(writer)
         told = b""
-        while b"\n" not in told:
+        while not (found := re.search(rb"port (\d+) \(host key (\S+)\)\r?\n", told)):
             told += os.read(reader, 4096)
-        found = re.search(rb"port (\d+) \(host key (\S+)\)", told)
-        assert found
         remote = Remote(
-            account, cast(Any, process), "127.0.0.1", int(found[1]), found[2].decode(), key
+            account, cast(Any, process), "127.0.0.1", int(found[1]), "", found[2].decode(), key
         )
         remote.trust()
         os.close(reader)
