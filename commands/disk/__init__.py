@@ -25,7 +25,7 @@ from filer.commands.disk.report import (
 )
 from filer.commands.parts.encryption import encrypting
 from filer.disks.disk import Disk
-from filer.disks.ownership import Evidence, names_others
+from filer.disks.ownership import names_others
 from filer.keys.key_id import MSID_KEY_ID, is_key_id
 from filer.system import Filer
 
@@ -114,8 +114,8 @@ def _show_owners(call: Call) -> None:
 def _assign(call: Call) -> None:
     """Make this system the owner of disks.
 
-    A disk in an aggregate of another system is refused.  A disk that another system owns or may
-    own needs -f.
+    A disk that is or may be in an aggregate of another system is refused.  Any other disk that
+    another system owns or may own needs -f.
     """
     filer, force = call.filer, "-f" in call.arguments.options
     system_id = filer.hardware.system_id
@@ -123,7 +123,7 @@ def _assign(call: Call) -> None:
     for disk in select_disks(call, call.words("disk_list")):
         foreign = ownership.foreign_owner(disk)
         refusal = None
-        if foreign and (foreign.evidence is Evidence.LABEL or not force):
+        if foreign and not (force and ownership.may_be_taken(disk)):
             refusal = ownership.refusal(disk)
         elif disk.serial in ownership.doubtful and not force:
             refusal = "may belong to the partner; disk assign -f would make it one of this system"

@@ -68,9 +68,19 @@ class Ownership(NamedTuple):
     def refusal(self, disk: Disk) -> str | None:
         """Return why commands must not change ``disk`` and what to do, or None for an own disk."""
         foreign = self.foreign_owner(disk)
-        if foreign and foreign.evidence is Evidence.RECORD:
+        if foreign and foreign.evidence is Evidence.RECORD and self.may_be_taken(disk):
             return f"{foreign}; disk assign -f would make it one of this system"
         return f"{foreign}; sanitize it there before you use it here" if foreign else None
+
+    def may_be_taken(self, disk: Disk) -> bool:
+        """Return whether ``disk assign -f`` may make this system the owner of a foreign ``disk``.
+
+        Not of a member of an aggregate there, nor while the label of the disk cannot be read: it
+        may be a member, and its system could not boot without it.
+        """
+        foreign = self.foreign_owner(disk)
+        known = disk.destroyed or disk.serial in self.labels
+        return foreign is not None and foreign.evidence is not Evidence.LABEL and known
 
 
 def names_others(key_id: str, system_id: int) -> bool:

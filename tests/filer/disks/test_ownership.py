@@ -142,6 +142,12 @@ def recorded_for_the_partner(house: House) -> None:
     rekey(disk, new_key_id(SYSTEM_ID, PARTNER_ID, bytes), lock=True)
 
 
+def recorded_and_destroyed(house: House) -> None:
+    disk = insert(house, 0)
+    disk.assign(OTHER)
+    disk.destroy()
+
+
 def recorded_with_our_label(house: House) -> None:
     """A member of the root aggregate that was moved to another system."""
     disk = insert(house, 0)
@@ -256,6 +262,7 @@ def test_by_name_a_disk_of_another_system_is_refused_in_one_line(
     assert re.fullmatch(
         rf"{FOREIGN}: ((belongs to an aggregate|has the key) of another system \([0-9, ]+\); "
         r"sanitize it there before you use it here|"
+        r"belongs to another system \([0-9]+\); sanitize it there before you use it here|"
         r"belongs to another system \([0-9]+\); disk assign -f would make it one of this system)\n",
         outcome.err,
     )
@@ -492,7 +499,7 @@ def test_a_locked_disk_that_may_be_the_partners_is_opened_with_its_key(key_known
     assert house.filer.shelf[FOREIGN].owner == SYSTEM_ID
 
 
-@pytest.mark.parametrize("sort", [recorded, recorded_for_the_partner, a_spare_with_a_key, locked])
+@pytest.mark.parametrize("sort", [recorded, a_spare_with_a_key, recorded_and_destroyed])
 def test_assign_with_force_makes_a_foreign_disk_an_own_one(
     sort: Callable[[House], None], key_known: House
 ) -> None:
@@ -522,6 +529,19 @@ def test_assign_never_takes_a_member_of_another_aggregate(
     before = contents(house)
     assert "belongs to an aggregate of another system" in house.bad(f"disk assign {FOREIGN} -f")
     assert contents(house) == before
+
+
+@pytest.mark.parametrize("sort", [recorded_for_the_partner, locked])
+def test_assign_never_takes_a_locked_disk_that_may_be_a_member(
+    sort: Callable[[House], None], key_known: House
+) -> None:
+    sort(key_known)
+    key_known.reboot()
+    before = contents(key_known)
+    for force in ("", " -f"):
+        refused = key_known.bad(f"disk assign {FOREIGN}{force}")
+        assert refused.endswith("; sanitize it there before you use it here\n")
+    assert contents(key_known) == before
 
 
 def test_a_spare_that_was_sanitized_elsewhere_is_never_taken_silently(house: House) -> None:
