@@ -11,6 +11,9 @@ from filer.shell.line.words import LanguageError, split
 _CLOSE = 0.6
 """The least difflib ratio of a misspelt word."""
 
+_VERY_CLOSE = 0.8
+"""The same for a command that does not ask, so that fewer lines after it are skipped in error."""
+
 
 def expected_answers(commands: Mapping[str, Command], line: str) -> int:
     """Return how many lines of answers may follow ``line``, or ALL_ANSWERS.
@@ -38,7 +41,7 @@ def stray_answers(commands: Mapping[str, Command], line: str) -> int:
             for subcommand in command.subcommands
             if subcommand.asks
             and _has_secret_option(subcommand.asks)
-            and nearest(head(subcommand.usage[0], subcommand.values)[-1], words, _CLOSE)
+            and nearest(head(subcommand.usage[0], subcommand.values)[-1], words, _VERY_CLOSE)
         ),
         default=0,
     )

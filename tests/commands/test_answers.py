@@ -59,6 +59,8 @@ def test_the_answers_that_may_follow_a_line(line: str, answers: int) -> None:
         ("key_manager restore -all", 0),
         ("key_manager remove -key_server 127.0.0.2", 0),
         ("key_manager query", 0),
+        ("keym", 0),
+        ("help key", 0),
         ("", 0),
     ],
 )
