@@ -232,7 +232,13 @@ def _terminal(
         from filer.shell.line.paths import host_paths
         from filer.shell.prompt.editor import LineEditor  # slow to load
 
-        return LineEditor(session, signals, settings=settings, paths=host_paths)
+        return LineEditor(
+            session,
+            signals,
+            settings=settings,
+            paths=host_paths,
+            typed=recorder.typed if recorder else None,
+        )
 
     screen = sys.__stdout__
     is_seen = screen is not None and screen.isatty()

@@ -67,7 +67,8 @@ class LineEditor(LineReader):
 
     Commands, answers and secrets each have a PromptSession, so that only commands get into the
     history; all three share the input, so that typeahead stays in order.  ``keyboard`` and
-    ``screen`` default to those of the process.
+    ``screen`` default to those of the process.  ``typed`` is told each text of a line that is
+    shown while it is typed.
 
     The terminal has reported its cursor position, and is queried again at each prompt: colours,
     suggestions, the toolbar and the automatic menu depend on that.
@@ -83,8 +84,10 @@ class LineEditor(LineReader):
         history: ConsoleHistory | None = None,
         keyboard: Input | None = None,
         screen: Output | None = None,
+        typed: Callable[[str], object] | None = None,
     ) -> None:
         self._signals = signals
+        self._typed = typed
         self._keyboard = keyboard
         self._screen = get_app_session().output if screen is None else screen
         self._before = ""
@@ -183,14 +186,21 @@ class LineEditor(LineReader):
             input=self._keyboard,
             output=self._screen,
         )
-        self._prepare(prompts)
+        self._prepare(prompts, secret=secret)
         return prompts
 
-    def _prepare(self, prompts: PromptSession[str]) -> None:
+    def _prepare(self, prompts: PromptSession[str], *, secret: bool = False) -> None:
         prompts.default_buffer.on_text_changed += _bound
+        if not secret:
+            for buffer in (prompts.default_buffer, prompts.search_buffer):
+                buffer.on_text_changed += self._tell_typed
         # Otherwise prompt_toolkit waits 2 s for the cursor position at each prompt, and warns.
         if self._screen.responds_to_cpr:
             prompts.app.renderer.cpr_support = CPR_Support.SUPPORTED
+
+    def _tell_typed(self, buffer: Buffer) -> None:
+        if self._typed is not None:
+            self._typed(buffer.text)
 
     @property
     def draws(self) -> bool:

@@ -64,6 +64,7 @@ class Recorder:
         self._write, self._clock, self._size_of = write, clock, size
         self._typing: list[_Taken] | None = None
         self._paused = False
+        self._secret_typed = False
         self._begun = clock()
         self._size = size()
         write(header(*self._size, timestamp, environment))
@@ -94,11 +95,12 @@ class Recorder:
     ) -> Iterator[Reading]:
         """Record the output in the block as the echo of a reply to ``prompt``.
 
-        A reply that ``hides`` accepts is not recorded, nor is its echo.
+        A reply that ``hides`` accepts is not recorded, nor is its echo.  If what was `typed` and
+        taken back may be a secret, the whole reply is recorded at once, as after a plain prompt.
         """
         begun = self._now()
         reading = Reading()
-        self._typing = []
+        self._typing, self._secret_typed = [], False
         try:
             yield reading
         except KeyboardInterrupt:
@@ -108,16 +110,21 @@ class Recorder:
             ended = reading.reply in (CTRL_C, CTRL_D)
             typing, self._typing = self._typing, None
             kept = "" if asked is Asked.SECRET and not ended else reading.reply
-            if hides(kept):
+            if is_hidden := hides(kept):
                 kept = HIDDEN
-                shown = f"{prompt.rstrip()} {HIDDEN}\r\n"
+            shown = "" if ended else printable(kept)
+            if is_hidden or self._secret_typed:
                 typing = [each for each in typing if each.kind is not Kind.OUTPUT]
-                typing.append(self._taken(Kind.OUTPUT, shown))
-            typed = "" if ended or asked is not Asked.COMMAND else printable(kept)
+                typing.append(self._taken(Kind.OUTPUT, f"{prompt.rstrip()} {shown}\r\n"))
+            typed = shown if asked is Asked.COMMAND else ""
             marker = f"{asked}{prompt.rstrip()} {typed}".rstrip()
             for each in (_Taken(begun, Kind.MARKER, marker), *typing):
                 self._put(each)
             self._put(self._taken(Kind.INPUT, kept if ended else f"{kept}{ENTER}"))
+
+    def typed(self, text: str) -> None:
+        """Take note of ``text``, which the line editor shows at the moment; it may be erased."""
+        self._secret_typed = self._secret_typed or may_be_secret(text)
 
     def _now(self) -> float:
         return self._clock() - self._begun

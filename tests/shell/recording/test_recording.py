@@ -460,6 +460,43 @@ def test_a_passphrase_typed_as_a_command_is_not_kept(
     assert typed(account.home / "a.cast") == [HIDDEN, "history", None]
 
 
+ERASED = {
+    "Ctrl-U": ("", "\x15q\r", "q\r"),
+    "Ctrl-C": ("", "\x03", CTRL_C),
+    "Ctrl-D": ("", "\x01\x0b\x04", CTRL_D),
+    "a search": ("\x12", "\x07q\r", "q\r"),
+}
+
+
+@pytest.mark.parametrize("question", [True, False], ids=["question", "prompt"])
+@pytest.mark.parametrize("how", ERASED)
+def test_a_passphrase_that_is_typed_and_erased_is_not_recorded(
+    account: Account, how: str, question: bool
+) -> None:
+    before, after, kept = ERASED[how]
+    cast = account.home / "a.cast"
+    with editing(account, "--record", "a.cast") as terminal:
+        terminal.booted()
+        if question:
+            terminal.type("disk encrypt sanitize 0c.00.3\r")
+            terminal.shows("sanitize disk")
+        terminal.type(f"{before}{PASSPHRASE}")
+        terminal.shows(PASSPHRASE)
+        terminal.type(after)
+        if how != "Ctrl-D" or question:
+            terminal.shows("filer1>")
+            terminal.type("hostname\r")
+            terminal.shows("filer1\r\n")
+            terminal.leave()
+        else:
+            terminal.end()
+
+    shown = plain("".join(of_kind("o", cast)))
+    assert not re.search(r"Corr|horse|batt", shown)
+    assert kept in of_kind("i", cast)
+    assert PASSPHRASE not in everything_kept(account)
+
+
 def everything_kept(account: Account) -> str:
     """Return all files of the account: history, recording, system log."""
     data = b"".join(path.read_bytes() for path in files_below(account.home))
