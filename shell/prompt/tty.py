@@ -179,7 +179,18 @@ class Tty(Keyboard):
         signal.signal(number, self._stop)
 
     def _go_on(self, _number: int, _frame: FrameType | None) -> None:
+        # After SIGSTOP, which cannot be caught, only the modes tell that the shell was here.
+        self._is_away = self._is_away or self._shows_keys_again()
         self._take_back()
+
+    def _shows_keys_again(self) -> bool:
+        """Whether the terminal has a mode for lines or for echo that we have turned off."""
+        modes = _modes_of(self._descriptor)
+        return bool(
+            modes
+            and self._wanted
+            and modes[_LFLAG] & ~self._wanted[_LFLAG] & (termios.ICANON | termios.ECHO)
+        )
 
 
 def open_console() -> Tty:

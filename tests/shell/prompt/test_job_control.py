@@ -1,5 +1,8 @@
 """A console in the background of a shell: it stops to ask, and shows no secret when it returns."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -7,7 +10,7 @@ import pexpect
 import pytest
 
 from filer.keyserver.server import KeyServer
-from tests.kit.console import OTHER_PASSPHRASE, Account, Terminal
+from tests.kit.console import OTHER_PASSPHRASE, PATIENCE, Account, Terminal, editing
 from tests.kit.hostile import silenced
 
 COMMAND = "key_manager rekey -manual"
@@ -17,9 +20,10 @@ CTRL_Z = "\x1a"
 
 
 @contextmanager
-def shell(account: Account) -> Iterator[Terminal]:
-    with account.terminal(
-        "--norc", "--noprofile", "-i", program=("bash",), environment={"PS1": "sh$ "}
+def shell(account: Account, *, is_person: bool = False) -> Iterator[Terminal]:
+    opened = editing if is_person else type(account).terminal
+    with opened(
+        account, "--norc", "--noprofile", "-i", program=("bash",), environment={"PS1": "sh$ "}
     ) as terminal:
         terminal.shows("sh$ ")
         yield terminal
@@ -37,10 +41,16 @@ def stops_by_itself(terminal: Terminal) -> None:
 def answer(terminal: Terminal) -> None:
     """Type both passphrases; neither is echoed."""
     terminal.type(f"{OTHER_PASSPHRASE}\r")
-    terminal.shows("reenter the new passphrase: ")
+    terminal.shows("reenter the new passphrase:")
     terminal.type(f"{OTHER_PASSPHRASE}\r")
     terminal.shows("4 successes")
     assert OTHER_PASSPHRASE not in terminal.seen
+
+
+def state_of(process: int) -> str:
+    """Return the state of a process, such as T if it is stopped."""
+    stat = Path(f"/proc/{process}/stat").read_text(encoding="ascii")
+    return stat.rpartition(")")[2].split()[0]
 
 
 def echoes_again(terminal: Terminal) -> None:
@@ -97,6 +107,33 @@ def test_a_question_that_was_stopped(registered: Account, between: str) -> None:
         terminal.shows("filer -c")
         terminal.child.waitnoecho()
         answer(terminal)
+        echoes_again(terminal)
+
+
+@pytest.mark.parametrize("kind", ["option", "plain", "editor"])
+def test_a_question_that_was_stopped_by_a_signal_that_nothing_can_catch(
+    registered: Account, kind: str
+) -> None:
+    with shell(registered, is_person=kind == "editor") as terminal:
+        if kind == "option":
+            terminal.type(f"{OPTION}\r")
+        else:
+            terminal.type("filer\r")
+            terminal.shows("filer1>")
+            terminal.type(f"{COMMAND}\r")
+        terminal.shows(QUESTION.rstrip())
+        process = int((registered.root / "power").read_text(encoding="ascii"))
+        os.kill(process, signal.SIGCONT)  # alone it changes nothing
+        os.kill(process, signal.SIGSTOP)
+        terminal.shows("Stopped")
+        terminal.type("fg\r")
+        while state_of(process) == "T":
+            threading.Event().wait(0.01)
+        terminal.child.waitnoecho(timeout=PATIENCE)
+        assert not terminal.child.getecho()
+        answer(terminal)
+        if kind != "option":
+            terminal.type("logout\r")
         echoes_again(terminal)
 
 
