@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from filer.host.descriptors import TOO_FEW, has_too_few
 from filer.host.text import printable
 
 _MOST_EXCEPTIONS = 10
@@ -29,6 +30,11 @@ def describe(defect: BaseException) -> str:
 def explain(defect: BaseException, environment: Mapping[str, str] = os.environ) -> str:
     """Return `describe` and, with FILER_DEBUG=1, `traceback_of` of ``defect``, on several lines."""
     return "\n".join([describe(defect), *traceback_of(defect, environment)])
+
+
+def problem(defect: BaseException) -> str:
+    """Return what a user is told of ``defect``: what to do, or that it is an internal error."""
+    return TOO_FEW if has_too_few(defect) else f"internal error: {explain(defect)}"
 
 
 def traceback_of(

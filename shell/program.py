@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from filer.boot.machine import Machine
 from filer.commands import ALL_ANSWERS, Console, Text
 from filer.host.core_files import forbid_core_files
+from filer.host.descriptors import TOO_FEW, has_too_few, require_descriptors
 from filer.host.errors import FilerError
 from filer.host.standard_streams import (
     OutputLost,
@@ -63,6 +64,7 @@ def run(options: Namespace, keyboard: "Tty | None") -> int:
     signals = Signals(interrupt)
     signals.install()
     try:
+        require_descriptors()  # a disk or a key server must not fail for want of one
         with ExitStack() as stack:
             return _run(options, keyboard, interrupt, signals, stack)
     except (KeyboardInterrupt, Ended, Exception) as end:
@@ -80,6 +82,8 @@ def _exit_status(end: BaseException, signals: Signals, *, as_json: bool) -> int:
             return status_without_output("filer", end)
         case FilerError():
             status, text = CALLED_WRONGLY, f"filer: {end}"
+        case OSError() if has_too_few(end):
+            status, text = CALLED_WRONGLY, f"filer: {TOO_FEW}"
         case _:
             status, text = PANICKED, f"PANIC: internal error: {explain(end)}"
     try:

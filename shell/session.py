@@ -20,7 +20,7 @@ from filer.host.errors import FilerError
 from filer.host.quoting import may_be_secret
 from filer.host.standard_streams import OutputLost
 from filer.running.interrupt import Interrupted
-from filer.shell.defects import describe, explain
+from filer.shell.defects import describe, problem
 from filer.shell.signals import Ended
 from filer.system import Filer
 
@@ -197,7 +197,7 @@ class Session:
         except (Leave, KeyboardInterrupt):
             raise
         except BaseException as defect:  # ours or a plug-in's; the console goes on
-            text = f"{command.name}: internal error: {explain(defect)}"
+            text = f"{command.name}: {problem(defect)}"
             call.fail(Complaint(text, "internal"))
             self.filer.messages.log("kern.internal.error", "error", describe(defect))
         finally:

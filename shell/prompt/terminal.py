@@ -10,7 +10,7 @@ from filer.commands import Cancelled, EndOfAnswers, Result
 from filer.host.errors import FilerError
 from filer.host.standard_streams import OutputLost, write
 from filer.running.progress import Tell, Work, show_nothing
-from filer.shell.defects import explain
+from filer.shell.defects import problem
 from filer.shell.prompt.progress_line import ProgressLine
 from filer.shell.prompt.reader import LineReader
 from filer.shell.prompt.settings import DEFAULTS, Settings
@@ -169,7 +169,7 @@ class Terminal:
                 defects += 1
                 if defects == _MOST_DEFECTS:
                     raise
-                session.console.fail(f"internal error: {explain(defect)}")
+                session.console.fail(problem(defect))
                 continue
             defects = 0
             remember(session, line)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -47,6 +48,40 @@ def test_version_is_printed_without_a_filer(account: Account) -> None:
     assert ended.out.startswith("filer 0.")
     assert (ended.err, ended.status) == ("", 0)
     assert not (account.home / "none").exists()
+
+
+def with_descriptors(count: int) -> tuple[str, ...]:
+    """Return how to start the program with a limit of ``count`` file descriptors."""
+    return ("bash", "-c", f'ulimit -n {count}; exec "$0" "$@"', PROGRAM)
+
+
+TOO_FEW = "too few file descriptors are free; raise the limit (ulimit -n)\n"
+
+
+@pytest.mark.parametrize("count", [6, 9, 16, 30])
+@pytest.mark.parametrize("options", [("-c", "hostname"), ("--demo", "-c", "hostname")])
+def test_too_few_file_descriptors_are_told_and_no_disk_is_touched(
+    account: Account, count: int, options: tuple[str, ...]
+) -> None:
+    assert account.commands("hostname").status == 0
+    before = {path: path.read_bytes() for path in files_below(account.root)}
+
+    ended = account.run(*options, program=with_descriptors(count))
+
+    assert (ended.out, ended.err, ended.status) == ("", f"filer: {TOO_FEW}", 2)
+    assert {path: path.read_bytes() for path in files_below(account.root)} == before
+    assert account.run(*options, program=with_descriptors(40)).out == "filer1\n"
+
+
+def test_file_descriptors_that_run_out_at_the_prompt_are_told(account: Account) -> None:
+    with account.terminal() as terminal:
+        terminal.booted()
+        process = int((account.root / "power").read_text(encoding="ascii"))
+        limits = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (3, limits[1]))
+        terminal.type("key_manager show\r")
+        terminal.shows(TOO_FEW.rstrip())
+        assert "internal error" not in terminal.seen
 
 
 def test_help_names_every_option(account: Account) -> None:
