@@ -9,9 +9,9 @@ from functools import partial
 from bench.measuring import interleave, seconds
 from bench.network import connected, exchange
 from bench.row import Row, faster
-from bench.workshop import IDENTITY, KeyServers, Workshop, free_port, processes
+from bench.workshop import KeyServers, Workshop, free_port, processes
 from filer.kmip.answers import Success, decode
-from filer.kmip.requests import encode, get, locate_system
+from filer.kmip.requests import encode, get, locate_all
 from filer.registration.pem import ca_name
 
 _CONFIGURATION = """
@@ -56,7 +56,7 @@ def keyserver(shop: Workshop) -> Iterator[Row]:
         for what, requests in (
             (
                 f"`filer-keyserver`: Locate of {objects}",
-                [encode([locate_system(IDENTITY.parent_tag)], 0)],
+                [encode([locate_all()], 0)],
             ),
             (
                 f"`filer-keyserver`: Get of {objects} in a batch",
@@ -72,7 +72,7 @@ def keyserver(shop: Workshop) -> Iterator[Row]:
 
 
 def _identifiers(servers: KeyServers) -> Sequence[str]:
-    item = locate_system(IDENTITY.parent_tag)
+    item = locate_all()
     with connected(servers, servers.addresses[0]) as connection:
         (outcome,) = decode(exchange(connection, encode([item], 0)), [item], 0)
     assert isinstance(outcome, Success)

@@ -57,7 +57,7 @@ def _requests(servers: KeyServers) -> list[bytes]:
     with connected(servers, servers.addresses[0], _Recorder) as connection:
         assert isinstance(connection, _Recorder)
         connection.sent = []
-        list(Conversation(connection, Deadline(_PATIENCE)).objects_of_system(IDENTITY.parent_tag))
+        list(Conversation(connection, Deadline(_PATIENCE)).key_pairs())
         return connection.sent
 
 

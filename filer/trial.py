@@ -7,7 +7,6 @@ from typing import Self
 
 from filer.boot_device.generations import Staged
 from filer.disks.disk import Disk
-from filer.key_servers.creation import SystemIdentity
 from filer.key_servers.group import KeyServers
 from filer.key_servers.holdings import Holdings
 from filer.keys.authentication_key import AuthenticationKey
@@ -81,10 +80,9 @@ def _try_the_changed_client(filer: Filer, trial: Trial) -> Iterator[str]:
     in_use = filer.key_ids_in_use()
     if not in_use:
         return
-    parent_tag = filer.identity.parent_tag
     new = filer.key_servers_at(
         filer.registration.servers, filer.port, trial.staged.certificate_path
-    ).fetch(parent_tag, in_use)
+    ).fetch(in_use)
     silent = _silent(new)
     problems = {
         address: f"the changed client certificate cannot be tried on key server {address}: "
@@ -103,7 +101,7 @@ def _try_the_changed_client(filer: Filer, trial: Trial) -> Iterator[str]:
         raise _stays(problems[silent[0]])
     if not problems:
         return
-    old = filer.key_servers(list(problems)).fetch(parent_tag, in_use)
+    old = filer.key_servers(list(problems)).fetch(in_use)
     still_silent = _silent(old)
     for address, problem in problems.items():
         if address in still_silent and useless:
@@ -141,7 +139,7 @@ def out_of_reach(filer: Filer, servers: KeyServers) -> Mapping[str, int]:
     A key server that does not answer counts as holding nothing.
     """
     disks = Counter(disk.key_id for disk in _locked(filer))
-    return missing_from(filer, fetch_or_nothing(servers, filer.identity, disks)) if disks else {}
+    return missing_from(filer, fetch_or_nothing(servers, disks)) if disks else {}
 
 
 def missing_from(filer: Filer, holdings: Holdings) -> Mapping[str, int]:
@@ -156,11 +154,9 @@ def _locked(filer: Filer) -> list[Disk]:
     return [disk for disk in filer.ownership().own(filer.shelf) if disk.locking]
 
 
-def fetch_or_nothing(
-    servers: KeyServers, identity: SystemIdentity, key_ids: Collection[str]
-) -> Holdings:
+def fetch_or_nothing(servers: KeyServers, key_ids: Collection[str]) -> Holdings:
     """Fetch from ``servers``, ``key_ids`` first; without servers return empty holdings."""
-    return servers.fetch(identity.parent_tag, key_ids) if len(servers) else Holdings({}, {})
+    return servers.fetch(key_ids) if len(servers) else Holdings({}, {})
 
 
 def _can_be_opened(disk: Disk, keytable: Keytable, holdings: Holdings) -> bool:

@@ -113,7 +113,7 @@ def held_by_key_servers(call: Call, new_key_id: str | None = None) -> Held:
     servers = call.filer.key_servers()
     new = [new_key_id] if new_key_id else []
     key_ids = dict.fromkeys([*call.filer.key_ids_in_use(), *new])
-    holdings = fetch_or_nothing(servers, call.filer.identity, key_ids)
+    holdings = fetch_or_nothing(servers, key_ids)
     warn_of(call, servers)
     if holders := holdings.contradictions().get(new_key_id or ""):
         raise Refused(conflict(new_key_id or "", holders))

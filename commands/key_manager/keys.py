@@ -49,7 +49,7 @@ def new_tag(tag: str) -> str:
 def query(call: Call) -> None:
     """Run ``key_manager query``."""
     servers = servers_in_question(call)
-    holdings = servers.fetch(call.filer.identity.parent_tag, call.filer.key_ids_in_use())
+    holdings = servers.fetch(call.filer.key_ids_in_use())
     keytable = call.filer.keytable
     any_unknown = False
     for number, address in enumerate(servers.servers):
@@ -134,9 +134,7 @@ def restore(call: Call) -> None:
     servers = servers_in_question(call)
     in_use = filer.key_ids_in_use()
     absent = filer.shelf.absent()
-    holdings, elsewhere = read(
-        servers, filer.identity.parent_tag, filer.keytable, in_use, discard=everything
-    )
+    holdings = read(servers, filer.keytable, in_use, discard=everything)
     for address, failure in holdings.failures.items():
         call.fail(not_responding(address, failure))
     restored = load(
@@ -146,7 +144,6 @@ def restore(call: Call) -> None:
         filer.accepted_keys(),
         tag,
         discard=everything,
-        elsewhere=elsewhere,
         all_read=not absent,
     )
     if holdings.by_server:

@@ -119,7 +119,7 @@ def add(call: Call) -> None:
     registered.failed.update(asked.failed)  # do not wait for these again
     in_use = filer.key_ids_in_use()
     if in_use:
-        holdings = fetch_or_nothing(registered, filer.identity, in_use)
+        holdings = fetch_or_nothing(registered, in_use)
         _warn_of_keys_not_held(call, added, in_use, holdings)
         warn_of_lost_keys(call, missing_from(filer, holdings))
 

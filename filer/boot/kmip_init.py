@@ -72,7 +72,7 @@ def _fetch(filer: Filer, notices: Notices) -> tuple[Holdings, list[str]]:
     try:
         while True:
             servers = filer.key_servers(silent)
-            heard = servers.fetch_for_boot(filer.identity.parent_tag, filer.key_ids_in_use())
+            heard = servers.fetch_for_boot(filer.key_ids_in_use())
             answers = _joined(registered, answers, heard, asked=silent)
             unreadable.update(dict.fromkeys(servers.unreadable()))
             silent = [each for each, failure in answers.failures.items() if not failure.answered]

@@ -32,14 +32,14 @@ class KeyCreationError(FilerError):
 
 
 class SystemIdentity(NamedTuple):
-    """The two system IDs in every key ID and in the parent tag."""
+    """The two system IDs in the key IDs that this system creates, and in the parent tag."""
 
     system_id: int
     partner_id: int
 
     @property
     def parent_tag(self) -> str:
-        """The tag of this system's objects on a key server."""
+        """The last default for a key tag (man key_manager, rekey)."""
         return parent_tag(self.system_id, self.partner_id)
 
     def new_pair(self, tag: str, key: AuthenticationKey, random: Callable[[int], bytes]) -> KeyPair:
@@ -56,11 +56,12 @@ def refuse_early(
     systems, which are no obstacle, each with the key servers that hold it.  Raises NoKeyServers, or
     KeyCreationError if a registered key server does not answer completely, if the servers
     contradict each other about a key ID of this system, or if the creation limit
-    (``man key_manager, rekey``) is reached.
+    (``man key_manager, rekey``) is reached.  The limit counts the key IDs that contain this
+    system's ID, on the key servers and in ``keytable``.
     """
     if not len(servers):
         raise NoKeyServers
-    holdings = servers.fetch(identity.parent_tag, in_use)
+    holdings = servers.fetch(in_use)
     for address, failure in holdings.failures.items():
         raise KeyCreationError(f"{failure.about(address)}; no key pair was created")
     contested = holdings.contradictions()
@@ -68,7 +69,7 @@ def refuse_early(
         if key_id in in_use or identity.system_id in systems_of(key_id):
             raise KeyCreationError(f"{conflict(key_id, holders)}; no key pair was created")
     existing = holdings.key_ids() | {entry.key_id for entry in keytable}
-    if len(existing) >= CREATION_LIMIT:
+    if sum(identity.system_id in systems_of(each) for each in existing) >= CREATION_LIMIT:
         raise KeyCreationError(f"the limit of {CREATION_LIMIT} key pairs is reached")
     return contested
 
@@ -85,7 +86,7 @@ def store_key_pair(
     if stored.failures:
         address, failure = next(iter(stored.failures.items()))
         raise _taken_back(servers, pair, f"could not be stored on {address}: {failure.reason}")
-    confirmed = servers.confirm(pair, identity.parent_tag)
+    confirmed = servers.confirm(pair)
     for address, failure in confirmed.failures.items():
         raise _taken_back(servers, pair, f"could not be read back from {address}: {failure.reason}")
     for address, is_there in confirmed.answers.items():

@@ -52,16 +52,14 @@ class KeyServers:
         """Make one KMIP exchange with each server."""
         return self._ask(lambda server: server.probe(), interruptible=True)
 
-    def fetch(self, parent_tag: str, key_ids: Collection[str] = ()) -> Holdings:
-        """Read all key pairs that carry ``parent_tag``; those with ``key_ids`` first, by name.
+    def fetch(self, key_ids: Collection[str] = ()) -> Holdings:
+        """Read all key pairs, whichever system made them; those with ``key_ids`` first, by name.
 
         A server that returned only some of its key pairs is among the failures; those pairs count.
         """
-        return self._holdings(
-            self._ask(lambda server: server.fetch(parent_tag, key_ids), interruptible=True)
-        )
+        return self._holdings(self._ask(lambda server: server.fetch(key_ids), interruptible=True))
 
-    def fetch_for_boot(self, parent_tag: str, key_ids: Collection[str]) -> Holdings:
+    def fetch_for_boot(self, key_ids: Collection[str]) -> Holdings:
         """Read as `fetch` does, but return early with what has arrived.
 
         The wait ends when a stop is requested (the request stays pending), and four timeouts after
@@ -85,9 +83,7 @@ class KeyServers:
                 return not_done(patience)
             return None
 
-        return self._holdings(
-            self._ask(lambda server: server.fetch(parent_tag, key_ids), give_up=give_up)
-        )
+        return self._holdings(self._ask(lambda server: server.fetch(key_ids), give_up=give_up))
 
     def _holdings(self, heard: Answers[list[KeyPair]]) -> Holdings:
         outcomes: dict[str, list[KeyPair] | KeyServerFailure]
@@ -99,20 +95,26 @@ class KeyServers:
             {address: server.unread for address, server in self.servers.items()},
         )
 
-    def held(self, key_ids: Collection[str], parent_tag: str) -> Answers[dict[str, bool]]:
+    def held(self, key_ids: Collection[str]) -> Answers[set[str]]:
         """Query which of ``key_ids`` each server has; see `KmipClient.held`."""
-        return self._ask(lambda server: server.held(key_ids, parent_tag), interruptible=True)
+        return self._ask(lambda server: server.held(key_ids), interruptible=True)
 
     def store(self, pair: KeyPair, parent_tag: str) -> Answers[str]:
         """Store ``pair`` on every server; the answers are its unique identifiers there."""
         return self._ask(lambda server: server.store(pair, parent_tag))
 
-    def confirm(self, pair: KeyPair, parent_tag: str) -> Answers[bool]:
+    def confirm(self, pair: KeyPair) -> Answers[bool]:
         """Read ``pair`` back from every server by name, as kmip_init does.
 
-        The answer is True for a server that has it once and unchanged.
+        The answer is True for a server that has it unchanged, and nothing else of that name.  Two
+        addresses of one server show it twice.
         """
-        return self._ask(lambda server: server.find(pair.key_id, parent_tag) == [pair])
+
+        def has_it(server: KmipClient) -> bool:
+            found = server.find(pair.key_id)
+            return pair in found and all(each == pair for each in found)
+
+        return self._ask(has_it)
 
     def take_back(self, pair: KeyPair) -> Answers[bool]:
         """Destroy ``pair`` on every server, including those that have failed."""

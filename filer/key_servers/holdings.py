@@ -1,4 +1,4 @@
-"""The key pairs of this system on each key server."""
+"""The key pairs on each key server."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ def conflict(key_id: str, holders: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Holdings:
-    """The key pairs of this system as its key servers report them.
+    """The key pairs as the key servers report them, whichever system made them.
 
     ``by_server`` is in order of registration.  ``unread`` has, for each server, the key IDs that it
     has but whose keys could not be read.

@@ -40,30 +40,27 @@ class Restored:
 
 def read(
     servers: KeyServers,
-    parent_tag: str,
     keytable: Keytable,
     in_use: Collection[str],
     *,
     discard: bool,
-) -> tuple[Holdings, Collection[str]]:
+) -> Holdings:
     """Read what ``servers`` hold; with ``discard``, also query the key IDs that would be dropped.
 
-    A key ID is dropped only if no server has an object of that name.  Returns the holdings, in
-    which a server that omitted such an object from its list is among the failures, and the key IDs
-    that exist under another parent tag.
+    A key ID is dropped only if no server has a key pair of that name.  A server that omitted one
+    from its list is among the failures.
     """
-    holdings = servers.fetch(parent_tag, in_use)
+    holdings = servers.fetch(in_use)
     missing = {entry.key_id for entry in keytable} - holdings.key_ids() - set(in_use)
     if not discard or holdings.failures or not missing:
-        return holdings, ()
-    heard = servers.held(sorted(missing), parent_tag)
+        return holdings
+    heard = servers.held(sorted(missing))
     failures: dict[str, KeyServerFailure] = dict(heard.failures)
     for address, held in heard.answers.items():
-        for key_id in (key_id for key_id, listed in held.items() if listed):
-            failure = not_listed(f"key ID {key_id}")
-            failures.setdefault(address, PartlyRead(failure, holdings.by_server[address]))
-    elsewhere = {key_id for held in heard.answers.values() for key_id in held}
-    return replace(holdings, failures=failures), elsewhere
+        if held:
+            failure = not_listed(f"key ID {min(held)}")
+            failures[address] = PartlyRead(failure, holdings.by_server[address])
+    return replace(holdings, failures=failures)
 
 
 def load(
@@ -74,14 +71,13 @@ def load(
     tag: str | None,
     *,
     discard: bool,
-    elsewhere: Collection[str] = (),
     all_read: bool = True,
 ) -> Restored:
     """Load the key pairs in ``holdings`` that have ``tag`` (None: any tag) into ``keytable``.
 
     ``in_use`` maps the key ID of each disk to its number of disks, and ``accepted`` a key ID to the
     keys that its locked disks have accepted.  ``discard`` drops the old entries, but only if every
-    server answered, and never one in use or in ``elsewhere``: a secret that may be the only one to
+    server answered, and never one in use: a secret that may be the only one to
     open a disk stays a candidate.  Unless the key IDs of all disks were read (``all_read``), it
     drops none: any entry may be in use.
     """
@@ -123,9 +119,9 @@ def load(
             if entry.key_id in in_use and (entry.key_id not in on_servers or entry.key_id in lost):
                 entries.setdefault(entry.key_id, entry)
                 kept[entry.key_id] = in_use[entry.key_id]
-            elif entry.key_id in elsewhere or not all_read:
+            elif not all_read:
                 entries.setdefault(entry.key_id, entry)
-                if entry.key_id not in {*on_servers, *elsewhere}:
+                if entry.key_id not in on_servers:
                     kept[entry.key_id] = 0
         keytable.replace(entries.values())
     else:

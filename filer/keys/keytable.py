@@ -1,4 +1,4 @@
-"""The keytable: all key pairs of this system, in main memory only (man key_manager, KEYTABLE)."""
+"""The keytable: all key pairs, in main memory only (man key_manager, KEYTABLE)."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple

@@ -4,15 +4,16 @@ The parser is strict about structure (sizes, item numbers, operations, identifie
 content: it reads the elements that the filer asked for and ignores all others, of any type.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from filer.host.text import printable
 from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import is_key_id
 from filer.kmip.messages import enums
-from filer.kmip.requests import DESCRIBED_BY, NAMESPACE, Item, Version, batch_item_id
+from filer.kmip.requests import DESCRIBED_BY, Item, Version, batch_item_id
 from filer.kmip.ttlv import (
     BYTE_STRING,
     ENUMERATION,
@@ -108,21 +109,23 @@ class Description:
 
     names: tuple[str, ...]
     groups: tuple[str, ...]
-    applications: tuple[tuple[str, str], ...]
     state: str
     is_secret_data: bool
+    has_unreadable_name: bool = False
 
-    def belongs_to(self, parent_tag: str) -> bool:
-        """Return whether this is a key pair of the system ``parent_tag``."""
-        return self.is_secret_data and (NAMESPACE, parent_tag) in self.applications
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The names that are key IDs; Secret Data with one is a key pair."""
+        return tuple(filter(is_key_id, self.names)) if self.is_secret_data else ()
 
-    def is_named(self, key_ids: Collection[str]) -> bool:
-        """Return whether this is Secret Data named one of ``key_ids``."""
-        return self.is_secret_data and any(name in key_ids for name in self.names)
+    @property
+    def may_be_key_pair(self) -> bool:
+        """Whether this is a key pair, or Secret Data with a name that cannot be read."""
+        return bool(self.key_ids) or (self.is_secret_data and self.has_unreadable_name)
 
-    def may_be_named(self, key_id: str) -> bool:
-        """Return whether ``key_id`` is one of the names, or no name is readable."""
-        return not self.names or key_id in self.names
+    def may_be(self, key_id: str) -> bool:
+        """Return whether this is, or because of an unreadable name may be, that key pair."""
+        return self.may_be_key_pair and (self.has_unreadable_name or key_id in self.names)
 
 
 @dataclass(frozen=True)
@@ -304,18 +307,13 @@ def _description(payload: bytes) -> Description:
         text = _text(name)
         if text is not None and value is not None:
             values.setdefault(text, []).append(value)
-    names, groups, applications, states, types = (
-        values.get(kind.value, []) for kind in DESCRIBED_BY
-    )
+    named, groups, states, types = (values.get(kind.value, []) for kind in DESCRIBED_BY)
+    names = tuple(text for each in named if (text := _name(each)) is not None)
     state = _number(states[0], ENUMERATION) if states else None
     return Description(
-        names=tuple(name for each in names for (name,) in _texts(each, _TAGS.NAME_VALUE)),
+        names=names,
+        has_unreadable_name=len(names) < len(named),
         groups=tuple(text for each in groups if (text := _text(each)) is not None),
-        applications=tuple(
-            (namespace, data)
-            for each in applications
-            for namespace, data in _texts(each, _TAGS.APPLICATION_NAMESPACE, _TAGS.APPLICATION_DATA)
-        ),
         state=_STATES.get(state, UNKNOWN),
         is_secret_data=all(
             _number(kind, ENUMERATION) == enums.ObjectType.SECRET_DATA.value for kind in types
@@ -385,14 +383,13 @@ def _text(element: Element | None) -> str | None:
         return None
 
 
-def _texts(element: Element, *tags: Any) -> list[list[str]]:
-    """Return one row with the texts that have ``tags``, or no row if a text is unreadable."""
+def _name(element: Element) -> str | None:
+    """Return the text of a Name attribute, or None if it is unreadable."""
     try:
-        found = [_text(each) for each in _fields(_value(element, STRUCTURE), *tags)]
+        (found,) = _fields(_value(element, STRUCTURE), _TAGS.NAME_VALUE)
     except _Ambiguous:
-        return []
-    row = [text for text in found if text is not None]
-    return [row] if len(row) == len(tags) else []
+        return None
+    return _text(found)
 
 
 def _version(element: Element | None) -> Version | None:

@@ -1,8 +1,10 @@
 """One key server on the wire: KMIP over TLS with certificates on both sides.
 
 A key pair is one Secret Data object, as in the OASIS profile *Storage Array with Self-Encrypting
-Drives*.  Its Name is the key ID, its Object Group the key tag, its Application Specific
-Information the parent tag of the system, and its key material the authentication key itself.
+Drives*.  Its Name is the key ID, its Object Group the key tag, and its key material the
+authentication key itself.  Its Application Specific Information has the parent tag of the system
+for administrators.  Reading does not need it: a filer sees the key pairs of every system that the
+server shows to its client certificate.
 """
 
 import time
@@ -20,6 +22,7 @@ from filer.kmip.failure import (
     IncompleteAnswer,
     KeyServerFailure,
     PartlyRead,
+    ServerRefusal,
 )
 
 if TYPE_CHECKING:
@@ -79,18 +82,18 @@ class KmipClient:
         with self._conversation() as conversation:
             conversation.query()
 
-    def fetch(self, parent_tag: str, key_ids: Collection[str] = ()) -> list[KeyPair]:
-        """Read all key pairs of the system ``parent_tag``, those with ``key_ids`` first.
+    def fetch(self, key_ids: Collection[str] = ()) -> list[KeyPair]:
+        """Read all key pairs that the server shows, those with ``key_ids`` first.
 
-        Key pairs with ``key_ids`` are located by name.  Servers filter loosely, so each object is
-        checked again; objects that are not key pairs of this system, or that are destroyed or
+        Key pairs with ``key_ids`` are located by name.  Servers filter loosely, so the attributes
+        of each object are checked; objects that are not key pairs, or that are destroyed or
         compromised, are ignored.  Raises PartlyRead if some key pairs arrived and others did not,
         or may not have.
         """
         self._arrived = []
         try:
             with self._conversation() as conversation:
-                for each in conversation.objects_of_system(parent_tag, key_ids):
+                for each in conversation.key_pairs(key_ids):
                     self._arrived += each.pairs()
         except KeyServerFailure as failure:
             raise self.with_arrived(failure) from None
@@ -106,31 +109,36 @@ class KmipClient:
             return PartlyRead(failure, arrived)
         return failure
 
-    def find(self, key_id: str, parent_tag: str) -> list[KeyPair]:
-        """Read the key pairs of the system ``parent_tag`` that are named ``key_id``."""
+    def find(self, key_id: str) -> list[KeyPair]:
+        """Read the key pairs that are named ``key_id``."""
         with self._conversation() as conversation:
             return [
                 pair
-                for each in conversation.objects_named(key_id, parent_tag)
+                for each in conversation.objects_named(key_id)
                 for pair in each.pairs()
                 if pair.key_id == key_id
             ]
 
-    def held(self, key_ids: Collection[str], parent_tag: str) -> dict[str, bool]:
-        """Return those of ``key_ids`` for which the server has an object, readable or not.
-
-        The value is True if ``fetch`` with ``parent_tag`` should have returned the object.
-        """
+    def held(self, key_ids: Collection[str]) -> set[str]:
+        """Return those of ``key_ids`` for which the server has a key pair, readable or not."""
         with self._conversation() as conversation:
-            return conversation.held(key_ids, parent_tag)
+            return conversation.held(key_ids)
 
     def store(self, pair: KeyPair, parent_tag: str) -> str:
         """Register and activate ``pair``; return its identifier on the server.
 
-        After a failure the pair may or may not be on the server: see ``take_back``.
+        A server with unique names refuses a pair that it has received at another of its addresses;
+        that is a success.  After a failure the pair may or may not be on the server: see
+        ``take_back``.
         """
         with self._conversation() as conversation:
-            identifier = conversation.register(pair, parent_tag)
+            try:
+                identifier = conversation.register(pair, parent_tag)
+            except ServerRefusal:
+                stored = conversation.identifier_of(pair)
+                if stored is None:
+                    raise
+                return stored
             self._registered[pair.key_id] = identifier
             conversation.activate(identifier)
         return identifier

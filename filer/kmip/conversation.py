@@ -1,7 +1,8 @@
 """Read, store and destroy key pairs on a key server, over one established connection."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import TypeGuard
@@ -12,21 +13,20 @@ from filer.keys.pair import KeyPair, is_key_tag
 from filer.kmip.answers import UNKNOWN, Description, Outcome, Refusal, Success
 from filer.kmip.connection import Deadline, TlsConnection
 from filer.kmip.exchange import ITEMS_AT_ONCE, Exchange
-from filer.kmip.failure import IncompleteAnswer, KeyServerFailure, not_listed
+from filer.kmip.failure import IncompleteAnswer, KeyServerFailure, ServerRefusal, not_listed
 from filer.kmip.requests import (
     Item,
     activate,
     destroy,
     get,
     get_attributes,
+    locate_all,
     locate_name,
-    locate_system,
     query,
     register,
     revoke,
 )
 
-_OBJECTS_AT_ONCE = ITEMS_AT_ONCE // 2
 _NAMES_FIRST = 16
 """Key IDs located by name before the list is read; a search may cost as much as the list.
 
@@ -37,7 +37,8 @@ _MOST_LOCATED = 256 * 1024
 """Maximum number of identifiers that a server may list; limits the memory they use."""
 
 _ACTIVE = "active"
-_NO_LONGER_USED = ("compromised", "destroyed", "destroyed-compromised")
+_DESTROYED = ("destroyed", "destroyed-compromised")
+_COMPROMISED = "compromised"
 _NO_IDENTIFIER = ""
 """Stands for an object whose identifier the server does not show, or not in a usable form."""
 
@@ -50,25 +51,23 @@ _MAXIMUM_KEY = 64
 
 @dataclass(frozen=True)
 class StoredObject:
-    """A filer's object on a key server; ``key`` is None if it cannot be read."""
+    """A key pair on a key server; ``key`` is None if it cannot be read."""
 
     identifier: str
     description: Description
     key: AuthenticationKey | None
 
     def pairs(self) -> list[KeyPair]:
-        """Return a key pair for each name that is a key ID; an empty list without a usable key."""
+        """Return a key pair for each key ID; an empty list without a usable key."""
         if self.key is None or not 0 < len(self.key.reveal()) <= _MAXIMUM_KEY:
             return []
         tag = next(filter(is_key_tag, self.description.groups), _NO_TAG)
-        return [KeyPair(name, tag, self.key) for name in self._key_ids()]
+        return [KeyPair(key_id, tag, self.key) for key_id in self.description.key_ids]
 
     def label(self) -> str:
         """Return its name in messages: the key ID, or the identifier if it has no key ID."""
-        return next((f"key ID {name}" for name in self._key_ids()), f"object {self.identifier}")
-
-    def _key_ids(self) -> Iterator[str]:
-        return filter(is_key_id, self.description.names)
+        key_ids = self.description.key_ids
+        return f"key ID {key_ids[0]}" if key_ids else f"object {self.identifier}"
 
 
 @dataclass
@@ -100,7 +99,7 @@ class Conversation:
         self.unreadable: dict[str, str] = {}
         self._exchange = Exchange(connection, deadline)
         self._deadline = deadline
-        self._objects_at_once = 1
+        self._items_at_once = 1
         self._key_ids: set[str] = set()
         self._failure: KeyServerFailure | None = None
         # Objects that the server listed but then did not find: label and refusal by identifier.
@@ -117,30 +116,28 @@ class Conversation:
         """Ask for the server information, to see that the server works."""
         self._exchange.succeed(query())
 
-    def objects_of_system(
-        self, parent_tag: str, key_ids: Collection[str] = ()
-    ) -> Iterator[StoredObject]:
-        """Yield the objects that belong to the system ``parent_tag`` as they arrive.
+    def key_pairs(self, key_ids: Collection[str] = ()) -> Iterator[StoredObject]:
+        """Yield all key pairs as they arrive, whichever system made them.
 
-        Objects named ``key_ids`` come first; they are located by name.
+        Those named ``key_ids`` come first; they are located by name.
         Raises IncompleteAnswer at the end if the server left out an object.
         """
         names = list(key_ids)
         read: dict[str, StoredObject] = {}
         searches: dict[str, _Located] = {}
-        yield from self._read_named(names[:_NAMES_FIRST], parent_tag, read, searches)
-        listed = self._locate_system(parent_tag)
+        yield from self._read_named(names[:_NAMES_FIRST], read, searches)
+        listed = self._locate_all()
         others = [each for each in listed.identifiers if each not in read]
-        for each in self._read(others, lambda about: about.belongs_to(parent_tag)):
+        for each in self._read(others, lambda about: about.may_be_key_pair):
             read[each.identifier] = each
             yield each
-        found = _names(read)
+        found = _key_ids(read)
         others = [name for name in names[_NAMES_FIRST:] if name not in found]
-        yield from self._read_named(others, parent_tag, read, searches)
+        yield from self._read_named(others, read, searches)
         if self._missing:
-            self._look_again([self._locate_system(parent_tag), *self._locate_names(names)])
+            self._look_again([self._locate_all(), *self._locate_names(names)])
         left_out = (each for each in read.values() if each.identifier not in listed.identifiers)
-        found = _names(read)
+        found = _key_ids(read)
         self._raise_first(
             self._failure,
             listed.problem,
@@ -151,11 +148,10 @@ class Conversation:
     def _read_named(
         self,
         names: Sequence[str],
-        parent_tag: str,
         read: dict[str, StoredObject],
         searches: dict[str, _Located],
     ) -> Iterator[StoredObject]:
-        """Search for ``names`` and yield the system's objects; fill ``read`` and ``searches``."""
+        """Search for ``names`` and yield the key pairs; fill ``read`` and ``searches``."""
         located = self._locate_names(names)
         searches.update(zip(names, located, strict=True))
         for name, search in zip(names, located, strict=True):
@@ -167,35 +163,24 @@ class Conversation:
             identifier for each in located for identifier in each.identifiers
         )
         for each in self._read(
-            identifiers, lambda about: about.is_named(names) and about.belongs_to(parent_tag)
+            identifiers, lambda about: any(key_id in names for key_id in about.key_ids)
         ):
             read[each.identifier] = each
             yield each
 
-    def objects_named(self, key_id: str, parent_tag: str | None = None) -> list[StoredObject]:
-        """Read the objects that are named ``key_id``, of one system or (None) of any.
-
-        They include objects that the server located by this name but whose name is unreadable.
-        """
+    def objects_named(self, key_id: str) -> list[StoredObject]:
+        """Read the key pairs that are, or because of an unreadable name may be, ``key_id``."""
         (located,) = self._locate_names([key_id])
-        objects = [
-            each
-            for each in self._read(
-                located.identifiers,
-                lambda about: about.is_secret_data and about.may_be_named(key_id),
-            )
-            if parent_tag is None or each.description.belongs_to(parent_tag)
-        ]
+        objects = list(self._read(located.identifiers, lambda about: about.may_be(key_id)))
         if self._missing:
             self._look_again(self._locate_names([key_id]))
         self._raise_first(self._failure, located.problem)
         return objects
 
-    def held(self, key_ids: Collection[str], parent_tag: str) -> dict[str, bool]:
-        """Return those of ``key_ids`` for which the server has an object, readable or not.
+    def held(self, key_ids: Collection[str]) -> set[str]:
+        """Return those of ``key_ids`` for which the server has a key pair, readable or not.
 
-        The value is True if an object belongs to the system ``parent_tag`` or its attributes are
-        unreadable.  Destroyed and compromised objects are ignored.
+        Destroyed and compromised objects are ignored.
         """
         named = self._locate_names(key_ids)
         identifiers = [*dict.fromkeys(each for located in named for each in located.identifiers)]
@@ -204,24 +189,27 @@ class Conversation:
         if any(map(_is_missing, outcomes)):
             # An object that is still listed exists, even if the server does not find it.
             named = self._locate_names(key_ids)
-        held: dict[str, bool] = {}
+        held = set()
         for key_id, located in zip(key_ids, named, strict=True):
             self._raise_first(located.problem)
-            if located.unusable:
-                held[key_id] = True
-            for identifier in located.identifiers:
-                outcome = known.get(identifier, Success())
-                about = _description(outcome)
-                if _is_unused(outcome) or (about and not about.may_be_named(key_id)):
-                    continue
-                belongs = about is None or about.belongs_to(parent_tag)
-                held[key_id] = held.get(key_id, False) or belongs
+            outcomes = [known.get(each, Success()) for each in located.identifiers]
+            found = [_description(each) for each in outcomes if not _is_unused(each)]
+            if located.unusable or any(about is None or about.may_be(key_id) for about in found):
+                held.add(key_id)
         return held
 
     def register(self, pair: KeyPair, parent_tag: str) -> str:
-        """Store ``pair`` on the server; return its identifier."""
+        """Store ``pair`` on the server; return its identifier.  Raises ServerRefusal."""
         (identifier,) = self._exchange.succeed(register(pair, parent_tag)).identifiers
         return identifier
+
+    def identifier_of(self, pair: KeyPair) -> str | None:
+        """Return the identifier of ``pair``, or None if the server does not show it."""
+        with suppress(KeyServerFailure):
+            for each in self.objects_named(pair.key_id):
+                if pair in each.pairs():
+                    return each.identifier
+        return None
 
     def activate(self, identifier: str) -> None:
         """Activate an object."""
@@ -237,14 +225,17 @@ class Conversation:
         if _is_unused(before):
             return True
         about = _description(before)
-        if about and not about.may_be_named(key_id):
+        if about and about.names and not about.may_be(key_id):
             return False
-        self._destroy({identifier: about.state if about else UNKNOWN})
+        refusal = self._destroy({identifier: about.state if about else UNKNOWN})
         (after,) = self._exchange.ask([get_attributes(identifier)])
-        if isinstance(after, Refusal) and not after.gone:
-            raise KeyServerFailure(after.reason)
+        if _is_unused(after):
+            return True
         if not _is_missing(after):
-            return _is_unused(after)
+            self._raise_first(
+                refusal, ServerRefusal(after.reason) if isinstance(after, Refusal) else None
+            )
+            return False
         (located,) = self._locate_names([key_id])
         self._raise_first(located.problem)
         return identifier not in located.identifiers
@@ -254,26 +245,36 @@ class Conversation:
 
         Returns False if such an object exists afterwards, or may exist (an unreadable object).
         """
-        self._destroy(
+        refusal = self._destroy(
             {
                 each.identifier: each.description.state
                 for each in self.objects_named(key_id)
-                if each.key == key and each.description.names
+                if each.key == key
             }
         )
         left = [each for each in self.objects_named(key_id) if each.key in (None, key)]
+        if left:
+            self._raise_first(refusal)
         return not left and not self._incomplete
 
-    def _destroy(self, states: Mapping[str, str]) -> None:
-        """Revoke the objects that are or may be active, then destroy all."""
+    def _destroy(self, states: Mapping[str, str]) -> ServerRefusal | None:
+        """Revoke the objects that are or may be active, then destroy all.
+
+        Returns the first refusal.  Whether an object is left shows only afterwards: if the server
+        has another registered address, the pair is being taken back there at the same time.
+        """
         active = [each for each, state in states.items() if state in {_ACTIVE, UNKNOWN}]
         revoked = self._exchange.ask(map(revoke, active))
-        for identifier, outcome in zip(active, revoked, strict=True):
-            if isinstance(outcome, Refusal) and not outcome.gone and states[identifier] == _ACTIVE:
-                raise KeyServerFailure(outcome.reason)
-        for outcome in self._exchange.ask(map(destroy, states)):
+        refusals = [
+            outcome
+            for identifier, outcome in zip(active, revoked, strict=True)
+            if states[identifier] == _ACTIVE
+        ]
+        refusals += self._exchange.ask(map(destroy, states))
+        for outcome in refusals:
             if isinstance(outcome, Refusal) and not outcome.gone:
-                raise KeyServerFailure(outcome.reason)
+                return ServerRefusal(outcome.reason)
+        return None
 
     @staticmethod
     def _raise_first(*problems: KeyServerFailure | None) -> None:
@@ -281,10 +282,9 @@ class Conversation:
             if problem is not None:
                 raise problem
 
-    def _locate_system(self, parent_tag: str) -> _Located:
-        search = partial(locate_system, parent_tag)
-        (page,) = self._exchange.ask([search(0)], self._exchange.best_version())
-        return self._continued(search, page)
+    def _locate_all(self) -> _Located:
+        (page,) = self._exchange.ask([locate_all()], self._exchange.best_version())
+        return self._continued(locate_all, page)
 
     def _locate_names(self, key_ids: Collection[str]) -> list[_Located]:
         """Search for each of ``key_ids`` by name, all in one request."""
@@ -327,22 +327,38 @@ class Conversation:
     ) -> Iterator[StoredObject]:
         """Yield the objects whose description is ``wanted``.
 
-        The first request is for one object.  Each later request is for as many as the server can
-        deliver in half a timeout at the speed of the last request, so that a slow server can answer
-        in time and a fast server needs few requests.
+        A key is requested only if the attributes show a key pair; the same request asks for the
+        attributes of the next objects.  The first request has one item.  Each later request has as
+        many as the server can deliver in half a timeout at the speed of the last request, so that a
+        slow server can answer in time and a fast server needs few requests.
         """
-        remaining = iter(identifiers)
-        while some := list(islice(remaining, self._objects_at_once)):
+        unknown = list(identifiers)
+        described: list[StoredObject] = []
+        while unknown or described:
+            pairs = described[: self._items_at_once]
+            others = unknown[: self._items_at_once - len(pairs)]
+            del described[: len(pairs)], unknown[: len(others)]
             begun = self._deadline.elapsed()
-            items = (ask(each) for each in some for ask in (get_attributes, get))
+            items = [*(get(each.identifier) for each in pairs), *map(get_attributes, others)]
             outcomes = iter(self._exchange.ask(items))
             spent = self._deadline.elapsed() - begun
-            in_time = int(len(some) * self._deadline.seconds / 2 / spent) if spent else len(some)
-            self._objects_at_once = min(max(in_time, 1), _OBJECTS_AT_ONCE)
-            for identifier, about, content in zip(some, outcomes, outcomes, strict=True):
-                stored = self._stored(identifier, about, content, wanted)
-                if stored is not None:
-                    self._count_new(stored.pairs())
+            in_time = int(len(items) * self._deadline.seconds / 2 / spent) if spent else len(items)
+            # At least one key and the attributes of the next object.
+            self._items_at_once = min(max(in_time, 2), ITEMS_AT_ONCE)
+            for each, content in zip(pairs, islice(outcomes, len(pairs)), strict=True):
+                pair = self._with_key(each, content)
+                if pair is not None:
+                    self._count_new(pair.pairs())
+                    yield pair
+            for identifier, about in zip(others, outcomes, strict=True):
+                description = self._described(identifier, about)
+                if description is None or not wanted(description):
+                    continue
+                stored = StoredObject(identifier, description, None)
+                if description.key_ids:
+                    described.append(stored)
+                else:
+                    self._note(stored.label(), about)
                     yield stored
 
     def _count_new(self, pairs: Sequence[KeyPair]) -> None:
@@ -352,45 +368,36 @@ class Conversation:
             self._key_ids |= new
             self._exchange.extend()
 
-    def _stored(
-        self,
-        identifier: str,
-        about: Outcome,
-        content: Outcome,
-        wanted: Callable[[Description], bool],
-    ) -> StoredObject | None:
-        """Return the object from the outcomes of Get Attributes and Get.
+    def _described(self, identifier: str, outcome: Outcome) -> Description | None:
+        """Return the description from the outcome of Get Attributes.
 
-        Returns None if it is not wanted, or if its attributes cannot be read.
+        Returns None if the object is no longer used, or if its attributes cannot be read.
         """
         self._missing.pop(identifier, None)
-        description = _description(about)
-        if description and description.names:  # the server may have matched loosely
-            self._found[identifier] = set(filter(is_key_id, description.names))
-        if _is_unused(about):
+        about = _description(outcome)
+        if about and about.names:  # the server may have matched loosely
+            located_as = self._found.get(identifier, set()) if about.has_unreadable_name else set()
+            self._found[identifier] = located_as.union(filter(is_key_id, about.names))
+        if _is_destroyed(outcome):
             self._found.pop(identifier, None)
+        elif _is_missing(outcome):
+            self._missing[identifier] = f"object {identifier}", outcome
+        elif about is None:
+            self._note(f"object {identifier}", outcome)
+            self._incomplete = True
+        return None if _is_unused(outcome) else about
+
+    def _with_key(self, stored: StoredObject, outcome: Outcome) -> StoredObject | None:
+        """Return the object with the key from the outcome of Get, or None if it is gone."""
+        if _is_missing(outcome):
+            self._missing[stored.identifier] = stored.label(), outcome
             return None
-        if description and not wanted(description):
-            if description.names:
-                del self._found[identifier]
+        if _is_destroyed(outcome):
+            self._found.pop(stored.identifier, None)
             return None
-        label = f"object {identifier}"
-        if description is None:
-            if _is_missing(about):
-                self._missing[identifier] = label, about
-            else:
-                self._note(label, about)
-                self._incomplete = True
-            return None
-        stored = StoredObject(identifier, description, _key(content))
-        if _is_missing(content):
-            self._missing[identifier] = stored.label(), content
-            return None
-        if isinstance(content, Refusal) and content.destroyed:
-            self._found.pop(identifier, None)
-            return None
+        stored = replace(stored, key=_key(outcome))
         if not stored.pairs():
-            self._note(stored.label(), content)
+            self._note(stored.label(), outcome)
         return stored
 
     def _look_again(self, searches: Sequence[_Located]) -> None:
@@ -419,8 +426,8 @@ class Conversation:
         self.unreadable[label] = reason
 
 
-def _names(objects: Mapping[str, StoredObject]) -> set[str]:
-    return {name for each in objects.values() for name in each.description.names}
+def _key_ids(objects: Mapping[str, StoredObject]) -> set[str]:
+    return {key_id for each in objects.values() for key_id in each.description.key_ids}
 
 
 def _description(outcome: Outcome) -> Description | None:
@@ -436,8 +443,13 @@ def _is_missing(outcome: Outcome) -> TypeGuard[Refusal]:
     return isinstance(outcome, Refusal) and outcome.gone and not outcome.destroyed
 
 
+def _is_destroyed(outcome: Outcome) -> bool:
+    if isinstance(outcome, Refusal):
+        return outcome.destroyed
+    return outcome.description is not None and outcome.description.state in _DESTROYED
+
+
 def _is_unused(about: Outcome) -> bool:
-    """Return whether an object is destroyed, or in a state in which it is no longer used."""
-    if isinstance(about, Refusal):
-        return about.destroyed
-    return about.description is not None and about.description.state in _NO_LONGER_USED
+    """Return whether an object is destroyed or compromised."""
+    description = _description(about)
+    return _is_destroyed(about) or (description is not None and description.state == _COMPROMISED)

@@ -12,7 +12,7 @@ from filer.kmip.answers import (
     decode,
 )
 from filer.kmip.connection import Deadline, TlsConnection
-from filer.kmip.failure import NOT_A_KMIP_SERVER, KeyServerFailure, not_done
+from filer.kmip.failure import NOT_A_KMIP_SERVER, KeyServerFailure, ServerRefusal, not_done
 from filer.kmip.requests import (
     MAXIMUM_ANSWER,
     SPOKEN,
@@ -67,10 +67,10 @@ class Exchange:
         return self._best_version
 
     def succeed(self, item: Item) -> Success:
-        """Send one item; raise KeyServerFailure if the server refuses it."""
+        """Send one item; raise ServerRefusal if the server refuses it."""
         (outcome,) = self.ask([item])
         if isinstance(outcome, Refusal):
-            raise KeyServerFailure(outcome.reason)
+            raise ServerRefusal(outcome.reason)
         return outcome
 
     def ask(self, items: Iterable[Item], version: Version = SPOKEN) -> list[Outcome]:

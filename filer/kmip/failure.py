@@ -28,6 +28,10 @@ class KeyServerFailure(FilerError):
         return f"key server {address} is not responding: {self.reason}"
 
 
+class ServerRefusal(KeyServerFailure):
+    """A key server answered a request with a refusal."""
+
+
 class IncompleteAnswer(KeyServerFailure):
     """A key server answered but left out key pairs that it holds."""
 

@@ -27,7 +27,6 @@ NAMESPACE = "filer"
 DESCRIBED_BY = (
     enums.AttributeType.NAME,
     enums.AttributeType.OBJECT_GROUP,
-    enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION,
     enums.AttributeType.STATE,
     enums.AttributeType.OBJECT_TYPE,
 )
@@ -69,14 +68,14 @@ def discover_versions() -> Item:
     return Item(enums.Operation.DISCOVER_VERSIONS, payload)
 
 
-def locate_system(parent_tag: str, offset: int = 0) -> Item:
-    """Ask for all key pairs of a system after the first ``offset``."""
-    return _locate(_application(parent_tag), offset)
+def locate_all(offset: int = 0) -> Item:
+    """Ask for all Secret Data objects after the first ``offset``."""
+    return _locate([], offset)
 
 
 def locate_name(key_id: str, offset: int = 0) -> Item:
     """Ask for all objects named ``key_id`` after the first ``offset``."""
-    return _locate(_attribute(enums.AttributeType.NAME, key_id), offset)
+    return _locate([_attribute(enums.AttributeType.NAME, key_id)], offset)
 
 
 def get_attributes(identifier: str) -> Item:
@@ -94,12 +93,13 @@ def get(identifier: str) -> Item:
 
 def register(pair: KeyPair, parent_tag: str) -> Item:
     """Ask to store a key pair, in the form that the profile describes (``filer.kmip.client``)."""
+    application = {"application_namespace": NAMESPACE, "application_data": parent_tag}
     mask = [enums.CryptographicUsageMask.EXPORT]
     template = objects.TemplateAttribute(
         attributes=[
             _attribute(enums.AttributeType.NAME, pair.key_id),
             _attribute(enums.AttributeType.OBJECT_GROUP, pair.tag),
-            _application(parent_tag),
+            _attribute(enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION, application),
             _attribute(enums.AttributeType.CRYPTOGRAPHIC_USAGE_MASK, mask),
         ]
     )
@@ -171,19 +171,10 @@ def batch_item_id(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
-def _locate(attribute: Any, offset: int) -> Item:
+def _locate(wanted: Sequence[Any], offset: int) -> Item:
     kind = _attribute(enums.AttributeType.OBJECT_TYPE, enums.ObjectType.SECRET_DATA)
-    payload = payloads.LocateRequestPayload(
-        offset_items=offset or None, attributes=[kind, attribute]
-    )
+    payload = payloads.LocateRequestPayload(offset_items=offset or None, attributes=[kind, *wanted])
     return Item(enums.Operation.LOCATE, payload)
-
-
-def _application(parent_tag: str) -> Any:
-    return _attribute(
-        enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION,
-        {"application_namespace": NAMESPACE, "application_data": parent_tag},
-    )
 
 
 def _attribute(kind: Any, value: Any) -> Any:

@@ -346,11 +346,11 @@ def meddling_with(operation: int, meddle: hostile.Meddle) -> Begin:
 
 
 def not_listing(scene: Scene) -> AbstractContextManager[None]:
-    """Answer a search by name correctly, but list nothing for the system."""
+    """Answer a search by name as ever, and show nothing in a list of all."""
     limits = hostile.CutShort(0)
 
     def meddle(answer: hostile.Answer, request: bytes) -> hostile.Answer:
-        lists = b"Application Specific Information" in request
+        lists = b"Name" not in request
         return limits.meddle(answer, request) if lists else answer
 
     return standing_in(

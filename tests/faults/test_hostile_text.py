@@ -656,7 +656,7 @@ def check_decoded(body: bytes, answer: Recorded) -> None:
     from filer.kmip.answers import Description, NotKmip, Refusal, RequestRefused, Success, decode
     from filer.kmip.conversation import StoredObject
 
-    nothing = Description((), (), (), "unknown", False)
+    nothing = Description((), (), "unknown", False)
     outcomes: list[Success | Refusal] = []
     try:
         outcomes += decode(body, answer.items, answer.first)

@@ -73,12 +73,12 @@ def test_what_is_not_there_costs_the_others_nothing(identifier: str, server: Key
 
 
 def test_an_object_of_another_client_is_withheld_among_one_s_own(server: KeyServer) -> None:
-    from filer.kmip.requests import get, locate_system
+    from filer.kmip.requests import get, locate_all
 
     own, others = registered(server, [new_pair(), new_pair()])
     hide(server, others)
 
-    kept, withheld, located = ask(server, get(own), get(others), locate_system(PARENT_TAG))
+    kept, withheld, located = ask(server, get(own), get(others), locate_all())
     assert kept.key is not None
     assert withheld.withheld
     assert not withheld.gone

@@ -596,7 +596,7 @@ def check_that_no_key_is_lost_by(house: House, servers: Sequence[KeyServer]) -> 
     clients = house.filer.key_servers_at(
         [server.address for server in servers], servers[0].port, lambda name: directory / name
     )
-    _check(house, clients.fetch(house.filer.identity.parent_tag).pairs())
+    _check(house, clients.fetch().pairs())
 
 
 def _check(house: House, pairs: Sequence[KeyPair]) -> None:

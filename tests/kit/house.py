@@ -366,7 +366,7 @@ class House:
 
     def holdings(self) -> Holdings:
         """Return what the key servers hold, as the filer sees them now."""
-        return self.filer.key_servers().fetch(self.filer.identity.parent_tag)
+        return self.filer.key_servers().fetch()
 
     def secret(self, key_id: str) -> AuthenticationKey:
         """Return the only key that the keytable has under ``key_id``."""

@@ -28,22 +28,25 @@ def client_of(server: KeyServer, timeout: float = 20.0) -> KmipClient:
 
 
 def new_pair(
-    tag: str = "filer1", key: str | bytes | None = None, key_id: str | None = None
+    tag: str = "filer1",
+    key: str | bytes | None = None,
+    key_id: str | None = None,
+    system_id: int = SYSTEM_ID,
 ) -> KeyPair:
-    """Make a key pair of the filer and its partner; its key is random unless given."""
+    """Make a key pair of a filer and its partner; its key is random unless given."""
     secret = key if isinstance(key, bytes) else (key or os.urandom(16).hex()).encode()
-    made = key_id or new_key_id(SYSTEM_ID, PARTNER_ID, os.urandom)
+    made = key_id or new_key_id(system_id, PARTNER_ID, os.urandom)
     return KeyPair(made, tag, AuthenticationKey(secret))
 
 
-def put(server: KeyServer, *pairs: KeyPair, parent_tag: str = PARENT_TAG) -> None:
+def put(server: KeyServer, *pairs: KeyPair) -> None:
     """Store key pairs on a key server, a hundred per message."""
     from filer.kmip.requests import encode, register
 
     with hostile.connected(server) as connection:
         for start in range(0, len(pairs), 100):
             some = pairs[start : start + 100]
-            connection.sendall(encode([register(pair, parent_tag) for pair in some], 0))
+            connection.sendall(encode([register(pair, PARENT_TAG) for pair in some], 0))
             answer = hostile.Answer.parse(hostile.read_message(connection))
             assert len(answer.items) == len(some)
 
@@ -62,8 +65,8 @@ def lose_everywhere(house: House) -> None:
 
 
 def pairs_on(server: KeyServer) -> list[KeyPair]:
-    """Return the key pairs of the filer on a key server."""
-    return client_of(server).fetch(PARENT_TAG)
+    """Return the key pairs on a key server."""
+    return client_of(server).fetch()
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from filer.kmip.ttlv import STRUCTURE, Element, MalformedTtlv, elements, structu
 _DESCRIBED_BY = (
     enums.AttributeType.NAME,
     enums.AttributeType.OBJECT_GROUP,
-    enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION,
     enums.AttributeType.STATE,
     enums.AttributeType.OBJECT_TYPE,
 )
@@ -227,13 +226,10 @@ def _description(attributes: Sequence[Element], version: Any) -> Description:
         _understand(attribute, encoded.encoding(), version)
         name, value = attribute.attribute_name.value, attribute.attribute_value
         values.setdefault(name, []).append(value)
-    names, groups, applications, states, types = (values[kind.value] for kind in _DESCRIBED_BY)
+    names, groups, states, types = (values[kind.value] for kind in _DESCRIBED_BY)
     return Description(
         names=tuple(each.name_value.value for each in names),
         groups=tuple(each.value for each in groups),
-        applications=tuple(
-            (each.application_namespace, each.application_data) for each in applications
-        ),
         state=_words(states[0].value).replace(" ", "-") if states else "unknown",
         is_secret_data=all(each.value is enums.ObjectType.SECRET_DATA for each in types),
     )

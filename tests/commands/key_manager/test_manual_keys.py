@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from filer.commands import Cancelled, EndOfAnswers
-from filer.key_servers.creation import SystemIdentity
 from filer.keys.pair import KeyPair
 from filer.keyserver.server import KeyServer
 from tests.kit import manual
@@ -150,10 +149,12 @@ def test_query_shows_what_the_key_servers_hold_not_the_keytable(house: House) ->
     assert house.good("key_manager query -key_server 127.0.0.2") == query_block("127.0.0.2")
 
 
-def test_query_leaves_the_keys_of_other_systems_alone(house: House) -> None:
+def test_query_shows_the_keys_of_other_systems_too(house: House) -> None:
     house.add(house.servers[0])
-    put(house.servers[0], new_pair(), parent_tag="1-2")
-    assert house.good("key_manager query") == query_block("127.0.0.2")
+    pair = new_pair("theirs", system_id=7)
+    put(house.servers[0], pair)
+    shown = query_block("127.0.0.2", query_line("theirs", pair.key_id, "*"))
+    assert house.good("key_manager query").startswith(shown)
 
 
 # rekey
@@ -314,7 +315,7 @@ def test_the_parent_tag_is_both_system_ids_in_sort_order(
     house.add()
     printed = house.good("key_manager rekey")
     assert printed.startswith(created(GENERATED, house.key_id(), tag, "127.0.0.2"))
-    (pair,) = client_of(house.servers[0]).fetch(SystemIdentity(SYSTEM_ID, partner_id).parent_tag)
+    (pair,) = client_of(house.servers[0]).fetch()
     assert pair.tag == tag
 
 
@@ -584,10 +585,10 @@ def test_restore_all_keeps_a_key_that_a_disk_uses(house: House) -> None:
     assert house.good("key_manager restore -all").endswith(keytable(1, 0, 1))
 
 
-def test_restore_leaves_the_keys_of_other_systems_alone(house: House) -> None:
+def test_restore_loads_the_keys_of_other_systems_too(house: House) -> None:
     house.add(house.servers[0])
-    put(house.servers[0], new_pair(), parent_tag="1-2")
-    assert house.good("key_manager restore -all") == read("127.0.0.2", 0) + keytable(0)
+    put(house.servers[0], new_pair(), new_pair(system_id=7))
+    assert house.good("key_manager restore -all") == read("127.0.0.2", 2) + keytable(2, 2)
 
 
 def test_a_pair_that_is_twice_on_a_key_server_counts_once(house: House) -> None:

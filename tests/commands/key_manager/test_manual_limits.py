@@ -76,8 +76,11 @@ def test_the_limit_counts_the_keytable_too(build: Build) -> None:
 def test_the_limit_does_not_count_the_keys_of_other_systems(build: Build) -> None:
     house = build(1)
     house.add()
-    put(house.servers[0], *many(128), parent_tag="1-2")
+    put(house.servers[0], *(new_pair(system_id=7) for _ in range(128)))
+    house.good("key_manager restore -all")
+    put(house.servers[0], *many(127))
     house.good("key_manager rekey")
+    assert house.bad("key_manager rekey") == LIMIT
 
 
 def test_the_keytable_grows_beyond_128_key_ids_with_a_warning(build: Build) -> None:

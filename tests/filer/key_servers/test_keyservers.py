@@ -11,7 +11,6 @@ import pytest
 from filer.key_servers.group import Answers, KeyServers
 from filer.key_servers.holdings import Holdings
 from filer.keys.authentication_key import AuthenticationKey
-from filer.keys.key_id import parent_tag
 from filer.keys.pair import KeyPair
 from filer.kmip.client import Credentials, KeyServerFailure, KmipClient
 from filer.running.interrupt import Interrupt, Interrupted
@@ -21,7 +20,6 @@ from tests.kit.faulty import FaultyKeyServer
 from tests.kit.pairs import PARENT_TAG, client_of, new_pair
 
 servers = faulty.servers(3)
-OTHER = parent_tag(7, 8)
 
 
 def clients_of(
@@ -43,11 +41,10 @@ def test_a_pair_is_stored_on_every_server_and_read_back_from_each(
     addresses = [server.address for server in servers]
     stored = clients.store(pair, PARENT_TAG)
     assert (list(stored.answers), dict(stored.failures)) == (addresses, {})
-    confirmed = clients.confirm(pair, PARENT_TAG)
+    confirmed = clients.confirm(pair)
     assert dict(confirmed.answers) == dict.fromkeys(addresses, True)
-    holdings = clients.fetch(PARENT_TAG)
+    holdings = clients.fetch()
     assert all(pairs(holdings, server) == [pair] for server in servers)
-    assert clients.fetch(OTHER).pairs() == []
     assert holdings.key_ids() == {pair.key_id}
     assert holdings.holders(pair.key_id) == addresses
 
@@ -59,15 +56,24 @@ def test_what_was_not_really_kept_is_not_confirmed(
     clients, pair = clients_of(servers), new_pair()
     servers[1].on("ACTIVATE", fault)
     clients.store(pair, PARENT_TAG)
-    assert list(clients.confirm(pair, PARENT_TAG).answers.values()) == [True, False, True]
+    assert list(clients.confirm(pair).answers.values()) == [True, False, True]
 
 
-def test_what_is_there_twice_is_not_confirmed(servers: list[FaultyKeyServer]) -> None:
+def test_what_is_there_twice_is_one_pair(servers: list[FaultyKeyServer]) -> None:
     pair = new_pair()
     for command in range(2):
         clients = clients_of(servers[: 1 + command])
         clients.store(pair, PARENT_TAG)
-    assert list(clients_of(servers[:2]).confirm(pair, PARENT_TAG).answers.values()) == [False, True]
+    clients = clients_of(servers[:2])
+    assert list(clients.confirm(pair).answers.values()) == [True, True]
+    assert clients.fetch().contradictions() == {}
+
+
+def test_another_secret_of_the_same_name_is_not_confirmed(servers: list[FaultyKeyServer]) -> None:
+    pair = new_pair()
+    for each in pair, pair._replace(key=AuthenticationKey(b"another")):
+        clients_of(servers[:1]).store(each, PARENT_TAG)
+    assert list(clients_of(servers[:1]).confirm(pair).answers.values()) == [False]
 
 
 def test_all_servers_are_asked_at_the_same_time(servers: list[FaultyKeyServer]) -> None:
@@ -79,7 +85,7 @@ def test_all_servers_are_asked_at_the_same_time(servers: list[FaultyKeyServer]) 
 
     asks: dict[str, Callable[[KeyServers], Answers[None] | Answers[str] | Holdings]] = {
         "QUERY": lambda clients: clients.probe(),
-        "LOCATE": lambda clients: clients.fetch(PARENT_TAG),
+        "LOCATE": lambda clients: clients.fetch(),
         "REGISTER": lambda clients: clients.store(new_pair(), PARENT_TAG),
     }
     for operation, ask in asks.items():
@@ -93,10 +99,10 @@ def test_a_server_that_failed_is_not_asked_again_by_the_same_command(
 ) -> None:
     clients = clients_of(servers, timeout=1.0)
     servers[1].on("*", faulty.silent, times=1)
-    first = clients.fetch(PARENT_TAG)
+    first = clients.fetch()
     assert first.failures[servers[1].address].reason == "no answer in 1 s"
     heard = len(servers[1].heard)
-    again = clients.fetch(PARENT_TAG)
+    again = clients.fetch()
     stored = clients.store(new_pair(), PARENT_TAG)
     assert len(servers[1].heard) == heard
     for answers in (again, stored):
@@ -133,7 +139,7 @@ def test_taking_back_leaves_another_secret_under_the_same_name_alone(
     clients.store(ours, PARENT_TAG)
     taken = clients.take_back(ours)
     assert all(taken.answers.values())
-    holdings = clients_of(servers).fetch(PARENT_TAG)
+    holdings = clients_of(servers).fetch()
     assert all(pairs(holdings, server) == [theirs] for server in servers)
 
 
@@ -144,7 +150,7 @@ def test_taking_back_without_knowing_the_identifier_leaves_another_secret_alone(
     ours = KeyPair(theirs.key_id, "tag", AuthenticationKey(b"our-secret"))
     clients_of(servers).store(theirs, PARENT_TAG)
     assert all(clients_of(servers).take_back(ours).answers.values())
-    holdings = clients_of(servers).fetch(PARENT_TAG)
+    holdings = clients_of(servers).fetch()
     assert all(pairs(holdings, server) == [theirs] for server in servers)
 
 
@@ -166,7 +172,7 @@ def test_failures_and_answers_stand_in_the_order_registered(
     reordered = [servers[2], servers[0], servers[1]]
     servers[2].stop()
     servers[1].stop()
-    holdings = clients_of(reordered).fetch(PARENT_TAG)
+    holdings = clients_of(reordered).fetch()
     assert list(holdings.by_server) == [servers[0].address]
     assert list(holdings.failures) == [servers[2].address, servers[1].address]
 
@@ -183,10 +189,10 @@ def test_an_interrupt_ends_the_reading_but_never_a_change(
     clients, pair = clients_of(servers, interrupt=interrupt), new_pair()
     servers[0].on("*", press)
     stored = clients.store(pair, PARENT_TAG)
-    confirmed = clients.confirm(pair, PARENT_TAG)
+    confirmed = clients.confirm(pair)
     taken = clients.take_back(pair)
     assert len(stored.answers) == len(confirmed.answers) == len(taken.answers) == 3
-    for ask in (clients.probe, lambda: clients.fetch(PARENT_TAG)):
+    for ask in (clients.probe, clients.fetch):
         with pytest.raises(Interrupted):
             ask()
 
@@ -200,7 +206,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(servers: list[FaultyKeyS
 
     servers[1].on("*", press_and_hang)
     with pytest.raises(Interrupted):
-        clients_of(servers, timeout=600.0, interrupt=interrupt).fetch(PARENT_TAG)
+        clients_of(servers, timeout=600.0, interrupt=interrupt).fetch()
 
 
 @dataclass
@@ -224,7 +230,7 @@ class BootWait:
         yield tell
 
     def fetch(self, *key_ids: str) -> Holdings:
-        return self.clients.fetch_for_boot(PARENT_TAG, key_ids)
+        return self.clients.fetch_for_boot(key_ids)
 
 
 @pytest.fixture
@@ -309,16 +315,16 @@ def test_warnings_name_the_server_and_are_said_once(servers: list[FaultyKeyServe
     pki.serve_as(servers[0], pki.server(authority, common_name=servers[0].address))
     clients = clients_of(servers)
     clients.probe()
-    clients.fetch(PARENT_TAG)
+    clients.fetch()
     (warning,) = clients.warnings()
     assert warning.startswith(f"key server {servers[0].address}: accepted without subjectAltName")
 
 
 def test_no_servers_give_no_answers() -> None:
-    none = KeyServers({}, Interrupt())
-    assert len(none) == 0
-    assert dict(none.probe().answers) == {}
-    assert none.fetch(PARENT_TAG).pairs() == []
+    nobody = KeyServers({}, Interrupt())
+    assert len(nobody) == 0
+    assert dict(nobody.probe().answers) == {}
+    assert nobody.fetch().pairs() == []
 
 
 # Comparing what servers hold

@@ -120,11 +120,11 @@ def test_what_was_not_asked_for_hides_no_key_pair(
     what: str, house: House, server: FaultyKeyServer
 ) -> None:
     (client,) = house.filer.key_servers().servers.values()
-    before = client.fetch(house.filer.identity.parent_tag)
+    before = client.fetch()
     assert len(before) == 1
     with hostile.proxy(server, with_attributes(*EXTRA[what])) as proxy:
         client.port = proxy.port
-        assert client.fetch(house.filer.identity.parent_tag) == before
+        assert client.fetch() == before
     assert client.unreadable == {}
 
 
@@ -406,7 +406,7 @@ def test_a_failure_of_one_object_costs_no_other(
     with hostile.proxy(server, once) as proxy:
         client.port = proxy.port
         with pytest.raises(PartlyRead) as caught:
-            client.fetch(house.filer.identity.parent_tag)
+            client.fetch()
     assert (caught.value.reason, len(caught.value.pairs)) == ("general failure", 1)
     assert list(client.unreadable.values()) == ["general failure"]
 
@@ -415,16 +415,16 @@ def test_formats_and_kinds_that_a_server_makes_up_are_read(
     house: House, server: FaultyKeyServer
 ) -> None:
     (client,) = house.filer.key_servers().servers.values()
-    before = client.fetch(house.filer.identity.parent_tag)
+    before = client.fetch()
     for tag in KEY_FORMAT_TYPE, SECRET_DATA_TYPE:
         for value in b"\0\0\0\1", b"\x80\0\0\1":
             with hostile.proxy(server, replacing(tag, value)) as proxy:
                 client.port = proxy.port
-                assert client.fetch(house.filer.identity.parent_tag) == before
+                assert client.fetch() == before
     algorithm = Element(0x420028, 5, b"\x80\0\0\1")
     with hostile.proxy(server, in_key_block(algorithm)) as proxy:
         client.port = proxy.port
-        assert client.fetch(house.filer.identity.parent_tag) == before
+        assert client.fetch() == before
 
 
 # Taking back
