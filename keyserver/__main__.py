@@ -26,6 +26,7 @@ from filer.host.standard_streams import (
     write,
 )
 from filer.host.text import printable
+from filer.host.user_paths import user_path
 from filer.keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
 from filer.kmip.address import AddressError, parse_address, parse_port
 
@@ -307,9 +308,10 @@ def _port(text: str) -> int:
 
 
 def _default_directory() -> Path:
-    from platformdirs import user_data_path  # 5 ms
-
-    return user_data_path(_PROGRAM, appauthor=False)
+    directory = user_path("data", _PROGRAM)
+    if directory is None:
+        raise FilerError("your home directory is unknown; use --dir DIR, or set HOME")
+    return directory
 
 
 def _print(line: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filer import __version__
 from filer.host.command_line import Parser, PrintCompletion, directory
+from filer.host.user_paths import user_path
 
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--format json", "--record", "--replay")
 _SSH = ("--ssh", "--ssh-password")
@@ -32,8 +33,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.format == "json" and is_interactive(options):
         parser.error("--format json needs FILE, -c, or a standard input that is not a terminal")
     _refuse_together(parser, options)
-    if options.root is None:
+    if options.root is None and not (options.demo or options.check):
         options.root = _default_root()
+        if options.root is None:
+            parser.error("your home directory is unknown; use --root DIR, or set HOME")
     return options
 
 
@@ -145,9 +148,7 @@ def _address_and_port(text: str) -> tuple[str, int]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _default_root() -> Path:
+def _default_root() -> Path | None:
     if os.environ.get("FILER_ROOT"):
         return Path(os.environ["FILER_ROOT"])
-    from platformdirs import user_data_path  # 5 ms
-
-    return user_data_path("filer", appauthor=False)
+    return user_path("data", "filer")

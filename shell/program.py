@@ -21,6 +21,7 @@ from filer.host.standard_streams import (
     write,
 )
 from filer.host.text import printable
+from filer.host.user_paths import user_path
 from filer.running.interrupt import Interrupt
 from filer.shell.batch.script import (
     Files,
@@ -261,11 +262,10 @@ def _terminal(
 
 
 def _settings() -> "tuple[Settings, list[ConfigError]]":
-    from platformdirs import user_config_path  # 5 ms
+    from filer.shell.prompt.settings import DEFAULTS, load
 
-    from filer.shell.prompt.settings import load
-
-    return load(user_config_path("filer", appauthor=False))
+    directory = user_path("config", "filer")
+    return load(directory) if directory else (DEFAULTS, [])
 
 
 def _warn(console: Console, errors: "list[ConfigError]") -> None:

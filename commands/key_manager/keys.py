@@ -31,7 +31,7 @@ from filer.kmip.failure import PartlyRead
 def checked_tag(tag: str) -> str:
     """Return ``tag``.  Raises Refused unless it is a valid key tag."""
     if not is_key_tag(tag):
-        raise Refused("a key tag has 1 to 64 printable characters without blanks")
+        raise Refused("a key tag has 1 to 64 printable ASCII characters without blanks")
     return tag
 
 

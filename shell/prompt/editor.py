@@ -6,7 +6,6 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
 
-from platformdirs import user_state_path
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import (
     Application,
@@ -27,6 +26,7 @@ from prompt_toolkit.layout.processors import Processor, Transformation, Transfor
 from prompt_toolkit.output import Output
 from prompt_toolkit.renderer import CPR_Support
 
+from filer.host.user_paths import user_path
 from filer.shell.line.length import LONGEST, checked
 from filer.shell.line.paths import Paths, no_paths
 from filer.shell.prompt.appearance import LineLexer, Toolbar, theme_of
@@ -95,9 +95,7 @@ class LineEditor(LineReader):
         self._toolbar = Toolbar(session)
         self._session = session
         self._knows_commands = False
-        self._history = (
-            open_history(user_state_path("filer", appauthor=False)) if history is None else history
-        )
+        self._history = open_history(user_path("state", "filer")) if history is None else history
         self._history.hides = self._hides
         theme = theme_of(settings)
         self._completer = GrammarCompleter(session, lambda: self._before, paths)

@@ -55,8 +55,10 @@ class PrivateFileHistory(ConsoleHistory, FileHistory):
             return []
 
 
-def open_history(directory: Path) -> ConsoleHistory:
-    """Return the history in ``directory``, or one in memory if the file cannot be used."""
+def open_history(directory: Path | None) -> ConsoleHistory:
+    """Return the history in ``directory``; one in memory if there is none, or for a bad file."""
+    if directory is None:
+        return SessionHistory()
     path = directory / "history"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -411,7 +411,7 @@ def test_kmip_setup_registers_the_port_and_the_tag_that_are_entered(
     line = f"kmip_setup '{server.directory}' {server.address}"
     outcome = at_loader(loader, line, "0", "1234", "no", "two words", "lab")
     assert "A TCP port number is 1 to 65535.\n" in outcome.out
-    assert "a key tag has 1 to 64 printable characters without blanks\n" in outcome.out
+    assert "a key tag has 1 to 64 printable ASCII characters without blanks\n" in outcome.out
     registration = loader.registered
     assert (registration.port, registration.default_tag) == (1234, "lab")
 

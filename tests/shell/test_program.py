@@ -3,10 +3,12 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import product
 from pathlib import Path
@@ -628,3 +630,38 @@ def test_standard_streams_stay_with_the_program_and_no_process_is_left(account: 
     )
 
     assert json.loads(told.out) == ["filer1\n", False]
+
+
+# A user without a home: a container may have neither HOME nor an entry in /etc/passwd.
+
+NO_HOME = "your home directory is unknown; use {} DIR, or set HOME\n"
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
+)
+@pytest.mark.parametrize(
+    ("command", "out", "error", "status"),
+    [
+        ((PROGRAM, "-c", "hostname"), "", "filer: error: " + NO_HOME.format("--root"), 2),
+        ((PROGRAM, "--demo", "-c", "hostname"), "filer1\n", "", 0),
+        ((f"{PROGRAM}-keyserver",), "", "filer-keyserver: " + NO_HOME.format("--dir"), 1),
+    ],
+)
+def test_a_user_without_a_home_is_told_what_to_give(
+    command: Sequence[str], out: str, error: str, status: int
+) -> None:
+    unknown = ("--reuid=54321", "--regid=54321", "--clear-groups")  # no user of this host
+    ended = subprocess.run(
+        ["setpriv", *unknown, *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env={"PATH": os.defpath},
+    )
+
+    assert (ended.stdout, ended.returncode) == (out, status)
+    assert ended.stderr.endswith(error)
+    assert "Traceback" not in ended.stderr

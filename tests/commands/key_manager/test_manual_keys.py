@@ -36,7 +36,7 @@ from tests.kit.pairs import (
 
 build, house = manual.build, manual.house
 
-BAD_TAG = "key_manager: a key tag has 1 to 64 printable characters without blanks\n"
+BAD_TAG = "key_manager: a key tag has 1 to 64 printable ASCII characters without blanks\n"
 TWO = ("127.0.0.2", "127.0.0.3")
 
 

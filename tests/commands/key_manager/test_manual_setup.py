@@ -163,7 +163,7 @@ def test_setup_asks_for_the_default_key_tag(house: House) -> None:
     assert (
         f"{tag_question()}no\n"
         "Enter the default key tag name: two words\n"
-        "a key tag has 1 to 64 printable characters without blanks\n"
+        "a key tag has 1 to 64 printable ASCII characters without blanks\n"
         "Enter the default key tag name: lab\n"
     ) in printed
     (pair,) = pairs_on(house.servers[0])

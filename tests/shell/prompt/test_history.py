@@ -67,3 +67,9 @@ def test_a_history_that_cannot_be_shortened_is_used_as_it_is(path: Path) -> None
     path.parent.chmod(0o500)
 
     assert set(remembered(path)) == {"hostname"}
+
+
+def test_without_a_home_the_history_is_in_memory() -> None:
+    history = open_history(None)
+    history.append_string("hostname")
+    assert list(history.get_strings()) == ["hostname"]
