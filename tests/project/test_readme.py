@@ -87,6 +87,14 @@ def test_the_example_for_pexpect_prints_the_output(account: Account, name: str) 
     assert ended == ("hostname\r\nfiler1\r\n\n", "", 0)
 
 
+def test_the_example_for_tcl_expect_prints_the_output(account: Account) -> None:
+    (example,) = code(DOCS / "SCRIPTS.md", "tcl")
+    ended = account.run("-c", example, program=["expect"])
+
+    assert ended.out.count("hostname\r\nfiler1\r\nfiler1> ") == 2  # seen, and then printed
+    assert ended.status == 0
+
+
 def test_the_example_for_pytest_is_one_that_is_tested() -> None:
     (example,) = (block for block in code(README, "python") if "def test" in block)
 
