@@ -7,6 +7,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -44,6 +45,14 @@ _HASHING_THREADS = 2
 """Concurrent password checks; each takes 32 MiB."""
 
 
+def _provide_home(directory: Path) -> None:
+    """Name a home for a user without one: asyncssh asks for it, but reads nothing there."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(directory)
+
+
 @dataclass
 class SshHost:
     """The `Host` that serves the console over SSH.
@@ -69,6 +78,7 @@ class SshHost:
         is damaged.
         """
         len(session.commands)  # loads the plug-ins, so that their warnings appear here
+        _provide_home(session.filer.root.ssh)
         try:
             following = asyncio.run(Service(self, session).run())
         finally:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pexpect
 import pytest
@@ -637,9 +638,39 @@ def test_standard_streams_stay_with_the_program_and_no_process_is_left(account: 
 NO_HOME = "your home directory is unknown; use {} DIR, or set HOME\n"
 
 
-@pytest.mark.skipif(
+UNKNOWN_USER = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups")
+
+by_root = pytest.mark.skipif(
     os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
 )
+
+
+@by_root
+def test_a_user_without_a_home_can_serve_the_console_over_ssh() -> None:
+    with TemporaryDirectory() as directory:  # pytest's own is closed to other users
+        Path(directory).chmod(0o777)
+        with subprocess.Popen(
+            [*UNKNOWN_USER, PROGRAM, "--root", f"{directory}/root", "--ssh", "0"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd="/",
+            env={"PATH": os.defpath},
+        ) as served:
+            assert served.stdout is not None
+            told = []
+            for line in served.stdout:
+                told.append(line)
+                if "listening on" in line:
+                    break
+            served.terminate()
+
+    assert "listening on" in told[-1], told
+    assert served.returncode == 0
+
+
+@by_root
 @pytest.mark.parametrize(
     ("command", "out", "error", "status"),
     [
@@ -651,9 +682,8 @@ NO_HOME = "your home directory is unknown; use {} DIR, or set HOME\n"
 def test_a_user_without_a_home_is_told_what_to_give(
     command: Sequence[str], out: str, error: str, status: int
 ) -> None:
-    unknown = ("--reuid=54321", "--regid=54321", "--clear-groups")  # no user of this host
     ended = subprocess.run(
-        ["setpriv", *unknown, *command],
+        [*UNKNOWN_USER, *command],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
