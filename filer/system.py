@@ -134,6 +134,14 @@ class Filer:
             disk.key_id for disk in self.shelf if not disk.destroyed and disk.key_id != MSID_KEY_ID
         )
 
+    def key_ids_needed(self) -> Mapping[str, int]:
+        """Return each key ID that disks name or may name, with its number of disks.
+
+        A disk that was not read may name any key ID in the keytable; such a key ID has 0 disks.
+        """
+        unread = dict.fromkeys((entry.key_id for entry in self.keytable), 0)
+        return {**(unread if self.shelf.absent() else {}), **self.key_ids_in_use()}
+
     def accepted_keys(self) -> Mapping[str, list[AuthenticationKey]]:
         """Return the keys that locked disks have accepted since power-on, by key ID.
 

@@ -77,7 +77,7 @@ def _try_the_changed_client(filer: Filer, trial: Trial) -> Iterator[str]:
     useless = _why_useless(filer)
     if useless:
         yield f"the registered {CLIENT} {useless} and is replaced"
-    in_use = filer.key_ids_in_use()
+    in_use = filer.key_ids_needed()
     if not in_use:
         return
     new = filer.key_servers_at(
@@ -136,18 +136,24 @@ def _stays(problem: str) -> RegistrationError:
 def out_of_reach(filer: Filer, servers: KeyServers) -> Mapping[str, int]:
     """Return the key IDs of locked disks that none of ``servers`` holds, each with its disk count.
 
-    A key server that does not answer counts as holding nothing.
+    A key server that does not answer counts as holding nothing.  A key ID that only a disk which
+    was not read may have has 0 disks.
     """
-    disks = Counter(disk.key_id for disk in _locked(filer))
-    return missing_from(filer, fetch_or_nothing(servers, disks)) if disks else {}
+    needed = {*filer.key_ids_needed(), *(disk.key_id for disk in _locked(filer))}
+    return missing_from(filer, fetch_or_nothing(servers, needed)) if needed else {}
 
 
 def missing_from(filer: Filer, holdings: Holdings) -> Mapping[str, int]:
-    """Return the key IDs of locked disks that are not in ``holdings``, each with its disk count."""
+    """Return the key IDs of `out_of_reach` for servers that have shown ``holdings``."""
     locked = _locked(filer)
     disks = Counter(disk.key_id for disk in locked)
     lost = {disk.key_id for disk in locked if not _can_be_opened(disk, filer.keytable, holdings)}
-    return {key_id: number for key_id, number in disks.items() if key_id in lost}
+    missing = {key_id: number for key_id, number in disks.items() if key_id in lost}
+    if filer.shelf.absent():
+        for entry in filer.keytable:
+            if not all(holdings.holds(entry.key_id, key) for key in entry.candidates):
+                missing.setdefault(entry.key_id, 0)
+    return missing
 
 
 def _locked(filer: Filer) -> list[Disk]:

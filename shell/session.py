@@ -17,7 +17,6 @@ from filer.commands import (
     Unprefixed,
 )
 from filer.host.errors import FilerError
-from filer.host.quoting import may_be_secret
 from filer.host.standard_streams import OutputLost
 from filer.running.interrupt import Interrupted
 from filer.shell.defects import describe, problem
@@ -148,8 +147,8 @@ class Session:
         status = FAILED
         try:
             status = self._parse_and_call(words, line)
-        except Leave:
-            status = OK
+        except Leave as leave:
+            status = FAILED if leave.after_failure else OK
             raise
         finally:
             self._record.end(status)
@@ -222,10 +221,9 @@ class Session:
 
         Such a line is a passphrase that a script out of step, or a paste, gives as a command.
         """
-        from filer.shell.line.parsing import would_run
+        from filer.shell.line.parsing import may_have_secret, would_run
 
-        may_be = any(map(may_be_secret, (line, *line.split("\n"))))
-        return may_be and not would_run(self.commands, line)
+        return may_have_secret(line) and not would_run(self.commands, line)
 
     def stray_answers(self, line: str) -> int:
         """Return how many lines after ``line``, which failed, may be answers it never asked for."""

@@ -39,9 +39,9 @@ def warn_of(call: Call, servers: KeyServers) -> None:
 def warn_of_lost_keys(call: Call, lost: Mapping[str, int]) -> None:
     """Warn about the key IDs of locked disks that no registered, answering key server has."""
     for key_id, disks in lost.items():
-        text = (
-            f"key ID {key_id} of {disks} locked disks would be on no registered key "
-            "server that answers."
+        owners = (
+            f" of {disks} locked disks" if disks else ", which a disk that was not read may have,"
         )
+        text = f"key ID {key_id}{owners} would be on no registered key server that answers."
         lost_key = Complaint(text, "key_out_of_reach", key_id=key_id, disk_count=disks)
         call.console.warn(lost_key.as_warning())

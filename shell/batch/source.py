@@ -1,12 +1,14 @@
 """source: runs the commands in a file of the filer."""
 
 import io
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from filer.commands import (
     Call,
     Command,
     Complaint,
+    Consent,
     Console,
     Leave,
     Note,
@@ -85,6 +87,21 @@ class _SourceConsole(ScriptConsole):
     def progress(self, work: Work) -> AbstractContextManager[Tell]:
         """Show long work."""
         return self._console.progress(work)
+
+    def ask(self, question: str) -> str:
+        """Answer from the file; a replay does not accept a consent to a loss of data from there.
+
+        Raises Refused.
+        """
+        answer = super().ask(question)
+        if isinstance(question, Consent) and question.consents(answer):
+            return self.consent(question, answer)
+        return answer
+
+    def consent(self, question: Consent, answer: str) -> str:
+        """Return ``answer``, or what the console outside answers instead.  Raises Refused."""
+        consent: Callable[[Consent, str], str] | None = getattr(self._console, "consent", None)
+        return answer if consent is None else consent(question, answer)
 
     def _say(self, text: str) -> None:
         self._said += text

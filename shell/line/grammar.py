@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from filer.host.errors import FilerError
-from filer.host.quoting import quoted
+from filer.host.quoting import HIDDEN, quoted
 from filer.host.text import nearest, printable
 from filer.shell.line.synopsis import (
     END,
@@ -248,7 +248,9 @@ class Grammar:
             near = nearest(word, (each.name for each in expectations if each.kind in LITERAL))
             if near:
                 advice = f'did you mean "{near}"?'
-        return f"word {index + 1}: unexpected {quoted(word)}; {advice}"
+        is_secret = isinstance(word, Word) and word.may_be_secret
+        shown = HIDDEN if is_secret else quoted(word)
+        return f"word {index + 1}: unexpected {shown}; {advice}"
 
     def _usage_error(
         self,

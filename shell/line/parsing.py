@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from filer.commands import Command, Complaint
 from filer.host.passphrase_rule import is_passphrase
-from filer.host.quoting import HIDDEN, named
+from filer.host.quoting import HIDDEN, may_be_secret, named
 from filer.shell.line.grammar import Parse, UsageError, grammar_of
 from filer.shell.line.names import not_found
-from filer.shell.line.words import LanguageError, Word, split
+from filer.shell.line.words import LanguageError, Word, split, typed_words
 
 _USUAL_IN_NAMES = "abcdefghijklmnopqrstuvwxyz_?"
 
@@ -62,5 +62,15 @@ def shown_name(name: str, line: str) -> str:
 
     Blanks and semicolons split a passphrase into words.
     """
-    is_usual = all(char in _USUAL_IN_NAMES for char in name)
-    return HIDDEN if is_passphrase(line.strip()) and not is_usual else named(name)
+    if all(char in _USUAL_IN_NAMES for char in name):
+        return named(name)
+    is_part = any(is_passphrase(each.strip()) for each in (line, *line.split("\n")))
+    is_secret = isinstance(name, Word) and name.may_be_secret
+    return HIDDEN if is_part or is_secret else named(name)
+
+
+def may_have_secret(line: str) -> bool:
+    """Say whether ``line``, one of the lines that it joins, or a word of it may be a secret."""
+    return any(map(may_be_secret, (line, *line.split("\n")))) or any(
+        word.may_be_secret for words in typed_words(line) for word in words
+    )

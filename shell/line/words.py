@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from filer.host.errors import FilerError
+from filer.host.quoting import may_be_secret
 from filer.shell.line.length import LONGEST
 
 _GAP = re.compile(r"(?:[ \t\r]|\\\n)*(?P<comment>#[^\n]*)?")
@@ -39,19 +40,28 @@ class Word(str):
     """The text of a word without its quotes.
 
     ``line[start:end]`` is the word as typed; ``quoted`` is true if any of it was in quotes or
-    behind a backslash.
+    behind a backslash.  ``parts`` are its pieces, one for each line that a backslash joins.
     """
 
-    __slots__ = ("end", "quoted", "start")
+    __slots__ = ("end", "parts", "quoted", "start")
     start: int
     end: int
     quoted: bool
+    parts: tuple[str, ...]
 
-    def __new__(cls, text: str, start: int, end: int, quoted: bool) -> Self:
+    def __new__(
+        cls, text: str, start: int, end: int, quoted: bool, parts: tuple[str, ...] = ()
+    ) -> Self:
         """Make the word at ``line[start:end]``."""
         word = super().__new__(cls, text)
-        word.start, word.end, word.quoted = start, end, quoted
+        word.start, word.end, word.quoted, word.parts = start, end, quoted, parts or (text,)
         return word
+
+    @property
+    def may_be_secret(self) -> bool:
+        """Whether the word, or a piece of it on one line, may be a secret."""
+        pieces = (self, *self.parts, *(f"{part}\\" for part in self.parts[:-1]))
+        return any(map(may_be_secret, pieces))
 
 
 class Cursor(NamedTuple):
@@ -91,6 +101,8 @@ def _read(text: str) -> _Reading:
 
 def _read_word(text: str, start: int, reading: _Reading) -> Word:
     pieces: list[str] = []
+    parts: list[str] = []
+    done = 0  # pieces that are in parts
     quoted = False
     end = start
     while piece := _PIECE.match(text, end):
@@ -105,11 +117,14 @@ def _read_word(text: str, start: int, reading: _Reading) -> Word:
         elif kind == "escaped" and not value:
             value = "\\"
             reading.continued = True
-        if kind != "joined":
+        if kind == "joined":
+            parts.append("".join(pieces[done:]))
+            done = len(pieces)
+        else:
             pieces.append(value)
             quoted = quoted or kind != "plain"
         end = piece.end()
-    return Word("".join(pieces), start, end, quoted)
+    return Word("".join(pieces), start, end, quoted, (*parts, "".join(pieces[done:])))
 
 
 def split(line: str) -> list[list[Word]]:

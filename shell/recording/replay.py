@@ -140,6 +140,13 @@ class ReplayConsole:
             line = self._secrets.secret(lambda: self._show_person(question))
         return Reply(secret, CTRL_D if line is None else line)
 
+    def consent(self, question: Consent, answer: str) -> str:
+        """Return the answer to a question that ``source`` answers with ``answer``.
+
+        Raises Refused as `ask` does.
+        """
+        return self._confirmed(question, Reply(secret=False, text=answer)).text
+
     def _confirmed(self, question: Consent, recorded: Reply) -> Reply:
         """Return the consent to ``question``: recorded, or a person's.  Raises Refused."""
         if self._may_destroy:

@@ -70,6 +70,11 @@ def test_the_key_of_a_disk_that_was_not_read_is_kept(
     for server in servers:
         faulty.lose(server, old)
 
+    asked = house.run(f"key_manager remove -key_server {servers[0].address}", "no")
+    assert any(
+        f"key ID {old}, which a disk that was not read may have, " in text
+        for text in asked.warnings
+    )
     for line in ("key_manager restore -all", "key_manager restore -all -key_tag other"):
         result = house.run(line)
         assert f"kept: {old}, on no key server; {name} may need it" in result.failures

@@ -137,6 +137,33 @@ def test_results_and_failures_are_those_of_one_object(account: Account) -> None:
     assert told["errors"][0]["message"].startswith(f"{path}:2: key_manager: incomplete")
 
 
+@pytest.mark.parametrize("last", ["halt", "reboot", "exit", "version"])
+def test_an_object_of_a_file_with_a_failure_has_status_1_however_it_ends(
+    account: Account, last: str
+) -> None:
+    account.commands("hostname")
+    path = write(account, "runbook", "nonsense", last)
+
+    ended = account.run("--format", "json", "-c", f"source {path}")
+
+    (told,) = (each for each in map(json.loads, ended.out.splitlines()) if "command" in each)
+    assert (told["status"], len(told["errors"]), ended.status) == (1, 1, 1)
+
+
+def test_a_replay_does_not_take_a_consent_from_a_file(account: Account) -> None:
+    account.commands("hostname")
+    inner = write(account, "inner", "disk encrypt sanitize 0c.00.3", "sanitize disk")
+    outer = write(account, "outer", f"source {inner}")
+    cast = account.home / "a.cast"
+    assert account.run("--record", cast, input=f"source {outer}\n").status == 0
+
+    replayed = account.run("--replay", cast)
+
+    assert replayed.status == 1
+    assert "a recording cannot consent to a loss of data" in replayed.out
+    assert account.run("--replay", cast, "--allow-data-loss").status == 0
+
+
 # Ctrl-C and signals, while a command of the file runs.
 
 

@@ -407,6 +407,30 @@ def test_a_passphrase_that_becomes_a_command_is_shown_nowhere(
         assert (ended.status, account.run("--replay", cast).status) == (before != "#", 0)
 
 
+@pytest.mark.parametrize(
+    ("lines", "part"),
+    [
+        ("Xy-tr4-Qu0-ab-cd-ef-gh-ij-kl-m\\\nXy-tr4-Qu0-ab-cd-ef-gh-ij-kl-m\\\n", "Qu0-ab"),
+        ("hostname Xy-tr4-Qu0-ab-cd-\\\n", "Qu0-ab"),  # too short without the backslash
+        ('key_manager rekey -manual "Correct Horse 7 Battery"\n', "Horse"),
+        ("rekey 'Correct Horse 7 Battery'\n", "Horse"),
+    ],
+    ids=["a backslash at its end", "a short one", "in quotes", "behind an unknown name"],
+)
+@pytest.mark.parametrize(
+    "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("--check", "-")]
+)
+def test_a_passphrase_of_any_form_among_wrong_words_is_shown_nowhere(
+    account: Account, options: tuple[str, ...], lines: str, part: str
+) -> None:
+    ended = account.run(*options, input=f"{lines}version\n")
+
+    cast = account.home / "a.cast"
+    kept = cast.read_text(encoding="utf-8") if cast.exists() else ""
+    assert part not in ended.out + ended.err + kept
+    assert ended.status == 1
+
+
 def test_a_command_with_a_word_like_a_secret_is_shown(account: Account) -> None:
     line = f"logger {PASSPHRASE}"
 
