@@ -48,7 +48,7 @@ def erase(call: Call, verb: Erasure, *, maintenance: bool) -> None:
         if not disks:
             raise Refused(f"there is no {'disk to sanitize' if maintenance else 'spare disk'}")
     else:
-        disks = select_disks(call, call.words("disk_list"), aggregate.ownership)
+        disks = select_disks(call, call.words("disk_list"), aggregate.ownership, erasing=True)
     _confirm(call, verb, disks, refusal)
     jobs = filer.disk_jobs()
     work = jobs.sanitize if verb == "sanitize" else jobs.destroy

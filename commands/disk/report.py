@@ -66,17 +66,23 @@ def report_disks(call: Call, report: DiskReport) -> None:
 
 
 def select_disks(
-    call: Call, disk_list: Iterable[str], ownership: Ownership | None = None
+    call: Call,
+    disk_list: Iterable[str],
+    ownership: Ownership | None = None,
+    *,
+    erasing: bool = False,
 ) -> list[Disk]:
     """Return the disks that ``disk_list`` names.  Raises ShelfError if a name matches none.
 
-    Patterns skip destroyed disks and, with ``ownership``, those of other systems; a warning names
-    each skipped disk.
+    Patterns skip destroyed disks and, with ``ownership``, those of other systems; ``erasing``, they
+    also skip those that may be the partner's.  A warning names each skipped disk.
     """
 
     def reason(disk: Disk) -> object:
         if ownership and (foreign := ownership.foreign_owner(disk)):
             return foreign
+        if erasing and ownership and disk.serial in ownership.doubtful:
+            return "may belong to the partner"
         return "is destroyed" if disk.destroyed else None
 
     selection = call.filer.shelf.select(tuple(disk_list), reason)

@@ -487,6 +487,8 @@ def test_a_locked_disk_that_may_be_the_partners_costs_it_nothing(key_known: Hous
     execute = maintenance(house)
     erased = execute("disk encrypt sanitize -all", "sanitize disk").out
     assert FOREIGN not in erased
+    skipped = execute("disk encrypt sanitize 0c.*", "sanitize disk")
+    assert skipped.err == f"{FOREIGN}: may belong to the partner; skipped\n"
     assert contents(house) == before
 
 
