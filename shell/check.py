@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 from filer.commands import ALL_ANSWERS, Command, Complaint, Json
 from filer.host.errors import FilerError
 from filer.host.passphrase_rule import is_passphrase
+from filer.host.quoting import HIDDEN
 from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.shell.batch.json_lines import write_object
@@ -118,7 +119,7 @@ def _check_cast(commands: Mapping[str, Command], data: bytes) -> Iterator[Wrong]
         yield Wrong(problem.line, 1, Complaint(problem.reason, "syntax"))
         return
     for step in steps:
-        if step.typed is not None:
+        if step.typed is not None and step.typed != HIDDEN:
             known = others.get(step.prompt, commands)
             for wrong in _wrong_in(known, step.typed, first=1):
                 yield wrong._replace(line=step.line)

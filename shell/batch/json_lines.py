@@ -61,6 +61,7 @@ class JsonConsole(ScriptConsole):
         self._clock = clock
         self._asks_a_person = isinstance(answers, KeyboardInput)
         self._output: _Output | None = None
+        self._file: str | None = None
         self._line = 0
         self._prompt = ""
         self._typed: list[str] = []
@@ -68,7 +69,7 @@ class JsonConsole(ScriptConsole):
     # The beginning and end of a command.
 
     def at(self, file: str | None, number: int) -> None:
-        self._line = number
+        self._file, self._line = file, number
         self._typed = []
 
     def echo(self, prompt: str, line: str) -> None:
@@ -82,6 +83,8 @@ class JsonConsole(ScriptConsole):
             self._output = _Output({"event": event}, self._clock())
             return
         heading: dict[str, Json] = {"command": command, "line": self._line}
+        if self._file is not None:
+            heading["file"] = printable(self._file)
         if self._echo:
             heading |= {"prompt": self._prompt, "input": "\n".join(self._typed)}
         self._output = _Output(heading, self._clock())

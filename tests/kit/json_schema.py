@@ -61,6 +61,7 @@ class CommandObject(_Object):
     line: Annotated[
         int, {"description": "The line of the input, or the -c option, from 1", "minimum": 1}
     ]
+    file: NotRequired[Annotated[str, {"description": "The FILE that the line is in"}]]
     prompt: NotRequired[Annotated[str, {"description": "With -x"}]]
     input: NotRequired[Annotated[str, {"description": "With -x: the whole line as given"}]]
     status: Annotated[Literal[0, 1], {"description": "0: succeeded; 1: failed"}]

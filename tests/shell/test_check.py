@@ -240,6 +240,13 @@ def test_a_recording_is_checked_by_what_was_typed(account: Account, recorded: Pa
     assert ended.status == 1
 
 
+def test_a_line_that_is_hidden_in_a_recording_is_passed_over(account: Account) -> None:
+    cast = account.home / "told.cast"
+    account.run("--record", str(cast), input=f"{PASSPHRASE}\n")
+
+    assert check_with(account, cast) == ("", "", 0)
+
+
 def test_each_prompt_of_a_recording_has_its_own_commands() -> None:
     header = '{"version": 2, "width": 80, "height": 24}\n[0, "m", "session: interactive"]\n'
     typed = [

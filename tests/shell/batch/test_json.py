@@ -924,3 +924,13 @@ def test_a_clock_that_was_set_back_leaves_a_filer_just_started() -> None:
     uptime = Uptime.of(now, now + timedelta(minutes=5))
     assert uptime.data()["seconds"] == 0
     assert " up 0 mins, " in "".join(uptime.lines())
+
+
+def test_an_object_names_the_file_of_its_line(account: Account) -> None:
+    for name in ("first", "second"):
+        (account.home / name).write_text("hostname\n", encoding="ascii")
+
+    ended = account.run("--format", "json", "first", "-", "second", input="hostname\n")
+
+    told = [each for each in objects(ended.out) if "command" in each]
+    assert [each.get("file") for each in told] == ["first", None, "second"]
