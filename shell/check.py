@@ -17,7 +17,7 @@ from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.shell.batch.json_lines import write_object
 from filer.shell.batch.script import LineInput
-from filer.shell.line.answers import expected_answers
+from filer.shell.line.answers import expected_answers, may_be_command
 from filer.shell.line.length import LineTooLong, checked, lines_of
 from filer.shell.line.parsing import WrongWords, parse_command, would_run
 from filer.shell.line.words import LanguageError, LogicalLine, split
@@ -90,7 +90,7 @@ def _check_runbook(commands: Mapping[str, Command], data: bytes) -> Iterator[Wro
     lines = LineInput(lines_of(io.BytesIO(data)))
     answers = 0
     while (line := lines.line()) is not None:
-        if answers and (is_passphrase(line) or not would_run(commands, line)):
+        if answers and not _is_command(commands, line):
             if answers != ALL_ANSWERS:
                 answers -= 1
             continue
@@ -98,6 +98,16 @@ def _check_runbook(commands: Mapping[str, Command], data: bytes) -> Iterator[Wro
         text = _logical(line, lines)
         yield from _wrong_in(commands, text, first)
         answers = expected_answers(commands, text)
+
+
+def _is_command(commands: Mapping[str, Command], line: str) -> bool:
+    """Say whether ``line`` is a command, or several words of which the first is like one.
+
+    No answer to a dialogue has several words, except a passphrase.
+    """
+    if is_passphrase(line):
+        return False
+    return would_run(commands, line) or (len(line.split()) > 1 and may_be_command(commands, line))
 
 
 def _logical(line: str | None, lines: LineInput) -> str:

@@ -33,6 +33,11 @@ class Demo:
         for name in names:
             filer.installed.install(self.certificates / name, name, filer.now())
 
+    @property
+    def known_hosts(self) -> Path:
+        """A file for the host keys, for clients that connect over SSH."""
+        return self.home / "known_hosts"
+
     def ssh_hint(self, filer: Filer) -> str:
         """Make a key for the administrator; return the line that says how to log in with it.
 
@@ -47,7 +52,7 @@ class Demo:
         filer.storage.write(file, key.export_private_key())
         filer.storage.make_directory(filer.root.ssh)
         filer.storage.write(filer.root.ssh / AUTHORIZED_KEYS, key.export_public_key())
-        ssh = f"ssh -i {file} -o IdentitiesOnly=yes"
+        ssh = f"ssh -i {file} -o IdentitiesOnly=yes -o UserKnownHostsFile={self.known_hosts}"
         return f"Log in: {ssh} -p {{port}} {ADMINISTRATOR}@{{address}}"
 
     def hints(self) -> Sequence[str]:

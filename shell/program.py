@@ -179,7 +179,7 @@ def _greet(demo: "Demo", filer: Filer, host: Host, console: Console) -> None:
     demo.install_certificates(filer)
     over_ssh = _over_ssh(host)
     if over_ssh:
-        over_ssh.hint = demo.ssh_hint(filer)
+        over_ssh.hint, over_ssh.known_hosts = demo.ssh_hint(filer), demo.known_hosts
     if console.is_terminal or over_ssh:
         for line in demo.hints():
             console.show(Text(line))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ for _name in ("asyncssh", "asyncio"):
     logging.getLogger(_name).propagate = False
 
 _MOST_WARNINGS = 10
+_SSH_PORT = 22
 _HASHING_THREADS = 2
 """Concurrent password checks; each takes 32 MiB."""
 
@@ -68,6 +70,9 @@ class SshHost:
     hint: str = ""
     """What is said of how to log in, with ``{address}`` and ``{port}`` for these."""
 
+    known_hosts: Path | None = None
+    """A file that gets the host keys, for clients to trust."""
+
     status: int = OK
     output: HostOutput = field(default_factory=HostOutput)
 
@@ -86,6 +91,12 @@ class SshHost:
                 self.status = FAILED
         if following is not Next.END:
             raise Leave(following)
+
+
+def _known_hosts(host: SshHost, keys: Sequence[asyncssh.SSHKey]) -> bytes:
+    """Return the content of a file of known hosts."""
+    name = host.address if host.port == _SSH_PORT else f"[{host.address}]:{host.port}"
+    return b"".join(name.encode() + b" " + key.export_public_key() for key in keys)
 
 
 class Service:
@@ -146,6 +157,8 @@ class Service:
                     + f"filer: listening on {self._host.address} port {self._host.port} "
                     f"(host key {first.get_fingerprint()})\n",
                 )
+                if self._host.known_hosts:
+                    self._host.known_hosts.write_bytes(_known_hosts(self._host, keys))
                 if self._host.hint:
                     where = {"address": self._host.address, "port": self._host.port}
                     write(self._host.output.out, f"{self._host.hint.format(**where)}\n")

@@ -117,6 +117,12 @@ def test_the_answers_to_setup_end_at_the_next_command() -> None:
     assert places(*lines) == [(len(lines), 1)]
 
 
+def test_a_wrong_command_of_several_words_ends_the_answers_to_setup() -> None:
+    lines = ("key_manager setup", *ANSWERS[:3], "key_manger status", "hostnam")
+
+    assert places(*lines) == [(5, 1), (6, 1)]
+
+
 @pytest.mark.parametrize("command", ["key_manager rekey -manul", "key_manger rekey -manual"])
 def test_the_answers_to_a_misspelt_command_are_passed_over(command: str) -> None:
     assert [each.line for each in wrong(command, PASSPHRASE, WEAK_PASSPHRASE)] == [1]
