@@ -69,6 +69,7 @@ def test_a_question_of_a_program_started_in_the_background(registered: Account) 
         terminal.shows(QUESTION)
         stops_by_itself(terminal)
         terminal.type("fg\r")
+        terminal.shows("fg")  # what follows is not the report that it has stopped
         terminal.shows("filer -c")
         terminal.child.waitnoecho()
         answer(terminal)
@@ -105,6 +106,7 @@ def test_a_question_that_was_stopped(registered: Account, between: str) -> None:
             terminal.shows("filer -c")
             stops_by_itself(terminal)
         terminal.type("fg\r")
+        terminal.shows("fg")  # what follows is not the report that it has stopped
         terminal.shows("filer -c")
         terminal.child.waitnoecho()
         answer(terminal)
