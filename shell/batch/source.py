@@ -64,7 +64,7 @@ class _SourceConsole(ScriptConsole):
         super().__init__(lines, _NoWaits(state), echo=echo)
         self._console = console
         self._said = ""
-        self.depth: int = getattr(console, "depth", 0) + 1
+        self.depth: int = console.depth + 1 if isinstance(console, _SourceConsole) else 1
         self.is_terminal = console.is_terminal
         self.width = console.width
 
