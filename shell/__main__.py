@@ -5,6 +5,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from filer import __version__
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
@@ -15,12 +17,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         OutputLost,
         prepare_standard_streams,
         status_without_output,
+        write,
     )
-    from filer.shell.options import is_console, parse
 
     gc.disable()  # imports leave no garbage; collection starts with the first session
     prepare_standard_streams()
     try:
+        if (sys.argv[1:] if argv is None else [*argv]) == ["--version"]:
+            write(sys.stdout, f"filer {__version__}\n")  # twice as fast as with argparse
+            return 0
+        from filer.shell.options import is_console, parse
+
         options = parse(argv)
     except OutputLost as lost:
         return status_without_output("filer", lost)

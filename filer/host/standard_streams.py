@@ -4,7 +4,10 @@ import os
 import sys
 from contextlib import suppress
 from signal import SIGPIPE
-from typing import TextIO
+
+TYPE_CHECKING = False  # as in `typing`, whose import takes a fifth of `filer --version`
+if TYPE_CHECKING:
+    from typing import TextIO
 
 FAILED = 1
 READER_GONE = 128 + SIGPIPE
@@ -40,7 +43,7 @@ def prepare_standard_streams() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def write(stream: TextIO, text: str) -> None:
+def write(stream: "TextIO", text: str) -> None:
     """Write ``text`` and flush.  Raises OutputLost."""
     try:
         stream.write(text)
@@ -58,7 +61,7 @@ def abandon_standard_streams() -> None:
         os.dup2(null, descriptor)
 
 
-def abandon(stream: TextIO) -> None:
+def abandon(stream: "TextIO") -> None:
     """Discard what ``stream`` has buffered, and all its further output."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
