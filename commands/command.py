@@ -178,7 +178,7 @@ class Later:
         self.load()(call)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class HostFiles:
     """The live values of a path on the host: files whose name ``wanted`` accepts.
 
@@ -193,7 +193,7 @@ class HostFiles:
         return ()
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class FromCommands:
     """Live values that are computed from the commands of a session.
 

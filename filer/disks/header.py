@@ -132,7 +132,7 @@ class State:
                 locking=bool(flags & _LOCKING),
                 destroyed=bool(flags & _DESTROYED),
                 key_id=key_id.rstrip(b"\0").decode("ascii"),
-                scrypt=Scrypt(n, r, p),
+                scrypt=Scrypt(n, r, p).checked(),
             )
         except UnicodeDecodeError as error:
             raise DiskError("damaged header: text") from error

@@ -1,28 +1,29 @@
 """scrypt: makes guessing a passphrase or a password expensive."""
 
-from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 _N, _R, _P = 2**15, 8, 1
 _MAX_COST_FACTOR = 16  # a header may ask for this multiple of the standard work and memory
 
 
-@dataclass(frozen=True)
-class Scrypt:
-    """The cost of scrypt: ``n`` (a power of two), block size ``r``, parallelism ``p``.
-
-    Raises ValueError if the cost is below `STANDARD`, which would make guessing cheaper, or so high
-    that a forged header could exhaust the machine.
-    """
+class Scrypt(NamedTuple):
+    """The cost of scrypt: ``n`` (a power of two), block size ``r``, parallelism ``p``."""
 
     n: int
     r: int
     p: int
 
-    def __post_init__(self) -> None:
+    def checked(self) -> Self:
+        """Return this cost.
+
+        Raises ValueError if it is below `STANDARD`, which would make guessing cheaper, or so high
+        that a forged header could exhaust the machine.
+        """
         if self.n & (self.n - 1) or self.n < _N or self.r < _R or self.p < _P:
             raise ValueError("scrypt is weaker than allowed")
         if self.n * self.r * self.p > _MAX_COST_FACTOR * _N * _R * _P:
             raise ValueError("scrypt would take too much time or memory")
+        return self
 
     @property
     def memory(self) -> int:

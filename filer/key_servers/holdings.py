@@ -20,7 +20,7 @@ def conflict(key_id: str, holders: Sequence[str]) -> str:
     return f"key servers {', '.join(holders)} hold different keys for key ID {key_id}"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Holdings:
     """The key pairs as the key servers report them, whichever system made them.
 

@@ -8,7 +8,6 @@ Each word takes the tree of a line to its derivatives: the trees of what may fol
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -49,8 +48,7 @@ class UsageError(FilerError):
         self.usage = usage
 
 
-@dataclass(frozen=True)
-class Parse:
+class Parse(NamedTuple):
     """A parsed complete line.
 
     ``options`` has every literal after the subcommand, such as ``-all`` or the ``admin`` of

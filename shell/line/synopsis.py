@@ -12,9 +12,9 @@ The notation is that of the manual pages: ``[ a ]`` is optional, ``{ a | b }`` i
 import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby, takewhile
+from typing import NamedTuple, TypeVar
 
 _TOKEN = re.compile(r"\)[*+]?|[][{}|(]|[^][{}|()\s]+")
 _CLOSING = {"[": ("]",), "{": ("}",), "(": (")*", ")+")}
@@ -36,59 +36,69 @@ class Kind(StrEnum):
 LITERAL = {Kind.COMMAND, Kind.SUBCOMMAND, Kind.OPTION}
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(NamedTuple):
     """What may come next: a literal, a variable (by name) or the end of the line."""
 
     name: str
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class _InOrder:
-    parts: tuple["Node", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _OneOf:
-    branches: tuple["Node", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(NamedTuple):
     body: "Node"
     required: bool
     many: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _AnyOrder:
+T = TypeVar("T")
+
+
+class _Nodes(tuple[T, ...]):
+    """Nodes in a relation: the class, which counts when two are compared."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and super().__eq__(other)
+
+    __ne__ = object.__ne__
+    __hash__ = tuple.__hash__
+
+
+class _InOrder(_Nodes["Node"]):
+    __slots__ = ()
+
+
+class _OneOf(_Nodes["Node"]):
+    __slots__ = ()
+
+
+class _AnyOrder(_Nodes[_Item]):
     """Items in any order: adjacent options, or a single item that is optional or repeats."""
 
-    items: tuple[_Item, ...]
+    __slots__ = ()
 
 
 Node = Expectation | _InOrder | _OneOf | _AnyOrder
-_NOTHING = _InOrder(())
+_NOTHING = _InOrder()
 END = Expectation(Kind.END.value, Kind.END)
 
 
 def _in_order(parts: Iterable[Node]) -> Node:
     flat: list[Node] = []
     for part in parts:
-        flat += part.parts if isinstance(part, _InOrder) else (part,)
-    return flat[0] if len(flat) == 1 else _InOrder(tuple(flat))
+        flat += part if isinstance(part, _InOrder) else (part,)
+    return flat[0] if len(flat) == 1 else _InOrder(flat)
 
 
 def nullable(node: Node) -> bool:
     """Say whether ``node`` accepts no words at all."""
     match node:
-        case _InOrder(parts):
-            return all(nullable(part) for part in parts)
-        case _OneOf(branches):
-            return any(nullable(branch) for branch in branches)
-        case _AnyOrder(items):
-            return not any(item.required for item in items)
+        case _InOrder():
+            return all(map(nullable, node))
+        case _OneOf():
+            return any(map(nullable, node))
+        case _AnyOrder():
+            return not any(item.required for item in node)
     return False
 
 
@@ -97,21 +107,21 @@ def moves(node: Node, needed: bool = False) -> Iterator[tuple[Expectation, Node]
     match node:
         case Expectation():
             yield node, _NOTHING
-        case _InOrder(parts):
-            for index, part in enumerate(parts):
+        case _InOrder():
+            for index, part in enumerate(node):
                 for expectation, rest in moves(part, needed):
-                    yield expectation, _in_order((rest, *parts[index + 1 :]))
+                    yield expectation, _in_order((rest, *node[index + 1 :]))
                 if not nullable(part):
                     break
-        case _OneOf(branches):
-            for branch in branches:
+        case _OneOf():
+            for branch in node:
                 yield from moves(branch, needed)
-        case _AnyOrder(items):
-            for index, item in enumerate(items):
+        case _AnyOrder():
+            for index, item in enumerate(node):
                 if needed and not item.required:
                     continue
-                again = (_Item(item.body, required=False, many=True),) if item.many else ()
-                others = (*items[:index], *again, *items[index + 1 :])
+                again = (item._replace(required=False),) if item.many else ()
+                others = (*node[:index], *again, *node[index + 1 :])
                 after = (_AnyOrder(others),) if others else ()
                 for expectation, rest in moves(item.body, needed):
                     yield expectation, _in_order((rest, *after))
@@ -125,10 +135,10 @@ def _any_order(options: Iterable[Node]) -> _AnyOrder:
     items: list[_Item] = []
     for option in options:
         if isinstance(option, _AnyOrder):
-            items += option.items
+            items += option
         else:
             items.append(_Item(option, required=not nullable(option), many=False))
-    return _AnyOrder(tuple(items))
+    return _AnyOrder(items)
 
 
 def _head(tokens: Iterable[str], variables: Collection[str]) -> tuple[str, ...]:
@@ -207,7 +217,7 @@ class Synopsis:
         closing = self._tokens.popleft() if self._tokens else "end of line"
         if closing not in _CLOSING[opening]:
             raise self._error(f'"{opening}" is not closed by "{closing}"')
-        body = branches[0] if len(branches) == 1 else _OneOf(tuple(branches))
+        body = branches[0] if len(branches) == 1 else _OneOf(branches)
         if opening == "{":
             return body
         required = closing == ")+" and not nullable(body)

@@ -72,7 +72,7 @@ class Cursor(NamedTuple):
     start: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Reading:
     commands: list[list[Word]] = field(default_factory=lambda: [[]])
     open_quote: int | None = None
