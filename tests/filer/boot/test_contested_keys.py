@@ -1,6 +1,6 @@
 """Key servers with wrong secrets: a boot, or a command, costs a disk at most one attempt."""
 
-import os
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from filer.boot.machine import Panic
+from filer.disks.derivation import Derivation
 from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskError
 from filer.disks.record import MOST_TAGS
 from filer.host.durable import Storage, StorageError
@@ -540,21 +541,24 @@ def test_killed_between_count_refusal_and_tag(locking: Disk, at: int, event: Eve
         assert again.failures == 0
 
 
+def refuse_and_die(path: Path, at: int, moment: str) -> None:
+    storage = faulty.CrashingStorage()
+    disk = on(Disk(path.name, path, storage, Derivation()), storage)
+    storage.arm(at, moment)
+    disk.authenticate(wrong_key(1))
+
+
 @pytest.mark.parametrize("moment", ["before", "torn 1", "torn 2", "after"])
 @pytest.mark.parametrize("at", [1, 2])
 def test_a_process_that_is_killed_while_a_disk_refuses_its_key(
     locking: Disk, at: int, moment: str
 ) -> None:
-    child = os.fork()
-    if child == 0:
-        try:
-            storage = faulty.CrashingStorage()
-            disk = on(locking, storage)
-            storage.arm(at, moment)
-            disk.authenticate(wrong_key(1))
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    victim = multiprocessing.get_context("spawn").Process(  # a fork may copy a lock that is held
+        target=refuse_and_die, args=(locking.path, at, moment)
+    )
+    victim.start()
+    victim.join()
+    assert victim.exitcode == -signal.SIGKILL
     disk = on(locking)
     assert disk.warnings == []
     # Half a block holds the whole count, and the tag.
