@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from filer.boot.notices import Notices
 from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, LockedOut
-from filer.disks.jobs import keys_of, try_one
+from filer.disks.jobs import each_disk, keys_of, try_one
 from filer.disks.ownership import Ownership
 from filer.host.errors import FilerError
 from filer.host.text import listed
@@ -37,9 +37,9 @@ def unlock_disks(
 
     This costs a disk at most one try, and a disk of another system none.  If key servers hold
     different secrets, the order is that of `filer.key_servers.ranking`, and each disk profits from
-    the tries before it (`try_one`).  For a key ID that is not in the keytable the MSID is tried
-    once, as a real filer does; but not if a key server has its key, nor if ``held_back`` gives a
-    reason, nor on a disk that may be the partner's (man key_manager, LIMITATIONS).
+    the tries before it (`filer.disks.jobs`).  For a key ID that is not in the keytable the MSID is
+    tried once, as a real filer does; but not if a key server has its key, nor if ``held_back``
+    gives a reason, nor on a disk that may be the partner's (man key_manager, LIMITATIONS).
     """
     if held_back:
         notices.warning("disk.encrypt.heldback", f"{held_back}; no MSID is tried")
@@ -57,19 +57,23 @@ def unlock_disks(
             locked.append(disk)
     # Spares first: a wrong key then costs them a try, not the root aggregate.
     locked.sort(key=lambda disk: disk.serial in ownership.root)
-    work = Steps("unlock", "disks", len(locked), interruptible=False)
-    with filer.progress.show(work) as tell:
-        for done, disk in enumerate(locked):
-            tell(done)
-            try:
-                doubtful = disk.serial in ownership.doubtful
-                key = _open(filer, disk, holdings, try_msid=not (held_back or doubtful))
-                if key is not MSID:
-                    opened_with[disk.key_id] = key
-            except FilerError as problem:
-                if isinstance(problem, AuthenticationFailed):
-                    opened_with.setdefault(disk.key_id, None)
-                stay_locked.setdefault(_reason(disk, problem), []).append(disk.name)
+
+    def open_or_say_why(disk: Disk, alone: bool) -> DiskKey | FilerError:
+        try_msid = not (held_back or disk.serial in ownership.doubtful)
+        try:
+            return _open(filer, disk, holdings, try_msid=try_msid, alone=alone)
+        except FilerError as problem:
+            return problem
+
+    with filer.progress.show(Steps("unlock", "disks", len(locked), interruptible=False)) as tell:
+        outcomes = each_disk(locked, open_or_say_why, tell)
+    for disk, outcome in outcomes:
+        if isinstance(outcome, FilerError):
+            if isinstance(outcome, AuthenticationFailed):
+                opened_with.setdefault(disk.key_id, None)
+            stay_locked.setdefault(_reason(disk, outcome), []).append(disk.name)
+        elif outcome is not MSID:
+            opened_with[disk.key_id] = outcome
     for reason, left in stay_locked.items():
         names = [disk.name for disk in filer.shelf if disk.name in left]
         notices.warning("disk.encrypt.locked", f"{listed(names)} stay locked: {reason}")
@@ -77,13 +81,13 @@ def unlock_disks(
         notices.warning("kmip.init.mismatch", text)
 
 
-def _open(filer: Filer, disk: Disk, holdings: Holdings, *, try_msid: bool) -> DiskKey:
+def _open(filer: Filer, disk: Disk, holdings: Holdings, *, try_msid: bool, alone: bool) -> DiskKey:
     """Open a disk, and return the key that opened it."""
     keys = keys_of(filer.keytable, disk.key_id)
     if keys:
         if disk.refused_keys_full and not disk.locked_out:
             raise _TooManyRefused
-        return try_one(disk, keys, filer.keytable, disk.authenticate)
+        return try_one(disk, keys, filer.keytable, disk.authenticate, alone=alone)
     if servers := holdings.withheld_by(disk.key_id):
         raise _Withheld(disk.key_id, servers)
     if try_msid:

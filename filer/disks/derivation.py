@@ -4,6 +4,8 @@ scrypt makes guessing the passphrase expensive, so it runs once per key ID and i
 until power-off.  HKDF makes the wrapping key different for each disk and each header state.
 """
 
+from threading import Lock
+
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -36,10 +38,15 @@ def stretch_msid(msid: str) -> StretchedKey:
 
 
 class Derivation:
-    """A cache of the scrypt results since power-on, one per key ID and key tried with it."""
+    """A cache of the scrypt results since power-on, one per key ID and key tried with it.
+
+    Threads may use it at the same time; it never runs scrypt twice for the same key, nor two runs
+    at once, each of which needs 32 MiB.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, Scrypt], list[tuple[AuthenticationKey, StretchedKey]]] = {}
+        self._running = Lock()
 
     def stretch(self, key_id: str, key: AuthenticationKey, cost: Scrypt = STANDARD) -> StretchedKey:
         """Stretch ``key`` with ``key_id`` as the salt; takes about 0.1 s the first time.
@@ -47,19 +54,28 @@ class Derivation:
         Raises DerivationError if the host has too little memory.
         """
         known = self._known.setdefault((key_id, cost), [])
-        for candidate, stretched in known:
-            if candidate == key:
-                return stretched
-        try:
-            material = cost.stretch(key.reveal(), key_id.encode("ascii"), _KEY_SIZE)
-        except (MemoryError, ValueError):  # parameters were validated, so memory is too small
-            raise DerivationError(
-                f"not enough memory: scrypt needs {cost.memory >> 20} MiB"
-            ) from None
-        stretched = StretchedKey(material)
-        known.append((key, stretched))
-        return stretched
+        found = _find(known, key)
+        if found is None:
+            with self._running:
+                found = _find(known, key)  # another thread may just have derived it
+                if found is None:
+                    found = _stretch(key_id, key, cost)
+                    known.append((key, found))
+        return found
 
     def clear(self) -> None:
         """Forget every result, as at power-off."""
         self._known.clear()
+
+
+def _find(
+    known: list[tuple[AuthenticationKey, StretchedKey]], key: AuthenticationKey
+) -> StretchedKey | None:
+    return next((stretched for candidate, stretched in known if candidate == key), None)
+
+
+def _stretch(key_id: str, key: AuthenticationKey, cost: Scrypt) -> StretchedKey:
+    try:
+        return StretchedKey(cost.stretch(key.reveal(), key_id.encode("ascii"), _KEY_SIZE))
+    except (MemoryError, ValueError):  # parameters were validated, so memory is too small
+        raise DerivationError(f"not enough memory: scrypt needs {cost.memory >> 20} MiB") from None

@@ -1,8 +1,18 @@
-"""Jobs on many disks, done one disk after the other, each wholly or not at all."""
+"""Jobs on many disks, several at the same time, each disk wholly or not at all.
+
+A disk mostly waits for its syncs, so disks are worked on in parallel; the changes of one disk are
+made in order, each synced before the next.  Outcomes are reported in the order of the disks.
+
+**A disk must learn from those before it** if its key ID is contested: which of several keys it
+tries depends on what the others have accepted and refused (`try_one`).  Such disks are tried one
+after the other, in order, when all others are done.  A key ID with one key has nothing to teach:
+each disk tries that key, unless it has refused it before, whatever happens to the others; nor has
+the MSID, which each disk has its own of.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskError, LockedOut
 from filer.host.errors import FilerError
@@ -10,7 +20,10 @@ from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.key_id import MSID_KEY_ID
 from filer.keys.keytable import Keytable
 from filer.running.interrupt import Interrupt, Interrupted
-from filer.running.progress import Show, Steps, show_nothing
+from filer.running.parallel import in_parallel
+from filer.running.progress import Show, Steps, Tell, show_nothing
+
+Outcome = TypeVar("Outcome")
 
 
 class FailureKind(Enum):
@@ -54,6 +67,10 @@ class _UnknownKey(FilerError):
     """A key ID that the keytable does not have; nothing was tried."""
 
 
+class _Contested(Exception):
+    """The key ID of a disk has several keys: the disk is tried when no other one is."""
+
+
 class _NotOnKeyServer(FilerError):
     """A key that no registered key server that answers holds."""
 
@@ -81,14 +98,21 @@ def try_one(
     keys: Keys,
     keytable: Keytable,
     attempt: Callable[[DiskKey], None],
+    *,
+    alone: bool,
 ) -> DiskKey:
     """Call ``attempt`` with the first of ``keys`` that ``disk`` has not refused; return that key.
 
     One try is all that a command, or a boot, may cost a disk.  The other disks with its key ID
     learn from it: ``keytable`` has a key that opened one first, and one that was refused last.
     Raises AuthenticationFailed, also if every key was refused before.
+
+    ``alone``: no other disk is being tried.  Without it, only call this in the work of `each_disk`,
+    which calls that again, alone, if the key ID is contested.
     """
     key_id = disk.key_id
+    if not alone and len(keys_of(keytable, key_id)) > 1:
+        raise _Contested
     for key in keys:
         if key is MSID:
             attempt(MSID)
@@ -105,8 +129,52 @@ def try_one(
     raise AlreadyRefused(f"{disk.name}: every key known for key ID {key_id} was refused before")
 
 
+def each_disk(
+    disks: Sequence[Disk],
+    work: Callable[[Disk, bool], Outcome],
+    tell: Tell,
+    go_on: Callable[[], bool] = lambda: True,
+) -> list[tuple[Disk, Outcome]]:
+    """Call ``work`` with each disk, and whether it is alone; return the outcomes in disk order.
+
+    Disks are worked on in parallel; those whose key ID is contested, alone and after all others
+    (`try_one`).  ``go_on`` is called before each disk: once it returns False, no other disk is
+    begun, and the disks not reached have no outcome.  ``tell`` gets the number of finished disks.
+    """
+    finished = 0
+
+    def count(outcome: Outcome | _Contested) -> None:
+        nonlocal finished
+        if not isinstance(outcome, _Contested):
+            finished += 1
+            if finished < len(disks):
+                tell(finished)
+
+    def unless_contested(disk: Disk) -> Outcome | _Contested:
+        try:
+            return work(disk, False)
+        except _Contested as contested:
+            return contested
+
+    if disks:
+        tell(0)
+    outcomes = in_parallel(disks, unless_contested, go_on=go_on, tell=count)
+    all_reached = len(outcomes) == len(disks)
+    for at, (disk, outcome) in enumerate(zip(disks, outcomes, strict=False)):
+        if isinstance(outcome, _Contested) and all_reached:
+            all_reached = go_on()
+            if all_reached:
+                outcomes[at] = work(disk, True)
+                count(outcomes[at])
+    return [
+        (disk, outcome)
+        for disk, outcome in zip(disks, outcomes, strict=False)
+        if not isinstance(outcome, _Contested)
+    ]
+
+
 class DiskJobs:
-    """What is done to many disks, with the keys of ``keytable``; Ctrl-C stops it between two.
+    """What is done to many disks, with the keys of ``keytable``; Ctrl-C stops it between disks.
 
     ``refusal`` says why a disk is left as it is, and ``held`` what key servers hold.
     """
@@ -126,7 +194,7 @@ class DiskJobs:
         """
         new = keys_of(self._keytable, key_id)
 
-        def rekey(disk: Disk) -> None:
+        def rekey(disk: Disk, alone: bool) -> None:
             disk.refresh()
             _refuse_useless(disk)
             if not new:
@@ -137,7 +205,13 @@ class DiskJobs:
                     f"{disk.name}: more than one key is known for key ID {key_id}"
                 )
             _only_held(disk, key_id, new, held)
-            try_one(disk, current, self._keytable, lambda key: disk.rekey(key, key_id, new[0]))
+            try_one(
+                disk,
+                current,
+                self._keytable,
+                lambda key: disk.rekey(key, key_id, new[0]),
+                alone=alone,
+            )
 
         return self._each("rekey", disks, refusal, rekey)
 
@@ -147,7 +221,7 @@ class DiskJobs:
         A disk whose key is not ``held`` by a key server is refused.
         """
 
-        def lock(disk: Disk) -> None:
+        def lock(disk: Disk, alone: bool) -> None:
             disk.refresh()
             _refuse_useless(disk)
             if disk.locking:
@@ -158,17 +232,17 @@ class DiskJobs:
                     f"{disk.name}: has key ID {MSID_KEY_ID}; rekey it before locking it"
                 )
             keys = _only_held(disk, disk.key_id, self._current_keys(disk), held)
-            try_one(disk, keys, self._keytable, disk.lock)
+            try_one(disk, keys, self._keytable, disk.lock, alone=alone)
 
         return self._each("lock", disks, refusal, lock)
 
     def sanitize(self, disks: Iterable[Disk], *, refusal: Refusal) -> DiskReport:
         """Give each disk a new data key and the MSID: its data is gone, and it is as new."""
-        return self._each("sanitize", disks, refusal, Disk.sanitize)
+        return self._each("sanitize", disks, refusal, lambda disk, _alone: disk.sanitize())
 
     def destroy(self, disks: Iterable[Disk], *, refusal: Refusal) -> DiskReport:
         """Leave each disk without any data key, of no use to anyone."""
-        return self._each("destroy", disks, refusal, Disk.destroy)
+        return self._each("destroy", disks, refusal, lambda disk, _alone: disk.destroy())
 
     def _current_keys(self, disk: Disk) -> Keys:
         current = keys_of(self._keytable, disk.key_id)
@@ -183,29 +257,34 @@ class DiskJobs:
         verb: Verb,
         disks: Iterable[Disk],
         refusal: Refusal,
-        operation: Callable[[Disk], None],
+        operation: Callable[[Disk, bool], None],
     ) -> DiskReport:
         waiting = list(disks)
-        succeeded: list[str] = []
-        failures: list[DiskFailure] = []
-        work = Steps(verb, "disks", len(waiting), interruptible=True)
-        with self._show(work) as tell:
-            for done, disk in enumerate(waiting):
-                tell(done)
-                try:
-                    self._interrupt.check()
-                except Interrupted:
-                    break
-                try:
-                    if reason := refusal(disk):
-                        raise DiskError(f"{disk.name}: {reason}")
-                    operation(disk)
-                except FilerError as failure:
-                    failures.append(DiskFailure(disk.name, _kind(failure), str(failure)))
-                else:
-                    succeeded.append(disk.name)
-        reached = len(succeeded) + len(failures)
-        return DiskReport(verb, tuple(succeeded), tuple(failures), len(waiting) - reached)
+
+        def outcome(disk: Disk, alone: bool) -> DiskFailure | None:
+            try:
+                if reason := refusal(disk):
+                    raise DiskError(f"{disk.name}: {reason}")
+                operation(disk, alone)
+            except FilerError as failure:
+                return DiskFailure(disk.name, _kind(failure), str(failure))
+            return None
+
+        with self._show(Steps(verb, "disks", len(waiting), interruptible=True)) as tell:
+            outcomes = each_disk(waiting, outcome, tell, self._may_go_on)
+        return DiskReport(
+            verb,
+            tuple(disk.name for disk, failure in outcomes if failure is None),
+            tuple(failure for _disk, failure in outcomes if failure is not None),
+            len(waiting) - len(outcomes),
+        )
+
+    def _may_go_on(self) -> bool:
+        try:
+            self._interrupt.check()
+        except Interrupted:
+            return False
+        return True
 
 
 def _only_held(disk: Disk, key_id: str, keys: Keys, held: Held) -> Keys:
