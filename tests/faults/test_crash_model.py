@@ -2,7 +2,10 @@
 
 import errno
 import os
+import random
+import threading
 from collections.abc import Callable, Collection
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,10 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filer.host.durable import Storage, StorageError
-from tests.kit.crash_model.states import BLOCK, State, crash_points, crash_states
+from filer.running.parallel import in_parallel
+from pytest_filer.console import PATIENCE
+from tests.kit.crash_model.states import BLOCK, State, crash_points, crash_states, interleaved
 from tests.kit.crash_model.trace import (
     Enter,
     Event,
+    Lane,
     Leave,
     Recorder,
     Rename,
@@ -22,6 +28,7 @@ from tests.kit.crash_model.trace import (
     Truncate,
     Write,
     replayed,
+    sync_names,
 )
 from tests.kit.crash_model.tree import SECTOR, Content, Kind, Tree
 
@@ -140,13 +147,76 @@ class TestRecorder:
 
     def test_a_sync_fails_once(self, root: Path) -> None:
         recorder = Recorder(root)
-        recorder.fail_sync(1)
+        recorder.fail_sync(None, 1)
         with recorder:
             with pytest.raises(StorageError, match=os.strerror(errno.EIO)):
                 Storage().overwrite(root / "file", 0, NEW)
             Storage().overwrite(root / "file", 0, NEW)
         syncs = [event.succeeded for event in recorder.events if isinstance(event, Sync)]
         assert syncs == [False, True]
+
+    @pytest.mark.parametrize("first", ["a", "b"])
+    def test_calls_of_several_threads_are_recorded_in_lanes(self, root: Path, first: str) -> None:
+        for name in ("a", "b"):
+            (root / name).write_bytes(OLD)
+        ready = threading.Event()
+
+        def work(path: Path) -> None:
+            if path.name != first:
+                ready.wait(PATIENCE)
+            Storage().overwrite(path, 0, NEW)
+            ready.set()
+            Storage().overwrite(path, 0, OLD)
+
+        def job() -> None:
+            Storage().write(root / "file", NEW)
+            in_parallel([root / "a", root / "b"], work)
+            Storage().write(root / "file", OLD)
+
+        events = recorded(root, job).events
+        concurrent = [event for event in events if event.lane]
+        assert [event.lane for event in concurrent] == [Lane(1, "a")] * 4 + [Lane(1, "b")] * 4
+        begin = events.index(concurrent[0])
+        assert events[begin : begin + 8] == concurrent
+        assert sync_names(concurrent) == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+
+    def test_each_job_of_threads_is_one_of_its_own(self, root: Path) -> None:
+        (root / "another").write_bytes(OLD)
+        paths = [root / "another", root / "file"]
+
+        def change(path: Path) -> None:
+            Storage().overwrite(path, 0, NEW)
+
+        def work() -> None:
+            in_parallel(paths, change)
+            in_parallel(paths, change)
+
+        lanes = dict.fromkeys(event.lane for event in recorded(root, work).events)
+        assert list(lanes) == [Lane(job, name) for job in (1, 2) for name in ("another", "file")]
+
+    def test_a_sync_of_one_thread_fails(self, root: Path) -> None:
+        (root / "another").write_bytes(OLD)
+        recorder = Recorder(root)
+        recorder.fail_sync("another", 2)
+        refused: list[Path] = []
+
+        def work(path: Path) -> None:
+            Storage().overwrite(path, 0, NEW)
+            try:
+                Storage().overwrite(path, 0, OLD)
+            except StorageError:
+                refused.append(path)
+
+        with recorder:
+            in_parallel([root / "file", root / "another"], work)
+        assert refused == [root / "another"]
+        syncs = [event for event in recorder.events if isinstance(event, Sync)]
+        assert [(event.path, event.succeeded) for event in syncs] == [
+            ("another", True),
+            ("another", False),
+            ("file", True),
+            ("file", True),
+        ]
 
     def test_the_world_outside_is_seen_when_it_changes(self, root: Path) -> None:
         world = ["first"]
@@ -243,7 +313,7 @@ class TestStates:
             os.close(handle)
 
         recorder = Recorder(root)
-        recorder.fail_sync(1)
+        recorder.fail_sync(None, 1)
         with recorder:
             work()
         assert found(after(recorder), tmp_path / "a", "file") >= {OLD, NEW}
@@ -260,6 +330,41 @@ class TestStates:
         states = after(recorder)
         assert 40 < len(states) < 400
         assert len({state.tree.digest() for state in states}) > 100
+
+    def test_threads_may_have_come_to_any_point_in_any_order(self, root: Path) -> None:
+        names = ("a", "b")
+        for name in names:
+            (root / name).write_bytes(b"0" * 30)
+
+        def work(path: Path) -> None:
+            for step in (b"1", b"2"):
+                Storage().overwrite(path, 0, step * 30)
+
+        recorder = recorded(root, lambda: in_parallel([root / name for name in names], work))
+        found = {
+            tuple(state.tree.contents[inode].sectors[0][:1] for _, inode in state.tree.walk())
+            for state in during(recorder)
+        }
+        steps = (b"0", b"1", b"2")
+        assert found >= {(*each, b"o") for each in product(steps, repeat=len(names))}
+
+    def test_a_kill_may_come_between_any_two_calls_of_threads(self, root: Path) -> None:
+        names = ("a", "b")
+        for name in names:
+            (root / name).write_bytes(b"0")
+
+        def work(path: Path) -> None:
+            for step in (b"1", b"2"):
+                Storage().overwrite(path, 0, step)
+
+        recorder = recorded(root, lambda: in_parallel([root / name for name in names], work))
+        found = set()
+        for point, seed in product(range(1, len(recorder.events) + 1), range(30)):
+            events = interleaved(recorder.events, point, random.Random(seed))
+            tree = replayed(recorder.before, events)
+            found.add(tuple(tree.contents[inode].sectors[0][:1] for _, inode in tree.walk()))
+        begun = set(product((b"0", b"1", b"2"), repeat=2)) - {(b"0", b"0")}
+        assert found == {(*each, b"o") for each in begun}
 
     def test_the_same_states_come_each_time(self, root: Path) -> None:
         recorder = recorded(root, lambda: Storage().write(root / "file", NEW * 1000))

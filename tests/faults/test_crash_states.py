@@ -26,8 +26,24 @@ import pytest
 from filer.host.errors import FilerError
 from tests.conftest import Count
 from tests.kit import crash_table, faulty, points
-from tests.kit.crash_model.states import ALL_SUBSETS, State, crash_points, crash_states
-from tests.kit.crash_model.trace import Event, Recorder, Seen, Sync, replayed
+from tests.kit.crash_model.states import (
+    ALL_SUBSETS,
+    INTERLEAVINGS,
+    State,
+    crash_points,
+    crash_states,
+    interleaved,
+)
+from tests.kit.crash_model.trace import (
+    Event,
+    Lane,
+    Recorder,
+    Seen,
+    Sync,
+    Write,
+    replayed,
+    sync_names,
+)
 from tests.kit.crash_model.tree import Tree
 from tests.kit.crash_table import FAMILIES, KILLED, LOST, REFUSED, Numbers
 from tests.kit.house import House
@@ -89,11 +105,17 @@ durable:
 - a rename may leave the file with both names;
 - one block of 4 KiB that is being overwritten may be lost, and read as garbage.
 
+Disks that are changed at the same time may each have come to any point: the system calls are
+recorded by disk, in whatever order the threads made them.
+When one disk is at some point, each other disk may be not begun, finished, or anywhere between;
+{INTERLEAVINGS} such combinations are drawn by lot for each point, and for each of them one of the
+losses above.
+
 After a sync of a file that failed, what was written before it may be on the medium or not, for
 good: later syncs do not write it again, while every read shows it.
 
 **What is bounded.**
-Losses of power without another fault are all tried.
+Losses of power without another fault are all tried, in these combinations.
 Of a kill or a failing sync, {RECORDINGS} moments of an operation are recorded at the most, and
 {STATES} distinct states of an operation are powered on at the most.
 They are drawn by lot, the same ones each time.
@@ -105,7 +127,6 @@ In the second and third family there is one fault beside the loss of power: one 
 - A second loss of power while the boot recovers from the first.
 - The system log and the lock file, on which nothing depends; neither is synced.
 - The modes of files.
-- Several changes at the same time: the filer makes one after the other.
 - The stores of the key servers: `tests/keyserver/test_store_durability.py` traces a key server with
   strace, and has its store lose power by the same model.
 """
@@ -315,9 +336,26 @@ def test_a_loss_of_power_while_a_boot_recovers_from_a_kill_loses_no_disk(
     tally = Tally(laboratory.trial(OPERATIONS[name]), recovering=True)
     killed = _undisturbed(tally.trial)
     for at in _some(f"{name} killed", _kills(killed)):
-        recovery = _recovery(tally.trial, killed, at)
-        tally.add(recovery, _points_from(recovery, at + 1))
+        recovery, since = _recovery(tally.trial, killed, at)
+        tally.add(recovery, _points_from(recovery, since))
     report(KILLED, name, tally.try_them(name, sample=2))
+
+
+@pytest.mark.parametrize(
+    ("name", "disks"),
+    [("boot", 4), ("rekey", 4), ("lock", 4), ("sanitize in maintenance mode", 4)],
+)
+def test_the_disks_of_a_job_are_changed_at_the_same_time(
+    name: str, disks: int, laboratory: Laboratory
+) -> None:
+    recording = _undisturbed(laboratory.trial(OPERATIONS[name]))
+    jobs: dict[int, set[Lane]] = {}
+    for event in recording.events:
+        if event.lane:
+            jobs.setdefault(event.lane.job, set()).add(event.lane)
+        else:
+            assert not (isinstance(event, Write) and event.path.endswith(".sed"))
+    assert [len(lanes) for lanes in jobs.values()] == [disks]
 
 
 def _kills(recording: Recording) -> list[int]:
@@ -330,14 +368,17 @@ def _kills(recording: Recording) -> list[int]:
     return list(found.values())
 
 
-def _recovery(trial: Trial, killed: Recording, at: int) -> Recording:
-    """Record the boot after a kill, on the medium that the kill left."""
-    until_then = killed.events[:at]
+def _recovery(trial: Trial, killed: Recording, at: int) -> tuple[Recording, int]:
+    """Record the boot after a kill; return it, and its first point, on what the kill left.
+
+    The kill comes after event ``at``, and any number of those concurrent with it.
+    """
+    until_then = interleaved(killed.events, at, random.Random(at))
     root = trial.laboratory.put(*_end(Recording(killed.before, until_then)))
     recorder = Recorder(root, trial.laboratory.stores, (killed.before, until_then))
     with Recorded(trial, root, recorder) as recorded:
         recorded.restart()
-    return recorded.recording
+    return recorded.recording, len(until_then) + 1
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -345,18 +386,18 @@ def test_a_loss_of_power_after_a_sync_that_failed_loses_no_disk(
     name: str, laboratory: Laboratory, report: Report
 ) -> None:
     tally = Tally(laboratory.trial(OPERATIONS[name]), recovering=True)
-    syncs = sum(isinstance(event, Sync) for event in _undisturbed(tally.trial).events)
-    failures = [(number, order) for number in range(1, syncs + 1) for order in ORDERS]
-    for number, order in _some(f"{name} refused", failures):
-        recording = _refused(tally.trial, number, order)
+    syncs = sync_names(_undisturbed(tally.trial).events)
+    failures = [(sync, order) for sync in syncs for order in ORDERS]
+    for sync, order in _some(f"{name} refused", failures):
+        recording = _refused(tally.trial, sync, order)
         tally.add(recording, _points_from(recording, _failure(recording)))
     report(REFUSED, name, tally.try_them(name, sample=2))
 
 
-def _refused(trial: Trial, number: int, order: Sequence[str]) -> Recording:
+def _refused(trial: Trial, sync: tuple[str | None, int], order: Sequence[str]) -> Recording:
     """Record an operation with one failed sync, and the recovery from it."""
     with Recorded(trial, trial.begin()) as recorded:
-        recorded.recorder.fail_sync(number)
+        recorded.recorder.fail_sync(*sync)
         recorded.operate()
         for step in order:
             if step == RETRY:

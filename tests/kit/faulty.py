@@ -294,14 +294,21 @@ Work = Callable[[], None]
 class WatchedStorage(Storage, ABC):
     """Storage with a hook for each change; ``changes`` counts them.
 
-    Creating what exists, or removing what does not, is not a change.
+    Creating what exists, or removing what does not, is not a change.  Threads make their changes
+    one after the other, in any order.
     """
 
-    changes = 0
+    def __init__(self) -> None:
+        self.changes = 0
+        self._one_at_a_time = threading.RLock()
 
     @abstractmethod
-    def _do(self, work: Work, *torn: Work) -> None:
+    def _change(self, work: Work, *torn: Work) -> None:
         """Do ``work``, or one of ``torn``: what an interrupted ``work`` may leave."""
+
+    def _do(self, work: Work, *torn: Work) -> None:
+        with self._one_at_a_time:
+            self._change(work, *torn)
 
     def _do_removal(self, work: Work, *torn: Work) -> None:
         """Do ``work``, which frees space."""
@@ -394,6 +401,7 @@ class FailingStorage(WatchedStorage):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._first: int | None = None
         self._trouble = Trouble()
 
@@ -445,7 +453,7 @@ class FailingStorage(WatchedStorage):
             and self._trouble.then is not None
         )
 
-    def _do(self, work: Work, *torn: Work) -> None:
+    def _change(self, work: Work, *torn: Work) -> None:
         self.changes += 1
         made: float | None = None
         if self._first is not None and self.changes >= self._first:
@@ -483,10 +491,12 @@ def _kill_this_process() -> None:
 class CrashingStorage(WatchedStorage):
     """Storage that kills its own process "before", within ("torn 1" ...), or "after" a change.
 
-    ``kinds`` lists for each change which of these moments it has.
+    ``kinds`` lists for each change which of these moments it has.  With a ``crash`` that raises,
+    it is raised again at each later change, by whichever thread.
     """
 
     def __init__(self, crash: Callable[[], None] = _kill_this_process) -> None:
+        super().__init__()
         self.kinds: list[tuple[str, ...]] = []
         self._crash = crash
         self._at: int | None = None
@@ -508,7 +518,9 @@ class CrashingStorage(WatchedStorage):
         if left:
             self._do(lambda: Storage.sweep(self, directory), lambda: _unlink(left[:1]))
 
-    def _do(self, work: Work, *torn: Work) -> None:
+    def _change(self, work: Work, *torn: Work) -> None:
+        if self._at is not None and self.changes >= self._at:
+            self._crash()
         self.changes += 1
         moments = {"before": lambda: None}
         moments |= {f"torn {number}": each for number, each in enumerate(torn, 1)}

@@ -29,9 +29,10 @@ class RecordingStorage(WatchedStorage):
     """Records the system calls of each change, one letter per call."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.changed: list[str] = []
 
-    def _do(self, work: Work, *_torn: Work) -> None:
+    def _change(self, work: Work, *_torn: Work) -> None:
         calls: list[str] = []
 
         def watch(_frame: FrameType, event: str, call: object) -> None:

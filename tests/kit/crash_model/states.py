@@ -8,6 +8,8 @@ are not durable, any subset may have reached the medium, in any order:
   read as zeros or as garbage, or the file may be shorter.
 * A block of 4 KiB that is being overwritten may be lost as a whole: it then reads as garbage.
 * A rename that is not durable may leave the file with both names.
+* Calls in different lanes of one job (`trace.Lane`) are concurrent: when one lane has come to some
+  point, each other lane may be at any.  `INTERLEAVINGS` of them are drawn by lot for each point.
 * After a failed sync of a file, the cache counts as written, so no later sync writes it again:
   earlier writes may be on the medium or not, until they are overwritten.  A directory whose sync
   failed is written by its next sync.
@@ -16,10 +18,21 @@ docs/CRASHES.md lists what the model leaves out.
 """
 
 import random
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tests.kit.crash_model.trace import Change, Event, Rename, Seen, Sync, Truncate, Write, needed
+from tests.kit.crash_model.trace import (
+    Change,
+    Event,
+    Lane,
+    Rename,
+    Seen,
+    Sync,
+    Truncate,
+    Write,
+    needed,
+)
 from tests.kit.crash_model.tree import SECTOR, Content, Inode, Tree
 
 BLOCK = 4096
@@ -27,6 +40,9 @@ BLOCK = 4096
 
 ALL_SUBSETS = 6
 """With at most this many non-durable changes, all their subsets are tried."""
+
+INTERLEAVINGS = 12
+"""For each moment of a job, how often the other lanes are somewhere else."""
 
 _RANDOM_SUBSETS = 24
 _TORN_TOGETHER = 4
@@ -75,16 +91,52 @@ def crash_states(
             if isinstance(event, Seen):
                 outside = event.what
         seen = max(seen, point)
-        loose = [
-            at
-            for at, event in enumerate(events[:point])
-            if not isinstance(event, Sync | Seen)
-            and event.path not in ignored
-            and durable_from[at] >= point
-        ]
-        medium = _Medium(before, events[:point], loose)
-        for moment, text, tree in _variations(medium, random.Random(point)):
+
+        chance = random.Random(point)
+        medium = _Medium(before, events, range(point), durable_from, ignored)
+        for moment, text, tree in _variations(medium, chance):
             yield State(point, tree, outside, moment, text)
+        for happened in _interleavings(events, point, chance):
+            medium = _Medium(before, events, happened, durable_from, ignored)
+            moment, text, tree = _variation(medium, chance)
+            yield State(point, tree, outside, moment, f"{_told(events, happened)}; {text}")
+
+
+def interleaved(events: Sequence[Event], point: int, chance: random.Random) -> list[Event]:
+    """Return the first ``point`` events, with any number of those concurrent with the last one."""
+    cut = next(_interleavings(events, point, chance), range(point))
+    return [events[at] for at in cut]
+
+
+def _interleavings(
+    events: Sequence[Event], point: int, chance: random.Random
+) -> Iterator[Sequence[int]]:
+    """Yield which events may have happened besides event ``point - 1`` and those before it.
+
+    Nothing, if no event is concurrent with it.
+    """
+    lane = events[point - 1].lane
+    lanes: dict[Lane, list[int]] = {}
+    for at, event in enumerate(events):
+        if lane and event.lane and event.lane.job == lane.job:
+            lanes.setdefault(event.lane, []).append(at)
+    if lane is None or len(lanes) == 1:
+        return
+    begun = [at for at in lanes[lane] if at < point]
+    first = min(at for numbers in lanes.values() for at in numbers)
+    for _ in range(INTERLEAVINGS):
+        cut = [*range(first), *begun]
+        for each, numbers in lanes.items():
+            if each != lane:
+                cut += numbers[: chance.randint(0, len(numbers))]
+        yield sorted(cut)
+
+
+def _told(events: Sequence[Event], cut: Sequence[int]) -> str:
+    """Say how far each lane has come, for the job that the last event belongs to."""
+    job = [lane for at in cut if (lane := events[at].lane)]
+    here = Counter(lane.path for lane in job if lane.job == job[-1].job)
+    return "at the same time: " + ", ".join(f"{count} of {path}" for path, count in here.items())
 
 
 def _durable_from(events: Sequence[Event], at: int) -> int:
@@ -108,20 +160,29 @@ def _sync_of(inode: Inode, events: Sequence[Event], at: int) -> int:
 
 
 class _Medium:
-    """The medium; the changes whose numbers are in ``loose`` may be missing from it."""
+    """The medium after the events in ``happened``; those changes in ``loose`` may be missing."""
 
-    def __init__(self, before: Tree, events: Sequence[Event], loose: Sequence[int]) -> None:
-        self.loose = loose
-        self.changes: list[tuple[int, Change]] = []
+    def __init__(
+        self,
+        before: Tree,
+        events: Sequence[Event],
+        happened: Sequence[int],
+        durable_from: Sequence[int],
+        ignored: Collection[str],
+    ) -> None:
+        changes = [(at, event) for at in happened if isinstance(event := events[at], Change)]
+        there = frozenset(happened)
+        self.loose = [
+            at
+            for at, change in changes
+            if change.path not in ignored and durable_from[at] not in there
+        ]
+        first = self.loose[0] if self.loose else len(events)
+        self.changes = [(at, change) for at, change in changes if at >= first]
         self._base = before.copy()
-        first = loose[0] if loose else len(events)
-        for at, event in enumerate(events):
-            if isinstance(event, Sync | Seen):
-                continue
+        for at, change in changes:
             if at < first:
-                event.apply(self._base)
-            else:
-                self.changes.append((at, event))
+                change.apply(self._base)
 
     def change(self, at: int) -> Change:
         return next(change for number, change in self.changes if number == at)
@@ -176,6 +237,17 @@ def _variations(medium: _Medium, chance: random.Random) -> Iterator[tuple[str, s
                     yield moment, f"{text}; {change}: {how}", tree
             elif isinstance(change, Rename):
                 yield "two names", f"{text}; {change} with both names", medium.tree(arrived, at)
+
+
+def _variation(medium: _Medium, chance: random.Random) -> tuple[str, str, Tree]:
+    """Return one of the variations of a medium, drawn by lot."""
+    arrived = [at for at in medium.loose if chance.random() < 0.5]
+    missing = [str(medium.change(at)) for at in medium.loose if at not in arrived]
+    text = "missing: " + ("; ".join(missing) or "nothing")
+    found = [("missing" if missing else "complete", text, medium.tree(arrived))]
+    if writes := [at for at in arrived if isinstance(medium.change(at), Write)]:
+        found += medium.torn(arrived, chance.choice(writes))
+    return chance.choice(found)
 
 
 def _subsets(loose: Sequence[int], chance: random.Random) -> list[frozenset[int]]:

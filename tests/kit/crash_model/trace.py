@@ -3,21 +3,42 @@
 While a ``Recorder`` records, it replaces Python's wrappers in ``os``, so the program needs no
 change. Other writes (``open()``, SQLite) are not recorded: `Recorder.check` compares the trace with
 the directory, and fails if they differ.
+
+Calls of other threads than the recorder's own are *concurrent*: they might have come in another
+order. The trace has those that one job made together, sorted by *lane*, which is the path that they
+change, so it does not depend on which thread was faster. ``states`` knows that their real order is
+not the order of the trace.
 """
 
 import errno
 import os
+import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import filer.host.durable
 from tests.kit.crash_model.tree import Content, Inode, Kind, Tree, inode_of
 
 
+class Lane(NamedTuple):
+    """The calls on ``path`` by the threads of job number ``job``; lanes of a job are concurrent."""
+
+    job: int
+    path: str
+
+
 @dataclass(frozen=True)
-class Enter:
+class _Call:
+    """A system call; without a ``lane`` it comes after all calls before it in the trace."""
+
+    lane: Lane | None = field(default=None, kw_only=True, repr=False)
+
+
+@dataclass(frozen=True)
+class Enter(_Call):
     """A directory gets an entry for a new or an existing inode."""
 
     path: str
@@ -30,7 +51,7 @@ class Enter:
 
 
 @dataclass(frozen=True)
-class Leave:
+class Leave(_Call):
     """A directory loses an entry."""
 
     path: str
@@ -45,7 +66,7 @@ class Leave:
 
 
 @dataclass(frozen=True)
-class Rename:
+class Rename(_Call):
     """An entry moves, and may replace another."""
 
     path: str
@@ -58,7 +79,7 @@ class Rename:
 
 
 @dataclass(frozen=True)
-class Write:
+class Write(_Call):
     path: str
     inode: Inode
     offset: int
@@ -70,7 +91,7 @@ class Write:
 
 
 @dataclass(frozen=True)
-class Truncate:
+class Truncate(_Call):
     path: str
     inode: Inode
     size: int
@@ -84,7 +105,7 @@ Change = Enter | Leave | Rename | Write | Truncate
 
 
 @dataclass(frozen=True)
-class Sync:
+class Sync(_Call):
     """The content of a file, or the entries of a directory, are synced."""
 
     path: str
@@ -97,6 +118,7 @@ class Seen:
     """The state outside changed to ``what`` before the next event."""
 
     what: Hashable = field(repr=False)
+    lane: None = None
 
 
 Event = Change | Sync | Seen
@@ -122,6 +144,21 @@ def replayed(tree: Tree, events: Iterable[Event]) -> Tree:
     return cache
 
 
+def sync_names(events: Iterable[Event]) -> list[tuple[str | None, int]]:
+    """Name each sync, whichever thread is faster: the path in a lane, else None, and a number.
+
+    The number counts from 1 the syncs with that path.
+    """
+    count: Counter[str | None] = Counter()
+    names = []
+    for event in events:
+        if isinstance(event, Sync):
+            name = event.path if event.lane else None
+            count[name] += 1
+            names.append((name, count[name]))
+    return names
+
+
 class Recorder:
     """A trace of the changes below the directory ``root``; a context manager that records.
 
@@ -145,15 +182,21 @@ class Recorder:
         self._new = 1 + max(inode.number for inode in {*before.inodes, *made})
         self._outside = outside
         self._last_seen: Hashable = None
-        self._failing: int | None = None
+        self._failing: tuple[str | None, int] | None = None
         self._replaced: dict[tuple[Any, str], Any] = {}
-        self.syncs = 0
+        self._thread: threading.Thread | None = None
+        self._one_at_a_time = threading.RLock()
+        self._threads: list[threading.Thread] = []
+        """The threads of the current or last job."""
+        self._job = max((event.lane.job for event in self.events if event.lane), default=0)
+        self._syncs: Counter[str | None] = Counter()
 
-    def fail_sync(self, number: int) -> None:
-        """Make sync ``number`` (counted from 1 over the whole trace) fail once with EIO."""
-        self._failing = number
+    def fail_sync(self, path: str | None, number: int) -> None:
+        """Make a sync fail once with EIO: the one that `sync_names` calls this."""
+        self._failing = path, number
 
     def __enter__(self) -> Self:
+        self._thread = threading.current_thread()
         self.see()
         recorded = {
             "open": self._open,
@@ -178,7 +221,7 @@ class Recorder:
         for place, name, method in places:
             real = getattr(place, name)
             self._replaced[place, name] = real
-            setattr(place, name, _in_place_of(real, method))
+            setattr(place, name, self._in_place_of(real, method))
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -201,9 +244,40 @@ class Recorder:
             self._last_seen = now
             self.events.append(Seen(now))
 
-    def _record(self, event: Event) -> None:
-        self.see()
-        self.events.append(event)
+    def _in_place_of(self, real: Any, method: Any) -> Callable[..., Any]:
+        def recorded(*arguments: Any, **more: Any) -> Any:
+            with self._one_at_a_time:
+                return method(real, *arguments, **more)
+
+        return recorded
+
+    def _record(self, event: Change | Sync) -> None:
+        lane = self._lane(event)
+        at = len(self.events)
+        if lane is None:
+            self.see()
+            at = len(self.events)
+        else:
+            while at and (other := self.events[at - 1].lane) and other.job == lane.job:
+                if other.path <= lane.path:
+                    break
+                at -= 1
+        self.events.insert(at, replace(event, lane=lane))
+
+    def _lane(self, event: Change | Sync) -> Lane | None:
+        thread = threading.current_thread()
+        going_on = any(each.is_alive() for each in self._threads)
+        if thread is self._thread:
+            assert not going_on, "a change beside those of the threads"
+            return None
+        assert isinstance(event, Write | Sync), "a thread changes what is not only its own"
+        if not going_on:  # all threads of a job live until it ends
+            self._threads.clear()
+            self._job += 1
+            self.see()
+        if thread not in self._threads:
+            self._threads.append(thread)
+        return Lane(self._job, event.path)
 
     # Each takes the real function and its arguments.
 
@@ -277,9 +351,11 @@ class Recorder:
         if inode is None:
             real(handle)
             return
-        self.syncs += 1
-        fails = self.syncs == self._failing
-        self._record(Sync(self._paths[inode], inode, not fails))
+        event = Sync(self._paths[inode], inode)
+        name = self._lane(event) and event.path
+        self._syncs[name] += 1
+        fails = (name, self._syncs[name]) == self._failing
+        self._record(replace(event, succeeded=not fails))
         if fails:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -314,13 +390,6 @@ class Recorder:
             directory = self._known.get(_identity(Path(parent).stat()))
         above = self._paths.get(directory, "") if directory else ""
         return directory, name, f"{above}/{name}" if above else name
-
-
-def _in_place_of(real: Any, method: Any) -> Callable[..., Any]:
-    def recorded(*arguments: Any, **more: Any) -> Any:
-        return method(real, *arguments, **more)
-
-    return recorded
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
