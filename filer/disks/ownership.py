@@ -14,6 +14,7 @@ from filer.disks.disk import Disk
 from filer.disks.label import Label, read_labels
 from filer.disks.shelf import Shelf
 from filer.keys.key_id import systems_of
+from filer.running.parallel import in_parallel
 
 ROOT_AGGREGATE = "aggr0"
 
@@ -133,12 +134,15 @@ def survey(shelf: Shelf, system_id: int) -> Ownership:
 def claim_unowned(disks: Iterable[Disk], ownership: Ownership, system_id: int) -> None:
     """Write ``system_id`` to the record of each own disk without an owner that is not doubtful.
 
-    Destroyed disks are not changed.  Raises StorageError; the disks before the failed one are
-    already written.
+    Destroyed disks are not changed.  Raises StorageError; some of the other disks are already
+    written then.
     """
-    for disk in ownership.own(disks):
-        if not (disk.owner or disk.destroyed or disk.serial in ownership.doubtful):
-            disk.assign(system_id)
+    unowned = [
+        disk
+        for disk in ownership.own(disks)
+        if not (disk.owner or disk.destroyed or disk.serial in ownership.doubtful)
+    ]
+    in_parallel(unowned, lambda disk: disk.assign(system_id))
 
 
 def _root_members(
