@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from filer.commands import Cancelled, EndOfAnswers
+from filer.running.parallel import WORKERS
 from filer.running.progress import Steps, Tell, Work
 from tests.kit import manual
 from tests.kit.console import OTHER_PASSPHRASE, PASSPHRASE
@@ -285,7 +286,9 @@ def test_setup_locks_only_what_it_has_rekeyed(house: House) -> None:
     assert [disk.locking for disk in house.filer.shelf] == [True, True, True, False]
 
 
-def test_setup_that_is_stopped_while_it_rekeys_does_not_lock(house: House) -> None:
+def test_setup_that_is_stopped_while_it_rekeys_does_not_lock(build: Build) -> None:
+    house = build(disks=WORKERS + 4)
+
     @contextmanager
     def stop_at_the_third_disk(work: Work) -> Iterator[Tell]:
         def tell(done: int) -> None:
@@ -296,8 +299,8 @@ def test_setup_that_is_stopped_while_it_rekeys_does_not_lock(house: House) -> No
 
     house.progress = stop_at_the_third_disk
     status, out, err = house.execute("key_manager setup", *TWO, "", "", "", "", "yes")
-    assert (status, err) == (1, "rekey: interrupted; 2 disks were not reached\n")
-    assert out.endswith(f"{LOCK}yes\n{completed('rekey', 2)}")
+    assert (status, err) == (1, "rekey: interrupted; 3 disks were not reached\n")
+    assert out.endswith(f"{LOCK}yes\n{completed('rekey', WORKERS + 1)}")
     assert not any(disk.locking for disk in house.filer.shelf)
 
 
