@@ -25,6 +25,8 @@ ROWS: Mapping[str, Measure] = {
     "scaling": network.scaling,
     "status": network.status,
     "rekey": disks.rekey,
+    "lock": disks.lock,
+    "unlock": disks.unlock,
     "lines": console.lines,
     "completion": console.completion,
     "man": console.man,

@@ -1,18 +1,18 @@
-"""Rows for disks: rekeying, compared with only the writes that it makes."""
+"""Rows for disks: rekey, lock and boot, compared with only the writes that they make."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from bench.measuring import interleave, peak_memory, seconds
-from bench.row import Figure, Row, Unit, at_most
-from bench.workshop import Workshop, new_pairs
+from bench.row import Figure, Row, Unit, at_most, faster
+from bench.workshop import Account, Workshop, new_pairs
 from filer.disks.derivation import Derivation
 from filer.disks.header import DATA_OFFSET, RECORD_OFFSETS, SLOT_OFFSETS, SLOT_SIZE
-from filer.disks.jobs import DiskJobs
+from filer.disks.jobs import DiskJobs, DiskReport
 from filer.disks.record import RECORD_SIZE
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
@@ -27,10 +27,16 @@ _WRITES = (
     (SLOT_OFFSETS[1], SLOT_SIZE),
     (RECORD_OFFSETS[1], RECORD_SIZE),
 )
-"""What a rekey writes to a disk: record, new header slot, old header slot, record."""
+"""What a rekey or lock writes to a disk: record, new header slot, old header slot, record."""
+
+_BOOT_WRITES = ((RECORD_OFFSETS[0], RECORD_SIZE), (RECORD_OFFSETS[1], RECORD_SIZE))
+"""What a boot writes to a locked disk: a failure, before the key is tried, and none."""
 
 _DERIVATIONS = 3
 """Keys that a rekey derives for a disk: the current and the new wrapping key, and the MSID's."""
+
+_MANY, _FASTER = 1440, 4.0
+"""With so many disks a job must be so many times faster than one disk after the other."""
 
 
 class _Shelf:
@@ -57,22 +63,34 @@ class _Shelf:
         """Return all disks to the MSID."""
         self._rekey(MSID_KEY_ID)
 
-    def _rekey(self, key_id: str) -> None:
-        report = DiskJobs(self.keytable, Interrupt()).rekey(
-            self.disks, key_id, held=lambda _id, _key: True, refusal=lambda _disk: None
+    def lock(self) -> None:
+        """Lock all disks."""
+        self._check(
+            DiskJobs(self.keytable, Interrupt()).lock(
+                self.disks, held=lambda _id, _key: True, refusal=lambda _disk: None
+            )
         )
+
+    def _rekey(self, key_id: str) -> None:
+        self._check(
+            DiskJobs(self.keytable, Interrupt()).rekey(
+                self.disks, key_id, held=lambda _id, _key: True, refusal=lambda _disk: None
+            )
+        )
+
+    def _check(self, report: DiskReport) -> None:
         if report.failures or report.not_reached:
-            raise RuntimeError("not all disks were rekeyed")
+            raise RuntimeError(f"{report.verb} did not reach all disks")
 
 
-def _bare(directory: Path, disks: int) -> None:
-    """Make the writes, syncs and key derivations of a rekey, without anything else."""
+def _bare(directory: Path, disks: int, writes: Sequence[tuple[int, int]] = _WRITES) -> None:
+    """Make only the writes, syncs and key derivations of a job, one disk after the other."""
     (pair,) = new_pairs(1)
     stretched = Derivation().stretch(pair.key_id, pair.key)
     for number in range(disks):
         for each in range(_DERIVATIONS):
             stretched.wrapping_key(f"{number} {each}".encode())
-        for offset, size in _WRITES:
+        for offset, size in writes:
             handle = os.open(directory / str(number), os.O_WRONLY)
             os.pwrite(handle, os.urandom(size), offset)
             os.fdatasync(handle)
@@ -89,7 +107,7 @@ def _make_bare(directory: Path, disks: int) -> None:
 
 def rekey(shop: Workshop) -> Iterator[Row]:
     """Measure a rekey of increasing numbers of disks."""
-    sizes = (4, 12) if shop.quick else (12, 240, 1440)
+    sizes = (4, 12) if shop.quick else (12, 240, _MANY)
     memory: list[Figure] = []
     for disks in sizes:
         directory, bare = shop.new("shelf"), shop.new("bare")
@@ -102,7 +120,8 @@ def rekey(shop: Workshop) -> Iterator[Row]:
             partial(seconds, partial(_bare, bare, disks)),
         )
         ours, theirs = (_a_disk(each, disks) for each in figures)
-        yield Row(f"rekey of {disks} disks, a disk", ours, at_most(1.5), theirs, "bare loop")
+        limit = faster(_FASTER) if disks == _MANY else at_most(1.5)
+        yield Row(f"rekey of {disks} disks, a disk", ours, limit, theirs, "bare loop")
     yield Row(
         f"memory for a rekey of {sizes[-1]} disks",
         memory[-1],
@@ -110,6 +129,45 @@ def rekey(shop: Workshop) -> Iterator[Row]:
         memory[0],
         f"{sizes[0]}",
     )
+
+
+def lock(shop: Workshop) -> Iterator[Row]:
+    """Measure a lock of many disks."""
+    disks = 12 if shop.quick else _MANY
+    shelf, bare = _Shelf(shop.new("shelf"), disks), shop.new("bare")
+    _make_bare(bare, disks)
+
+    def lock_again() -> float:
+        shelf.rekey_to_msid()
+        shelf.rekey()
+        return seconds(shelf.lock)
+
+    figures = interleave(shop.times(5), lock_again, partial(seconds, partial(_bare, bare, disks)))
+    ours, theirs = (_a_disk(each, disks) for each in figures)
+    yield Row(f"lock of {disks} disks, a disk", ours, faster(_FASTER), theirs, "bare loop")
+
+
+def unlock(shop: Workshop) -> Iterator[Row]:
+    """Measure a boot of many locked disks."""
+    disks = 12 if shop.quick else _MANY
+    bare = shop.new("bare")
+    _make_bare(bare, disks)
+    with shop.key_servers(1, 1) as servers:
+        account = shop.account(f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n', servers)
+        account.run("key_manager rekey", "disk encrypt lock *")
+        figures = interleave(
+            shop.times(5),
+            partial(seconds, partial(_boot, account)),
+            partial(seconds, partial(_bare, bare, disks, _BOOT_WRITES)),
+        )
+    ours, theirs = (_a_disk(each, disks) for each in figures)
+    yield Row(f"boot of {disks} locked disks, a disk", ours, faster(), theirs, "bare loop")
+
+
+def _boot(account: Account) -> None:
+    with account.booted() as booted:
+        if any(disk.locked for disk in booted.filer.shelf):
+            raise RuntimeError("not all disks were unlocked")
 
 
 def _a_disk(figure: Figure, disks: int) -> Figure:
