@@ -3,11 +3,11 @@
 A disk mostly waits for its syncs, so disks are worked on in parallel; the changes of one disk are
 made in order, each synced before the next.  Outcomes are reported in the order of the disks.
 
-**A disk must learn from those before it** if its key ID is contested: which of several keys it
-tries depends on what the others have accepted and refused (`try_one`).  Such disks are tried one
-after the other, in order, when all others are done.  A key ID with one key has nothing to teach:
-each disk tries that key, unless it has refused it before, whatever happens to the others; nor has
-the MSID, which each disk has its own of.
+**Disks whose key ID is contested are tried one after the other**, in order, when all other disks are
+done: which of several keys such a disk tries depends on what the disks before it have accepted and
+refused (`try_one`).  No other outcome changes what another disk tries.  A disk whose key ID has one
+key tries that key unless it has refused it before, whatever happens to other disks, and a disk with
+the MSID has its own.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -159,12 +159,12 @@ def each_disk(
     if disks:
         tell(0)
     outcomes = in_parallel(disks, unless_contested, go_on=go_on, tell=count)
-    all_reached = len(outcomes) == len(disks)
-    for at, (disk, outcome) in enumerate(zip(disks, outcomes, strict=False)):
-        if isinstance(outcome, _Contested) and all_reached:
-            all_reached = go_on()
-            if all_reached:
-                outcomes[at] = work(disk, True)
+    if len(outcomes) == len(disks):
+        for at, outcome in enumerate(outcomes):
+            if isinstance(outcome, _Contested):
+                if not go_on():
+                    break
+                outcomes[at] = work(disks[at], True)
                 count(outcomes[at])
     return [
         (disk, outcome)
