@@ -17,13 +17,14 @@ from typing import Self
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.lock import locked
+from filer.host.reading import UnreadableError, read_regular
 from filer.host.text import printable
 from filer.keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
 from filer.keyserver.authority import server_name, store_name
 from filer.keyserver.engine import Engine, StoreError, StoreLost
 from filer.keyserver.session import Session
 from filer.kmip.address import parse_address
-from filer.registration.pem import ca_name
+from filer.registration.pem import SIZE_LIMIT, ca_name
 
 __all__ = ["DEFAULT_PORT", "AddressInUseError", "KeyServer", "KeyServerError", "start_together"]
 
@@ -184,7 +185,10 @@ class KeyServer:
         loads += [(context.load_verify_locations, path) for path in authorities]
         for load, path in loads:
             try:
+                read_regular(path, SIZE_LIMIT, follow=True)  # OpenSSL would wait at a FIFO
                 load(path)
+            except UnreadableError as error:
+                raise KeyServerError(f"{printable(str(path))}: {error}") from error
             except (ssl.SSLError, ValueError) as error:
                 raise KeyServerError(
                     f"{printable(str(path))}: not usable for a key server; "

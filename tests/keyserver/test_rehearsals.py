@@ -246,6 +246,25 @@ class TestClientAuthority:
         with pytest.raises(KeyServerError, match=f"^{re.escape(str(path))}: {reason}"):
             KeyServer(directory, "127.0.0.2", port=0, client_ca=path).start()
 
+    def test_a_fifo_is_refused_and_stops_no_running_server(
+        self, authority: Path, tmp_path: Path
+    ) -> None:
+        directory, path = shutil.copytree(authority, tmp_path / "keys"), tmp_path / "ca.pem"
+        os.mkfifo(path)
+        with pytest.raises(KeyServerError, match=f"^{re.escape(str(path))}: not a regular file$"):
+            KeyServer(directory, "127.0.0.2", port=0, client_ca=path).start()
+        path.unlink()
+        path.write_bytes(pki.authority().certificate_pem())
+        told = list[str]()
+        server = KeyServer(directory, "127.0.0.2", port=0, client_ca=path, complain=told.append)
+        with server:
+            path.unlink()
+            os.mkfifo(path)
+            assert ask(server, client_context(server, directory / CLIENT_PRIVATE))
+        assert told[0] == (
+            f"{path}: not a regular file; key server 127.0.0.2 uses the earlier certificates"
+        )
+
     def test_the_program_takes_it(self, tmp_path: Path) -> None:
         other = pki.authority()
         (tmp_path / "ca.pem").write_bytes(other.certificate_pem())
