@@ -12,7 +12,7 @@ if the clock was wrong.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -53,6 +53,12 @@ CLIENT_NAME = "filer"
 
 LIFETIME = timedelta(days=730)
 """How long a new certificate of a key server or client is valid, unless told otherwise."""
+
+
+_REMEDY = (
+    "put it back, or move all .pem files away to start with a new authority, whose certificates "
+    "every filer has to install"
+)
 
 
 class AuthorityError(FilerError):
@@ -192,10 +198,18 @@ class _Files:
             yield
 
     def authority(self) -> Identity:
-        """Return the valid authority.  Raises AuthorityError if it is missing but was there."""
+        """Return the valid authority.
+
+        Raises AuthorityError if it is missing but was there, or if another file has its name.
+        """
         path = self.directory / AUTHORITY_PRIVATE
-        if not path.exists():
+        found = _load(path)
+        if found is None:
             self._refuse_new_authority(path)
+        elif not (found.is_authority and self._has_issued(found)):
+            raise AuthorityError(
+                f"{printable(str(path))}: not the authority of the other certificates; {_REMEDY}"
+            )
         return self._valid(path, new_authority)
 
     def client(self, authority: Identity, *, again: bool = False) -> None:
@@ -217,10 +231,18 @@ class _Files:
             issued |= {f"{address}{suffix}" for address in addresses_of(self.directory, suffix)}
         if issued:
             raise AuthorityError(
-                f"{printable(str(path))}: missing, but it issued {min(issued)}; put it back, or "
-                "move all .pem files away to start with a new authority, whose certificates every "
-                "filer has to install"
+                f"{printable(str(path))}: missing, but it issued {min(issued)}; {_REMEDY}"
             )
+
+    def _has_issued(self, authority: Identity) -> bool:
+        """Return whether ``authority`` issued one of the certificates here, if there are any."""
+        servers = addresses_of(self.directory, server_name(""))
+        found = []
+        for name in (CLIENT_PRIVATE, *map(server_name, servers)):
+            with suppress(AuthorityError):  # a damaged file is refused later
+                found.append(_load(self.directory / name))
+        issued = [each for each in found if each is not None]
+        return not issued or any(each.is_from(authority) for each in issued)
 
     def _valid(
         self,

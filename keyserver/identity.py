@@ -51,6 +51,15 @@ class Identity:
         )
         return key + self.certificate_pem()
 
+    @property
+    def is_authority(self) -> bool:
+        """Whether the certificate is that of an authority."""
+        try:
+            extensions = self.certificate.extensions
+            return extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        except (x509.ExtensionNotFound, ValueError):
+            return False
+
     def is_from(self, issuer: "Identity") -> bool:
         """Return whether ``issuer`` signed this certificate."""
         try:

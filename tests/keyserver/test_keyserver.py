@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from filer.keyserver.authority import (
     AuthorityError,
     Identity,
     prepare,
+    renew,
     server_name,
 )
 from filer.keyserver.engine import Engine
@@ -379,6 +381,28 @@ class TestCertificates:
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
         authority.rename(tmp_path / AUTHORITY_PRIVATE)
         prepare(tmp_path, ["127.0.0.2"])
+
+    @pytest.mark.parametrize("other", [CLIENT_PRIVATE, "127.0.0.2_server.pem", "new", "no CA"])
+    def test_another_private_key_is_no_authority(self, tmp_path: Path, other: str) -> None:
+        prepare(tmp_path, ["127.0.0.2"])
+        match other:
+            case "new":
+                content = pki.authority().private_pem()
+            case "no CA":
+                content = pki.client(None).private_pem()
+            case _:
+                content = (tmp_path / other).read_bytes()
+        (tmp_path / AUTHORITY_PRIVATE).write_bytes(content)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        for change in (partial(prepare, tmp_path, ["127.0.0.2"]), partial(renew, tmp_path)):
+            with pytest.raises(AuthorityError) as caught:
+                change()
+            assert str(caught.value) == (
+                f"{tmp_path / AUTHORITY_PRIVATE}: not the authority of the other certificates; put "
+                "it back, or move all .pem files away to start with a new authority, whose "
+                "certificates every filer has to install"
+            )
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
     def test_a_new_authority_is_made_where_only_stores_are_left(self, tmp_path: Path) -> None:
         prepare(tmp_path, ["127.0.0.2"])
