@@ -1,6 +1,6 @@
 """Open the locked disks at boot, with the keys that kmip_init has loaded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from filer.boot.notices import Notices
 from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, LockedOut
@@ -8,7 +8,7 @@ from filer.disks.jobs import each_disk, keys_of, try_one
 from filer.disks.ownership import Ownership
 from filer.host.errors import FilerError
 from filer.host.text import listed
-from filer.key_servers.holdings import Holdings, conflict
+from filer.key_servers.holdings import Holdings
 from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.running.progress import Steps
 from filer.system import Filer
@@ -77,8 +77,8 @@ def unlock_disks(
     for reason, left in stay_locked.items():
         names = [disk.name for disk in filer.shelf if disk.name in left]
         notices.warning("disk.encrypt.locked", f"{listed(names)} stay locked: {reason}")
-    for text in _wrong_servers(holdings, opened_with):
-        notices.warning("kmip.init.mismatch", text)
+    for mismatch in holdings.mismatches(opened_with):
+        notices.warning("kmip.init.mismatch", mismatch.text)
 
 
 def _open(filer: Filer, disk: Disk, holdings: Holdings, *, try_msid: bool, alone: bool) -> DiskKey:
@@ -98,29 +98,6 @@ def _open(filer: Filer, disk: Disk, holdings: Holdings, *, try_msid: bool, alone
         else:
             return MSID
     raise _NotInKeytable
-
-
-def _wrong_servers(
-    holdings: Holdings, opened_with: Mapping[str, AuthenticationKey | None]
-) -> Iterator[str]:
-    """Yield a line for each server with a wrong key, and each conflict with no known right key."""
-    contested = holdings.contradictions()
-    for key_id in {**contested, **opened_with}:
-        key = opened_with.get(key_id)
-        if key is not None:
-            for address in holdings.servers_with_another(key_id, key):
-                yield (
-                    f"key server {address} holds another key for key ID {key_id} than the one that "
-                    "opens its disks"
-                )
-        elif key_id in contested:
-            yield conflict(key_id, contested[key_id])
-        else:
-            for address in holdings.holders(key_id):
-                yield (
-                    f"key server {address} holds a key for key ID {key_id} that does not open its "
-                    "disks"
-                )
 
 
 def _reason(disk: Disk, problem: FilerError) -> str:

@@ -1,11 +1,11 @@
 """The key pairs on each key server."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from filer.key_servers.ranking import KeySet, Ranking, rank
+from filer.key_servers.ranking import Ranking, rank
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 
@@ -18,6 +18,14 @@ def conflict(key_id: str, holders: Sequence[str]) -> str:
     if len(holders) == 1:
         return f"key server {holders[0]} holds different keys for key ID {key_id}"
     return f"key servers {', '.join(holders)} hold different keys for key ID {key_id}"
+
+
+class Mismatch(NamedTuple):
+    """Key servers with a wrong key for ``key_id``, or that contradict each other about it."""
+
+    key_id: str
+    servers: Sequence[str]
+    text: str
 
 
 @dataclass(eq=False, repr=False)
@@ -45,13 +53,6 @@ class Holdings:
                 found.setdefault(pair.key_id, []).append((address, pair.key))
         return found
 
-    @cached_property
-    def _keys(self) -> Mapping[str, KeySet]:
-        return {
-            key_id: KeySet(key for _address, key in held)
-            for key_id, held in self._by_key_id.items()
-        }
-
     def pairs(self) -> list[KeyPair]:
         """Return the key pairs of all servers that answered, in order of registration."""
         return [pair for held in self.by_server.values() for pair in held]
@@ -61,8 +62,20 @@ class Holdings:
         return set(self._by_key_id)
 
     def holds(self, key_id: str, key: AuthenticationKey) -> bool:
-        """Say whether any server that answered holds ``key`` under ``key_id``."""
-        return key_id in self._keys and key in self._keys[key_id]
+        """Return whether a boot that reads these servers loads ``key`` for ``key_id``.
+
+        Of a server with many keys under one key ID a boot loads some: see `ranking`.
+        """
+        return key in self.keys(key_id)
+
+    def keys(self, key_id: str) -> Sequence[AuthenticationKey]:
+        """Return the keys that such a boot loads for ``key_id``, in the order of `ranking`."""
+        entry = self.ranking.entries.get(key_id)
+        return entry.candidates if entry else ()
+
+    def only(self, address: str) -> "Holdings":
+        """Return what the one server at ``address`` holds."""
+        return Holdings({address: self.by_server[address]}, {})
 
     def holders(self, key_id: str, key: AuthenticationKey | None = None) -> list[str]:
         """Return the servers that hold ``key``, or with None any key, under ``key_id``."""
@@ -85,3 +98,30 @@ class Holdings:
         """Return the servers that hold a key other than ``key`` under ``key_id``."""
         held = self._by_key_id.get(key_id, ())
         return list(dict.fromkeys(address for address, each in held if each != key))
+
+    def mismatches(self, right: Mapping[str, AuthenticationKey | None]) -> Iterator[Mismatch]:
+        """Yield each server with a wrong key, and each conflict with no known right key.
+
+        ``right`` maps key IDs to the key that opens their disks, or to None if disks have only
+        refused keys.
+        """
+        contested = self.contradictions()
+        for key_id in {**contested, **right}:
+            key = right.get(key_id)
+            if key is not None:
+                for address in self.servers_with_another(key_id, key):
+                    text = (
+                        f"key server {address} holds another key for key ID {key_id} than the one "
+                        "that opens its disks"
+                    )
+                    yield Mismatch(key_id, [address], text)
+            elif key_id in contested:
+                holders = contested[key_id]
+                yield Mismatch(key_id, holders, conflict(key_id, holders))
+            else:
+                for address in self.holders(key_id):
+                    text = (
+                        f"key server {address} holds a key for key ID {key_id} that does not open "
+                        "its disks"
+                    )
+                    yield Mismatch(key_id, [address], text)

@@ -85,7 +85,8 @@ def test_the_work_does_not_grow_with_the_square_of_the_secrets() -> None:
         held = [KeyPair(KEY_ID, "t", Counting(b"%d" % number)) for number in range(secrets)]
         holdings = Holdings({"a": held, "b": held[:1]}, {})
         assert len(holdings.ranking.entries[KEY_ID].candidates) == KEPT_OF_ONE_SERVER
-        assert holdings.holds(KEY_ID, held[-1].key)
+        assert holdings.holds(KEY_ID, held[0].key)
+        assert not holdings.holds(KEY_ID, held[-1].key)
         assert holdings.contradictions() == {KEY_ID: ["a", "b"]}
         assert holdings.servers_with_another(KEY_ID, held[0].key) == ["a"]
         return Counting.comparisons
