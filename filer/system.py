@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -137,12 +137,25 @@ class Filer:
     def key_ids_needed(self) -> Mapping[str, int]:
         """Return each key ID that disks name or may name, with its number of disks.
 
-        A disk that was not read may name any key ID in the keytable; such a key ID has 0 disks.
+        One that only a disk which was not read may have has 0 disks.
         """
-        unread = dict.fromkeys((entry.key_id for entry in self.keytable), 0)
-        return {**(unread if self.shelf.absent() else {}), **self.key_ids_in_use()}
+        return {**dict.fromkeys(self.key_ids_of_absent_disks(), 0), **self.key_ids_in_use()}
 
-    def accepted_keys(self) -> Mapping[str, list[AuthenticationKey]]:
+    def key_ids_of_absent_disks(self) -> Collection[str]:
+        """Return the key IDs that disks which were not read may have; none if all were read.
+
+        That is any in the keytable, and the one that such a disk had when it was last recorded.
+        """
+        if not self.shelf.absent():
+            return ()
+        last_known = {disk.key_id for disk in self.shelf.missing().values()} - {MSID_KEY_ID}
+        return last_known | {entry.key_id for entry in self.keytable}
+
+    def known_keys(self) -> Mapping[str, Sequence[AuthenticationKey]]:
+        """Return, by key ID, the keys that its disks have accepted, or else may accept."""
+        return {entry.key_id: entry.candidates for entry in self.keytable} | self.accepted_keys()
+
+    def accepted_keys(self) -> dict[str, Sequence[AuthenticationKey]]:
         """Return the keys that locked disks have accepted since power-on, by key ID.
 
         Omits a key ID if one of its locked disks has accepted no key: it may need another key.

@@ -120,6 +120,7 @@ def _assign(call: Call) -> None:
     filer, force = call.filer, "-f" in call.arguments.options
     system_id = filer.hardware.system_id
     ownership = filer.ownership()
+    taken = []
     for disk in select_disks(call, call.words("disk_list")):
         foreign = ownership.foreign_owner(disk)
         refusal = None
@@ -131,14 +132,18 @@ def _assign(call: Call) -> None:
             text = f"{disk.name}: {refusal}"
             call.fail(Complaint(text, "disk", disk=disk.name, cause="other"))
         elif disk.owner != system_id:
-            before = disk.owner or "unowned"
-            disk.assign(system_id)
-            filer.messages.log(
-                "diskown.changingOwner",
-                "info",
-                f"changing ownership for disk {disk.name} (S/N {disk.serial}) from {before} "
-                f"to {filer.hardware.hostname} (ID {system_id})",
-            )
+            taken.append(disk)
+    # Record them first: a disk of this system that is pulled later must be missed.
+    filer.shelf.remember_disks([*ownership.own(filer.shelf), *taken])
+    for disk in taken:
+        before = disk.owner or "unowned"
+        disk.assign(system_id)
+        filer.messages.log(
+            "diskown.changingOwner",
+            "info",
+            f"changing ownership for disk {disk.name} (S/N {disk.serial}) from {before} "
+            f"to {filer.hardware.hostname} (ID {system_id})",
+        )
 
 
 def _lock(call: Call) -> None:

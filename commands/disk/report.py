@@ -1,6 +1,7 @@
 """Select disks, and report the outcome of an operation on them."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import ClassVar, Self
 
@@ -8,6 +9,7 @@ from filer.commands import Call, Complaint, Fields, Refused
 from filer.disks.disk import Disk
 from filer.disks.jobs import DiskReport, FailureKind, Held, Verb
 from filer.disks.ownership import Ownership
+from filer.host.errors import FilerError
 from filer.key_servers.holdings import conflict
 
 
@@ -49,7 +51,9 @@ class Completed(Fields):
 
 
 def report_disks(call: Call, report: DiskReport) -> None:
-    """Print a failure for each failed disk, then the counts."""
+    """Record the disks and their keys, print a failure for each failed disk, then the counts."""
+    with suppress(FilerError):  # the next boot records them
+        call.filer.shelf.remember_disks(call.filer.ownership().own(call.filer.shelf))
     for failure in report.failures:
         cause = failure.kind.name.lower()
         call.fail(Complaint(failure.reason, "disk", disk=failure.disk, cause=cause))

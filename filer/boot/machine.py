@@ -162,11 +162,15 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
         claim_unowned(filer.shelf, aggregate.ownership, filer.hardware.system_id)
     except StorageError as refusal:  # the next boot tries again
         notices.warning("disk.ownership.failure", f"the owner is not on every disk: {refusal}")
-    own = len(aggregate.ownership.own(filer.shelf))
+    own = aggregate.ownership.own(filer.shelf)
+    try:
+        filer.shelf.remember_disks(own)
+    except StorageError as refusal:  # the next boot tries again
+        notices.warning("disk.record.failure", f"the disks are not recorded: {refusal}")
     if aggregate.degraded:
         text = f"{aggregate.name} is degraded: {aggregate.problem}"
         notices.warning("raid.aggr.degraded", text)
-    notices.progress("raid.aggr.online", f"{own} disks, {aggregate.name} online")
+    notices.progress("raid.aggr.online", f"{len(own)} disks, {aggregate.name} online")
 
 
 def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | None:

@@ -3,9 +3,10 @@
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from filer.disks.derivation import Derivation
@@ -14,13 +15,17 @@ from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.quoting import quoted
 from filer.host.text import printable
-from filer.host.toml_file import Document, dump, optional, texts, whole
+from filer.host.toml_file import Document, RuleError, dump, optional, texts, whole
+from filer.keys.key_id import MSID_KEY_ID, is_key_id
 
 BAYS = 24
 """Number of disks in one shelf."""
 
 _LONGEST_PATTERN = 256
 """Characters; matching time grows with the square of the length."""
+
+_RECORD_LIMIT = 1024 * 1024
+"""Bytes of the largest record; it has about 100 for each disk."""
 
 _SUFFIX = ".sed"
 
@@ -45,15 +50,24 @@ def disk_index(name: str) -> int | None:
     return index if disk_name(index) == name else None
 
 
+class OwnDisk(NamedTuple):
+    """A disk of this system when it was last recorded: its bay, and the key ID that it had."""
+
+    name: str
+    key_id: str
+
+
 class Record(NamedTuple):
     """Facts about the shelves that the disks themselves do not store.
 
     ``populated`` is the number of bays that have ever had a disk: a disk pulled since then is not
-    recreated.  ``aggr0`` holds the serial numbers of the root aggregate once it exists.
+    recreated.  ``aggr0`` holds the serial numbers of the root aggregate once it exists.  ``disks``
+    has the disks of this system by serial number, including those that were pulled.
     """
 
     populated: int = 0
     aggr0: tuple[str, ...] = ()
+    disks: Mapping[str, OwnDisk] = MappingProxyType({})
 
     @classmethod
     def parse(cls, document: Document) -> "Record":
@@ -61,7 +75,26 @@ class Record(NamedTuple):
         number = whole(0, rule="must be the number of disks created")
         serials = optional(texts("must be a list of serial numbers"))
         populated, aggr0 = document.take("populated", number), document.take("aggr0", serials)
-        return cls(populated, aggr0 or ())
+        disks = document.take("disks", optional(_own_disks))
+        return cls(populated, aggr0 or (), disks or {})
+
+    def pack(self) -> bytes:
+        """Return the record as TOML, with a line for each disk."""
+        disks = {serial: f"{disk.name} {disk.key_id}" for serial, disk in self.disks.items()}
+        return dump({"populated": self.populated, "aggr0": self.aggr0, "disks": disks or None})
+
+
+def _own_disks(value: object) -> Mapping[str, OwnDisk]:
+    rule = RuleError("must have a bay and a key ID for each serial number")
+    if not isinstance(value, Mapping):
+        raise rule
+    disks = {}
+    for serial, text in value.items():
+        name, _, key_id = text.partition(" ") if isinstance(text, str) else ("", "", "")
+        if disk_index(name) is None or not (key_id == MSID_KEY_ID or is_key_id(key_id)):
+            raise rule
+        disks[serial] = OwnDisk(name, key_id)
+    return disks
 
 
 class Selection(NamedTuple):
@@ -115,7 +148,7 @@ class Shelf:
     @property
     def record(self) -> Record:
         """The stored record, or an empty one.  Raises ConfigError if the file is damaged."""
-        document = Document.find(f"var/{self._record.name}", self._record)
+        document = Document.find(f"var/{self._record.name}", self._record, _RECORD_LIMIT)
         return Record.parse(document) if document else Record()
 
     def populate(self, count: int, size: int, *, had_disks: bool = False) -> None:
@@ -151,6 +184,25 @@ class Shelf:
         if self.record.aggr0 != tuple(serials):
             self._remember(self.record._replace(aggr0=tuple(serials)))
 
+    def remember_disks(self, own: Iterable[Disk]) -> None:
+        """Record that of the disks here ``own`` belong to this system, and no others.
+
+        Disks that are not here stay in the record, and destroyed ones leave it.
+        """
+        record = self.record
+        here = {disk.serial: OwnDisk(disk.name, disk.key_id) for disk in own if not disk.destroyed}
+        disks = {**self._missing(record), **here}
+        if disks != record.disks:
+            self._remember(record._replace(disks=disks))
+
+    def missing(self) -> Mapping[str, OwnDisk]:
+        """Return the recorded disks that were not read since power-on, by serial number."""
+        return self._missing(self.record)
+
+    def _missing(self, record: Record) -> Mapping[str, OwnDisk]:
+        here = {disk.serial for disk in self}
+        return {serial: disk for serial, disk in record.disks.items() if serial not in here}
+
     def load(self) -> None:
         """Find the disks in the directory; they are off."""
         self.disks.clear()
@@ -184,15 +236,22 @@ class Shelf:
     def absent(self) -> Mapping[str, str | None]:
         """Return the disks that this shelf should have, but has not read since power-on, by name.
 
-        The value is the reason, or None for a disk that is not in its bay.
+        The value is the reason, or None for a disk that is not in its bay.  The name of a disk in
+        whose bay there is another disk is followed by its serial number.
         """
-        names = dict.fromkeys([*map(disk_name, range(self.record.populated)), *self._left_out])
-        return {
+        record = self.record
+        missing = self._missing(record)
+        bays = [*map(disk_name, range(record.populated)), *(disk.name for disk in missing.values())]
+        absent = {
             name: self._left_out.get(name)
             or ("it was not there at power-on" if os.path.lexists(self._path(name)) else None)
-            for name in names
+            for name in dict.fromkeys([*bays, *self._left_out])
             if name not in self.disks
         }
+        for serial, disk in missing.items():
+            if disk.name in self.disks:
+                absent[f"{disk.name} (S/N {serial})"] = None
+        return absent
 
     def select(
         self, patterns: Sequence[str], pass_over: Callable[[Disk], object] = _is_destroyed
@@ -250,4 +309,4 @@ class Shelf:
         del self.disks[disk.name]
 
     def _remember(self, record: Record) -> None:
-        self._storage.write(self._record, dump(record._asdict()))
+        self._storage.write(self._record, record.pack())

@@ -16,7 +16,7 @@ from filer.host.reading import NotThereError, UnreadableError, read_regular
 from filer.host.text import nearest
 
 SIZE_LIMIT = 16 * 1024
-"""Bytes of the largest configuration file that is read."""
+"""Bytes of the largest configuration file that is read, unless told otherwise."""
 
 _LONGEST_TEXT = 240
 """Characters of an error; the TOML parser may quote a key of any length."""
@@ -102,10 +102,13 @@ class Document:
             raise self._error(self._first_line_that_fails(), "a value is too large") from None
 
     @classmethod
-    def read(cls, name: str, path: Path) -> "Document":
-        """Read and parse the file at ``path``.  Raises ConfigError, or NotThereError."""
+    def read(cls, name: str, path: Path, limit: int = SIZE_LIMIT) -> "Document":
+        """Read and parse the file at ``path``, of at most ``limit`` bytes.
+
+        Raises ConfigError, or NotThereError.
+        """
         try:
-            return cls(name, read_regular(path, SIZE_LIMIT, follow=True))
+            return cls(name, read_regular(path, limit, follow=True))
         except NotThereError:
             if path.is_symlink():
                 raise ConfigError(f"{name}: a link to a file that is not there") from None
@@ -114,10 +117,10 @@ class Document:
             raise ConfigError(f"{name}: {reason}") from None
 
     @classmethod
-    def find(cls, name: str, path: Path) -> "Document | None":
+    def find(cls, name: str, path: Path, limit: int = SIZE_LIMIT) -> "Document | None":
         """Do what `read` does, but return None if the file is missing.  Raises ConfigError."""
         try:
-            return cls.read(name, path)
+            return cls.read(name, path, limit)
         except NotThereError:
             return None
 

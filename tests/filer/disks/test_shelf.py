@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from filer.disks.derivation import Derivation
 from filer.disks.header import BLOCK_SIZE, DATA_OFFSET
-from filer.disks.shelf import Shelf, ShelfError, disk_index, disk_name
+from filer.disks.shelf import OwnDisk, Record, Shelf, ShelfError, disk_index, disk_name
 from filer.host.durable import Storage, StorageError
 from filer.host.toml_file import ConfigError
 from tests.kit.faulty import FailingStorage, NotedStorage
@@ -178,6 +178,9 @@ def test_a_shelf_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("populated = true\n", r"^var/shelf\.toml:1: populated must be"),
         ("", r"^var/shelf\.toml:1: populated must be"),
         ("populated = 1\naggr0 = [1]\n", r"^var/shelf\.toml:2: aggr0 must be"),
+        ("populated = 1\ndisks = 1\n", r"^var/shelf\.toml:2: disks must have"),
+        ('populated = 1\n[disks]\nA = "0c.00.0"\n', r"^var/shelf\.toml:2: disks must have"),
+        ('populated = 1\n[disks]\nA = "x 0x0"\n', r"^var/shelf\.toml:2: disks must have"),
     ],
 )
 def test_a_damaged_record_is_named_with_its_line(tmp_path: Path, text: str, error: str) -> None:
@@ -196,6 +199,14 @@ def test_the_root_aggregate_is_remembered(tmp_path: Path) -> None:
     shelf.remember_aggr0(("A", "B", "C"))
     record = powered(tmp_path, 2).record
     assert (record.populated, record.aggr0) == (2, ("A", "B", "C"))
+
+
+def test_the_disks_of_the_largest_shelf_are_remembered(tmp_path: Path) -> None:
+    disks = {f"{number:016}": OwnDisk(disk_name(number), "A" * 64) for number in range(2400)}
+    record = tmp_path / "var" / "shelf.toml"
+    shelf = shelf_at(tmp_path)
+    record.write_bytes(Record(2400, disks=disks).pack())
+    assert shelf.record == Record(2400, disks=disks)
 
 
 @pytest.fixture(scope="module")
