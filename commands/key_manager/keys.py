@@ -12,7 +12,11 @@ from filer.commands.key_manager.results import (
 from filer.commands.key_manager.servers import servers_in_question
 from filer.commands.parts.dialogue import ask_passphrase
 from filer.commands.parts.encryption import encrypting
-from filer.commands.parts.server_warnings import not_responding, warn_of_servers
+from filer.commands.parts.server_warnings import (
+    not_responding,
+    warn_of_conflict,
+    warn_of_servers,
+)
 from filer.disks.jobs import DiskReport, Held
 from filer.disks.ownership import Ownership
 from filer.host.passphrase_rule import is_passphrase
@@ -98,7 +102,7 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
     try:
         contested = refuse_early(servers, filer.identity, filer.keytable, in_use)
         for key_id, holders in contested.items():
-            _warn_of_conflict(call, key_id, holders, conflict(key_id, holders))
+            warn_of_conflict(call, key_id, holders, conflict(key_id, holders))
         key = ask_passphrase(call.console) if manual else generate(filer.random)
         filer.interrupt.check()
         pair = filer.identity.new_pair(tag, key, filer.random)
@@ -159,18 +163,13 @@ def restore(call: Call) -> None:
             text = f"kept: {key_id}, on no key server; {listed(list(absent))} may need it"
         call.fail(Complaint(text, "key_kept", key_id=key_id, disk_count=disks))
     for surplus in restored.surplus:
-        _warn_of_conflict(call, surplus.key_id, [surplus.server], str(surplus))
+        warn_of_conflict(call, surplus.key_id, [surplus.server], str(surplus))
     for key_id, holders in restored.contradictions.items():
-        _warn_of_conflict(call, key_id, holders, conflict(key_id, holders))
+        warn_of_conflict(call, key_id, holders, conflict(key_id, holders))
     for key_id, holders in restored.differences.items():
         text = f"the keytable has another key for key ID {key_id} than {', '.join(holders)}"
-        _warn_of_conflict(call, key_id, holders, text)
+        warn_of_conflict(call, key_id, holders, text)
     if restored.total > CREATION_LIMIT:
         text = f"{recommended_limit(restored.total)}."
         call.console.warn(Complaint(text, "keytable", key_pairs=restored.total).as_warning())
     warn_of_servers(call, servers)
-
-
-def _warn_of_conflict(call: Call, key_id: str, holders: list[str], text: str) -> None:
-    complaint = Complaint(f"{text}.", "key_conflict", key_id=key_id, key_servers=holders)
-    call.console.warn(complaint.as_warning())

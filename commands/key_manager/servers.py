@@ -20,13 +20,14 @@ from filer.commands.parts.server_warnings import (
     warn_of,
     warn_of_lost_keys,
     warn_of_servers,
+    warn_of_wrong_keys,
 )
 from filer.key_servers.group import KeyServers
 from filer.key_servers.holdings import Holdings
 from filer.kmip.address import parse_address
 from filer.registration.pem import CLIENT, ca_name
 from filer.registration.plan import CLIENT_FILES, with_client_files, with_servers, without_servers
-from filer.trial import Trial, begin, fetch_or_nothing, missing_from, out_of_reach
+from filer.trial import Trial, begin, fetch_needed, missing_from, out_of_reach
 
 
 def addresses(call: Call) -> list[str]:
@@ -111,17 +112,21 @@ def add(call: Call) -> None:
         warn_of_change(call, trial)
         asked = trial.key_servers(added)
         asked.probe()
+        every = trial.key_servers(servers)
+        every.failed.update(asked.failed)  # do not wait for these again
+        holdings = fetch_needed(filer, every)
+        lost = missing_from(filer, holdings)
+        if trial.replaces:
+            if not remove_anyway(call, lost):
+                raise Refused("the key servers stay as they were")
+            lost = {}
         trial.accept()
     show_copied(call, clients.copied)
     call.show(RegisteredWithFiles(added, planned.copied))
     warn_of(call, asked)
-    registered = filer.key_servers()
-    registered.failed.update(asked.failed)  # do not wait for these again
-    in_use = filer.key_ids_in_use()
-    if in_use:
-        holdings = fetch_or_nothing(registered, in_use)
-        _warn_of_keys_not_held(call, added, in_use, holdings)
-        warn_of_lost_keys(call, missing_from(filer, holdings))
+    _warn_of_keys_not_held(call, added, filer.key_ids_in_use(), holdings)
+    warn_of_wrong_keys(call, holdings)
+    warn_of_lost_keys(call, lost)
 
 
 def _warn_of_keys_not_held(

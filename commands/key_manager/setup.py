@@ -10,13 +10,13 @@ from filer.commands.key_manager.servers import remove_anyway, show_copied, warn_
 from filer.commands.keymgr import warn_of_certificates
 from filer.commands.parts.dialogue import AnswerRefused, ask_until, ask_yes_no
 from filer.commands.parts.encryption import encrypting
-from filer.commands.parts.server_warnings import warn_of
+from filer.commands.parts.server_warnings import warn_of, warn_of_wrong_keys
 from filer.host.errors import FilerError
 from filer.kmip.address import HIGHEST_PORT, AddressError, parse_address, parse_port
 from filer.registration.pem import ca_name
 from filer.registration.plan import CLIENT_FILES, with_client_files, with_servers
 from filer.registration.registration import MAXIMUM
-from filer.trial import begin, out_of_reach
+from filer.trial import begin, fetch_needed, missing_from
 
 _QUIT = "q"
 
@@ -115,15 +115,15 @@ def _register(call: Call, servers: Sequence[str], port: int, tag: str) -> None:
     with begin(filer, registration) as trial:
         asked = trial.key_servers(servers)
         asked.probe()
-        dropped = set(filer.registration.servers) - set(servers)
-        moved = bool(filer.registration.servers) and port != filer.port
-        lost = out_of_reach(filer, asked) if dropped or moved or named.copied else {}
-        if not remove_anyway(call, lost):
+        holdings = fetch_needed(filer, asked)
+        changes = trial.replaces or named.copied
+        if changes and not remove_anyway(call, missing_from(filer, holdings)):
             raise Refused("the key servers stay as they were")
         call.show(GAP)
         trial.accept()
     call.show(RegisteredWithFiles(servers, named.copied))
     warn_of(call, asked)
+    warn_of_wrong_keys(call, holdings)
 
 
 def _encrypt_drives(call: Call, tag: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from filer.commands import Call, Complaint, Refused
 from filer.key_servers.group import KeyServers
+from filer.key_servers.holdings import Holdings
 from filer.kmip.failure import KeyServerFailure, PartlyRead
 from filer.registration.registration import MAXIMUM
 
@@ -34,6 +35,26 @@ def warn_of(call: Call, servers: KeyServers) -> None:
     for address, failure in servers.failed.items():
         call.console.warn(not_responding(address, failure).as_warning())
     warn_of_servers(call, servers)
+
+
+def warn_of_conflict(call: Call, key_id: str, holders: Sequence[str], text: str) -> None:
+    """Warn that ``holders`` hold different keys, or a wrong key, under ``key_id``."""
+    complaint = Complaint(f"{text}.", "key_conflict", key_id=key_id, key_servers=holders)
+    call.console.warn(complaint.as_warning())
+
+
+def warn_of_wrong_keys(call: Call, holdings: Holdings) -> None:
+    """Warn, as a boot does, about servers with a wrong key and about keys that it does not load."""
+    for surplus in holdings.ranking.surplus:
+        warn_of_conflict(call, surplus.key_id, [surplus.server], str(surplus))
+    in_use = call.filer.key_ids_in_use()
+    right = {
+        key_id: keys[0]
+        for key_id, keys in call.filer.known_keys().items()
+        if key_id in in_use and all(key == keys[0] for key in keys)
+    }
+    for mismatch in holdings.mismatches(right):
+        warn_of_conflict(call, *mismatch)
 
 
 def warn_of_lost_keys(call: Call, lost: Mapping[str, int]) -> None:

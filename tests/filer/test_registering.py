@@ -11,12 +11,14 @@ import pytest
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import MSID_KEY_ID
 from filer.keys.keytable import Entry
+from filer.keys.pair import KeyPair
 from filer.keyserver.authority import Identity
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.shell.session import FAILED, OK
 from tests.kit import faulty, pki
 from tests.kit.faulty import FailingStorage, FaultyKeyServer
 from tests.kit.house import House, Told
+from tests.kit.pairs import put
 
 servers = faulty.servers(3)
 ADD = "key_manager add -key_server 127.0.0.2 -key_server 127.0.0.3"
@@ -120,6 +122,43 @@ def test_a_renewed_client_certificate_of_the_same_name_is_accepted(
     house.boot()
     faulty.check_that_no_key_is_lost(house)
     house.rekey()
+
+
+@pytest.mark.parametrize("words", [(ADD,), (SETUP, "", "", "", "", "", "no")], ids=["add", "setup"])
+@pytest.mark.parametrize("case", ["right", "wrong", "right, key unknown", "wrong, key unknown"])
+def test_a_client_certificate_that_is_shown_another_secret_is_refused(
+    house: House,
+    servers: list[FaultyKeyServer],
+    tmp_path: Path,
+    words: tuple[str, ...],
+    case: str,
+) -> None:
+    is_right = case.startswith("right")
+    key_id = house.key_ids[0]
+    right = house.secret(key_id)
+    other = pki.client(pki.authority_of(servers[0]), "another owner")
+    for server, is_shown in zip(servers, (True, is_right), strict=False):
+        secret = right if is_shown else AuthenticationKey(right.reveal() + b"x")
+        pki.store_as(other, server, KeyPair(key_id, "x", secret), tmp_path / server.address)
+    house.install_client(other)
+    if case.endswith("unknown"):  # only the registered certificate can tell which one is right
+        house.filer.keytable.clear()
+        for disk in house.disks:
+            disk._accepted = None
+    before = Before(house)
+    result = house.run(*words)
+    if is_right:
+        assert result.status == OK
+        assert house.registered.certificates[CLIENT] == other.certificate_pem()
+    else:
+        assert result.status == FAILED
+        assert result.failures == [
+            f"key_manager: key server 127.0.0.3 shows another key for key ID {key_id}, which is in "
+            "use, to the changed client certificate; the registered one stays"
+        ]
+        before.check()
+    house.boot()
+    assert not any(disk.locked for disk in house.disks)
 
 
 def test_a_changed_client_certificate_is_refused_while_a_registered_server_is_silent(
@@ -333,18 +372,59 @@ def test_a_swapped_ca_file_is_not_trusted_and_add_says_so(
     new.rekey()
 
 
-def test_setup_asks_before_a_swapped_ca_file_puts_the_key_of_locked_disks_out_of_reach(
-    house: House,
+@pytest.mark.parametrize(
+    ("line", "answers"), [(ADD, ()), (SETUP, ("", "", "q", "", ""))], ids=["add", "setup"]
+)
+@pytest.mark.parametrize("answer", ["no", "", "yes"])
+def test_a_swapped_ca_file_puts_the_key_of_locked_disks_out_of_reach_only_if_confirmed(
+    house: House, line: str, answers: tuple[str, ...], answer: str
 ) -> None:
     before = Before(house)
+    other = pki.authority()
     for address in ("127.0.0.2", "127.0.0.3"):
-        install_ca(house, address, pki.authority())
-    result = house.run(SETUP, "", "", "q", "", "", "no")
+        install_ca(house, address, other)
+    result = house.run(line, *answers, answer, "no")
     assert any("Remove anyway?" in question for question in result.questions)
-    assert result.status == FAILED
+    (lost,) = [text for text in result.warnings if "would be on no registered" in text]
+    assert f"{house.key_ids[0]} of 4 locked disks" in lost
+    if answer == "yes":
+        assert result.status == OK
+        assert house.registered.certificates["127.0.0.2_CA.pem"] == other.certificate_pem()
+        return
+    assert result.failures == ["key_manager: the key servers stay as they were"]
     before.check()
     house.boot()
     assert not any(disk.locked for disk in house.disks)
+
+
+def test_add_asks_nothing_if_it_replaces_nothing(
+    house: House, servers: list[FaultyKeyServer]
+) -> None:
+    for server in servers[:2]:
+        server.stop()
+    for line in (ADD, "key_manager add -key_server 127.0.0.4"):
+        added = house.must(line)
+        assert added.questions == []
+        assert any("would be on no registered key server" in text for text in added.warnings)
+
+
+@pytest.mark.parametrize(
+    ("line", "answers"),
+    [
+        ("key_manager add -key_server 127.0.0.4", ()),
+        (SETUP, ("", "", "127.0.0.4", "q", "", "", "no")),
+    ],
+    ids=["add", "setup"],
+)
+def test_a_new_key_server_with_a_wrong_secret_is_named(
+    house: House, servers: list[FaultyKeyServer], line: str, answers: tuple[str, ...]
+) -> None:
+    key_id = house.key_ids[0]
+    put(servers[2], KeyPair(key_id, "x", AuthenticationKey(b"Another-secret-under-this-name-1")))
+    assert house.must(line, *answers).warnings == [
+        f"WARNING: key server 127.0.0.4 holds another key for key ID {key_id} than the one that "
+        "opens its disks."
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,18 @@ client.pem or IP_CA.pem, ``private_pem()`` that of client_private.pem, or of the
 import base64
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from filer.keys.pair import KeyPair
 from filer.keyserver.authority import AUTHORITY_PRIVATE, Identity, server_name
 from filer.keyserver.server import KeyServer
-from filer.registration.pem import ca_name
+from filer.kmip.client import Credentials, KmipClient
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 
 Period = tuple[timedelta, timedelta]
 """The begin and end of a certificate's validity, relative to now."""
@@ -117,6 +120,17 @@ def encrypted_private_pem(identity: Identity, passphrase: bytes) -> bytes:
 def authority_of(key_server: KeyServer) -> Identity:
     """Return the authority that made a running key server's certificates."""
     return Identity.parse((key_server.directory / AUTHORITY_PRIVATE).read_bytes())
+
+
+def store_as(client: Identity, key_server: KeyServer, pair: KeyPair, directory: Path) -> None:
+    """Store ``pair`` as ``client``; make ``directory`` with the files that a filer needs for it."""
+    directory.mkdir()
+    (directory / CLIENT).write_bytes(client.certificate_pem())
+    (directory / CLIENT_PRIVATE).write_bytes(client.private_pem())
+    ca = directory / ca_name(key_server.address)
+    ca.write_bytes((key_server.directory / ca.name).read_bytes())
+    files = Credentials(directory / CLIENT, directory / CLIENT_PRIVATE, ca)
+    KmipClient(key_server.address, key_server.port, files, 20.0).store(pair, "tag")
 
 
 def serve_as(key_server: KeyServer, identity: Identity, *chain: Identity) -> None:

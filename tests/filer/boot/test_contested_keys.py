@@ -18,7 +18,7 @@ from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.shell.plugins import commands_at_loader
 from filer.shell.session import FAILED, OK
-from tests.kit import disk_files, faulty, points
+from tests.kit import disk_files, faulty, pki, points
 from tests.kit.disk_files import KEY, KEY_ID, NEW_KEY, NEW_KEY_ID, head_of, on
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Screen, Told
@@ -154,6 +154,36 @@ def test_a_thousand_wrong_secrets_on_one_server_cost_nothing_beside_a_correct_on
     assert len(entry.candidates) == KEPT_OF_ONE_SERVER + 1
     stretched = pair_house.filer.derivation._known
     assert sum(map(len, stretched.values())) == 1  # one scrypt
+
+
+def hold_last(server: FaultyKeyServer, pair: KeyPair, wrong: int) -> None:
+    """Let a server show ``pair`` after so many ``wrong`` secrets under its key ID."""
+    hold_many(server, pair.key_id, wrong)
+    put(server, pair)
+    server.change("UPDATE managed_objects SET initial_date = 1")  # it shows new objects first
+
+
+@pytest.mark.parametrize("wrong", [KEPT_OF_ONE_SERVER - 1, KEPT_OF_ONE_SERVER])
+def test_a_server_counts_as_a_way_to_a_key_only_if_a_boot_loads_it(
+    pair_house: House, servers: list[FaultyKeyServer], wrong: int
+) -> None:
+    key_id = pair_house.key_ids[0]
+    hold_last(servers[1], KeyPair(key_id, "x", pair_house.secret(key_id)), wrong)
+    asked = pair_house.run(f"key_manager remove -key_server {servers[0].address}")
+    assert asked.warnings == ([] if wrong < KEPT_OF_ONE_SERVER else [out_of_reach(key_id)])
+    assert len(asked.questions) == len(asked.warnings)
+
+
+@pytest.mark.parametrize("wrong", [KEPT_OF_ONE_SERVER - 1, KEPT_OF_ONE_SERVER])
+def test_no_disk_is_locked_to_a_key_that_a_boot_does_not_load(
+    servers: list[FaultyKeyServer], tmp_path: Path, wrong: int
+) -> None:
+    with House.build(tmp_path / "root", servers[:1], disks=DISKS, timeout=60.0) as house:
+        house.add(servers[0])
+        key_id = house.rekey()
+        hold_last(servers[0], KeyPair(key_id, "x", house.secret(key_id)), wrong)
+        house.run("disk encrypt lock *")
+        assert [disk.locking for disk in house.disks] == [wrong < KEPT_OF_ONE_SERVER] * DISKS
 
 
 def test_a_thousand_wrong_secrets_alone_cost_one_try_a_boot(
@@ -306,6 +336,27 @@ def test_a_key_that_all_its_disks_have_refused_is_no_way_to_open_them(
         done = set_up(pair_house, wrong)
         assert done.warnings == [out_of_reach(key_id)]
         assert pair_house.registered == registered
+
+
+def test_kmip_setup_asks_if_the_new_client_is_shown_another_secret(
+    pair_house: House, servers: list[FaultyKeyServer], tmp_path: Path
+) -> None:
+    """The disks have tried no key yet, but the registered client is shown the right one."""
+    key_id = pair_house.key_ids[0]
+    for secret in (wrong_key(1), pair_house.secret(key_id)):
+        directory = tmp_path / ("right" if secret == pair_house.secret(key_id) else "wrong")
+        other = pki.client(pki.authority_of(servers[0]), directory.name)
+        pki.store_as(other, servers[0], KeyPair(key_id, "x", secret), directory)
+        pair_house.power_cycle()
+        line = f"kmip_setup '{directory}' {servers[0].address}"
+        done = pair_house.run(line, "", "", commands=commands_at_loader())
+        if directory.name == "wrong":
+            assert (done.warnings, done.status) == ([out_of_reach(key_id)], FAILED)
+            assert any("Register anyway?" in question for question in done.questions)
+            pair_house.boot()
+        else:
+            assert (done.warnings, done.status) == ([], OK)
+    assert boot(pair_house)[1] == 0
 
 
 def test_a_wrong_key_server_is_removed_without_a_question(

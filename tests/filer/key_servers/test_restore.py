@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from filer.disks.disk import Disk
 from filer.key_servers.holdings import Holdings
 from filer.key_servers.restore import load
 from filer.keys.authentication_key import AuthenticationKey
@@ -79,6 +80,93 @@ def test_the_key_of_a_disk_that_was_not_read_is_kept(
         result = house.run(line)
         assert f"kept: {old}, on no key server; {name} may need it" in result.failures
         assert {old, new} <= known(house)
+
+
+@pytest.fixture
+def taken(house: House, tmp_path: Path) -> Disk:
+    """A locked disk of the filer, in a bay beyond those of filer.toml; power is off."""
+    bay = house.root / "shelf" / "0c.00.9.sed"
+    with House.build(tmp_path / "other", disks=5, system_id=4711, partner_id=0) as other:
+        spares = [disk.path for disk in other.disks[3:]]
+    spares[0].rename(bay)
+    spares[1].rename(tmp_path / "another.sed")
+    house.boot()
+    house.must("disk assign 0c.00.9 -f")
+    house.rekey()
+    house.lock()
+    disk = house.filer.shelf["0c.00.9"]
+    assert disk.locking
+    return disk
+
+
+@pytest.mark.parametrize("in_its_bay", ["nothing", "another drive", "no drive"])
+def test_an_own_disk_is_missed_wherever_it_was(
+    house: House,
+    servers: list[FaultyKeyServer],
+    tmp_path: Path,
+    taken: Disk,
+    in_its_bay: str,
+) -> None:
+    old, name = taken.key_id, taken.name
+    pulled = taken.path.rename(tmp_path / "pulled.sed")
+    if in_its_bay == "another drive":
+        name = f"{taken.name} (S/N {taken.serial})"
+        (tmp_path / "another.sed").rename(taken.path)
+    elif in_its_bay == "no drive":
+        taken.path.write_bytes(b"")
+    house.boot()
+
+    rekeyed = house.run("key_manager rekey")
+    told = rekeyed.failures if in_its_bay == "no drive" else rekeyed.warnings
+    assert [text for text in told if text.startswith(f"{name}: ")] or any(
+        f"{name}: not in the shelf; it keeps its key" in text for text in told
+    )
+    for server in servers:
+        faulty.lose(server, old)
+    asked = house.run(f"key_manager remove -key_server {servers[0].address}", "no")
+    assert any(
+        f"key ID {old}, which a disk that was not read may have, " in text
+        for text in asked.warnings
+    )
+    restored = house.run("key_manager restore -all")
+    assert f"kept: {old}, on no key server; {name} may need it" in restored.failures
+    assert old in known(house)
+    taken.path.unlink(missing_ok=True)
+    pulled.rename(taken.path)
+
+
+def test_the_last_known_key_of_an_absent_disk_is_needed_though_it_was_never_loaded(
+    house: House, servers: list[FaultyKeyServer], tmp_path: Path, taken: Disk
+) -> None:
+    old = taken.key_id
+    taken.path.rename(tmp_path / "pulled.sed")
+    house.boot()
+    house.rekey()
+    faulty.lose(servers[0], old)
+    servers[1].stop()
+    house.boot()
+    assert old not in known(house)
+    asked = house.run(f"key_manager remove -key_server {servers[1].address}", "no")
+    assert len(asked.questions) == 1
+    assert any(f"key ID {old}, which a disk that was not read" in text for text in asked.warnings)
+
+
+@pytest.mark.parametrize("then", ["moves", "is destroyed", "is another system's"])
+def test_a_disk_that_is_here_or_needs_no_key_is_not_missed(
+    house: House, tmp_path: Path, taken: Disk, then: str
+) -> None:
+    away = tmp_path / "pulled.sed"
+    if then == "is destroyed":
+        house.must("disk encrypt destroy 0c.00.9", "destroy disk")
+        taken.path.rename(away)
+    elif then == "is another system's":
+        taken.assign(4711)
+        house.boot()
+        house.filer.shelf["0c.00.9"].path.rename(away)
+    else:
+        taken.path.rename(taken.path.with_name("0c.01.3.sed"))
+    house.boot()
+    assert house.filer.shelf.absent() == {}
 
 
 def test_with_a_server_down_a_wrong_secret_of_the_other_replaces_none_in_the_keytable(
