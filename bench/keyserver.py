@@ -1,48 +1,25 @@
 """Rows for ``filer-keyserver``, compared with PyKMIP's own server."""
 
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+from bench import stock
 from bench.measuring import interleave, seconds
 from bench.network import connected, exchange
 from bench.row import Row, faster
 from bench.workshop import KeyServers, Workshop, free_port, processes
 from filer.kmip.answers import Success, decode
 from filer.kmip.requests import encode, get, locate_all
-from filer.registration.pem import ca_name
-
-_CONFIGURATION = """
-[server]
-hostname={address}
-port={port}
-certificate_path={certificate}
-key_path={certificate}
-ca_path={authority}
-auth_suite=TLS1.2
-database_path={store}
-"""
 
 
 @contextmanager
 def _stock(shop: Workshop, ours: KeyServers) -> Iterator[KeyServers]:
     """Run PyKMIP's server with the same certificates and a copy of the store."""
     directory, port, address = shop.new("pykmip"), free_port(), ours.addresses[0]
-    store = shutil.copy(ours.directory / f"{address}.sqlite", directory)
-    configuration = directory / "server.conf"
-    configuration.write_text(
-        _CONFIGURATION.format(
-            address=address,
-            port=port,
-            certificate=ours.directory / f"{address}_server.pem",
-            authority=ours.directory / ca_name(address),
-            store=store,
-        )
-    )
-    program = [sys.executable, "-W", "ignore", "-m", "bench.stock"]
-    with processes([[*program, configuration, directory / "log"]]):
+    shutil.copy(ours.directory / f"{address}.sqlite", directory / "store")
+    with processes([stock.command(directory, ours.directory, address, port)]):
         yield KeyServers(ours.directory, ours.addresses, port)
 
 

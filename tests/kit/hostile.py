@@ -320,15 +320,15 @@ def failed(item: list[Element], reason: int, message: str = "") -> list[Element]
 
 
 @contextmanager
-def connected(key_server: KeyServer) -> Iterator[ssl.SSLSocket]:
-    """Connect to a real key server as a client."""
+def connected(key_server: KeyServer, port: int | None = None) -> Iterator[ssl.SSLSocket]:
+    """Connect to a real key server, or to another server at its address, as a client."""
     directory = key_server.directory
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.load_cert_chain(directory / CLIENT, directory / CLIENT_PRIVATE)
     with (
-        socket.create_connection((key_server.address, key_server.port), 10) as plain,
+        socket.create_connection((key_server.address, port or key_server.port), 10) as plain,
         context.wrap_socket(plain) as secured,
     ):
         secured.settimeout(60)
