@@ -2,7 +2,7 @@
 
 import re
 
-from filer.host.passphrase_rule import SHORTEST, is_passphrase
+from filer.host.passphrase_rule import LONGEST, SHORTEST, is_passphrase
 from filer.host.text import printable
 
 HIDDEN = "(not shown: it may be a secret)"
@@ -14,6 +14,10 @@ _AROUND = "\"'`\\;,"
 """Quotes, and what may end a word of a command line."""
 
 _RUN = re.compile(rf"[A-Za-z0-9+/]{{{SHORTEST},}}")
+_ASCII = re.compile(rf"[ -~]{{{SHORTEST},}}")
+
+_MOST_QUOTED = 128
+"""Characters of a server's message that are shown."""
 
 
 def may_be_secret(text: str) -> bool:
@@ -56,3 +60,21 @@ def shown_answer(text: str) -> str:
 def quoted(text: str) -> str:
     """Return ``text`` as `named` does, but in quotes unless it is hidden."""
     return HIDDEN if may_be_secret(text) else f'"{shortened(text)}"'
+
+
+def quotation(text: str) -> str:
+    """Return a server's message on one line in quotes; "" if it is empty or may contain a secret.
+
+    A server knows the keys, and could repeat one anywhere in its message.  So this is stricter than
+    `may_be_secret`: 20 to 32 characters that meet the rule for passphrases hide the whole message,
+    and so does any run of 20 letters and digits.
+    """
+    text = text[: _MOST_QUOTED + LONGEST].strip()
+    if not text or _RUN.search(text) or any(map(_contains_passphrase, _ASCII.findall(text))):
+        return ""
+    return f'"{shortened(text, _MOST_QUOTED)}"'
+
+
+def _contains_passphrase(text: str) -> bool:
+    starts = range(max(1, len(text) - LONGEST + 1))
+    return any(is_passphrase(text[start : start + LONGEST]) for start in starts)

@@ -4,11 +4,13 @@ The parser is strict about structure (sizes, item numbers, operations, identifie
 content: it reads the elements that the filer asked for and ignores all others, of any type.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
+from filer.host.quoting import quotation
 from filer.host.text import printable
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import is_key_id
@@ -20,7 +22,9 @@ from filer.kmip.ttlv import (
     INTEGER,
     STRUCTURE,
     TEXT_STRING,
+    Ambiguous,
     Element,
+    Fields,
     MalformedTtlv,
     elements,
 )
@@ -30,10 +34,47 @@ RESPONSE_MESSAGE: int = enums.Tags.RESPONSE_MESSAGE.value
 UNKNOWN = "unknown"
 """The state of an object whose state attribute is missing or not defined by KMIP."""
 
-_TAGS = enums.Tags
 _MAXIMUM_IDENTIFIER = 1024
+"""Maximum length of an identifier in bytes."""
+
 _SHOWN_OF_IDENTIFIER = 64
 _NUMBER_LENGTH = 4
+
+
+def _tag(name: str) -> int:
+    return int(enums.Tags[name].value)
+
+
+def _fields(*names: str) -> Fields:
+    return Fields(*map(_tag, names))
+
+
+# Looked up once: the enumerations of PyKMIP are slow, and these are needed for every object.
+_RESPONSE_HEADER, _RESPONSE_BATCH_ITEM = _tag("RESPONSE_HEADER"), _tag("RESPONSE_BATCH_ITEM")
+_PROTOCOL_VERSION, _RESULT_MESSAGE = _tag("PROTOCOL_VERSION"), _tag("RESULT_MESSAGE")
+_UNIQUE_IDENTIFIER, _LOCATED_ITEMS = _tag("UNIQUE_IDENTIFIER"), _tag("LOCATED_ITEMS")
+_ATTRIBUTE, _ATTRIBUTES = _tag("ATTRIBUTE"), _tag("ATTRIBUTES")
+_NAME, _OBJECT_GROUP = _tag("NAME"), _tag("OBJECT_GROUP")
+_STATE, _OBJECT_TYPE = _tag("STATE"), _tag("OBJECT_TYPE")
+_DESCRIBED_BY: dict[bytes | None, int] = {
+    kind.value.encode(): _tag(kind.name) for kind in DESCRIBED_BY
+}
+
+_HEADER = _fields("PROTOCOL_VERSION", "BATCH_COUNT")
+_VERSION = _fields("PROTOCOL_VERSION_MAJOR", "PROTOCOL_VERSION_MINOR")
+_ITEM = _fields(
+    "OPERATION", "UNIQUE_BATCH_ITEM_ID", "RESULT_STATUS", "RESULT_REASON", "RESPONSE_PAYLOAD"
+)
+_IDENTIFIED = _fields("UNIQUE_IDENTIFIER")
+_GOT = _fields("UNIQUE_IDENTIFIER", "OBJECT_TYPE", "SECRET_DATA")
+_SECRET_DATA = _fields("KEY_BLOCK")
+_KEY_BLOCK = _fields("KEY_VALUE", "KEY_WRAPPING_DATA", "KEY_COMPRESSION_TYPE")
+_KEY_VALUE = _fields("KEY_MATERIAL")
+_NAMED_VALUE = _fields("ATTRIBUTE_NAME", "ATTRIBUTE_VALUE")
+_NAME_VALUE = _fields("NAME_VALUE")
+
+_SUCCESS: int = enums.ResultStatus.SUCCESS.value
+_SECRET: int = enums.ObjectType.SECRET_DATA.value
 _GONE = frozenset(
     reason.value
     for reason in (
@@ -76,15 +117,12 @@ class NotKmip(ValueError):
     """An answer that violates KMIP.  The error has no text, because the answer may hold a key."""
 
 
-class _Ambiguous(NotKmip):
-    """A field that occurs twice."""
-
-
 @dataclass(frozen=True)
 class Refusal:
     """The server refused one item, or the whole request."""
 
     reason: str
+    """KMIP's name of the reason, and after it the server's own message if it may be shown."""
     gone: bool = False
     """No such object exists any more, or the server hides it from this client."""
     withheld: bool = False
@@ -113,7 +151,7 @@ class Description:
     is_secret_data: bool
     has_unreadable_name: bool = False
 
-    @property
+    @cached_property
     def key_ids(self) -> tuple[str, ...]:
         """The names that are key IDs; Secret Data with one is a key pair."""
         return tuple(filter(is_key_id, self.names)) if self.is_secret_data else ()
@@ -147,67 +185,65 @@ class Success:
 Outcome = Success | Refusal
 
 
-def decode(body: bytes, items: Sequence[Item], first: int) -> list[Outcome]:
+def decode(
+    body: bytes, items: Sequence[Item], first: int, *, messages: bool = False
+) -> list[Outcome]:
     """Parse the answer to ``encode(items, first)``, without its first eight bytes.
 
     An answer must be complete: each item once, with its number, its operation and the identifier
-    of its object.  Raises NotKmip if it is not, and RequestRefused.
+    of its object.  Only the answer to a single item may lack the number.  ``messages`` adds the
+    server's own messages to the reasons of refusals; it must be false if the server may repeat a
+    key in them.  Raises NotKmip if the answer is not complete, and RequestRefused.
     """
     try:
-        heads = [_head(answer.value) for answer in _answers(body, len(items))]
+        heads = [_head(answer.value, messages) for answer in _answers(body, len(items))]
         if len(heads) == 1 and heads[0].operation is None and heads[0].refusal:
             raise RequestRefused(heads[0].refusal)
         if len(heads) > 1 and all(head.refusal and head.refusal.too_large for head in heads):
             raise RequestRefused(heads[0].refusal or Refusal(""))
         by_number = {head.number: head for head in heads}
-        numbers = [batch_item_id(number) for number, _ in enumerate(items, first)]
+        numbers: list[bytes | None] = [
+            batch_item_id(number) for number in range(first, first + len(items))
+        ]
+        if len(items) == 1 and None in by_number:
+            numbers = [None]
         if len(heads) != len(items) or set(by_number) != set(numbers):
             raise NotKmip
         in_order = [by_number[number] for number in numbers]
-        if [head.operation for head in in_order] != [item.operation.value for item in items]:
-            raise NotKmip
-        return [
-            head.refusal or _success(item, head.payload)
-            for item, head in zip(items, in_order, strict=True)
-        ]
+        return [_outcome(item, head) for item, head in zip(items, in_order, strict=True)]
     except MalformedTtlv:
         raise NotKmip from None
 
 
-@dataclass(frozen=True, repr=False)
-class _Head:
+class _Head(NamedTuple):
     operation: int | None
     number: bytes | None
     refusal: Refusal | None
     payload: bytes | None
 
+    def __repr__(self) -> str:
+        return f"<operation {self.operation}>"  # the payload may hold a key
+
 
 def _answers(body: bytes, most: int) -> list[Element]:
     parts = list(islice(elements(body), most + 2))
-    tags = [_TAGS.RESPONSE_HEADER.value, *[_TAGS.RESPONSE_BATCH_ITEM.value] * (len(parts) - 1)]
+    tags = [_RESPONSE_HEADER, *[_RESPONSE_BATCH_ITEM] * (len(parts) - 1)]
     if len(parts) > most + 1 or [(part.tag, part.type) for part in parts] != [
         (tag, STRUCTURE) for tag in tags
     ]:
         raise NotKmip
-    version, count = _fields(parts[0].value, _TAGS.PROTOCOL_VERSION, _TAGS.BATCH_COUNT)
+    version, count = _HEADER.of(parts[0].value)
     if _version(version) is None or _number(count, INTEGER) != len(parts) - 1:
         raise NotKmip
     return parts[1:]
 
 
-def _head(answer: bytes) -> _Head:
-    operation, number, status, reason, payload = _fields(
-        answer,
-        _TAGS.OPERATION,
-        _TAGS.UNIQUE_BATCH_ITEM_ID,
-        _TAGS.RESULT_STATUS,
-        _TAGS.RESULT_REASON,
-        _TAGS.RESPONSE_PAYLOAD,
-    )
+def _head(answer: bytes, messages: bool) -> _Head:
+    operation, number, status, reason, payload = _ITEM.of(answer)
     result = _number(status, ENUMERATION)
     refusal = None
-    if result != enums.ResultStatus.SUCCESS.value:
-        refusal = _refusal(result, reason)
+    if result != _SUCCESS:
+        refusal = _refusal(result, reason, _message(answer) if messages else "")
     return _Head(
         _number(operation, ENUMERATION),
         _value(number, BYTE_STRING),
@@ -216,18 +252,16 @@ def _head(answer: bytes) -> _Head:
     )
 
 
-def _refusal(status: int | None, reason: Element | None) -> Refusal:
-    # Do not show the result message next to the reason: it is free text of the server, and may
-    # contain a key.
+def _refusal(status: int | None, reason: Element | None, message: str) -> Refusal:
     if status not in _FAILURES:
         raise NotKmip
     text = _FAILURES[status]
     number = None
     if reason is not None:
-        number = int.from_bytes(reason.value[:4], "big")
+        number = int.from_bytes(reason.value[:_NUMBER_LENGTH], "big")
         text = _REASONS.get(number, f"result reason {number:#x}")
     return Refusal(
-        text,
+        f"{text}: {message}" if message else text,
         gone=number in _GONE,
         withheld=number in _WITHHELD,
         too_large=number == _TOO_LARGE,
@@ -235,34 +269,27 @@ def _refusal(status: int | None, reason: Element | None) -> Refusal:
     )
 
 
-def _success(item: Item, payload: bytes | None) -> Success:
-    if payload is None:
+def _message(answer: bytes) -> str:
+    """Return the server's message about a refusal in quotes, or "" if it cannot be shown."""
+    for element in elements(answer):
+        if element.tag == _RESULT_MESSAGE:
+            return quotation(element.value.decode("utf-8", errors="backslashreplace"))
+    return ""
+
+
+def _outcome(item: Item, head: _Head) -> Outcome:
+    if head.operation is None or head.operation != item.operation.value:
         raise NotKmip
-    match item.operation:
-        case enums.Operation.QUERY:
-            # The server information is not used, but must be well-formed.
-            for _ in elements(payload):
-                pass
-            return Success()
-        case enums.Operation.DISCOVER_VERSIONS:
-            versions = (_version(each) for each in elements(payload))
-            return Success(versions=tuple(each for each in versions if each))
-        case enums.Operation.LOCATE:
-            return _located(payload)
-    return _about_object(item, payload)
+    if head.refusal is not None:
+        return head.refusal
+    if head.payload is None:
+        raise NotKmip
+    return _PAYLOADS.get(head.operation, _about_object)(item, head.payload)
 
 
 def _about_object(item: Item, payload: bytes) -> Success:
-    (named,) = _fields(payload, _TAGS.UNIQUE_IDENTIFIER)
+    (named,) = _IDENTIFIED.of(payload)
     identifier = _text(named)
-    if item.operation in {enums.Operation.GET, enums.Operation.GET_ATTRIBUTES}:
-        if identifier is None:
-            return Success()  # the item number identifies the object, but its content is unknown
-        if identifier != item.identifier:
-            raise NotKmip
-        if item.operation is enums.Operation.GET:
-            return Success((identifier,), key=_key(payload))
-        return Success((identifier,), description=_description(payload))
     if identifier is None or not _is_usable(identifier):
         raise NotKmip
     if item.identifier not in {None, identifier}:
@@ -270,98 +297,140 @@ def _about_object(item: Item, payload: bytes) -> Success:
     return Success((identifier,))
 
 
-def _located(payload: bytes) -> Success:
+def _queried(_item: Item, payload: bytes) -> Success:
+    # The server information is not used, but must be well-formed.
+    for _ in elements(payload):
+        pass
+    return Success()
+
+
+def _spoken(_item: Item, payload: bytes) -> Success:
+    versions = (_version(each) for each in elements(payload))
+    return Success(versions=tuple(each for each in versions if each))
+
+
+def _located(_item: Item, payload: bytes) -> Success:
     total = None
     identifiers: dict[str, None] = {}
     unusable: dict[str, None] = {}
     for element in elements(payload):
-        if element.tag == _TAGS.UNIQUE_IDENTIFIER.value:
+        if element.tag == _UNIQUE_IDENTIFIER:
             identifier = _text(element)
             if identifier is not None and _is_usable(identifier):
                 identifiers[identifier] = None
             else:
                 unusable[printable(element.value[:_SHOWN_OF_IDENTIFIER])] = None
-        elif element.tag == _TAGS.LOCATED_ITEMS.value:
+        elif element.tag == _LOCATED_ITEMS:
             total = _number(element, INTEGER)
     return Success(tuple(identifiers), total=total, unusable=tuple(unusable))
 
 
 def _is_usable(identifier: str) -> bool:
-    """Return whether a request can use ``identifier``; PyKMIP encodes only ASCII text."""
-    return (
-        0 < len(identifier) <= _MAXIMUM_IDENTIFIER
-        and identifier.isascii()
-        and identifier.isprintable()
-    )
+    """Return whether a request can use ``identifier``, and a message can show it."""
+    return identifier.isprintable() and 0 < len(identifier.encode()) <= _MAXIMUM_IDENTIFIER
 
 
-def _description(payload: bytes) -> Description:
-    values: dict[str, list[Element]] = {}
-    for attribute in elements(payload):
-        if (attribute.tag, attribute.type) != (_TAGS.ATTRIBUTE.value, STRUCTURE):
-            continue
-        try:
-            name, value = _fields(attribute.value, _TAGS.ATTRIBUTE_NAME, _TAGS.ATTRIBUTE_VALUE)
-        except _Ambiguous:
-            continue
-        text = _text(name)
-        if text is not None and value is not None:
-            values.setdefault(text, []).append(value)
-    named, groups, states, types = (values.get(kind.value, []) for kind in DESCRIBED_BY)
-    names = tuple(text for each in named if (text := _name(each)) is not None)
-    state = _number(states[0], ENUMERATION) if states else None
-    return Description(
-        names=names,
-        has_unreadable_name=len(names) < len(named),
-        groups=tuple(text for each in groups if (text := _text(each)) is not None),
-        state=_STATES.get(state, UNKNOWN),
-        is_secret_data=all(
-            _number(kind, ENUMERATION) == enums.ObjectType.SECRET_DATA.value for kind in types
-        ),
-    )
+def _names_object(item: Item, named: Element | None) -> bool:
+    """Return whether an answer names the object of ``item``.
+
+    Without a readable identifier the item number names the object, but its content is not used.
+    Raises NotKmip if the answer names another object.
+    """
+    identifier = _text(named)
+    if identifier is not None and identifier != item.identifier:
+        raise NotKmip
+    return identifier is not None
 
 
-def _key(payload: bytes) -> AuthenticationKey | None:
-    """Return the key in a Secret Data object, or None if it is wrapped or not a byte string."""
+def _got(item: Item, payload: bytes) -> Success:
     try:
-        kind, secret = _fields(payload, _TAGS.OBJECT_TYPE, _TAGS.SECRET_DATA)
-        (block,) = _fields(_value(secret, STRUCTURE), _TAGS.KEY_BLOCK)
-        value, wrapping, compression = _fields(
-            _value(block, STRUCTURE),
-            _TAGS.KEY_VALUE,
-            _TAGS.KEY_WRAPPING_DATA,
-            _TAGS.KEY_COMPRESSION_TYPE,
-        )
-        (found,) = _fields(_value(value, STRUCTURE), _TAGS.KEY_MATERIAL)
-    except _Ambiguous:
+        named, kind, secret = _GOT.of(payload)
+        key = _key(kind, secret)
+    except MalformedTtlv:
+        (named,) = _IDENTIFIED.of(payload)
+        key = None
+    return Success((item.text,), key=key) if _names_object(item, named) else Success()
+
+
+def _key(kind: Element | None, secret: Element | None) -> AuthenticationKey | None:
+    """Return the key in a Secret Data object, or None if it cannot be read (it may be wrapped)."""
+    (block,) = _SECRET_DATA.of(_value(secret, STRUCTURE))
+    value, wrapping, compression = _KEY_BLOCK.of(_value(block, STRUCTURE))
+    if _number(kind, ENUMERATION) != _SECRET or wrapping is not None or compression is not None:
         return None
+    # Some servers encode the structure as a byte string although it is not wrapped.
+    encoded = _value(value, STRUCTURE) or _value(value, BYTE_STRING)
+    (found,) = _KEY_VALUE.of(encoded)
     material = _value(found, BYTE_STRING)
-    if (
-        _number(kind, ENUMERATION) != enums.ObjectType.SECRET_DATA.value
-        or wrapping is not None
-        or compression is not None
-        or material is None
-    ):
-        return None
-    return AuthenticationKey(material)
+    return None if material is None else AuthenticationKey(material)
+
+
+def _described(item: Item, payload: bytes) -> Success:
+    named = None
+    attributes = _Attributes()
+    for element in elements(payload):
+        if element.tag == _ATTRIBUTE:
+            attributes.add(element)
+        elif element.tag == _ATTRIBUTES:  # from KMIP 2.0 on
+            attributes.add_all(element)
+        elif element.tag == _UNIQUE_IDENTIFIER:
+            if named is not None:
+                raise NotKmip
+            named = element
+    if not _names_object(item, named):
+        return Success()
+    return Success((item.text,), description=attributes.description())
+
+
+class _Attributes:
+    """The values of the attributes `DESCRIBED_BY`; one that cannot be read is None."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, list[Element | None]] = {tag: [] for tag in _DESCRIBED_BY.values()}
+
+    def add(self, attribute: Element) -> None:
+        """Add one attribute of an answer of KMIP 1."""
+        structure = _value(attribute, STRUCTURE)
+        try:
+            named, value = _NAMED_VALUE.of(structure)
+            names = {_value(named, TEXT_STRING)}
+        except Ambiguous:
+            names, value = {_value(each, TEXT_STRING) for each in elements(structure or b"")}, None
+        for name in names:
+            tag = _DESCRIBED_BY.get(name)
+            if tag is not None:
+                self._values[tag].append(value)
+
+    def add_all(self, attributes: Element) -> None:
+        """Add the attributes of an answer of KMIP 2."""
+        for each in elements(_value(attributes, STRUCTURE) or b""):
+            if each.tag in self._values:
+                self._values[each.tag].append(each)
+
+    def description(self) -> Description:
+        """Return the description that consists of the attributes."""
+        named, groups = self._values[_NAME], self._values[_OBJECT_GROUP]
+        states, kinds = self._values[_STATE], self._values[_OBJECT_TYPE]
+        names = tuple(text for each in named if (text := _name(each)) is not None)
+        return Description(
+            names=names,
+            has_unreadable_name=len(names) < len(named),
+            groups=tuple(text for each in groups if (text := _text(each)) is not None),
+            state=_STATES.get(_number(states[0], ENUMERATION), UNKNOWN) if states else UNKNOWN,
+            is_secret_data=all(_number(kind, ENUMERATION) in (None, _SECRET) for kind in kinds),
+        )
+
+
+_PAYLOADS: Mapping[int, Callable[[Item, bytes], Success]] = {
+    enums.Operation.QUERY.value: _queried,
+    enums.Operation.DISCOVER_VERSIONS.value: _spoken,
+    enums.Operation.LOCATE.value: _located,
+    enums.Operation.GET.value: _got,
+    enums.Operation.GET_ATTRIBUTES.value: _described,
+}
 
 
 # Elements
-
-
-def _fields(structure: bytes | None, *tags: Any) -> Iterator[Element | None]:
-    """Return the elements of a structure that have ``tags``, in that order; None if missing.
-
-    Elements with other tags are ignored.  Raises _Ambiguous if one of ``tags`` occurs twice.
-    """
-    wanted = {tag.value for tag in tags}
-    found: dict[int, Element] = {}
-    for element in elements(structure or b""):
-        if element.tag in wanted:
-            if element.tag in found:
-                raise _Ambiguous
-            found[element.tag] = element
-    return (found.get(tag.value) for tag in tags)
 
 
 def _value(element: Element | None, kind: int) -> bytes | None:
@@ -383,25 +452,19 @@ def _text(element: Element | None) -> str | None:
         return None
 
 
-def _name(element: Element) -> str | None:
+def _name(element: Element | None) -> str | None:
     """Return the text of a Name attribute, or None if it is unreadable."""
     try:
-        (found,) = _fields(_value(element, STRUCTURE), _TAGS.NAME_VALUE)
-    except _Ambiguous:
+        (found,) = _NAME_VALUE.of(_value(element, STRUCTURE))
+    except Ambiguous:
         return None
     return _text(found)
 
 
 def _version(element: Element | None) -> Version | None:
     """Return the protocol version in an element, or None if it has no valid one."""
-    if element is None or element.tag != _TAGS.PROTOCOL_VERSION.value:
+    if element is None or element.tag != _PROTOCOL_VERSION:
         return None
-    major, minor = (
-        _number(each, INTEGER)
-        for each in _fields(
-            _value(element, STRUCTURE),
-            _TAGS.PROTOCOL_VERSION_MAJOR,
-            _TAGS.PROTOCOL_VERSION_MINOR,
-        )
-    )
+    numbers = _VERSION.of(_value(element, STRUCTURE))
+    major, minor = (_number(each, INTEGER) for each in numbers)
     return None if major is None or minor is None else (major, minor)

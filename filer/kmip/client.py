@@ -72,6 +72,7 @@ class KmipClient:
         self.unreadable: dict[str, str] = {}
         self.unread: Collection[str] = ()
         self._registered: dict[str, str] = {}
+        self._sent_key = False
         self._arrived: list[KeyPair] = []
         self._credentials = credentials
         self._clock = clock
@@ -132,6 +133,7 @@ class KmipClient:
         ``take_back``.
         """
         with self._conversation() as conversation:
+            self._sent_key = True
             try:
                 identifier = conversation.register(pair, parent_tag)
             except ServerRefusal:
@@ -178,7 +180,7 @@ class KmipClient:
             )
             if warning is not None and warning not in self.warnings:
                 self.warnings.append(warning)
-            conversation = Conversation(connection, deadline)
+            conversation = Conversation(connection, deadline, sent_key=self._sent_key)
             try:
                 yield conversation
             finally:

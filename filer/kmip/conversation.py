@@ -92,12 +92,15 @@ class _Located:
 class Conversation:
     """A series of requests to a key server.  All methods raise KeyServerFailure.
 
-    ``unreadable`` maps the objects that the filer cannot read to the reason.
+    ``unreadable`` maps the objects that the filer cannot read to the reason.  ``sent_key``: an
+    earlier conversation sent a key to the server, which may repeat it in a message.
     """
 
-    def __init__(self, connection: TlsConnection, deadline: Deadline) -> None:
+    def __init__(
+        self, connection: TlsConnection, deadline: Deadline, *, sent_key: bool = False
+    ) -> None:
         self.unreadable: dict[str, str] = {}
-        self._exchange = Exchange(connection, deadline)
+        self._exchange = Exchange(connection, deadline, sent_key=sent_key)
         self._deadline = deadline
         self._items_at_once = 1
         self._key_ids: set[str] = set()

@@ -42,11 +42,17 @@ class Exchange:
 
     Each request with its complete answer has its own deadline.  After four timeouts another request
     is sent only if the last one returned a new key pair; after 24 timeouts, none is sent.
+
+    The reason of a refusal includes the server's own message, unless the server may repeat a key in
+    it: after a request that carried one, or if ``sent_key`` says that an earlier conversation did.
     """
 
-    def __init__(self, connection: TlsConnection, deadline: Deadline) -> None:
+    def __init__(
+        self, connection: TlsConnection, deadline: Deadline, *, sent_key: bool = False
+    ) -> None:
         self._connection = connection
         self._deadline = deadline
+        self._sent_key = sent_key
         self._items_sent = 0
         self._items_at_once = ITEMS_AT_ONCE
         self._end = _PATIENCE * deadline.seconds
@@ -104,6 +110,7 @@ class Exchange:
         self._deadline.restart()
         first = self._items_sent
         self._items_sent += len(items)
+        self._sent_key = self._sent_key or any(item.carries_key for item in items)
         self._connection.send(encode(items, first, version))
         try:
             length = structure_length(self._connection.receive(HEADER_LENGTH), RESPONSE_MESSAGE)
@@ -111,6 +118,6 @@ class Exchange:
                 raise KeyServerFailure(NOT_A_KMIP_SERVER)
             body = self._connection.receive(length)
             self._connection.expect_silence()
-            return decode(body, items, first)
+            return decode(body, items, first, messages=not self._sent_key)
         except (NotKmip, MalformedTtlv):
             raise KeyServerFailure(NOT_A_KMIP_SERVER) from None

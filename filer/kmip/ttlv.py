@@ -6,27 +6,36 @@ takes time proportional to their square, and fails on unknown content.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 HEADER_LENGTH = 8
 """Size in bytes of tag, type and length, which precede every value."""
 
 STRUCTURE, INTEGER, ENUMERATION, TEXT_STRING, BYTE_STRING = 1, 2, 5, 7, 8
-_TYPES = range(STRUCTURE, 12)
+_TYPES = frozenset(range(STRUCTURE, 12))
 _ALIGNMENT = 8
+
+
+_header = struct.Struct("!II").unpack_from
 
 
 class MalformedTtlv(ValueError):
     """Invalid TTLV.  The error never contains the bytes, because they may be a key."""
 
 
-@dataclass(frozen=True, repr=False, slots=True)
-class Element:
-    """One element; ``value`` has no padding."""
+class Ambiguous(MalformedTtlv):
+    """A field that must occur at most once occurs twice."""
+
+
+class Element(NamedTuple):
+    """One element; ``value`` has no padding.  ``repr`` does not show it: it may be a key."""
 
     tag: int
     type: int
     value: bytes
+
+    def __repr__(self) -> str:
+        return f"<element {self.tag:#x}>"
 
     def encoding(self) -> bytes:
         """Return the encoded element."""
@@ -56,10 +65,31 @@ def elements(value: bytes) -> Iterator[Element]:
     while start < end:
         if end - start < HEADER_LENGTH:
             raise MalformedTtlv
-        tag_and_type, length = struct.unpack_from("!II", value, start)
+        tag_and_type, length = _header(value, start)
         start += HEADER_LENGTH
         padded = length + -length % _ALIGNMENT
         if tag_and_type & 0xFF not in _TYPES or padded > end - start:
             raise MalformedTtlv
         yield Element(tag_and_type >> 8, tag_and_type & 0xFF, value[start : start + length])
         start += padded
+
+
+class Fields:
+    """Reads the elements with some tags from a structure, in any order, and ignores all others."""
+
+    def __init__(self, *tags: int) -> None:
+        self._places = {tag: place for place, tag in enumerate(tags)}
+
+    def of(self, value: bytes | None) -> list[Element | None]:
+        """Return the elements in the value of a structure, in the order of the tags.
+
+        A missing element is None.  Raises Ambiguous if a tag occurs twice, and MalformedTtlv.
+        """
+        found: list[Element | None] = [None] * len(self._places)
+        for element in elements(value or b""):
+            place = self._places.get(element.tag)
+            if place is not None:
+                if found[place] is not None:
+                    raise Ambiguous
+                found[place] = element
+        return found

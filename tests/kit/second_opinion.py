@@ -1,163 +1,179 @@
-"""Compare the decoding of key server answers with PyKMIP's, for pieces that are known to be whole.
+"""Read the answers of key servers with PyKMIP, to compare the result with the filer's.
 
-``differences`` lists where ``filer.kmip.answers.decode`` reads something else.
+``differences`` lists what the filer reads differently.  What PyKMIP cannot read is never a
+difference: it knows no text beyond ASCII, no fields in another order, no vendor's enumerations and
+no unknown attributes.  `EXCEPTIONS` lists the answers that PyKMIP reads and that are not compared.
 """
 
+import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from kmip.core import enums, objects
-from kmip.core.factories.payloads.response import ResponsePayloadFactory
-from kmip.core.messages import contents, messages
+from kmip.core import enums
+from kmip.core.messages.messages import ResponseMessage
 from kmip.core.utils import BytearrayStream
 
 from filer.keys.authentication_key import AuthenticationKey
-from filer.kmip.answers import Description, NotKmip, Outcome, Refusal, RequestRefused, decode
-from filer.kmip.requests import Item, batch_item_id
-from filer.kmip.ttlv import STRUCTURE, Element, MalformedTtlv, elements, structure
-
-_DESCRIBED_BY = (
-    enums.AttributeType.NAME,
-    enums.AttributeType.OBJECT_GROUP,
-    enums.AttributeType.STATE,
-    enums.AttributeType.OBJECT_TYPE,
+from filer.kmip.answers import (
+    Description,
+    NotKmip,
+    Outcome,
+    Refusal,
+    RequestRefused,
+    Success,
+    decode,
 )
-_ITEM_HEAD = (enums.Tags.OPERATION, enums.Tags.UNIQUE_BATCH_ITEM_ID, enums.Tags.RESULT_STATUS)
+from filer.kmip.requests import Item, batch_item_id
+
+_HEADER_LENGTH = 8
+_LONGEST_IDENTIFIER = 1024
 
 
 class CannotTell(Exception):
-    """PyKMIP cannot read this."""
+    """PyKMIP cannot read this answer."""
+
+
+class _Refused(Exception):
+    """PyKMIP can read the answer, but it does not answer the request."""
+
+
+@dataclass(frozen=True)
+class Excepted:
+    """Answers that PyKMIP reads although a filer must refuse them.
+
+    ``applies`` takes the body of an answer, and what PyKMIP reads in it.
+    """
+
+    reason: str
+    applies: Callable[[bytes, Any], bool]
+
+
+def _has_wrong_length(value: bytes, _message: Any = None) -> bool:
+    """Return whether the elements of a structure, at any depth, do not fill it exactly."""
+    at = 0
+    while at < len(value):
+        if len(value) - at < _HEADER_LENGTH:
+            return True
+        word, length = struct.unpack_from("!II", value, at)
+        at += _HEADER_LENGTH
+        inner = value[at : at + length]
+        if len(inner) < length:
+            return True
+        if word & 0xFF == enums.Types.STRUCTURE.value and _has_wrong_length(inner):
+            return True
+        at += length + -length % 8
+    return at > len(value)
+
+
+def _has_more_items(body: bytes, message: Any) -> bool:
+    """Return whether the answer has more items than PyKMIP reads, which is as many as it counts."""
+    at = items = 0
+    while at < len(body):
+        at += _HEADER_LENGTH + int.from_bytes(body[at + 4 : at + _HEADER_LENGTH], "big")
+        items += 1
+    return items - 1 > len(message.batch_items)
+
+
+EXCEPTIONS: Sequence[Excepted] = (
+    Excepted(
+        "an element is longer than its structure, or cut off: PyKMIP reads what there is, but the "
+        "next element may then be a part of this one",
+        _has_wrong_length,
+    ),
+    Excepted(
+        "the answer has more items than it counts: PyKMIP ignores the rest, which may belong to "
+        "another answer",
+        _has_more_items,
+    ),
+)
+
+
+def excepted(body: bytes) -> Excepted | None:
+    """Return why an answer is not compared, or None.  Raises CannotTell."""
+    message = _parsed(body)
+    return next((each for each in EXCEPTIONS if each.applies(body, message)), None)
 
 
 def differences(body: bytes, items: Sequence[Item], first: int) -> list[str]:
-    """Return where the filer and PyKMIP decode an answer differently, as far as PyKMIP can.
+    """Return what the filer reads differently.  Raises CannotTell.
 
-    PyKMIP does not read text beyond ASCII, values that KMIP 1.2 does not have, fields in another
-    order, padding that is not zero, and unknown kinds of objects and attributes. It accepts
-    structures whose parts are longer than they are; such answers are not compared. What PyKMIP
-    cannot read is never a difference.
+    ``body`` is the answer to ``encode(items, first)``, without its first eight bytes.
     """
+    if excepted(body):
+        raise CannotTell
+    theirs = reading(body, items, first)
     try:
-        theirs = read(body, items, first)
-    except CannotTell:
-        return []
-    try:
-        ours: Sequence[Outcome] | Refusal = decode(body, items, first)
+        ours: Sequence[Outcome] | Refusal | None = decode(body, items, first)
     except RequestRefused as refused:
         ours = refused.refusal
     except NotKmip:
-        return ["the whole answer"] if _is_readable(theirs) else []
-    if isinstance(theirs, Refusal) or isinstance(ours, Refusal):
-        return [] if theirs == ours else ["the refusal of the request"]
+        ours = None
+    if not (isinstance(theirs, list) and isinstance(ours, list)):
+        return [] if theirs == ours else [f"the whole answer: {theirs!r}, not {ours!r}"]
     return [
-        f"{item.operation.name}: {field}"
+        f"{item.operation.name}: {their!r}, not {our!r}"
         for item, their, our in zip(items, theirs, ours, strict=True)
-        for field in _fields_that_differ(their, our)
+        if their != our
     ]
 
 
-def _is_readable(theirs: "Refusal | list[Refusal | Callable[[], dict[str, Any]]]") -> bool:
-    if isinstance(theirs, Refusal):
-        return True
+def reading(body: bytes, items: Sequence[Item], first: int) -> "list[Outcome] | Refusal | None":
+    """Return what ``decode`` must return, or the refusal that it must raise.
+
+    Returns None if it must raise NotKmip.  Raises CannotTell if PyKMIP cannot read the answer.
+    """
+    message = _parsed(body)
+    answers = message.batch_items
+    if len(answers) == 1 and answers[0].operation is None and _failed(answers[0]):
+        return _refusal(answers[0])
+    if len(answers) > 1 and all(_is_too_large(each) for each in answers):
+        return _refusal(answers[0])
+    by_number = {_value(each.unique_batch_item_id): each for each in answers}
+    if len(answers) == len(items) == 1 and None in by_number:
+        by_number = {batch_item_id(first): answers[0]}
+    numbers = [batch_item_id(number) for number, _ in enumerate(items, first)]
+    if len(answers) != len(items) or set(by_number) != set(numbers):
+        return None
+    in_order = [by_number[number] for number in numbers]
+    if [_value(each.operation) for each in in_order] != [item.operation for item in items]:
+        return None
     try:
-        for each in theirs:
-            if not isinstance(each, Refusal):
-                each()
-    except CannotTell:
-        return False
-    return True
+        return [
+            _refusal(each) if _failed(each) else _success(item, each.response_payload)
+            for item, each in zip(items, in_order, strict=True)
+        ]
+    except _Refused:
+        return None
 
 
-def _fields_that_differ(
-    theirs: "Refusal | Callable[[], dict[str, Any]]", ours: Outcome
-) -> list[str]:
-    if isinstance(theirs, Refusal) or isinstance(ours, Refusal):
-        return [] if theirs == ours else ["refusal"]
+def _parsed(body: bytes) -> Any:
+    message = ResponseMessage()
+    header = struct.pack("!II", enums.Tags.RESPONSE_MESSAGE.value << 8 | 1, len(body))
     try:
-        fields = theirs()
-    except CannotTell:
-        return []
-    return [name for name, value in fields.items() if value != getattr(ours, name)]
-
-
-def _understand(thing: Any, encoding: bytes, version: Any) -> None:
-    try:
-        thing.read(BytearrayStream(encoding), version)
-    except Exception:
+        message.read(BytearrayStream(header + body))
+    except Exception:  # PyKMIP raises errors of any type
         raise CannotTell from None
+    return message
 
 
-def _check(value: bytes) -> None:
-    for element in _take_apart(value):
-        if element.type == STRUCTURE:
-            _check(element.value)
+def _value(field: Any) -> Any:
+    return getattr(field, "value", field)
 
 
-def _take_apart(value: bytes) -> list[Element]:
-    try:
-        return list(elements(value))
-    except MalformedTtlv:
-        raise CannotTell from None
+def _failed(answer: Any) -> bool:
+    return bool(answer.result_status.value is not enums.ResultStatus.SUCCESS)
 
 
-def read(
-    body: bytes, items: Sequence[Item], first: int
-) -> "Refusal | list[Refusal | Callable[[], dict[str, Any]]]":
-    _check(body)
-    parts = _take_apart(body)
-    tags = [enums.Tags.RESPONSE_HEADER.value]
-    tags += [enums.Tags.RESPONSE_BATCH_ITEM.value] * (len(parts) - 1)
-    if [(part.tag, part.type) for part in parts] != [(tag, STRUCTURE) for tag in tags]:
-        raise CannotTell
-    header = messages.ResponseHeader()
-    _understand(header, parts[0].encoding(), enums.KMIPVersion.KMIP_1_2)
-    version = contents.protocol_version_to_kmip_version(header.protocol_version)
-    if version is None or header.batch_count.value != len(parts) - 1:
-        raise CannotTell
-    heads = {}
-    for part in parts[1:]:
-        answer = _take_apart(part.value)
-        operation, number, status = _head(answer, version)
-        refusal = None if status is enums.ResultStatus.SUCCESS else _refusal(answer, status)
-        if refusal and operation is None and len(parts) == 2:
-            return refusal
-        payloads = [e for e in answer if e.tag == enums.Tags.RESPONSE_PAYLOAD.value]
-        if number in heads or [e.type for e in payloads] not in ([], [STRUCTURE]):
-            raise CannotTell
-        heads[number] = operation, refusal, payloads[0].value if payloads else None
-    outcomes: list[Refusal | Callable[[], dict[str, Any]]] = []
-    for count, item in enumerate(items, first):
-        if batch_item_id(count) not in heads or len(heads) != len(items):
-            raise CannotTell
-        operation, refusal, payload = heads[batch_item_id(count)]
-        if operation is not item.operation or (refusal is None and payload is None):
-            raise CannotTell
-        outcomes.append(refusal or _success(item, payload or b"", version))
-    if len(items) > 1 and all(isinstance(each, Refusal) and each.too_large for each in outcomes):
-        raise CannotTell  # the filer treats it as a refusal of the request, and asks in halves
-    return outcomes
+def _is_too_large(answer: Any) -> bool:
+    reason = _value(answer.result_reason)
+    return _failed(answer) and reason is enums.ResultReason.RESPONSE_TOO_LARGE
 
 
-def _head(answer: list[Element], version: Any) -> tuple[Any, bytes | None, Any]:
-    tags = {tag.value for tag in _ITEM_HEAD}
-    head = [element for element in answer if element.tag in tags]
-    batch_item = messages.ResponseBatchItem()
-    _understand(batch_item, structure(enums.Tags.RESPONSE_BATCH_ITEM.value, head), version)
-    return (
-        batch_item.operation and batch_item.operation.value,
-        batch_item.unique_batch_item_id and batch_item.unique_batch_item_id.value,
-        batch_item.result_status.value,
-    )
-
-
-def _refusal(answer: list[Element], status: Any) -> Refusal:
-    reasons = [e.value for e in answer if e.tag == enums.Tags.RESULT_REASON.value]
-    if not reasons:
-        return Refusal(_words(status))
-    number = int.from_bytes(reasons[0][:4], "big")
-    if len(reasons) > 1 or not enums.is_enum_value(enums.ResultReason, number):
-        raise CannotTell
-    reason = enums.ResultReason(number)
+def _refusal(answer: Any) -> Refusal:
+    reason = _value(answer.result_reason)
+    if reason is None:
+        return Refusal(_words(answer.result_status.value))
     gone = reason.name in {"ITEM_NOT_FOUND", "OBJECT_DESTROYED", "OBJECT_NOT_FOUND"}
     withheld = gone or reason.name in {
         *("PERMISSION_DENIED", "NOT_AUTHORISED", "ILLEGAL_OPERATION", "OBJECT_ARCHIVED"),
@@ -176,72 +192,58 @@ def _words(member: Any) -> str:
     return str(member.name).lower().replace("_", " ")
 
 
-def _success(item: Item, payload: bytes, version: Any) -> Callable[[], dict[str, Any]]:
-    def read() -> dict[str, Any]:
-        attributes = []
-        rest = payload
-        if item.operation is enums.Operation.GET_ATTRIBUTES:
-            parts = _take_apart(payload)
-            attributes = [part for part in parts if part.tag == enums.Tags.ATTRIBUTE.value]
-            rest = b"".join(part.encoding() for part in parts if part not in attributes)
-        answer = ResponsePayloadFactory().create(item.operation)
-        encoding = Element(enums.Tags.RESPONSE_PAYLOAD.value, STRUCTURE, rest).encoding()
-        _understand(answer, encoding, version)
-        match item.operation:
-            case enums.Operation.QUERY:
-                return {}
-            case enums.Operation.DISCOVER_VERSIONS:
-                versions = ((each.major, each.minor) for each in answer.protocol_versions)
-                return {"versions": tuple(versions)}
-            case enums.Operation.LOCATE:
-                found = tuple(dict.fromkeys(answer.unique_identifiers))
-                if not all(each and each.isprintable() and len(each) <= 1024 for each in found):
-                    raise CannotTell
-                return {"identifiers": found, "total": answer.located_items}
-        identifier = getattr(answer.unique_identifier, "value", answer.unique_identifier)
-        if not identifier or not identifier.isprintable() or len(identifier) > 1024:
-            raise CannotTell
-        fields: dict[str, Any] = {"identifiers": (identifier,)}
-        if item.operation is enums.Operation.GET_ATTRIBUTES:
-            fields["description"] = _description(attributes, version)
-        elif item.operation is enums.Operation.GET:
-            fields["key"] = _key(answer)
-        return fields
-
-    if item.identifier is not None:
-        # Another object than the requested one: both refuse the whole answer.
-        named = [e.value for e in _take_apart(payload) if e.tag == _IDENTIFIER]
-        if named != [item.identifier.encode()]:
-            raise CannotTell
-    return read
+def _success(item: Item, payload: Any) -> Success:
+    if payload is None:
+        raise _Refused
+    match item.operation:
+        case enums.Operation.QUERY:
+            return Success()
+        case enums.Operation.DISCOVER_VERSIONS:
+            found = ((each.major, each.minor) for each in payload.protocol_versions)
+            return Success(versions=tuple(found))
+        case enums.Operation.LOCATE:
+            located = dict.fromkeys(payload.unique_identifiers)
+            usable = tuple(filter(_is_usable, located))
+            if len(usable) < len(located):
+                raise CannotTell  # PyKMIP does not say how to show the others
+            return Success(usable, total=payload.located_items)
+    identifier = _value(payload.unique_identifier)
+    if item.identifier is None:  # a new object
+        if not _is_usable(identifier):
+            raise _Refused
+    elif identifier != item.identifier:
+        raise _Refused
+    match item.operation:
+        case enums.Operation.GET:
+            return Success((identifier,), key=_key(payload))
+        case enums.Operation.GET_ATTRIBUTES:
+            return Success((identifier,), description=_description(payload.attributes))
+    return Success((identifier,))
 
 
-_IDENTIFIER = enums.Tags.UNIQUE_IDENTIFIER.value
+def _is_usable(identifier: str) -> bool:
+    return identifier.isprintable() and 0 < len(identifier) <= _LONGEST_IDENTIFIER
 
 
-def _description(attributes: Sequence[Element], version: Any) -> Description:
-    values: dict[str, list[Any]] = {kind.value: [] for kind in _DESCRIBED_BY}
-    for encoded in attributes:
-        attribute = objects.Attribute()
-        _understand(attribute, encoded.encoding(), version)
-        name, value = attribute.attribute_name.value, attribute.attribute_value
-        values.setdefault(name, []).append(value)
-    names, groups, states, types = (values[kind.value] for kind in _DESCRIBED_BY)
+def _description(attributes: Sequence[Any]) -> Description:
+    def values(name: str) -> list[Any]:
+        return [each.attribute_value for each in attributes if each.attribute_name.value == name]
+
+    states = values("State")
     return Description(
-        names=tuple(each.name_value.value for each in names),
-        groups=tuple(each.value for each in groups),
+        names=tuple(each.name_value.value for each in values("Name")),
+        groups=tuple(each.value for each in values("Object Group")),
         state=_words(states[0].value).replace(" ", "-") if states else "unknown",
-        is_secret_data=all(each.value is enums.ObjectType.SECRET_DATA for each in types),
+        is_secret_data=all(
+            each.value is enums.ObjectType.SECRET_DATA for each in values("Object Type")
+        ),
     )
 
 
-def _key(answer: Any) -> AuthenticationKey | None:
-    if answer.object_type is not enums.ObjectType.SECRET_DATA:
+def _key(payload: Any) -> AuthenticationKey | None:
+    if payload.object_type is not enums.ObjectType.SECRET_DATA:
         return None
-    block = answer.secret.key_block
+    block = payload.secret.key_block
     if block.key_wrapping_data is not None or block.key_compression_type is not None:
         return None
-    material = block.key_value.key_material.value
-    if not isinstance(material, bytes):
-        raise CannotTell
-    return AuthenticationKey(material)
+    return AuthenticationKey(block.key_value.key_material.value)

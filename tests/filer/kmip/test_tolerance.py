@@ -142,6 +142,133 @@ def test_all_of_it_changes_no_command(house: House, server: FaultyKeyServer) -> 
     assert not any(disk.locked for disk in house.disks)
 
 
+def renaming(prefix: str) -> tuple[Meddle, Callable[[bytes], bytes]]:
+    """Return ``meddle`` and ``ask`` of a proxy whose server puts a prefix before identifiers."""
+    added = prefix.encode()
+
+    def renamed(parts: Sequence[Element], change: Callable[[bytes], bytes]) -> list[Element]:
+        found = []
+        for each in parts:
+            value = each.value
+            if each.type == 1:
+                inner = renamed(list(elements(value)), change)
+                value = b"".join(part.encoding() for part in inner)
+            elif each.tag == hostile.UNIQUE_IDENTIFIER:
+                value = change(value)
+            found.append(Element(each.tag, each.type, value))
+        return found
+
+    def meddle(answer: Answer, _: bytes) -> Answer:
+        items = [renamed(item, lambda value: added + value) for item in answer.items]
+        return Answer(answer.header, items)
+
+    def ask(request: bytes) -> bytes:
+        asked = renamed(list(elements(request)), lambda value: value.removeprefix(added))
+        return b"".join(each.encoding() for each in asked)
+
+    return meddle, ask
+
+
+@pytest.mark.parametrize("prefix", ["schlüssel-", "鍵 ", "u" * 1020, "🔑"])
+def test_every_command_works_with_identifiers_of_any_text(
+    prefix: str, house: House, server: FaultyKeyServer
+) -> None:
+    meddle, ask = renaming(prefix)
+    with hostile.proxy(server, meddle, ask=ask) as proxy:
+        house.set(port=proxy.port)
+        old = set(house.key_ids)
+        new = house.rekey()
+        told = house.boot()
+        assert told.warnings == []
+        result = house.must("key_manager query")
+        assert result.warnings == []
+        assert f"Key server {ADDRESS} reports 2 keys." in result.shown
+        assert house.must("key_manager restore -all").warnings == []
+        (client,) = house.filer.key_servers().servers.values()
+        assert client.take_back(new, house.secret(new))
+        assert set(faulty.stored_key_ids(server)) == old
+    assert house.key_ids == [new] * 4
+
+
+def with_attribute(name: bytes, change: Callable[[Element], list[Element]]) -> Meddle:
+    """Return a meddler that replaces an attribute in each Get Attributes answer."""
+
+    def replace(element: Element) -> list[Element]:
+        return change(element) if attribute_name(element) == name else [element]
+
+    def attribute_name(element: Element) -> bytes | None:
+        parts = elements(element.value) if element.tag == ATTRIBUTE else ()
+        return next((each.value for each in parts if each.tag == ATTRIBUTE_NAME), None)
+
+    def meddle(answer: Answer, _: bytes) -> Answer:
+        for item in answer.items:
+            if hostile.operation_of(item) == hostile.GET_ATTRIBUTES:
+                (payload,) = (each for each in item if each.tag == hostile.RESPONSE_PAYLOAD)
+                changed = [new for each in elements(payload.value) for new in replace(each)]
+                value = b"".join(each.encoding() for each in changed)
+                item[item.index(payload)] = Element(payload.tag, 1, value)
+        return answer
+
+    return meddle
+
+
+def with_parts(element: Element, tags: Sequence[int]) -> Element:
+    """Return a structure with the parts that have ``tags``, in that order."""
+    parts = {each.tag: each for each in elements(element.value)}
+    return Element(element.tag, 1, b"".join(parts[tag].encoding() for tag in tags))
+
+
+def replacing(tag: int, value: bytes, operation: int = hostile.GET) -> Meddle:
+    return lambda answer, _: answer.replace(tag, value, operation)
+
+
+FORMS: dict[str, Meddle] = {
+    "the object type is text": with_attribute(
+        b"Object Type", lambda _: [attribute(b"Object Type", 7, b"Secret Data")]
+    ),
+    "there is no object type": with_attribute(b"Object Type", lambda _: []),
+    "the state is text": with_attribute(b"State", lambda _: [attribute(b"State", 7, b"Active")]),
+    "the group has another type": with_attribute(
+        b"Object Group", lambda each: [attribute(b"Object Group", 8, b"\xff"), each]
+    ),
+    "the name has an unknown type": replacing(0x420054, b"\x80\0\0\1", hostile.GET_ATTRIBUTES),
+    "its value comes first": with_attribute(
+        b"Name", lambda each: [with_parts(each, [ATTRIBUTE_VALUE, ATTRIBUTE_NAME])]
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_key_pair_is_read_in_every_form(form: str, house: House, server: FaultyKeyServer) -> None:
+    (client,) = house.filer.key_servers().servers.values()
+    before = client.fetch()
+    with hostile.proxy(server, FORMS[form]) as proxy:
+        client.port = proxy.port
+        assert client.fetch() == before
+    assert client.unreadable == {}
+
+
+NAMELESS: dict[str, Meddle] = {
+    "without a value": with_attribute(b"Name", lambda each: [with_parts(each, [ATTRIBUTE_NAME])]),
+    "with two values": with_attribute(
+        b"Name",
+        lambda each: [with_parts(each, [ATTRIBUTE_NAME, ATTRIBUTE_VALUE, ATTRIBUTE_VALUE])],
+    ),
+    "as text": with_attribute(b"Name", lambda _: [attribute(b"Name", 7, b"A" * 64)]),
+    "as an empty structure": with_attribute(b"Name", lambda _: [attribute(b"Name", 1, b"")]),
+    "not in UTF-8": replacing(hostile.NAME_VALUE, b"\xff", hostile.GET_ATTRIBUTES),
+}
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_an_object_whose_name_cannot_be_read_is_named(
+    name: str, house: House, server: FaultyKeyServer
+) -> None:
+    with seen_through(house, server, NAMELESS[name]):
+        (warning,) = house.must("key_manager query").warnings
+    assert warning == f"WARNING: key server {ADDRESS}: cannot read object 1: {UNUSABLE}"
+
+
 # Unreadable objects
 
 
@@ -182,10 +309,6 @@ def failing(operation: int, reason: int) -> Meddle:
         )
 
     return meddle
-
-
-def replacing(tag: int, value: bytes, operation: int = hostile.GET) -> Meddle:
-    return lambda answer, _: answer.replace(tag, value, operation)
 
 
 BYTE_STRING = 8
@@ -266,7 +389,7 @@ def test_a_key_pair_that_cannot_be_read_is_not_dropped_by_a_restore(
 
 
 NOT_NAMED: Sequence[Meddle] = [
-    replacing(hostile.UNIQUE_IDENTIFIER, "schlüssel-1".encode(), hostile.LOCATE),
+    replacing(hostile.UNIQUE_IDENTIFIER, b"\xff", hostile.LOCATE),
     replacing(hostile.UNIQUE_IDENTIFIER, b"x" * 2000, hostile.LOCATE),
     replacing(hostile.NAME_VALUE, b"\xff", hostile.GET_ATTRIBUTES),
 ]
@@ -360,7 +483,7 @@ def test_an_object_of_ours_without_a_key_id_is_named_by_its_identifier(
 @pytest.mark.parametrize(
     ("identifier", "shown"),
     [
-        ("schlüssel-1".encode(), "schlüssel-1"),
+        ("schlüssel\n".encode(), "schlüssel\\n"),
         (b"\x1b[2J\xff", "\\x1b[2J\\xff"),
         (b"x" * 2000, "x" * 64),
     ],
@@ -422,9 +545,54 @@ def test_formats_and_kinds_that_a_server_makes_up_are_read(
                 client.port = proxy.port
                 assert client.fetch() == before
     algorithm = Element(0x420028, 5, b"\x80\0\0\1")
-    with hostile.proxy(server, in_key_block(algorithm)) as proxy:
-        client.port = proxy.port
-        assert client.fetch() == before
+    for meddle in in_key_block(algorithm), only_of_get(with_key_value_as_bytes):
+        with hostile.proxy(server, meddle) as proxy:
+            client.port = proxy.port
+            assert client.fetch() == before
+
+
+def with_key_value_as_bytes(item: Sequence[Element]) -> list[Element]:
+    found = []
+    for each in item:
+        kind, value = each.type, each.value
+        if each.tag == KEY_VALUE:
+            kind = BYTE_STRING
+        elif kind == 1:
+            inner = with_key_value_as_bytes(list(elements(value)))
+            value = b"".join(part.encoding() for part in inner)
+        found.append(Element(each.tag, kind, value))
+    return found
+
+
+def test_a_key_value_in_bytes_that_are_no_structure_costs_no_other_key(
+    house: House, server: FaultyKeyServer
+) -> None:
+    (key_id,) = set(house.key_ids)
+    house.rekey()
+
+    def meddle(answer: Answer, _: bytes) -> Answer:
+        for item in answer.items:
+            if hostile.operation_of(item) == hostile.GET and b"\x07\0\0\0\x011" in bytes(
+                item[-1].value
+            ):
+                item[:] = torn(item)
+        return answer
+
+    def torn(item: Sequence[Element]) -> list[Element]:
+        torn_value = Element(KEY_VALUE, BYTE_STRING, b"not a structure").encoding()
+        block = Element(KEY_BLOCK, 1, torn_value)
+        (payload,) = (each for each in item if each.tag == hostile.RESPONSE_PAYLOAD)
+        kind, named, _secret = elements(payload.value)
+        secret = Element(0x420085, 1, block.encoding())
+        value = b"".join(each.encoding() for each in (kind, named, secret))
+        return [Element(each.tag, 1, value) if each is payload else each for each in item]
+
+    with seen_through(house, server, meddle):
+        result = house.must("key_manager query")
+    assert f"Key server {ADDRESS} reports 1 keys." in result.shown
+    assert result.warnings == [
+        f"WARNING: key server {ADDRESS}: cannot read key ID {key_id}: {UNUSABLE}"
+    ]
 
 
 # Taking back
