@@ -23,6 +23,7 @@ ROWS: Mapping[str, Measure] = {
     "boot": processes.boot,
     "restore": network.restore,
     "scaling": network.scaling,
+    "client": network.client,
     "status": network.status,
     "rekey": disks.rekey,
     "lock": disks.lock,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from time import perf_counter
+from time import perf_counter, process_time
 
 import pexpect
 
@@ -46,6 +46,14 @@ def seconds(action: Callable[[], object]) -> float:
     begun = perf_counter()
     action()
     return perf_counter() - begun
+
+
+def cpu_seconds(action: Callable[[], object]) -> float:
+    """Return the processor time that this process uses for ``action``."""
+    gc.freeze()
+    begun = process_time()
+    action()
+    return process_time() - begun
 
 
 def process_seconds(

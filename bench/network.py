@@ -1,6 +1,7 @@
 """Rows for key servers: many key pairs, distant servers, and servers that do not answer."""
 
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,18 +10,20 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import pairwise
 
-from bench.measuring import interleave, peak_memory, seconds
+from bench.measuring import cpu_seconds, interleave, peak_memory, seconds
 from bench.row import Figure, Row, Unit, at_most, faster
 from bench.workshop import IDENTITY, Account, Booted, KeyServers, Workshop, free_port, processes
+from filer.kmip.client import KmipClient
 from filer.kmip.connection import Deadline, TlsConnection
 from filer.kmip.conversation import Conversation
 from filer.kmip.messages import enums
 from filer.kmip.tls import client_context
-from filer.kmip.ttlv import HEADER_LENGTH, structure_length
+from filer.kmip.ttlv import HEADER_LENGTH, STRUCTURE, structure_length
 
 _ONE_WAY = 0.010
 _RESTORE = "key_manager restore -all"
 _PATIENCE = 120.0
+_HEAD = struct.Struct("!II")
 
 
 class _Recorder(TlsConnection):
@@ -61,10 +64,9 @@ def _requests(servers: KeyServers) -> list[bytes]:
         return connection.sent
 
 
-def _replay(servers: KeyServers, address: str, requests: list[bytes]) -> None:
+def _replay(servers: KeyServers, address: str, requests: list[bytes]) -> list[bytes]:
     with connected(servers, address) as connection:
-        for request in requests:
-            exchange(connection, request)
+        return [exchange(connection, request) for request in requests]
 
 
 def _replay_to_all(servers: KeyServers, requests: list[bytes]) -> None:
@@ -193,6 +195,46 @@ def _memory_of_restore(account: Account) -> float:
         account.filer(_RESTORE),
         partial(subprocess.run, env=account.environment, check=True, stdout=subprocess.DEVNULL),
     )
+
+
+def client(shop: Workshop) -> Iterator[Row]:
+    """Measure the processor time of a client that reads all key pairs of one server."""
+    for pairs in (1, 16) if shop.quick else (128, 1000):
+        with shop.key_servers(1, pairs) as servers:
+            (address,) = servers.addresses
+            requests = _requests(servers)
+            files = servers.credentials(address)
+            ours = KmipClient(address, servers.port, files, _PATIENCE)
+            mine, theirs = interleave(
+                shop.times(9),
+                partial(cpu_seconds, partial(_fetch, ours, pairs)),
+                partial(cpu_seconds, partial(_split_answers, servers, address, requests)),
+            )
+        what = f"processor time of a client that reads {pairs} pairs"
+        yield Row(what, mine, at_most(2), theirs, "same bytes, only split into elements")
+
+
+def _fetch(ours: KmipClient, pairs: int) -> None:
+    if len(ours.fetch()) != pairs:
+        raise RuntimeError("not all key pairs were read")
+
+
+def _split_answers(servers: KeyServers, address: str, requests: list[bytes]) -> None:
+    for answer in _replay(servers, address, requests):
+        _split(answer, 0, len(answer))
+
+
+def _split(data: bytes, at: int, end: int) -> list[object]:
+    """Return the elements in a part of a message, at all depths; nothing is checked."""
+    found: list[object] = []
+    while at < end:
+        tag_and_type, length = _HEAD.unpack_from(data, at)
+        at += HEADER_LENGTH
+        stop = at + length
+        is_structure = tag_and_type & 0xFF == STRUCTURE
+        found.append((tag_and_type, _split(data, at, stop) if is_structure else data[at:stop]))
+        at = stop + -length % 8
+    return found
 
 
 def status(shop: Workshop) -> Iterator[Row]:

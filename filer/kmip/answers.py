@@ -5,9 +5,10 @@ content: it reads the elements that the filer asked for and ignores all others, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import islice
+from struct import Struct
 from typing import Any, NamedTuple
 
 from filer.host.quoting import quotation
@@ -24,6 +25,7 @@ from filer.kmip.ttlv import (
     TEXT_STRING,
     Ambiguous,
     Element,
+    Field,
     Fields,
     MalformedTtlv,
     elements,
@@ -39,6 +41,8 @@ _MAXIMUM_IDENTIFIER = 1024
 
 _SHOWN_OF_IDENTIFIER = 64
 _NUMBER_LENGTH = 4
+_LONGEST_REMEMBERED = 96
+"""Maximum length in bytes of an attribute that is remembered: less than a Name with a key ID."""
 
 
 def _tag(name: str) -> int:
@@ -56,14 +60,36 @@ _UNIQUE_IDENTIFIER, _LOCATED_ITEMS = _tag("UNIQUE_IDENTIFIER"), _tag("LOCATED_IT
 _ATTRIBUTE, _ATTRIBUTES = _tag("ATTRIBUTE"), _tag("ATTRIBUTES")
 _NAME, _OBJECT_GROUP = _tag("NAME"), _tag("OBJECT_GROUP")
 _STATE, _OBJECT_TYPE = _tag("STATE"), _tag("OBJECT_TYPE")
-_DESCRIBED_BY: dict[bytes | None, int] = {
+_DESCRIBED_BY: Mapping[bytes | None, int] = {
     kind.value.encode(): _tag(kind.name) for kind in DESCRIBED_BY
 }
+
+_SUCCESS: int = enums.ResultStatus.SUCCESS.value
+_SECRET: int = enums.ObjectType.SECRET_DATA.value
 
 _HEADER = _fields("PROTOCOL_VERSION", "BATCH_COUNT")
 _VERSION = _fields("PROTOCOL_VERSION_MAJOR", "PROTOCOL_VERSION_MINOR")
 _ITEM = _fields(
     "OPERATION", "UNIQUE_BATCH_ITEM_ID", "RESULT_STATUS", "RESULT_REASON", "RESPONSE_PAYLOAD"
+)
+
+# Two parts of most answers, which are read at once: the head of an item that succeeded, up to the
+# length of its payload, and Secret Data up to its key material.  Q is a tag, type and length; the 4
+# bytes after a number are padding.
+_USUAL_HEAD = Struct("!QI4xQ8sQI4xII")
+_USUAL_HEAD_TAGS = (
+    _tag("OPERATION") << 40 | ENUMERATION << 32 | 4,
+    _tag("UNIQUE_BATCH_ITEM_ID") << 40 | BYTE_STRING << 32 | 8,
+    _tag("RESULT_STATUS") << 40 | ENUMERATION << 32 | 4,
+    _tag("RESPONSE_PAYLOAD") << 8 | STRUCTURE,
+)
+_USUAL_SECRET = Struct("!QI4xIIQI4xIIII")
+_USUAL_SECRET_TAGS = (
+    _tag("SECRET_DATA_TYPE") << 40 | ENUMERATION << 32 | 4,
+    _tag("KEY_BLOCK") << 8 | STRUCTURE,
+    _tag("KEY_FORMAT_TYPE") << 40 | ENUMERATION << 32 | 4,
+    _tag("KEY_VALUE") << 8 | STRUCTURE,
+    _tag("KEY_MATERIAL") << 8 | BYTE_STRING,
 )
 _IDENTIFIED = _fields("UNIQUE_IDENTIFIER")
 _GOT = _fields("UNIQUE_IDENTIFIER", "OBJECT_TYPE", "SECRET_DATA")
@@ -73,8 +99,6 @@ _KEY_VALUE = _fields("KEY_MATERIAL")
 _NAMED_VALUE = _fields("ATTRIBUTE_NAME", "ATTRIBUTE_VALUE")
 _NAME_VALUE = _fields("NAME_VALUE")
 
-_SUCCESS: int = enums.ResultStatus.SUCCESS.value
-_SECRET: int = enums.ObjectType.SECRET_DATA.value
 _GONE = frozenset(
     reason.value
     for reason in (
@@ -166,8 +190,7 @@ class Description:
         return self.may_be_key_pair and (self.has_unreadable_name or key_id in self.names)
 
 
-@dataclass(frozen=True)
-class Success:
+class Success(NamedTuple):
     """The result of an item; only the fields of its operation are set.
 
     ``total`` is the number of objects that a Locate found, if the server returns it.  ``unusable``
@@ -176,7 +199,7 @@ class Success:
 
     identifiers: tuple[str, ...] = ()
     description: Description | None = None
-    key: AuthenticationKey | None = field(default=None, repr=False)
+    key: AuthenticationKey | None = None
     total: int | None = None
     unusable: tuple[str, ...] = ()
     versions: tuple[Version, ...] = ()
@@ -239,6 +262,26 @@ def _answers(body: bytes, most: int) -> list[Element]:
 
 
 def _head(answer: bytes, messages: bool) -> _Head:
+    return _usual_head(answer) or _any_head(answer, messages)
+
+
+def _usual_head(answer: bytes) -> _Head | None:
+    """Return the head of a success that has four fields in KMIP's order, or None.
+
+    This takes a tenth of the time of `_any_head`.
+    """
+    size = _USUAL_HEAD.size
+    if len(answer) < size:
+        return None
+    found = _USUAL_HEAD.unpack_from(answer)
+    operation_tag, operation, id_tag, number, status_tag, status, payload_tag, length = found
+    tags = operation_tag, id_tag, status_tag, payload_tag
+    if tags != _USUAL_HEAD_TAGS or status != _SUCCESS or length != len(answer) - size:
+        return None
+    return _Head(operation, number, None, answer[size:])
+
+
+def _any_head(answer: bytes, messages: bool) -> _Head:
     operation, number, status, reason, payload = _ITEM.of(answer)
     result = _number(status, ENUMERATION)
     refusal = None
@@ -252,13 +295,13 @@ def _head(answer: bytes, messages: bool) -> _Head:
     )
 
 
-def _refusal(status: int | None, reason: Element | None, message: str) -> Refusal:
+def _refusal(status: int | None, reason: Field | None, message: str) -> Refusal:
     if status not in _FAILURES:
         raise NotKmip
     text = _FAILURES[status]
     number = None
     if reason is not None:
-        number = int.from_bytes(reason.value[:_NUMBER_LENGTH], "big")
+        number = int.from_bytes(reason[1][:_NUMBER_LENGTH], "big")
         text = _REASONS.get(number, f"result reason {number:#x}")
     return Refusal(
         f"{text}: {message}" if message else text,
@@ -305,7 +348,11 @@ def _queried(_item: Item, payload: bytes) -> Success:
 
 
 def _spoken(_item: Item, payload: bytes) -> Success:
-    versions = (_version(each) for each in elements(payload))
+    versions = (
+        _version((kind, value))
+        for tag, kind, value in elements(payload)
+        if tag == _PROTOCOL_VERSION
+    )
     return Success(versions=tuple(each for each in versions if each))
 
 
@@ -313,15 +360,15 @@ def _located(_item: Item, payload: bytes) -> Success:
     total = None
     identifiers: dict[str, None] = {}
     unusable: dict[str, None] = {}
-    for element in elements(payload):
-        if element.tag == _UNIQUE_IDENTIFIER:
-            identifier = _text(element)
+    for tag, kind, value in elements(payload):
+        if tag == _UNIQUE_IDENTIFIER:
+            identifier = _text((kind, value))
             if identifier is not None and _is_usable(identifier):
                 identifiers[identifier] = None
             else:
-                unusable[printable(element.value[:_SHOWN_OF_IDENTIFIER])] = None
-        elif element.tag == _LOCATED_ITEMS:
-            total = _number(element, INTEGER)
+                unusable[printable(value[:_SHOWN_OF_IDENTIFIER])] = None
+        elif tag == _LOCATED_ITEMS:
+            total = _number((kind, value), INTEGER)
     return Success(tuple(identifiers), total=total, unusable=tuple(unusable))
 
 
@@ -330,7 +377,7 @@ def _is_usable(identifier: str) -> bool:
     return identifier.isprintable() and 0 < len(identifier.encode()) <= _MAXIMUM_IDENTIFIER
 
 
-def _names_object(item: Item, named: Element | None) -> bool:
+def _names_object(item: Item, named: Field | None) -> bool:
     """Return whether an answer names the object of ``item``.
 
     Without a readable identifier the item number names the object, but its content is not used.
@@ -352,74 +399,137 @@ def _got(item: Item, payload: bytes) -> Success:
     return Success((item.text,), key=key) if _names_object(item, named) else Success()
 
 
-def _key(kind: Element | None, secret: Element | None) -> AuthenticationKey | None:
+def _key(kind: Field | None, secret: Field | None) -> AuthenticationKey | None:
     """Return the key in a Secret Data object, or None if it cannot be read (it may be wrapped)."""
-    (block,) = _SECRET_DATA.of(_value(secret, STRUCTURE))
+    content = _value(secret, STRUCTURE)
+    if content is None or _number(kind, ENUMERATION) != _SECRET:
+        return None
+    material = _usual_material(content) or _any_material(content)
+    return None if material is None else AuthenticationKey(material)
+
+
+def _usual_material(secret: bytes) -> bytes | None:
+    """Return the key material of Secret Data that has nothing but what KMIP requires, or None."""
+    size = _USUAL_SECRET.size
+    if len(secret) < size:
+        return None
+    found = _USUAL_SECRET.unpack_from(secret)
+    type_tag, _, block_tag, block, format_tag, _, value_tag, value, material_tag, length = found
+    tags = type_tag, block_tag, format_tag, value_tag, material_tag
+    padded = length + -length % 8
+    lengths = len(secret) - 24, len(secret) - 48, len(secret) - size
+    if tags != _USUAL_SECRET_TAGS or (block, value, padded) != lengths:
+        return None
+    return secret[size : size + length]
+
+
+def _any_material(secret: bytes) -> bytes | None:
+    (block,) = _SECRET_DATA.of(secret)
     value, wrapping, compression = _KEY_BLOCK.of(_value(block, STRUCTURE))
-    if _number(kind, ENUMERATION) != _SECRET or wrapping is not None or compression is not None:
+    if wrapping is not None or compression is not None:
         return None
     # Some servers encode the structure as a byte string although it is not wrapped.
     encoded = _value(value, STRUCTURE) or _value(value, BYTE_STRING)
     (found,) = _KEY_VALUE.of(encoded)
-    material = _value(found, BYTE_STRING)
-    return None if material is None else AuthenticationKey(material)
+    return _value(found, BYTE_STRING)
 
 
 def _described(item: Item, payload: bytes) -> Success:
-    named = None
-    attributes = _Attributes()
-    for element in elements(payload):
-        if element.tag == _ATTRIBUTE:
-            attributes.add(element)
-        elif element.tag == _ATTRIBUTES:  # from KMIP 2.0 on
-            attributes.add_all(element)
-        elif element.tag == _UNIQUE_IDENTIFIER:
+    named: Field | None = None
+    # The contents of the attributes; one that cannot be read is None.
+    found: dict[int, list[Any]] = {_NAME: [], _OBJECT_GROUP: [], _STATE: [], _OBJECT_TYPE: []}
+    for tag, kind, value in elements(payload):
+        if tag == _ATTRIBUTE and kind == STRUCTURE:
+            read = _remembered_attribute if len(value) <= _LONGEST_REMEMBERED else _attribute
+            for attribute, content in read(value):
+                found[attribute].append(content)
+        elif tag == _ATTRIBUTES and kind == STRUCTURE:  # from KMIP 2.0 on
+            for each in elements(value):
+                if each.tag in found:
+                    found[each.tag].append(_CONTENTS[each.tag]((each.type, each.value)))
+        elif tag == _UNIQUE_IDENTIFIER:
             if named is not None:
                 raise NotKmip
-            named = element
+            named = kind, value
     if not _names_object(item, named):
         return Success()
-    return Success((item.text,), description=attributes.description())
+    names, states = found[_NAME], found[_STATE]
+    description = Description(
+        names=_readable(names),
+        has_unreadable_name=None in names,
+        groups=_readable(found[_OBJECT_GROUP]),
+        state=_STATES.get(states[0], UNKNOWN) if states else UNKNOWN,
+        is_secret_data={None, _SECRET}.issuperset(found[_OBJECT_TYPE]),
+    )
+    return Success((item.text,), description)
 
 
-class _Attributes:
-    """The values of the attributes `DESCRIBED_BY`; one that cannot be read is None."""
+def _readable(contents: Sequence[str | None]) -> tuple[str, ...]:
+    return tuple(content for content in contents if content is not None)
 
-    def __init__(self) -> None:
-        self._values: dict[int, list[Element | None]] = {tag: [] for tag in _DESCRIBED_BY.values()}
 
-    def add(self, attribute: Element) -> None:
-        """Add one attribute of an answer of KMIP 1."""
-        structure = _value(attribute, STRUCTURE)
-        try:
-            named, value = _NAMED_VALUE.of(structure)
-            names = {_value(named, TEXT_STRING)}
-        except Ambiguous:
-            names, value = {_value(each, TEXT_STRING) for each in elements(structure or b"")}, None
-        for name in names:
-            tag = _DESCRIBED_BY.get(name)
-            if tag is not None:
-                self._values[tag].append(value)
+def _attribute(structure: bytes) -> Sequence[tuple[int, Any]]:
+    """Return the tag and content of an attribute of KMIP 1; empty if it was not requested.
 
-    def add_all(self, attributes: Element) -> None:
-        """Add the attributes of an answer of KMIP 2."""
-        for each in elements(_value(attributes, STRUCTURE) or b""):
-            if each.tag in self._values:
-                self._values[each.tag].append(each)
+    Its content is None if it cannot be read.  With two names or values, it is all that it may be.
+    """
+    value: Field | None = None
+    try:
+        named, value = _NAMED_VALUE.of(structure)
+        names = {_value(named, TEXT_STRING)}
+    except Ambiguous:
+        names = {value for _tag, kind, value in elements(structure) if kind == TEXT_STRING}
+    tags = (_DESCRIBED_BY[name] for name in names if name in _DESCRIBED_BY)
+    return [(tag, _CONTENTS[tag](value)) for tag in tags]
 
-    def description(self) -> Description:
-        """Return the description that consists of the attributes."""
-        named, groups = self._values[_NAME], self._values[_OBJECT_GROUP]
-        states, kinds = self._values[_STATE], self._values[_OBJECT_TYPE]
-        names = tuple(text for each in named if (text := _name(each)) is not None)
-        return Description(
-            names=names,
-            has_unreadable_name=len(names) < len(named),
-            groups=tuple(text for each in groups if (text := _text(each)) is not None),
-            state=_STATES.get(_number(states[0], ENUMERATION), UNKNOWN) if states else UNKNOWN,
-            is_secret_data=all(_number(kind, ENUMERATION) in (None, _SECRET) for kind in kinds),
-        )
 
+_remembered_attribute = lru_cache(maxsize=256)(_attribute)
+"""The attributes of most objects are equal, except for their names."""
+
+
+# Elements
+
+
+def _value(field: Field | None, kind: int) -> bytes | None:
+    return field[1] if field is not None and field[0] == kind else None
+
+
+def _number(field: Field | None, kind: int) -> int | None:
+    value = _value(field, kind)
+    if value is None or len(value) != _NUMBER_LENGTH:
+        return None
+    return int.from_bytes(value, "big", signed=kind == INTEGER)
+
+
+def _text(field: Field | None) -> str | None:
+    value = _value(field, TEXT_STRING)
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _name(field: Field | None) -> str | None:
+    """Return the text of a Name attribute, or None if it is unreadable."""
+    try:
+        (found,) = _NAME_VALUE.of(_value(field, STRUCTURE))
+    except Ambiguous:
+        return None
+    return _text(found)
+
+
+def _version(field: Field | None) -> Version | None:
+    """Return the content of a protocol version, or None if it cannot be read."""
+    numbers = _VERSION.of(_value(field, STRUCTURE))
+    major, minor = (_number(each, INTEGER) for each in numbers)
+    return None if major is None or minor is None else (major, minor)
+
+
+def _enumeration(field: Field | None) -> int | None:
+    return _number(field, ENUMERATION)
+
+
+# Tables
 
 _PAYLOADS: Mapping[int, Callable[[Item, bytes], Success]] = {
     enums.Operation.QUERY.value: _queried,
@@ -429,42 +539,9 @@ _PAYLOADS: Mapping[int, Callable[[Item, bytes], Success]] = {
     enums.Operation.GET_ATTRIBUTES.value: _described,
 }
 
-
-# Elements
-
-
-def _value(element: Element | None, kind: int) -> bytes | None:
-    return element.value if element is not None and element.type == kind else None
-
-
-def _number(element: Element | None, kind: int) -> int | None:
-    value = _value(element, kind)
-    if value is None or len(value) != _NUMBER_LENGTH:
-        return None
-    return int.from_bytes(value, "big", signed=kind == INTEGER)
-
-
-def _text(element: Element | None) -> str | None:
-    value = _value(element, TEXT_STRING)
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-
-
-def _name(element: Element | None) -> str | None:
-    """Return the text of a Name attribute, or None if it is unreadable."""
-    try:
-        (found,) = _NAME_VALUE.of(_value(element, STRUCTURE))
-    except Ambiguous:
-        return None
-    return _text(found)
-
-
-def _version(element: Element | None) -> Version | None:
-    """Return the protocol version in an element, or None if it has no valid one."""
-    if element is None or element.tag != _PROTOCOL_VERSION:
-        return None
-    numbers = _VERSION.of(_value(element, STRUCTURE))
-    major, minor = (_number(each, INTEGER) for each in numbers)
-    return None if major is None or minor is None else (major, minor)
+_CONTENTS: Mapping[int, Callable[[Field | None], str | int | None]] = {
+    _NAME: _name,
+    _OBJECT_GROUP: _text,
+    _STATE: _enumeration,
+    _OBJECT_TYPE: _enumeration,
+}

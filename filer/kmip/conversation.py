@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import islice
 from typing import TypeGuard
 
@@ -59,6 +59,10 @@ class StoredObject:
 
     def pairs(self) -> list[KeyPair]:
         """Return a key pair for each key ID; an empty list without a usable key."""
+        return self._pairs
+
+    @cached_property
+    def _pairs(self) -> list[KeyPair]:
         if self.key is None or not 0 < len(self.key.reveal()) <= _MAXIMUM_KEY:
             return []
         tag = next(filter(is_key_tag, self.description.groups), _NO_TAG)
@@ -398,7 +402,7 @@ class Conversation:
         if _is_destroyed(outcome):
             self._found.pop(stored.identifier, None)
             return None
-        stored = replace(stored, key=_key(outcome))
+        stored = StoredObject(stored.identifier, stored.description, _key(outcome))
         if not stored.pairs():
             self._note(stored.label(), outcome)
         return stored

@@ -57,16 +57,11 @@ class Item(NamedTuple):
     """The identifier of the object, or the name that Locate searches for."""
     identifier: str | None = None
     """The identifier of the object, if the operation is about one that exists."""
-    has_template: bool = True
-    """Whether the request is encoded from one with another text (see `encode`)."""
+    carries_key: bool = False
+    """Whether the payload holds a key.  No template is made of it (see `encode`)."""
 
     def __repr__(self) -> str:
-        return f"<{self.operation.name}>"  # the payload may hold a key
-
-    @property
-    def carries_key(self) -> bool:
-        """Whether the request has a key in it."""
-        return bool(self.operation is enums.Operation.REGISTER)
+        return f"<{self.operation.name}>"
 
 
 def query() -> Item:
@@ -120,8 +115,7 @@ def register(pair: KeyPair, parent_tag: str) -> Item:
         },
     )
     payload = payloads.RegisterRequestPayload(enums.ObjectType.SECRET_DATA, template, secret)
-    # No template: it would keep the key.
-    return Item(enums.Operation.REGISTER, lambda _text: payload, has_template=False)
+    return Item(enums.Operation.REGISTER, lambda _text: payload, carries_key=True)
 
 
 def activate(identifier: str) -> Item:
@@ -164,7 +158,7 @@ def encode(items: Sequence[Item], first: int, version: Version = SPOKEN) -> byte
 
 def _batch_item(item: Item, number: bytes, version: Version) -> bytes:
     """Return an encoded item; without its ID if ``number`` is empty."""
-    if not item.has_template:
+    if item.carries_key:
         return _encoded_by_pykmip(item.operation, item.payload(item.text), number, version)
     text = item.text.encode()
     template = _template(item.operation, item.payload, len(text), len(number), version)
@@ -216,7 +210,7 @@ def batch_item_id(number: int) -> bytes:
 
 def _locate(key_id: str, offset: int) -> Item:
     payload = partial(_locate_payload, offset=offset) if offset else _locate_payload
-    return Item(enums.Operation.LOCATE, payload, key_id, has_template=not offset)
+    return Item(enums.Operation.LOCATE, payload, key_id)
 
 
 # Payloads, made by module-level functions, which name a template

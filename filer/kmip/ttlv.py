@@ -70,8 +70,13 @@ def elements(value: bytes) -> Iterator[Element]:
         padded = length + -length % _ALIGNMENT
         if tag_and_type & 0xFF not in _TYPES or padded > end - start:
             raise MalformedTtlv
-        yield Element(tag_and_type >> 8, tag_and_type & 0xFF, value[start : start + length])
+        found = tag_and_type >> 8, tag_and_type & 0xFF, value[start : start + length]
+        yield tuple.__new__(Element, found)  # half the time of Element(...)
         start += padded
+
+
+Field = tuple[int, bytes]
+"""The type and value of an element whose tag is known."""
 
 
 class Fields:
@@ -79,17 +84,31 @@ class Fields:
 
     def __init__(self, *tags: int) -> None:
         self._places = {tag: place for place, tag in enumerate(tags)}
+        self._missing: list[Field | None] = [None] * len(tags)
 
-    def of(self, value: bytes | None) -> list[Element | None]:
+    def of(self, value: bytes | None) -> list[Field | None]:
         """Return the elements in the value of a structure, in the order of the tags.
 
         A missing element is None.  Raises Ambiguous if a tag occurs twice, and MalformedTtlv.
         """
-        found: list[Element | None] = [None] * len(self._places)
-        for element in elements(value or b""):
-            place = self._places.get(element.tag)
-            if place is not None:
+        places, found = self._places, self._missing.copy()
+        if not value:
+            return found
+        # The loop of `elements`, without a generator: this runs fifteen times for each key pair.
+        start, end = 0, len(value)
+        while start < end:
+            if end - start < HEADER_LENGTH:
+                raise MalformedTtlv
+            tag_and_type, length = _header(value, start)
+            start += HEADER_LENGTH
+            stop = start + length
+            padded = stop + -length % _ALIGNMENT
+            if tag_and_type & 0xFF not in _TYPES or padded > end:
+                raise MalformedTtlv
+            if tag_and_type >> 8 in places:
+                place = places[tag_and_type >> 8]
                 if found[place] is not None:
                     raise Ambiguous
-                found[place] = element
+                found[place] = tag_and_type & 0xFF, value[start:stop]
+            start = padded
         return found

@@ -602,10 +602,8 @@ def test_server_that_does_not_know_the_client_says_why(real: RealServer) -> None
     private.write_bytes(stranger.private_pem())
     client = client_of(real, client=certificate, client_private=private)
     for ask in OPERATIONS.values():
-        assert failure_of(ask, client).reason == (
-            'authentication not successful: "An error occurred during client authentication. See '
-            'server logs for more information."'
-        )
+        reason, _, _message = failure_of(ask, client).reason.partition(":")
+        assert reason == "authentication not successful"
 
 
 def test_real_server_refuses_another_authority_s_client(real: RealServer) -> None:
