@@ -901,6 +901,29 @@ def test_a_secret_is_not_shown_even_if_the_server_sends_it(
     assert "Correct" not in f"{stored!r} {caplog.text}"
 
 
+def test_no_message_is_shown_after_a_key_was_sent(real: RealServer) -> None:
+    pair = new_pair()
+
+    def refuse(answer: hostile.Answer, _: bytes) -> hostile.Answer:
+        return hostile.Answer(
+            answer.header, [hostile.failed(item, 0x100, "no") for item in answer.items]
+        )
+
+    def take_back(client: KmipClient) -> object:
+        return client.take_back(pair.key_id, pair.key, "1")
+
+    for operation in hostile.REGISTER, hostile.ACTIVATE:
+        with hostile.proxy(real, hiding(hostile.only_for(operation, refuse))) as server:
+            client = client_of(real, server)
+            failure = failure_of(lambda it: it.store(pair, PARENT_TAG), client)
+            assert failure.reason == "general failure"
+    with hostile.proxy(real, refuse) as server:
+        client.port = server.port  # it remembers in the next conversation
+        assert failure_of(take_back, client).reason == "general failure"
+        other = client_of(real, server)
+        assert failure_of(take_back, other).reason == 'general failure: "no"'
+
+
 # Round trips
 
 

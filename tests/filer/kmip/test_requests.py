@@ -83,6 +83,16 @@ def test_a_batch_has_the_bytes_that_pykmip_encodes(version: Version) -> None:
     assert encode(ITEMS, 1000, version) == encoded_by_pykmip(ITEMS, 1000, version)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_item_may_lack_its_number(version: Version) -> None:
+    for item in ITEMS:
+        stream = BytearrayStream()
+        messages.RequestBatchItem(
+            operation=contents.Operation(item.operation), request_payload=item.payload(item.text)
+        ).write(stream, requests._VERSIONS[version])
+        assert requests._batch_item(item, b"", version) == bytes(stream.buffer)
+
+
 def test_a_template_keeps_no_key() -> None:
     pair = new_pair(key="Correct horse 9 battery staple")
     before = requests._template.cache_info().currsize
