@@ -77,12 +77,14 @@ class RemoteConsole(TerminalConsole):
 class OneShot:
     """Runs the command of ``ssh -t HOST COMMAND``; a person answers its questions."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, reader: LineReader) -> None:
         self._command = command
+        self._reader = reader
         self.status = OK
 
     def run(self, session: Session) -> None:
         """Run the command.  Raises Leave from it."""
+        self._reader.attach(session)
         try:
             self.status = session.execute(self._command)
         except Leave as leave:

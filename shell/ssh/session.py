@@ -348,7 +348,7 @@ class SshSession(asyncssh.SSHServerSession[Any]):
         )
         if self._command is None:
             return Terminal(reader, console), console
-        return OneShot(self._command), console
+        return OneShot(self._command, reader), console
 
     def _size(self) -> tuple[int, int]:
         columns, rows, *_ = self._channel.get_terminal_size()

@@ -34,6 +34,7 @@ from tests.kit.console import (
     SMALL_SHELF,
     Account,
     Child,
+    Terminal,
     answers_to_setup,
     beside,
     editing,
@@ -150,6 +151,23 @@ def test_one_command_at_a_terminal_asks_the_person(encrypted: Remote) -> None:
 
         assert terminal.end() == 0
         assert OTHER_PASSPHRASE not in terminal.seen
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_one_command_asks_a_person_with_the_editor(encrypted: Remote, forced: bool) -> None:
+    line = "key_manager rekey -manual"
+    if forced:
+        keys = encrypted.account.root / "ssh" / "authorized_keys"
+        text = keys.read_text(encoding="ascii")
+        keys.write_text(text.replace("ssh-", f'command="{line}" ssh-', 1), encoding="ascii")
+    with encrypted.screen(*([] if forced else [line])) as person:
+        for question in ("Please enter a new passphrase:", "Please reenter the new passphrase:"):
+            person.shows_typed(question)
+            person.type(f"{OTHER_PASSPHRASE}\r")
+        person.shows("Completed rekey on")
+
+        assert Terminal(person.child).end() == 0
+        assert OTHER_PASSPHRASE not in person.text
 
 
 # A script.
@@ -928,6 +946,21 @@ def test_a_change_at_work_ends_at_its_safe_point_and_then_the_end_goes_on(
     again = encrypted.run if how == "reboot" else encrypted.account.commands
     assert again("disk encrypt show").out == shown
     assert again("key_manager rekey").status == 0
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("line", ["", "disk encrypt sanitize 0c.00.3"])
+def test_keys_of_a_client_that_has_left_delay_no_end(account: Account, line: str, how: str) -> None:
+    macros = "\x18(a\x7f\x18)" + "\x18(\x18e\x18e\x18)" * 40  # each doubles the one before
+    upper = f"\x1b[200~{'abc ' * 15_000}\x1b[201~\x01" + ("\x1b9" * 6 + "\x1bu") * 50
+    with serving(account) as remote:
+        with remote.screen(*([line] if line else [])) as person:
+            person.wait(lambda: person.typed.endswith((">", "disk:")), "a prompt")
+            person.settle()
+            person.type(upper + macros)
+            person.shows("ABC abc")
+
+        end(remote, how)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
