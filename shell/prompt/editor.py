@@ -32,6 +32,7 @@ from filer.shell.line.paths import Paths, no_paths
 from filer.shell.prompt.appearance import LineLexer, Toolbar, theme_of
 from filer.shell.prompt.history import ConsoleHistory, open_history
 from filer.shell.prompt.key_bindings import GrammarCompleter, answer_bindings, key_bindings
+from filer.shell.prompt.key_limits import limit_keys
 from filer.shell.prompt.reader import LineReader
 from filer.shell.prompt.settings import DEFAULTS, Settings
 from filer.shell.prompt.themes import color_depth, style
@@ -188,10 +189,11 @@ class LineEditor(LineReader):
         return prompts
 
     def _prepare(self, prompts: PromptSession[str], *, secret: bool = False) -> None:
-        prompts.default_buffer.on_text_changed += _bound
-        if not secret:
-            for buffer in (prompts.default_buffer, prompts.search_buffer):
+        for buffer in (prompts.default_buffer, prompts.search_buffer):
+            buffer.on_text_changed += _bound
+            if not secret:
                 buffer.on_text_changed += self._tell_typed
+        limit_keys(prompts.app, partial(self._check_signals, prompts.app))
         # Otherwise prompt_toolkit waits 2 s for the cursor position at each prompt, and warns.
         if self._screen.responds_to_cpr:
             prompts.app.renderer.cpr_support = CPR_Support.SUPPORTED
@@ -239,15 +241,16 @@ class LineEditor(LineReader):
     def secret(self, prompt: str) -> str:
         return self._read(self._secrets, prompt)
 
+    def _check_signals(self, app: Application[str]) -> None:
+        if app.is_running and not app.is_done:
+            try:
+                self._signals.take_effect()
+            except (Ended, KeyboardInterrupt) as end:
+                app.exit(exception=end)
+
     def _read(self, prompts: PromptSession[str], prompt: str) -> str:
         app = prompts.app
-
-        def check_signals() -> None:
-            if app.is_running and not app.is_done:
-                try:
-                    self._signals.take_effect()
-                except (Ended, KeyboardInterrupt) as end:
-                    app.exit(exception=end)
+        check_signals = partial(self._check_signals, app)
 
         def give_up(_loop: AbstractEventLoop, context: dict[str, Any]) -> None:
             # The default handler prints the exception, which may show the typed text.

@@ -26,6 +26,7 @@ from prompt_toolkit.search import SearchDirection, start_search
 
 from filer.shell.line.length import LONGEST, LineTooLong
 from filer.shell.line.paths import Paths
+from filer.shell.prompt.key_limits import disable_macros, ignore
 from filer.shell.prompt.settings import KEYS
 from filer.shell.session import Session
 
@@ -96,6 +97,7 @@ def key_bindings(
         "search": (_search, at_the_line),
         **{name: (handler, at_the_line) for name, handler in switches.items()},
     }
+    _add_common(bindings, secret=False)
     # Later bindings win.
     for name in ("complete", *switches):
         handler, when = actions[name]
@@ -103,23 +105,23 @@ def key_bindings(
     for name, keys in chosen.items():
         handler, when = actions[name]
         bindings.add(*keys, filter=when)(handler)
-    _add_paste(bindings, secret=False)
     return bindings
 
 
 def answer_bindings(*, secret: bool) -> KeyBindings:
     """Return the bindings of a question, whose answer may be ``secret``."""
     bindings = KeyBindings()
-    _add_paste(bindings, secret=secret)
+    _add_common(bindings, secret=secret)
     if secret:
         for key in (Keys.ControlR, Keys.ControlS):  # a search would show the typed text
-            bindings.add(key)(_ignore)
+            bindings.add(key)(ignore)
     return bindings
 
 
-def _add_paste(bindings: KeyBindings, *, secret: bool) -> None:
+def _add_common(bindings: KeyBindings, *, secret: bool) -> None:
     bindings.add(Keys.BracketedPaste)(partial(_paste, secret=secret))
-    bindings.add(Keys.Vt100MouseEvent)(_ignore)  # a pasted colour sequence parses as one
+    bindings.add(Keys.Vt100MouseEvent)(ignore)  # a pasted colour sequence parses as one
+    disable_macros(bindings)
 
 
 def _paste(event: KeyPressEvent, *, secret: bool) -> None:
@@ -142,9 +144,6 @@ def _paste(event: KeyPressEvent, *, secret: bool) -> None:
         keys.append(KeyPress(Keys.ControlM, "\r"))
         keys.extend(KeyPress(character, character) for character in line)
     event.key_processor.feed_multiple(keys, first=True)
-
-
-def _ignore(_event: KeyPressEvent) -> None: ...
 
 
 def _take_chosen(event: KeyPressEvent) -> None:
