@@ -1,9 +1,11 @@
 """--demo: a filer in a temporary root, with key servers and their certificates."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 
 from filer.keyserver.authority import prepare
@@ -13,6 +15,11 @@ from filer.system import Filer
 
 _CLIENT_KEY = "ssh_key"
 """The file with the private key that logs in over SSH."""
+
+_KNOWN_HOSTS = "known_hosts"
+
+_IS_PLAIN = re.compile(r"[A-Za-z0-9_./+-]+").fullmatch
+"""Whether a path means the same to a shell and to ssh, without quotes."""
 
 _ADDRESSES = (("127.0.0.2", "127.0.0.3"), ("127.0.0.1",))
 """Addresses to try; macOS has only 127.0.0.1."""
@@ -36,24 +43,30 @@ class Demo:
     @property
     def known_hosts(self) -> Path:
         """A file for the host keys, for clients that connect over SSH."""
-        return self.home / "known_hosts"
+        return self.home / _KNOWN_HOSTS
 
-    def ssh_hint(self, filer: Filer) -> str:
-        """Make a key for the administrator; return the line that says how to log in with it.
-
-        ``{address}`` and ``{port}`` in it stand for these.
-        """
+    def give_ssh_access(self, filer: Filer) -> None:
+        """Make a key for the administrator, with which `ssh_hint` says how to log in."""
         import asyncssh
 
-        from filer.shell.ssh.access import ADMINISTRATOR, AUTHORIZED_KEYS
+        from filer.shell.ssh.access import AUTHORIZED_KEYS
 
         key = asyncssh.generate_private_key("ssh-ed25519")
         file = self.home / _CLIENT_KEY
         filer.storage.write(file, key.export_private_key())
         filer.storage.make_directory(filer.root.ssh)
         filer.storage.write(filer.root.ssh / AUTHORIZED_KEYS, key.export_public_key())
-        ssh = f"ssh -i {file} -o IdentitiesOnly=yes -o UserKnownHostsFile={self.known_hosts}"
-        return f"Log in: {ssh} -p {{port}} {ADMINISTRATOR}@{{address}}"
+
+    def ssh_hint(self, address: str, port: int) -> str:
+        """Return the line that says how to log in."""
+        from filer.shell.ssh.access import ADMINISTRATOR
+
+        home, start = f"{self.home}/", ""
+        if not _IS_PLAIN(home):  # ssh itself expands blanks, "%" and "${" in the names of files
+            home, start = "", f"cd {quote(str(self.home))} && "
+        files = f"-i {home}{_CLIENT_KEY} -o UserKnownHostsFile={home}{_KNOWN_HOSTS}"
+        login = f"-o IdentitiesOnly=yes -p {port} {ADMINISTRATOR}@{address}"
+        return f"Log in: {start}ssh {files} {login}"
 
     def hints(self) -> Sequence[str]:
         """Return the lines that tell the user what to type first."""

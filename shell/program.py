@@ -31,9 +31,9 @@ from filer.shell.batch.script import (
     LineInput,
     Script,
     ScriptConsole,
+    lines_read,
 )
 from filer.shell.defects import explain
-from filer.shell.line.length import lines_of
 from filer.shell.options import is_interactive
 from filer.shell.plugins import Commands
 from filer.shell.power_cycle import PANICKED, PowerCycle
@@ -179,7 +179,8 @@ def _greet(demo: "Demo", filer: Filer, host: Host, console: Console) -> None:
     demo.install_certificates(filer)
     over_ssh = _over_ssh(host)
     if over_ssh:
-        over_ssh.hint, over_ssh.known_hosts = demo.ssh_hint(filer), demo.known_hosts
+        demo.give_ssh_access(filer)
+        over_ssh.hint, over_ssh.known_hosts = demo.ssh_hint, demo.known_hosts
     if console.is_terminal or over_ssh:
         for line in demo.hints():
             console.show(Text(line))
@@ -282,8 +283,8 @@ def _script(
 ) -> tuple[Host, Console]:
     signals.end_at_ctrl_c()
     console = _script_console(options, signals, answers, recorder)
-    script = Script(lines, answers, console, signals, exit_on_error=options.exit_on_error)
-    return script, console
+    console.exit_on_error = options.exit_on_error
+    return Script(lines, answers, console, signals), console
 
 
 def _script_console(
@@ -325,7 +326,7 @@ def _replay(options: Namespace, signals: Signals, answers: Input | None) -> "Rep
 def _answers(signals: Signals) -> Input:
     """Return the source of answers if the commands come from elsewhere."""
     if not sys.stdin.isatty():
-        return LineInput(lines_of(sys.stdin.buffer))
+        return LineInput(lines_read(sys.stdin.buffer, "-"))
     return KeyboardInput(lambda: _plain_reader(sys.stdin.buffer, signals))
 
 

@@ -43,6 +43,21 @@ class Record(Protocol):
         """End the current command or event."""
 
 
+class UnreadAnswers(Exception):
+    """Raised by a command that ran a file which ended before the answers to its last dialogue.
+
+    ``unread`` lines after the command are such answers, and ``stray`` ones may be.
+    """
+
+    def __init__(self, unread: int = 0, stray: int = 0) -> None:
+        super().__init__(unread, stray)
+        self.unread = unread
+        self.stray = stray
+
+    def __bool__(self) -> bool:
+        return bool(self.unread or self.stray)
+
+
 class NoRecord:
     """A `Record` that ignores everything."""
 
@@ -84,6 +99,7 @@ class Session:
         self.running: str | None = None
         """The name of the running command, for other threads."""
         self._interrupted = self._broken_off = False
+        self._left = UnreadAnswers()
 
     def begin(self, filer: Filer) -> None:
         """Use ``filer``, which has just booted, and reset the privilege."""
@@ -121,6 +137,7 @@ class Session:
         from filer.shell.line.words import LanguageError, split
 
         self._interrupted = self._broken_off = self.asked_all = False
+        self._left = UnreadAnswers()
         self.filer.interrupt.clear()  # before splitting: Ctrl-C counts from here on
         try:
             commands = split(checked(line))
@@ -177,6 +194,9 @@ class Session:
             call.fail(Complaint(str(refusal), "refused"))
         except FilerError as refusal:
             call.fail(Complaint(f"{command.name}: {refusal}", "refused"))
+        except UnreadAnswers as left:
+            self._left = left
+            call.failed = True
         except EndOfAnswers:
             self._broken_off = True
             call.fail(Complaint(f"{command.name}: end of input", "end_of_input"))
@@ -229,7 +249,7 @@ class Session:
         """Return how many lines after ``line``, which failed, may be answers it never asked for."""
         from filer.shell.line.answers import stray_answers
 
-        return stray_answers(self.commands, line)
+        return max(self._left.stray, stray_answers(self.commands, line))
 
     def unread_answers(self, line: str, read: int) -> int:
         """Return how many answers to ``line`` may follow in the input, after ``read`` of them.
@@ -238,6 +258,8 @@ class Session:
         """
         if self.asked_all:
             return 0
+        if self._left.unread:
+            return self._left.unread
         from filer.shell.line.answers import expected_answers
 
         expected = expected_answers(self.commands, line)

@@ -4,11 +4,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import BinaryIO, Protocol, TextIO
 
 from filer.commands import ALL_ANSWERS, EndOfAnswers, Leave, Result
+from filer.host.errors import FilerError
 from filer.host.passphrase_rule import is_passphrase
 from filer.host.quoting import HIDDEN, shown_answer
 from filer.host.standard_streams import write
@@ -16,7 +17,7 @@ from filer.host.text import printable
 from filer.running.progress import show_nothing
 from filer.shell.line.length import LineTooLong, checked, cut, lines_of
 from filer.shell.prompt.reader import LineReader
-from filer.shell.session import FAILED, OK, Session
+from filer.shell.session import FAILED, OK, Session, UnreadAnswers
 
 WIDTH = 80
 """Columns of an output that is not a terminal."""
@@ -49,6 +50,18 @@ class Waits(Protocol):
 
     def end_if_asked(self) -> object:
         """Raise an exception if a signal has come that ends the script."""
+
+
+def lines_read(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    """Yield the lines of a file, as `lines_of` does.
+
+    Raises FilerError if it cannot be read on.
+    """
+    try:
+        yield from lines_of(stream)
+    except OSError as error:
+        file = "standard input" if name == "-" else printable(name)
+        raise FilerError(f"cannot read {file}: {error.strerror}") from None
 
 
 class LineInput:
@@ -104,7 +117,7 @@ class Files(LineInput):
     def next_file(self) -> bool:
         """Go on to the next file; False if there is none."""
         for name, stream in self._files:
-            super().__init__(lines_of(stream))
+            super().__init__(lines_read(stream, name))
             self.file = None if name == "-" else name
             return True
         return False
@@ -187,6 +200,8 @@ class ScriptConsole:
 
     is_terminal = False
     width = WIDTH
+    exit_on_error = False
+    """Whether the script, and each that it runs, ends at the first failure."""
 
     def __init__(
         self,
@@ -271,9 +286,10 @@ class Script:
     answers: Input
     console: ScriptConsole
     signals: Waits
-    _: KW_ONLY
-    exit_on_error: bool = False
     status: int = field(default=OK, init=False)
+    left: UnreadAnswers = field(default_factory=UnreadAnswers, init=False)
+    """The answers that were still to be skipped where the input ended."""
+
     _unread: int = field(default=0, init=False)
     _stray: int = field(default=0, init=False)
 
@@ -289,6 +305,7 @@ class Script:
                 status = self._refuse(refusal)
             else:
                 if line is None:
+                    self.left = UnreadAnswers(self._unread, self._stray)
                     self._unread = self._stray = 0
                     if self.lines.next_file():
                         continue
@@ -296,7 +313,7 @@ class Script:
                 status = self._execute(session, line)
             if status != OK:
                 self.status = FAILED
-                if self.exit_on_error:
+                if self.console.exit_on_error:
                     return
 
     def _refuse(self, refusal: LineTooLong) -> int:
@@ -310,7 +327,7 @@ class Script:
         status = FAILED  # also for an exception, such as Leave
         with self._unseen(session, line):
             try:
-                status = session.execute(line, exit_on_error=self.exit_on_error)
+                status = session.execute(line, exit_on_error=self.console.exit_on_error)
             except Leave as leave:
                 if leave.after_failure:
                     self.status = FAILED

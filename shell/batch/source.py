@@ -67,6 +67,7 @@ class _SourceConsole(ScriptConsole):
         self.depth: int = console.depth + 1 if isinstance(console, _SourceConsole) else 1
         self.is_terminal = console.is_terminal
         self.width = console.width
+        self.exit_on_error = isinstance(console, ScriptConsole) and console.exit_on_error
 
     def show(self, result: Result) -> None:
         """Print a result."""
@@ -129,6 +130,8 @@ def _source(call: Call) -> None:
         leave.after_failure = leave.after_failure or script.status != OK
         raise
     call.failed = call.failed or script.status != OK
+    if script.left:
+        raise script.left  # they may follow the line that ran the file
 
 
 COMMANDS = (

@@ -1,17 +1,17 @@
 """The history of the prompt, in a file that only its owner can read."""
 
 import os
+import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.history import FileHistory, History
 
 from filer.host.durable import Storage, StorageError
+from filer.host.reading import NEVER_WAIT
 from filer.shell.line.length import LONGEST
-
-LARGEST = 1024 * 1024
-"""Bytes of the history file; opening a larger one drops its older half."""
+from filer.shell.prompt.history_size import LARGEST, fitting
 
 _ENTRY = b"\n# "
 """The beginning of a ``FileHistory`` entry: an empty line, then the time in a comment."""
@@ -32,10 +32,17 @@ class ConsoleHistory(History):
         line = f"{self.before}{string}"
         if not line.startswith(" ") and len(string) <= LONGEST and not self.hides(line):
             super().append_string(string)
+            del self._loaded_strings[fitting(self._loaded_strings) :]
 
 
-class SessionHistory(ConsoleHistory, InMemoryHistory):
+class SessionHistory(ConsoleHistory):
     """A history in memory, for one session."""
+
+    def load_history_strings(self) -> Iterable[str]:
+        return self._loaded_strings
+
+    def store_string(self, string: str) -> None:
+        """Keep it in memory only."""
 
 
 class PrivateFileHistory(ConsoleHistory, FileHistory):
@@ -62,15 +69,28 @@ def open_history(directory: Path | None) -> ConsoleHistory:
     path = directory / "history"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
+        _provide(path)
         _shorten(path)
     except OSError:
         return SessionHistory()
     return PrivateFileHistory(path)
+
+
+def _provide(path: Path) -> None:
+    """Create the file, or make it private.  Raises OSError unless it is a regular file."""
+    if path.exists():
+        _require_regular(path.stat())  # opening a FIFO waits, and a device may act
+    descriptor = os.open(path, NEVER_WAIT | os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        _require_regular(os.fstat(descriptor))
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError
 
 
 def _shorten(path: Path) -> None:

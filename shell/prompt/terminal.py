@@ -11,6 +11,7 @@ from filer.host.errors import FilerError
 from filer.host.standard_streams import OutputLost, write
 from filer.running.progress import Tell, Work, show_nothing
 from filer.shell.defects import problem
+from filer.shell.prompt.history_size import fitting
 from filer.shell.prompt.progress_line import ProgressLine
 from filer.shell.prompt.reader import LineReader
 from filer.shell.prompt.settings import DEFAULTS, Settings
@@ -130,12 +131,14 @@ class TerminalConsole:
 
 
 def remember(session: Session, line: str) -> None:
-    """Add a line to the history of the session.
+    """Add a line to the history of the session, which drops the oldest lines if it is too long.
 
     Not one that is empty, begins with a blank, or may be a secret.
     """
     if (command := line.strip()) and not line.startswith(" ") and not session.hides(line):
-        session.state.history.append(command)
+        history = session.state.history
+        history.append(command)
+        del history[: len(history) - fitting(reversed(history))]
 
 
 class Terminal:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field
@@ -67,8 +67,8 @@ class SshHost:
     signals: Signals
     settings: Settings = DEFAULTS
     limits: Limits = field(default_factory=Limits)
-    hint: str = ""
-    """What is said of how to log in, with ``{address}`` and ``{port}`` for these."""
+    hint: Callable[[str, int], str] | None = None
+    """Returns a line that says how to log in at an address and port."""
 
     known_hosts: Path | None = None
     """A file that gets the host keys, for clients to trust."""
@@ -160,8 +160,8 @@ class Service:
                 if self._host.known_hosts:
                     self._host.known_hosts.write_bytes(_known_hosts(self._host, keys))
                 if self._host.hint:
-                    where = {"address": self._host.address, "port": self._host.port}
-                    write(self._host.output.out, f"{self._host.hint.format(**where)}\n")
+                    hint = self._host.hint(self._host.address, self._host.port)
+                    write(self._host.output.out, f"{hint}\n")
                 self._host.output.is_up = True
                 self._log_lost_output()
                 end = await self._end

@@ -141,6 +141,24 @@ def test_a_demo_over_ssh_says_how_to_log_in_and_leaves_nothing_behind(demo: Demo
     assert demo.left() == []
 
 
+@pytest.mark.parametrize("name", ["a {b}", "{address}", "a%h", "$HOME", "${HOME}", 'it\'s "a"'])
+def test_the_line_that_logs_in_works_whatever_the_directory_is_called(
+    tmp_path: Path, name: str
+) -> None:
+    demo = Demo(tmp_path)
+    demo.temporary = tmp_path / name
+    demo.temporary.mkdir()
+    with demo.account.pipe("--demo", "--ssh", "0", environment=demo.environment) as child:
+        child.expect(r"Log in: ([^\r\n]*)")
+        assert isinstance(child.match, re.Match)
+        ended = demo.account.run(program=["sh", "-c", f"{child.match[1]} hostname"])
+
+        assert (ended.out, ended.status) == ("filer1\n", 0)
+        child.proc.send_signal(signal.SIGTERM)
+        child.proc.wait(PATIENCE)
+    assert demo.left() == []
+
+
 def test_a_demo_does_not_touch_the_root_of_the_user(demo: Demo) -> None:
     before = files_below(demo.account.root)
 

@@ -1,11 +1,13 @@
 """Commands from -c, FILE and pipes: the same output for every way in, and hidden secrets."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from filer.keyserver.server import KeyServer
+from pytest_filer.console import FILER
 from tests.kit.console import (
     DISKS,
     OTHER_PASSPHRASE,
@@ -17,6 +19,7 @@ from tests.kit.console import (
     answers_to_setup,
     files_below,
 )
+from tests.kit.remote import needs_proc
 
 UNKNOWN = "{} not found.  Type '?' for a list of commands\n"
 INCOMPLETE = "key_manager: incomplete; expected -key_server\n"
@@ -150,6 +153,32 @@ def test_files_run_one_after_the_other_each_with_its_own_places_and_dialogues(
         UNKNOWN.format("nonsense").strip(),
         f"{second}:1: {UNKNOWN.format('nonsense').strip()}",
     ]
+    assert ended.status == 1
+
+
+@needs_proc
+@pytest.mark.parametrize("options", [[], ["-e", "-x"], ["--format", "json"]])
+def test_a_file_that_cannot_be_read_on_is_named(account: Account, options: list[str]) -> None:
+    reason = "filer: cannot read /proc/self/mem: Input/output error"
+
+    ended = account.run(*options, "/proc/self/mem")
+
+    assert ended.status == 2
+    if "json" in options:
+        assert json.loads(ended.out.splitlines()[-1])["message"] == reason
+    else:
+        assert (ended.out, ended.err) == ("", f"{reason}\n")
+
+
+@needs_proc
+def test_a_standard_input_that_cannot_be_read_is_named(account: Account) -> None:
+    def run(*arguments: str) -> Outcome:
+        return account.run(program=["sh", "-c", '"$0" "$@" </proc/self/mem', *FILER, *arguments])
+
+    reason = "cannot read standard input: Input/output error\n"
+    assert run() == ("", f"filer: {reason}", 2)
+    ended = run("-c", "disk encrypt sanitize -all")
+    assert ended.err.endswith(f"disk: {reason}")
     assert ended.status == 1
 
 

@@ -87,6 +87,50 @@ def test_the_end_of_the_file_ends_a_dialogue(tmp_path: Path, servers: list[KeySe
     assert ended.err == f"{path}:1: key_manager: end of input\n"
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_answers_that_follow_the_line_that_ran_the_file_are_passed_over(
+    tmp_path: Path, servers: list[KeyServer], deep: bool
+) -> None:
+    account = having_added(servers, tmp_path / "home")
+    path = write(account, "rekey", "hostname", "key_manager rekey -manual")
+    if deep:
+        path = write(account, "outer", f"source {path}")
+
+    ended = account.script(f"source {path}", "Secret", "Other", "hostname", echo=True)
+
+    assert ended.out.endswith("filer1> hostname\nfiler1\n")
+    assert ended.err == "/etc/rekey:2: key_manager: end of input\n" or deep
+    for secret in ("Secret", "Other"):
+        assert secret not in ended.out + ended.err
+
+
+def test_answers_that_may_follow_a_rekey_at_the_end_of_a_file_are_passed_over(
+    account: Account,
+) -> None:
+    account.commands("hostname")
+    path = write(account, "rekey", "key_manager rekey")
+
+    ended = account.script(f"source {path}", PASSPHRASE, PASSPHRASE, "hostname", echo=True)
+
+    assert ended.out.endswith("filer1> hostname\nfiler1\n")
+    assert "not found" not in ended.err
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_exit_on_error_ends_the_file_too(account: Account, deep: bool) -> None:
+    account.commands("hostname")
+    path = write(account, "runbook", "hostname", "nonsense", "hostname")
+    if deep:
+        path = write(account, "outer", f"source {path}; hostname", "hostname")
+
+    ended = account.run("-e", "-c", f"source {path}", "-c", "hostname")
+
+    assert ended.out == "filer1\n"
+    assert ended.err.endswith(f"/etc/runbook:2: {UNKNOWN.format('nonsense')}\n")
+    assert ended.status == 1
+    assert account.run("-c", f"source {path}").out == "filer1\n" * (4 if deep else 2)
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [

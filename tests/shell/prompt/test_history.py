@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from filer.shell.prompt.history import LARGEST, open_history
+from filer.shell.prompt.history import SessionHistory, open_history
+from filer.shell.prompt.history_size import LARGEST
+from filer.shell.prompt.terminal import remember
+from tests.kit import manual
+from tests.kit.manual import Build
+
+build = manual.build
 
 
 @pytest.fixture
@@ -73,3 +79,49 @@ def test_without_a_home_the_history_is_in_memory() -> None:
     history = open_history(None)
     history.append_string("hostname")
     assert list(history.get_strings()) == ["hostname"]
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "link to a FIFO", "directory", "device"])
+def test_what_is_not_a_regular_file_is_left_alone(path: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/null")
+    else:
+        fifo = tmp_path / "fifo" if "link" in kind else path
+        os.mkfifo(fifo)
+        if fifo != path:
+            path.symlink_to(fifo)
+    before = path.stat()
+
+    history = open_history(path.parent)
+
+    history.append_string("hostname")
+    assert isinstance(history, SessionHistory)
+    assert list(history.get_strings()) == ["hostname"]
+    assert path.stat() == before
+
+
+@pytest.mark.parametrize("length", [1000, LARGEST // 40])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_session_keeps_as_much_as_the_file(path: Path, length: int, in_file: bool) -> None:
+    history = open_history(path.parent if in_file else None)
+    count = 3 * LARGEST // (length + 32)
+    for number in range(count):
+        history.append_string(f"{number} ".ljust(length, "x"))
+
+    kept = history.get_strings()
+    assert sum(map(len, kept)) <= LARGEST
+    assert kept[-1].startswith(f"{count - 1} ")
+    assert count // 4 < len(kept) < count // 2
+
+
+def test_the_list_of_a_session_is_as_short(build: Build) -> None:
+    session = build().session
+    for number in range(200):
+        remember(session, f"hostname {number} ".ljust(LARGEST // 100, "x"))
+
+    kept = session.state.history
+    assert 90 < len(kept) < 101
+    assert kept[-1].startswith("hostname 199 ")
+    assert kept[0].startswith(f"hostname {200 - len(kept)} ")

@@ -111,6 +111,23 @@ def test_answers_of_a_dialogue_that_never_begins_are_dropped(
     assert OTHER_PASSPHRASE not in kept(registered)
 
 
+def test_answers_to_a_dialogue_in_a_file_that_ends_are_dropped(
+    registered: Account, kind: str
+) -> None:
+    file = registered.root / "mroot" / "etc" / "rekey"
+    file.write_text(f"{COMMAND}\n", encoding="ascii")
+    with opened(kind, registered) as terminal:
+        terminal.booted().type(f"source /etc/rekey\r{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+        terminal.shows("end of input")
+        terminal.shows("filer1>")
+        terminal.type("hostname\r")
+        terminal.shows("filer1\r\n")
+
+        assert kind == "dumb" or OTHER_PASSPHRASE not in terminal.seen
+        assert "not found" not in terminal.seen
+    assert OTHER_PASSPHRASE not in kept(registered)
+
+
 def test_answers_typed_while_a_key_server_is_silent_are_not_shown(
     registered: Account, servers: list[KeyServer], kind: str
 ) -> None:
