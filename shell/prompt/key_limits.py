@@ -13,13 +13,17 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.key_binding.key_processor import KeyProcessor
 from prompt_toolkit.keys import Keys
 
-from filer.shell.line.length import LONGEST
+from filer.shell.line.length import LONGEST, LineTooLong
 
 MOST_REPEATS = 1000
 """The largest numeric argument of a key."""
 
-_MOST_UNDONE = 16 * LONGEST
-"""Characters of earlier texts of a line that are kept for undo, about."""
+_MOST_KEPT = 16 * LONGEST
+"""Characters of earlier texts of a line that undo keeps, about; and those by which lines of the
+history may grow while they are edited."""
+
+_SHORT = 1024
+"""Characters of a line that needs no such look at all the lines of the history."""
 
 
 def limit_keys(app: Application[Any], after_key: Callable[[], None]) -> None:
@@ -29,8 +33,13 @@ def limit_keys(app: Application[Any], after_key: Callable[[], None]) -> None:
         _limit_argument(app, keys)
         _limit_undo(app.current_buffer)
 
+    def after(_keys: KeyProcessor) -> None:
+        if _has_grown(app.current_buffer) and not app.is_done:
+            app.exit(exception=LineTooLong())
+        after_key()
+
     app.key_processor.before_key_press += before
-    app.key_processor.after_key_press += lambda _keys: after_key()
+    app.key_processor.after_key_press += after
 
 
 def disable_macros(bindings: KeyBindings) -> None:
@@ -62,4 +71,12 @@ def _limit_argument(app: Application[Any], keys: KeyProcessor) -> None:
 
 def _limit_undo(buffer: Buffer) -> None:
     """Forget the oldest states of a long line; prompt_toolkit keeps a copy of it for each key."""
-    del buffer._undo_stack[: -max(1, _MOST_UNDONE // max(1, len(buffer.text)))]
+    del buffer._undo_stack[: -max(1, _MOST_KEPT // max(1, len(buffer.text)))]
+
+
+def _has_grown(buffer: Buffer) -> bool:
+    """Say whether edits have made the lines of the history much longer, which the prompt keeps."""
+    if len(buffer.text) <= _SHORT:
+        return False
+    grown = sum(map(len, buffer._working_lines)) - _MOST_KEPT
+    return grown > 0 and grown > sum(map(len, buffer.history.get_strings()))

@@ -12,7 +12,7 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from filer.running.interrupt import Interrupt
-from filer.shell.line.length import LONGEST
+from filer.shell.line.length import LONGEST, LineTooLong
 from filer.shell.prompt.editor import LineEditor
 from filer.shell.prompt.history import SessionHistory
 from filer.shell.prompt.key_limits import MOST_REPEATS
@@ -167,6 +167,19 @@ def test_undo_keeps_few_copies_of_a_long_line(house: House) -> None:
 
     assert len(kept) > 400
     assert kept[-1] - kept[1] < 40 * LONG
+
+
+def test_the_lines_of_the_history_cannot_all_be_made_long(house: House) -> None:
+    with typing(house) as (editor, keyboard):
+        for number in range(30):
+            keyboard.send_text(f"hostname {number}{ENTER}")
+            editor.line("> ")
+        keyboard.send_text(f"{pasted('x' * LONG)}{CUT}")
+        keyboard.send_text(f"\x10{YANK}\x01" * 5 + ENTER)
+        assert editor.line("> ") == "hostname 25" + "x" * LONG
+        keyboard.send_text(f"\x10{YANK}\x01" * 25 + ENTER)
+        with pytest.raises(LineTooLong):
+            editor.line("> ")
 
 
 def test_undo_still_goes_back(house: House) -> None:
