@@ -19,8 +19,8 @@ from filer.shell.batch.json_lines import write_object
 from filer.shell.batch.script import LineInput
 from filer.shell.line.answers import expected_answers, may_be_command
 from filer.shell.line.length import LineTooLong, checked, lines_of
-from filer.shell.line.parsing import WrongWords, parse_command, would_run
-from filer.shell.line.words import LanguageError, LogicalLine, split
+from filer.shell.line.parsing import WrongWords, commands_of, parse_command, would_run
+from filer.shell.line.words import LanguageError, LogicalLine
 from filer.shell.plugins import OTHER_CONSOLES, Commands
 from filer.shell.recording.asciicast import LARGEST, CastError, is_cast, read
 from filer.shell.session import FAILED, OK
@@ -129,7 +129,7 @@ def _check_cast(commands: Mapping[str, Command], data: bytes) -> Iterator[Wrong]
         yield Wrong(problem.line, 1, Complaint(problem.reason, "syntax"))
         return
     for step in steps:
-        if step.typed is not None and step.typed != HIDDEN:
+        if step.typed is not None and HIDDEN not in step.typed:
             known = others.get(step.prompt, commands)
             for wrong in _wrong_in(known, step.typed, first=1):
                 yield wrong._replace(line=step.line)
@@ -138,7 +138,7 @@ def _check_cast(commands: Mapping[str, Command], data: bytes) -> Iterator[Wrong]
 def _wrong_in(commands: Mapping[str, Command], text: str, first: int) -> Iterator[Wrong]:
     """Yield what is wrong in a logical line that begins on line ``first``."""
     try:
-        lists = split(checked(text))
+        lists = commands_of(commands, checked(text))
     except LineTooLong as problem:
         yield Wrong(first, 1, Complaint(str(problem), "syntax"))
         return

@@ -133,14 +133,14 @@ class Session:
 
     def _execute(self, line: str, *, exit_on_error: bool) -> int:
         from filer.shell.line.length import LineTooLong, checked
-        from filer.shell.line.parsing import shown_name
-        from filer.shell.line.words import LanguageError, split
+        from filer.shell.line.parsing import commands_of, shown_name
+        from filer.shell.line.words import LanguageError
 
         self._interrupted = self._broken_off = self.asked_all = False
         self._left = UnreadAnswers()
         self.filer.interrupt.clear()  # before splitting: Ctrl-C counts from here on
         try:
-            commands = split(checked(line))
+            commands = commands_of(self.commands, checked(line))
         except (LanguageError, LineTooLong) as problem:
             self._record.begin()
             self.console.fail(Complaint(str(problem), "syntax"))
@@ -236,14 +236,19 @@ class Session:
             return nullcontext()
         return self.filer.changes.turn(_full_name(command, parse), self.state.who)
 
-    def hides(self, line: str) -> bool:
-        """Say whether ``line`` must not be shown or kept: it may be a secret, and cannot run.
+    def shown(self, line: str) -> str:
+        """Return ``line`` as logs and recordings show it.
 
-        Such a line is a passphrase that a script out of step, or a paste, gives as a command.
+        A line that cannot run may have a passphrase that a script out of step, or a paste, gives
+        as a command.
         """
-        from filer.shell.line.parsing import may_have_secret, would_run
+        from filer.shell.line.parsing import shown_line
 
-        return may_have_secret(line) and not would_run(self.commands, line)
+        return shown_line(self.commands, line)
+
+    def hides(self, line: str) -> bool:
+        """Say whether ``line`` must not be kept: some of it may be a secret, and it cannot run."""
+        return self.shown(line) != line
 
     def stray_answers(self, line: str) -> int:
         """Return how many lines after ``line``, which failed, may be answers it never asked for."""

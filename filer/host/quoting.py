@@ -1,8 +1,9 @@
 """Foreign text in messages: escaped, shortened, and hidden if it may be a secret."""
 
 import re
+from collections.abc import Callable, Iterator, Sequence
 
-from filer.host.passphrase_rule import LONGEST, SHORTEST, is_passphrase
+from filer.host.passphrase_rule import LONGEST, SHORTEST, is_passphrase, missing_kinds
 from filer.host.text import printable
 
 HIDDEN = "(not shown: it may be a secret)"
@@ -12,6 +13,12 @@ _MOST_SHOWN = 64
 
 _AROUND = "\"'`\\;,"
 """Quotes, and what may end a word of a command line."""
+
+_MOST_AROUND = 4
+"""Characters of `_AROUND` at the ends of a passphrase, which count for its length."""
+
+_TYPED = re.compile(r"[^\s;]+;*|;+")
+"""A word of a command line as it was typed."""
 
 _RUN = re.compile(rf"[A-Za-z0-9+/]{{{SHORTEST},}}")
 _ASCII = re.compile(rf"[ -~]{{{SHORTEST},}}")
@@ -35,6 +42,48 @@ def may_be_secret(text: str) -> bool:
     )
 
 
+def secret_words(text: str, is_known: Callable[[int], bool] = lambda _: False) -> int | None:
+    """Return the offset of the first word of ``text`` with which a passphrase of words may begin.
+
+    Return None if there is none.  ``is_known`` says of the offset of a word that the word is part
+    of no passphrase.
+    """
+    if missing_kinds(text):
+        return None
+    words = list(_TYPED.finditer(text))
+    for index, first in enumerate(words):
+        ends = list(_ends(words[index : index + LONGEST], is_known))
+        if ends and not missing_kinds(text[first.start() : ends[-1]]):
+            runs = (text[first.start() : end] for end in ends)
+            if any(is_passphrase(form) for run in runs for form in _forms(run)):
+                return first.start()
+    return None
+
+
+def _ends(words: Sequence[re.Match[str]], is_known: Callable[[int], bool]) -> Iterator[int]:
+    """Yield the offset behind each word with which a passphrase that begins here may end."""
+    length = 0
+    before = words[0].start()
+    for word in words:
+        length += len(word[0]) + (word.start() > before)
+        if length > LONGEST + _MOST_AROUND or is_known(word.start()) or not word[0].isascii():
+            return
+        before = word.end()
+        yield before
+
+
+def _forms(run: str) -> Iterator[str]:
+    """Yield what may have been meant: blanks may be doubled, and quotes be around it."""
+    joined = " ".join(run.split())
+    if len(joined) >= SHORTEST:
+        yield from (run, joined, joined.strip(_AROUND))
+
+
+def may_contain_secret(text: str) -> bool:
+    """Say whether ``text`` may be a secret, or some of its words a passphrase."""
+    return may_be_secret(text) or secret_words(text) is not None
+
+
 def shortened(text: str, most: int = _MOST_SHOWN) -> str:
     """Return ``text`` escaped; at most ``most`` characters of it."""
     return printable(text) if len(text) <= most else f"{printable(text[:most])}..."
@@ -54,7 +103,7 @@ def shown_answer(text: str) -> str:
 
     In a script that is out of step, a passphrase may answer the wrong question.
     """
-    return HIDDEN if may_be_secret(text) else printable(text)
+    return HIDDEN if may_contain_secret(text) else printable(text)
 
 
 def quoted(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, TextIO
 from filer.commands import ALL_ANSWERS, EndOfAnswers, Leave, Result
 from filer.host.errors import FilerError
 from filer.host.passphrase_rule import is_passphrase
-from filer.host.quoting import HIDDEN, shown_answer
+from filer.host.quoting import shown_answer
 from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.running.progress import show_nothing
@@ -367,8 +367,8 @@ class Script:
             line = following
             if not logical.is_too_long:  # else it may be the answer to a question
                 lines.append(line)
-        if session.hides(str(logical)):
-            lines = [HIDDEN]
+        if (shown_line := session.shown(str(logical))) != str(logical):
+            lines = shown_line.split("\n")
         for prompt, shown in zip((session.prompt, *repeat(">", len(lines))), lines, strict=False):
             self.console.echo(prompt, shown)
         return str(logical)

@@ -43,11 +43,13 @@ class Word(str):
     behind a backslash.  ``parts`` are its pieces, one for each line that a backslash joins.
     """
 
-    __slots__ = ("end", "parts", "quoted", "start")
+    __slots__ = ("end", "hidden", "parts", "quoted", "start")
     start: int
     end: int
     quoted: bool
     parts: tuple[str, ...]
+    hidden: bool
+    """Whether the word may be part of a passphrase of several words."""
 
     def __new__(
         cls, text: str, start: int, end: int, quoted: bool, parts: tuple[str, ...] = ()
@@ -55,13 +57,14 @@ class Word(str):
         """Make the word at ``line[start:end]``."""
         word = super().__new__(cls, text)
         word.start, word.end, word.quoted, word.parts = start, end, quoted, parts or (text,)
+        word.hidden = False
         return word
 
     @property
     def may_be_secret(self) -> bool:
-        """Whether the word, or a piece of it on one line, may be a secret."""
+        """Whether the word, or a piece of it on one line, may be a secret or part of one."""
         pieces = (self, *self.parts, *(f"{part}\\" for part in self.parts[:-1]))
-        return any(map(may_be_secret, pieces))
+        return self.hidden or any(map(may_be_secret, pieces))
 
 
 class Cursor(NamedTuple):

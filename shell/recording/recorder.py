@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from filer.host.errors import FilerError
-from filer.host.quoting import HIDDEN, may_be_secret
+from filer.host.quoting import HIDDEN, may_contain_secret
 from filer.host.text import printable
 from filer.shell.batch.script import WIDTH, Input, ScriptConsole
 from filer.shell.prompt.reader import LineReader
@@ -91,7 +91,7 @@ class Recorder:
 
     @contextmanager
     def reading(
-        self, asked: Asked, prompt: str, hides: Callable[[str], bool] = may_be_secret
+        self, asked: Asked, prompt: str, hides: Callable[[str], bool] = may_contain_secret
     ) -> Iterator[Reading]:
         """Record the output in the block as the echo of a reply to ``prompt``.
 
@@ -124,7 +124,7 @@ class Recorder:
 
     def typed(self, text: str) -> None:
         """Take note of ``text``, which the line editor shows at the moment; it may be erased."""
-        self._secret_typed = self._secret_typed or may_be_secret(text)
+        self._secret_typed = self._secret_typed or may_contain_secret(text)
 
     def _now(self) -> float:
         return self._clock() - self._begun
@@ -172,7 +172,7 @@ class RecordedReader(LineReader):
 
     def __init__(self, reader: LineReader, recorder: Recorder) -> None:
         self._reader, self._recorder = reader, recorder
-        self._hides: Callable[[str], bool] = may_be_secret
+        self._hides: Callable[[str], bool] = may_contain_secret
 
     @property
     def is_watched(self) -> bool:
@@ -208,7 +208,7 @@ class RecordedReader(LineReader):
         read: Callable[[str], str],
         asked: Asked,
         prompt: str,
-        hides: Callable[[str], bool] = may_be_secret,
+        hides: Callable[[str], bool] = may_contain_secret,
     ) -> str:
         with self._recorder.reading(asked, prompt, hides) as reading:
             reply = read(prompt)

@@ -216,8 +216,8 @@ class Replay:
 
 
 def _runs(step: Step) -> bool:
-    """Say whether a line was typed, and recorded: one that may be a secret is hidden."""
-    return step.typed is not None and HIDDEN not in step.typed.split("\n")
+    """Say whether a line was typed, and recorded: what may be a secret in it is hidden."""
+    return step.typed is not None and HIDDEN not in step.typed
 
 
 def _is_left_out(reply: Reply) -> bool:

@@ -431,6 +431,50 @@ def test_a_passphrase_of_any_form_among_wrong_words_is_shown_nowhere(
     assert ended.status == 1
 
 
+@pytest.mark.parametrize("before", ["key_manager rekey -manual ", "hostname; ", "nonsense "])
+@pytest.mark.parametrize(
+    "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("--check", "-")]
+)
+def test_a_passphrase_of_several_words_is_shown_nowhere(
+    account: Account, options: tuple[str, ...], before: str
+) -> None:
+    ended = account.run(*options, input=f"{before}Correct Horse 9 battery!\nhostname\n")
+
+    cast = account.home / "a.cast"
+    kept = cast.read_text(encoding="utf-8") if cast.exists() else ""
+    for part in ("Correct", "Horse", "battery"):
+        assert part not in ended.out + ended.err + kept
+    assert HIDDEN in ended.out + ended.err + kept or before == "nonsense "
+    if "--check" not in options and before != "nonsense ":
+        assert before + HIDDEN in ended.out + kept
+    if cast.exists():
+        assert account.run("--replay", cast).status == 0
+
+
+@pytest.mark.parametrize("kind", ["plain", "editor"])
+def test_a_passphrase_of_several_words_that_is_typed_is_not_kept(
+    account: Account, kind: str
+) -> None:
+    opened = (
+        editing(account, "--record", "a.cast")
+        if kind == "editor"
+        else account.terminal("--record", "a.cast", environment=DUMB)
+    )
+    with opened as terminal:
+        terminal.booted().type("key_manager rekey -manual Correct Horse 9 battery!\r")
+        terminal.shows("unexpected (not shown")
+        terminal.shows("filer1>")
+        terminal.type("history\r")
+        terminal.shows("history")
+        terminal.shows("filer1>")
+        terminal.leave()
+
+    kept = b"".join(path.read_bytes() for path in files_below(account.home))
+    assert b"Horse" not in kept
+    assert b"battery" not in kept
+    assert HIDDEN.encode() in kept
+
+
 def test_a_command_with_a_word_like_a_secret_is_shown(account: Account) -> None:
     line = f"logger {PASSPHRASE}"
 
