@@ -3,11 +3,11 @@
 A disk mostly waits for its syncs, so disks are worked on in parallel; the changes of one disk are
 made in order, each synced before the next.  Outcomes are reported in the order of the disks.
 
-**Disks whose key ID is contested are tried one after the other**, in order, when all other disks are
-done: which of several keys such a disk tries depends on what the disks before it have accepted and
-refused (`try_one`).  No other outcome changes what another disk tries.  A disk whose key ID has one
-key tries that key unless it has refused it before, whatever happens to other disks, and a disk with
-the MSID has its own.
+**Disks whose key ID is contested are tried one after the other**, in order, when all other disks
+are done: which of several keys such a disk tries depends on what the disks before it have accepted
+and refused (`try_one`).  No other outcome changes what another disk tries.  A disk whose key ID has
+one key tries that key unless it has refused it before, whatever happens to other disks, and a disk
+with the MSID has its own.
 """
 
 from collections.abc import Callable, Iterable, Sequence
