@@ -6,16 +6,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import pairwise
 
 from bench.measuring import cpu_seconds, interleave, peak_memory, seconds
 from bench.row import Figure, Row, Unit, at_most, faster
 from bench.workshop import IDENTITY, Account, Booted, KeyServers, Workshop, free_port, processes
+from filer.kmip.abilities import Abilities
 from filer.kmip.client import KmipClient
 from filer.kmip.connection import Deadline, TlsConnection
 from filer.kmip.conversation import Conversation
+from filer.kmip.exchange import Exchange
 from filer.kmip.messages import enums
 from filer.kmip.tls import client_context
 from filer.kmip.ttlv import HEADER_LENGTH, STRUCTURE, structure_length
@@ -60,7 +62,8 @@ def _requests(servers: KeyServers) -> list[bytes]:
     with connected(servers, servers.addresses[0], _Recorder) as connection:
         assert isinstance(connection, _Recorder)
         connection.sent = []
-        list(Conversation(connection, Deadline(_PATIENCE)).key_pairs())
+        exchange = Exchange(lambda: nullcontext(connection), Deadline(_PATIENCE), Abilities())
+        list(Conversation(exchange).key_pairs())
         return connection.sent
 
 

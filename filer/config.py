@@ -7,6 +7,7 @@ from typing import NamedTuple
 from filer.host.durable import Storage
 from filer.host.reading import NotThereError
 from filer.host.toml_file import Check, Document, Known, RuleError, Sections, switch, whole
+from filer.keys.key_id import LAST_SYSTEM_ID
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -27,6 +28,8 @@ port = 5696                  # until setup asks
 timeout = 5.0                # seconds, for one key server to answer one request
 init_maxwait = 0.0           # seconds for which kmip_init retries a silent key server
 expiry_warning_days = 30     # days before a certificate expires; 0: no warning
+user = ""                    # for key servers that require a user name and a password
+password_file = ""           # a file with this password, mode 0600; below the root, or absolute
 [boot]
 autoboot = false
 """
@@ -46,6 +49,8 @@ class Hardware(NamedTuple):
     timeout: float = 5.0
     init_maxwait: float = 0.0
     expiry_warning_days: int = 30
+    user: str = ""
+    password_file: str = ""
     autoboot: bool = False
 
 
@@ -82,13 +87,24 @@ def _size(value: object) -> int:
     return size
 
 
-_ID = 2**32 - 1
+def _ascii(most: int) -> Check[str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or len(value) > most or not _is_printable_ascii(value):
+            raise RuleError(f"must be at most {most} printable ASCII characters")
+        return value
+
+    return check
+
+
+def _is_printable_ascii(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
 
 _KEYS: Known = {
     "system": {
         "hostname": _hostname,
-        "system_id": whole(1, _ID),
-        "partner_id": whole(0, _ID),
+        "system_id": whole(1, LAST_SYSTEM_ID),
+        "partner_id": whole(0, LAST_SYSTEM_ID),
         "storage_encryption": switch,
         "snaplock": switch,
     },
@@ -99,6 +115,8 @@ _KEYS: Known = {
         "timeout": _seconds(3600, zero=False),
         "init_maxwait": _seconds(86400, zero=True),
         "expiry_warning_days": whole(0, 3650),
+        "user": _ascii(64),
+        "password_file": _ascii(1024),
     },
     "boot": {"autoboot": switch},
 }
@@ -123,6 +141,9 @@ def _hardware(document: Document) -> Hardware:
     if hardware.partner_id == hardware.system_id:
         key = "partner_id" if "partner_id" in settings else "system_id"
         raise document.error(("system", key), "system_id and partner_id must differ")
+    if bool(hardware.user) != bool(hardware.password_file):
+        key = "user" if hardware.user else "password_file"
+        raise document.error(("kmip", key), "user and password_file must be set together")
     return hardware
 
 

@@ -21,8 +21,9 @@ from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
 from filer.key_servers.creation import SystemIdentity
 from filer.keys.authentication_key import AuthenticationKey
-from filer.keys.key_id import MSID_KEY_ID
+from filer.keys.key_id import MSID_KEY_ID, is_reserved
 from filer.keys.keytable import Keytable
+from filer.kmip.login import Login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.registration.installed import Installed
@@ -62,6 +63,8 @@ class Filer:
     progress: Progress = field(default_factory=Progress)
     keytable: Keytable = field(default_factory=Keytable)
     aggregate: Aggregate | None = None
+    login: Login | None = None
+    """What the key servers get besides the client certificate."""
     changes: ChangeLock = field(default_factory=ChangeLock)
     last_heard: dict[str, bool] = field(default_factory=dict)
     """Whether each key server answered its last query since power-on."""
@@ -117,6 +120,8 @@ class Filer:
                     certificate(CLIENT), certificate(CLIENT_PRIVATE), certificate(ca_name(address))
                 ),
                 self.hardware.timeout,
+                login=self.login,
+                ignored=is_reserved,
                 now=self.now,
             )
             for address in addresses

@@ -116,6 +116,9 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
     filer.messages.log("kmip.key.created", "info", f"key ID {pair.key_id}, key tag {pair.tag}")
     origin: Origin = "manual" if manual else "generated"
     call.show(KeyPairCreated(origin, pair.key_id, pair.tag, tuple(servers.servers)))
+    for address in servers.untagged:
+        text = f"key server {address} keeps no key tag with key ID {pair.key_id}."
+        call.console.warn(Complaint(text, "key_server").as_warning())
     return pair
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from filer.commands import Call, Complaint, Refused
 from filer.key_servers.group import KeyServers
 from filer.key_servers.holdings import Holdings
-from filer.kmip.failure import KeyServerFailure, PartlyRead
+from filer.kmip.failure import KeyServerFailure, PartlyRead, ServerRefusal
 from filer.registration.registration import MAXIMUM
 
 
@@ -21,6 +21,8 @@ def not_responding(address: str, failure: KeyServerFailure) -> Complaint:
     text, reason = f"{sentence[0].upper()}{sentence[1:]}.", failure.reason
     if isinstance(failure, PartlyRead):
         return Complaint(text, "key_server_incomplete", key_server=address, reason=reason)
+    if isinstance(failure, ServerRefusal):
+        return Complaint(text, "key_server_refuses", key_server=address, reason=reason)
     return Complaint(text, "key_server_not_responding", key_server=address, reason=reason)
 
 

@@ -12,6 +12,7 @@ from filer.boot.unlock import unlock_disks
 from filer.boot_device.generations import BootDevice
 from filer.boot_device.loader import LoaderEnvironment
 from filer.boot_device.panics import Panics
+from filer.config import Hardware
 from filer.config import load as load_hardware
 from filer.disks.aggregate import bring_online
 from filer.disks.derivation import Derivation
@@ -20,6 +21,7 @@ from filer.disks.shelf import Shelf
 from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
 from filer.key_servers.holdings import Holdings
+from filer.kmip.login import Login, read_login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.registration.installed import Installed
@@ -95,11 +97,17 @@ class Machine:
             powered_on=self._now(),
             interrupt=self._interrupt,
             changes=ChangeLock(self._lock.check),
+            login=self._login(hardware),
             panics=Panics(self._root.var / "panics.toml", self._storage),
             loader=LoaderEnvironment(
                 self._root.var / "loader.toml", self._storage, hardware.autoboot
             ),
         )
+
+    def _login(self, hardware: Hardware) -> Login | None:
+        if not hardware.user:
+            return None
+        return read_login(hardware.user, self._root.path / hardware.password_file)
 
     def unplug(self) -> None:
         """Release the root.  Do not use the machine afterwards."""

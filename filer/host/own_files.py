@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 _WRITABLE_BY_OTHERS = 0o022
+_READABLE_BY_OTHERS = 0o044
 
 
 def followed(path: Path) -> Path:
@@ -19,6 +20,29 @@ def followed(path: Path) -> Path:
     if path.lstat().st_uid not in (os.geteuid(), 0):
         raise PermissionError(errno.EPERM, "a link of another user")
     return Path(os.path.realpath(path, strict=True))  # resolve() raises RuntimeError for a loop
+
+
+def exposure(path: Path, *, secret: bool = False) -> str | None:
+    """Return how other users can change a file, as sshd's StrictModes does, or None.
+
+    Checks its directory too.  With ``secret``, others must not be able to read the file either.
+    The text begins with the name of the file or directory.  Raises OSError.
+    """
+    directory = path.parent
+    for each, name in (
+        (directory, f"{directory.name}/"),
+        (path, f"{directory.name}/{path.name}"),
+    ):
+        status = each.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return f"{name}: a symbolic link, which is not followed"
+        if status.st_uid not in (0, os.geteuid()):
+            return f"{name}: belongs to another user"
+        if status.st_mode & _WRITABLE_BY_OTHERS:
+            return f"{name}: others can change it; run chmod go-rwx on it"
+        if secret and each == path and status.st_mode & _READABLE_BY_OTHERS:
+            return f"{name}: others can read it; run chmod go-rwx on it"
+    return None
 
 
 def objection(path: Path, *, directory: bool = False) -> str | None:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from filer.host.text import listed
 from filer.key_servers.holdings import Holdings
-from filer.keys.pair import KeyPair
+from filer.keys.pair import NO_TAG, KeyPair
 from filer.kmip.client import KeyServerFailure, KmipClient
 from filer.kmip.failure import PartlyRead, interrupted, not_done
 from filer.running.interrupt import Interrupt
@@ -42,6 +42,7 @@ class KeyServers:
     interrupt: Interrupt
     failed: dict[str, KeyServerFailure] = field(default_factory=dict)
     last_heard: dict[str, bool] = field(default_factory=dict)
+    untagged: list[str] = field(default_factory=list)
     show: Show = show_nothing
     clock: Callable[[], float] = time.monotonic
 
@@ -107,12 +108,15 @@ class KeyServers:
         """Read ``pair`` back from every server by name, as kmip_init does.
 
         The answer is True for a server that has it unchanged, and nothing else of that name.  Two
-        addresses of one server show it twice.
+        addresses of one server show it twice.  A server may have it without its key tag; its
+        address is added to ``untagged``.
         """
 
         def has_it(server: KmipClient) -> bool:
             found = server.find(pair.key_id)
-            return pair in found and all(each == pair for each in found)
+            if any(each.tag == NO_TAG != pair.tag for each in found):
+                self.untagged.append(server.address)
+            return bool(found) and all(map(pair.matches, found))
 
         return self._ask(has_it)
 

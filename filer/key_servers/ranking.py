@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.keytable import Entry
-from filer.keys.pair import KeyPair
+from filer.keys.pair import NO_TAG, KeyPair
 
 KEPT_OF_ONE_SERVER = 16
 """Secrets kept of each key server that holds several under one key ID."""
@@ -72,7 +72,8 @@ def rank(by_server: Mapping[str, Iterable[KeyPair]]) -> Ranking:
     held: dict[str, dict[str, KeySet]] = {}
     for server, pairs in by_server.items():
         for pair in pairs:
-            tags.setdefault(pair.key_id, pair.tag)
+            if tags.get(pair.key_id, NO_TAG) == NO_TAG:
+                tags[pair.key_id] = pair.tag
             held.setdefault(pair.key_id, {}).setdefault(server, KeySet()).add(pair.key)
     entries = {
         key_id: Entry(key_id, tags[key_id], tuple(_in_order(list(servers.values()))))

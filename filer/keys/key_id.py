@@ -14,6 +14,15 @@ _SYSTEMS = re.compile(
 )
 
 
+LAST_SYSTEM_ID = 0xFFFFFEFF
+"""The system IDs above it are reserved for throw-away key pairs, which filers ignore."""
+
+
+def is_reserved(key_id: str) -> bool:
+    """Return whether ``key_id`` names a reserved system ID."""
+    return any(system > LAST_SYSTEM_ID for system in systems_of(key_id))
+
+
 def is_key_id(text: str) -> bool:
     """Return whether ``text`` has the form of a key pair's ID: 64 hexadecimal digits."""
     return _KEY_ID.fullmatch(text) is not None

@@ -5,7 +5,7 @@ content: it reads the elements that the filer asked for and ignores all others, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import islice
 from struct import Struct
@@ -118,6 +118,40 @@ _WITHHELD = _GONE | frozenset(
         enums.ResultReason.WRONG_KEY_LIFECYCLE_STATE,
     )
 )
+_UNSUPPORTED = frozenset(
+    reason.value
+    for reason in (
+        enums.ResultReason.INVALID_MESSAGE,
+        enums.ResultReason.OPERATION_NOT_SUPPORTED,
+        enums.ResultReason.INVALID_FIELD,
+        enums.ResultReason.FEATURE_NOT_SUPPORTED,
+        enums.ResultReason.APPLICATION_NAMESPACE_NOT_SUPPORTED,
+        enums.ResultReason.KEY_FORMAT_TYPE_NOT_SUPPORTED,
+        enums.ResultReason.ENCODING_OPTION_ERROR,
+        enums.ResultReason.INVALID_DATA_TYPE,
+        enums.ResultReason.READ_ONLY_ATTRIBUTE,
+        enums.ResultReason.UNSUPPORTED_ATTRIBUTE,
+        enums.ResultReason.ATTRIBUTE_READ_ONLY,
+        enums.ResultReason.CODEC_ERROR,
+        enums.ResultReason.INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK,
+        enums.ResultReason.INVALID_ATTRIBUTE,
+        enums.ResultReason.INVALID_ATTRIBUTE_VALUE,
+        enums.ResultReason.UNKNOWN_ENUMERATION,
+        enums.ResultReason.UNKNOWN_TAG,
+        enums.ResultReason.UNSUPPORTED_PROTOCOL_VERSION,
+    )
+)
+_VAGUE = frozenset(
+    reason.value
+    for reason in (
+        enums.ResultReason.GENERAL_FAILURE,
+        enums.ResultReason.INTERNAL_SERVER_ERROR,
+        enums.ResultReason.SERVER_LIMIT_EXCEEDED,
+    )
+)
+_INVALID_MESSAGE = enums.ResultReason.INVALID_MESSAGE.value
+_UNKNOWN_OPERATION = enums.ResultReason.OPERATION_NOT_SUPPORTED.value
+_UNAUTHENTICATED = enums.ResultReason.AUTHENTICATION_NOT_SUCCESSFUL.value
 _DESTROYED = enums.ResultReason.OBJECT_DESTROYED.value
 _TOO_LARGE = enums.ResultReason.RESPONSE_TOO_LARGE.value
 
@@ -155,14 +189,30 @@ class Refusal:
     """The answer would be larger than the server or the request allows."""
     destroyed: bool = False
     """The object existed and was destroyed."""
+    unsupported: bool = field(default=False, compare=False)
+    """The server does not support a part of the request, its form or its version."""
+    vague: bool = field(default=False, compare=False)
+    """The reason may be anything."""
+    of_message: bool = field(default=False, compare=False)
+    """The refusal concerns the message, even if it is that of an item."""
+    unknown_operation: bool = field(default=False, compare=False)
+    """The server does not have the operation."""
+    unauthenticated: bool = field(default=False, compare=False)
+    """The server requires a password, or another one."""
+
+    @property
+    def may_be_of_form(self) -> bool:
+        """Whether the server may accept the request in another form or version."""
+        return self.unsupported or self.vague
 
 
 class RequestRefused(Exception):
-    """The server refused a whole request."""
+    """The server refused a whole request; ``version`` is that of the answer."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, version: Version) -> None:
         super().__init__(refusal.reason)
         self.refusal = refusal
+        self.version = version
 
 
 @dataclass(frozen=True)
@@ -219,11 +269,10 @@ def decode(
     key in them.  Raises NotKmip if the answer is not complete, and RequestRefused.
     """
     try:
-        heads = [_head(answer.value, messages) for answer in _answers(body, len(items))]
-        if len(heads) == 1 and heads[0].operation is None and heads[0].refusal:
-            raise RequestRefused(heads[0].refusal)
-        if len(heads) > 1 and all(head.refusal and head.refusal.too_large for head in heads):
-            raise RequestRefused(heads[0].refusal or Refusal(""))
+        version, answers = _answers(body, len(items))
+        heads = [_head(answer.value, messages) for answer in answers]
+        if refusal := _refusal_of_all(heads, len(items)):
+            raise RequestRefused(refusal, version)
         by_number = {head.number: head for head in heads}
         numbers: list[bytes | None] = [
             batch_item_id(number) for number in range(first, first + len(items))
@@ -248,17 +297,34 @@ class _Head(NamedTuple):
         return f"<operation {self.operation}>"  # the payload may hold a key
 
 
-def _answers(body: bytes, most: int) -> list[Element]:
+def _refusal_of_all(heads: Sequence[_Head], items: int) -> Refusal | None:
+    """Return the refusal of a whole request of ``items``, or None.
+
+    A server refuses a request by one item without an operation, by one item for several, or, as in
+    the OASIS test case MSGENC-HTTPS-M-1, by refusing each item of a batch.
+    """
+    refusals = [head.refusal for head in heads if head.refusal is not None]
+    if len(refusals) < len(heads):
+        return None
+    refusal = refusals[0]
+    if len(heads) == 1 and (heads[0].operation is None or items > 1 or refusal.of_message):
+        return refusal
+    is_of_form = all(each.too_large or each.may_be_of_form for each in refusals)
+    return refusal if items > 1 and is_of_form else None
+
+
+def _answers(body: bytes, most: int) -> tuple[Version, list[Element]]:
     parts = list(islice(elements(body), most + 2))
     tags = [_RESPONSE_HEADER, *[_RESPONSE_BATCH_ITEM] * (len(parts) - 1)]
     if len(parts) > most + 1 or [(part.tag, part.type) for part in parts] != [
         (tag, STRUCTURE) for tag in tags
     ]:
         raise NotKmip
-    version, count = _HEADER.of(parts[0].value)
-    if _version(version) is None or _number(count, INTEGER) != len(parts) - 1:
+    shown, count = _HEADER.of(parts[0].value)
+    version = _version(shown)
+    if version is None or len(parts) == 1 or _number(count, INTEGER) != len(parts) - 1:
         raise NotKmip
-    return parts[1:]
+    return version, parts[1:]
 
 
 def _head(answer: bytes, messages: bool) -> _Head:
@@ -309,6 +375,11 @@ def _refusal(status: int | None, reason: Field | None, message: str) -> Refusal:
         withheld=number in _WITHHELD,
         too_large=number == _TOO_LARGE,
         destroyed=number == _DESTROYED,
+        unsupported=number in _UNSUPPORTED,
+        vague=number in _VAGUE,
+        of_message=number == _INVALID_MESSAGE,
+        unknown_operation=number == _UNKNOWN_OPERATION,
+        unauthenticated=number == _UNAUTHENTICATED,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,14 @@ from filer.kmip.failure import (
     IncompleteAnswer,
     KeyServerFailure,
     PartlyRead,
-    ServerRefusal,
 )
+from filer.kmip.login import Login
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from filer.kmip.abilities import Abilities
+    from filer.kmip.connection import Deadline, TlsConnection
     from filer.kmip.conversation import Conversation
 
 __all__ = ["Credentials", "KeyServerFailure", "KmipClient"]
@@ -47,10 +52,12 @@ def _time_of_day() -> datetime:
 class KmipClient:
     """A client of one key server.
 
-    Every method makes a connection of its own.  ``timeout`` is in seconds: one deadline for
-    connecting and the handshake, and one for each request with its whole answer.  Methods raise
-    KeyServerFailure, whose ``reason`` is what ``key_manager status`` shows.  An instance may be
-    used by one thread at a time.  ``warnings`` collects irregularities that were tolerated, and
+    Every method makes a connection of its own.  What the server can do is learned once.
+    ``timeout`` is in seconds: one deadline for connecting and the handshake, and one for each
+    request with its whole answer.  ``login`` is sent with each request.  Key pairs whose key ID is
+    ``ignored`` are not read.  Methods raise KeyServerFailure, whose ``reason`` is what
+    ``key_manager status`` shows.  An instance may be used by one thread at a time.
+    ``warnings`` collects irregularities that were tolerated, and
     ``unreadable`` the objects that could not be read, with the reason.  ``unread`` has the key IDs
     that the server has, but whose key the last conversation did not read.
     """
@@ -62,6 +69,8 @@ class KmipClient:
         credentials: Credentials,
         timeout: float,
         *,
+        login: Login | None = None,
+        ignored: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _time_of_day,
     ) -> None:
@@ -72,7 +81,10 @@ class KmipClient:
         self.unreadable: dict[str, str] = {}
         self.unread: Collection[str] = ()
         self._registered: dict[str, str] = {}
-        self._sent_key = False
+        self._refused: set[str] = set()
+        self._abilities: Abilities | None = None
+        self._login = login
+        self._ignored = ignored
         self._arrived: list[KeyPair] = []
         self._credentials = credentials
         self._clock = clock
@@ -128,20 +140,12 @@ class KmipClient:
     def store(self, pair: KeyPair, parent_tag: str) -> str:
         """Register and activate ``pair``; return its identifier on the server.
 
-        A server with unique names refuses a pair that it has received at another of its addresses;
-        that is a success.  After a failure the pair may or may not be on the server: see
-        ``take_back``.
+        After a failure the pair may or may not be on the server: see ``take_back``.
         """
         with self._conversation() as conversation:
-            self._sent_key = True
-            try:
-                identifier = conversation.register(pair, parent_tag)
-            except ServerRefusal:
-                stored = conversation.identifier_of(pair)
-                if stored is None:
-                    raise
-                return stored
+            identifier = conversation.register(pair, parent_tag)
             self._registered[pair.key_id] = identifier
+            self._refused |= conversation.refused
             conversation.activate(identifier)
         return identifier
 
@@ -155,38 +159,55 @@ class KmipClient:
         """
         known = identifier or self._registered.get(key_id)
         with self._conversation() as conversation:
-            if known:
-                return conversation.take_back(key_id, known)
-            return conversation.take_back_by_key(key_id, key)
+            gone = not known or conversation.take_back(key_id, known)
+            # A server that refused the pair at first may have kept it nevertheless.
+            if not known or key_id in self._refused:
+                gone = conversation.take_back_by_key(key_id, key) and gone
+            return gone
 
     @contextmanager
     def _conversation(self) -> Iterator["Conversation"]:
         # Slow to import, and needed only to connect to a key server.
-        from filer.kmip.connection import Deadline, TlsConnection
+        from filer.kmip.abilities import Abilities
+        from filer.kmip.connection import Deadline
         from filer.kmip.conversation import Conversation
-        from filer.kmip.tls import check_address, client_context, is_in_file
+        from filer.kmip.exchange import Exchange
+        from filer.kmip.tls import client_context
 
         files = self._credentials
         context = client_context(files.client, files.client_private, files.ca)
         deadline = Deadline(self.timeout, self._clock)
+        abilities = self._abilities = self._abilities or Abilities()
         with (
             self._rejection_explained(),
-            TlsConnection(self.address, self.port, context, deadline) as connection,
+            Exchange(
+                partial(self._connection, context, deadline), deadline, abilities, self._login
+            ) as exchange,
         ):
-            connection.handshake()
-            certificate, der = connection.peer_certificate()
-            warning = check_address(
-                certificate, self.address, is_in_ca_file=lambda: is_in_file(der, files.ca)
-            )
-            if warning is not None and warning not in self.warnings:
-                self.warnings.append(warning)
-            conversation = Conversation(connection, deadline, sent_key=self._sent_key)
+            conversation = Conversation(exchange, self._ignored)
             try:
                 yield conversation
             finally:
                 # A new dict, because another thread may be reading the old one.
                 self.unreadable = {**self.unreadable, **conversation.unreadable}
                 self.unread = conversation.unread()
+
+    @contextmanager
+    def _connection(self, context: "SSLContext", deadline: "Deadline") -> Iterator["TlsConnection"]:
+        """Connect to the server, and check its certificate."""
+        from filer.kmip.connection import TlsConnection
+        from filer.kmip.tls import check_address, is_in_file
+
+        ca = self._credentials.ca
+        with TlsConnection(self.address, self.port, context, deadline) as connection:
+            connection.handshake()
+            certificate, der = connection.peer_certificate()
+            warning = check_address(
+                certificate, self.address, is_in_ca_file=lambda: is_in_file(der, ca)
+            )
+            if warning is not None and warning not in self.warnings:
+                self.warnings.append(warning)
+            yield connection
 
     @contextmanager
     def _rejection_explained(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from filer.kmip.failure import (
     CONNECTION_REFUSED,
     NOT_A_KMIP_SERVER,
     UNREACHABLE,
+    ConnectionClosed,
     KeyServerFailure,
     no_answer,
 )
@@ -83,7 +84,10 @@ class TlsConnection:
 
     def handshake(self) -> None:
         """Perform the handshake, in which the context verifies the server's certificate."""
-        self._run(self._tls.do_handshake)
+        try:
+            self._run(self._tls.do_handshake)
+        except ConnectionClosed:
+            raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
 
     def peer_certificate(self) -> tuple[dict[str, object], bytes]:
         """Return the server's certificate as ``getpeercert`` decodes it, and in DER."""
@@ -99,29 +103,42 @@ class TlsConnection:
             unsent = unsent[self._run(partial(self._tls.write, unsent)) :]
 
     def receive(self, size: int) -> bytes:
-        """Receive exactly ``size`` bytes."""
+        """Receive exactly ``size`` bytes.  Raises ConnectionClosed if none of them arrives."""
         received = bytearray()
         while len(received) < size:
             missing = min(_CHUNK, size - len(received))
-            chunk = self._run(partial(self._tls.read, missing))
+            try:
+                chunk = self._run(partial(self._tls.read, missing))
+            except ConnectionClosed:
+                chunk = b""
             if not chunk:
-                raise KeyServerFailure(NOT_A_KMIP_SERVER)
+                raise KeyServerFailure(NOT_A_KMIP_SERVER) if received else ConnectionClosed
             received += chunk
         return bytes(received)
 
-    def expect_silence(self) -> None:
-        """Check that no bytes have arrived beyond those already received."""
+    def is_open(self) -> bool:
+        """Return whether the server has not closed the connection yet.
+
+        Raises KeyServerFailure if bytes have arrived beyond those already received.
+        """
         with suppress(OSError):
             self._socket.setblocking(False)
-            self._incoming.write(self._socket.recv(_CHUNK))
+            data = self._socket.recv(_CHUNK)
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
         try:
             surplus = self._tls.read(1)
         except ssl.SSLWantReadError:
-            return
+            return True
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            return False
         except ssl.SSLError as error:
             raise failure_of(error, shown=True) from None
         if surplus:
             raise KeyServerFailure(NOT_A_KMIP_SERVER)
+        return False
 
     def _run(self, step: Callable[[], T]) -> T:
         while True:
@@ -130,6 +147,8 @@ class TlsConnection:
             except ssl.SSLWantReadError:
                 self._flush()
                 self._fill()
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                raise ConnectionClosed from None
             except ssl.SSLError as error:
                 raise failure_of(error, shown=self._flights >= _FLIGHTS_WITH_CERTIFICATE) from None
             else:
@@ -157,7 +176,7 @@ class TlsConnection:
         except TimeoutError:
             raise no_answer(self._deadline.seconds) from None
         except OSError:
-            raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
+            raise ConnectionClosed from None
         if data:
             self._incoming.write(data)
         else:

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import TypeGuard
 
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import is_key_id
-from filer.keys.pair import KeyPair, is_key_tag
+from filer.keys.pair import NO_TAG, KeyPair, is_key_tag
+from filer.kmip.abilities import ITEMS_AT_ONCE
 from filer.kmip.answers import UNKNOWN, Description, Outcome, Refusal, Success
-from filer.kmip.connection import Deadline, TlsConnection
-from filer.kmip.exchange import ITEMS_AT_ONCE, Exchange
+from filer.kmip.exchange import Exchange
 from filer.kmip.failure import IncompleteAnswer, KeyServerFailure, ServerRefusal, not_listed
 from filer.kmip.requests import (
     Item,
@@ -20,6 +20,7 @@ from filer.kmip.requests import (
     destroy,
     get,
     get_attributes,
+    lesser_forms,
     locate_all,
     locate_name,
     query,
@@ -36,14 +37,14 @@ Disks rarely use more than two.  The other key IDs are located by name if the li
 _MOST_LOCATED = 256 * 1024
 """Maximum number of identifiers that a server may list; limits the memory they use."""
 
+_LONGEST_PAGE = 1024
+"""Identifiers requested at a time from a server for which the whole list is too large."""
+
 _ACTIVE = "active"
 _DESTROYED = ("destroyed", "destroyed-compromised")
 _COMPROMISED = "compromised"
 _NO_IDENTIFIER = ""
 """Stands for an object whose identifier the server does not show, or not in a usable form."""
-
-_NO_TAG = "-"
-"""Shown for an object that another program stored without a key tag."""
 
 _MAXIMUM_KEY = 64
 """Maximum length in bytes of an authentication key."""
@@ -65,7 +66,7 @@ class StoredObject:
     def _pairs(self) -> list[KeyPair]:
         if self.key is None or not 0 < len(self.key.reveal()) <= _MAXIMUM_KEY:
             return []
-        tag = next(filter(is_key_tag, self.description.groups), _NO_TAG)
+        tag = next(filter(is_key_tag, self.description.groups), NO_TAG)
         return [KeyPair(key_id, tag, self.key) for key_id in self.description.key_ids]
 
     def label(self) -> str:
@@ -81,6 +82,8 @@ class _Located:
     identifiers: dict[str, None] = field(default_factory=dict)
     unusable: dict[str, None] = field(default_factory=dict)
     problem: KeyServerFailure | None = None
+    is_counted: bool = False
+    """Whether the server said how many objects there are."""
 
     def __len__(self) -> int:
         return len(self.identifiers) + len(self.unusable)
@@ -96,16 +99,19 @@ class _Located:
 class Conversation:
     """A series of requests to a key server.  All methods raise KeyServerFailure.
 
-    ``unreadable`` maps the objects that the filer cannot read to the reason.  ``sent_key``: an
-    earlier conversation sent a key to the server, which may repeat it in a message.
+    ``unreadable`` maps the objects that the filer cannot read to the reason.  ``refused`` has the
+    key IDs of the pairs that the server refused at first, and then took in another form.
     """
 
     def __init__(
-        self, connection: TlsConnection, deadline: Deadline, *, sent_key: bool = False
+        self, exchange: Exchange, ignored: Callable[[str], bool] = lambda _: False
     ) -> None:
         self.unreadable: dict[str, str] = {}
-        self._exchange = Exchange(connection, deadline, sent_key=sent_key)
-        self._deadline = deadline
+        self.refused: set[str] = set()
+        self._exchange = exchange
+        self._ignored = ignored
+        self._deadline = exchange.deadline
+        self._abilities = exchange.abilities
         self._items_at_once = 1
         self._key_ids: set[str] = set()
         self._failure: KeyServerFailure | None = None
@@ -121,7 +127,9 @@ class Conversation:
 
     def query(self) -> None:
         """Ask for the server information, to see that the server works."""
-        self._exchange.succeed(query())
+        (outcome,) = self._exchange.ask([query()])
+        if isinstance(outcome, Refusal) and not outcome.unsupported:
+            raise ServerRefusal(outcome.reason)
 
     def key_pairs(self, key_ids: Collection[str] = ()) -> Iterator[StoredObject]:
         """Yield all key pairs as they arrive, whichever system made them.
@@ -199,6 +207,8 @@ class Conversation:
         held = set()
         for key_id, located in zip(key_ids, named, strict=True):
             self._raise_first(located.problem)
+            if not (self._abilities.lists_by_name or located.is_counted):
+                raise IncompleteAnswer("it does not search by name, and may list too few objects")
             outcomes = [known.get(each, Success()) for each in located.identifiers]
             found = [_description(each) for each in outcomes if not _is_unused(each)]
             if located.unusable or any(about is None or about.may_be(key_id) for about in found):
@@ -206,21 +216,47 @@ class Conversation:
         return held
 
     def register(self, pair: KeyPair, parent_tag: str) -> str:
-        """Store ``pair`` on the server; return its identifier.  Raises ServerRefusal."""
-        (identifier,) = self._exchange.succeed(register(pair, parent_tag)).identifiers
-        return identifier
+        """Store ``pair`` on the server; return its identifier.  Raises ServerRefusal.
+
+        If the server refuses an attribute, the pair is stored without it.  A refusal does not say
+        reliably what was refused, so the possible forms are tried in turn.  A server with unique
+        names refuses a pair that it has received at another of its addresses; that is a success.
+        """
+        accepted = self._abilities.form
+        (outcome,) = self._exchange.ask([register(pair, parent_tag, accepted)])
+        if isinstance(outcome, Success):
+            return outcome.identifiers[0]
+        stored = self.identifier_of(pair)
+        if stored is not None:
+            return stored
+        self.refused.add(pair.key_id)
+        again: Outcome = outcome
+        for form in lesser_forms(accepted):
+            if isinstance(again, Success) or not again.may_be_of_form:
+                break
+            (again,) = self._exchange.ask([register(pair, parent_tag, form)])
+            if isinstance(again, Success):
+                self._abilities.form = form
+                return again.identifiers[0]
+        raise ServerRefusal(outcome.reason)
 
     def identifier_of(self, pair: KeyPair) -> str | None:
         """Return the identifier of ``pair``, or None if the server does not show it."""
         with suppress(KeyServerFailure):
             for each in self.objects_named(pair.key_id):
-                if pair in each.pairs():
+                if any(map(pair.matches, each.pairs())):
                     return each.identifier
         return None
 
     def activate(self, identifier: str) -> None:
-        """Activate an object."""
-        self._exchange.succeed(activate(identifier))
+        """Activate an object, if the server allows it.
+
+        The object may be active already, and some servers do not have the operation.  Whether the
+        key can be read in the state that it has now, shows when it is read back.
+        """
+        (outcome,) = self._exchange.ask([activate(identifier)])
+        if isinstance(outcome, Refusal) and outcome.gone:
+            raise ServerRefusal(outcome.reason)
 
     def take_back(self, key_id: str, identifier: str) -> bool:
         """Destroy the object ``identifier``, which was registered with the name ``key_id``.
@@ -290,43 +326,71 @@ class Conversation:
                 raise problem
 
     def _locate_all(self) -> _Located:
-        (page,) = self._exchange.ask([locate_all()], self._exchange.best_version())
-        return self._continued(locate_all, page)
+        is_cut = False
+        search = partial(locate_all, filtered=self._abilities.lists_by_type)
+        (page,) = self._exchange.ask([search()])
+        if isinstance(page, Refusal) and page.unsupported and self._abilities.lists_by_type:
+            search = partial(locate_all, filtered=False)
+            (without_type,) = self._exchange.ask([search()])
+            if isinstance(without_type, Success) or without_type.gone:
+                self._abilities.lists_by_type = False
+                page = without_type
+        most = _LONGEST_PAGE
+        while isinstance(page, Refusal) and page.too_large and most:
+            is_cut, search = True, partial(search, most=most)
+            (page,) = self._exchange.ask([search()])
+            most //= 4
+        return self._continued(search, page, is_cut=is_cut)
 
     def _locate_names(self, key_ids: Collection[str]) -> list[_Located]:
-        """Search for each of ``key_ids`` by name, all in one request."""
-        searches = [partial(locate_name, key_id) for key_id in key_ids]
-        pages = self._exchange.ask(search(0) for search in searches)
-        # Some servers refuse a search by name that finds nothing; accept this as an empty result.
-        return [
-            self._continued(search, Success() if isinstance(page, Refusal) and page.gone else page)
-            for search, page in zip(searches, pages, strict=True)
-        ]
+        """Search for each of ``key_ids`` by name, all in one request.
 
-    def _continued(self, search: Callable[[int], Item], page: Outcome) -> _Located:
+        If the server has no search by name, each result has all objects.
+        """
+        if key_ids and not self._abilities.lists_by_name:
+            return [self._locate_all()] * len(key_ids)
+        searches = [partial(locate_name, key_id) for key_id in key_ids]
+        pages = self._exchange.ask(search() for search in searches)
+        if any(isinstance(page, Refusal) and page.unsupported for page in pages):
+            listed = self._locate_all()
+            if listed.problem is None:
+                self._abilities.lists_by_name = False
+                return [listed] * len(pages)
+        return [self._continued(search, page) for search, page in zip(searches, pages, strict=True)]
+
+    def _continued(
+        self, search: Callable[[int], Item], page: Outcome, *, is_cut: bool = False
+    ) -> _Located:
         """Request further pages until all objects are known, or a page has no new object.
 
-        ``search`` takes the number of objects to skip.
+        ``search`` takes the number of objects to skip; ``is_cut``: it asks for a part of the list.
         """
         located = _Located()
         largest = 0
-        while isinstance(page, Success):
+        while True:
+            if isinstance(page, Refusal) and page.gone:
+                page = Success()  # some servers refuse a search that finds nothing
+            if isinstance(page, Refusal):
+                break
             brought = located.add(page)
+            located.is_counted = page.total is not None
             total = page.total or 0
             for identifier in page.unusable:
                 self.unreadable[f"object {identifier}"] = "its identifier cannot be used"
                 self._incomplete = True
             # A smaller total means that an object was removed, which shifts the pages.
             largest = max(largest, total)
-            if largest <= len(located):
+            is_last = not (is_cut and page.total is None and brought)
+            if largest <= len(located) and is_last:
                 return located
             if total < largest or not brought or len(located) > _MOST_LOCATED:
                 break
-            (page,) = self._exchange.ask([search(len(located))], self._exchange.best_version())
-        if isinstance(page, Success) or largest:
-            located.problem = IncompleteAnswer(f"it listed {len(located)} of {largest} objects")
+            (page,) = self._exchange.ask([search(len(located))])
+        if isinstance(page, Refusal) and not largest and not len(located):
+            located.problem = ServerRefusal(page.reason)
         else:
-            located.problem = KeyServerFailure(page.reason)
+            of_all = f"of {largest} objects" if largest else "objects, and may have more"
+            located.problem = IncompleteAnswer(f"it listed {len(located)} {of_all}")
         return located
 
     def _read(
@@ -382,7 +446,11 @@ class Conversation:
         """
         self._missing.pop(identifier, None)
         about = _description(outcome)
-        if about and about.names:  # the server may have matched loosely
+        if about and any(map(self._ignored, about.names)):
+            names = tuple(name for name in about.names if not self._ignored(name))
+            about = replace(about, names=names)
+        # The server may have matched loosely, or may have listed all objects instead.
+        if about and (about.names or not self._abilities.lists_by_name):
             located_as = self._found.get(identifier, set()) if about.has_unreadable_name else set()
             self._found[identifier] = located_as.union(filter(is_key_id, about.names))
         if _is_destroyed(outcome):
@@ -429,7 +497,7 @@ class Conversation:
         if isinstance(outcome, Refusal):
             reason = outcome.reason
             if not outcome.withheld:
-                self._failure = self._failure or KeyServerFailure(reason)
+                self._failure = self._failure or ServerRefusal(reason)
         self.unreadable[label] = reason
 
 

@@ -1,8 +1,9 @@
 """The reasons why a key server is not responding, as ``key_manager status`` shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from filer.host.errors import FilerError
+from filer.host.text import printable
 from filer.keys.pair import KeyPair
 
 CONNECTION_REFUSED = "connection refused"
@@ -28,12 +29,27 @@ class KeyServerFailure(FilerError):
         return f"key server {address} is not responding: {self.reason}"
 
 
+class ConnectionClosed(KeyServerFailure):
+    """A key server closed the connection instead of answering a request."""
+
+    def __init__(self) -> None:
+        super().__init__("it closed the connection instead of answering")
+
+
 class ServerRefusal(KeyServerFailure):
     """A key server answered a request with a refusal."""
+
+    answered = True
+
+    def about(self, address: str) -> str:
+        """Return a sentence about the key server at ``address``, without a full stop."""
+        return f"key server {address} is responding, but cannot be used: {self.reason}"
 
 
 class IncompleteAnswer(KeyServerFailure):
     """A key server answered but left out key pairs that it holds."""
+
+    answered = True
 
 
 class PartlyRead(KeyServerFailure):
@@ -41,7 +57,7 @@ class PartlyRead(KeyServerFailure):
 
     def __init__(self, failure: KeyServerFailure, pairs: Sequence[KeyPair]) -> None:
         super().__init__(failure.reason)
-        self.answered = isinstance(failure, IncompleteAnswer)
+        self.answered = failure.answered
         self.pairs = pairs
 
     def about(self, address: str) -> str:
@@ -62,6 +78,23 @@ def not_done(seconds: float) -> KeyServerFailure:
 def interrupted() -> KeyServerFailure:
     """Return the failure of a server that had not finished when the user stopped the wait."""
     return KeyServerFailure("interrupted")
+
+
+def speaks_only(versions: Iterable[tuple[int, int]]) -> ServerRefusal:
+    """Return the failure of a server that speaks ``versions`` of KMIP, none of which we speak."""
+    shown = " and ".join(f"{major}.{minor}" for major, minor in sorted(set(versions))[:4])
+    return ServerRefusal(f"it speaks KMIP {shown} only")
+
+
+def unauthenticated(reason: str, user: str | None) -> ServerRefusal:
+    """Return the failure of a server that does not accept us, or our ``user`` and password."""
+    if user is None:
+        return ServerRefusal(
+            f"{reason}; if it requires a password, set user and password_file in filer.toml, [kmip]"
+        )
+    return ServerRefusal(
+        f'{reason}; check user "{printable(user)}" and password_file in filer.toml, [kmip]'
+    )
 
 
 def not_listed(label: str) -> IncompleteAnswer:

@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from filer.keys.pair import KeyPair
+from filer.kmip.login import Login
 from filer.kmip.messages import (
     AttributeFactory,
     BytearrayStream,
@@ -36,15 +37,21 @@ DESCRIBED_BY = (
 Version = tuple[int, int]
 """Major and minor number of a KMIP version."""
 
-SPOKEN: Version = (1, 2)
-WITH_OFFSET: tuple[Version, ...] = ((1, 4), (1, 3))
-"""The versions, best first, in which Locate takes an offset to continue an incomplete answer."""
-
 _VERSIONS = {
-    SPOKEN: enums.KMIPVersion.KMIP_1_2,
-    (1, 3): enums.KMIPVersion.KMIP_1_3,
     (1, 4): enums.KMIPVersion.KMIP_1_4,
+    (1, 3): enums.KMIPVersion.KMIP_1_3,
+    (2, 0): enums.KMIPVersion.KMIP_2_0,
+    (1, 2): enums.KMIPVersion.KMIP_1_2,
+    (1, 1): enums.KMIPVersion.KMIP_1_1,
+    (1, 0): enums.KMIPVersion.KMIP_1_0,
 }
+SPOKEN: tuple[Version, ...] = tuple(_VERSIONS)
+"""The versions that the filer speaks, best first.
+
+From 1.3 on, Locate says how many objects there are, and takes an offset.
+"""
+PREFERRED = SPOKEN[0]
+
 _REVOCATION = enums.RevocationReasonCode.CESSATION_OF_OPERATION
 
 
@@ -64,6 +71,37 @@ class Item(NamedTuple):
         return f"<{self.operation.name}>"
 
 
+class Form(NamedTuple):
+    """The form in which a key pair is registered; servers may refuse parts of it."""
+
+    parent_tag: bool = True
+    """Application Specific Information with the parent tag."""
+    opaque: bool = True
+    """Key Format Type Opaque; otherwise Raw."""
+    password: bool = True
+    """Secret Data Type Password; otherwise Seed."""
+    usage_mask: bool = True
+    key_tag: bool = True
+    """Object Group with the key tag."""
+
+
+FULL_FORM = Form()
+
+
+def lesser_forms(refused: Form) -> list[Form]:
+    """Return the forms to try after ``refused``, those that give up least first.
+
+    A refusal does not say reliably which part was refused.
+    """
+    one_less = [refused._replace(**{part: False}) for part in Form._fields]
+    several_less = [
+        Form(False, False, False, False, refused.key_tag),
+        refused._replace(parent_tag=False, key_tag=False),
+        Form(False, False, False, False, False),
+    ]
+    return [form for form in dict.fromkeys([*one_less, *several_less]) if form != refused]
+
+
 def query() -> Item:
     """Ask for the server information, the cheapest request."""
     return Item(enums.Operation.QUERY, _query)
@@ -74,14 +112,19 @@ def discover_versions() -> Item:
     return Item(enums.Operation.DISCOVER_VERSIONS, _discover_versions)
 
 
-def locate_all(offset: int = 0) -> Item:
-    """Ask for all Secret Data objects after the first ``offset``."""
-    return _locate("", offset)
+def locate_all(offset: int = 0, *, most: int | None = None, filtered: bool = True) -> Item:
+    """Ask for all Secret Data objects after the first ``offset``, at most ``most`` of them.
+
+    Without ``filtered``, ask for objects of any type.
+    """
+    payload = partial(_locate_payload, offset=offset, most=most, filtered=filtered)
+    return Item(enums.Operation.LOCATE, payload)
 
 
 def locate_name(key_id: str, offset: int = 0) -> Item:
     """Ask for all objects named ``key_id`` after the first ``offset``."""
-    return _locate(key_id, offset)
+    payload = partial(_locate_payload, offset=offset) if offset else _locate_payload
+    return Item(enums.Operation.LOCATE, payload, key_id)
 
 
 def get_attributes(identifier: str) -> Item:
@@ -94,26 +137,27 @@ def get(identifier: str) -> Item:
     return Item(enums.Operation.GET, payloads.GetRequestPayload, identifier, identifier)
 
 
-def register(pair: KeyPair, parent_tag: str) -> Item:
+def register(pair: KeyPair, parent_tag: str, form: Form = FULL_FORM) -> Item:
     """Ask to store a key pair, in the form that the profile describes (``filer.kmip.client``)."""
-    application = {"application_namespace": NAMESPACE, "application_data": parent_tag}
-    mask = [enums.CryptographicUsageMask.EXPORT]
-    template = objects.TemplateAttribute(
-        attributes=[
-            _attribute(enums.AttributeType.NAME, pair.key_id),
-            _attribute(enums.AttributeType.OBJECT_GROUP, pair.tag),
-            _attribute(enums.AttributeType.APPLICATION_SPECIFIC_INFORMATION, application),
-            _attribute(enums.AttributeType.CRYPTOGRAPHIC_USAGE_MASK, mask),
-        ]
-    )
+    kinds, types, formats = enums.AttributeType, enums.SecretDataType, enums.KeyFormatType
+    described = [_attribute(kinds.NAME, pair.key_id)]
+    if form.key_tag:
+        described.append(_attribute(kinds.OBJECT_GROUP, pair.tag))
+    if form.parent_tag:
+        application = {"application_namespace": NAMESPACE, "application_data": parent_tag}
+        described.append(_attribute(kinds.APPLICATION_SPECIFIC_INFORMATION, application))
+    if form.usage_mask:
+        mask = [enums.CryptographicUsageMask.EXPORT]
+        described.append(_attribute(kinds.CRYPTOGRAPHIC_USAGE_MASK, mask))
     secret = SecretFactory().create(
         enums.ObjectType.SECRET_DATA,
         {
-            "secret_data_type": enums.SecretDataType.PASSWORD,
-            "key_format_type": enums.KeyFormatType.OPAQUE,
+            "secret_data_type": types.PASSWORD if form.password else types.SEED,
+            "key_format_type": formats.OPAQUE if form.opaque else formats.RAW,
             "key_value": pair.key.reveal(),
         },
     )
+    template = objects.TemplateAttribute(attributes=described)
     payload = payloads.RegisterRequestPayload(enums.ObjectType.SECRET_DATA, template, secret)
     return Item(enums.Operation.REGISTER, lambda _text: payload, carries_key=True)
 
@@ -133,27 +177,41 @@ def destroy(identifier: str) -> Item:
     return Item(enums.Operation.DESTROY, _destroy, identifier, identifier)
 
 
-def encode(items: Sequence[Item], first: int, version: Version = SPOKEN) -> bytes:
+def encode(
+    items: Sequence[Item], first: int, version: Version = PREFERRED, login: Login | None = None
+) -> bytes:
     """Return an encoded request that consists of ``items``, numbered from ``first``.
 
+    A request with one item has neither a number nor a Batch Error Continuation Option, which strict
+    servers refuse in it (KMIP 1.2, 6.4 and 6.13).
     PyKMIP encodes the header, and one item of each kind as a template.  The other items differ
     from it only in their number and text.  This takes a twentieth of PyKMIP's time, and allows
     identifiers beyond ASCII, which PyKMIP cannot encode.
     """
-    # A request with one item must not have this option (KMIP 1.2, 6.13).
+    is_batch = len(items) > 1
     continue_option = contents.BatchErrorContinuationOption(
         enums.BatchErrorContinuationOption.CONTINUE
     )
     header = messages.RequestHeader(
         protocol_version=contents.ProtocolVersion(*version),
         maximum_response_size=contents.MaximumResponseSize(MAXIMUM_ANSWER),
-        batch_error_cont_option=continue_option if len(items) > 1 else None,
+        authentication=_authentication(login) if login else None,
+        batch_error_cont_option=continue_option if is_batch else None,
         batch_count=contents.BatchCount(len(items)),
     )
-    batch = (_batch_item(item, batch_item_id(n), version) for n, item in enumerate(items, first))
+    batch = (
+        _batch_item(item, batch_item_id(number) if is_batch else b"", version)
+        for number, item in enumerate(items, first)
+    )
     # PyKMIP's stream copies its whole buffer on each write, so each part gets its own stream.
     parts = b"".join([_encoding(header, version), *batch])
     return Element(enums.Tags.REQUEST_MESSAGE.value, STRUCTURE, parts).encoding()
+
+
+def _authentication(login: Login) -> Any:
+    value = objects.UsernamePasswordCredential(login.user, login.password.reveal().decode())
+    credential = objects.Credential(enums.CredentialType.USERNAME_AND_PASSWORD, value)
+    return contents.Authentication([credential])
 
 
 def _batch_item(item: Item, number: bytes, version: Version) -> bytes:
@@ -204,13 +262,8 @@ def _encoding(part: Any, version: Version) -> bytes:
 
 
 def batch_item_id(number: int) -> bytes:
-    """Return the ID of item ``number`` of the conversation; the answer repeats it."""
+    """Return the ID of item ``number`` of the conversation; the answer to a batch repeats it."""
     return number.to_bytes(8, "big")
-
-
-def _locate(key_id: str, offset: int) -> Item:
-    payload = partial(_locate_payload, offset=offset) if offset else _locate_payload
-    return Item(enums.Operation.LOCATE, payload, key_id)
 
 
 # Payloads, made by module-level functions, which name a template
@@ -224,11 +277,17 @@ def _discover_versions(_text: str) -> Any:
     return payloads.DiscoverVersionsRequestPayload()
 
 
-def _locate_payload(key_id: str, offset: int = 0) -> Any:
-    wanted = [_attribute(enums.AttributeType.OBJECT_TYPE, enums.ObjectType.SECRET_DATA)]
+def _locate_payload(
+    key_id: str, offset: int = 0, most: int | None = None, filtered: bool = True
+) -> Any:
+    wanted = []
+    if filtered:
+        wanted.append(_attribute(enums.AttributeType.OBJECT_TYPE, enums.ObjectType.SECRET_DATA))
     if key_id:
         wanted.append(_attribute(enums.AttributeType.NAME, key_id))
-    return payloads.LocateRequestPayload(offset_items=offset or None, attributes=wanted)
+    return payloads.LocateRequestPayload(
+        maximum_items=most, offset_items=offset or None, attributes=wanted
+    )
 
 
 def _get_attributes(identifier: str) -> Any:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filer.host.quoting import shortened
 from filer.host.text import printable
 from filer.kmip.failure import (
     CERTIFICATE_EXPIRED,
@@ -15,6 +16,9 @@ from filer.kmip.failure import (
     NOT_A_KMIP_SERVER,
     KeyServerFailure,
 )
+
+_MOST_NAMES = 4
+"""Number of names in a certificate that a message shows."""
 
 _X509_V_ERR_CERT_HAS_EXPIRED = 10
 _ALERTS_ABOUT_A_CERTIFICATE = (
@@ -87,7 +91,26 @@ def check_address(
         for kind, name in attributes
     ):
         return "accepted without subjectAltName: its certificate has the address as common name"
-    raise KeyServerFailure(CERTIFICATE_NOT_TRUSTED)
+    raise _for_another_address(certificate)
+
+
+def _for_another_address(certificate: Mapping[str, Any]) -> KeyServerFailure:
+    """Return the failure of a server whose ``certificate`` names another address."""
+    names = [
+        name
+        for kind, name in certificate.get("subjectAltName", ())
+        if kind in {"IP Address", "DNS"}
+    ] or [
+        name
+        for attributes in certificate.get("subject", ())
+        for kind, name in attributes
+        if kind == "commonName"
+    ]
+    if not names:
+        return KeyServerFailure(CERTIFICATE_NOT_TRUSTED)
+    shown = ", ".join(shortened(name.strip()) for name in names[:_MOST_NAMES])
+    more = ", ..." if len(names) > _MOST_NAMES else ""
+    return KeyServerFailure(f"its certificate is for {shown}{more}")
 
 
 def _same(name: str, address: str) -> bool:

@@ -3,7 +3,6 @@
 import hmac
 import os
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.lock import locked
+from filer.host.own_files import exposure
 from filer.host.reading import NotThereError, UnreadableError, read_regular
 from filer.host.scrypt import STANDARD
 from filer.host.text import printable
@@ -165,21 +165,14 @@ def refuse_if_open_to_others(path: Path, *, secret: bool = False) -> None:
     With ``secret``, others must not be able to read the file either.  Raises AccessError, or
     NotThereError if the file is missing.
     """
-    for each, name in ((path.parent, f"{path.parent.name}/"), (path, _name(path))):
-        try:
-            status = each.lstat()
-        except FileNotFoundError as error:
-            raise NotThereError(error.strerror) from None
-        except OSError as error:
-            raise AccessError(f"{name}: {error.strerror}") from None
-        if stat.S_ISLNK(status.st_mode):
-            raise AccessError(f"{name}: a symbolic link, which is not followed")
-        if status.st_uid not in (0, os.geteuid()):
-            raise AccessError(f"{name}: belongs to another user")
-        if status.st_mode & 0o022:
-            raise AccessError(f"{name}: others can change it; run chmod go-rwx on it")
-        if secret and each == path and status.st_mode & 0o044:
-            raise AccessError(f"{name}: others can read it; run chmod go-rwx on it")
+    try:
+        problem = exposure(path, secret=secret)
+    except FileNotFoundError as error:
+        raise NotThereError(error.strerror) from None
+    except OSError as error:
+        raise AccessError(f"{_name(path)}: {error.strerror}") from None
+    if problem:
+        raise AccessError(problem)
 
 
 def _name(path: Path) -> str:

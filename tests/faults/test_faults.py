@@ -45,6 +45,7 @@ CHANGES_KEYS = ("rekey", "boot")
 """The commands after which each disk is opened; after the others its bytes are compared."""
 
 NO_ANSWER = "no answer in N s"
+CLOSED = "it closed the connection instead of answering"
 WRONG_SECRET = b"Another-secret-1"
 
 INTRODUCTION = f"""
@@ -111,9 +112,7 @@ def well(keys: int = 1) -> Expected:
     return {
         "status": Outcome((f"Key server {BAD} is responding.",)),
         "query": Outcome((f"Key server {BAD} reports {keys} keys.",)),
-        "restore -all": Outcome(
-            (f"Key server {BAD}: {keys} key pairs read.",), f"keytable: {added}1 removed"
-        ),
+        "restore -all": read_all(keys, added),
         "rekey": Outcome(
             (
                 "Completed rekey on 4 disks: 4 successes, 0 failures, including 0 unknown key and "
@@ -123,6 +122,11 @@ def well(keys: int = 1) -> Expected:
         ),
         "boot": up(max(keys, 1)),
     }
+
+
+def read_all(keys: int, added: str = "") -> Outcome:
+    """A restore, which removes the key pair that no key server has."""
+    return Outcome((f"Key server {BAD}: {keys} key pairs read.",), f"keytable: {added}1 removed")
 
 
 def down(reason: str, timeouts: int = 0) -> Expected:
@@ -450,10 +454,9 @@ def not_stored(
 
 
 def not_destroyed(fault: faulty.Fault, left: str, rest: Expected, *, timeouts: int = 0) -> Fault:
-    """Return a fault in Destroy, after the server has refused to activate the key pair."""
-    begin = on("ACTIVATE", faulty.then(faulty.refuses, "DESTROY", fault))
-    problem = f"{NOT_STORED}: permission denied"
-    return not_stored(begin, problem, rest, left=left, timeouts=timeouts)
+    """Return a fault in Destroy, after the server has stored another secret."""
+    begin = on("ACTIVATE", faulty.then(faulty.keeps_another_secret, "DESTROY", fault))
+    return not_stored(begin, NOT_THE_SAME, rest, left=left, timeouts=timeouts)
 
 
 FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
@@ -536,8 +539,9 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
         "refuses to store the key": not_stored(
             on("REGISTER", faulty.refuses), f"{NOT_STORED}: permission denied", well()
         ),
-        "refuses to activate the key": not_stored(
-            on("ACTIVATE", faulty.refuses), f"{NOT_STORED}: permission denied", well()
+        "refuses to activate the key": Fault(
+            on("ACTIVATE", faulty.refuses),
+            after(well()["rekey"], well(2) | {"restore -all": read_all(2)}),
         ),
         "stores the key, and does not confirm it": not_stored(
             on("REGISTER", faulty.silent_after, times=1),
@@ -554,7 +558,7 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
         ),
         "stores the key, and dies before it confirms it": not_stored(
             on("REGISTER", faulty.dies_after),
-            f"{NOT_STORED}: not a KMIP server",
+            f"{NOT_STORED}: {CLOSED}",
             down("connection refused"),
             left="connection refused",
         ),
@@ -569,7 +573,7 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
         ),
         "confirms the key, and dies before it is read back": not_stored(
             on("ACTIVATE", faulty.then(faulty.obeys, "*", faulty.dies)),
-            f"{NOT_READ}: not a KMIP server",
+            f"{NOT_READ}: {CLOSED}",
             down("connection refused"),
             left="connection refused",
         ),
@@ -604,14 +608,14 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
     },
     (
         "Taking a key pair back",
-        "The key server stores the key pair, refuses to activate it, and then fails again.",
+        "The key server stores the key pair with another secret, and then fails again.",
     ): {
         "refuses to destroy the key": not_destroyed(faulty.refuses, "permission denied", well(2)),
         "only says that it destroyed the key": not_destroyed(
             faulty.keeps_a_copy, "it is still there", well(2)
         ),
         "dies when it is to destroy the key": not_destroyed(
-            faulty.dies, "not a KMIP server", down("connection refused")
+            faulty.dies, "connection refused", down("connection refused")
         ),
         "is silent when it is to destroy the key": not_destroyed(
             faulty.silent, NO_ANSWER, well(2), timeouts=1

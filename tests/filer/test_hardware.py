@@ -52,12 +52,15 @@ def test_every_setting_is_read() -> None:
     timeout = 2
     init_maxwait = 30
     expiry_warning_days = 7
+    user = "storage"
+    password_file = "kmip-password"
     [shelf]
     disks = 24
     disk_size = "2 GiB"
     """
     assert parse(text) == Hardware(
-        "head-2_b", 135065800, 0, False, True, 24, 2048 * MIB, 6001, 2.0, 30.0, 7, True
+        *("head-2_b", 135065800, 0, False, True, 24, 2048 * MIB, 6001, 2.0, 30.0, 7),
+        *("storage", "kmip-password", True),
     )
 
 
@@ -89,9 +92,21 @@ def test_what_is_no_toml_is_refused_with_its_line(text: str | bytes, error: str)
             '# hostname\n[system]\n# hostname\nhostname = "a b"\n',
             "4: hostname must be 1 to 63 letters, digits, hyphens and underscores",
         ),
-        ("[system]\nsystem_id = 0\n", "2: system_id must be a whole number from 1 to 4294967295"),
-        ("[system]\nsystem_id = true", "2: system_id must be a whole number from 1 to 4294967295"),
-        ("[system]\npartner_id = -1", "2: partner_id must be a whole number from 0 to 4294967295"),
+        ("[system]\nsystem_id = 0\n", "2: system_id must be a whole number from 1 to 4294967039"),
+        ("[system]\nsystem_id = true", "2: system_id must be a whole number from 1 to 4294967039"),
+        ("[system]\npartner_id = -1", "2: partner_id must be a whole number from 0 to 4294967039"),
+        (
+            "[system]\nsystem_id = 0xFFFFFF00",
+            "2: system_id must be a whole number from 1 to 4294967039",
+        ),
+        (
+            "[system]\npartner_id = 0xFFFFFFFF",
+            "2: partner_id must be a whole number from 0 to 4294967039",
+        ),
+        ("[kmip]\nuser = 1", "2: user must be at most 64 printable ASCII characters"),
+        ('[kmip]\nuser = "ü"', "2: user must be at most 64 printable ASCII characters"),
+        ('[kmip]\n\nuser = "u"', "3: user and password_file must be set together"),
+        ('[kmip]\npassword_file = "f"', "2: user and password_file must be set together"),
         ("[system]\nsnaplock = 1", "2: snaplock must be true or false"),
         ('[system]\nsnaplock = "true"', "2: snaplock must be true or false"),
         ("[kmip]\nport = 65536\n[boot]", "2: port must be a whole number from 1 to 65535"),

@@ -430,7 +430,7 @@ def test_a_new_key_server_with_a_wrong_secret_is_named(
 @pytest.mark.parametrize(
     ("address", "valid", "reason"),
     [
-        ("127.0.0.99", pki.VALID, "certificate not trusted"),
+        ("127.0.0.99", pki.VALID, "its certificate is for 127.0.0.99"),
         ("127.0.0.2", pki.EXPIRED, "certificate expired"),
     ],
 )

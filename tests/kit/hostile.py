@@ -410,7 +410,11 @@ def torn_payload(answer: Answer, request: bytes) -> Answer:
 
 def another_number(answer: Answer, request: bytes) -> Answer:
     """Answer an item that was not requested."""
-    return answer.replace(BATCH_ITEM_ID, b"\xff" * 8)
+    number = Element(BATCH_ITEM_ID, 8, b"\xff" * 8)
+    for item in answer.items:
+        item[:] = [each for each in item if each.tag != BATCH_ITEM_ID]
+        item.insert(1, number)
+    return answer
 
 
 def surplus(answer: Answer, request: bytes) -> bytes:
@@ -652,7 +656,7 @@ KINDS: Mapping[str, Kind] = {
         _showing(lambda key_server: pki.server(pki.authority(), key_server.address)),
     ),
     "is another address": Kind(
-        "certificate not trusted",
+        "its certificate is for 127.0.0.99",
         _showing(lambda key_server: pki.server(pki.authority_of(key_server), "127.0.0.99")),
     ),
     "is not yet valid": Kind(

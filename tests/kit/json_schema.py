@@ -142,6 +142,7 @@ answers
 key_server(): an irregularity of a key server that was tolerated
 key_server_incomplete(key_server, reason): a key server did not show all its key pairs
 key_server_not_responding(key_server, reason): a request to a key server failed
+key_server_refuses(key_server, reason): a key server answers, but refuses a request
 keys_not_held(key_server, held, in_use): a key server that was added does not hold all the keys \
 that disks use
 keytable(key_pairs): the keytable has more key pairs than recommended

@@ -125,9 +125,7 @@ def reading(body: bytes, items: Sequence[Item], first: int) -> "list[Outcome] | 
     """
     message = _parsed(body)
     answers = message.batch_items
-    if len(answers) == 1 and answers[0].operation is None and _failed(answers[0]):
-        return _refusal(answers[0])
-    if len(answers) > 1 and all(_is_too_large(each) for each in answers):
+    if answers and all(map(_failed, answers)) and _is_of_request(answers, len(items)):
         return _refusal(answers[0])
     by_number = {_value(each.unique_batch_item_id): each for each in answers}
     if len(answers) == len(items) == 1 and None in by_number:
@@ -165,9 +163,24 @@ def _failed(answer: Any) -> bool:
     return bool(answer.result_status.value is not enums.ResultStatus.SUCCESS)
 
 
-def _is_too_large(answer: Any) -> bool:
-    reason = _value(answer.result_reason)
-    return _failed(answer) and reason is enums.ResultReason.RESPONSE_TOO_LARGE
+def _is_of_request(answers: Sequence[Any], items: int) -> bool:
+    """Return whether ``answers``, all of which failed, refuse the whole request."""
+    names = [reason and reason.name for reason in (_value(each.result_reason) for each in answers)]
+    if len(answers) == 1:
+        return items > 1 or answers[0].operation is None or names == ["INVALID_MESSAGE"]
+    return items > 1 and all(name in _OF_REQUEST for name in names)
+
+
+_OF_REQUEST = {
+    *("RESPONSE_TOO_LARGE", "INVALID_MESSAGE", "OPERATION_NOT_SUPPORTED", "INVALID_FIELD"),
+    *("FEATURE_NOT_SUPPORTED", "APPLICATION_NAMESPACE_NOT_SUPPORTED", "GENERAL_FAILURE"),
+    *("KEY_FORMAT_TYPE_NOT_SUPPORTED", "ENCODING_OPTION_ERROR", "INVALID_DATA_TYPE"),
+    *("READ_ONLY_ATTRIBUTE", "UNSUPPORTED_ATTRIBUTE", "ATTRIBUTE_READ_ONLY", "CODEC_ERROR"),
+    *("INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK", "INVALID_ATTRIBUTE", "INVALID_ATTRIBUTE_VALUE"),
+    *("UNKNOWN_ENUMERATION", "UNKNOWN_TAG", "UNSUPPORTED_PROTOCOL_VERSION"),
+    *("INTERNAL_SERVER_ERROR", "SERVER_LIMIT_EXCEEDED"),
+}
+"""The reasons for which a server refuses each item of a request that it would take in parts."""
 
 
 def _refusal(answer: Any) -> Refusal:

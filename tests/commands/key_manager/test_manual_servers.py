@@ -453,7 +453,7 @@ def test_status_warns_of_an_accepted_certificate_without_an_address(house: House
     assert "subjectAltName" in err
     pki.serve_as(house.servers[0], pki.server(known, common_name="another"))
     assert house.bad("key_manager status") == (
-        "Key server 127.0.0.2 is not responding: certificate not trusted.\n"
+        "Key server 127.0.0.2 is not responding: its certificate is for another.\n"
     )
 
 

@@ -106,8 +106,8 @@ def refusing_to_tell(answer: hostile.Answer, _: bytes) -> hostile.Answer:
         (hostile.unchanged, 4),
         (speaking(0, 1, 2, 3), 3),
         (speaking(2), 2),
-        (speaking(), 2),
-        (refusing_to_tell, 2),
+        (speaking(), 4),
+        (refusing_to_tell, 4),
     ],
 )
 @pytest.mark.parametrize("page", [1, 3, KEYS - 1, KEYS])

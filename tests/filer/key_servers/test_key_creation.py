@@ -80,7 +80,6 @@ def test_a_rekey_stores_on_all_reads_back_from_all_and_then_changes_the_disks(
     ("operation", "fault"),
     [
         ("REGISTER", faulty.refuses),
-        ("ACTIVATE", faulty.refuses),
         ("REGISTER", faulty.forgets),
         ("ACTIVATE", faulty.forgets),
         ("ACTIVATE", faulty.keeps_another_secret),
@@ -102,6 +101,16 @@ def test_a_server_that_does_not_keep_the_pair_stops_the_rekey_and_nothing_change
     left = (servers[bad],) if fault is faulty.hides_it else ()
     assert named_as_left(result) == [server.address for server in left]
     before.check(left_on=left)
+
+
+def test_a_pair_that_a_server_does_not_activate_is_used_pre_active(
+    house: House, servers: list[FaultyKeyServer]
+) -> None:
+    servers[1].on("ACTIVATE", faulty.refuses)
+    new = house.rekey()
+    assert house.key_ids == [new] * 4
+    assert all(new in faulty.stored_key_ids(server) for server in servers)
+    faulty.check_that_no_key_is_lost(house)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +163,7 @@ def test_a_pair_that_cannot_be_taken_back_is_named(
     before = Before(house, servers)
 
     servers[0].on("ACTIVATE", faulty.then(faulty.obeys, operation, fault))
-    servers[1].on("ACTIVATE", faulty.refuses)
+    servers[1].on("REGISTER", faulty.refuses)
     result = house.run("key_manager rekey")
 
     assert result.status == FAILED
@@ -164,7 +173,7 @@ def test_a_pair_that_cannot_be_taken_back_is_named(
 
 def test_only_the_new_pair_is_ever_taken_back(house: House, servers: list[FaultyKeyServer]) -> None:
     in_use = house.key_ids[0]
-    servers[1].on("ACTIVATE", faulty.refuses)
+    servers[1].on("REGISTER", faulty.refuses)
     assert house.run("key_manager rekey").status == FAILED
     assert all(faulty.stored_key_ids(server) == [in_use] for server in servers)
     house.boot()
@@ -320,7 +329,7 @@ def test_a_rekey_after_any_failure_succeeds_once_the_servers_are_well(
     house: House, servers: list[FaultyKeyServer]
 ) -> None:
     for fault in (faulty.refuses, faulty.dies_after, faulty.keeps_another_secret):
-        servers[0].on("ACTIVATE", fault)
+        servers[0].on("REGISTER", fault)
         assert house.run("key_manager rekey").status == FAILED
         servers[0].recover()
         for left in set(faulty.stored_key_ids(servers[0])) - set(house.key_ids):

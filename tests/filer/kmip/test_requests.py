@@ -30,7 +30,12 @@ ITEMS: Sequence[Item] = [
     requests.locate_all(128),
     requests.locate_name(KEY_ID),
     requests.locate_name(KEY_ID, 7),
+    requests.locate_all(most=256, filtered=False),
     requests.register(new_pair(), PARENT_TAG),
+    *(
+        requests.register(new_pair(), PARENT_TAG, form)
+        for form in requests.lesser_forms(requests.FULL_FORM)
+    ),
     *(
         about(identifier)
         for about in (
@@ -59,7 +64,9 @@ def encoded_by_pykmip(items: Sequence[Item], first: int, version: Version) -> by
     batch = [
         messages.RequestBatchItem(
             operation=contents.Operation(item.operation),
-            unique_batch_item_id=contents.UniqueBatchItemID(batch_item_id(number)),
+            unique_batch_item_id=(
+                contents.UniqueBatchItemID(batch_item_id(number)) if len(items) > 1 else None
+            ),
             request_payload=item.payload(item.text),
         )
         for number, item in enumerate(items, first)
