@@ -96,10 +96,19 @@ def crash_states(
         medium = _Medium(before, events, range(point), durable_from, ignored)
         for moment, text, tree in _variations(medium, chance):
             yield State(point, tree, outside, moment, text)
+        if not _amid_a_job(events, point):
+            continue
         for happened in _interleavings(events, point, chance):
             medium = _Medium(before, events, happened, durable_from, ignored)
             moment, text, tree = _variation(medium, chance)
             yield State(point, tree, outside, moment, f"{_told(events, happened)}; {text}")
+
+
+def _amid_a_job(events: Sequence[Event], point: int) -> bool:
+    """Return whether a job has begun and not ended; when it has, its result may be reported."""
+    here = events[point - 1].lane
+    following = events[point].lane if point < len(events) else None
+    return here is not None and following is not None and here.job == following.job
 
 
 def interleaved(events: Sequence[Event], point: int, chance: random.Random) -> list[Event]:
