@@ -226,6 +226,7 @@ def test_a_line_typed_too_long_is_refused_and_answers_behind_it_are_dropped(
         else:
             lines = KeyboardLines(Typist())
             operator.at = operator.echo = lambda *_: None
+            operator.exit_on_error = False
             host = Script(lines, lines, operator, signals)
         host.run(session)
 
