@@ -11,6 +11,7 @@ UNREACHABLE = "unreachable"
 CERTIFICATE_NOT_TRUSTED = "certificate not trusted"
 CERTIFICATE_EXPIRED = "certificate expired"
 CLIENT_CERTIFICATE_REJECTED = "client certificate rejected"
+NO_TLS_IN_COMMON = "no TLS version or cipher in common"
 NOT_A_KMIP_SERVER = "not a KMIP server"
 
 

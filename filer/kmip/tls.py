@@ -13,6 +13,7 @@ from filer.kmip.failure import (
     CERTIFICATE_EXPIRED,
     CERTIFICATE_NOT_TRUSTED,
     CLIENT_CERTIFICATE_REJECTED,
+    NO_TLS_IN_COMMON,
     NOT_A_KMIP_SERVER,
     KeyServerFailure,
 )
@@ -34,6 +35,16 @@ _ALERTS_ABOUT_A_CERTIFICATE = (
     "ALERT_UNSUPPORTED_CERTIFICATE",
 )
 _ALERT_OF_ANY_KIND = "ALERT_HANDSHAKE_FAILURE"
+_ABOUT_VERSIONS_AND_CIPHERS = (
+    # From the server
+    _ALERT_OF_ANY_KIND,
+    "ALERT_INSUFFICIENT_SECURITY",
+    "ALERT_PROTOCOL_VERSION",
+    # From OpenSSL, about what the server chose
+    "DH_KEY_TOO_SMALL",
+    "UNSUPPORTED_PROTOCOL",
+    "WRONG_SSL_VERSION",
+)
 
 
 def client_context(client: Path, client_private: Path, ca: Path) -> ssl.SSLContext:
@@ -75,17 +86,18 @@ def check_address(
 ) -> str | None:
     """Check that a verified ``certificate`` (as ``getpeercert`` returns it) is for ``address``.
 
-    A certificate without subjectAltName, as older key servers have, is accepted if it is itself in
-    the CA file or if its common name is the address; a warning is then returned.
-    Raises KeyServerFailure.
+    A certificate without an IP address in subjectAltName is accepted if it is itself in the CA
+    file; one without subjectAltName, as older key servers have, also if its common name is the
+    address.  A warning is then returned.  Raises KeyServerFailure.
     """
-    if "subjectAltName" in certificate:
-        names = (name for kind, name in certificate["subjectAltName"] if kind == "IP Address")
-        if any(_same(name, address) for name in names):
-            return None
-    elif is_in_ca_file():
-        return "accepted without subjectAltName: its certificate is the one in its CA file"
-    elif any(
+    names = certificate.get("subjectAltName", ())
+    addresses = [name for kind, name in names if kind == "IP Address"]
+    if any(_same(each, address) for each in addresses):
+        return None
+    if not addresses and is_in_ca_file():
+        lacking = "an IP address in subjectAltName" if names else "subjectAltName"
+        return f"accepted without {lacking}: its certificate is the one in its CA file"
+    if not names and any(
         kind == "commonName" and _same(name, address)
         for attributes in certificate.get("subject", ())
         for kind, name in attributes
@@ -159,4 +171,6 @@ def failure_of(error: ssl.SSLError, *, shown: bool) -> KeyServerFailure:
         shown and reason.endswith(_ALERT_OF_ANY_KIND)
     ):
         return KeyServerFailure(CLIENT_CERTIFICATE_REJECTED)
+    if reason.endswith(_ABOUT_VERSIONS_AND_CIPHERS):
+        return KeyServerFailure(NO_TLS_IN_COMMON)
     return KeyServerFailure(NOT_A_KMIP_SERVER)

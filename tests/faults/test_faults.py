@@ -479,6 +479,8 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
         kind: hostile_kind(kind)
         for kind in (
             "shakes hands a byte at a time",
+            "has no TLS version in common",
+            "has no cipher in common",
             "fails in the handshake",
             "is silent after the handshake",
             "closes after the handshake",

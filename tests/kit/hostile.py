@@ -34,6 +34,7 @@ NO_ANSWER = "no answer"
 """Placeholder for ``no answer in N s``."""
 
 NOT_KMIP = "not a KMIP server"
+NO_TLS_IN_COMMON = "no TLS version or cipher in common"
 
 RESPONSE_MESSAGE = 0x42007B
 OPERATION, BATCH_ITEM_ID, BATCH_COUNT = 0x42005C, 0x420093, 0x42000D
@@ -47,6 +48,7 @@ OFFSET_ITEMS, LOCATED_ITEMS = 0x4200D4, 0x4200D5
 PROTOCOL_VERSION, MAJOR, MINOR = 0x420069, 0x42006A, 0x42006B
 
 _HEADER = struct.pack("!I", RESPONSE_MESSAGE << 8 | 1)
+_ALERT_PROTOCOL_VERSION = 70
 _NOISE = random.Random(1).randbytes(4096)
 
 
@@ -151,6 +153,21 @@ def _slow_handshake(connection: socket.socket, server: Server) -> None:
     _drip(connection, b"\x16\x03\x03\x40\x00" + bytes(1000), server)
 
 
+def answering_hello(answer: bytes) -> Callable[[socket.socket, Server], None]:
+    """Return a server function that sends ``answer`` to a ClientHello, unencrypted."""
+
+    def serve(connection: socket.socket, server: Server) -> None:
+        connection.recv(65536)
+        connection.sendall(answer)
+
+    return serve
+
+
+def alert(description: int) -> bytes:
+    """Return a fatal TLS alert (RFC 8446, section 6)."""
+    return bytes([0x15, 3, 3, 0, 2, 2, description])
+
+
 def _drip(connection: socket.socket, data: bytes, server: Server) -> None:
     for index in range(len(data)):
         connection.sendall(data[index : index + 1])
@@ -248,7 +265,7 @@ def _alert(context: ssl.SSLContext, description: int) -> Callable[[socket.socket
                 secured.do_handshake()
         connection.sendall(outgoing.read())
         connection.recv(65536)
-        connection.sendall(bytes([0x15, 3, 3, 0, 2, 2, description]))
+        connection.sendall(alert(description))
 
     return serve
 
@@ -594,6 +611,15 @@ def _refusing_clients(version: ssl.TLSVersion) -> Start:
     )
 
 
+def _with_cipher(cipher: str) -> Start:
+    def start(key_server: KeyServer, port: int) -> Server:
+        context = server_context(_identity(key_server), ssl.TLSVersion.TLSv1_2)
+        context.set_ciphers(cipher)
+        return Server(tls(context, _tls_close), key_server.address, port)
+
+    return start
+
+
 def _alerting(description: int) -> Start:
     return lambda key_server, port: Server(
         _alert(
@@ -618,6 +644,10 @@ KINDS: Mapping[str, Kind] = {
     "resets the connection": Kind(NOT_KMIP, _on_tcp(_reset)),
     "speaks plain text": Kind(NOT_KMIP, _on_tcp(_plain_text)),
     "shakes hands a byte at a time": Kind(NO_ANSWER, _on_tcp(_slow_handshake)),
+    "has no TLS version in common": Kind(
+        NO_TLS_IN_COMMON, _on_tcp(answering_hello(alert(_ALERT_PROTOCOL_VERSION)))
+    ),
+    "has no cipher in common": Kind(NO_TLS_IN_COMMON, _with_cipher("PSK-AES128-GCM-SHA256")),
     "is silent after the handshake": Kind(NO_ANSWER, _on_tls(_tls_silence)),
     "closes after the handshake": Kind(NOT_KMIP, _on_tls(_tls_close)),
     "closes after the handshake of TLS 1.2": Kind(

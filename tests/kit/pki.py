@@ -10,6 +10,7 @@ client.pem or IP_CA.pem, ``private_pem()`` that of client_private.pem, or of the
 """
 
 import base64
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -60,20 +61,22 @@ def authority(
 def server(
     issuer: Identity | None,
     *addresses: str,
+    others: Sequence[x509.GeneralName] = (),
     common_name: str | None = None,
     valid: Period = VALID,
     key_identifiers: bool = True,
 ) -> Identity:
-    """Make a key server's certificate for ``addresses`` in subjectAltName (empty: without it).
+    """Make a key server's certificate for ``addresses`` and ``others`` in subjectAltName.
 
-    ``issuer`` None makes it self-signed. The common name defaults to the first address.
+    Without any, it has no subjectAltName. ``issuer`` None makes it self-signed. The common name
+    defaults to the first address.
     """
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(each)) for each in addresses])
+    names = [*others, *(x509.IPAddress(ip_address(each)) for each in addresses)]
     return _identity(
         common_name or (addresses[0] if addresses else "key server"),
         issuer,
         valid,
-        *((names,) if addresses else ()),
+        *((x509.SubjectAlternativeName(names),) if names else ()),
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
         key_identifiers=key_identifiers,
     )

@@ -517,6 +517,40 @@ def test_without_names_and_of_another_name_is_not_trusted(real: RealServer) -> N
     assert not client.warnings
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [x509.DNSName("kms.example")],
+        [x509.DNSName("127.0.0.99"), x509.DNSName("*.example")],
+        [x509.UniformResourceIdentifier("urn:kms"), x509.RFC822Name("kms@example.org")],
+    ],
+    ids=["DNS", "address as DNS", "neither"],
+)
+def test_without_an_address_the_very_certificate_alone_is_accepted_with_a_warning(
+    real: RealServer, names: list[x509.GeneralName]
+) -> None:
+    root = pki.authority()
+    own = pki.server(root, others=names, common_name=real.address)
+    pki.serve_as(real, own)
+    client = trusting(real, own)
+    client.probe()
+    assert client.warnings == [
+        "accepted without an IP address in subjectAltName: "
+        "its certificate is the one in its CA file"
+    ]
+    client = trusting(real, root)
+    assert failure_of(OPERATIONS["probe"], client).reason == "certificate not trusted"
+
+
+def test_an_address_beside_other_names_is_accepted(real: RealServer) -> None:
+    names = [x509.DNSName("kms.example"), x509.UniformResourceIdentifier("urn:kms")]
+    own = pki.server(None, "192.0.2.1", real.address, others=names)
+    pki.serve_as(real, own)
+    client = trusting(real, own)
+    client.probe()
+    assert not client.warnings
+
+
 def test_common_name_does_not_help_a_certificate_with_names(real: RealServer) -> None:
     own = pki.server(None, "127.0.0.99", common_name=real.address)
     pki.serve_as(real, own)
@@ -541,6 +575,29 @@ def test_both_versions_of_tls_and_the_newer_where_it_is(
     with hostile.Server(hostile.tls(context, talk), real.address) as server:
         client_of(real, server).probe()
     assert used == [version.name.replace("v1_", "v1.")]
+
+
+SERVER_HELLO_OF_TLS_1_1 = bytes.fromhex("160302002a 02000026 0302") + bytes(33) + b"\xc0\x14\0"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        pytest.param(hostile.alert(40), hostile.NO_TLS_IN_COMMON, id="handshake failure"),
+        pytest.param(hostile.alert(70), hostile.NO_TLS_IN_COMMON, id="protocol version"),
+        pytest.param(hostile.alert(71), hostile.NO_TLS_IN_COMMON, id="insufficient security"),
+        pytest.param(SERVER_HELLO_OF_TLS_1_1, hostile.NO_TLS_IN_COMMON, id="TLS 1.1"),
+        pytest.param(hostile.alert(10), hostile.NOT_KMIP, id="unexpected message"),
+        pytest.param(hostile.alert(80), hostile.NOT_KMIP, id="internal error"),
+        pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", hostile.NOT_KMIP, id="plain text"),
+    ],
+)
+def test_tls_without_anything_in_common_is_not_called_another_protocol(
+    answer: bytes, reason: str, real: RealServer
+) -> None:
+    with hostile.Server(hostile.answering_hello(answer), real.address) as server:
+        for ask in OPERATIONS.values():
+            assert failure_of(ask, client_of(real, server)).reason == reason
 
 
 def test_nothing_is_said_before_the_server_is_trusted(real: RealServer) -> None:
