@@ -7,72 +7,48 @@ warnings, which users cannot act on, and its log, which contains secrets in plai
 import copy
 import logging
 import os
+import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from cryptography.utils import CryptographyDeprecationWarning
 
-from filer.host.errors import FilerError
-from filer.host.text import printable
+from filer.keyserver.pykmip import encoded, message_of
+from filer.keyserver.request import (
+    Reason,
+    Refusal,
+    Request,
+    RequestRefused,
+    operations,
+    read_request,
+)
+from filer.keyserver.response import refusal
+from filer.keyserver.store import open_store
 
 with (
     warnings.catch_warnings(action="ignore", category=DeprecationWarning),
     warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning),
 ):
-    from kmip.core.enums import KMIPVersion, ResultReason, ResultStatus
+    from kmip.core import enums
     from kmip.core.exceptions import ItemNotFound, KmipError, PermissionDenied
-    from kmip.core.messages.messages import ResponseMessage
+    from kmip.core.messages.contents import ProtocolVersion
     from kmip.core.policy import policies
-    from kmip.core.primitives import Struct
-    from kmip.core.utils import BytearrayStream
     from kmip.pie.objects import ManagedObject
-    from kmip.pie.sqltypes import Base, EnumType, UsageMaskType
     from kmip.services.server.engine import KmipEngine
-    from sqlalchemy import create_engine, event
-    from sqlalchemy.engine import URL
-    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.orm import selectin_polymorphic, selectinload, sessionmaker
     from sqlalchemy.orm.exc import ObjectDeletedError
-
-# If these are not set, SQLAlchemy prints a warning at the first request.
-EnumType.cache_ok = UsageMaskType.cache_ok = False
 
 logging.getLogger("kmip.server").setLevel(logging.CRITICAL + 1)
 
 
-class _Response(ResponseMessage):  # type: ignore[misc]  # PyKMIP has no types
-    """An answer; PyKMIP's own class copies its whole buffer for each part."""
-
-    def write(
-        self, ostream: BytearrayStream, kmip_version: KMIPVersion = KMIPVersion.KMIP_1_0
-    ) -> None:
-        parts = bytearray()
-        for part in (self.response_header, *self.batch_items):
-            stream = BytearrayStream()
-            part.write(stream, kmip_version=kmip_version)
-            parts += stream.buffer
-        self.length = len(parts)
-        Struct.write(self, ostream, kmip_version=kmip_version)
-        ostream.write(bytes(parts))
-
-
-class StoreError(FilerError):
-    """A file cannot be used as the store of a key server."""
-
-
-class StoreLost(KmipError):  # type: ignore[misc]  # PyKMIP has no types
+class StoreLost(Refusal):
     """The store was removed or replaced while it was open."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(
-            status=ResultStatus.OPERATION_FAILED,
-            reason=ResultReason.GENERAL_FAILURE,
-            message=message,
-        )
+        super().__init__(Reason.GENERAL_FAILURE, message)
 
 
 class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
@@ -88,6 +64,7 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         refuse_lost_store: Callable[[], None] = lambda: None,
         *,
         may_create: bool = True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Open ``store``; if it ``may_create`` one, a missing or incomplete one is created.
 
@@ -98,6 +75,7 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         if may_create:
             os.close(os.open(store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._refuse_lost_store = refuse_lost_store
+        self._clock = clock
         database = open_store(store, may_create=may_create)
         store.chmod(0o600)
         # PyKMIP accesses all ciphers, including deprecated ones that cause warnings.
@@ -114,6 +92,38 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         """Close the store."""
         self._data_store.dispose()
 
+    def answer(self, message: bytes, client: str | None) -> bytes:
+        """Return the response to the request with the value ``message``.
+
+        ``client`` is the common name in the client's certificate, None if this is unusable.
+        """
+        now = int(self._clock())
+        try:
+            request = read_request(message)
+        except RequestRefused as refused:
+            return refusal(refused, refused.version, now)
+        try:
+            if client is None:
+                raise Refusal(
+                    Reason.AUTHENTICATION_NOT_SUCCESSFUL,
+                    "the client certificate needs one common name and the extended key usage "
+                    "clientAuth",
+                )
+            response = self.process(request, client)
+            if len(response) > request.maximum:
+                raise Refusal(
+                    Reason.RESPONSE_TOO_LARGE,
+                    f"the response has {len(response)} bytes; the limit is {request.maximum}",
+                )
+        except Exception as error:
+            return refusal(self._refusal(error), request.version, now)
+        return response
+
+    def process(self, request: Request, client: str) -> bytes:
+        """Return the response to ``request``.  Raises Refusal or KmipError if it is refused."""
+        response, *_ = self.process_request(message_of(request), (client, None))
+        return encoded(response, request)
+
     def process_request(self, request: Any, credential: Any = None) -> Any:
         """Process a request as PyKMIP does, but refuse it once the store is lost."""
         self._refuse_lost_store()
@@ -128,11 +138,37 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         asked = (getattr(item.request_payload, "unique_identifier", None) for item in request_batch)
         self._to_read = {number for number in map(_number, asked) if number is not None}
         self._in_use: list[Any] = []  # references that keep the objects in the session's cache
+        self._id_placeholder = None  # PyKMIP keeps that of an earlier request, of any client
         return super()._process_batch(request_batch, *options)
 
-    def _build_response(self, version: Any, batch_items: list[Any]) -> ResponseMessage:
-        response = super()._build_response(version, batch_items)
-        return _Response(response.response_header, response.batch_items)
+    def _process_operation(self, operation: Any, payload: Any) -> Any:
+        if isinstance(payload, Refusal):
+            raise KmipError(reason=enums.ResultReason(payload.reason), message=str(payload))
+        return super()._process_operation(operation, payload)
+
+    def _process_query(self, payload: Any) -> Any:
+        answer = super()._process_query(payload)
+        # PyKMIP leaves out three operations, and all objects.
+        if enums.QueryFunction.QUERY_OPERATIONS in payload.query_functions:
+            version = self._protocol_version
+            names = (each.name for each in operations((version.major, version.minor)))
+            answer.operations = [enums.Operation[name] for name in names]
+        if enums.QueryFunction.QUERY_OBJECTS in payload.query_functions:
+            answer.object_types = [kind for kind, made in self._object_map.items() if made]
+        return answer
+
+    def _process_locate(self, payload: Any) -> Any:
+        maximum, offset = payload.maximum_items, payload.offset_items or 0
+        payload.maximum_items = payload.offset_items = None
+        answer = super()._process_locate(payload)
+        found = answer.unique_identifiers
+        # PyKMIP never says how many objects there are, nor keeps the only one for later items.
+        self._id_placeholder = found[0] if len(found) == 1 else None
+        if self._protocol_version >= ProtocolVersion(1, 3):
+            answer.located_items = len(found)
+        end = None if maximum is None else offset + maximum
+        answer.unique_identifiers = found[offset:end]
+        return answer
 
     def _get_object_with_access_controls(self, uid: Any, operation: Any) -> Any:
         number = _number(uid)
@@ -151,6 +187,14 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
 
     def _list_objects_with_access_controls(self, operation: Any) -> list[Any]:
         return [found for found in self._read() if self._is_allowed(found, operation)]
+
+    def _refusal(self, error: Exception) -> Refusal:
+        if isinstance(error, Refusal):
+            return error
+        if isinstance(error, KmipError):
+            return Refusal(error.reason.value, str(error))
+        self._logger.exception(error)
+        return Refusal(Reason.GENERAL_FAILURE, "the request cannot be processed")
 
     def _is_allowed(self, found: Any, operation: Any) -> bool:
         return bool(
@@ -171,77 +215,7 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
             kinds = [mapper.class_ for mapper in ManagedObject.__mapper__.self_and_descendants]
             query = query.options(selectin_polymorphic(ManagedObject, kinds))
             query = query.filter(ManagedObject.unique_identifier.in_(numbers))
-        return list(query)
-
-
-def open_store(store: Path, *, may_create: bool = False) -> Any:
-    """Return the database in the existing file ``store``; each commit is durable when it returns.
-
-    If it ``may_create`` them, missing tables are created.  Raises StoreError, and changes nothing,
-    if the file is not the store of a key server.
-    """
-    # A quoted file: URI can represent any path.
-    uri = f"file:{quote(os.fsencode(store.absolute()))}"
-    query = {"uri": "true", "mode": "rw"}  # does not create a file
-    url = URL.create("sqlite", database=uri, query=query)
-    database = create_engine(url, connect_args={"check_same_thread": False})
-    event.listen(database, "connect", _configure)
-    with store_errors(store):
-        if problem := _problem(database, may_create=may_create):
-            database.dispose()
-            raise StoreError(
-                f"{printable(str(store))}: not the store of a key server ({problem}); "
-                "put the store back, or move this file away"
-            )
-        Base.metadata.create_all(database)
-    return database
-
-
-@contextmanager
-def store_errors(store: Path) -> Iterator[None]:
-    """Raise what SQLite reports about ``store`` as a StoreError."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise StoreError(f"{printable(str(store))}: {printable(str(error.orig))}") from error
-
-
-def _problem(database: Any, *, may_create: bool) -> str | None:
-    """Return why ``database`` is not a store, or None.
-
-    A store has all tables of PyKMIP, and may have more; while it is created, only some of them.
-    """
-    found: dict[str, set[str]] = {}
-    with database.connect() as connection:
-        for table, column in connection.exec_driver_sql(_COLUMNS):
-            found.setdefault(table, set()).add(column)
-    expected = {table.name: {column.name for column in table.columns} for table in _TABLES}
-    for name in expected.keys() & found.keys():
-        if lacking := expected[name] - found[name]:
-            return f'its table "{printable(name)}" has no column "{min(lacking)}"'
-    missing = expected.keys() - found.keys()
-    others = found.keys() - expected.keys()
-    if missing and others:
-        return f'it has the table "{printable(min(others))}"'
-    if missing and not may_create:
-        return f'it has no table "{min(missing)}"'
-    return None
-
-
-_TABLES = Base.metadata.tables.values()
-_COLUMNS = """
-    SELECT tables.name, columns.name
-    FROM sqlite_master AS tables JOIN pragma_table_info(tables.name) AS columns
-    WHERE tables.type IN ('table', 'view') AND tables.name NOT LIKE 'sqlite~_%' ESCAPE '~'
-"""
-
-
-def _configure(connection: Any, _record: object) -> None:
-    # With FULL, the default, the removal of the journal is not synced: after a power loss the
-    # journal may reappear and undo the last transaction although it was confirmed.
-    connection.execute("PRAGMA synchronous = EXTRA")
-    # The bytes of a destroyed key are overwritten; otherwise they stay in the file.
-    connection.execute("PRAGMA secure_delete = ON")
+        return list(query.order_by(ManagedObject.unique_identifier))
 
 
 def _number(identifier: Any) -> int | None:

@@ -21,8 +21,9 @@ from filer.host.reading import UnreadableError, read_regular
 from filer.host.text import printable
 from filer.keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
 from filer.keyserver.authority import server_name, store_name
-from filer.keyserver.engine import Engine, StoreError, StoreLost
+from filer.keyserver.engine import Engine, StoreLost
 from filer.keyserver.session import Session
+from filer.keyserver.store import StoreError
 from filer.kmip.address import parse_address
 from filer.registration.pem import SIZE_LIMIT, ca_name
 
@@ -317,7 +318,6 @@ class KeyServer:
                 session = Session(
                     engine,
                     secured,
-                    peer,
                     handshake_timeout=self._handshake_timeout,
                     ended=self._forget,
                 )

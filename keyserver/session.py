@@ -1,5 +1,6 @@
-"""The session of one client of a key server, based on PyKMIP's."""
+"""The session of one client of a key server."""
 
+import logging
 import socket
 import ssl
 import struct
@@ -7,62 +8,49 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 with (
     warnings.catch_warnings(action="ignore", category=DeprecationWarning),
     warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning),
 ):
-    from kmip.core.exceptions import ConnectionClosed
-    from kmip.core.utils import BytearrayStream
-    from kmip.services.server.session import KmipSession
+    from kmip.core.exceptions import PermissionDenied
+    from kmip.services.server import auth
 from filer.keyserver.engine import Engine
 
 _LINGER_SECONDS = 1.0
 _REQUEST_MESSAGE = b"\x42\x00\x78\x01"
+_LARGEST_REQUEST = 1024 * 1024
+_CHUNK = 64 * 1024
+_LOG = logging.getLogger("kmip.server.session")
 
 
-class _Request(BytearrayStream):  # type: ignore[misc]  # PyKMIP has no types
-    """The bytes of a request; PyKMIP's own stream copies all remaining bytes on each read."""
-
-    def __init__(self, data: bytes) -> None:
-        self._rest = memoryview(data)
-
-    def peek(self, n: int | None = None) -> bytes:
-        return bytes(self._rest[:n])
-
-    def read(self, n: int | None = None) -> bytes:
-        data = bytes(self._rest[: None if n == -1 else n])
-        self._rest = self._rest[len(data) :]
-        return data
-
-    def length(self) -> int:
-        return len(self._rest)
-
-    __len__ = length
+class _Ended(Exception):
+    """The client has disconnected, or sends what is not a request."""
 
 
-class Session(KmipSession):  # type: ignore[misc]  # PyKMIP has no types
+class Session(threading.Thread):
     """One client's connection, served by a thread.
 
-    PyKMIP's own ``run`` and ``_receive_request`` wait forever for a client that never finishes its
-    handshake, read requests of up to 4 GiB, and loop endlessly after a connection error.  Here the
-    first error of any kind ends the session, without affecting others.
+    PyKMIP's own session waits forever for a client that never finishes its handshake, reads
+    requests of up to 4 GiB, loops endlessly after a connection error, and reads the client's
+    certificate again for each request.  Here the first error of any kind ends the session, without
+    affecting others.
     """
 
     def __init__(
         self,
         engine: Engine,
         connection: ssl.SSLSocket,
-        peer: Any,
         *,
         handshake_timeout: float,
         ended: Callable[["Session"], None],
     ) -> None:
-        super().__init__(engine, connection, peer, name="client")
-        self.daemon = True
+        super().__init__(name="client", daemon=True)
+        self._engine = engine
+        self._connection = connection
         self._handshake_timeout = handshake_timeout
         self._ended = ended
         self._closing = threading.Lock()
@@ -71,10 +59,11 @@ class Session(KmipSession):  # type: ignore[misc]  # PyKMIP has no types
         """Serve requests until the client disconnects or violates the protocol, or `disconnect`."""
         try:
             if self._handshake():
+                client = self._client()
                 while True:
-                    self._handle_message_loop()
+                    self._connection.sendall(self._engine.answer(self._request(), client))
         except Exception as error:
-            self._logger.info("Session ended by %s", type(error).__name__)
+            _LOG.info("Session ended by %s", type(error).__name__)
         finally:
             with self._closing:
                 self._connection.close()
@@ -105,9 +94,30 @@ class Session(KmipSession):  # type: ignore[misc]  # PyKMIP has no types
             if not socket.socket.recv(self._connection, 4096):
                 break
 
-    def _receive_request(self) -> _Request:
-        header = self._receive_bytes(8)
+    def _client(self) -> str | None:
+        """Return the common name of the client, or None if its certificate is not for clients."""
+        certificate = auth.get_certificate_from_connection(self._connection)
+        usage = auth.get_extended_key_usage_from_certificate(certificate)
+        if usage is None or ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
+            return None
+        try:
+            return str(auth.get_client_identity_from_certificate(certificate))
+        except PermissionDenied:
+            return None
+
+    def _request(self) -> bytes:
+        """Return the value of the next request message."""
+        header = self._receive(8)
         (size,) = struct.unpack("!I", header[4:])
-        if not header.startswith(_REQUEST_MESSAGE) or size > self._max_request_size:
-            raise ConnectionClosed
-        return _Request(header + self._receive_bytes(size))
+        if not header.startswith(_REQUEST_MESSAGE) or size > _LARGEST_REQUEST:
+            raise _Ended
+        return self._receive(size)
+
+    def _receive(self, size: int) -> bytes:
+        received = bytearray()
+        while len(received) < size:
+            chunk = self._connection.recv(min(_CHUNK, size - len(received)))
+            if not chunk:
+                raise _Ended
+            received += chunk
+        return bytes(received)

@@ -25,7 +25,7 @@ with (
 from filer.host.own_files import objection
 from filer.host.text import printable
 from filer.keyserver.authority import addresses_of, store_name
-from filer.keyserver.engine import StoreError, open_store, store_errors
+from filer.keyserver.store import StoreError, open_store, store_errors
 from filer.kmip.address import parse_address
 
 _OBJECTS, _WITH_STATE = ManagedObject.__table__.c, CryptographicObject.__table__.c

@@ -15,12 +15,12 @@ IDENTIFIERS = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_si
 def test_a_request_is_read_as_pykmip_reads_it(
     data: bytes, steps: list[tuple[str, int | None]]
 ) -> None:
-    from filer.keyserver.session import _Request
+    from filer.keyserver.pykmip import _Stream
 
     # isort: split
     from kmip.core.utils import BytearrayStream
 
-    ours, theirs = _Request(data), BytearrayStream(data)
+    ours, theirs = _Stream(data), BytearrayStream(data)
     for method, number in steps:
         assert getattr(ours, method)(number) == getattr(theirs, method)(number)
         assert len(ours) == ours.length() == len(theirs)
@@ -28,7 +28,7 @@ def test_a_request_is_read_as_pykmip_reads_it(
 
 @given(st.lists(IDENTIFIERS, max_size=5), st.sampled_from(["KMIP_1_0", "KMIP_1_2", "KMIP_2_0"]))
 def test_an_answer_is_written_as_pykmip_writes_it(identifiers: list[str], version: str) -> None:
-    from filer.keyserver.engine import _Response
+    from filer.keyserver.pykmip import Response
 
     # isort: split
     from kmip.core import enums
@@ -55,4 +55,4 @@ def test_an_answer_is_written_as_pykmip_writes_it(identifiers: list[str], versio
         message(header, items).write(stream, kmip_version=enums.KMIPVersion[version])
         return bytes(stream.buffer)
 
-    assert written(_Response) == written(messages.ResponseMessage)
+    assert written(Response) == written(messages.ResponseMessage)

@@ -29,6 +29,7 @@ from filer.keys.key_id import MSID_KEY_ID
 from filer.keys.keytable import Entry
 from filer.keys.pair import KeyPair
 from filer.keyserver.engine import Engine
+from filer.keyserver.request import Request, integer
 from filer.keyserver.server import KeyServer, start_together
 from pytest_filer.console import PATIENCE
 from tests.kit import hostile
@@ -118,11 +119,14 @@ class _FaultyEngine(Engine):
         super().__init__(server.store, server._refuse_lost_store)
         self._server = server
 
-    def process_request(self, request: Any, credential: Any = None) -> Any:
-        operations = [item.operation.value.name for item in request.batch_items]
+    def process(self, request: Request, client: str) -> Any:
+        from kmip.core.enums import Operation
+
+        requested = [item.operation for item in request.items if item.operation]
+        operations = [Operation(integer(each)).name for each in requested]
         # Outside the engine's own lock, so that only this client waits.
         return self._server.process(
-            operations, lambda: super(_FaultyEngine, self).process_request(request, credential)
+            operations, lambda: super(_FaultyEngine, self).process(request, client)
         )
 
 

@@ -37,8 +37,10 @@ ROOMS = {
         ("trial", "boot"),
     ),
     "filer.keyserver": (
-        ("identity", "engine"),
-        ("authority",),
+        ("identity", "request"),
+        ("response",),
+        ("pykmip", "store"),
+        ("engine", "authority"),
         ("session", "stored_keys"),
         ("server",),
     ),
