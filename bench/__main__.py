@@ -33,6 +33,8 @@ ROWS: Mapping[str, Measure] = {
     "man": console.man,
     "memory": processes.memory,
     "keyserver": keyserver.keyserver,
+    "keyserver-boot": keyserver.keyserver_boot,
+    "keyserver-idle": keyserver.keyserver_idle,
 }
 """The rows of README.md, in order."""
 

@@ -1,17 +1,26 @@
 """Rows for ``filer-keyserver``, compared with PyKMIP's own server."""
 
+import resource
 import shutil
+import socket
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from bench import stock
-from bench.measuring import interleave, seconds
+from bench.measuring import interleave, process_cpu_seconds, seconds
 from bench.network import connected, exchange
-from bench.row import Row, faster
+from bench.row import Row, at_most, faster
 from bench.workshop import KeyServers, Workshop, free_port, processes
 from filer.kmip.answers import Success, decode
+from filer.kmip.client import KmipClient
+from filer.kmip.connection import TlsConnection
 from filer.kmip.requests import encode, get, locate_all
+
+_PATIENCE = 120.0
+_DESCRIPTORS = 256
 
 
 @contextmanager
@@ -19,8 +28,9 @@ def _stock(shop: Workshop, ours: KeyServers) -> Iterator[KeyServers]:
     """Run PyKMIP's server with the same certificates and a copy of the store."""
     directory, port, address = shop.new("pykmip"), free_port(), ours.addresses[0]
     shutil.copy(ours.directory / f"{address}.sqlite", directory / "store")
-    with processes([stock.command(directory, ours.directory, address, port)]):
-        yield KeyServers(ours.directory, ours.addresses, port)
+    command = stock.command(directory, ours.directory, address, port)
+    with processes([command]) as process_ids:
+        yield KeyServers(ours.directory, ours.addresses, port, process_ids)
 
 
 def keyserver(shop: Workshop) -> Iterator[Row]:
@@ -45,7 +55,66 @@ def keyserver(shop: Workshop) -> Iterator[Row]:
                 partial(seconds, partial(_ask, ours, requests)),
                 partial(seconds, partial(_ask, stock, requests)),
             )
-            yield Row(what, mine, faster(1.5), theirs, "PyKMIP's KmipServer")
+            yield Row(what, mine, faster(10), theirs, "PyKMIP's KmipServer")
+
+
+def keyserver_boot(shop: Workshop) -> Iterator[Row]:
+    """Measure the CPU time of the server for a filer's boot, with many filers in its store."""
+    filers = 2 if shop.quick else 200
+    python = partial(process_cpu_seconds, [sys.executable, "-c", "pass"])
+    for pairs, times in ((14, 1.0), (128, 2.0)):
+        with shop.key_servers(1, pairs, filers) as many, shop.key_servers(1, pairs) as one:
+            ours, alone, bare = interleave(
+                shop.times(9), partial(_boot, many), partial(_boot, one), python
+            )
+        what = f"`filer-keyserver`: CPU for a boot of {pairs} pairs"
+        yield Row(f"{what}, {filers} filers", ours, at_most(times), bare, "bare Python's start")
+        yield Row(f"{what}, {filers} filers", ours, at_most(1.2), alone, "store of one filer")
+
+
+def keyserver_idle(shop: Workshop) -> Iterator[Row]:
+    """Measure a client beside idle ones, which need more descriptors than the server may have."""
+    with ExitStack() as servers:
+        crowded, quiet = (servers.enter_context(shop.key_servers(1, 14)) for _ in range(2))
+        (process,) = crowded.process_ids
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
+        beside, alone = (
+            servers.enter_context(connected(each, each.addresses[0])) for each in (crowded, quiet)
+        )
+        for idle in (10,) if shop.quick else (500, 1000):
+            with ExitStack() as clients:
+                for number in range(idle):
+                    address = (crowded.addresses[0], crowded.port)
+                    clients.enter_context(socket.create_connection(address, _PATIENCE))
+                    if number % 50 == 0:
+                        _locate(beside)  # it is not idle
+                ours, theirs = interleave(
+                    shop.times(9),
+                    partial(seconds, partial(_locate, beside, 50)),
+                    partial(seconds, partial(_locate, alone, 50)),
+                )
+            what = f"`filer-keyserver`: 50 requests beside {idle} idle clients"
+            yield Row(what, ours, at_most(1.5), theirs, "no idle client")
+
+
+def _locate(connection: TlsConnection, times: int = 1) -> None:
+    for _ in range(times):
+        exchange(connection, encode([locate_all()], 0))
+
+
+def _boot(servers: KeyServers) -> float:
+    """Return the CPU time of the key server for one boot of a filer."""
+    (process,) = servers.process_ids
+    address = servers.addresses[0]
+    client = KmipClient(address, servers.port, servers.credentials(address), _PATIENCE)
+    before = _cpu_seconds(process)
+    client.fetch()
+    return _cpu_seconds(process) - before
+
+
+def _cpu_seconds(process: int) -> float:
+    """Return the CPU time that a running process has used, its ended threads included."""
+    return time.clock_gettime((~process << 3) | 2)  # as clock_getcpuclockid(3) does on Linux
 
 
 def _identifiers(servers: KeyServers) -> Sequence[str]:

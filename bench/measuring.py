@@ -1,6 +1,7 @@
 """Measure figures: both sides alternately, with the median and the spread of each."""
 
 import gc
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,6 +73,14 @@ def process_seconds(
             check=True,
         )
         return perf_counter() - begun
+
+
+def process_cpu_seconds(command: Sequence[str | Path]) -> float:
+    """Return the CPU time of a process, its start included.  Raises CalledProcessError."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, stdin=subprocess.DEVNULL, env={}, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def prompt_seconds(

@@ -82,8 +82,8 @@ def _replay_to_all(servers: KeyServers, requests: list[bytes]) -> None:
 def _far_away(servers: KeyServers) -> Iterator[KeyServers]:
     port = free_port()
     command = [sys.executable, "-m", "bench.proxy", str(_ONE_WAY), str(port), str(servers.port)]
-    with processes([[*command, *servers.addresses]]):
-        yield KeyServers(servers.directory, servers.addresses, port)
+    with processes([[*command, *servers.addresses]]) as process_ids:
+        yield KeyServers(servers.directory, servers.addresses, port, process_ids)
 
 
 def restore(shop: Workshop) -> Iterator[Row]:

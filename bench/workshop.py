@@ -4,10 +4,11 @@ import gc
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from itertools import count
@@ -120,6 +121,7 @@ class KeyServers:
     directory: Path
     addresses: Sequence[str]
     port: int
+    process_ids: Sequence[int]
 
     def credentials(self, address: str) -> Credentials:
         """Return the certificate files for the key server at ``address``."""
@@ -170,26 +172,30 @@ class Workshop:
         return account
 
     @contextmanager
-    def key_servers(self, number: int, pairs: int) -> Iterator[KeyServers]:
-        """Run ``number`` key servers, each in its own process, all with the same ``pairs``."""
+    def key_servers(self, number: int, pairs: int, filers: int = 1) -> Iterator[KeyServers]:
+        """Run ``number`` key servers, each in its own process, all with the same ``pairs``.
+
+        Each of the other ``filers``, which have other client certificates, has as many.
+        """
         from filer.keyserver.authority import prepare
 
         directory, addresses, port = self.new("keyservers"), ADDRESSES[:number], free_port()
         prepare(directory, addresses)
         store = directory / f"{addresses[0]}.sqlite"
         put_into_store(store, new_pairs(pairs))
+        put_for_others(store, pairs, filers - 1)
         for address in addresses[1:]:
             shutil.copyfile(store, directory / f"{address}.sqlite")
         commands: list[list[str | Path]] = [
             [_KEY_SERVER, "--dir", directory, "--address", address, "--port", str(port)]
             for address in addresses
         ]
-        with processes(commands):
-            yield KeyServers(directory, addresses, port)
+        with processes(commands) as process_ids:
+            yield KeyServers(directory, addresses, port, process_ids)
 
 
 @contextmanager
-def processes(commands: Sequence[Sequence[str | Path]]) -> Iterator[None]:
+def processes(commands: Sequence[Sequence[str | Path]]) -> Iterator[Sequence[int]]:
     """Run servers during the context; each must print a line when it is ready."""
     running = [
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -200,7 +206,7 @@ def processes(commands: Sequence[Sequence[str | Path]]) -> Iterator[None]:
             assert process.stdout is not None
             if not process.stdout.readline():
                 raise RuntimeError("a server did not start")
-        yield
+        yield [process.pid for process in running]
     finally:
         for process in running:
             process.terminate()
@@ -254,3 +260,27 @@ def put_into_store(store: Path, pairs: Sequence[KeyPair]) -> None:
             session.add(secret)
         session.commit()
     engine.close()
+
+
+def put_for_others(store: Path, pairs: int, filers: int) -> None:
+    """Copy the ``pairs`` in a store for other ``filers``, with other owners and key IDs."""
+    with closing(sqlite3.connect(store)) as connection, connection:
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        )
+        for (table,) in tables.fetchall():
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            copied = ", ".join(_COPIED.get(column, column) for column in columns)
+            own = f"{columns[0]} <= :pairs"
+            statement = f"INSERT INTO {table} SELECT {copied} FROM {table} WHERE {own}"
+            for filer in range(1, filers + 1):
+                changes = {"more": filer * pairs, "pairs": pairs, "owner": f"filer{filer}"}
+                connection.execute(statement, changes)
+
+
+_NUMBERS = ("uid", "id", "mo_uid", "managed_object_id", "app_specific_info_id", "object_group_id")
+_COPIED = {
+    **{column: f"{column} + :more" for column in _NUMBERS},
+    "owner": ":owner",
+    "name": "substr(name, 1, 32) || printf('%032X', mo_uid + :more)",
+}

@@ -11,13 +11,18 @@ import time
 import warnings
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cryptography.utils import CryptographyDeprecationWarning
 
 from filer.keyserver.pykmip import encoded, message_of
+from filer.keyserver.reading.reader import Reader
+from filer.keyserver.reading.rights import Rights
 from filer.keyserver.request import (
+    Item,
+    Operation,
     Reason,
     Refusal,
     Request,
@@ -25,8 +30,9 @@ from filer.keyserver.request import (
     operations,
     read_request,
 )
-from filer.keyserver.response import refusal
+from filer.keyserver.response import RESPONSE_PAYLOAD, refusal
 from filer.keyserver.store import open_store
+from filer.kmip.ttlv import elements
 
 with (
     warnings.catch_warnings(action="ignore", category=DeprecationWarning),
@@ -76,7 +82,7 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
             os.close(os.open(store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._refuse_lost_store = refuse_lost_store
         self._clock = clock
-        database = open_store(store, may_create=may_create)
+        database = open_store(store, may_create=may_create, for_changes=True)
         store.chmod(0o600)
         # PyKMIP accesses all ciphers, including deprecated ones that cause warnings.
         with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
@@ -87,9 +93,11 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         self._data_store.dispose()
         self._data_store: Any = database
         self._data_store_session_factory = sessionmaker(bind=database)
+        self._reader = Reader(store, Rights(self._may, policies), self._constant)
 
     def close(self) -> None:
         """Close the store."""
+        self._reader.close()
         self._data_store.dispose()
 
     def answer(self, message: bytes, client: str | None) -> bytes:
@@ -121,15 +129,38 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
 
     def process(self, request: Request, client: str) -> bytes:
         """Return the response to ``request``.  Raises Refusal or KmipError if it is refused."""
+        self._refuse_lost_store()
+        response = self._reader.answer(request, client, int(self._clock()))
+        if response is None:
+            response = self.process_with_pykmip(request, client)
+        self._refuse_lost_store()  # the request may have written to a file that was removed
+        return response
+
+    def process_with_pykmip(self, request: Request, client: str) -> bytes:
+        """Return PyKMIP's response, one request after the other.  Raises Refusal or KmipError."""
         response, *_ = self.process_request(message_of(request), (client, None))
         return encoded(response, request)
 
-    def process_request(self, request: Any, credential: Any = None) -> Any:
-        """Process a request as PyKMIP does, but refuse it once the store is lost."""
-        self._refuse_lost_store()
-        answer = super().process_request(request, credential)
-        self._refuse_lost_store()  # the request may have written to a file that was removed
-        return answer
+    def _constant(self, request: Request, item: Item) -> bytes | None:
+        """Return the payload of the response to ``item`` of ``request``, or None if refused."""
+        alone = self.process_with_pykmip(replace(request, items=[item]), "")
+        (response,) = elements(alone)
+        _, answer = elements(response.value)
+        payloads = [each for each in elements(answer.value) if each.tag == RESPONSE_PAYLOAD]
+        return payloads[0].value if payloads else None
+
+    def _may(self, policy: str, owns: bool, kind: int, operation: Operation) -> bool:
+        """Return what PyKMIP's policies say of a client that ``owns`` an object or not."""
+        owner = "client" if owns else "another client"
+        return bool(
+            self._is_allowed_by_operation_policy(
+                policy,
+                ("client", None),
+                owner,
+                enums.ObjectType(kind),
+                enums.Operation[operation.name],
+            )
+        )
 
     # PyKMIP loads an object and each of its lists lazily: about six queries for an operation.  Here
     # all objects of a request are loaded at once.

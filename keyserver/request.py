@@ -140,6 +140,8 @@ class Item(NamedTuple):
     """The Unique Batch Item ID."""
     parts: Sequence[Element]
     """All fields but the message extension, which has no effect."""
+    value: bytes
+    """The encoded fields."""
     refusal: Refusal | None
 
 
@@ -150,6 +152,8 @@ class Request:
     version: Version
     header: Sequence[Element]
     """The fields that PyKMIP reads."""
+    header_value: bytes
+    """All encoded fields."""
     maximum: int
     """How many bytes the response may have."""
     items: Sequence[Item]
@@ -179,7 +183,7 @@ def read_request(message: bytes) -> Request:
             supported = ", ".join(f"{major}.{minor}" for major, minor in VERSIONS)
             asked = ".".join(map(str, version))
             raise Refusal(_INVALID, f"KMIP {asked} is not supported, only {supported}")
-        return _request(version, header, parts[1:])
+        return _request(version, parts[0], header, parts[1:])
     except Refusal as refusal:
         raise RequestRefused(refusal.reason, str(refusal), spoken) from None
 
@@ -209,7 +213,9 @@ def _version(header: Sequence[Element]) -> Version:
     raise RequestRefused(_INVALID, "the request header does not begin with a protocol version")
 
 
-def _request(version: Version, header: Sequence[Element], parts: Sequence[Element]) -> Request:
+def _request(
+    version: Version, whole: Element, header: Sequence[Element], parts: Sequence[Element]
+) -> Request:
     _check_fields(header, _HEADER_FIELDS, "request header")
     fields = {each.tag: each for each in header}
     if BATCH_COUNT not in fields:
@@ -240,6 +246,7 @@ def _request(version: Version, header: Sequence[Element], parts: Sequence[Elemen
     return Request(
         version,
         [each for each in header if each.tag not in left_out],
+        whole.value,
         maximum or _MAXIMUM_RESPONSE,
         items,
     )
@@ -257,6 +264,7 @@ def _item(element: Element, version: Version) -> Item:
         fields.get(OPERATION),
         fields.get(BATCH_ITEM_ID),
         [each for each in parts if each.tag != MESSAGE_EXTENSION],
+        element.value,
         refusal,
     )
 

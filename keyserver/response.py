@@ -18,16 +18,18 @@ from filer.keyserver.request import (
     Refusal,
     Version,
 )
-from filer.kmip.ttlv import Element
 
 RESPONSE_MESSAGE, RESPONSE_HEADER, RESPONSE_PAYLOAD = 0x42007B, 0x42007A, 0x42007C
 RESULT_STATUS, RESULT_REASON, RESULT_MESSAGE = 0x42007F, 0x42007E, 0x42007D
 _OPERATION_FAILED = 1
+_HEAD = struct.Struct("!II")
+_PADDING = [bytes(-length % 8) for length in range(8)]
 
 
 def element(tag: int, kind: int, value: bytes) -> bytes:
     """Return an encoded element, with its padding."""
-    return Element(tag, kind, value).encoding()
+    length = len(value)
+    return _HEAD.pack(tag << 8 | kind, length) + value + _PADDING[length % 8]
 
 
 def structure(tag: int, *parts: bytes) -> bytes:

@@ -2,15 +2,19 @@
 
 import errno
 import os
+import resource
 import selectors
 import signal
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from heapq import nsmallest
+from operator import itemgetter
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +34,11 @@ from filer.registration.pem import SIZE_LIMIT, ca_name
 __all__ = ["DEFAULT_PORT", "AddressInUseError", "KeyServer", "KeyServerError", "start_together"]
 
 _STOP_SECONDS = 2.0
+_BACKLOG = 1024
+"""Filers that boot at once after a power cut must not wait for a retransmission of TCP."""
+_SPARE = 32
+"""File descriptors that clients leave to SQLite."""
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class KeyServerError(FilerError):
@@ -46,7 +55,8 @@ class KeyServer:
     ``directory`` has the certificates created by ``filer.keyserver.authority.prepare``, and one
     store for each address; a restarted server has its keys again.  With port 0 the first start
     chooses a free port, and later starts use the same one.  A client has ``handshake_timeout``
-    seconds for the TLS handshake, and may then be idle without a limit.
+    seconds for the TLS handshake.  If file descriptors run out, the clients that have been idle for
+    the longest time are disconnected.
     While the store is removed or replaced, each request is refused, and ``complain`` receives one
     line.  A store that is missing at a later start is not recreated: see `started`.
     A client certificate may also be issued by an authority in ``client_ca``, a PEM file.
@@ -160,7 +170,7 @@ class KeyServer:
 
     def _listen(self, listener: socket.socket) -> None:
         try:
-            listener.listen()
+            listener.listen(_BACKLOG)
         except OSError as error:
             raise self._cannot_listen(error) from error
         listener.setblocking(False)
@@ -297,10 +307,13 @@ class KeyServer:
         while stopped not in {key.fileobj for key, _ in selector.select()}:
             try:
                 connection, peer = listener.accept()
-            except OSError:
-                # The client has disconnected, or no file descriptors are left at the moment.
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._drop_idle(_SPARE)
                 time.sleep(0.01)
             else:
+                # The lowest free descriptor was used, so all below it are in use.
+                self._drop_idle(connection.fileno() - _descriptors() + _SPARE)
                 context = self._current(context)
                 self._serve(connection, peer, context, engine)
 
@@ -327,10 +340,23 @@ class KeyServer:
                     session.start()
                 except RuntimeError:  # no more threads
                     self._forget(session)
+                    self._drop_idle(1)
                     return
             except OSError:
                 return
             stack.pop_all()
+
+    def _drop_idle(self, number: int) -> None:
+        """End the ``number`` sessions that have been idle for the longest time."""
+        if number <= 0:
+            return
+        with self._changing:
+            idle = [(each.idle_since, each) for each in self._sessions]
+        oldest = nsmallest(number, (each for each in idle if each[0] is not None), itemgetter(0))
+        for _, session in oldest:
+            session.disconnect()
+        for _, session in oldest:
+            session.join(_STOP_SECONDS)  # until it has closed its descriptor
 
     def _forget(self, session: Session) -> None:
         with self._changing:
@@ -344,6 +370,12 @@ class KeyServer:
         deadline = time.monotonic() + _STOP_SECONDS
         for session in sessions:
             session.join(max(0.0, deadline - time.monotonic()))
+
+
+def _descriptors() -> int:
+    """Return how many file descriptors the process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -54,6 +55,8 @@ class Session(threading.Thread):
         self._handshake_timeout = handshake_timeout
         self._ended = ended
         self._closing = threading.Lock()
+        self.idle_since: float | None = time.monotonic()
+        """When the client was last heard or answered; None while a request is processed."""
 
     def run(self) -> None:
         """Serve requests until the client disconnects or violates the protocol, or `disconnect`."""
@@ -61,7 +64,11 @@ class Session(threading.Thread):
             if self._handshake():
                 client = self._client()
                 while True:
-                    self._connection.sendall(self._engine.answer(self._request(), client))
+                    request = self._request()
+                    self.idle_since = None
+                    response = self._engine.answer(request, client)
+                    self.idle_since = time.monotonic()
+                    self._connection.sendall(response)
         except Exception as error:
             _LOG.info("Session ended by %s", type(error).__name__)
         finally:
@@ -120,4 +127,5 @@ class Session(threading.Thread):
             if not chunk:
                 raise _Ended
             received += chunk
+            self.idle_since = time.monotonic()
         return bytes(received)

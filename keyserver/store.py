@@ -4,6 +4,7 @@ This module is slow to import, because it loads SQLAlchemy.
 """
 
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,16 +34,16 @@ class StoreError(FilerError):
     """A file cannot be used as the store of a key server."""
 
 
-def open_store(store: Path, *, may_create: bool = False) -> Any:
+def open_store(store: Path, *, may_create: bool = False, for_changes: bool = False) -> Any:
     """Return the database in the existing file ``store``; each commit is durable when it returns.
 
-    If it ``may_create`` them, missing tables are created.  Raises StoreError, and changes nothing,
-    if the file is not the store of a key server.
+    If it ``may_create`` them, missing tables are created.  A database ``for_changes`` also gets the
+    indexes for the module ``reading``, and triggers that remove all rows of a deleted object: the
+    engine and its ORM leave most of them behind.  Raises StoreError, and changes nothing, if the
+    file is not the store of a key server.
     """
-    # A quoted file: URI can represent any path.
-    uri = f"file:{quote(os.fsencode(store.absolute()))}"
     query = {"uri": "true", "mode": "rw"}  # does not create a file
-    url = URL.create("sqlite", database=uri, query=query)
+    url = URL.create("sqlite", database=_uri(store), query=query)
     database = create_engine(url, connect_args={"check_same_thread": False})
     event.listen(database, "connect", _configure)
     with store_errors(store):
@@ -53,7 +54,29 @@ def open_store(store: Path, *, may_create: bool = False) -> Any:
                 "put the store back, or move this file away"
             )
         Base.metadata.create_all(database)
+        if for_changes:
+            with database.begin() as connection:
+                for statement in (*_INDEXES, *_TRIGGERS):
+                    connection.exec_driver_sql(statement)
     return database
+
+
+def reading_connection(store: Path) -> sqlite3.Connection:
+    """Return a connection to ``store`` that any one thread at a time may read with.
+
+    It can write only to finish what a killed process has begun.  Raises sqlite3.Error.
+    """
+    connection = sqlite3.connect(
+        f"{_uri(store)}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
+    )
+    _configure(connection, None)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _uri(store: Path) -> str:
+    # A quoted file: URI can represent any path.
+    return f"file:{quote(os.fsencode(store.absolute()))}"
 
 
 @contextmanager
@@ -93,6 +116,49 @@ _COLUMNS = """
     FROM sqlite_master AS tables JOIN pragma_table_info(tables.name) AS columns
     WHERE tables.type IN ('table', 'view') AND tables.name NOT LIKE 'sqlite~_%' ESCAPE '~'
 """
+
+
+_INDEXED = (
+    "managed_objects(operation_policy_name, owner, object_type)",
+    "managed_object_names(name)",
+    "managed_object_names(mo_uid)",
+    "app_specific_info(application_data, application_namespace)",
+    "app_specific_info_map(app_specific_info_id)",
+    "app_specific_info_map(managed_object_id)",
+    "object_groups(object_group)",
+    "object_group_map(object_group_id)",
+    "object_group_map(managed_object_id)",
+)
+_INDEXES = [
+    f"CREATE INDEX IF NOT EXISTS filer_index_{number} ON {columns}"
+    for number, columns in enumerate(_INDEXED)
+]
+
+_SHARED = (
+    ("app_specific_info", "app_specific_info_map", "app_specific_info_id"),
+    ("object_groups", "object_group_map", "object_group_id"),
+)
+"""Tables whose rows several objects may share, through a map."""
+
+_REMOVALS = [
+    *(
+        f"DELETE FROM {table} WHERE "
+        f"id IN (SELECT {key} FROM {mapped} WHERE managed_object_id = OLD.uid) AND NOT EXISTS "
+        f"(SELECT 1 FROM {mapped} WHERE {key} = {table}.id AND managed_object_id <> OLD.uid)"
+        for table, mapped, key in _SHARED
+    ),
+    *(f"DELETE FROM {mapped} WHERE managed_object_id = OLD.uid" for _, mapped, _ in _SHARED),
+    "DELETE FROM managed_object_names WHERE mo_uid = OLD.uid",
+    *(
+        f"DELETE FROM {table.name} WHERE uid = OLD.uid"
+        for table in _TABLES
+        if "uid" in table.columns and table.name != "managed_objects"
+    ),
+]
+_TRIGGERS = [
+    "CREATE TRIGGER IF NOT EXISTS filer_removal AFTER DELETE ON managed_objects "
+    f"BEGIN {'; '.join(_REMOVALS)}; END"
+]
 
 
 def _configure(connection: Any, _record: object) -> None:

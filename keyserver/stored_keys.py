@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryptography.utils import CryptographyDeprecationWarning
-from sqlalchemy import Integer, select, type_coerce
-from sqlalchemy.orm import selectin_polymorphic, selectinload, sessionmaker
+from sqlalchemy import Integer, delete, select, type_coerce
 
 with (
     warnings.catch_warnings(action="ignore", category=DeprecationWarning),
@@ -96,26 +95,19 @@ class KeyStore:
 
     def destroy(self, identifiers: Collection[int]) -> None:
         """Destroy the objects with ``identifiers``, whatever their state, durably: all or none."""
-        kinds = [mapper.class_ for mapper in ManagedObject.__mapper__.self_and_descendants]
-        lists = (ManagedObject.app_specific_info, ManagedObject.object_groups)
-        options = selectin_polymorphic(ManagedObject, kinds), *map(selectinload, lists)
-        with self._opened() as database, sessionmaker(bind=database)() as session:
-            # From here on no request can change what is read.
-            session.connection().exec_driver_sql("BEGIN IMMEDIATE")
-            wanted = session.query(ManagedObject).options(*options)
-            found = list(wanted.filter(ManagedObject.unique_identifier.in_(identifiers)))
-            if len(found) != len(set(identifiers)):
+        objects = ManagedObject.__table__
+        wanted = delete(objects).where(objects.c.uid.in_(identifiers))
+        with self._opened(for_changes=True) as database, database.begin() as connection:
+            destroyed = connection.execute(wanted).rowcount
+            if destroyed != len(set(identifiers)):
                 raise StoreError(
                     f"{printable(str(self.path))}: a key was destroyed by another program; "
                     "nothing was destroyed here"
                 )
-            for each in found:
-                session.delete(each)
-            session.commit()
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
-        database = open_store(self.path)
+    def _opened(self, *, for_changes: bool = False) -> Iterator[Any]:
+        database = open_store(self.path, for_changes=for_changes)
         try:
             with store_errors(self.path):
                 yield database

@@ -70,8 +70,12 @@ def every_object() -> dict[str, Callable[[], Any]]:
             split_key_threshold=2,
             split_key_method=enums.SplitKeyMethod.XOR,
         ),
-        "SECRET_DATA": lambda: objects.SecretData(b"secret", enums.SecretDataType.PASSWORD),
-        "OPAQUE_DATA": lambda: objects.OpaqueObject(b"opaque", enums.OpaqueDataType.NONE),
+        "SECRET_DATA": lambda: objects.SecretData(
+            b"Zq8$-of-a-test-object", enums.SecretDataType.PASSWORD
+        ),
+        "OPAQUE_DATA": lambda: objects.OpaqueObject(
+            b"Zq8$-of-an-opaque", enums.OpaqueDataType.NONE
+        ),
     }
 
 

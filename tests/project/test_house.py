@@ -40,6 +40,7 @@ ROOMS = {
         ("identity", "request"),
         ("response",),
         ("pykmip", "store"),
+        ("reading",),
         ("engine", "authority"),
         ("session", "stored_keys"),
         ("server",),
