@@ -55,7 +55,7 @@ def keyserver(shop: Workshop) -> Iterator[Row]:
                 partial(seconds, partial(_ask, ours, requests)),
                 partial(seconds, partial(_ask, stock, requests)),
             )
-            yield Row(what, mine, faster(10), theirs, "PyKMIP's KmipServer")
+            yield Row(what, mine, faster(5), theirs, "PyKMIP's KmipServer")
 
 
 def keyserver_boot(shop: Workshop) -> Iterator[Row]:

@@ -107,13 +107,11 @@ class Reader:
         items = (
             structure(
                 BATCH_ITEM,
-                operation.encoding(),
-                b"" if number is None else number.encoding(),
+                *(part.encoding() for part in item.parts[:-1]),  # operation and batch item ID
                 _SUCCESS,
                 structure(RESPONSE_PAYLOAD, payload),
             )
-            for (operation, number, *_), payload in zip(request.items, payloads, strict=True)
-            if operation
+            for item, payload in zip(request.items, payloads, strict=True)
         )
         return response(request.version, now, items)
 
