@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from filer.kmip.abilities import Abilities
-    from filer.kmip.connection import Deadline, TlsConnection
+    from filer.kmip.connection import Deadline, TlsConnection, Watch
     from filer.kmip.conversation import Conversation
 
 __all__ = ["Credentials", "KeyServerFailure", "KmipClient"]
@@ -59,7 +59,8 @@ class KmipClient:
     ``key_manager status`` shows.  An instance may be used by one thread at a time.
     ``warnings`` collects irregularities that were tolerated, and
     ``unreadable`` the objects that could not be read, with the reason.  ``unread`` has the key IDs
-    that the server has, but whose key the last conversation did not read.
+    that the server has, but whose key the last conversation did not read.  ``watch`` sees the
+    requests and answers.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class KmipClient:
         *,
         login: Login | None = None,
         ignored: Callable[[str], bool] = lambda _: False,
+        watch: "Watch | None" = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _time_of_day,
     ) -> None:
@@ -85,6 +87,7 @@ class KmipClient:
         self._abilities: Abilities | None = None
         self._login = login
         self._ignored = ignored
+        self._watch = watch
         self._arrived: list[KeyPair] = []
         self._credentials = credentials
         self._clock = clock
@@ -199,7 +202,7 @@ class KmipClient:
         from filer.kmip.tls import check_address, is_in_file
 
         ca = self._credentials.ca
-        with TlsConnection(self.address, self.port, context, deadline) as connection:
+        with TlsConnection(self.address, self.port, context, deadline, self._watch) as connection:
             connection.handshake()
             certificate, der = connection.peer_certificate()
             warning = check_address(

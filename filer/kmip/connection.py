@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from filer.kmip.failure import (
     CONNECTION_REFUSED,
@@ -52,18 +52,32 @@ class Deadline:
         return self._clock() - self._begun
 
 
+class Watch(Protocol):
+    """Sees all requests and answers of a connection, decrypted."""
+
+    def sent(self, data: bytes) -> None: ...
+
+    def received(self, data: bytes) -> None: ...
+
+
 class TlsConnection:
     """TLS over a socket, with the bytes transferred between the two explicitly.
 
     This makes it possible to read why a server closed the connection even after writing to it
     fails: with TLS 1.3, a server may refuse the client certificate while the client is writing its
-    first request.  All methods raise KeyServerFailure.
+    first request.  All methods raise KeyServerFailure.  ``watch`` sees the requests and answers.
     """
 
     def __init__(
-        self, address: str, port: int, context: ssl.SSLContext, deadline: Deadline
+        self,
+        address: str,
+        port: int,
+        context: ssl.SSLContext,
+        deadline: Deadline,
+        watch: Watch | None = None,
     ) -> None:
         self._deadline = deadline
+        self._watch = watch
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing)
@@ -96,8 +110,15 @@ class TlsConnection:
         except (ssl.SSLError, ValueError):
             raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
 
+    def cipher(self) -> str:
+        """Return the name of the cipher suite."""
+        name, _, _ = self._tls.cipher() or ("none", "", 0)
+        return name
+
     def send(self, data: bytes) -> None:
         """Send all of ``data``."""
+        if self._watch is not None:
+            self._watch.sent(data)
         unsent = memoryview(data)
         while unsent:
             unsent = unsent[self._run(partial(self._tls.write, unsent)) :]
@@ -114,6 +135,8 @@ class TlsConnection:
             if not chunk:
                 raise KeyServerFailure(NOT_A_KMIP_SERVER) if received else ConnectionClosed
             received += chunk
+        if self._watch is not None:
+            self._watch.received(bytes(received))
         return bytes(received)
 
     def is_open(self) -> bool:
