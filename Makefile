@@ -50,7 +50,7 @@ test-all: export PYTEST_TIMEOUT = 7200
 test-all: test
 
 bench: $(VENV)/installed-test $(PEERS_VENV)/installed
-	$(BIN)/python -m compileall -q commands filer keyserver shell  # as an installed program is
+	$(BIN)/python -m compileall -q commands filer keyserver qualify shell  # as an installed program is
 	$(BIN)/python -W ignore -m bench --peers $(PEERS_VENV)/bin --results bench/RESULTS.md
 
 schema: $(VENV)/installed-test
@@ -87,7 +87,7 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	$(provide)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		"$(PYTHON) is too old: filer needs Python 3.11 or newer, such as PYTHON=python3.13")'
-	@for folder in shell commands keyserver man; do \
+	@for folder in shell commands keyserver qualify man; do \
 		[ -d filer/$$folder ] || ln -sfn ../$$folder filer/$$folder; \
 	done
 	$(PYTHON) -m venv $(VENV)

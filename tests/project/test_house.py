@@ -14,12 +14,13 @@ from tests.kit.paths import CHECKOUT
 
 ARCHITECTURE = CHECKOUT / "docs" / "ARCHITECTURE.md"
 
-LINKED = ("shell", "commands", "keyserver", "man")
+LINKED = ("shell", "commands", "keyserver", "qualify", "man")
 """The folders beside ``filer/`` that are imported as parts of it."""
 
 FLOORS = {
     "filer": (),
     "filer.keyserver": ("filer",),
+    "filer.qualify": ("filer",),
     "filer.commands": ("filer",),
     "filer.shell": ("filer", "filer.keyserver", "filer.commands"),
 }
@@ -28,7 +29,8 @@ FLOORS = {
 ROOMS = {
     "filer": (
         ("host",),
-        ("running", "keys", "mroot", "config"),
+        ("running", "keys", "mroot"),
+        ("config",),
         ("kmip", "disks"),
         ("key_servers", "registration"),
         ("boot_device",),
@@ -44,6 +46,16 @@ ROOMS = {
         ("engine", "authority"),
         ("session", "stored_keys"),
         ("server",),
+    ),
+    "filer.qualify": (
+        ("outcome", "message", "throw_away", "ledger", "options"),
+        ("record", "objects", "certificates", "oasis", "report"),
+        ("line", "destruction"),
+        ("stock",),
+        ("server",),
+        ("checks", "text", "json_lines", "junit"),
+        ("catalogue", "run"),
+        ("session",),
     ),
     "filer.commands": (
         ("results",),
@@ -188,7 +200,7 @@ def test_the_whole_source_tree_is_seen(source: SourceTree) -> None:
         assert found == {room for row in rooms for room in row} - {""}
         within = {each for name in names for each in source.imports(name) if each in names}
         assert len(within) > len(names) / 2
-    for floor in ("filer.commands", "filer.keyserver", "filer.shell"):
+    for floor in ("filer.commands", "filer.keyserver", "filer.qualify", "filer.shell"):
         assert any(
             floor_of(each) == "filer" for name in source.of(floor) for each in source.imports(name)
         )

@@ -1,0 +1,1 @@
+"""The program ``filer-qualify``: is a key server fit for a filer?"""

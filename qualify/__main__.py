@@ -1,0 +1,163 @@
+"""The program ``filer-qualify``: checks whether key servers are fit for a filer."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filer.host.core_files import forbid_core_files
+from filer.host.durable import Storage
+from filer.host.errors import FilerError
+from filer.host.standard_streams import (
+    OutputLost,
+    prepare_standard_streams,
+    status_without_output,
+    write,
+)
+from filer.host.text import printable
+from filer.host.user_paths import user_path
+from filer.qualify.options import PROGRAM, objection_to, parse
+
+if TYPE_CHECKING:
+    from filer.qualify.outcome import Check
+    from filer.qualify.report import Report
+
+FIT, UNFIT, WRONG = 0, 1, 2
+_INTERRUPTED = 128 + signal.SIGINT
+_SALT_SIZE = 16
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program with ``argv`` (default: ``sys.argv[1:]``) and return its exit status."""
+    prepare_standard_streams()
+    try:
+        arguments = parse(argv, lambda: [check.name for check in _checks()])
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
+        forbid_core_files()
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except OutputLost as lost:
+        return status_without_output(PROGRAM, lost)
+    except FilerError as error:
+        _complain(str(error))
+    except OSError as error:
+        _complain(printable(error.strerror or str(error)))
+    return WRONG
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "cleanup":
+        return _clean_up(arguments)
+    if arguments.list:
+        return _list()
+    if arguments.explain:
+        return _explain(arguments.explain)
+    return _qualify(arguments)
+
+
+def _checks() -> "tuple[Check, ...]":
+    from filer.qualify.catalogue import checks  # loads PyKMIP
+
+    return checks()
+
+
+def _list() -> int:
+    checks = _checks()
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        write(sys.stdout, f"{check.name:{width}}  {check.severity:11}  {check.title}\n")
+    return FIT
+
+
+def _explain(name: str) -> int:
+    (check,) = (check for check in _checks() if check.name == name)
+    write(sys.stdout, f"{check.name} ({check.severity})\n\n{check.text}\n")
+    return FIT
+
+
+def _qualify(arguments: argparse.Namespace) -> int:
+    from filer.qualify.ledger import Digests, Ledger, read
+    from filer.qualify.server import Settings
+    from filer.qualify.session import Plan, qualify
+
+    settings = Settings(arguments.timeout, arguments.idle)
+    checks = [each for each in _checks() if not arguments.check or each.name in arguments.check]
+    if arguments.after_restart:
+        _, digests, entries = read(arguments.after_restart)
+        settings = Settings(arguments.timeout, arguments.idle, restarted=entries)
+        checks = [each for each in checks if each.name == "durability"]
+    plan = Plan(
+        addresses=arguments.addresses,
+        port=arguments.port,
+        certs=arguments.certs.absolute(),
+        settings=settings,
+        other_cert=arguments.other_cert,
+        partner_cert=arguments.partner_cert,
+        keep=arguments.keep,
+    )
+    if arguments.after_restart:
+        ledger = Ledger(arguments.after_restart, digests, Storage())
+    else:
+        digests = Digests(os.urandom(_SALT_SIZE))
+        path = arguments.ledger or _ledger_path()
+        ledger = Ledger.create(path, digests, Storage(), plan.reach())
+    verdicts = qualify(plan, ledger, checks, _report(arguments), _complain)
+    return FIT if all(verdict.fit for verdict in verdicts) else UNFIT
+
+
+def _report(arguments: argparse.Namespace) -> "Report":
+    from filer.qualify.json_lines import JsonReport
+    from filer.qualify.junit import JunitReport
+    from filer.qualify.text import TextReport
+
+    if arguments.format == "json":
+        return JsonReport(sys.stdout)
+    if arguments.format == "junit":
+        return JunitReport(sys.stdout)
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
+    return TextReport(
+        sys.stdout,
+        coloured=sys.stdout.isatty() and not plain,
+        progress=sys.stderr if sys.stdout.isatty() and sys.stderr.isatty() else None,
+        verbose=arguments.verbose,
+    )
+
+
+def _clean_up(arguments: argparse.Namespace) -> int:
+    from filer.qualify.ledger import Ledger, read
+    from filer.qualify.session import Plan, clean_up
+
+    reach, digests, entries = read(arguments.ledger)
+    plan = Plan.again(reach, entries, arguments.certs)
+    if reason := objection_to(plan.addresses, agreed=arguments.yes_this_is_my_server):
+        raise FilerError(reason)
+    left = clean_up(plan, Ledger(arguments.ledger, digests, Storage()), entries)
+    if left:
+        _complain(f"{len(left)} of {len(entries)} objects may be left, such as {left[0].name}")
+        return UNFIT
+    write(sys.stdout, f"{len(entries)} objects of the ledger are gone.\n")
+    return FIT
+
+
+def _ledger_path() -> Path:
+    directory = user_path("state", PROGRAM)
+    if directory is None:
+        raise FilerError("your home directory is unknown; use --ledger FILE, or set HOME")
+    return directory / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}-{os.getpid()}.ledger"
+
+
+def _complain(line: str) -> None:
+    with suppress(OutputLost):
+        write(sys.stderr, f"{PROGRAM}: {line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Destroying throw-away pairs, and nothing else."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from filer.kmip.messages import enums
+from filer.kmip.requests import Item, destroy, get, get_attributes, locate_name, revoke
+from filer.qualify import objects
+from filer.qualify.ledger import Digests, Entry
+from filer.qualify.message import AnswerItem, Tags
+from filer.qualify.throw_away import may_be_destroyed
+
+Ask = Callable[[Sequence[Item]], list[AnswerItem | None]]
+
+
+class Destroyer:
+    """Destroys the objects of a ledger on one key server, with one client certificate.
+
+    An object is destroyed only if it has the name in its entry, which must be one that no filer
+    uses, and if its secret fits the digest.  ``ask`` raises KeyServerFailure.
+    """
+
+    def __init__(self, ask: Ask, digests: Digests) -> None:
+        self._ask = ask
+        self._digests = digests
+
+    def destroy(
+        self, entries: Sequence[Entry], identifiers: Mapping[Entry, str] | None = None
+    ) -> list[Entry]:
+        """Destroy the objects of ``entries``; return those of which an object may be left.
+
+        An object with one of the ``identifiers``, which Register has returned for it, may hide its
+        secret; the others are located by name.
+        """
+        known = identifiers or {}
+        ours = [entry for entry in entries if may_be_destroyed(entry.name)]
+        objects_of = self._located([entry for entry in ours if entry not in known])
+        left = {entry for entry in entries if entry not in known and entry not in objects_of}
+        candidates = [
+            *((entry, known[entry]) for entry in ours if entry in known),
+            *((entry, each) for entry, found in objects_of.items() for each in found),
+        ]
+        active = []
+        doomed = []
+        for (entry, identifier), about, content in zip(
+            candidates,
+            self._ask([get_attributes(each) for _, each in candidates]),
+            self._ask([get(each) for _, each in candidates]),
+            strict=True,
+        ):
+            if _is_gone(about):
+                continue
+            if about is None or not about.succeeded:
+                left.add(entry)
+                continue
+            attributes = objects.attributes(about.payload)
+            key = objects.key(content.payload) if content is not None else None
+            is_named = entry.name in objects.names(attributes)
+            fits = key is not None and self._digests.of(key) == entry.digest
+            if not is_named or not (fits or (key is None and entry in known)):
+                # The object of another pair, or one that hides its secret.
+                if entry in known or (is_named and key is None):
+                    left.add(entry)
+                continue
+            state = objects.state(attributes)
+            if state not in objects.DESTROYED:
+                doomed.append((entry, identifier))
+                if state in (enums.State.ACTIVE, None):
+                    active.append(identifier)
+        self._ask([revoke(each) for each in active])
+        outcomes = self._ask([destroy(each) for _, each in doomed])
+        for (entry, _), outcome in zip(doomed, outcomes, strict=True):
+            if not (_is_gone(outcome) or (outcome is not None and outcome.succeeded)):
+                left.add(entry)
+        return [entry for entry in entries if entry in left]
+
+    def _located(self, entries: Sequence[Entry]) -> dict[Entry, list[str]]:
+        """Return the identifiers of the objects with these names; without unanswered entries."""
+        answers = self._ask([locate_name(entry.name) for entry in entries])
+        return {
+            entry: _identifiers(answer)
+            for entry, answer in zip(entries, answers, strict=True)
+            if answer is not None and (answer.succeeded or _is_gone(answer))
+        }
+
+
+def find(ask: Ask, name: str) -> list[AnswerItem]:
+    """Return the answers to Get for all objects with a name.  Raises KeyServerFailure."""
+    (answer,) = ask([locate_name(name)])
+    if answer is None:
+        return []
+    contents = ask([get(each) for each in _identifiers(answer)])
+    return [each for each in contents if each is not None and each.succeeded]
+
+
+def _identifiers(answer: AnswerItem) -> list[str]:
+    return answer.payload.texts(Tags.UNIQUE_IDENTIFIER)
+
+
+def _is_gone(answer: AnswerItem | None) -> bool:
+    return answer is not None and answer.refused_with(*objects.GONE)

@@ -1,0 +1,122 @@
+"""The ledger: the pairs that may be on a key server, written before each is registered.
+
+It has one JSON object a line: what is needed to reach the servers, then one line a pair, with its
+name and a salted scrypt digest of its secret.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filer.host.durable import Storage
+from filer.host.errors import FilerError
+from filer.host.reading import UnreadableError, read_regular
+from filer.host.scrypt import STANDARD
+from filer.host.text import printable
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.pair import KeyPair
+
+SCHEMA = "filer-qualify-ledger/1"
+_DIGEST_SIZE = 32
+_SIZE_LIMIT = 64 * 1024 * 1024
+
+
+class LedgerError(FilerError):
+    """A ledger cannot be read."""
+
+
+class Entry(NamedTuple):
+    """A pair that may be on a key server.
+
+    ``owner`` says which client certificate registered it: "own", or "other", the second one.
+    """
+
+    key_server: str
+    owner: str
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How to reach the key servers of a ledger again."""
+
+    certs: str
+    port: int
+    timeout: float
+    other_cert: str | None
+
+
+class Digests:
+    """Digests of secrets with one salt; each secret is stretched once (0.1 s)."""
+
+    def __init__(self, salt: bytes) -> None:
+        self.salt = salt
+        self._known: list[tuple[AuthenticationKey, str]] = []
+
+    def of(self, key: AuthenticationKey) -> str:
+        """Return the digest of ``key``, in hexadecimal."""
+        for known, digest in self._known:
+            if known == key:
+                return digest
+        digest = STANDARD.stretch(key.reveal(), self.salt, _DIGEST_SIZE).hex()
+        self._known.append((key, digest))
+        return digest
+
+
+class Ledger:
+    """A ledger that is being written, at ``path``.  All methods raise StorageError."""
+
+    def __init__(self, path: Path, digests: Digests, storage: Storage) -> None:
+        self.path = path
+        self.digests = digests
+        self._storage = storage
+
+    @classmethod
+    def create(cls, path: Path, digests: Digests, storage: Storage, reach: Reach) -> "Ledger":
+        """Begin a ledger, which must not exist yet."""
+        head = _line({"schema": SCHEMA, "salt": digests.salt.hex(), **asdict(reach)})
+        storage.make_directory(path.parent)
+        try:
+            storage.create(path, head, len(head))
+        except FileExistsError:
+            raise LedgerError(f"{printable(str(path))}: exists already") from None
+        return cls(path, digests, storage)
+
+    def add(self, key_server: str, owner: str, pairs: Iterable[KeyPair]) -> list[Entry]:
+        """Record ``pairs``, which are about to be registered; durable when it returns."""
+        entries = [
+            Entry(key_server, owner, pair.key_id, self.digests.of(pair.key)) for pair in pairs
+        ]
+        self._storage.append(self.path, b"".join(_line(each._asdict()) for each in entries))
+        self._storage.settle(self.path)
+        return entries
+
+    def remove(self) -> None:
+        """Remove the ledger, because all its pairs are destroyed."""
+        self._storage.remove(self.path)
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields).encode("ascii") + b"\n"
+
+
+def read(path: Path) -> tuple[Reach, Digests, Sequence[Entry]]:
+    """Read a ledger.  A torn last line is ignored: its pair was not registered.
+
+    Raises LedgerError.
+    """
+    try:
+        lines = read_regular(path, _SIZE_LIMIT).split(b"\n")
+    except UnreadableError as reason:
+        raise LedgerError(f"{printable(str(path))}: {reason}") from None
+    try:
+        head, *entries = [json.loads(line) for line in lines[:-1]]
+        if head.pop("schema") != SCHEMA:
+            raise ValueError
+        digests = Digests(bytes.fromhex(head.pop("salt")))
+        return Reach(**head), digests, [Entry(**entry) for entry in entries]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise LedgerError(f"{printable(str(path))}: not a ledger of filer-qualify") from None

@@ -1,0 +1,154 @@
+"""Connections to a key server, for requests that a filer does not send, or not in this form."""
+
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from filer.kmip.client import Credentials
+from filer.kmip.connection import Deadline, TlsConnection
+from filer.kmip.failure import NOT_A_KMIP_SERVER, KeyServerFailure
+from filer.kmip.requests import MAXIMUM_ANSWER, Item, Version, discover_versions
+from filer.kmip.tls import check_address, client_context, is_in_file
+from filer.kmip.ttlv import HEADER_LENGTH, Element, MalformedTtlv, structure_length
+from filer.qualify.message import VERSIONS, Answer, AnswerItem, Tags, answer, request
+from filer.qualify.record import Tape
+
+_AT_ONCE = 64
+
+
+@dataclass
+class Habits:
+    """What all connections to a key server must respect."""
+
+    version: Version = VERSIONS[0]
+    closes: bool = False
+    """The server closes the connection after each answer."""
+    greets: bool = False
+    """The server wants Discover Versions before anything else."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to connect to a key server."""
+
+    address: str
+    port: int
+    credentials: Credentials
+    timeout: float
+
+
+class Line:
+    """A connection to a key server, made by the first request.  Raises KeyServerFailure."""
+
+    def __init__(self, way: Way, context: ssl.SSLContext, habits: Habits, tape: Tape) -> None:
+        self.way = way
+        self.tape = tape
+        self._context = context
+        self._habits = habits
+        self._connection: TlsConnection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next request makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.__exit__()
+
+    def connect(self) -> TlsConnection:
+        """Connect and check the server's certificate, unless that is done."""
+        if self._connection is None:
+            way = self.way
+            deadline = Deadline(way.timeout)
+            connection = TlsConnection(way.address, way.port, self._context, deadline, self.tape)
+            self._connection, self._deadline = connection, deadline
+            connection.handshake()
+            if self._context.verify_mode is ssl.CERT_REQUIRED:
+                certificate, der = connection.peer_certificate()
+                check_address(
+                    certificate,
+                    way.address,
+                    is_in_ca_file=lambda: is_in_file(der, way.credentials.ca),
+                )
+            if self._habits.greets:
+                self._exchange(connection, request([discover_versions()], self._habits.version))
+        return self._connection
+
+    def ask(
+        self,
+        *items: Item | Element,
+        version: Version | None = None,
+        most: int = MAXIMUM_ANSWER,
+    ) -> Answer:
+        """Send ``items`` in one request; ``most`` is its Maximum Response Size in bytes."""
+        return self.send(request(items, version or self._habits.version, most=most))
+
+    def send(self, data: bytes) -> Answer:
+        """Send an encoded request."""
+        if self._habits.closes:
+            self.close()
+        return self._exchange(self.connect(), data)
+
+    def _exchange(self, connection: TlsConnection, data: bytes) -> Answer:
+        try:
+            self._deadline.restart()
+            connection.send(data)
+            head = connection.receive(HEADER_LENGTH)
+            size = structure_length(head, Tags.RESPONSE_MESSAGE.value)
+            if size > 2 * MAXIMUM_ANSWER:
+                raise MalformedTtlv
+            return answer(head + connection.receive(size))
+        except MalformedTtlv:
+            self.close()
+            raise KeyServerFailure(NOT_A_KMIP_SERVER) from None
+        except KeyServerFailure:
+            self.close()
+            raise
+
+
+class Batches:
+    """Requests with many items, as many at once as the server takes."""
+
+    def __init__(self, line: Callable[[], Line]) -> None:
+        self._line = line
+        self.at_once = _AT_ONCE
+
+    def ask(self, items: Sequence[Item]) -> list[AnswerItem | None]:
+        """Send ``items``, which may be sent twice; return their answers, None for a missing one.
+
+        Raises KeyServerFailure if the server does not answer a single item.
+        """
+        answers: list[AnswerItem | None] = []
+        if not items:
+            return answers
+        with self._line() as line:
+            while len(answers) < len(items):
+                some = items[len(answers) :][: self.at_once]
+                found = self.once(line, some)
+                if found is None:
+                    self.at_once = len(some) // 2
+                else:
+                    answers += found
+        return answers
+
+    def once(self, line: Line, items: Sequence[Item]) -> list[AnswerItem | None] | None:
+        """Send ``items`` in one request; return None if the server does not take so many."""
+        try:
+            got = line.ask(*items)
+        except KeyServerFailure:
+            if len(items) > 1:
+                return None
+            raise
+        if len(items) > 1 and (got.refusal or len(got.items) != len(items)):
+            return None
+        return got.in_order(len(items))
+
+
+def verified(credentials: Credentials) -> ssl.SSLContext:
+    """Return the context of a filer.  Raises KeyServerFailure."""
+    return client_context(credentials.client, credentials.client_private, credentials.ca)

@@ -1,0 +1,231 @@
+"""KMIP requests of any version, some of them wrong on purpose, and answers element by element."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from filer.host.text import printable
+from filer.kmip.messages import BytearrayStream, contents, enums, messages
+from filer.kmip.requests import MAXIMUM_ANSWER, Item, Version, batch_item_id
+from filer.kmip.ttlv import (
+    HEADER_LENGTH,
+    INTEGER,
+    STRUCTURE,
+    TEXT_STRING,
+    Element,
+    MalformedTtlv,
+    elements,
+    structure_length,
+)
+
+LONG_INTEGER, DATE_TIME = 3, 9
+
+Tags = enums.Tags
+Reason = enums.ResultReason
+
+VERSIONS: tuple[Version, ...] = ((1, 4), (1, 3), (1, 2), (1, 1), (1, 0), (2, 0))
+"""The versions of a filer, best first."""
+
+NEWER: tuple[Version, ...] = ((2, 1),)
+
+_ENCODINGS = {
+    (1, 0): enums.KMIPVersion.KMIP_1_0,
+    (1, 1): enums.KMIPVersion.KMIP_1_1,
+    (1, 2): enums.KMIPVersion.KMIP_1_2,
+    (1, 3): enums.KMIPVersion.KMIP_1_3,
+    (1, 4): enums.KMIPVersion.KMIP_1_4,
+}
+
+
+def integer(tag: Any, value: int) -> Element:
+    """Return an element of the type Integer."""
+    return Element(tag.value, INTEGER, value.to_bytes(4, "big", signed=True))
+
+
+def text(tag: Any, value: str) -> Element:
+    """Return an element of the type Text String."""
+    return Element(tag.value, TEXT_STRING, value.encode())
+
+
+def structure(tag: Any, *parts: Element) -> Element:
+    """Return an element of the type Structure."""
+    return Element(tag.value, STRUCTURE, b"".join(part.encoding() for part in parts))
+
+
+def protocol_version(version: Version) -> Element:
+    """Return a protocol version."""
+    return structure(
+        Tags.PROTOCOL_VERSION,
+        integer(Tags.PROTOCOL_VERSION_MAJOR, version[0]),
+        integer(Tags.PROTOCOL_VERSION_MINOR, version[1]),
+    )
+
+
+def request(
+    items: Sequence[Item | Element], version: Version, *, most: int = MAXIMUM_ANSWER
+) -> bytes:
+    """Return a request; one item has neither an ID nor a Batch Error Continuation Option.
+
+    An item may be an `Element`, the payload of Discover Versions.
+    ``most`` is the Maximum Response Size in bytes.
+    """
+    several = len(items) > 1
+    header = [protocol_version(version), integer(Tags.MAXIMUM_RESPONSE_SIZE, most)]
+    if several:
+        option = enums.BatchErrorContinuationOption.CONTINUE.value
+        header.append(Element(Tags.BATCH_ERROR_CONTINUATION_OPTION.value, 5, number(option)))
+    header.append(integer(Tags.BATCH_COUNT, len(items)))
+    batch = b"".join(
+        _batch_item(item, batch_item_id(place) if several else None, version)
+        for place, item in enumerate(items)
+    )
+    whole = structure(Tags.REQUEST_HEADER, *header).encoding() + batch
+    return Element(Tags.REQUEST_MESSAGE.value, STRUCTURE, whole).encoding()
+
+
+def number(value: int) -> bytes:
+    """Return the value of an Enumeration."""
+    return value.to_bytes(4, "big")
+
+
+def _batch_item(item: Item | Element, place: bytes | None, version: Version) -> bytes:
+    if isinstance(item, Element):
+        operation = Element(
+            Tags.OPERATION.value, 5, number(enums.Operation.DISCOVER_VERSIONS.value)
+        )
+        return structure(Tags.REQUEST_BATCH_ITEM, operation, item).encoding()
+    stream = BytearrayStream()
+    messages.RequestBatchItem(
+        operation=contents.Operation(item.operation),
+        unique_batch_item_id=None if place is None else contents.UniqueBatchItemID(place),
+        request_payload=item.payload,
+    ).write(stream, _ENCODINGS.get(version, enums.KMIPVersion.KMIP_2_0))
+    return bytes(stream.buffer)
+
+
+class Structure:
+    """The elements of a structure.  Raises MalformedTtlv."""
+
+    def __init__(self, value: bytes) -> None:
+        self._elements = list(elements(value))
+
+    def __iter__(self) -> Iterator[Element]:
+        return iter(self._elements)
+
+    def all(self, tag: Any) -> list[Element]:
+        return [each for each in self._elements if each.tag == tag.value]
+
+    def within(self, *tags: Any) -> "Structure":
+        """Return a structure inside, an empty one if it is missing."""
+        inside = self
+        for tag in tags:
+            found = [each for each in inside.all(tag) if each.type == STRUCTURE]
+            inside = Structure(found[0].value if found else b"")
+        return inside
+
+    def value(self, tag: Any) -> bytes | None:
+        """Return the value of the first element ``tag``."""
+        return next((each.value for each in self.all(tag)), None)
+
+    def text(self, tag: Any) -> str | None:
+        value = self.value(tag)
+        return None if value is None else value.decode(errors="replace")
+
+    def texts(self, tag: Any) -> list[str]:
+        return [each.value.decode(errors="replace") for each in self.all(tag)]
+
+    def number(self, tag: Any) -> int | None:
+        """Return an Integer, Enumeration, Long Integer or Date-Time."""
+        value = self.value(tag)
+        return None if value is None else int.from_bytes(value, "big", signed=True)
+
+
+@dataclass(frozen=True, repr=False)
+class AnswerItem:
+    """The answer to one item; ``operation`` is None if the whole request was refused."""
+
+    operation: int | None
+    number: bytes | None
+    status: int | None
+    reason: int | None
+    message: str | None
+    payload: Structure
+
+    @property
+    def succeeded(self) -> bool:
+        return bool(self.status == enums.ResultStatus.SUCCESS.value)
+
+    def refused_with(self, *reasons: Any) -> bool:
+        """Return whether the item was refused for one of ``reasons``."""
+        return not self.succeeded and self.reason in {reason.value for reason in reasons}
+
+    @property
+    def identifier(self) -> str:
+        """The identifier of the object in the answer, or ""."""
+        return self.payload.text(Tags.UNIQUE_IDENTIFIER) or ""
+
+    def outcome(self, *, with_message: bool = True) -> str:
+        """Return the outcome in words; without the message if the request carried a key."""
+        if self.succeeded:
+            return "success"
+        words = reason_words(self.reason)
+        return f"{words} ({printable(self.message)})" if with_message and self.message else words
+
+
+def reason_words(reason: int | None) -> str:
+    """Return a result reason in words."""
+    for known in enums.ResultReason:
+        if known.value == reason:
+            return str(known.name).lower().replace("_", " ")
+    return "operation failed" if reason is None else f"result reason {reason:#x}"
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """An answer; ``time`` is its Time Stamp in seconds since 1970."""
+
+    version: Version
+    time: int | None
+    items: Sequence[AnswerItem]
+    size: int
+
+    @property
+    def refusal(self) -> AnswerItem | None:
+        """The refusal of the whole request, or None."""
+        if len(self.items) == 1 and self.items[0].operation is None:
+            return None if self.items[0].succeeded else self.items[0]
+        return None
+
+    def in_order(self, count: int) -> list[AnswerItem | None]:
+        """Return the answers to the ``count`` items of the request; None for a missing one."""
+        if count == 1 and len(self.items) == 1:
+            return list(self.items)
+        by_number = {item.number: item for item in self.items}
+        return [by_number.get(batch_item_id(place)) for place in range(count)]
+
+
+def answer(data: bytes) -> Answer:
+    """Parse an answer.  Raises MalformedTtlv."""
+    whole = Structure(data[HEADER_LENGTH:])
+    structure_length(data[:HEADER_LENGTH], Tags.RESPONSE_MESSAGE.value)
+    header = whole.within(Tags.RESPONSE_HEADER)
+    version = header.within(Tags.PROTOCOL_VERSION)
+    major, minor = (
+        version.number(Tags.PROTOCOL_VERSION_MAJOR),
+        version.number(Tags.PROTOCOL_VERSION_MINOR),
+    )
+    items = [_item(Structure(each.value)) for each in whole.all(Tags.RESPONSE_BATCH_ITEM)]
+    if major is None or minor is None or header.number(Tags.BATCH_COUNT) != len(items):
+        raise MalformedTtlv
+    return Answer((major, minor), header.number(Tags.TIME_STAMP), items, len(data))
+
+
+def _item(fields: Structure) -> AnswerItem:
+    return AnswerItem(
+        fields.number(Tags.OPERATION),
+        fields.value(Tags.UNIQUE_BATCH_ITEM_ID),
+        fields.number(Tags.RESULT_STATUS),
+        fields.number(Tags.RESULT_REASON),
+        fields.text(Tags.RESULT_MESSAGE),
+        fields.within(Tags.RESPONSE_PAYLOAD),
+    )

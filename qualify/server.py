@@ -1,0 +1,216 @@
+"""One key server under test: what a check uses."""
+
+import os
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import NamedTuple
+
+from filer.kmip.client import Credentials, KmipClient
+from filer.kmip.failure import KeyServerFailure
+from filer.kmip.requests import Item, Version, discover_versions, locate_name, query
+from filer.qualify.certificates import Certificates
+from filer.qualify.ledger import Entry, Ledger
+from filer.qualify.line import Batches, Habits, Line, Way, verified
+from filer.qualify.message import NEWER, VERSIONS, Answer, AnswerItem, Reason
+from filer.qualify.outcome import NotTested
+from filer.qualify.record import Recorder, Tape
+from filer.qualify.stock import Owner, Stock
+from filer.qualify.throw_away import Mint
+
+
+class Scale(NamedTuple):
+    """How many pairs the checks register; smaller only in tests."""
+
+    few: int = 129
+    """Pairs of a system that has reached its limit and one more."""
+    many: int = 1001
+    """Pairs on a busy server."""
+    pairs: int = 128
+    """Pairs of a system that has reached its limit."""
+    others: int = 1000
+    """Objects of another client."""
+
+
+FULL = Scale()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose.  Times are in seconds."""
+
+    timeout: float = 5.0
+    idle: float = 30.0
+    """How long a connection is idle before it is used again."""
+    scale: Scale = FULL
+    restarted: Sequence[Entry] | None = None
+    """The pairs of a kept ledger, if the server was restarted since."""
+
+
+class Server:
+    """A key server, reached with the certificates in a directory.
+
+    ``others`` are other addresses of the same server.  ``times`` has the seconds of each fetch of
+    128 pairs, once they are measured.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        certificates: Certificates,
+        settings: Settings,
+        ledger: Ledger,
+        *,
+        others: Sequence[str] = (),
+        random: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.address = address
+        self.port = port
+        self.certificates = certificates
+        self.settings = settings
+        self.digests = ledger.digests
+        self.others = others
+        self.clock = clock
+        self.now = now
+        self.pause = pause
+        self.times: list[float] = []
+        self.mint = Mint(random)
+        self.own = Stock(address, "own", ledger, self.mint, self.line)
+        self.foreign = Stock(address, "other", ledger, self.mint, lambda: self.line("other"))
+        self.recorder = Recorder(lambda: [*self.own.secrets, *self.foreign.secrets])
+        self._contexts: dict[Credentials, ssl.SSLContext] = {}
+        self._idle: tuple[Line, float] | None = None
+
+    def credentials(self, owner: Owner = "own", address: str | None = None) -> Credentials:
+        """Return the certificate files of ``owner``.  Raises NotTested without a second one."""
+        return self.certificates.of(owner, address or self.address)
+
+    def client(
+        self,
+        credentials: Credentials | None = None,
+        *,
+        address: str | None = None,
+        wanted: Callable[[str], bool] = lambda key_id: True,
+    ) -> KmipClient:
+        """Return the filer's own client, which reads only key IDs that are ``wanted``."""
+        address = address or self.address
+        return KmipClient(
+            address,
+            self.port,
+            credentials or self.credentials(address=address),
+            self.settings.timeout,
+            ignored=lambda key_id: not wanted(key_id),
+            watch=self.recorder.tape(),
+        )
+
+    def line(self, owner: Owner = "own") -> Line:
+        """Return a connection with the certificate of ``owner``, not yet made."""
+        credentials = self.credentials(owner)
+        if credentials not in self._contexts:
+            self._contexts[credentials] = verified(credentials)
+        return self.line_with(self._contexts[credentials], self.habits)
+
+    def line_with(self, context: ssl.SSLContext, habits: Habits | None = None) -> Line:
+        """Return a connection with ``context``, not yet made."""
+        return Line(self._way, context, habits or Habits(), self.recorder.tape())
+
+    @property
+    def _way(self) -> Way:
+        return Way(self.address, self.port, self.credentials(), self.settings.timeout)
+
+    def ask(self, *items: Item, owner: Owner = "own") -> Answer:
+        """Send one request over a connection of its own.  Raises KeyServerFailure."""
+        with self.line(owner) as line:
+            return line.ask(*items)
+
+    def item(self, item: Item, owner: Owner = "own") -> AnswerItem:
+        """Send a request with one item and return its outcome.  Raises KeyServerFailure."""
+        answer = self.ask(item, owner=owner)
+        if len(answer.items) != 1:
+            raise KeyServerFailure(f"{len(answer.items)} answers to one item")
+        return answer.items[0]
+
+    def batches(self) -> Batches:
+        """Return requests with many items."""
+        return Batches(self.line)
+
+    def unknown_name(self) -> Item:
+        """Return a Locate for a name that no object has: it changes nothing."""
+        return locate_name(self.mint.name())
+
+    @cached_property
+    def spoken(self) -> dict[Version, Habits]:
+        """The versions in which the server answers a Locate, best first, and what it needs for it.
+
+        Raises KeyServerFailure if it answers in none because of one reason.
+        """
+        found: dict[Version, Habits] = {}
+        failures = []
+        for version in (*VERSIONS, *NEWER):
+            for greets in (False, True):
+                habits = Habits(version, greets=greets)
+                try:
+                    with self.line_with(verified(self.credentials()), habits) as line:
+                        if understands(line.ask(self.unknown_name(), version=version)):
+                            habits.closes = self._closes(line)
+                            found[version] = habits
+                            break
+                except KeyServerFailure as failure:
+                    failures.append(failure)
+                    break
+        if not found and len(failures) == len((*VERSIONS, *NEWER)):
+            raise failures[0]
+        return found
+
+    def _closes(self, line: Line) -> bool:
+        """Return whether the server closes the connection after an answer."""
+        with suppress(KeyServerFailure):
+            line.ask(discover_versions())
+        return not line.tape.answered
+
+    @cached_property
+    def habits(self) -> Habits:
+        """What all connections must respect.  Raises NotTested if no version is in common."""
+        for version in VERSIONS:
+            if version in self.spoken:
+                return self.spoken[version]
+        raise NotTested("it speaks no version of KMIP that a filer speaks")
+
+    def idle(self) -> tuple[Line, float]:
+        """Return a connection that has been used once and is idle since, and since when.
+
+        The runner calls this early, so that the time passes meanwhile.  Raises KeyServerFailure.
+        """
+        if self._idle is None:
+            line = Line(self._way, verified(self.credentials()), self.habits, Tape())
+            line.ask(query())
+            self._idle = line, self.clock()
+        return self._idle
+
+    def destroy_all(self) -> list[Entry]:
+        """Destroy all pairs that this run has made; return those that may be left."""
+        if self._idle is not None:
+            self._idle[0].close()
+        left: list[Entry] = []
+        for stock in (self.own, self.foreign):
+            try:
+                left += stock.destroy_all()
+            except (KeyServerFailure, NotTested):
+                left += stock.entries
+        return left
+
+
+def understands(answer: Answer) -> bool:
+    """Return whether a Locate was understood, if it has found anything or not."""
+    return any(
+        item.succeeded or item.refused_with(Reason.ITEM_NOT_FOUND, Reason.OBJECT_NOT_FOUND)
+        for item in answer.items
+    )

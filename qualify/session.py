@@ -1,0 +1,162 @@
+"""A whole run: the key servers, their ledger, the report, and the clean-up behind it."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from filer.kmip.failure import KeyServerFailure
+from filer.qualify.certificates import Certificates
+from filer.qualify.destruction import Destroyer
+from filer.qualify.ledger import Entry, Ledger, Reach
+from filer.qualify.line import Batches
+from filer.qualify.outcome import Check, NotTested
+from filer.qualify.report import Report, Verdict
+from filer.qualify.run import run
+from filer.qualify.server import Server, Settings
+from filer.qualify.stock import Owner
+
+Complain = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which key servers to check, and with which certificates; ``keep`` leaves a pair on each."""
+
+    addresses: Sequence[str]
+    port: int
+    certs: Path
+    settings: Settings
+    other_cert: Path | None = None
+    partner_cert: Path | None = None
+    keep: bool = False
+
+    def reach(self) -> Reach:
+        """Return what a later clean-up needs to reach the key servers."""
+        return Reach(
+            certs=str(self.certs.absolute()),
+            port=self.port,
+            timeout=self.settings.timeout,
+            other_cert=str(self.other_cert) if self.other_cert else None,
+        )
+
+    @classmethod
+    def again(cls, reach: Reach, entries: Sequence[Entry], certs: Path | None) -> "Plan":
+        """Return the plan of a run whose ledger has ``entries``, to read and destroy them."""
+        return cls(
+            addresses=list(dict.fromkeys(entry.key_server for entry in entries)),
+            port=reach.port,
+            certs=certs or Path(reach.certs),
+            settings=Settings(reach.timeout, restarted=entries),
+            other_cert=Path(reach.other_cert) if reach.other_cert else None,
+        )
+
+
+def qualify(
+    plan: Plan, ledger: Ledger, checks: Sequence[Check], report: Report, complain: Complain
+) -> list[Verdict]:
+    """Make ``checks`` on each key server of ``plan``, and destroy what was registered.
+
+    The pairs of a run before the restart are destroyed too.  Raises StorageError if the ledger
+    cannot be written.
+    """
+    with _servers(plan, ledger) as servers:
+        kept: list[Entry] = []
+        try:
+            verdicts = [_checked(server, checks, report) for server in servers]
+            if plan.keep:
+                kept = _keep(servers)
+            report.end(verdicts)
+        finally:
+            left = [entry for server in servers for entry in server.destroy_all()]
+            left += _destroy(servers, plan.settings.restarted or (), ledger)
+            _settle(ledger, left, kept, complain)
+    return verdicts
+
+
+def clean_up(plan: Plan, ledger: Ledger, entries: Sequence[Entry]) -> list[Entry]:
+    """Destroy the objects of ``entries``; return those of which one may be left."""
+    with _servers(plan, ledger) as servers:
+        left = _destroy(servers, entries, ledger)
+    if not left:
+        ledger.remove()
+    return left
+
+
+@contextmanager
+def _servers(plan: Plan, ledger: Ledger) -> Iterator[list[Server]]:
+    with tempfile.TemporaryDirectory(prefix="filer-qualify-") as scratch:
+        certificates = Certificates(plan.certs, Path(scratch), plan.other_cert, plan.partner_cert)
+        yield [
+            Server(
+                address,
+                plan.port,
+                certificates,
+                plan.settings,
+                ledger,
+                others=() if number else plan.addresses[1:],
+            )
+            for number, address in enumerate(plan.addresses)
+        ]
+
+
+def _checked(server: Server, checks: Sequence[Check], report: Report) -> Verdict:
+    report.begin(server.address, server.port)
+    numbers = {check.name: number for number, check in enumerate(checks, 1)}
+
+    def begun(check: Check) -> None:
+        report.begun(check, numbers[check.name], len(numbers))
+
+    results = []
+    for result in run(server, checks, begun):
+        report.result(result)
+        results.append(result)
+    return Verdict.on(server.address, results)
+
+
+def _keep(servers: Sequence[Server]) -> list[Entry]:
+    """Register a pair on each server and leave it there; return the entries."""
+    kept = []
+    for server in servers:
+        with suppress(KeyServerFailure, NotTested):
+            server.own.register(server.mint.pair())
+            kept.append(server.own.entries[-1])
+            server.own.forget(kept[-1])
+    return kept
+
+
+def _destroy(servers: Sequence[Server], entries: Sequence[Entry], ledger: Ledger) -> list[Entry]:
+    left: list[Entry] = []
+    by_address = {server.address: server for server in servers}
+
+    def place(entry: Entry) -> tuple[str, str]:
+        return entry.key_server, entry.owner
+
+    for (address, owner), group in groupby(sorted(entries, key=place), place):
+        some = list(group)
+        whose: Owner = "other" if owner == "other" else "own"
+        batches = Batches(lambda server=by_address[address], whose=whose: server.line(whose))  # type: ignore[misc]
+        try:
+            left += Destroyer(batches.ask, ledger.digests).destroy(some)
+        except (KeyServerFailure, NotTested):
+            left += some
+    return left
+
+
+def _settle(
+    ledger: Ledger, left: Sequence[Entry], kept: Sequence[Entry], complain: Complain
+) -> None:
+    if left:
+        complain(
+            f"{len(left)} objects may be left on {left[0].key_server}; to destroy them, run: "
+            f"filer-qualify cleanup {ledger.path}"
+        )
+    if kept:
+        complain(
+            f"{len(kept)} pairs are kept; restart the key servers, then run with "
+            f"--after-restart {ledger.path}"
+        )
+    if not (left or kept):
+        ledger.remove()

@@ -1,0 +1,136 @@
+"""The throw-away pairs that this run has on a key server, from Register to Destroy."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.pair import KeyPair
+from filer.kmip.failure import KeyServerFailure
+from filer.kmip.requests import Item, register
+from filer.qualify.destruction import Destroyer
+from filer.qualify.ledger import Entry, Ledger
+from filer.qualify.line import Batches, Line
+from filer.qualify.message import Answer
+from filer.qualify.outcome import NotTested
+from filer.qualify.throw_away import PARENT_TAG, Mint
+
+Owner = Literal["own", "other"]
+
+
+class Stored(NamedTuple):
+    """A throw-away pair on a key server."""
+
+    pair: KeyPair
+    identifier: str
+
+
+class Stock:
+    """The throw-away pairs of one owner on one key server.
+
+    The ledger names a pair before its Register is sent.  `destroy_all` destroys what is left.
+    """
+
+    def __init__(
+        self,
+        key_server: str,
+        owner: Owner,
+        ledger: Ledger,
+        mint: Mint,
+        line: Callable[[], Line],
+    ) -> None:
+        self.mint = mint
+        self.secrets: list[AuthenticationKey] = []
+        self.entries: list[Entry] = []
+        self._key_server = key_server
+        self._owner = owner
+        self._ledger = ledger
+        self._line = line
+        self._batches = Batches(line)
+        self._identifiers: dict[Entry, str] = {}
+        self._crowd: list[tuple[Entry, Stored]] = []
+
+    def announce(self, *pairs: KeyPair) -> list[Entry]:
+        """Write ``pairs`` to the ledger, because a Register for them is about to be sent."""
+        self.secrets += [pair.key for pair in pairs if pair.key not in self.secrets]
+        entries = self._ledger.add(self._key_server, self._owner, pairs)
+        self.entries += entries
+        return entries
+
+    def settle(self, entry: Entry, identifier: str) -> None:
+        """Record the identifier that Register has returned for a pair."""
+        self._identifiers[entry] = identifier
+
+    def send(self, pair: KeyPair, item: Item | None = None) -> Answer:
+        """Register ``pair``, by ``item`` if given, and return the answer."""
+        (entry,) = self.announce(pair)
+        with self._line() as line:
+            answer = line.ask(item or register(pair, PARENT_TAG))
+        if answer.items and answer.items[0].succeeded:
+            self.settle(entry, answer.items[0].identifier)
+        return answer
+
+    def register(self, *pairs: KeyPair) -> list[str]:
+        """Register ``pairs`` and return their identifiers.  Raises NotTested if one is refused."""
+        identifiers = []
+        for pair in pairs:
+            answer = self.send(pair)
+            item = answer.items[0] if answer.items else None
+            if item is None or not item.succeeded:
+                reason = item.outcome(with_message=False) if item else "no answer"
+                raise NotTested(f"Register was refused: {reason}")
+            identifiers.append(item.identifier)
+        return identifiers
+
+    @property
+    def crowd(self) -> Sequence[Stored]:
+        """The pairs that `populate` has registered."""
+        return [stored for _, stored in self._crowd]
+
+    def populate(self, size: int) -> Sequence[Stored]:
+        """Bring the crowd to ``size`` pairs: register more, or destroy some.  Raises NotTested."""
+        surplus = [entry for entry, _ in self._crowd[size:]]
+        if surplus:
+            del self._crowd[size:]
+            self._destroy(surplus)
+        with self._line() as line:
+            while (missing := size - len(self._crowd)) > 0:
+                self._add(
+                    line, [self.mint.pair() for _ in range(min(missing, self._batches.at_once))]
+                )
+        return self.crowd
+
+    def _add(self, line: Line, pairs: Sequence[KeyPair]) -> None:
+        entries = self.announce(*pairs)
+        items = [register(pair, PARENT_TAG) for pair in pairs]
+        try:
+            answers = self._batches.once(line, items)
+        except KeyServerFailure as failure:
+            raise NotTested(f"the pairs for it cannot be registered: {failure.reason}") from None
+        if answers is None:
+            # Whether some were registered is unknown: `destroy_all` looks for them by name.
+            self._batches.at_once = len(pairs) // 2
+            return
+        for entry, pair, answer in zip(entries, pairs, answers, strict=True):
+            if answer is None or not answer.succeeded:
+                reason = answer.outcome(with_message=False) if answer else "no answer"
+                raise NotTested(f"the pairs for it cannot be registered: {reason}")
+            self.settle(entry, answer.identifier)
+            self._crowd.append((entry, Stored(pair, answer.identifier)))
+
+    def forget(self, entry: Entry) -> None:
+        """Leave a pair on the key server; the ledger still names it."""
+        self.entries.remove(entry)
+
+    def destroy_all(self) -> list[Entry]:
+        """Destroy all pairs; return those that may be left.  Raises KeyServerFailure."""
+        self._crowd = []
+        return self._destroy(self.entries) if self.entries else []
+
+    def _destroy(self, entries: Sequence[Entry]) -> list[Entry]:
+        identifiers = {
+            each: self._identifiers[each] for each in entries if each in self._identifiers
+        }
+        left = Destroyer(self._batches.ask, self._ledger.digests).destroy(entries, identifiers)
+        destroyed = set(entries) - set(left)
+        self.entries = [each for each in self.entries if each not in destroyed]
+        return left
