@@ -5,7 +5,7 @@
 # make types     check types
 # make man       check the manual pages
 # make bench     measure the speed beside that of other programs (bench/README.md)
-# make schema    write the schema of --format json and its tables in docs/JSON.md
+# make schema    write the schemas of --format json, the tables of docs/JSON.md, docs/QUALIFY.md
 # make pictures  take the pictures of the README again
 # make clean     remove .venv and whatever else can be made again
 # make help      show this list
@@ -55,6 +55,7 @@ bench: $(VENV)/installed-test $(PEERS_VENV)/installed
 
 schema: $(VENV)/installed-test
 	$(BIN)/python -m tests.kit.json_schema
+	$(BIN)/python -m tests.kit.qualify_documents
 
 pictures: $(VENV)/installed-test tools
 	$(BIN)/python -m tests.kit.pictures

@@ -56,10 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "cleanup":
         return _clean_up(arguments)
-    if arguments.list:
-        return _list()
-    if arguments.explain:
-        return _explain(arguments.explain)
+    if arguments.explain is not None:
+        return _explain(arguments.explain) if arguments.explain else _list()
     return _qualify(arguments)
 
 

@@ -28,8 +28,8 @@ class Destroyer:
     ) -> list[Entry]:
         """Destroy the objects of ``entries``; return those of which an object may be left.
 
-        An object with one of the ``identifiers``, which Register has returned for it, may hide its
-        secret; the others are located by name.
+        An object with one of the ``identifiers``, which Register has returned for it, may hide or
+        change its name and secret, but not have another name; the others are located by name.
         """
         known = identifiers or {}
         ours = [entry for entry in entries if may_be_destroyed(entry.name)]
@@ -54,9 +54,10 @@ class Destroyer:
                 continue
             attributes = objects.attributes(about.payload)
             key = objects.key(content.payload) if content is not None else None
-            is_named = entry.name in objects.names(attributes)
+            names = {name.upper() for name in objects.names(attributes)}
+            is_named = entry.name.upper() in names
             fits = key is not None and self._digests.of(key) == entry.digest
-            if not is_named or not (fits or (key is None and entry in known)):
+            if not (is_named and fits) and not (entry in known and (is_named or not names)):
                 # The object of another pair, or one that hides its secret.
                 if entry in known or (is_named and key is None):
                     left.add(entry)
@@ -67,10 +68,9 @@ class Destroyer:
                 if state in (enums.State.ACTIVE, None):
                     active.append(identifier)
         self._ask([revoke(each) for each in active])
-        outcomes = self._ask([destroy(each) for _, each in doomed])
-        for (entry, _), outcome in zip(doomed, outcomes, strict=True):
-            if not (_is_gone(outcome) or (outcome is not None and outcome.succeeded)):
-                left.add(entry)
+        self._ask([destroy(each) for _, each in doomed])
+        after = self._ask([get_attributes(each) for _, each in doomed])
+        left |= {entry for (entry, _), about in zip(doomed, after, strict=True) if _is_left(about)}
         return [entry for entry in entries if entry in left]
 
     def _located(self, entries: Sequence[Entry]) -> dict[Entry, list[str]]:
@@ -94,6 +94,13 @@ def find(ask: Ask, name: str) -> list[AnswerItem]:
 
 def _identifiers(answer: AnswerItem) -> list[str]:
     return answer.payload.texts(Tags.UNIQUE_IDENTIFIER)
+
+
+def _is_left(about: AnswerItem | None) -> bool:
+    """Return whether an object exists, or may exist, by the answer to Get Attributes."""
+    if about is None or not about.succeeded:
+        return not _is_gone(about)
+    return objects.state(objects.attributes(about.payload)) not in objects.DESTROYED
 
 
 def _is_gone(answer: AnswerItem | None) -> bool:

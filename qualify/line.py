@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from filer.kmip.client import Credentials
@@ -10,8 +10,8 @@ from filer.kmip.connection import Deadline, TlsConnection
 from filer.kmip.failure import NOT_A_KMIP_SERVER, KeyServerFailure
 from filer.kmip.requests import MAXIMUM_ANSWER, Item, Version, discover_versions
 from filer.kmip.tls import check_address, client_context, is_in_file
-from filer.kmip.ttlv import HEADER_LENGTH, Element, MalformedTtlv, structure_length
-from filer.qualify.message import VERSIONS, Answer, AnswerItem, Tags, answer, request
+from filer.kmip.ttlv import HEADER_LENGTH, MalformedTtlv, structure_length
+from filer.qualify.message import VERSIONS, Answer, AnswerItem, Raw, Tags, answer, request
 from filer.qualify.record import Tape
 
 _AT_ONCE = 64
@@ -26,6 +26,12 @@ class Habits:
     """The server closes the connection after each answer."""
     greets: bool = False
     """The server wants Discover Versions before anything else."""
+    numbers: bool = False
+    """The server wants a Unique Batch Item ID in a request with one item."""
+
+    def plain(self) -> "Habits":
+        """Return the same without IDs for single items."""
+        return replace(self, numbers=False)
 
 
 @dataclass(frozen=True)
@@ -81,12 +87,15 @@ class Line:
 
     def ask(
         self,
-        *items: Item | Element,
+        *items: Item | Raw,
         version: Version | None = None,
         most: int = MAXIMUM_ANSWER,
     ) -> Answer:
         """Send ``items`` in one request; ``most`` is its Maximum Response Size in bytes."""
-        return self.send(request(items, version or self._habits.version, most=most))
+        habits = self._habits
+        return self.send(
+            request(items, version or habits.version, most=most, numbers=habits.numbers)
+        )
 
     def send(self, data: bytes) -> Answer:
         """Send an encoded request."""

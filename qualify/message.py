@@ -8,6 +8,8 @@ from filer.host.text import printable
 from filer.kmip.messages import BytearrayStream, contents, enums, messages
 from filer.kmip.requests import MAXIMUM_ANSWER, Item, Version, batch_item_id
 from filer.kmip.ttlv import (
+    BYTE_STRING,
+    ENUMERATION,
     HEADER_LENGTH,
     INTEGER,
     STRUCTURE,
@@ -28,6 +30,7 @@ VERSIONS: tuple[Version, ...] = ((1, 4), (1, 3), (1, 2), (1, 1), (1, 0), (2, 0))
 
 NEWER: tuple[Version, ...] = ((2, 1),)
 
+_ID = Tags.UNIQUE_BATCH_ITEM_ID.value
 _ENCODINGS = {
     (1, 0): enums.KMIPVersion.KMIP_1_0,
     (1, 1): enums.KMIPVersion.KMIP_1_1,
@@ -61,22 +64,35 @@ def protocol_version(version: Version) -> Element:
     )
 
 
-def request(
-    items: Sequence[Item | Element], version: Version, *, most: int = MAXIMUM_ANSWER
-) -> bytes:
-    """Return a request; one item has neither an ID nor a Batch Error Continuation Option.
+@dataclass(frozen=True, repr=False)
+class Raw:
+    """An operation that a filer does not send: PyKMIP's payload, or an element."""
 
-    An item may be an `Element`, the payload of Discover Versions.
+    operation: Any
+    payload: Any
+
+
+def request(
+    items: Sequence[Item | Raw],
+    version: Version,
+    *,
+    most: int = MAXIMUM_ANSWER,
+    numbers: bool = False,
+) -> bytes:
+    """Return a request; one item has no Batch Error Continuation Option, and an ID if ``numbers``.
+
     ``most`` is the Maximum Response Size in bytes.
     """
     several = len(items) > 1
     header = [protocol_version(version), integer(Tags.MAXIMUM_RESPONSE_SIZE, most)]
     if several:
         option = enums.BatchErrorContinuationOption.CONTINUE.value
-        header.append(Element(Tags.BATCH_ERROR_CONTINUATION_OPTION.value, 5, number(option)))
+        header.append(
+            Element(Tags.BATCH_ERROR_CONTINUATION_OPTION.value, ENUMERATION, number(option))
+        )
     header.append(integer(Tags.BATCH_COUNT, len(items)))
     batch = b"".join(
-        _batch_item(item, batch_item_id(place) if several else None, version)
+        _batch_item(item, batch_item_id(place) if several or numbers else None, version)
         for place, item in enumerate(items)
     )
     whole = structure(Tags.REQUEST_HEADER, *header).encoding() + batch
@@ -88,12 +104,11 @@ def number(value: int) -> bytes:
     return value.to_bytes(4, "big")
 
 
-def _batch_item(item: Item | Element, place: bytes | None, version: Version) -> bytes:
-    if isinstance(item, Element):
-        operation = Element(
-            Tags.OPERATION.value, 5, number(enums.Operation.DISCOVER_VERSIONS.value)
-        )
-        return structure(Tags.REQUEST_BATCH_ITEM, operation, item).encoding()
+def _batch_item(item: Item | Raw, place: bytes | None, version: Version) -> bytes:
+    if isinstance(item.payload, Element):
+        operation = Element(Tags.OPERATION.value, ENUMERATION, number(item.operation.value))
+        numbers = [] if place is None else [Element(_ID, BYTE_STRING, place)]
+        return structure(Tags.REQUEST_BATCH_ITEM, operation, *numbers, item.payload).encoding()
     stream = BytearrayStream()
     messages.RequestBatchItem(
         operation=contents.Operation(item.operation),

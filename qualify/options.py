@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from filer.kmip.address import AddressError, parse_address, parse_port
 PROGRAM = "filer-qualify"
 FORMATS = ("text", "json", "junit")
 _DEFAULT_PORT = 5696
+_DEFAULT_TIMEOUT = 5.0
+_DEFAULT_IDLE = 30.0
 _MOST_SECONDS = 3600
 
 
@@ -33,7 +36,7 @@ def parse(argv: Sequence[str] | None, names: Callable[[], Sequence[str]]) -> arg
             near = nearest(chosen, names())
             hint = f'; did you mean "{near}"?' if near else f" ({', '.join(names())})"
             parser.error(f'there is no check "{chosen}"{hint}')
-    if arguments.explain or arguments.list:
+    if arguments.explain is not None:
         return arguments
     if not arguments.certs:
         parser.error("give the directory of the certificates with --certs DIR")
@@ -61,82 +64,52 @@ def objection_to(addresses: Sequence[str], *, agreed: bool) -> str | None:
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        usage=f"{PROGRAM} [options] --certs DIR IP [IP ...]\n"
-        f"       {PROGRAM} cleanup [options] LEDGER\n"
-        f"       {PROGRAM} --explain CHECK",
-        description="Check whether a key server is fit for a filer. It registers throw-away keys, "
-        "and destroys them. DIR has the files of a filer: client.pem, client_private.pem, "
-        "IP_CA.pem.",
+        usage=f"{PROGRAM} [options] --certs DIR IP [IP ...]\n       {PROGRAM} cleanup LEDGER",
+        description="Check whether key servers are fit for a filer, with throw-away keys.",
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=30),
         allow_abbrev=False,
     )
-    parser.add_argument("addresses", metavar="IP", nargs="*", type=_address, help="a key server")
-    parser.add_argument("--certs", metavar="DIR", type=directory, help="the certificates")
-    parser.add_argument(
+    add = parser.add_argument
+    add("addresses", metavar="IP", nargs="*", type=_address, help=argparse.SUPPRESS)
+    add("--certs", metavar="DIR", type=directory, help="client.pem, client_private.pem, IP_CA.pem")
+    add(
         "--port",
         type=_port,
         default=_DEFAULT_PORT,
         metavar="PORT",
         help=f"TCP port (default: {_DEFAULT_PORT})",
     )
-    parser.add_argument(
+    add(
         "--timeout",
         type=_seconds,
-        default=5.0,
+        default=_DEFAULT_TIMEOUT,
         metavar="S",
-        help="seconds for one answer, as [kmip] timeout of the filer (default: 5)",
+        help=f"seconds for one answer (default: {_DEFAULT_TIMEOUT:g})",
     )
-    parser.add_argument(
-        "--format", choices=FORMATS, default="text", help="of the report (default: text)"
-    )
-    parser.add_argument(
-        "--verbose", action="store_true", help="show the requests and answers of all checks"
-    )
-    parser.add_argument(
-        "--check",
-        metavar="CHECK",
-        action="append",
-        default=[],
-        help="make only this check; repeatable",
-    )
-    parser.add_argument("--list", action="store_true", help="list the checks, and exit")
-    parser.add_argument("--explain", metavar="CHECK", help="explain a check, and exit")
-    parser.add_argument(
-        "--other-cert",
-        metavar="FILE",
-        type=_file,
-        help="a second client certificate with its private key, which must see nothing",
-    )
-    parser.add_argument(
-        "--partner-cert",
-        metavar="FILE",
-        type=_file,
-        help="the client certificate of the HA partner with its private key",
-    )
-    parser.add_argument(
+    add("--format", choices=FORMATS, default="text", help="of the report (default: text)")
+    add("--verbose", action="store_true", help="show the requests of all checks")
+    add("--check", metavar="CHECK", action="append", default=[], help="only this; repeatable")
+    add("--explain", metavar="CHECK", nargs="?", const="", help="explain a check, or list all")
+    add("--other-cert", metavar="FILE", type=_file, help="client that must not see the keys")
+    add("--partner-cert", metavar="FILE", type=_file, help="HA partner, which must see them")
+    add(
         "--idle",
         type=_seconds,
-        default=30.0,
+        default=_DEFAULT_IDLE,
         metavar="S",
-        help="seconds that a connection is idle (default: 30)",
+        help=f"seconds of an idle connection (default: {_DEFAULT_IDLE:g})",
     )
-    parser.add_argument(
-        "--ledger", metavar="FILE", type=_file, help="default: in the XDG state home"
-    )
-    parser.add_argument("--keep", action="store_true", help="leave one pair for --after-restart")
-    parser.add_argument(
-        "--after-restart",
-        metavar="FILE",
-        type=_file,
-        help="read the pair that --keep left in this ledger, and destroy it",
-    )
-    _add_common(parser)
-    parser.add_argument(
+    add("--ledger", metavar="FILE", type=_file, help="default: in the XDG state home")
+    add("--keep", action="store_true", help="leave a key for --after-restart")
+    add("--after-restart", metavar="FILE", type=_file, help="read the key that this ledger names")
+    _add_consent(parser)
+    add(
         "--print-completion",
         metavar="SHELL",
         action=PrintCompletion,
         help="print the completion for bash or zsh",
     )
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    add("--version", action="version", version=f"{PROGRAM} {__version__}")
     return parser
 
 
@@ -148,15 +121,13 @@ def _cleanup_parser() -> Parser:
     )
     parser.add_argument("ledger", metavar="LEDGER", type=_file, help="the ledger of the run")
     parser.add_argument("--certs", metavar="DIR", type=directory, help="default: those of the run")
-    _add_common(parser)
+    _add_consent(parser)
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_consent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--yes-this-is-my-server",
-        action="store_true",
-        help="agree to the use of a key server on another machine",
+        "--yes-this-is-my-server", action="store_true", help="it may be another machine"
     )
 
 

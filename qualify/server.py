@@ -16,11 +16,15 @@ from filer.kmip.requests import Item, Version, discover_versions, locate_name, q
 from filer.qualify.certificates import Certificates
 from filer.qualify.ledger import Entry, Ledger
 from filer.qualify.line import Batches, Habits, Line, Way, verified
-from filer.qualify.message import NEWER, VERSIONS, Answer, AnswerItem, Reason
+from filer.qualify.message import NEWER, VERSIONS, Answer, AnswerItem, Raw, Reason
 from filer.qualify.outcome import NotTested
 from filer.qualify.record import Recorder, Tape
 from filer.qualify.stock import Owner, Stock
 from filer.qualify.throw_away import Mint
+
+
+def _time_of_day() -> datetime:
+    return datetime.now(UTC)
 
 
 class Scale(NamedTuple):
@@ -34,6 +38,8 @@ class Scale(NamedTuple):
     """Pairs of a system that has reached its limit."""
     others: int = 1000
     """Objects of another client."""
+    batch: int = 1024
+    """Items of the largest request."""
 
 
 FULL = Scale()
@@ -49,6 +55,10 @@ class Settings:
     scale: Scale = FULL
     restarted: Sequence[Entry] | None = None
     """The pairs of a kept ledger, if the server was restarted since."""
+    random: Callable[[int], bytes] = os.urandom
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = _time_of_day
+    pause: Callable[[float], None] = time.sleep
 
 
 class Server:
@@ -67,10 +77,6 @@ class Server:
         ledger: Ledger,
         *,
         others: Sequence[str] = (),
-        random: Callable[[int], bytes] = os.urandom,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.address = address
         self.port = port
@@ -78,11 +84,12 @@ class Server:
         self.settings = settings
         self.digests = ledger.digests
         self.others = others
-        self.clock = clock
-        self.now = now
-        self.pause = pause
+        self.clock = settings.clock
+        self.now = settings.now
+        self.pause = settings.pause
         self.times: list[float] = []
-        self.mint = Mint(random)
+        self.refusals: dict[Version, str] = {}
+        self.mint = Mint(settings.random)
         self.own = Stock(address, "own", ledger, self.mint, self.line)
         self.foreign = Stock(address, "other", ledger, self.mint, lambda: self.line("other"))
         self.recorder = Recorder(lambda: [*self.own.secrets, *self.foreign.secrets])
@@ -126,12 +133,12 @@ class Server:
     def _way(self) -> Way:
         return Way(self.address, self.port, self.credentials(), self.settings.timeout)
 
-    def ask(self, *items: Item, owner: Owner = "own") -> Answer:
+    def ask(self, *items: Item | Raw, owner: Owner = "own") -> Answer:
         """Send one request over a connection of its own.  Raises KeyServerFailure."""
         with self.line(owner) as line:
             return line.ask(*items)
 
-    def item(self, item: Item, owner: Owner = "own") -> AnswerItem:
+    def item(self, item: Item | Raw, owner: Owner = "own") -> AnswerItem:
         """Send a request with one item and return its outcome.  Raises KeyServerFailure."""
         answer = self.ask(item, owner=owner)
         if len(answer.items) != 1:
@@ -150,25 +157,30 @@ class Server:
     def spoken(self) -> dict[Version, Habits]:
         """The versions in which the server answers a Locate, best first, and what it needs for it.
 
-        Raises KeyServerFailure if it answers in none because of one reason.
+        ``refusals`` then has the reasons of the others.
         """
         found: dict[Version, Habits] = {}
-        failures = []
         for version in (*VERSIONS, *NEWER):
-            for greets in (False, True):
-                habits = Habits(version, greets=greets)
-                try:
-                    with self.line_with(verified(self.credentials()), habits) as line:
-                        if understands(line.ask(self.unknown_name(), version=version)):
-                            habits.closes = self._closes(line)
-                            found[version] = habits
-                            break
-                except KeyServerFailure as failure:
-                    failures.append(failure)
+            for greets, numbers in ((False, False), (True, False), (False, True)):
+                habits = Habits(version, greets=greets, numbers=numbers)
+                if self._speaks(habits):
+                    found[version] = habits
                     break
-        if not found and len(failures) == len((*VERSIONS, *NEWER)):
-            raise failures[0]
         return found
+
+    def _speaks(self, habits: Habits) -> bool:
+        try:
+            with self.line_with(verified(self.credentials()), habits) as line:
+                answer = line.ask(self.unknown_name())
+                if understands(answer):
+                    habits.closes = self._closes(line)
+                    return True
+        except KeyServerFailure as failure:
+            reason = failure.reason
+        else:
+            reason = answer.items[0].outcome() if answer.items else "an answer without an item"
+        self.refusals.setdefault(habits.version, reason)
+        return False
 
     def _closes(self, line: Line) -> bool:
         """Return whether the server closes the connection after an answer."""

@@ -6,11 +6,11 @@ from typing import Literal, NamedTuple
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.kmip.failure import KeyServerFailure
-from filer.kmip.requests import Item, register
+from filer.kmip.requests import register
 from filer.qualify.destruction import Destroyer
 from filer.qualify.ledger import Entry, Ledger
 from filer.qualify.line import Batches, Line
-from filer.qualify.message import Answer
+from filer.qualify.message import Answer, Raw
 from filer.qualify.outcome import NotTested
 from filer.qualify.throw_away import PARENT_TAG, Mint
 
@@ -60,7 +60,7 @@ class Stock:
         """Record the identifier that Register has returned for a pair."""
         self._identifiers[entry] = identifier
 
-    def send(self, pair: KeyPair, item: Item | None = None) -> Answer:
+    def send(self, pair: KeyPair, item: Raw | None = None) -> Answer:
         """Register ``pair``, by ``item`` if given, and return the answer."""
         (entry,) = self.announce(pair)
         with self._line() as line:
@@ -73,7 +73,10 @@ class Stock:
         """Register ``pairs`` and return their identifiers.  Raises NotTested if one is refused."""
         identifiers = []
         for pair in pairs:
-            answer = self.send(pair)
+            try:
+                answer = self.send(pair)
+            except KeyServerFailure as failure:
+                raise NotTested(f"Register was not answered: {failure.reason}") from None
             item = answer.items[0] if answer.items else None
             if item is None or not item.succeeded:
                 reason = item.outcome(with_message=False) if item else "no answer"

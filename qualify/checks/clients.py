@@ -8,7 +8,7 @@ from filer.qualify.outcome import BLOCKER, Problem, Statements, check
 from filer.qualify.server import Server
 
 
-@check(BLOCKER, "register-read-back")
+@check(BLOCKER, "register-read-back", "key-shapes")
 def isolation(server: Server) -> Statements:
     """Another client cannot see, read or destroy the keys
 
@@ -37,7 +37,7 @@ def isolation(server: Server) -> Statements:
     yield "another client sees and destroys nothing"
 
 
-@check(BLOCKER, "register-read-back")
+@check(BLOCKER, "register-read-back", "key-shapes")
 def ha_partner(server: Server) -> Statements:
     """The partner of an HA pair sees the same keys
 

@@ -6,7 +6,7 @@ from filer.kmip.requests import activate, destroy, get_attributes, locate_name, 
 from filer.kmip.ttlv import Element
 from filer.qualify import objects
 from filer.qualify.message import AnswerItem, Reason, Tags
-from filer.qualify.outcome import INFORMATION, WARNING, Problem, Statements, check
+from filer.qualify.outcome import INFORMATION, WARNING, NotTested, Problem, Statements, check
 from filer.qualify.server import Server
 
 _NOT_NOW = (
@@ -31,6 +31,8 @@ def lifecycle(server: Server) -> Statements:
     because another server has not taken it. What cannot be taken back is left on the server.
     """
     (identifier,) = server.own.register(server.mint.pair())
+    if not _attributes(server, identifier):
+        raise NotTested("the pair for it was registered, but is not there")
     item = server.item(activate(identifier))
     if item.succeeded:
         yield "Activate works"
@@ -103,7 +105,7 @@ def duplicates(server: Server) -> Statements:
         yield f"a second object of the same name is refused: {words}"
 
 
-@check(WARNING)
+@check(WARNING, "register-read-back")
 def clean_up(server: Server) -> Statements:
     """A destroyed object is gone
 

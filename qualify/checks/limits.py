@@ -1,9 +1,10 @@
 """Checks of sizes: batches, long answers, long requests."""
 
 from filer.kmip.failure import KeyServerFailure
+from filer.kmip.messages import enums
 from filer.kmip.requests import get_attributes, locate_all
 from filer.kmip.ttlv import STRUCTURE, Element
-from filer.qualify.message import Answer, Reason, Tags, protocol_version
+from filer.qualify.message import Answer, Raw, Reason, Tags, protocol_version
 from filer.qualify.objects import GONE
 from filer.qualify.outcome import (
     BLOCKER,
@@ -19,7 +20,6 @@ from filer.qualify.server import Server
 _SIZES = (2, 16, 64, 256, 1024)
 _CONTINUES = 3
 _SMALL_ANSWER = 2048
-_VERSION_SIZE = 40
 _REQUESTS = (("40 KB", 1024), ("160 KB", 4096))
 
 
@@ -34,10 +34,11 @@ def batches(server: Server) -> Statements:
     A filer reads 128 keys in two or three requests if it can, and falls back to single items, which
     takes longer.
     """
+    sizes = [each for each in (1, *_SIZES) if each <= server.settings.scale.batch]
     identifiers = [each.identifier for each in server.own.populate(max(2, len(server.own.crowd)))]
-    items = [get_attributes(identifiers[each % len(identifiers)]) for each in range(max(_SIZES))]
+    items = [get_attributes(identifiers[each % len(identifiers)]) for each in range(sizes[-1])]
     largest = 0
-    for size in (1, *_SIZES):
+    for size in sizes:
         try:
             answer = server.ask(*items[:size])
         except KeyServerFailure as failure:
@@ -52,7 +53,7 @@ def batches(server: Server) -> Statements:
         yield Problem(BLOCKER, f"a request with one item is refused: {reason}")
         return
     yield f"{largest} in one request" + ("" if largest == size else f" (more: {reason})")
-    if largest < max(2, *_SIZES[:1]):
+    if largest < _CONTINUES:
         return
     unknown = get_attributes("no-such-object-of-filer-qualify")
     try:
@@ -111,10 +112,10 @@ def request_limit(server: Server) -> Statements:
     for words, count in _REQUESTS:
         numbers = (protocol_version(divmod(each + 10, 10)) for each in range(count))
         payload = b"".join(each.encoding() for each in numbers)
-        assert len(payload) == count * _VERSION_SIZE
+        request = Element(Tags.REQUEST_PAYLOAD.value, STRUCTURE, payload)
         with server.line() as line:
             try:
-                answer = line.ask(Element(Tags.REQUEST_PAYLOAD.value, STRUCTURE, payload))
+                answer = line.ask(Raw(enums.Operation.DISCOVER_VERSIONS, request))
             except KeyServerFailure as failure:
                 yield Problem(WARNING, f"a request of {words}: {failure.reason}")
                 return

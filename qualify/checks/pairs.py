@@ -6,9 +6,10 @@ from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.kmip.failure import KeyServerFailure, PartlyRead
 from filer.kmip.messages import enums, payloads
-from filer.kmip.requests import Item, get, get_attributes
+from filer.kmip.requests import get, get_attributes
 from filer.kmip.ttlv import ENUMERATION, STRUCTURE, TEXT_STRING
 from filer.qualify import objects
+from filer.qualify.message import Raw
 from filer.qualify.outcome import BLOCKER, WARNING, Problem, Statements, check, shown
 from filer.qualify.server import Server
 from filer.qualify.throw_away import PARENT_TAG
@@ -124,7 +125,7 @@ def attributes(server: Server) -> Statements:
     pair = server.mint.pair()
     (identifier,) = server.own.register(pair)
     names = payloads.GetAttributesRequestPayload(identifier, list(_ASKED))
-    item = server.item(Item(enums.Operation.GET_ATTRIBUTES, names, identifier))
+    item = server.item(Raw(enums.Operation.GET_ATTRIBUTES, names))
     if not item.succeeded:
         yield Problem(WARNING, f"Get Attributes is refused: {item.outcome()}")
         return

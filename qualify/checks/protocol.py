@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from filer.kmip.failure import KeyServerFailure
 from filer.kmip.messages import enums, payloads
-from filer.kmip.requests import Item, Version, discover_versions
-from filer.qualify.message import NEWER, VERSIONS, Structure, Tags
+from filer.kmip.requests import Version, discover_versions
+from filer.qualify.line import verified
+from filer.qualify.message import NEWER, VERSIONS, Raw, Structure, Tags
 from filer.qualify.outcome import (
     BLOCKER,
     WARNING,
@@ -37,14 +37,12 @@ def versions(server: Server) -> Statements:
 
     A filer prefers 1.4, and speaks 1.0 to 2.0. From 1.3 on, a long list of keys can be continued.
     """
-    try:
-        spoken = server.spoken
-    except KeyServerFailure as failure:
-        yield Problem(BLOCKER, f"no request was answered: {failure.reason}")
-        raise Stop("no request was answered") from None
+    spoken = server.spoken
     if not set(VERSIONS) & set(spoken):
-        others = f"; it answers {_words(spoken)}" if spoken else ""
-        yield Problem(BLOCKER, f"none of {_words(VERSIONS)} is answered{others}")
+        reasons = dict.fromkeys(server.refusals[version] for version in VERSIONS)
+        yield Problem(BLOCKER, f"none of {_words(VERSIONS)} is answered: {', '.join(reasons)}")
+        if spoken:
+            yield f"answers {_words(spoken)}"
         raise Stop("no version is in common")
     yield f"answers {_words(spoken)}"
     habits = server.habits
@@ -83,7 +81,7 @@ def capabilities(server: Server) -> Statements:
         enums.QueryFunction.QUERY_OBJECTS,
         enums.QueryFunction.QUERY_SERVER_INFORMATION,
     ]
-    item = server.item(Item(enums.Operation.QUERY, payloads.QueryRequestPayload(functions)))
+    item = server.item(Raw(enums.Operation.QUERY, payloads.QueryRequestPayload(functions)))
     if not item.succeeded:
         yield Problem(WARNING, f"Query is refused: {item.outcome()}")
         return
@@ -106,7 +104,8 @@ def single_item(server: Server) -> Statements:
 
     A filer sends single items in this form, the only one that strict servers accept.
     """
-    answer = server.ask(server.unknown_name())
+    with server.line_with(verified(server.credentials()), server.habits.plain()) as line:
+        answer = line.ask(server.unknown_name())
     if understands(answer):
         yield "answered"
     elif answer.items:

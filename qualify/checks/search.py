@@ -4,7 +4,7 @@ from filer.keys.pair import KeyPair
 from filer.kmip.messages import AttributeFactory, SecretFactory, enums, objects, payloads
 from filer.kmip.requests import Item, locate_all, locate_name
 from filer.qualify.line import Line
-from filer.qualify.message import AnswerItem, Tags
+from filer.qualify.message import AnswerItem, Raw, Tags
 from filer.qualify.outcome import BLOCKER, WARNING, Problem, Statements, check
 from filer.qualify.server import Server
 from filer.qualify.throw_away import TAG
@@ -31,13 +31,13 @@ def _located(item: AnswerItem) -> set[str]:
     return set(item.payload.texts(Tags.UNIQUE_IDENTIFIER))
 
 
-def _locate(**wanted: object) -> Item:
+def _locate(**wanted: object) -> Raw:
     factory = AttributeFactory()
     attributes = [
         factory.create_attribute(enums.AttributeType[name.upper()], value)
         for name, value in wanted.items()
     ]
-    return Item(enums.Operation.LOCATE, payloads.LocateRequestPayload(attributes=attributes))
+    return Raw(enums.Operation.LOCATE, payloads.LocateRequestPayload(attributes=attributes))
 
 
 @check(WARNING, "register-read-back")
@@ -66,7 +66,7 @@ def filters(server: Server) -> Statements:
     yield from _exact(server, "Object Type", secret_data, first, answer.items[0].identifier)
 
 
-def _exact(server: Server, by: str, item: Item, wanted: str, decoy: str) -> Statements:
+def _exact(server: Server, by: str, item: Item | Raw, wanted: str, decoy: str) -> Statements:
     outcome = server.item(item)
     if not outcome.succeeded:
         yield Problem(WARNING, f"Locate by {by} is refused: {outcome.outcome()}")
@@ -84,7 +84,7 @@ def _is_capped(outcome: AnswerItem, found: set[str]) -> bool:
     return (outcome.payload.number(Tags.LOCATED_ITEMS) or 0) > len(found)
 
 
-def _symmetric_key(pair: KeyPair) -> Item:
+def _symmetric_key(pair: KeyPair) -> Raw:
     secret = pair.key.reveal()
     of = AttributeFactory().create_attribute
     mask = [enums.CryptographicUsageMask.ENCRYPT, enums.CryptographicUsageMask.DECRYPT]
@@ -105,7 +105,7 @@ def _symmetric_key(pair: KeyPair) -> Item:
         },
     )
     payload = payloads.RegisterRequestPayload(enums.ObjectType.SYMMETRIC_KEY, template, key)
-    return Item(enums.Operation.REGISTER, payload)
+    return Raw(enums.Operation.REGISTER, payload)
 
 
 @check(BLOCKER, "register-read-back")

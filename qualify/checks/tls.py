@@ -1,6 +1,7 @@
 """Checks of TLS: versions, and the certificates of both sides."""
 
 import ssl
+import warnings
 from datetime import timedelta
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def _cipher(server: Server, version: ssl.TLSVersion) -> str:
     context = unverified(files.client, files.client_private)
     if version is ssl.TLSVersion.TLSv1_1:
         context.set_ciphers("DEFAULT:@SECLEVEL=0")  # OpenSSL does not offer it otherwise
-    context.minimum_version = context.maximum_version = version
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # TLS 1.1
+        context.minimum_version = context.maximum_version = version
     deadline = Deadline(server.settings.timeout)
     with TlsConnection(server.address, server.port, context, deadline) as connection:
         connection.handshake()

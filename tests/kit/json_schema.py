@@ -23,6 +23,7 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
+    is_typeddict,
 )
 
 from filer.commands import Fields, Text
@@ -208,6 +209,8 @@ def _schema_of(hint: Any) -> Schema:
     match get_origin(hint):
         case None if hint in _PLAIN:
             found = dict(_PLAIN[hint])
+        case None if is_typeddict(hint):
+            found = declared(hint)
         case None if hint is not Any:
             found = _object(json_fields(hint))
         case origin if origin is Annotated and "$ref" in arguments[1]:
@@ -262,13 +265,14 @@ def _object(fields: Mapping[str, Any], description: str | None = None) -> Schema
     }
 
 
-def _typed(declared: type) -> Schema:
-    return _object(get_type_hints(declared, include_extras=True), meaning_of(declared))
+def declared(fields: type) -> Schema:
+    """Return the schema of a TypedDict."""
+    return _object(get_type_hints(fields, include_extras=True), meaning_of(fields))
 
 
-def meaning_of(declared: type) -> str:
+def meaning_of(described: type) -> str:
     """Return a class's docstring as one line of Markdown, without the full stop."""
-    return " ".join((getdoc(declared) or "").split()).replace("``", "`").removesuffix(".")
+    return " ".join((getdoc(described) or "").split()).replace("``", "`").removesuffix(".")
 
 
 def _chosen(by: str, prefix: str, names: Sequence[str]) -> list[Schema]:
@@ -288,10 +292,10 @@ def schema() -> Schema:
     message = {"description": "The text that --format text prints", "type": "string"}
     definitions = {
         "schema": {"const": SCHEMA},
-        "command": _typed(CommandObject),
-        "question": _typed(Question),
-        **{name: _typed(declared) for name, declared in EVENTS.items()},
-        "notice": _typed(Notice),
+        "command": declared(CommandObject),
+        "question": declared(Question),
+        **{name: declared(event) for name, event in EVENTS.items()},
+        "notice": declared(Notice),
         "event": {
             "type": "object",
             "required": ["schema", "event"],
@@ -334,9 +338,8 @@ def schema() -> Schema:
     }
 
 
-def schema_text() -> str:
-    """Return the text of the schema file: one definition a line, for readable diffs."""
-    whole = schema()
+def schema_text(whole: Schema) -> str:
+    """Return the text of a schema file: one definition a line, for readable diffs."""
     definitions = whole.pop("$defs")
     lines = ",\n".join(
         f"{json.dumps(name)}: {json.dumps(definitions[name])}" for name in definitions
@@ -383,7 +386,7 @@ def with_tables(document: str) -> str:
 
 def main() -> None:
     """Write the schema and the tables."""
-    FILE.write_text(schema_text(), encoding="ascii")
+    FILE.write_text(schema_text(schema()), encoding="ascii")
     document = DOCUMENT.read_text(encoding="ascii")
     DOCUMENT.write_text(with_tables(document), encoding="ascii")
 

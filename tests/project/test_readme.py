@@ -144,10 +144,13 @@ def test_the_console_is_reached_over_ssh_as_the_documents_say(account: Account) 
 def test_the_completion_of_options_can_be_loaded(account: Account) -> None:
     (block,) = code(DOCS / "CONSOLE.md")
     ended = account.run(
-        "-c", f"{block}\ncomplete -p filer filer-keyserver", program=["bash"], together=True
+        "-c",
+        f"{block}\ncomplete -p filer filer-keyserver filer-qualify",
+        program=["bash"],
+        together=True,
     )
 
-    assert ended.out.count("complete ") == 2
+    assert ended.out.count("complete ") == 3
     assert ended.status == 0
 
 

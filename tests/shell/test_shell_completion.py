@@ -16,7 +16,7 @@ SHELLS = {
     "zsh": ("-f", "-i"),
 }
 PREPARE = {"bash": "", "zsh": "autoload -Uz compinit && compinit -D -u && "}
-PROGRAMS = ("filer", "filer-keyserver")
+PROGRAMS = ("filer", "filer-keyserver", "filer-qualify")
 PROMPT = "READY> "
 
 
@@ -56,6 +56,10 @@ def shell(name: str, account: Account) -> Iterator[Child]:
         ("filer-keyserver ren", "ew "),
         ("filer-keyserver list --dir run", "s"),
         ("filer-keyserver renew --cl", "ient "),
+        ("filer-qualify --form", "at "),
+        ("filer-qualify --format ju", "nit "),
+        ("filer-qualify --certs run", "s"),
+        ("filer-qualify --partner-cert runb", "ook.txt "),
     ],
 )
 def test_tab_completes(account: Account, name: str, typed: str, rest: str) -> None:

@@ -42,7 +42,7 @@ def test_a_key_id_is_throw_away_if_one_of_its_systems_is(
 def test_a_filer_reads_no_throw_away_pair(house: House) -> None:
     keys = {entry.key_id for entry in house.filer.keytable}
     throw_away = SystemIdentity(0xFFFFFF01, 0)
-    pair = throw_away.new_pair("tag", SECRET, lambda size: bytes(size))
+    pair = throw_away.new_pair("tag", SECRET, bytes)
     group = house.filer.key_servers()
     assert not group.store(pair, throw_away.parent_tag).failures
 

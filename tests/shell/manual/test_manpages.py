@@ -75,7 +75,14 @@ def test_a_page_refers_only_to_pages_that_are_there(name: str) -> None:
 
 
 def test_there_is_a_page_for_every_program_and_every_command_of_storage_encryption() -> None:
-    assert set(PAGES) == {"filer", "filer-keyserver", "na_disk", "na_key_manager", "na_keymgr"}
+    assert set(PAGES) == {
+        "filer",
+        "filer-keyserver",
+        "filer-qualify",
+        "na_disk",
+        "na_key_manager",
+        "na_keymgr",
+    }
 
 
 SYNOPSES = {
@@ -109,6 +116,10 @@ filer-keyserver [--dir DIR] [--address IP]... [--port PORT] [--days N] [--client
 filer-keyserver renew [--dir DIR] [--address IP]... [--client] [--days N]
 filer-keyserver list [--dir DIR] [--address IP]...
 filer-keyserver destroy [--dir DIR] [--address IP]... [--yes] KEY...""",
+    "filer-qualify": """\
+filer-qualify [options] --certs DIR IP...
+filer-qualify cleanup [--certs DIR] [--yes-this-is-my-server] LEDGER
+filer-qualify --explain [CHECK]""",
 }
 
 
@@ -189,6 +200,7 @@ def test_the_page_of_filer_shows_filer_toml_as_it_is_written() -> None:
         ("keymgr", "na_keymgr"),
         ("filer", "filer"),
         ("filer-keyserver", "filer-keyserver"),
+        ("filer-qualify", "filer-qualify"),
     ],
 )
 def test_a_page_is_found_with_and_without_its_prefix(name: str, page: str) -> None:
