@@ -86,27 +86,25 @@ def _qualify(arguments: argparse.Namespace) -> int:
     from filer.qualify.server import Settings
     from filer.qualify.session import Plan, qualify
 
-    settings = Settings(arguments.timeout, arguments.idle)
     checks = [each for each in _checks() if not arguments.check or each.name in arguments.check]
+    digests = Digests(os.urandom(_SALT_SIZE))
+    path = arguments.after_restart or arguments.ledger or _ledger_path()
+    restarted = None
     if arguments.after_restart:
-        _, digests, entries = read(arguments.after_restart)
-        settings = Settings(arguments.timeout, arguments.idle, restarted=entries)
+        _, digests, restarted = read(path)
         checks = [each for each in checks if each.name == "durability"]
     plan = Plan(
         addresses=arguments.addresses,
         port=arguments.port,
         certs=arguments.certs.absolute(),
-        settings=settings,
+        settings=Settings(arguments.timeout, arguments.idle, restarted=restarted),
         other_cert=arguments.other_cert,
         partner_cert=arguments.partner_cert,
         keep=arguments.keep,
     )
-    if arguments.after_restart:
-        ledger = Ledger(arguments.after_restart, digests, Storage())
-    else:
-        digests = Digests(os.urandom(_SALT_SIZE))
-        path = arguments.ledger or _ledger_path()
-        ledger = Ledger.create(path, digests, Storage(), plan.reach())
+    ledger = Ledger(path, plan.reach(), digests, Storage())
+    if restarted is None:
+        ledger.create()
     verdicts = qualify(plan, ledger, checks, _report(arguments), _complain)
     return FIT if all(verdict.fit for verdict in verdicts) else UNFIT
 
@@ -137,7 +135,7 @@ def _clean_up(arguments: argparse.Namespace) -> int:
     plan = Plan.again(reach, entries, arguments.certs)
     if reason := objection_to(plan.addresses, agreed=arguments.yes_this_is_my_server):
         raise FilerError(reason)
-    left = clean_up(plan, Ledger(arguments.ledger, digests, Storage()), entries)
+    left = clean_up(plan, Ledger(arguments.ledger, reach, digests, Storage()), entries)
     if left:
         _complain(f"{len(left)} of {len(entries)} objects may be left, such as {left[0].name}")
         return UNFIT

@@ -69,34 +69,40 @@ class Digests:
 class Ledger:
     """A ledger that is being written, at ``path``.  All methods raise StorageError."""
 
-    def __init__(self, path: Path, digests: Digests, storage: Storage) -> None:
+    def __init__(self, path: Path, reach: Reach, digests: Digests, storage: Storage) -> None:
         self.path = path
         self.digests = digests
         self._storage = storage
+        self._head = _line({"schema": SCHEMA, "salt": digests.salt.hex(), **asdict(reach)})
 
-    @classmethod
-    def create(cls, path: Path, digests: Digests, storage: Storage, reach: Reach) -> "Ledger":
-        """Begin a ledger, which must not exist yet."""
-        head = _line({"schema": SCHEMA, "salt": digests.salt.hex(), **asdict(reach)})
-        storage.make_directory(path.parent)
+    def create(self) -> None:
+        """Begin the ledger.  Raises LedgerError if the file exists."""
+        self._storage.make_directory(self.path.parent)
         try:
-            storage.create(path, head, len(head))
+            self._storage.create(self.path, self._head, len(self._head))
         except FileExistsError:
-            raise LedgerError(f"{printable(str(path))}: exists already") from None
-        return cls(path, digests, storage)
+            raise LedgerError(f"{printable(str(self.path))}: exists already") from None
 
     def add(self, key_server: str, owner: str, pairs: Iterable[KeyPair]) -> list[Entry]:
         """Record ``pairs``, which are about to be registered; durable when it returns."""
         entries = [
             Entry(key_server, owner, pair.key_id, self.digests.of(pair.key)) for pair in pairs
         ]
-        self._storage.append(self.path, b"".join(_line(each._asdict()) for each in entries))
+        self._storage.append(self.path, _lines(entries))
         self._storage.settle(self.path)
         return entries
+
+    def reduce(self, entries: Iterable[Entry]) -> None:
+        """Reduce the ledger to the pairs that are left."""
+        self._storage.write(self.path, self._head + _lines(entries))
 
     def remove(self) -> None:
         """Remove the ledger, because all its pairs are destroyed."""
         self._storage.remove(self.path)
+
+
+def _lines(entries: Iterable[Entry]) -> bytes:
+    return b"".join(_line(entry._asdict()) for entry in entries)
 
 
 def _line(fields: dict[str, Any]) -> bytes:

@@ -80,7 +80,9 @@ def clean_up(plan: Plan, ledger: Ledger, entries: Sequence[Entry]) -> list[Entry
     """Destroy the objects of ``entries``; return those of which one may be left."""
     with _servers(plan, ledger) as servers:
         left = _destroy(servers, entries, ledger)
-    if not left:
+    if left:
+        ledger.reduce(left)
+    else:
         ledger.remove()
     return left
 
@@ -158,5 +160,7 @@ def _settle(
             f"{len(kept)} pairs are kept; restart the key servers, then run with "
             f"--after-restart {ledger.path}"
         )
-    if not (left or kept):
+    if left or kept:
+        ledger.reduce([*left, *kept])
+    else:
         ledger.remove()

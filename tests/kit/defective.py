@@ -103,6 +103,9 @@ DEFECTS: Mapping[str, str] = {
 }
 """The check that finds each defect."""
 
+TALKATIVE = "it repeats the secret in every text"
+"""Not a defect that a check is there for."""
+
 
 class Refused(Exception):
     """An item, or with ``whole`` the request, is refused."""
@@ -352,6 +355,10 @@ class Server:
         (named,) = (each.value.value for each in given if each.name == "Name")
         name = _one(named, 0x420055).value.decode()
         self.on_register(name)
+        if self.defect == TALKATIVE and len(self.store.names) % 2:
+            self.store.secrets.append(Stored(client, kind, content, []).material())
+            self.store.names.append(name)
+            raise Refused(INVALID_FIELD, self.store.secrets[-1].decode())
         custom = any(each.name.startswith("x-") for each in given)
         if custom and self.defect == "it refuses custom attributes":
             raise Refused(INVALID_FIELD, "custom attribute")
@@ -436,6 +443,10 @@ class Server:
         attributes = [*found.attributes, Attribute("State", _enum(0x42000B, state))]
         if self.defect != "it does not show the type":
             attributes.append(Attribute("Object Type", _enum(0x42000B, found.kind)))
+        if self.defect == TALKATIVE:
+            text = _text(0x42000B, found.material().decode())
+            attributes.append(Attribute("x-Comment", text))
+            asked.append("x-Comment")
         return [
             _structure(0x420008, _text(0x42000A, each.name), each.value)
             for each in attributes
@@ -503,6 +514,11 @@ def _integer(tag: int, number: int) -> Element:
 
 def _enum(tag: int, number: int) -> Element:
     return Element(tag, ENUMERATION, struct.pack("!I", number))
+
+
+def name_of(text: str) -> Element:
+    """Return the value of a Name attribute."""
+    return _structure(0x42000B, _text(0x420055, text), _enum(0x420054, 1))
 
 
 def _failure(refused: Refused) -> list[Element]:

@@ -72,7 +72,8 @@ def qualified(plan: Plan, ledger: Path, chosen: Sequence[Check] | None = None) -
     """Check the key servers of ``plan``; return the results for the first."""
     said: list[str] = []
     report = Collected()
-    begun = Ledger.create(ledger, Digests(bytes(16)), Storage(), plan.reach())
+    begun = Ledger(ledger, plan.reach(), Digests(bytes(16)), Storage())
+    begun.create()
     qualify(plan, begun, checks() if chosen is None else chosen, report, said.append)
     results = {
         each.check.name: each for each in report.results if each.key_server == plan.addresses[0]

@@ -1,0 +1,526 @@
+"""The program: a run against the trial key server, formats, options, interruption, clean-up."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as Xml
+
+import jsonschema
+import pytest
+
+from filer.keyserver.server import KeyServer
+from filer.keyserver.stored_keys import stores_in
+from filer.qualify.catalogue import BUILT_IN
+from filer.qualify.ledger import read
+from pytest_filer.console import PATIENCE
+from tests.kit import defective, qualify_documents
+from tests.kit.defective import Server
+from tests.kit.json_schema import schema_text
+from tests.kit.paths import CHECKOUT
+from tests.qualify.conftest import ADDRESSES
+
+ADDRESS = ADDRESSES[0]
+FEW = ("--check", "versions", "--check", "register-read-back", "--check", "duplicates")
+SCHEMA: dict[str, Any] = json.loads(
+    (files("filer.qualify") / "filer-qualify-1.schema.json").read_text("ascii")
+)
+
+
+@dataclass
+class Ended:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    return {"PATH": os.defpath, "HOME": str(home), "XDG_STATE_HOME": str(home / "state"), **more}
+
+
+def started(home: Path, *arguments: object, **more: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "filer.qualify", *map(str, arguments)],
+        cwd=CHECKOUT,
+        env=environment(home, **more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(home: Path, *arguments: object, **more: str) -> Ended:
+    with started(home, *arguments, **more) as process:
+        out, err = process.communicate()
+    return Ended(process.returncode, out, err)
+
+
+def ledgers(home: Path) -> list[Path]:
+    return list((home / "state").rglob("*.ledger"))
+
+
+@pytest.fixture
+def server(certs: Path) -> Iterator[Server]:
+    with defective.start(certs, ADDRESS) as running:
+        yield running
+
+
+Qualify = Callable[..., Ended]
+
+
+@pytest.fixture
+def qualify(server: Server, tmp_path: Path) -> Qualify:
+    """Return a function that runs the program against ``server``."""
+
+    def run_it(*arguments: object, **more: str) -> Ended:
+        target = ("--certs", server.directory, "--port", server.port, "--timeout", PATIENCE)
+        return run(tmp_path, *target, *arguments, server.address, **more)
+
+    return run_it
+
+
+# A whole run, as it is installed.
+
+
+@pytest.fixture(scope="module")
+def whole(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, KeyServer]:
+    home = tmp_path_factory.mktemp("home")
+    directory = home / "keys"
+    shutil.copytree(authority, directory)
+    with KeyServer(directory, "127.0.0.2", port=0) as running:
+        ended = run(
+            home,
+            *("--certs", directory, "--port", running.port, "--timeout", PATIENCE),
+            *("--idle", 1, "--format", "json", "--verbose", running.address),
+        )
+    assert not ledgers(home)
+    return ended, running
+
+
+def test_the_trial_key_server_is_fit(whole: tuple[Ended, KeyServer]) -> None:
+    ended, _ = whole
+    *results, verdict = ended.objects
+
+    assert (ended.status, ended.err) == (0, "")
+    assert [each["check"] for each in results] == [check.name for check in BUILT_IN]
+    assert verdict["fit"]
+    assert verdict["blockers"] == verdict["warnings"] == 0
+    status = {each["check"]: each["status"] for each in results}
+    # The published cases have custom attributes, which PyKMIP refuses.
+    assert {name for name, each in status.items() if each == "failed"} == {"oasis-profile"}
+    assert {name for name, each in status.items() if each == "not_tested"} == {
+        "ha-partner",
+        "durability",
+        "replication",
+    }
+
+
+def test_nothing_is_left_on_the_server(whole: tuple[Ended, KeyServer]) -> None:
+    _, server = whole
+    (store,) = stores_in(server.directory, [server.address])
+    assert list(store.listed()) == []
+
+
+def test_json_is_as_its_schema_says(whole: tuple[Ended, KeyServer]) -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    for each in whole[0].objects:
+        validator.validate(each)
+        assert each["schema"] == "filer-qualify/1"
+
+
+def test_every_check_that_was_made_shows_requests_and_answers(
+    whole: tuple[Ended, KeyServer],
+) -> None:
+    for each in whole[0].objects[:-1]:
+        handshakes_only = each["check"] in {"tls-versions", "server-certificate"}
+        if each["status"] != "not_tested" and not handshakes_only:
+            assert each["exchanges"], each["check"]
+            assert all(one["request"].startswith(("KMIP", "(")) for one in each["exchanges"])
+
+
+# Documents.
+
+
+def test_the_documents_are_those_of_the_checks() -> None:
+    again = "run `make schema`"
+    document = qualify_documents.DOCUMENT.read_text("ascii")
+    assert qualify_documents.with_checks(document) == document, again
+    schema = schema_text(qualify_documents.schema())
+    assert qualify_documents.FILE.read_text("ascii") == schema, again
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("check", BUILT_IN, ids=lambda check: check.name)
+def test_a_check_is_documented_by_its_function(check: Any, tmp_path: Path) -> None:
+    title, sent, meaning = check.text.split("\n\n")
+
+    assert not title.endswith(".")
+    assert "Pass" in sent or "pass" in sent
+    assert sent.endswith(".")
+    assert meaning.endswith(".")
+    assert set(check.needs) <= {each.name for each in BUILT_IN}
+
+
+def test_a_check_is_explained(tmp_path: Path) -> None:
+    ended = run(tmp_path, "--explain", "isolation")
+
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("isolation (blocker)\n\nAnother client cannot see")
+    listed = run(tmp_path, "--explain")
+    assert [line.split()[0] for line in listed.out.splitlines()] == [
+        check.name for check in BUILT_IN
+    ]
+
+
+# Called wrongly.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "give the directory of the certificates with --certs DIR"),
+        (["--certs", "x"], "give the IP address of a key server"),
+        (["--certs", "x", "localhost"], "cannot be named by DNS"),
+        (["--certs", "x", "192.0.2.1"], "if it is yours, add --yes-this-is-my-server"),
+        (["--certs", "x", "--check", "isolaton", "127.0.0.1"], 'did you mean "isolation"?'),
+        (["--explain", "x"], 'there is no check "x"'),
+        (["--certs", "x", "--timeout", "0", "127.0.0.1"], "is not a number of seconds"),
+        (["--certs", "x", "--timeout", "nan", "127.0.0.1"], "is not a number of seconds"),
+        (["--certs", "x", "--format", "xml", "127.0.0.1"], "invalid choice"),
+        (["--certs", "x", "--keep", "--after-restart", "y", "127.0.0.1"], "exclude each other"),
+        (["--certs", "x", "--after-restart", "/nowhere", "127.0.0.1"], "/nowhere"),
+        (["cleanup"], "LEDGER"),
+        (["cleanup", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_a_wrong_call_is_refused_in_one_line(
+    arguments: Sequence[str], text: str, tmp_path: Path
+) -> None:
+    ended = run(tmp_path, *arguments)
+
+    assert (ended.status, ended.out) == (2, "")
+    assert text in ended.err.splitlines()[-1]
+    assert not ledgers(tmp_path)
+
+
+def test_an_existing_file_is_not_taken_for_a_ledger(qualify: Qualify, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+
+    ended = qualify("--ledger", tmp_path / "precious")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert "exists already" in ended.err
+    assert (tmp_path / "precious").read_text() == "mine"
+    ended = run(tmp_path, "cleanup", tmp_path / "precious")
+    assert (ended.status, ended.err.splitlines()[-1]) == (
+        2,
+        f"filer-qualify: {tmp_path}/precious: not a ledger of filer-qualify",
+    )
+
+
+def test_a_server_that_is_not_there_is_unfit(certs: Path, tmp_path: Path) -> None:
+    ended = run(tmp_path, "--certs", certs, "--port", 1, "--format", "json", ADDRESS)
+    first, *others, verdict = ended.objects
+
+    assert ended.status == 1
+    assert first["problems"] == [{"severity": "blocker", "message": "connection refused"}]
+    assert {each["status"] for each in others} == {"not_tested"}
+    assert not verdict["fit"]
+    assert not ledgers(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["client.pem", "client_private.pem", f"{ADDRESS}_CA.pem"])
+def test_a_missing_certificate_is_named(
+    missing: str, server: Server, certs: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "certs"
+    directory.mkdir()
+    for path in certs.iterdir():
+        if path.name != missing and path.is_file():
+            (directory / path.name).write_bytes(path.read_bytes())
+
+    ended = run(tmp_path, "--certs", directory, "--port", server.port, ADDRESS)
+
+    assert ended.status in (1, 2)
+    assert missing in ended.out + ended.err
+    assert "Traceback" not in ended.err
+
+
+# The formats.
+
+
+def test_text_names_each_check_and_the_verdict(qualify: Qualify) -> None:
+    ended = qualify(*FEW)
+
+    assert (ended.status, ended.err) == (0, "")
+    assert re.findall(r"^  (\S+) +(\S+):", ended.out, re.M) == [
+        ("passed", "versions"),
+        ("passed", "register-read-back"),
+        ("passed", "duplicates"),
+    ]
+    assert ended.out.splitlines()[-1] == f"Key server {ADDRESS} is fit for a filer."
+    assert "\x1b" not in ended.out
+
+
+@pytest.mark.parametrize("server_defect", ["it changes the last byte of a secret"])
+def test_a_failure_shows_what_it_means_and_what_was_sent(
+    server_defect: str, server: Server, qualify: Qualify
+) -> None:
+    server.defect = server_defect
+
+    ended = qualify(*FEW)
+
+    assert ended.status == 1
+    assert "FAILED      register-read-back: blocker: the secret that is read" in ended.out
+    assert "This is what a filer is for." in ended.out
+    assert "> KMIP 1." in ended.out
+    assert ended.out.splitlines()[-1] == f"Key server {ADDRESS} is not fit for a filer: 1 blocker."
+
+
+def test_junit_has_a_case_for_each_check(server: Server, qualify: Qualify) -> None:
+    server.defect = "it changes the last byte of a secret"
+
+    ended = qualify(*FEW, "--check", "ha-partner", "--format", "junit")
+
+    (suite,) = Xml.fromstring(ended.out)
+    assert ended.status == 1
+    assert suite.get("name") == f"filer-qualify {ADDRESS} port {server.port}"
+    assert [suite.get(name) for name in ("tests", "failures", "skipped", "errors")] == [
+        "4",
+        "1",
+        "1",
+        "0",
+    ]
+    kinds = {case.get("name"): [child.tag for child in case] for case in suite}
+    assert kinds["register-read-back"] == ["failure", "system-out"]
+    assert kinds["ha-partner"] == ["skipped"]
+    assert kinds["versions"] == ["system-out"]
+
+
+@pytest.mark.parametrize(
+    ("more", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colours_and_progress_are_for_a_terminal(
+    more: dict[str, str], coloured: bool, server: Server, tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    arguments = (*FEW, "--certs", server.directory, "--port", str(server.port), server.address)
+    with subprocess.Popen(
+        [sys.executable, "-m", "filer.qualify", *map(str, arguments)],
+        cwd=CHECKOUT,
+        env=environment(tmp_path) | {"TERM": "xterm"} | more,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while chunk := _read(ours):
+            shown += chunk
+    os.close(ours)
+
+    assert process.returncode == 0
+    assert (b"\x1b[32m" in shown) == coloured
+    assert b"2/3 register-read-back ..." in shown
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # the other side is closed
+        return b""
+
+
+# Secrets.
+
+
+@pytest.mark.parametrize("form", ["text", "json", "junit"])
+@pytest.mark.parametrize("defect", ["", "it repeats the secret in every text", "it stores nothing"])
+def test_no_secret_is_shown(form: str, defect: str, server: Server, qualify: Qualify) -> None:
+    server.defect = defect
+    ended = qualify("--format", form, "--verbose", *FEW, "--check", "attributes", "--keep")
+
+    assert len(server.store.secrets) >= 3
+    for secret in server.store.secrets:
+        for shape in (secret.decode(), secret.hex(), secret.hex().upper(), repr(secret)[2:-1]):
+            assert shape not in ended.out + ended.err
+            escaped = json.dumps(shape)[1:-1]
+            assert escaped not in ended.out
+
+
+# The ledger.
+
+
+def test_a_pair_is_in_the_ledger_before_it_is_registered(
+    server: Server, qualify: Qualify, tmp_path: Path
+) -> None:
+    missing = []
+
+    def look(name: str) -> None:
+        (ledger,) = ledgers(tmp_path)
+        assert stat.S_IMODE(ledger.stat().st_mode) == 0o600
+        if name not in {entry.name for entry in read(ledger)[2]}:
+            missing.append(name)
+
+    server.on_register = look
+    ended = qualify(*FEW, "--check", "oasis-profile", "--check", "filters")
+
+    assert ended.status == 0
+    assert len(server.store.names) >= 8
+    assert missing == []
+    assert not ledgers(tmp_path)
+
+
+def test_the_ledger_has_no_secret(server: Server, qualify: Qualify, tmp_path: Path) -> None:
+    assert qualify(*FEW, "--keep").status == 0
+
+    (ledger,) = ledgers(tmp_path)
+    text = ledger.read_text()
+    assert server.store.secrets
+    for secret in server.store.secrets:
+        assert json.dumps(secret.decode())[1:-1] not in text
+        assert secret.hex() not in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_leaves_nothing(
+    number: signal.Signals, server: Server, tmp_path: Path
+) -> None:
+    target = ("--certs", server.directory, "--port", server.port, "--timeout", PATIENCE)
+    with started(tmp_path, *target, server.address) as process:
+
+        def interrupt(_name: str) -> None:
+            if len(server.store.names) == 4:
+                process.send_signal(number)
+
+        server.on_register = interrupt
+        out, err = process.communicate()
+
+    assert (process.returncode, err) == (130, "")
+    assert len(server.store.names) >= 4
+    assert server.store.objects == {}
+    assert not ledgers(tmp_path)
+    assert "Traceback" not in out
+
+
+def killed(server: Server, home: Path) -> Path:
+    """Kill a run that has registered five pairs; return its ledger."""
+    target = ("--certs", server.directory, "--port", server.port, "--timeout", PATIENCE)
+    with started(home, *target, server.address) as process:
+
+        def kill(_name: str) -> None:
+            if len(server.store.names) == 5:
+                process.kill()
+
+        server.on_register = kill
+        process.communicate()
+    server.on_register = lambda name: None
+    (ledger,) = ledgers(home)
+    return ledger
+
+
+def test_clean_up_destroys_what_a_killed_run_has_left(server: Server, tmp_path: Path) -> None:
+    ledger = killed(server, tmp_path)
+    assert server.store.objects
+
+    ended = run(tmp_path, "cleanup", ledger)
+
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.endswith("objects of the ledger are gone.\n")
+    assert server.store.objects == {}
+    assert not ledger.exists()
+
+
+def test_clean_up_destroys_nothing_else(server: Server, tmp_path: Path) -> None:
+    ledger = killed(server, tmp_path)
+    head, *lines = ledger.read_text().splitlines()
+    stored = next(iter(server.store.objects.values()))
+    entry = json.loads(lines[-1])
+    # Another secret under a name of the ledger, and a name that a filer uses, with the secret of
+    # the ledger: someone has edited it.
+    server.store.objects["same-name"] = defective.Stored(
+        stored.owner, stored.kind, changed(stored.content), stored.attributes
+    )
+    real = "080CF0C8" + "0" * 56
+    server.store.objects["real"] = renamed(stored, real)
+    lines.append(json.dumps({**entry, "name": real}))
+    ledger.write_text("\n".join([head, *lines, lines[-1][:40]]))
+
+    ended = run(tmp_path, "cleanup", ledger)
+
+    assert set(server.store.objects) == {"same-name", "real"}
+    assert ended.status == 1
+    assert f"such as {real}" in ended.err
+    assert ledger.exists()
+
+
+def changed(content: Any) -> Any:
+    """Return key material with another first byte."""
+    value = content.value
+    at = value.index(b"\x42\x00\x43\x08") + 8
+    return type(content)(
+        content.tag, content.type, value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :]
+    )
+
+
+def renamed(stored: defective.Stored, name: str) -> defective.Stored:
+    attributes = [
+        defective.Attribute(
+            each.name, defective.name_of(name) if each.name == "Name" else each.value
+        )
+        for each in stored.attributes
+    ]
+    return defective.Stored(stored.owner, stored.kind, stored.content, attributes)
+
+
+def test_a_server_that_does_not_destroy_keeps_the_ledger(
+    server: Server, qualify: Qualify, tmp_path: Path
+) -> None:
+    server.defect = "Destroy does nothing"
+    ended = qualify(*FEW)
+
+    (ledger,) = ledgers(tmp_path)
+    assert ended.err.endswith(f"run: filer-qualify cleanup {ledger}\n")
+    server.defect = ""
+    assert run(tmp_path, "cleanup", ledger).status == 0
+    assert server.store.objects == {}
+
+
+# Durability.
+
+
+@pytest.mark.parametrize(("fate", "status"), [("kept", 0), ("lost", 1), ("changed", 1)])
+def test_what_a_restart_does_to_a_key_is_found(
+    fate: str, status: int, server: Server, qualify: Qualify, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "kept"
+    assert qualify(*FEW, "--keep", "--ledger", ledger).status == 0
+    ((name, stored),) = server.store.objects.items()
+    assert [entry.name for entry in read(ledger)[2]] == server.store.names[-1:]
+    if fate == "lost":
+        server.store.objects.clear()
+    if fate == "changed":
+        stored.content = changed(stored.content)
+
+    ended = qualify("--after-restart", ledger, "--format", "json")
+
+    result, verdict = ended.objects
+    assert ended.status == status
+    assert (result["check"], verdict["fit"]) == ("durability", not status)
+    assert server.store.objects == ({name: stored} if fate == "changed" else {})
+    assert not ledger.exists()
