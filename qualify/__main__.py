@@ -84,7 +84,7 @@ def _explain(name: str) -> int:
 def _qualify(arguments: argparse.Namespace) -> int:
     from filer.qualify.ledger import Digests, Ledger, read
     from filer.qualify.server import Settings
-    from filer.qualify.session import Plan, qualify
+    from filer.qualify.session import Plan, login_of, qualify
 
     checks = [each for each in _checks() if not arguments.check or each.name in arguments.check]
     digests = Digests(os.urandom(_SALT_SIZE))
@@ -97,10 +97,16 @@ def _qualify(arguments: argparse.Namespace) -> int:
         addresses=arguments.addresses,
         port=arguments.port,
         certs=arguments.certs.absolute(),
-        settings=Settings(arguments.timeout, arguments.idle, restarted=restarted),
+        settings=Settings(
+            arguments.timeout,
+            arguments.idle,
+            login=login_of(arguments.login),
+            restarted=restarted,
+        ),
         other_cert=arguments.other_cert,
         partner_cert=arguments.partner_cert,
         keep=arguments.keep,
+        login=arguments.login,
     )
     ledger = Ledger(path, plan.reach(), digests, Storage())
     if restarted is None:

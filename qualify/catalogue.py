@@ -4,8 +4,10 @@ A module beside those of ``checks/`` can add checks: entry points of the group `
 `Check`.
 """
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
+from filer.host.errors import FilerError
+from filer.host.text import printable
 from filer.qualify.checks import (
     clients,
     endurance,
@@ -57,11 +59,18 @@ BUILT_IN: tuple[Check, ...] = (
 def checks() -> tuple[Check, ...]:
     """Return the checks of this program, then those of other distributions by name.
 
-    Raises TypeError for an entry point that is not a check.
+    Raises FilerError for an entry point that is not a check.
     """
     added = sorted(entry_points(group=GROUP), key=lambda each: each.name)
-    found = [each.load() for each in added]
-    for entry, loaded in zip(added, found, strict=True):
-        if not isinstance(loaded, Check):
-            raise TypeError(f"{entry.value} is not a check")
-    return (*BUILT_IN, *found)
+    return (*BUILT_IN, *map(_loaded, added))
+
+
+def _loaded(added: EntryPoint) -> Check:
+    try:
+        check = added.load()
+    except Exception as error:  # it is not our code
+        reason = printable(f"{type(error).__name__}: {error}")
+        raise FilerError(f"the check {added.name} cannot be loaded: {reason}") from error
+    if not isinstance(check, Check):
+        raise FilerError(f"{added.value} is not a check")
+    return check

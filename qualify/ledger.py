@@ -47,6 +47,8 @@ class Reach:
     port: int
     timeout: float
     other_cert: str | None
+    login: Sequence[str] | None
+    """The user, and the file with the password."""
 
 
 class Digests:

@@ -8,10 +8,11 @@ from typing import Self
 from filer.kmip.client import Credentials
 from filer.kmip.connection import Deadline, TlsConnection
 from filer.kmip.failure import NOT_A_KMIP_SERVER, KeyServerFailure
-from filer.kmip.requests import MAXIMUM_ANSWER, Item, Version, discover_versions
+from filer.kmip.login import Login
+from filer.kmip.requests import MAXIMUM_ANSWER, PREFERRED, Item, Version, discover_versions
 from filer.kmip.tls import check_address, client_context, is_in_file
 from filer.kmip.ttlv import HEADER_LENGTH, MalformedTtlv, structure_length
-from filer.qualify.message import VERSIONS, Answer, AnswerItem, Raw, Tags, answer, request
+from filer.qualify.message import Answer, AnswerItem, Raw, Tags, answer, request
 from filer.qualify.record import Tape
 
 _AT_ONCE = 64
@@ -21,7 +22,7 @@ _AT_ONCE = 64
 class Habits:
     """What all connections to a key server must respect."""
 
-    version: Version = VERSIONS[0]
+    version: Version = PREFERRED
     closes: bool = False
     """The server closes the connection after each answer."""
     greets: bool = False
@@ -42,6 +43,7 @@ class Way:
     port: int
     credentials: Credentials
     timeout: float
+    login: Login | None = None
 
 
 class Line:
@@ -82,7 +84,8 @@ class Line:
                     is_in_ca_file=lambda: is_in_file(der, way.credentials.ca),
                 )
             if self._habits.greets:
-                self._exchange(connection, request([discover_versions()], self._habits.version))
+                greeting = request([discover_versions()], self._habits.version, login=way.login)
+                self._exchange(connection, greeting)
         return self._connection
 
     def ask(
@@ -94,7 +97,13 @@ class Line:
         """Send ``items`` in one request; ``most`` is its Maximum Response Size in bytes."""
         habits = self._habits
         return self.send(
-            request(items, version or habits.version, most=most, numbers=habits.numbers)
+            request(
+                items,
+                version or habits.version,
+                most=most,
+                numbers=habits.numbers,
+                login=self.way.login,
+            )
         )
 
     def send(self, data: bytes) -> Answer:

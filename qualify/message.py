@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from filer.host.text import printable
-from filer.kmip.messages import BytearrayStream, contents, enums, messages
-from filer.kmip.requests import MAXIMUM_ANSWER, Item, Version, batch_item_id
+from filer.kmip.login import Login
+from filer.kmip.messages import BytearrayStream, enums
+from filer.kmip.requests import MAXIMUM_ANSWER, SPOKEN, Item, Version, batch_item_id, encode
 from filer.kmip.ttlv import (
     BYTE_STRING,
     ENUMERATION,
@@ -25,24 +26,20 @@ LONG_INTEGER, DATE_TIME = 3, 9
 Tags = enums.Tags
 Reason = enums.ResultReason
 
-VERSIONS: tuple[Version, ...] = ((1, 4), (1, 3), (1, 2), (1, 1), (1, 0), (2, 0))
-"""The versions of a filer, best first."""
-
 NEWER: tuple[Version, ...] = ((2, 1),)
+"""Versions that a filer does not speak; they are tried in the last encoding that it knows."""
 
-_ID = Tags.UNIQUE_BATCH_ITEM_ID.value
-_ENCODINGS = {
-    (1, 0): enums.KMIPVersion.KMIP_1_0,
-    (1, 1): enums.KMIPVersion.KMIP_1_1,
-    (1, 2): enums.KMIPVersion.KMIP_1_2,
-    (1, 3): enums.KMIPVersion.KMIP_1_3,
-    (1, 4): enums.KMIPVersion.KMIP_1_4,
-}
+LAST_ENCODING: Version = max(SPOKEN)
 
 
 def integer(tag: Any, value: int) -> Element:
     """Return an element of the type Integer."""
     return Element(tag.value, INTEGER, value.to_bytes(4, "big", signed=True))
+
+
+def enumeration(tag: Any, member: Any) -> Element:
+    """Return an element of the type Enumeration."""
+    return Element(tag.value, ENUMERATION, member.value.to_bytes(4, "big"))
 
 
 def text(tag: Any, value: str) -> Element:
@@ -66,10 +63,21 @@ def protocol_version(version: Version) -> Element:
 
 @dataclass(frozen=True, repr=False)
 class Raw:
-    """An operation that a filer does not send: PyKMIP's payload, or an element."""
+    """An operation that a filer does not send, alone in its request: PyKMIP's payload, or ours."""
 
     operation: Any
     payload: Any
+
+    def encoded(self, version: Version) -> Element:
+        """Return the batch item in the encoding of ``version``."""
+        payload = self.payload
+        if not isinstance(payload, Element):
+            stream = BytearrayStream()
+            payload.write(stream, enums.KMIPVersion["KMIP_{}_{}".format(*version)])
+            (payload,) = elements(bytes(stream.buffer))
+        return structure(
+            Tags.REQUEST_BATCH_ITEM, enumeration(Tags.OPERATION, self.operation), payload
+        )
 
 
 def request(
@@ -78,44 +86,42 @@ def request(
     *,
     most: int = MAXIMUM_ANSWER,
     numbers: bool = False,
+    login: Login | None = None,
 ) -> bytes:
     """Return a request; one item has no Batch Error Continuation Option, and an ID if ``numbers``.
 
     ``most`` is the Maximum Response Size in bytes.
     """
-    several = len(items) > 1
+    encoding = min(version, LAST_ENCODING)
+    match items:
+        case [Raw() as raw]:
+            batch = [raw.encoded(encoding)]
+        case _:
+            filers = [each for each in items if isinstance(each, Item)]
+            _, *batch = elements(encode(filers, 0, encoding)[HEADER_LENGTH:])
+    if numbers and len(batch) == 1:
+        operation, *others = elements(batch[0].value)
+        number = Element(Tags.UNIQUE_BATCH_ITEM_ID.value, BYTE_STRING, batch_item_id(0))
+        batch = [structure(Tags.REQUEST_BATCH_ITEM, operation, number, *others)]
     header = [protocol_version(version), integer(Tags.MAXIMUM_RESPONSE_SIZE, most)]
-    if several:
-        option = enums.BatchErrorContinuationOption.CONTINUE.value
-        header.append(
-            Element(Tags.BATCH_ERROR_CONTINUATION_OPTION.value, ENUMERATION, number(option))
-        )
-    header.append(integer(Tags.BATCH_COUNT, len(items)))
-    batch = b"".join(
-        _batch_item(item, batch_item_id(place) if several or numbers else None, version)
-        for place, item in enumerate(items)
+    if login is not None:
+        header.append(_authentication(login))
+    if len(batch) > 1:
+        option = enums.BatchErrorContinuationOption.CONTINUE
+        header.append(enumeration(Tags.BATCH_ERROR_CONTINUATION_OPTION, option))
+    header.append(integer(Tags.BATCH_COUNT, len(batch)))
+    head = structure(Tags.REQUEST_HEADER, *header)
+    return structure(Tags.REQUEST_MESSAGE, head, *batch).encoding()
+
+
+def _authentication(login: Login) -> Element:
+    credential = structure(
+        Tags.CREDENTIAL_VALUE,
+        text(Tags.USERNAME, login.user),
+        text(Tags.PASSWORD, login.password.reveal().decode()),
     )
-    whole = structure(Tags.REQUEST_HEADER, *header).encoding() + batch
-    return Element(Tags.REQUEST_MESSAGE.value, STRUCTURE, whole).encoding()
-
-
-def number(value: int) -> bytes:
-    """Return the value of an Enumeration."""
-    return value.to_bytes(4, "big")
-
-
-def _batch_item(item: Item | Raw, place: bytes | None, version: Version) -> bytes:
-    if isinstance(item.payload, Element):
-        operation = Element(Tags.OPERATION.value, ENUMERATION, number(item.operation.value))
-        numbers = [] if place is None else [Element(_ID, BYTE_STRING, place)]
-        return structure(Tags.REQUEST_BATCH_ITEM, operation, *numbers, item.payload).encoding()
-    stream = BytearrayStream()
-    messages.RequestBatchItem(
-        operation=contents.Operation(item.operation),
-        unique_batch_item_id=None if place is None else contents.UniqueBatchItemID(place),
-        request_payload=item.payload,
-    ).write(stream, _ENCODINGS.get(version, enums.KMIPVersion.KMIP_2_0))
-    return bytes(stream.buffer)
+    kind = enumeration(Tags.CREDENTIAL_TYPE, enums.CredentialType.USERNAME_AND_PASSWORD)
+    return structure(Tags.AUTHENTICATION, structure(Tags.CREDENTIAL, kind, credential))
 
 
 class Structure:

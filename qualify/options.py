@@ -64,7 +64,7 @@ def objection_to(addresses: Sequence[str], *, agreed: bool) -> str | None:
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        usage=f"{PROGRAM} [options] --certs DIR IP [IP ...]\n       {PROGRAM} cleanup LEDGER",
+        usage=f"{PROGRAM} [options] --certs DIR IP... | cleanup LEDGER",
         description="Check whether key servers are fit for a filer, with throw-away keys.",
         formatter_class=partial(argparse.HelpFormatter, max_help_position=30),
         allow_abbrev=False,
@@ -86,6 +86,7 @@ def _parser() -> Parser:
         metavar="S",
         help=f"seconds for one answer (default: {_DEFAULT_TIMEOUT:g})",
     )
+    add("--login", nargs=2, metavar=("USER", "FILE"), help="user, and a file with the password")
     add("--format", choices=FORMATS, default="text", help="of the report (default: text)")
     add("--verbose", action="store_true", help="show the requests of all checks")
     add("--check", metavar="CHECK", action="append", default=[], help="only this; repeatable")

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from filer.kmip.client import Credentials, KmipClient
 from filer.kmip.failure import KeyServerFailure
-from filer.kmip.requests import Item, Version, discover_versions, locate_name, query
+from filer.kmip.login import Login
+from filer.kmip.requests import SPOKEN, Item, Version, discover_versions, locate_name, query
 from filer.qualify.certificates import Certificates
 from filer.qualify.ledger import Entry, Ledger
 from filer.qualify.line import Batches, Habits, Line, Way, verified
-from filer.qualify.message import NEWER, VERSIONS, Answer, AnswerItem, Raw, Reason
+from filer.qualify.message import NEWER, Answer, AnswerItem, Raw, Reason
 from filer.qualify.outcome import NotTested
 from filer.qualify.record import Recorder, Tape
 from filer.qualify.stock import Owner, Stock
@@ -53,6 +54,7 @@ class Settings:
     idle: float = 30.0
     """How long a connection is idle before it is used again."""
     scale: Scale = FULL
+    login: Login | None = None
     restarted: Sequence[Entry] | None = None
     """The pairs of a kept ledger, if the server was restarted since."""
     random: Callable[[int], bytes] = os.urandom
@@ -114,6 +116,7 @@ class Server:
             self.port,
             credentials or self.credentials(address=address),
             self.settings.timeout,
+            login=self.settings.login,
             ignored=lambda key_id: not wanted(key_id),
             watch=self.recorder.tape(),
         )
@@ -131,7 +134,8 @@ class Server:
 
     @property
     def _way(self) -> Way:
-        return Way(self.address, self.port, self.credentials(), self.settings.timeout)
+        settings = self.settings
+        return Way(self.address, self.port, self.credentials(), settings.timeout, settings.login)
 
     def ask(self, *items: Item | Raw, owner: Owner = "own") -> Answer:
         """Send one request over a connection of its own.  Raises KeyServerFailure."""
@@ -160,7 +164,7 @@ class Server:
         ``refusals`` then has the reasons of the others.
         """
         found: dict[Version, Habits] = {}
-        for version in (*VERSIONS, *NEWER):
+        for version in (*SPOKEN, *NEWER):
             for greets, numbers in ((False, False), (True, False), (False, True)):
                 habits = Habits(version, greets=greets, numbers=numbers)
                 if self._speaks(habits):
@@ -191,7 +195,7 @@ class Server:
     @cached_property
     def habits(self) -> Habits:
         """What all connections must respect.  Raises NotTested if no version is in common."""
-        for version in VERSIONS:
+        for version in SPOKEN:
             if version in self.spoken:
                 return self.spoken[version]
         raise NotTested("it speaks no version of KMIP that a filer speaks")

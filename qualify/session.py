@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from filer.host.errors import FilerError
+from filer.host.toml_file import ConfigError
 from filer.kmip.failure import KeyServerFailure
+from filer.kmip.login import Login, read_login
 from filer.qualify.certificates import Certificates
 from filer.qualify.destruction import Destroyer
 from filer.qualify.ledger import Entry, Ledger, Reach
@@ -32,6 +35,8 @@ class Plan:
     other_cert: Path | None = None
     partner_cert: Path | None = None
     keep: bool = False
+    login: Sequence[str] | None = None
+    """The user and the file of ``settings.login``."""
 
     def reach(self) -> Reach:
         """Return what a later clean-up needs to reach the key servers."""
@@ -40,6 +45,7 @@ class Plan:
             port=self.port,
             timeout=self.settings.timeout,
             other_cert=str(self.other_cert) if self.other_cert else None,
+            login=self.login,
         )
 
     @classmethod
@@ -49,9 +55,21 @@ class Plan:
             addresses=list(dict.fromkeys(entry.key_server for entry in entries)),
             port=reach.port,
             certs=certs or Path(reach.certs),
-            settings=Settings(reach.timeout, restarted=entries),
+            settings=Settings(reach.timeout, login=login_of(reach.login), restarted=entries),
             other_cert=Path(reach.other_cert) if reach.other_cert else None,
+            login=reach.login,
         )
+
+
+def login_of(words: Sequence[str] | None) -> Login | None:
+    """Return the login of a user, whose password is in a file.  Raises FilerError."""
+    if words is None:
+        return None
+    user, file = words
+    try:
+        return read_login(user, Path(file))
+    except ConfigError as error:
+        raise FilerError(str(error).removeprefix("filer.toml: password_file ")) from None
 
 
 def qualify(

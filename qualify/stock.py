@@ -1,12 +1,13 @@
 """The throw-away pairs that this run has on a key server, from Register to Destroy."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.kmip.failure import KeyServerFailure
-from filer.kmip.requests import register
+from filer.kmip.requests import FULL_FORM, lesser_forms, register
 from filer.qualify.destruction import Destroyer
 from filer.qualify.ledger import Entry, Ledger
 from filer.qualify.line import Batches, Line
@@ -40,6 +41,8 @@ class Stock:
     ) -> None:
         self.mint = mint
         self.secrets: list[AuthenticationKey] = []
+        self.form = FULL_FORM
+        self._form_is_known = False
         self.entries: list[Entry] = []
         self._key_server = key_server
         self._owner = owner
@@ -62,15 +65,16 @@ class Stock:
 
     def send(self, pair: KeyPair, item: Raw | None = None) -> Answer:
         """Register ``pair``, by ``item`` if given, and return the answer."""
-        (entry,) = self.announce(pair)
         with self._line() as line:
-            answer = line.ask(item or register(pair, PARENT_TAG))
+            (entry,) = self.announce(pair)
+            answer = line.ask(item or register(pair, PARENT_TAG, self.form))
         if answer.items and answer.items[0].succeeded:
             self.settle(entry, answer.items[0].identifier)
         return answer
 
     def register(self, *pairs: KeyPair) -> list[str]:
         """Register ``pairs`` and return their identifiers.  Raises NotTested if one is refused."""
+        self._find_form()
         identifiers = []
         for pair in pairs:
             try:
@@ -84,6 +88,19 @@ class Stock:
             identifiers.append(item.identifier)
         return identifiers
 
+    def _find_form(self) -> None:
+        """Find out, once, in which form the server accepts pairs; the full one if in none."""
+        if self._form_is_known:
+            return
+        self._form_is_known = True
+        for form in (FULL_FORM, *lesser_forms(FULL_FORM)):
+            self.form = form
+            with suppress(KeyServerFailure):
+                answer = self.send(self.mint.pair())
+                if answer.items and answer.items[0].succeeded:
+                    return
+        self.form = FULL_FORM
+
     @property
     def crowd(self) -> Sequence[Stored]:
         """The pairs that `populate` has registered."""
@@ -91,6 +108,7 @@ class Stock:
 
     def populate(self, size: int) -> Sequence[Stored]:
         """Bring the crowd to ``size`` pairs: register more, or destroy some.  Raises NotTested."""
+        self._find_form()
         surplus = [entry for entry, _ in self._crowd[size:]]
         if surplus:
             del self._crowd[size:]
@@ -104,7 +122,7 @@ class Stock:
 
     def _add(self, line: Line, pairs: Sequence[KeyPair]) -> None:
         entries = self.announce(*pairs)
-        items = [register(pair, PARENT_TAG) for pair in pairs]
+        items = [register(pair, PARENT_TAG, self.form) for pair in pairs]
         try:
             answers = self._batches.once(line, items)
         except KeyServerFailure as failure:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 
 from filer.keys.authentication_key import AuthenticationKey
-from filer.keys.key_id import THROW_AWAY_SYSTEMS, is_throw_away, new_key_id, parent_tag
+from filer.keys.key_id import LAST_SYSTEM_ID, is_reserved, new_key_id, parent_tag
 from filer.keys.pair import KeyPair
 from filer.keys.passphrase import generate
 
-SYSTEM = THROW_AWAY_SYSTEMS[1]
+SYSTEM = LAST_SYSTEM_ID + 2
 PARENT_TAG = parent_tag(SYSTEM, 0)
 TAG = "filer-qualify"
 
@@ -43,4 +43,4 @@ class Mint:
 
 def may_be_destroyed(name: str) -> bool:
     """Return whether ``name`` is one that only objects of this program have."""
-    return is_throw_away(name) or name == PUBLISHED_NAME
+    return is_reserved(name) or name == PUBLISHED_NAME

@@ -1,6 +1,7 @@
 """Checks of what a pair looks like when it is read back."""
 
 import string
+from dataclasses import asdict
 
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
@@ -18,12 +19,13 @@ _SHORT, _LONG = 20, 32
 _ASKED = (objects.NAME, objects.GROUP, objects.STATE, objects.TYPE, objects.APPLICATION)
 
 
-@check(BLOCKER)
+@check(BLOCKER, "single-item")
 def register_read_back(server: Server) -> Statements:
     """A pair is read back exactly as it was stored
 
     The filer's own client stores a pair (Register, Activate) and reads it as kmip_init does: Locate
-    by Name, Locate of all, Get Attributes, Get. Passes if secret, Name and Object Group are equal.
+    by Name, Locate of all, Get Attributes, Get. Passes if secret, Name and Object Group are equal;
+    an Object Group that is refused is a warning.
 
     This is what a filer is for. It locks no disk with a key that it cannot read back.
     """
@@ -46,16 +48,20 @@ def register_read_back(server: Server) -> Statements:
         reason = next(iter(client.unreadable.values()), "the server does not show it")
         yield Problem(BLOCKER, f"it cannot be read: {reason}")
     for each in read:
-        yield from _differences(pair, each)
-    yield "stored and read"
+        yield from _differences(pair, each, takes_tags=server.own.form.key_tag)
+    given_up = [name for name, kept in asdict(server.own.form).items() if not kept]
+    without = f" without {', '.join(given_up).replace('_', ' ')}" if given_up else ""
+    yield f"stored{without} and read"
 
 
-def _differences(stored: KeyPair, read: KeyPair) -> Statements:
+def _differences(stored: KeyPair, read: KeyPair, *, takes_tags: bool) -> Statements:
     if read.key != stored.key:
         yield Problem(BLOCKER, "the secret that is read is another one than was stored")
     if read.key_id != stored.key_id:
         yield Problem(BLOCKER, f"the Name is read as {shown(read.key_id)}")
-    if read.tag != stored.tag:
+    if not takes_tags:
+        yield Problem(WARNING, "it refuses the Object Group, so key tags are lost")
+    elif read.tag != stored.tag:
         yield Problem(BLOCKER, f"the Object Group is read as {shown(read.tag)}")
 
 
@@ -106,7 +112,7 @@ def text_limits(server: Server) -> Statements:
         if pair.key_id not in objects.names(found):
             yield Problem(BLOCKER, f"a Name is read as {shown(', '.join(objects.names(found)))}")
         groups = [each.value.decode(errors="replace") for each in found.get(objects.GROUP, ())]
-        if pair.tag not in groups:
+        if pair.tag not in groups and server.own.form.key_tag:
             yield Problem(BLOCKER, f"a key tag is read as {shown(', '.join(groups))}")
     yield "a Name of 64 characters in either case, and a key tag of 64"
 
@@ -129,13 +135,16 @@ def attributes(server: Server) -> Statements:
     if not item.succeeded:
         yield Problem(WARNING, f"Get Attributes is refused: {item.outcome()}")
         return
+    given_up = [objects.APPLICATION]
+    if not server.own.form.key_tag:
+        given_up.append(objects.GROUP)
     found = objects.attributes(item.payload)
     types = (STRUCTURE, TEXT_STRING, ENUMERATION, ENUMERATION, STRUCTURE)
     for name, kind in zip(_ASKED, types, strict=True):
         values = found.get(name, [])
         if any(each.type != kind for each in values):
             yield Problem(WARNING, f"{name} has another type than the standard says")
-        elif not values and name != objects.APPLICATION:
+        elif not values and name not in given_up:
             yield Problem(WARNING, f"{name} is missing")
         elif not values:
             yield f"{name} is not kept"

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from filer.kmip.messages import enums, payloads
-from filer.kmip.requests import Version, discover_versions
+from filer.kmip.requests import SPOKEN, Version, discover_versions
 from filer.qualify.line import verified
-from filer.qualify.message import NEWER, VERSIONS, Raw, Structure, Tags
+from filer.qualify.message import NEWER, Raw, Structure, Tags
 from filer.qualify.outcome import (
     BLOCKER,
     WARNING,
@@ -38,9 +38,9 @@ def versions(server: Server) -> Statements:
     A filer prefers 1.4, and speaks 1.0 to 2.0. From 1.3 on, a long list of keys can be continued.
     """
     spoken = server.spoken
-    if not set(VERSIONS) & set(spoken):
-        reasons = dict.fromkeys(server.refusals[version] for version in VERSIONS)
-        yield Problem(BLOCKER, f"none of {_words(VERSIONS)} is answered: {', '.join(reasons)}")
+    if not set(SPOKEN) & set(spoken):
+        reasons = dict.fromkeys(server.refusals[version] for version in SPOKEN)
+        yield Problem(BLOCKER, f"none of {_words(SPOKEN)} is answered: {', '.join(reasons)}")
         if spoken:
             yield f"answers {_words(spoken)}"
         raise Stop("no version is in common")
@@ -63,7 +63,7 @@ def versions(server: Server) -> Statements:
 
 
 def _words(versions: Iterable[Version]) -> str:
-    known = sorted(set(versions) & {*VERSIONS, *NEWER})
+    known = sorted(set(versions) & {*SPOKEN, *NEWER})
     return "KMIP " + ", ".join(f"{major}.{minor}" for major, minor in known)
 
 

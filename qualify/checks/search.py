@@ -4,11 +4,12 @@ from filer.keys.pair import KeyPair
 from filer.kmip.messages import AttributeFactory, SecretFactory, enums, objects, payloads
 from filer.kmip.requests import Item, locate_all, locate_name
 from filer.qualify.line import Line
-from filer.qualify.message import AnswerItem, Raw, Tags
+from filer.qualify.message import AnswerItem, Raw, Reason, Tags
 from filer.qualify.outcome import BLOCKER, WARNING, Problem, Statements, check
 from filer.qualify.server import Server
 from filer.qualify.throw_away import TAG
 
+_PAGES = (1024, 256, 64, 16, 4)
 _WITH_OFFSET = ((1, 3), (1, 4), (2, 0))
 
 
@@ -56,7 +57,8 @@ def filters(server: Server) -> Statements:
     name_decoy = KeyPair(pair.key_id[:-1] + last, TAG, server.mint.pair().key)
     first, by_name, by_group = server.own.register(pair, name_decoy, group_decoy)
     yield from _exact(server, "Name", locate_name(pair.key_id), first, by_name)
-    yield from _exact(server, "Object Group", _locate(object_group=TAG), first, by_group)
+    if server.own.form.key_tag:
+        yield from _exact(server, "Object Group", _locate(object_group=TAG), first, by_group)
     key_pair = server.mint.pair()
     answer = server.own.send(key_pair, _symmetric_key(key_pair))
     if not (answer.items and answer.items[0].succeeded):
@@ -125,9 +127,10 @@ def locate_complete(server: Server) -> Statements:
 
 
 def _complete(line: Line, server: Server, size: int, wanted: set[str]) -> Statements:
-    page = _page(line, 0)
-    if page is None:
-        yield Problem(BLOCKER, f"with {size} pairs: Locate is refused")
+    page, most = _first_page(line)
+    if page is None or not page.succeeded:
+        reason = page.outcome() if page is not None else "no answer"
+        yield Problem(BLOCKER, f"with {size} pairs: Locate is refused: {reason}")
         return
     found = _located(page)
     total = page.payload.number(Tags.LOCATED_ITEMS)
@@ -136,8 +139,8 @@ def _complete(line: Line, server: Server, size: int, wanted: set[str]) -> Statem
         return
     first = len(found)
     while server.habits.version in _WITH_OFFSET and not wanted <= found:
-        page = _page(line, len(found))
-        new = _located(page) - found if page is not None else set()
+        page = _page(line, len(found), most)
+        new = _located(page) - found if page is not None and page.succeeded else set()
         if not new:
             break
         found |= new
@@ -145,13 +148,23 @@ def _complete(line: Line, server: Server, size: int, wanted: set[str]) -> Statem
         yield f"with {size} pairs: {first} are listed at once, the others with Offset"
     elif total is not None and total > first:
         yield f"with {size} pairs: {first} are listed, of {total} as Located Items says"
+    elif most is not None:
+        yield Problem(BLOCKER, f"with {size} pairs: the list is too large, and has no Offset")
     else:
         yield Problem(
             BLOCKER, f"with {size} pairs: {len(wanted - found)} are left out without a word"
         )
 
 
-def _page(line: Line, offset: int) -> AnswerItem | None:
-    answer = line.ask(locate_all(offset))
-    item = answer.items[0] if len(answer.items) == 1 else None
-    return item if item is not None and item.succeeded else None
+def _first_page(line: Line) -> tuple[AnswerItem | None, int | None]:
+    """Return the answer to a Locate of all, or of as many as fit in an answer, and that number."""
+    for most in (None, *_PAGES):
+        page = _page(line, 0, most)
+        if page is None or not page.refused_with(Reason.RESPONSE_TOO_LARGE):
+            break
+    return page, most
+
+
+def _page(line: Line, offset: int, most: int | None) -> AnswerItem | None:
+    answer = line.ask(locate_all(offset, most=most))
+    return answer.items[0] if len(answer.items) == 1 else None

@@ -12,15 +12,15 @@ from filer.kmip.failure import (
     UNREACHABLE,
     KeyServerFailure,
 )
+from filer.kmip.requests import SPOKEN
 from filer.kmip.tls import check_address, is_in_file
 from filer.qualify.certificates import unverified
 from filer.qualify.line import verified
-from filer.qualify.message import VERSIONS
 from filer.qualify.outcome import BLOCKER, WARNING, NotTested, Problem, Statements, Stop, check
 from filer.qualify.server import Server, understands
 
 _NOTICE = timedelta(days=30)
-_OLD = (("TLS 1.3", ssl.TLSVersion.TLSv1_3), ("TLS 1.2", ssl.TLSVersion.TLSv1_2))
+_MODERN = (("TLS 1.3", ssl.TLSVersion.TLSv1_3), ("TLS 1.2", ssl.TLSVersion.TLSv1_2))
 
 
 @check(BLOCKER)
@@ -35,7 +35,7 @@ def tls_versions(server: Server) -> Statements:
     """
     accepted = []
     reasons = {}
-    for name, version in (*_OLD, ("TLS 1.1", ssl.TLSVersion.TLSv1_1)):
+    for name, version in (*_MODERN, ("TLS 1.1", ssl.TLSVersion.TLSv1_1)):
         try:
             accepted.append(name)
             yield f"{name} is accepted ({_cipher(server, version)})"
@@ -125,7 +125,7 @@ def client_certificate(server: Server) -> Statements:
 def _refused(server: Server, words: str, client: Path | None) -> Statements:
     try:
         with server.line_with(unverified(client)) as line:
-            for version in VERSIONS:
+            for version in SPOKEN:
                 if understands(line.ask(server.unknown_name(), version=version)):
                     yield Problem(BLOCKER, f"{words} is accepted")
                     return

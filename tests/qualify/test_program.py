@@ -187,6 +187,54 @@ def test_a_check_is_explained(tmp_path: Path) -> None:
     ]
 
 
+PLUG_IN = """
+from filer.qualify.outcome import WARNING, Problem, check
+
+
+@check(WARNING)
+def always_wrong(server):
+    \"\"\"Nothing is ever right
+
+    Nothing is sent. Passes never.
+
+    It is only a test.
+    \"\"\"
+    yield Problem(WARNING, f"{server.address} is wrong")
+"""
+
+
+def add_plug_in(directory: Path, value: str) -> None:
+    (directory / "extra_check.py").write_text(PLUG_IN, encoding="ascii")
+    described = directory / "extra_check-1.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: extra-check\nVersion: 1\n")
+    entry = f"[filer.qualify.checks]\nextra = {value}\n"
+    (described / "entry_points.txt").write_text(entry, encoding="ascii")
+
+
+def test_another_distribution_adds_a_check(qualify: Qualify, tmp_path: Path) -> None:
+    add_plug_in(tmp_path, "extra_check:always_wrong")
+
+    ended = qualify("--check", "always-wrong", PYTHONPATH=str(tmp_path))
+
+    assert ended.status == 0
+    assert f"FAILED      always-wrong: warning: {ADDRESS} is wrong" in ended.out
+    assert "It is only a test." in ended.out
+
+
+@pytest.mark.parametrize("value", ["extra_check:nothing", "no_such_module:x", "extra_check:check"])
+def test_a_plug_in_that_is_not_a_check_is_named(
+    value: str, qualify: Qualify, tmp_path: Path
+) -> None:
+    add_plug_in(tmp_path, value)
+
+    ended = qualify(PYTHONPATH=str(tmp_path))
+
+    assert (ended.status, ended.out) == (2, "")
+    assert len(ended.err.splitlines()) == 1
+    assert "check" in ended.err
+
+
 # Called wrongly.
 
 
