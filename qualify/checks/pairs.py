@@ -1,7 +1,6 @@
 """Checks of what a pair looks like when it is read back."""
 
 import string
-from dataclasses import asdict
 
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
@@ -49,7 +48,7 @@ def register_read_back(server: Server) -> Statements:
         yield Problem(BLOCKER, f"it cannot be read: {reason}")
     for each in read:
         yield from _differences(pair, each, takes_tags=server.own.form.key_tag)
-    given_up = [name for name, kept in asdict(server.own.form).items() if not kept]
+    given_up = [name for name, kept in server.own.form._asdict().items() if not kept]
     without = f" without {', '.join(given_up).replace('_', ' ')}" if given_up else ""
     yield f"stored{without} and read"
 
