@@ -40,7 +40,6 @@ with (
 ):
     from kmip.core import enums
     from kmip.core.exceptions import ItemNotFound, KmipError, PermissionDenied
-    from kmip.core.messages.contents import ProtocolVersion
     from kmip.core.policy import policies
     from kmip.pie.objects import ManagedObject
     from kmip.services.server.engine import KmipEngine
@@ -193,10 +192,8 @@ class Engine(KmipEngine):  # type: ignore[misc]  # PyKMIP has no types
         payload.maximum_items = payload.offset_items = None
         answer = super()._process_locate(payload)
         found = answer.unique_identifiers
-        # PyKMIP never says how many objects there are, nor keeps the only one for later items.
+        # PyKMIP does not keep the only object for later items.
         self._id_placeholder = found[0] if len(found) == 1 else None
-        if self._protocol_version >= ProtocolVersion(1, 3):
-            answer.located_items = len(found)
         end = None if maximum is None else offset + maximum
         answer.unique_identifiers = found[offset:end]
         return answer

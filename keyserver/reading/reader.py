@@ -52,11 +52,10 @@ from filer.keyserver.response import (
     text,
 )
 
-ATTRIBUTE_INDEX, LOCATED_ITEMS = 0x420009, 0x4200D5
+ATTRIBUTE_INDEX = 0x420009
 SECRET_DATA, SECRET_DATA_TYPE = 0x420085, 0x420086
 KEY_BLOCK, KEY_FORMAT_TYPE, KEY_VALUE, KEY_MATERIAL = 0x420040, 0x420042, 0x420045, 0x420043
 
-_WITH_TOTAL = (1, 3)
 _SECRET_DATA = 7
 _OPAQUE = 2
 _SUCCESS = enumeration(RESULT_STATUS, 0)
@@ -128,7 +127,7 @@ class Reader:
                     payloads.append(self._constants[_key(version, read.item)])
                 case Locate():
                     found = snapshot.located(client, self._rights.locatable, read.filters)
-                    payloads.append(_located(version, read, found))
+                    payloads.append(_located(read, found))
                 case Get():
                     secret = self._readable(secrets, read.number, client, Operation.GET)
                     payloads.append(_got(read, secret))
@@ -168,11 +167,9 @@ def _key(version: Version, item: Item) -> tuple[Version, bytes]:
     return version, b"".join(part.encoding() for part in item.parts if part is not item.number)
 
 
-def _located(version: Version, read: Locate, found: Sequence[int]) -> bytes:
-    total = [integer(LOCATED_ITEMS, len(found))] if version >= _WITH_TOTAL else []
+def _located(read: Locate, found: Sequence[int]) -> bytes:
     end = None if read.maximum is None else read.offset + read.maximum
-    shown = (text(UNIQUE_IDENTIFIER, str(number)) for number in found[read.offset : end])
-    return b"".join([*total, *shown])
+    return b"".join(text(UNIQUE_IDENTIFIER, str(number)) for number in found[read.offset : end])
 
 
 def _got(read: Get, secret: Secret) -> bytes:
