@@ -905,11 +905,18 @@ def test_other_failures_of_an_item_fail_with_the_server_s_reason(
 
 def test_refusal_of_a_whole_request_has_the_server_s_reason(real: RealServer) -> None:
     with hostile.proxy(real, lambda *_: hostile.refusal(4, "no 1.2 here")) as server:
-        for name, ask in OPERATIONS.items():
-            # The server could repeat the key that it received.
-            message = "" if name == "store" else ': "no 1.2 here"'
+        for ask in OPERATIONS.values():
             reason = failure_of(ask, client_of(real, server)).reason
-            assert reason == f"invalid message{message}"
+            assert reason == 'invalid message: "no 1.2 here"'
+
+
+def test_a_server_that_received_a_key_could_repeat_it_in_a_message(real: RealServer) -> None:
+    def refuse(*_: object) -> hostile.Answer:
+        return hostile.refusal(0xC, "no")
+
+    with hostile.proxy(real, hiding(hostile.only_for(hostile.REGISTER, refuse))) as server:
+        failure = failure_of(OPERATIONS["store"], client_of(real, server))
+    assert failure.reason == "permission denied"
 
 
 def hiding(meddle: hostile.Meddle) -> hostile.Meddle:
