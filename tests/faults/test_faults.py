@@ -575,7 +575,7 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
         ),
         "confirms the key, and dies before it is read back": not_stored(
             on("ACTIVATE", faulty.then(faulty.obeys, "*", faulty.dies)),
-            f"{NOT_READ}: {CLOSED}",
+            f"{NOT_READ}: connection refused",
             down("connection refused"),
             left="connection refused",
         ),

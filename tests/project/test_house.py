@@ -30,8 +30,7 @@ ROOMS = {
     "filer": (
         ("host",),
         ("running", "keys", "mroot"),
-        ("config",),
-        ("kmip", "disks"),
+        ("config", "kmip", "disks"),
         ("key_servers", "registration"),
         ("boot_device",),
         ("root",),
