@@ -4,8 +4,9 @@ from typing import Any
 
 from filer.keys.authentication_key import AuthenticationKey
 from filer.kmip.messages import enums
-from filer.kmip.ttlv import BYTE_STRING, STRUCTURE, Element
-from filer.qualify.message import Reason, Structure, Tags
+from filer.kmip.requests import Version
+from filer.kmip.ttlv import BYTE_STRING, ENUMERATION, STRUCTURE, Element
+from filer.qualify.message import Raw, Reason, Structure, Tags, structure, text
 
 NAME, GROUP, STATE, TYPE, APPLICATION = (
     "Name",
@@ -17,13 +18,23 @@ NAME, GROUP, STATE, TYPE, APPLICATION = (
 GONE = (Reason.ITEM_NOT_FOUND, Reason.OBJECT_DESTROYED, Reason.OBJECT_NOT_FOUND)
 """The reasons with which a server refuses a request for an object that is not there."""
 
-_TAGS = {
+TAGS = {
     Tags.NAME.value: NAME,
     Tags.OBJECT_GROUP.value: GROUP,
     Tags.STATE.value: STATE,
     Tags.OBJECT_TYPE.value: TYPE,
     Tags.APPLICATION_SPECIFIC_INFORMATION.value: APPLICATION,
 }
+
+
+def get_five(identifier: str, version: Version) -> Raw:
+    """Ask for the attributes of an object that a filer sets or reads."""
+    asked = [text(Tags.ATTRIBUTE_NAME, name) for name in TAGS.values()]
+    if version >= (2, 0):
+        reference = Tags.ATTRIBUTE_REFERENCE.value
+        asked = [Element(reference, ENUMERATION, tag.to_bytes(4, "big")) for tag in TAGS]
+    named = text(Tags.UNIQUE_IDENTIFIER, identifier)
+    return Raw(enums.Operation.GET_ATTRIBUTES, structure(Tags.REQUEST_PAYLOAD, named, *asked))
 
 
 def attributes(payload: Structure) -> dict[str, list[Element]]:
@@ -34,7 +45,7 @@ def attributes(payload: Structure) -> dict[str, list[Element]]:
         name = fields.text(Tags.ATTRIBUTE_NAME) or ""
         found.setdefault(name, []).extend(fields.all(Tags.ATTRIBUTE_VALUE)[:1])
     for element in payload.within(Tags.ATTRIBUTES):  # KMIP 2
-        name = _TAGS.get(element.tag, f"{element.tag:#x}")
+        name = TAGS.get(element.tag, f"{element.tag:#x}")
         found.setdefault(name, []).append(element)
     return found
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from filer.host.errors import FilerError
 from filer.kmip.failure import KeyServerFailure
 from filer.kmip.ttlv import MalformedTtlv
 from filer.qualify.outcome import Check, NotTested, Problem, Result, Stop
@@ -38,6 +39,10 @@ def run(
                 problems.append(Problem(check.severity, failure.reason))
             except MalformedTtlv:
                 problems.append(Problem(check.severity, _NOT_KMIP))
+            except FilerError:
+                raise
+            except Exception as error:  # its text may have a key in it
+                reason = None if problems else f"the check has a defect ({type(error).__name__})"
         results[check.name] = Result(
             check=check,
             key_server=server.address,

@@ -14,6 +14,7 @@ from filer.kmip.client import Credentials, KmipClient
 from filer.kmip.failure import KeyServerFailure
 from filer.kmip.login import Login
 from filer.kmip.requests import SPOKEN, Item, Version, discover_versions, locate_name, query
+from filer.kmip.ttlv import MalformedTtlv
 from filer.qualify.certificates import Certificates
 from filer.qualify.ledger import Entry, Ledger
 from filer.qualify.line import Batches, Habits, Line, Way, verified
@@ -219,7 +220,7 @@ class Server:
         for stock in (self.own, self.foreign):
             try:
                 left += stock.destroy_all()
-            except (KeyServerFailure, NotTested):
+            except (KeyServerFailure, MalformedTtlv, NotTested):
                 left += stock.entries
         return left
 

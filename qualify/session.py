@@ -11,6 +11,7 @@ from filer.host.errors import FilerError
 from filer.host.toml_file import ConfigError
 from filer.kmip.failure import KeyServerFailure
 from filer.kmip.login import Login, read_login
+from filer.kmip.ttlv import MalformedTtlv
 from filer.qualify.certificates import Certificates
 from filer.qualify.destruction import Destroyer
 from filer.qualify.ledger import Entry, Ledger, Reach
@@ -160,7 +161,7 @@ def _destroy(servers: Sequence[Server], entries: Sequence[Entry], ledger: Ledger
         batches = Batches(lambda server=by_address[address], whose=whose: server.line(whose))  # type: ignore[misc]
         try:
             left += Destroyer(batches.ask, ledger.digests).destroy(some)
-        except (KeyServerFailure, NotTested):
+        except (KeyServerFailure, MalformedTtlv, NotTested):
             left += some
     return left
 

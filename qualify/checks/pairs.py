@@ -5,17 +5,16 @@ import string
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.kmip.failure import KeyServerFailure, PartlyRead
-from filer.kmip.messages import enums, payloads
+from filer.kmip.messages import enums
 from filer.kmip.requests import get, get_attributes
 from filer.kmip.ttlv import ENUMERATION, STRUCTURE, TEXT_STRING
 from filer.qualify import objects
-from filer.qualify.message import Raw
 from filer.qualify.outcome import BLOCKER, WARNING, Problem, Statements, check, shown
 from filer.qualify.server import Server
 from filer.qualify.throw_away import PARENT_TAG
 
 _SHORT, _LONG = 20, 32
-_ASKED = (objects.NAME, objects.GROUP, objects.STATE, objects.TYPE, objects.APPLICATION)
+_ASKED = tuple(objects.TAGS.values())
 
 
 @check(BLOCKER, "single-item")
@@ -129,8 +128,7 @@ def attributes(server: Server) -> Statements:
     """
     pair = server.mint.pair()
     (identifier,) = server.own.register(pair)
-    names = payloads.GetAttributesRequestPayload(identifier, list(_ASKED))
-    item = server.item(Raw(enums.Operation.GET_ATTRIBUTES, names))
+    item = server.item(objects.get_five(identifier, server.habits.version))
     if not item.succeeded:
         yield Problem(WARNING, f"Get Attributes is refused: {item.outcome()}")
         return

@@ -1,4 +1,4 @@
-"""What the tests of filer-qualify share: certificates for three addresses, made once."""
+"""What the tests of filer-qualify share: certificates for two addresses, made once."""
 
 from pathlib import Path
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from filer.qualify.catalogue import BUILT_IN
-from filer.qualify.outcome import BLOCKER
+from filer.qualify.checks import protocol
+from filer.qualify.outcome import BLOCKER, WARNING, Statements, check
+from filer.qualify.server import Server
 from tests.kit import defective
 from tests.kit.defective import DEFECTS, Store
 from tests.qualify.conftest import ADDRESSES
@@ -70,6 +72,23 @@ def test_a_defect_is_found_by_its_check_and_by_no_other(
         assert run.complaints == []
         assert store.objects == {}
         assert not run.ledger.exists()
+
+
+@check(WARNING)
+def broken(server: Server) -> Statements:
+    """A check with a defect"""
+    yield "a fact"
+    server.own.register(server.mint.pair())
+    raise ValueError("the text of the error")
+
+
+def test_a_defect_of_a_check_costs_only_that_check(certs: Path, tmp_path: Path) -> None:
+    with defective.start(certs, FIRST) as server:
+        run = qualified(plan_for(server), tmp_path / "ledger", [broken, protocol.clock])
+
+    assert run.not_tested == {"broken": "the check has a defect (ValueError)"}
+    assert run.results["clock"].status == "passed"
+    assert server.store.objects == {}
 
 
 def test_every_check_has_a_defect_that_it_finds() -> None:

@@ -163,6 +163,8 @@ def test_the_documents_are_those_of_the_checks() -> None:
     schema = schema_text(qualify_documents.schema())
     assert qualify_documents.FILE.read_text("ascii") == schema, again
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert f"For each of its {len(BUILT_IN)} checks" in readme
 
 
 @pytest.mark.parametrize("check", BUILT_IN, ids=lambda check: check.name)
