@@ -14,6 +14,9 @@ _MOST_SHOWN = 64
 _AROUND = "\"'`\\;,"
 """Quotes, and what may end a word of a command line."""
 
+_GLUE = re.compile(r"[=:({\[\"']+")
+"""What may join a passphrase to a word before it, as in ``-passphrase=``."""
+
 _MOST_AROUND = 4
 """Characters of `_AROUND` at the ends of a passphrase, which count for its length."""
 
@@ -35,7 +38,8 @@ def may_be_secret(text: str) -> bool:
     """
     return any(
         is_passphrase(each) or is_passphrase(each.strip(_AROUND))
-        for each in (text.strip(), *text.split())
+        for word in (text.strip(), *text.split())
+        for each in (word[start:] for start in _starts(word))
     ) or any(
         any(map(str.isupper, run)) and any(map(str.islower, run)) and any(map(str.isdigit, run))
         for run in _RUN.findall(text)
@@ -52,20 +56,30 @@ def secret_words(text: str, is_known: Callable[[int], bool] = lambda _: False) -
         return None
     words = list(_TYPED.finditer(text))
     for index, first in enumerate(words):
-        ends = list(_ends(words[index : index + LONGEST], is_known))
-        if ends and not missing_kinds(text[first.start() : ends[-1]]):
-            runs = (text[first.start() : end] for end in ends)
-            if any(is_passphrase(form) for run in runs for form in _forms(run)):
-                return first.start()
+        for start in (first.start() + each for each in _starts(first[0])):
+            ends = list(_ends(start, words[index : index + LONGEST], is_known))
+            if ends and not missing_kinds(text[start : ends[-1]]):
+                runs = (text[start:end] for end in ends)
+                if any(is_passphrase(form) for run in runs for form in _forms(run)):
+                    return start
     return None
 
 
-def _ends(words: Sequence[re.Match[str]], is_known: Callable[[int], bool]) -> Iterator[int]:
-    """Yield the offset behind each word with which a passphrase that begins here may end."""
+def _starts(word: str) -> Iterator[int]:
+    """Yield where in ``word`` a passphrase may begin."""
+    yield 0
+    yield from (glue.end() for glue in _GLUE.finditer(word) if glue.end() < len(word))
+
+
+def _ends(
+    start: int, words: Sequence[re.Match[str]], is_known: Callable[[int], bool]
+) -> Iterator[int]:
+    """Yield the offset behind each of ``words`` with which a passphrase from ``start`` may end."""
     length = 0
-    before = words[0].start()
+    before = start
     for word in words:
-        length += len(word[0]) + (word.start() > before)
+        begin = max(word.start(), start)
+        length += word.end() - begin + (begin > before)
         if length > LONGEST + _MOST_AROUND or is_known(word.start()) or not word[0].isascii():
             return
         before = word.end()
@@ -75,8 +89,7 @@ def _ends(words: Sequence[re.Match[str]], is_known: Callable[[int], bool]) -> It
 def _forms(run: str) -> Iterator[str]:
     """Yield what may have been meant: blanks may be doubled, and quotes be around it."""
     joined = " ".join(run.split())
-    if len(joined) >= SHORTEST:
-        yield from (run, joined, joined.strip(_AROUND))
+    yield from (run, joined, joined.strip(_AROUND))
 
 
 def may_contain_secret(text: str) -> bool:

@@ -87,7 +87,7 @@ def commands_of(commands: Mapping[str, Command], line: str) -> list[list[Word]]:
     start = _start_of_secret(commands, line)
     if start is not None:
         for word in (word for words in lists for word in words):
-            word.hidden = word.start >= start
+            word.hidden = word.end > start
     return lists
 
 

@@ -34,6 +34,10 @@ KEY_ID = "5DD026075DD026670101000000000000BAF6B874A7407A36751342CB27F4B8B9"
         (f"hostname; version; \\\n{SECRET} and more", "hostname; version; \\\n"),
         ("hostname; Correct Horse \\\n9 battery!", "hostname; "),
         (f"hostname '{SECRET}", ""),
+        (f'key_manager rekey -manual -passphrase="{SECRET}"', ""),
+        (f"FILER_PASSPHRASE='{SECRET}'", ""),
+        (f"new_passphrase:{SECRET}", ""),
+        ("key_manager rekey -manual My  Cat  Tom  is  7!", "key_manager rekey -manual "),
         (f"key_manager show # {SECRET}", f"key_manager show # {SECRET}"),
         (f"logger {SECRET}", f"logger {SECRET}"),
     ],
@@ -64,10 +68,34 @@ def test_a_mistyped_command_is_shown(line: str) -> None:
     assert shown_line(COMMANDS, line) == line
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "key_manager rekey -manual -passphrase=Spring-rain-falls-2026!",
+        "FILER_PASSPHRASE='Spring-rain-falls-2026!' key_manager rekey",
+        '{"passphrase": "Spring-rain-falls-2026!"}',
+        '{"passphrase":"Spring-rain-falls-2026!"}',
+        "new_passphrase:Spring-rain-falls-2026!",
+    ],
+)
+def test_a_passphrase_joined_to_another_word_hides_the_line(line: str) -> None:
+    assert shown_line(COMMANDS, line) == HIDDEN
+
+
 _WORD = st.text("abcXYZ019!?.,:=/", min_size=1, max_size=9)
 _PASSPHRASE = st.lists(_WORD, min_size=2, max_size=8).map(" ".join).filter(is_passphrase)
 _BEFORE = st.sampled_from(
-    ["", "hostname; ", "key_manager ", "key_manager rekey -manual ", "nonsense -key_server ", "a; "]
+    [
+        "",
+        "hostname; ",
+        "key_manager ",
+        "set PASS=",
+        'rekey -manual -pass="',
+        "add 'my pass: ",
+        "key_manager rekey -manual ",
+        "nonsense -key_server ",
+        "a; ",
+    ]
 )
 
 
