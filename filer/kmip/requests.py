@@ -140,9 +140,8 @@ def get(identifier: str) -> Item:
 def register(pair: KeyPair, parent_tag: str, form: Form = FULL_FORM) -> Item:
     """Ask to store a key pair, in the form that the profile describes (``filer.kmip.client``)."""
     kinds, types, formats = enums.AttributeType, enums.SecretDataType, enums.KeyFormatType
-    described = [_attribute(kinds.NAME, pair.key_id)]
-    if form.key_tag:
-        described.append(_attribute(kinds.OBJECT_GROUP, pair.tag))
+    described = [_attribute(kinds.OBJECT_GROUP, pair.tag)] if form.key_tag else []
+    described.append(_attribute(kinds.NAME, pair.key_id))
     if form.parent_tag:
         application = {"application_namespace": NAMESPACE, "application_data": parent_tag}
         described.append(_attribute(kinds.APPLICATION_SPECIFIC_INFORMATION, application))
@@ -281,10 +280,10 @@ def _locate_payload(
     key_id: str, offset: int = 0, most: int | None = None, filtered: bool = True
 ) -> Any:
     wanted = []
-    if filtered:
-        wanted.append(_attribute(enums.AttributeType.OBJECT_TYPE, enums.ObjectType.SECRET_DATA))
     if key_id:
         wanted.append(_attribute(enums.AttributeType.NAME, key_id))
+    if filtered:
+        wanted.append(_attribute(enums.AttributeType.OBJECT_TYPE, enums.ObjectType.SECRET_DATA))
     return payloads.LocateRequestPayload(
         maximum_items=most, offset_items=offset or None, attributes=wanted
     )

@@ -1,7 +1,7 @@
 """Documents in docs/ that a test run keeps up to date."""
 
 import fcntl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -19,3 +19,13 @@ def record(file: Path, update: Callable[[str], str]) -> bool:
             document.truncate(0)
             document.write(fresh)
     return fresh == text
+
+
+def with_tables(document: str, tables: Mapping[str, str]) -> str:
+    """Return ``document`` with other rows in the first table under each heading in ``tables``."""
+    for heading, rows in tables.items():
+        section = document.index(f"\n## {heading}\n")
+        begin = document.index("| --- |\n", section) + len("| --- |\n")
+        end = document.index("\n\n", begin - 1) + 1
+        document = f"{document[:begin]}{rows}{document[end:]}"
+    return document

@@ -28,6 +28,7 @@ from typing import (
 
 from filer.commands import Fields, Text
 from filer.shell.batch.json_lines import SCHEMA
+from tests.kit import documents
 from tests.kit.paths import CHECKOUT
 
 FILE = CHECKOUT / "shell" / "batch" / "filer-1.schema.json"
@@ -376,12 +377,7 @@ def tables() -> dict[str, str]:
 
 def with_tables(document: str) -> str:
     """Return ``document`` with up-to-date generated tables."""
-    for heading, rows in tables().items():
-        section = document.index(f"\n## {heading}\n")
-        begin = document.index("| --- |\n", section) + len("| --- |\n")
-        end = document.index("\n\n", begin) + 1
-        document = f"{document[:begin]}{rows}{document[end:]}"
-    return document
+    return documents.with_tables(document, tables())
 
 
 def main() -> None:
