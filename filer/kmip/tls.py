@@ -108,21 +108,33 @@ def check_address(
 
 def _for_another_address(certificate: Mapping[str, Any]) -> KeyServerFailure:
     """Return the failure of a server whose ``certificate`` names another address."""
-    names = [
-        name
-        for kind, name in certificate.get("subjectAltName", ())
-        if kind in {"IP Address", "DNS"}
-    ] or [
-        name
-        for attributes in certificate.get("subject", ())
-        for kind, name in attributes
-        if kind == "commonName"
-    ]
+    if "subjectAltName" in certificate:
+        found = certificate["subjectAltName"]
+        names = [_described(kind, name.strip()) for kind, name in found if isinstance(name, str)]
+    else:
+        names = [
+            name.strip()
+            for attributes in certificate.get("subject", ())
+            for kind, name in attributes
+            if kind == "commonName"
+        ]
     if not names:
         return KeyServerFailure(CERTIFICATE_NOT_TRUSTED)
-    shown = ", ".join(shortened(name.strip()) for name in names[:_MOST_NAMES])
+    shown = ", ".join(map(shortened, names[:_MOST_NAMES]))
     more = ", ..." if len(names) > _MOST_NAMES else ""
     return KeyServerFailure(f"its certificate is for {shown}{more}")
+
+
+def _described(kind: str, name: str) -> str:
+    """Return a subjectAltName in words; what only looks like the address differs from it."""
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name if kind in {"DNS", "IP Address"} else f"{kind} {name}"
+    if kind != "IP Address":
+        return f"the {kind} name {name}"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return f"::ffff:{mapped}" if mapped else str(address)
 
 
 def _same(name: str, address: str) -> bool:
