@@ -235,9 +235,15 @@ class Description:
         """Whether this is a key pair, or Secret Data with a name that cannot be read."""
         return bool(self.key_ids) or (self.is_secret_data and self.has_unreadable_name)
 
-    def may_be(self, key_id: str) -> bool:
-        """Return whether this is, or because of an unreadable name may be, that key pair."""
-        return self.may_be_key_pair and (self.has_unreadable_name or key_id in self.names)
+    def may_be(self, key_id: str, *, any_case: bool = False) -> bool:
+        """Return whether this is, or because of an unreadable name may be, that key pair.
+
+        ``any_case``: also if the server has changed the case of the name, as some do.
+        """
+        if not self.may_be_key_pair:
+            return False
+        names = map(str.upper, self.names) if any_case else self.names
+        return self.has_unreadable_name or key_id in names
 
 
 class Success(NamedTuple):

@@ -268,7 +268,7 @@ class Conversation:
         if _is_unused(before):
             return True
         about = _description(before)
-        if about and about.names and not about.may_be(key_id):
+        if about and about.names and not about.may_be(key_id, any_case=True):
             return False
         refusal = self._destroy({identifier: about.state if about else UNKNOWN})
         (after,) = self._exchange.ask([get_attributes(identifier)])

@@ -58,6 +58,8 @@ class Habits:
     activation: Literal["done", "refused", "automatic"] = "done"
     refused_attributes: frozenset[str] = frozenset()
     forgotten_attributes: frozenset[str] = frozenset()
+    lowers_names: bool = False
+    """Whether it stores names in lower case."""
     formats: tuple[int, ...] = (1, 2)
     """Raw, Opaque."""
     types: tuple[int, ...] = (1, 2)
@@ -294,6 +296,8 @@ class ChoosyServer(hostile.Server):
         if _number(secret, _KEY_BLOCK, _FORMAT) not in habits.formats:
             raise _Refused(FORMAT_NOT_SUPPORTED)
         kept = [each for each in attributes if each[0] not in habits.forgotten_attributes]
+        if habits.lowers_names:
+            kept = [(name, _lowered(each) if name == "Name" else each) for name, each in kept]
         identifier = f"object-{next(self._numbers)}"
         state = 2 if habits.activation == "automatic" else 1
         self.objects[identifier] = Stored(kept, secret, state)
@@ -369,6 +373,12 @@ class ChoosyServer(hostile.Server):
 def _head(item: bytes) -> list[Element]:
     kept = {hostile.OPERATION, hostile.BATCH_ITEM_ID}
     return [each for each in elements(item) if each.tag in kept]
+
+
+def _lowered(name: Element) -> Element:
+    text, kind = elements(name.value)
+    lower = text._replace(value=text.value.lower())
+    return name._replace(value=lower.encoding() + kind.encoding())
 
 
 def _version(version: Version) -> bytes:

@@ -286,6 +286,20 @@ def test_a_refused_pair_that_was_kept_is_taken_back_too(start: Start) -> None:
     assert not server.objects
 
 
+def test_a_refused_rekey_leaves_nothing_on_a_server_that_changes_names(
+    start: Start, tmp_path: Path
+) -> None:
+    server = start(Habits(lowers_names=True))
+    with House.build(tmp_path / "root", cast(list[KeyServer], [server])) as house:
+        house.add()
+        refused = house.run("key_manager rekey")
+        assert refused.failures == [
+            f"key_manager: the new key pair read back from {ADDRESS} is not what was stored; "
+            "nothing was changed"
+        ]
+        assert not server.objects
+
+
 @pytest.mark.parametrize("system_id", [0xFFFFFF00, 0xFFFFFFFF])
 def test_throw_away_key_pairs_are_ignored(system_id: int, start: Start, tmp_path: Path) -> None:
     server = start(Habits())
