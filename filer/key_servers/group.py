@@ -11,7 +11,7 @@ from filer.host.text import listed
 from filer.key_servers.holdings import Holdings
 from filer.keys.pair import NO_TAG, KeyPair
 from filer.kmip.client import KeyServerFailure, KmipClient
-from filer.kmip.failure import PartlyRead, interrupted, not_done
+from filer.kmip.failure import PartlyRead, ServerRefusal, interrupted, not_done
 from filer.running.interrupt import Interrupt
 from filer.running.progress import Show, Wait, show_nothing
 
@@ -108,12 +108,15 @@ class KeyServers:
         """Read ``pair`` back from every server by name, as kmip_init does.
 
         The answer is True for a server that has it unchanged, and nothing else of that name.  Two
-        addresses of one server show it twice.  A server may have it without its key tag; its
-        address is added to ``untagged``.
+        addresses of one server show it twice.  A server that has it but does not show its key has
+        failed.  A server may have it without its key tag; its address is added to ``untagged``.
         """
 
         def has_it(server: KmipClient) -> bool:
             found = server.find(pair.key_id)
+            reason = server.unreadable.get(f"key ID {pair.key_id}")
+            if reason and not found:
+                raise ServerRefusal(reason)
             if any(each.tag == NO_TAG != pair.tag for each in found):
                 self.untagged.append(server.address)
             return bool(found) and all(map(pair.matches, found))

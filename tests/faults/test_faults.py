@@ -684,7 +684,7 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
                     (f"Key server {BAD}: 0 key pairs read.", f"WARNING: {NOT_READABLE}"),
                     "keytable: 1 removed",
                 ),
-                "rekey": not_created(NOT_THE_SAME),
+                "rekey": not_created(f"{NOT_READ}: it holds no usable key pair"),
                 "boot": up(1, NOT_READABLE),
             },
         ),

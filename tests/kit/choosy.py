@@ -56,6 +56,8 @@ class Habits:
     closes: bool = False
     """Whether it closes the connection after each answer."""
     activation: Literal["done", "refused", "automatic"] = "done"
+    reads_inactive: bool = True
+    """Whether Get returns the key of an object that is not active."""
     refused_attributes: frozenset[str] = frozenset()
     forgotten_attributes: frozenset[str] = frozenset()
     lowers_names: bool = False
@@ -323,6 +325,8 @@ class ChoosyServer(hostile.Server):
 
     def _get(self, payload: bytes, _version: Version) -> list[Element]:
         identifier, stored = self._find(payload)
+        if stored.state != 2 and not self.habits.reads_inactive:
+            raise _Refused(PERMISSION_DENIED)
         kind = _integer(_TAGS["Object Type"], 7, hostile.ENUMERATION)
         return [kind, _identifier(identifier), Element(_SECRET_DATA, 1, stored.secret)]
 

@@ -300,6 +300,20 @@ def test_a_refused_rekey_leaves_nothing_on_a_server_that_changes_names(
         assert not server.objects
 
 
+def test_a_key_that_is_refused_when_it_is_read_back_is_refused_in_those_words(
+    start: Start, tmp_path: Path
+) -> None:
+    server = start(Habits(activation="refused", reads_inactive=False))
+    with House.build(tmp_path / "root", cast(list[KeyServer], [server])) as house:
+        house.add()
+        refused = house.run("key_manager rekey")
+        assert refused.failures == [
+            f"key_manager: the new key pair could not be read back from {ADDRESS}: "
+            "permission denied; nothing was changed"
+        ]
+        assert not server.objects
+
+
 @pytest.mark.parametrize("system_id", [0xFFFFFF00, 0xFFFFFFFF])
 def test_throw_away_key_pairs_are_ignored(system_id: int, start: Start, tmp_path: Path) -> None:
     server = start(Habits())
