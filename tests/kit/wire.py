@@ -40,6 +40,9 @@ class Field(NamedTuple):
     value: str
     fields: "Sequence[Field]" = ()
 
+    def __repr__(self) -> str:
+        return f"<{self.name}>"  # the value may be a key
+
     def get(self, name: str) -> str | None:
         """Return the value of the first field ``name``."""
         return next((each.value for each in self.fields if each.name == name), None)
