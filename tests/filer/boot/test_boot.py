@@ -317,7 +317,7 @@ def test_a_server_that_falls_silent_after_the_keys_of_the_disks_costs_one_warnin
     with locked_house(tmp_path / "root", servers[:1]) as house:
         house.rekey()
         # After the keys that disks name.
-        servers[0].on("DISCOVER_VERSIONS", faulty.silent)
+        servers[0].on("GET", faulty.then(faulty.obeys, "LOCATE", faulty.silent))
         house.set(port=servers[0].port, timeout=5.0)
         told = house.boot()
         assert house.filer.wafl_is_up
