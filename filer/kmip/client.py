@@ -23,6 +23,7 @@ from filer.kmip.failure import (
     IncompleteAnswer,
     KeyServerFailure,
     PartlyRead,
+    ServerRefusal,
 )
 from filer.kmip.login import Login
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from filer.kmip.conversation import Conversation
 
 __all__ = ["Credentials", "KeyServerFailure", "KmipClient"]
+
+_ANOTHER_IDENTIFIER = "it gave the new key pair the identifier of another object"
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,9 @@ class KmipClient:
         self.unread: Collection[str] = ()
         self._registered: dict[str, str] = {}
         self._refused: set[str] = set()
+        # Identifiers that a fetch located: no pair that is stored later has one of them.
+        self._fetched: set[str] = set()
+        self._misnamed: set[str] = set()
         self._abilities: Abilities | None = None
         self._login = login
         self._ignored = ignored
@@ -109,8 +115,11 @@ class KmipClient:
         self._arrived = []
         try:
             with self._conversation() as conversation:
-                for each in conversation.key_pairs(key_ids):
-                    self._arrived += each.pairs()
+                try:
+                    for each in conversation.key_pairs(key_ids):
+                        self._arrived += each.pairs()
+                finally:
+                    self._fetched |= conversation.located
         except KeyServerFailure as failure:
             raise self.with_arrived(failure) from None
         return self._arrived
@@ -143,10 +152,15 @@ class KmipClient:
     def store(self, pair: KeyPair, parent_tag: str) -> str:
         """Register and activate ``pair``; return its identifier on the server.
 
-        After a failure the pair may or may not be on the server: see ``take_back``.
+        Raises ServerRefusal if the server returns the identifier of an object that a fetch has
+        located: that object holds another key.  After a failure the pair may or may not be on the
+        server: see ``take_back``.
         """
         with self._conversation() as conversation:
             identifier = conversation.register(pair, parent_tag)
+            if identifier in self._fetched:
+                self._misnamed.add(pair.key_id)
+                raise ServerRefusal(_ANOTHER_IDENTIFIER)
             self._registered[pair.key_id] = identifier
             self._refused |= conversation.refused
             conversation.activate(identifier)
@@ -158,7 +172,9 @@ class KmipClient:
         The object is the one with ``identifier``, by default the one that ``store`` received; it
         need not be readable.  If both are unknown, all objects with that name and the same ``key``
         are destroyed.  Active objects are revoked first.  Returns False if an object still exists
-        although the server reported success, or if it may belong to another owner.
+        although the server reported success, or if it may belong to another owner.  Raises
+        ServerRefusal, after destroying what it found, if ``store`` received the identifier of
+        another object: that search may not find the pair.
         """
         known = identifier or self._registered.get(key_id)
         with self._conversation() as conversation:
@@ -166,6 +182,8 @@ class KmipClient:
             # A server that refused the pair at first may have kept it nevertheless.
             if not known or key_id in self._refused:
                 gone = conversation.take_back_by_key(key_id, key) and gone
+            if gone and key_id in self._misnamed:
+                raise ServerRefusal(_ANOTHER_IDENTIFIER)
             return gone
 
     @contextmanager

@@ -99,14 +99,16 @@ class _Located:
 class Conversation:
     """A series of requests to a key server.  All methods raise KeyServerFailure.
 
-    ``unreadable`` maps the objects that the filer cannot read to the reason.  ``refused`` has the
-    key IDs of the pairs that the server refused at first, and then took in another form.
+    ``unreadable`` maps the objects that the filer cannot read to the reason.  ``located`` has the
+    identifiers of all objects that the server listed.  ``refused`` has the key IDs of the pairs
+    that the server refused at first, and then took in another form.
     """
 
     def __init__(
         self, exchange: Exchange, ignored: Callable[[str], bool] = lambda _: False
     ) -> None:
         self.unreadable: dict[str, str] = {}
+        self.located: set[str] = set()
         self.refused: set[str] = set()
         self._exchange = exchange
         self._ignored = ignored
@@ -373,6 +375,7 @@ class Conversation:
             if isinstance(page, Refusal):
                 break
             brought = located.add(page)
+            self.located.update(page.identifiers)
             located.is_counted = page.total is not None
             total = page.total or 0
             for identifier in page.unusable:
