@@ -36,6 +36,8 @@ class Abilities:
     def __init__(self) -> None:
         self.version: Version | None = None
         """The protocol version; None until the first answer."""
+        self.has_accepted = False
+        """Whether it has accepted a request in that version, other than Discover Versions."""
         self.batch = BatchSize()
         self.keeps_connections = False
         """Whether it has answered twice on one connection."""

@@ -149,7 +149,13 @@ _VAGUE = frozenset(
         enums.ResultReason.SERVER_LIMIT_EXCEEDED,
     )
 )
-_INVALID_MESSAGE = enums.ResultReason.INVALID_MESSAGE.value
+_OF_MESSAGE = frozenset(
+    reason.value
+    for reason in (
+        enums.ResultReason.INVALID_MESSAGE,
+        enums.ResultReason.UNSUPPORTED_PROTOCOL_VERSION,
+    )
+)
 _UNKNOWN_OPERATION = enums.ResultReason.OPERATION_NOT_SUPPORTED.value
 _UNAUTHENTICATED = enums.ResultReason.AUTHENTICATION_NOT_SUCCESSFUL.value
 _DESTROYED = enums.ResultReason.OBJECT_DESTROYED.value
@@ -383,7 +389,7 @@ def _refusal(status: int | None, reason: Field | None, message: str) -> Refusal:
         destroyed=number == _DESTROYED,
         unsupported=number in _UNSUPPORTED,
         vague=number in _VAGUE,
-        of_message=number == _INVALID_MESSAGE,
+        of_message=number in _OF_MESSAGE,
         unknown_operation=number == _UNKNOWN_OPERATION,
         unauthenticated=number == _UNAUTHENTICATED,
     )

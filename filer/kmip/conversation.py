@@ -128,9 +128,12 @@ class Conversation:
         return set().union(*self._found.values()) - self._key_ids
 
     def query(self) -> None:
-        """Ask for the server information, to see that the server works."""
+        """Ask for the server information, to see that the server works.
+
+        It works if it does not support this query, but not if it refuses our messages.
+        """
         (outcome,) = self._exchange.ask([query()])
-        if isinstance(outcome, Refusal) and not outcome.unsupported:
+        if isinstance(outcome, Refusal) and (outcome.of_message or not outcome.unsupported):
             raise ServerRefusal(outcome.reason)
 
     def key_pairs(self, key_ids: Collection[str] = ()) -> Iterator[StoredObject]:

@@ -122,8 +122,33 @@ class Exchange:
         return outcomes
 
     def _accepted(self, items: Sequence[Item]) -> list[Outcome]:
-        """Send one request.  Raises RequestRefused and ConnectionClosed."""
-        version = self.abilities.version or PREFERRED
+        """Send one request.  Raises RequestRefused and ConnectionClosed.
+
+        A server may list versions in which it refuses requests; its refusals show another version.
+        Until it has accepted a request, that version is tried, and then those below it.
+        """
+        abilities = self.abilities
+        version = abilities.version or PREFERRED
+        tried: list[Version] = []
+        first: RequestRefused | None = None
+        while True:
+            tried.append(version)
+            try:
+                outcomes = self._sent(items, version)
+            except RequestRefused as error:
+                first = first or error
+                is_of_items = first.version == tried[0] or not error.refusal.may_be_of_form
+                other = next_to_try(tried, error.version)
+                # A key is never sent twice; a fetch has found the version before.
+                if abilities.has_accepted or is_of_items or other is None or _carry_key(items):
+                    raise first from None
+                version = other
+            else:
+                abilities.version, abilities.has_accepted = version, True
+                return outcomes
+
+    def _sent(self, items: Sequence[Item], version: Version) -> list[Outcome]:
+        """Send one request in ``version``.  Raises RequestRefused and ConnectionClosed."""
         self._begin()
         if self.abilities.wants_discovery and not self._discovered:
             self._discover(version)

@@ -40,6 +40,12 @@ class Habits:
     versions: tuple[Version, ...] = ALL
     names_version: bool = True
     """A refusal of a version is in the highest version that it speaks; otherwise in that one."""
+    lists: tuple[Version, ...] | None = None
+    """The versions that Discover Versions lists, if it is wrong about ``versions``."""
+    shows: Version | None = None
+    """The version of its refusals, if it is always the same."""
+    discovers_in: tuple[Version, ...] = ()
+    """The further versions in which it takes Discover Versions."""
     discovers: bool = True
     """Whether it has Discover Versions."""
     wants_discovery: bool = False
@@ -201,7 +207,9 @@ class ChoosyServer(hostile.Server):
             self._examine(request, header, batch, version, is_discovered)
             items = [self._item(item, version) for item in batch]
         except _Refused as refused:
-            if version not in self.habits.versions and self.habits.names_version:
+            if self.habits.shows:
+                version = self.habits.shows
+            elif version not in self.habits.versions and self.habits.names_version:
                 version = max(self.habits.versions)
             return self._refusal(version, batch, refused.reason)
         answer = self._message(version, items)
@@ -218,7 +226,8 @@ class ChoosyServer(hostile.Server):
         is_discovered: bool,
     ) -> None:
         habits = self.habits
-        if version not in habits.versions:
+        is_discovery = _number(batch[0], hostile.OPERATION) == hostile.DISCOVER_VERSIONS
+        if version not in habits.versions + (habits.discovers_in if is_discovery else ()):
             raise _Refused(INVALID_MESSAGE)
         if _number(header, hostile.BATCH_COUNT) != len(batch):
             raise _Refused(INVALID_MESSAGE)
@@ -235,8 +244,7 @@ class ChoosyServer(hostile.Server):
             raise _Refused(INVALID_MESSAGE)
         if len(batch) > habits.items or len(request) > habits.request_size:
             raise _Refused(habits.reason)
-        first = _number(batch[0], hostile.OPERATION)
-        if habits.wants_discovery and not is_discovered and first != hostile.DISCOVER_VERSIONS:
+        if habits.wants_discovery and not is_discovered and not is_discovery:
             raise _Refused(INVALID_MESSAGE)
 
     def _refusal(self, version: Version, batch: Sequence[bytes], reason: int) -> bytes:
@@ -283,9 +291,8 @@ class ChoosyServer(hostile.Server):
     def _discover_versions(self, _payload: bytes, _sent: Version) -> list[Element]:
         if not self.habits.discovers:
             raise _Refused(OPERATION_NOT_SUPPORTED)
-        return [
-            Element(hostile.PROTOCOL_VERSION, 1, _version(each)) for each in self.habits.versions
-        ]
+        listed = self.habits.lists or self.habits.versions
+        return [Element(hostile.PROTOCOL_VERSION, 1, _version(each)) for each in listed]
 
     def _register(self, payload: bytes, _version: Version) -> list[Element]:
         habits = self.habits

@@ -182,6 +182,34 @@ def test_the_best_version_in_common_is_used(
     assert set(server.versions_used[-2:]) == {used}
 
 
+@pytest.mark.parametrize("takes_discovery", [False, True])
+@pytest.mark.parametrize("shows", [(1, 2), (1, 3)])
+def test_a_version_that_is_listed_and_refused_is_not_used(
+    shows: choosy.Version, takes_discovery: bool, start: Start
+) -> None:
+    habits = Habits(
+        ((1, 0), (1, 1), (1, 2)),
+        lists=ALL,
+        shows=shows,
+        discovers_in=ALL if takes_discovery else (),
+    )
+    server = start(habits)
+    client, pair = client_of(server), new_pair()
+    client.probe()
+    client.store(pair, PARENT_TAG)
+    before = len(server.requests)
+    assert client.fetch() == [pair]
+    assert set(server.versions_used[before:]) == {(1, 2)}
+    assert client_of(server).fetch([pair.key_id]) == [pair]
+
+
+def test_a_server_that_takes_no_version_that_it_lists_is_not_working(start: Start) -> None:
+    server = start(Habits((), lists=ALL, shows=(1, 2), discovers_in=ALL))
+    for ask in (KmipClient.probe, KmipClient.fetch):
+        with pytest.raises(ServerRefusal, match="invalid message"):
+            ask(client_of(server))
+
+
 def test_what_was_learned_of_a_server_costs_no_request_again(start: Start) -> None:
     server = start(Habits(((1, 1),), items=2, refuses="closes"))
     client = client_of(server)
