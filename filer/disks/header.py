@@ -63,6 +63,11 @@ class DiskError(FilerError):
     """A disk refused an operation, or its file is damaged."""
 
 
+def is_serial(text: str) -> bool:
+    """Return whether ``text`` is the serial number of a disk."""
+    return _SERIAL.fullmatch(text) is not None
+
+
 def _require(condition: bool, field: str) -> None:
     if not condition:
         raise DiskError(f"damaged header: {field}")
@@ -87,7 +92,7 @@ class State:
 
     def __post_init__(self) -> None:
         factory_key = self.key_id == MSID_KEY_ID
-        _require(_SERIAL.fullmatch(self.serial) is not None, "serial number")
+        _require(is_serial(self.serial), "serial number")
         _require(_MSID.fullmatch(self.msid) is not None, "MSID")
         _require(self.data_size in range(BLOCK_SIZE, _LARGEST_DATA, BLOCK_SIZE), "size")
         _require(0 < self.life <= _MOST_LIVES, "life")

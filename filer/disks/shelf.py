@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
+from filer.disks.header import is_serial
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.quoting import quoted
@@ -20,6 +21,9 @@ from filer.keys.key_id import MSID_KEY_ID, is_key_id
 
 BAYS = 24
 """Number of disks in one shelf."""
+
+_MOST_DISKS = 100 * BAYS
+"""The most that filer.toml may ask for; the record cannot have created more."""
 
 _LONGEST_PATTERN = 256
 """Characters; matching time grows with the square of the length."""
@@ -32,7 +36,7 @@ _SUFFIX = ".sed"
 DISK_FILES = f"*{_SUFFIX}"
 """Matches the names of disk files."""
 
-_NAME = re.compile(r"0c\.([0-9]{2,})\.([0-9]{1,2})")
+_NAME = re.compile(r"0c\.([0-9]{2,9})\.([0-9]{1,2})")
 
 
 def disk_name(index: int) -> str:
@@ -72,8 +76,8 @@ class Record(NamedTuple):
     @classmethod
     def parse(cls, document: Document) -> "Record":
         """Parse the record.  Raises ConfigError, with the line number, if it is damaged."""
-        number = whole(0, rule="must be the number of disks created")
-        serials = optional(texts("must be a list of serial numbers"))
+        number = whole(0, _MOST_DISKS, rule="must be the number of disks created")
+        serials = optional(_serials)
         populated, aggr0 = document.take("populated", number), document.take("aggr0", serials)
         disks = document.take("disks", optional(_own_disks))
         return cls(populated, aggr0 or (), disks or {})
@@ -84,6 +88,14 @@ class Record(NamedTuple):
         return dump({"populated": self.populated, "aggr0": self.aggr0, "disks": disks or None})
 
 
+def _serials(value: object) -> tuple[str, ...]:
+    rule = "must be a list of serial numbers"
+    serials = texts(rule)(value)
+    if not all(map(is_serial, serials)):
+        raise RuleError(rule)
+    return serials
+
+
 def _own_disks(value: object) -> Mapping[str, OwnDisk]:
     rule = RuleError("must have a bay and a key ID for each serial number")
     if not isinstance(value, Mapping):
@@ -91,7 +103,8 @@ def _own_disks(value: object) -> Mapping[str, OwnDisk]:
     disks = {}
     for serial, text in value.items():
         name, _, key_id = text.partition(" ") if isinstance(text, str) else ("", "", "")
-        if disk_index(name) is None or not (key_id == MSID_KEY_ID or is_key_id(key_id)):
+        is_valid_key_id = key_id == MSID_KEY_ID or is_key_id(key_id)
+        if not is_serial(serial) or disk_index(name) is None or not is_valid_key_id:
             raise rule
         disks[serial] = OwnDisk(name, key_id)
     return disks

@@ -56,6 +56,10 @@ def test_other_texts_are_no_disk_names(text: str) -> None:
     assert disk_index(text) is None
 
 
+def test_a_text_of_any_length_is_no_disk_name() -> None:
+    assert disk_index(f"0c.{'1' * 5000}.0") is None
+
+
 @given(st.text())
 def test_any_text_is_a_disk_name_or_not(text: str) -> None:
     index = disk_index(text)
@@ -181,6 +185,19 @@ def test_a_shelf_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("populated = 1\ndisks = 1\n", r"^var/shelf\.toml:2: disks must have"),
         ('populated = 1\n[disks]\nA = "0c.00.0"\n', r"^var/shelf\.toml:2: disks must have"),
         ('populated = 1\n[disks]\nA = "x 0x0"\n', r"^var/shelf\.toml:2: disks must have"),
+        *(
+            (f'populated = 1\n[disks]\n{serial} = "{bay} 0x0"\n', r":2: disks must have")
+            for serial, bay in [
+                (r'"a\u001b[31mX\nfake line"', "0c.00.3"),
+                ('"0123456789abcdef"', "0c.00.3"),
+                ("0123456789ABCDE", "0c.00.3"),
+                ("0123456789ABCDEF", r"0c.00.3\u001b[31m"),
+                ("0123456789ABCDEF", f"0c.{'9' * 5000}.3"),
+            ]
+        ),
+        ("populated = 1\naggr0 = ['\\e[31m']\n", r":2: aggr0 must be"),
+        ("populated = 900000000000\n", r"^var/shelf\.toml:1: populated must be"),
+        ("populated = 2401\n", r"^var/shelf\.toml:1: populated must be"),
     ],
 )
 def test_a_damaged_record_is_named_with_its_line(tmp_path: Path, text: str, error: str) -> None:
@@ -196,9 +213,10 @@ def test_a_damaged_record_is_named_with_its_line(tmp_path: Path, text: str, erro
 def test_the_root_aggregate_is_remembered(tmp_path: Path) -> None:
     shelf = powered(tmp_path, 1)
     assert shelf.record.aggr0 == ()
-    shelf.remember_aggr0(("A", "B", "C"))
+    serials = tuple(f"{number:016}" for number in range(3))
+    shelf.remember_aggr0(serials)
     record = powered(tmp_path, 2).record
-    assert (record.populated, record.aggr0) == (2, ("A", "B", "C"))
+    assert (record.populated, record.aggr0) == (2, serials)
 
 
 def test_the_disks_of_the_largest_shelf_are_remembered(tmp_path: Path) -> None:
