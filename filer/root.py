@@ -1,15 +1,16 @@
 """The root, the directory with all files of a filer: how it is recognised and locked.
 
 A root has the marker file ``.filer``.  A directory without it is accepted only if it is empty, has
-nothing but a valid filer.toml, or is a complete root of version 0.1, which had no marker.  Nothing
-is changed before this check, and the filer sets modes only on directories that it creates.
+nothing but a valid filer.toml and the password file that filer.toml names, or is a complete root of
+version 0.1, which had no marker.  Nothing is changed before this check, and the filer sets modes
+only on directories that it creates.
 """
 
 import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -232,12 +233,14 @@ class Root(NamedTuple):
         return Marker(populated=is_version_0_1)
 
     def _refuse_other_files(self) -> None:
-        entries = sorted(self.path.iterdir()) if self.path.exists() else []
-        for entry in entries:
-            if entry != self.hardware and not is_temporary(entry):
-                found = printable(entry.name)
-                reason = f"it is not empty (it has {found}), and not the root of a filer"
-                raise unusable(self.path, reason)
+        expected = {self.hardware}
+        with suppress(FilerError):  # of a filer.toml that is damaged or missing
+            password_file = read_hardware(self.hardware).password_file
+            expected.add(Path(os.path.normpath(self.path / password_file)))
+        for entry in _others(self.path, expected) if self.path.exists() else ():
+            found = printable(str(entry.relative_to(self.path)))
+            reason = f"it is not empty (it has {found}), and not the root of a filer"
+            raise unusable(self.path, reason)
 
     def _refuse_missing_disks(self) -> None:
         missing = [f"{name} is missing" for name in _NEEDED_BY_DISKS if not self._has(name)]
@@ -246,6 +249,21 @@ class Root(NamedTuple):
         if missing:
             reason = f"it had disks, but {missing[0]}; is its file system mounted?"
             raise unusable(self.path, reason)
+
+
+def _others(directory: Path, expected: Collection[Path]) -> Iterator[Path]:
+    """Yield what is in ``directory`` besides temporary and ``expected`` files.
+
+    A directory that has an expected file is looked into.
+    """
+    for entry in sorted(directory.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            if any(entry in file.parents for file in expected):
+                yield from _others(entry, expected)
+            else:
+                yield entry
+        elif entry not in expected and not is_temporary(entry):
+            yield entry
 
 
 @contextmanager

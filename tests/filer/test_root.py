@@ -118,6 +118,45 @@ def test_a_directory_with_any_other_file_is_left_as_it_is(
     assert "it is not empty" in refusal(used)
 
 
+def with_password_file(root: Path, name: str, named: str) -> Path:
+    """Create a new root with a password file called ``name``; filer.toml calls it ``named``."""
+    new_root(root, f'{SMALL_SHELF}[kmip]\nuser = "u"\npassword_file = "{named}"\n')
+    file = root / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("pw\n")
+    file.chmod(0o600)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("pw", "pw"), ("pw", "./pw"), ("secret/pw", "secret/pw"), ("pw", "{root}/pw")],
+)
+def test_a_new_root_may_have_the_password_file_that_its_filer_toml_names(
+    tmp_path: Path, name: str, named: str
+) -> None:
+    root = tmp_path / "root"
+    file = with_password_file(root, name, named.format(root=root))
+
+    assert len(start(root)) == 4
+    assert file.read_text() == "pw\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "named", "other"),
+    [("pw", "p", "pw"), ("secret/pw", "secret", "secret"), ("secret/pw", "secret/pw", "secret/a")],
+)
+def test_a_new_root_with_another_file_than_its_password_file_is_left_as_it_is(
+    tmp_path: Path, name: str, named: str, other: str
+) -> None:
+    root = tmp_path / "root"
+    with_password_file(root, name, named)
+    if not (root / other).exists():
+        (root / other).write_text("mine")
+
+    assert f"it is not empty (it has {other})" in refusal(root)
+
+
 @pytest.mark.parametrize("missing", ["lock", "filer.toml", "mroot", "var", "shelf"])
 def test_a_part_of_a_root_of_version_0_1_is_left_as_it_is(tmp_path: Path, missing: str) -> None:
     root = version_0_1(tmp_path / "root")
