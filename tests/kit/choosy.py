@@ -42,6 +42,8 @@ class Habits:
     """A refusal of a version is in the highest version that it speaks; otherwise in that one."""
     lists: tuple[Version, ...] | None = None
     """The versions that Discover Versions lists, if it is wrong about ``versions``."""
+    version_reason: int = INVALID_MESSAGE
+    """The result reason for a version that it does not take."""
     shows: Version | None = None
     """The version of its refusals, if it is always the same."""
     discovers_in: tuple[Version, ...] = ()
@@ -228,7 +230,7 @@ class ChoosyServer(hostile.Server):
         habits = self.habits
         is_discovery = _number(batch[0], hostile.OPERATION) == hostile.DISCOVER_VERSIONS
         if version not in habits.versions + (habits.discovers_in if is_discovery else ()):
-            raise _Refused(INVALID_MESSAGE)
+            raise _Refused(habits.version_reason)
         if _number(header, hostile.BATCH_COUNT) != len(batch):
             raise _Refused(INVALID_MESSAGE)
         if habits.login is not None:

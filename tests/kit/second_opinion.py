@@ -167,9 +167,12 @@ def _is_of_request(answers: Sequence[Any], items: int) -> bool:
     """Return whether ``answers``, all of which failed, refuse the whole request."""
     names = [reason and reason.name for reason in (_value(each.result_reason) for each in answers)]
     if len(answers) == 1:
-        return items > 1 or answers[0].operation is None or names == ["INVALID_MESSAGE"]
+        return items > 1 or answers[0].operation is None or names[0] in _OF_MESSAGE
     return items > 1 and all(name in _OF_REQUEST for name in names)
 
+
+_OF_MESSAGE = {"INVALID_MESSAGE", "UNSUPPORTED_PROTOCOL_VERSION"}
+"""The reasons that concern the message, even in the answer to an item."""
 
 _OF_REQUEST = {
     *("RESPONSE_TOO_LARGE", "INVALID_MESSAGE", "OPERATION_NOT_SUPPORTED", "INVALID_FIELD"),

@@ -24,7 +24,7 @@ from tests.kit.pairs import PARENT_TAG, new_pair
 ADDRESS = "127.0.0.2"
 KEYS = 5
 
-GENERAL_FAILURE = 0x100
+GENERAL_FAILURE, UNSUPPORTED_PROTOCOL_VERSION = 0x100, 0x3F
 ONE_EACH = {f"only KMIP {major}.{minor}": ((major, minor),) for major, minor in ALL}
 LABELS = frozenset({"Application Specific Information", "Object Group"})
 
@@ -203,10 +203,21 @@ def test_a_version_that_is_listed_and_refused_is_not_used(
     assert client_of(server).fetch([pair.key_id]) == [pair]
 
 
-def test_a_server_that_takes_no_version_that_it_lists_is_not_working(start: Start) -> None:
-    server = start(Habits((), lists=ALL, shows=(1, 2), discovers_in=ALL))
+@pytest.mark.parametrize("refuses", ["once", "each"])
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (choosy.INVALID_MESSAGE, "invalid message"),
+        (UNSUPPORTED_PROTOCOL_VERSION, "unsupported protocol version"),
+    ],
+)
+def test_a_server_that_takes_no_version_that_it_lists_is_not_working(
+    number: int, reason: str, refuses: choosy.Reaction, start: Start
+) -> None:
+    habits = Habits((), lists=ALL, shows=(1, 2), discovers_in=ALL, refuses=refuses)
+    server = start(replace(habits, version_reason=number))
     for ask in (KmipClient.probe, KmipClient.fetch):
-        with pytest.raises(ServerRefusal, match="invalid message"):
+        with pytest.raises(ServerRefusal, match=reason):
             ask(client_of(server))
 
 
