@@ -90,6 +90,7 @@ class KmipClient:
         # Identifiers that a fetch located: no pair that is stored later has one of them.
         self._fetched: set[str] = set()
         self._misnamed: set[str] = set()
+        self._listed: set[str] = set()  # key IDs of pairs that the server showed after Register
         self._abilities: Abilities | None = None
         self._login = login
         self._ignored = ignored
@@ -162,6 +163,8 @@ class KmipClient:
                 self._misnamed.add(pair.key_id)
                 raise ServerRefusal(_ANOTHER_IDENTIFIER)
             self._registered[pair.key_id] = identifier
+            if identifier in conversation.located:
+                self._listed.add(pair.key_id)
             self._refused |= conversation.refused
             conversation.activate(identifier)
         return identifier
@@ -173,12 +176,13 @@ class KmipClient:
         need not be readable.  If both are unknown, all objects with that name and the same ``key``
         are destroyed.  Active objects are revoked first.  Returns False if an object still exists
         although the server reported success, or if it may belong to another owner.  Raises
-        ServerRefusal, after destroying what it found, if ``store`` received the identifier of
-        another object: that search may not find the pair.
+        ServerRefusal if a pair that ``store`` registered may appear later, or, after destroying
+        what the search found, if ``store`` received the identifier of another object.
         """
         known = identifier or self._registered.get(key_id)
         with self._conversation() as conversation:
-            gone = not known or conversation.take_back(key_id, known)
+            was_listed = identifier is not None or key_id in self._listed
+            gone = not known or conversation.take_back(key_id, known, was_listed=was_listed)
             # A server that refused the pair at first may have kept it nevertheless.
             if not known or key_id in self._refused:
                 gone = conversation.take_back_by_key(key_id, key) and gone

@@ -263,11 +263,13 @@ class Conversation:
         if isinstance(outcome, Refusal) and outcome.gone:
             raise ServerRefusal(outcome.reason)
 
-    def take_back(self, key_id: str, identifier: str) -> bool:
+    def take_back(self, key_id: str, identifier: str, *, was_listed: bool = True) -> bool:
         """Destroy the object ``identifier``, which was registered with the name ``key_id``.
 
         Its attributes need not be readable.  Returns False if the object still exists afterwards,
-        or has another name, because it may then belong to another owner.
+        or has another name, because it may then belong to another owner.  If the server has never
+        shown the object (not ``was_listed``), and neither shows nor destroys it now, it may show it
+        later, as a cluster does; raises ServerRefusal then.
         """
         (before,) = self._exchange.ask([get_attributes(identifier)])
         if _is_unused(before):
@@ -275,7 +277,7 @@ class Conversation:
         about = _description(before)
         if about and about.names and not about.may_be(key_id, any_case=True):
             return False
-        refusal = self._destroy({identifier: about.state if about else UNKNOWN})
+        refusal, destroyed = self._destroy({identifier: about.state if about else UNKNOWN})
         (after,) = self._exchange.ask([get_attributes(identifier)])
         if _is_unused(after):
             return True
@@ -286,14 +288,18 @@ class Conversation:
             return False
         (located,) = self._locate_names([key_id])
         self._raise_first(located.problem)
-        return identifier not in located.identifiers
+        if identifier in located.identifiers:
+            return False
+        if _is_missing(before) and not (was_listed or destroyed):
+            raise ServerRefusal("it is not found now, and may appear later")
+        return True
 
     def take_back_by_key(self, key_id: str, key: AuthenticationKey) -> bool:
         """Destroy the objects named ``key_id`` that hold ``key``.
 
         Returns False if such an object exists afterwards, or may exist (an unreadable object).
         """
-        refusal = self._destroy(
+        refusal, _ = self._destroy(
             {
                 each.identifier: each.description.state
                 for each in self.objects_named(key_id)
@@ -305,11 +311,12 @@ class Conversation:
             self._raise_first(refusal)
         return not left and not self._incomplete
 
-    def _destroy(self, states: Mapping[str, str]) -> ServerRefusal | None:
+    def _destroy(self, states: Mapping[str, str]) -> tuple[ServerRefusal | None, bool]:
         """Revoke the objects that are or may be active, then destroy all.
 
-        Returns the first refusal.  Whether an object is left shows only afterwards: if the server
-        has another registered address, the pair is being taken back there at the same time.
+        Returns the first refusal, and whether the server says that it has destroyed all.  Whether
+        an object is left shows only afterwards: if the server has another registered address, the
+        pair is being taken back there at the same time.
         """
         active = [each for each, state in states.items() if state in {_ACTIVE, UNKNOWN}]
         revoked = self._exchange.ask(map(revoke, active))
@@ -318,11 +325,16 @@ class Conversation:
             for identifier, outcome in zip(active, revoked, strict=True)
             if states[identifier] == _ACTIVE
         ]
-        refusals += self._exchange.ask(map(destroy, states))
-        for outcome in refusals:
-            if isinstance(outcome, Refusal) and not outcome.gone:
-                return ServerRefusal(outcome.reason)
-        return None
+        destroyed = self._exchange.ask(map(destroy, states))
+        refusal = next(
+            (
+                ServerRefusal(outcome.reason)
+                for outcome in refusals + destroyed
+                if isinstance(outcome, Refusal) and not outcome.gone
+            ),
+            None,
+        )
+        return refusal, all(isinstance(each, Success) or _is_destroyed(each) for each in destroyed)
 
     @staticmethod
     def _raise_first(*problems: KeyServerFailure | None) -> None:

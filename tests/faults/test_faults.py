@@ -440,6 +440,7 @@ NOT_STORED = f"could not be stored on {BAD}"
 NOT_READ = f"could not be read back from {BAD}"
 LEFT = f"new key left on {BAD}"
 
+MAY_APPEAR = "it is not found now, and may appear later"
 NOT_THE_SAME = f"read back from {BAD} is not what was stored"
 
 
@@ -564,8 +565,9 @@ FAMILIES: Mapping[tuple[str, str], Mapping[str, Fault]] = {
             down("connection refused"),
             left="connection refused",
         ),
-        "confirms the key, and does not store it": not_stored(
-            on("ACTIVATE", faulty.forgets), NOT_THE_SAME, well()
+        "confirms the key, and does not store it": Fault(
+            on("ACTIVATE", faulty.forgets),
+            after(not_created(NOT_THE_SAME, f"{BAD}: {MAY_APPEAR}"), well()),
         ),
         "confirms the key, and stores another secret": not_stored(
             on("ACTIVATE", faulty.keeps_another_secret), NOT_THE_SAME, well()

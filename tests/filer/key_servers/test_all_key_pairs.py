@@ -217,6 +217,8 @@ def wait_for(server: FaultyKeyServer, *operations: str) -> faulty.Fault:
 
 def first_destroys_last(twins: Twins) -> None:
     twins.first.on("REVOKE", wait_for(twins.second, "DESTROY"))
+    # The first address must show its object before it is destroyed at the second.
+    twins.second.on("DESTROY", wait_for(twins.first, "REVOKE", "DESTROY"))
 
 
 def both_revoke_before_either_destroys(twins: Twins) -> None:

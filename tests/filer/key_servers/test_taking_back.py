@@ -78,3 +78,62 @@ def test_the_key_in_use_is_not_taken_back_as_the_new_pair(
         assert not told.warnings
         assert house.key_ids == before
         assert not any(disk.locked for disk in house.disks)
+
+
+class Lagging(ChoosyServer):
+    """A cluster that shows a new object only when it is `caught_up`."""
+
+    caught_up = True
+    destroys_unseen = False
+
+    def _hidden(self, identifier: str) -> bool:
+        return identifier != "object-1" and not self.caught_up
+
+    def _locate(self, payload: bytes, version: Version) -> list[Element]:
+        every = self.objects
+        self.objects = {each: every[each] for each in every if not self._hidden(each)}
+        try:
+            return super()._locate(payload, version)
+        finally:
+            self.objects = every
+
+    def _find(self, payload: bytes) -> tuple[str, choosy.Stored]:
+        identifier, stored = super()._find(payload)
+        if self._hidden(identifier):
+            raise choosy._Refused(choosy.NOT_FOUND)
+        return identifier, stored
+
+    def _destroy(self, payload: bytes, version: Version) -> list[Element]:
+        if not self.destroys_unseen:
+            return super()._destroy(payload, version)
+        identifier, _stored = super()._find(payload)
+        del self.objects[identifier]
+        return [choosy._identifier(identifier)]
+
+
+@pytest.mark.parametrize("destroys_unseen", [False, True])
+def test_a_pair_that_is_not_found_after_register_may_remain(
+    destroys_unseen: bool, directory: Path, tmp_path: Path
+) -> None:
+    with (
+        Lagging(directory, ADDRESS, Habits()) as server,
+        rekeyed(tmp_path / "root", server) as house,
+    ):
+        server.caught_up, server.destroys_unseen = False, destroys_unseen
+        result = house.run("key_manager rekey")
+        server.caught_up = True
+        assert result.status == FAILED
+        *remains, failed = result.failures
+        assert failed == (
+            f"key_manager: the new key pair could not be stored on {ADDRESS}: item not found; "
+            "nothing was changed"
+        )
+        if destroys_unseen:
+            assert remains == []
+            assert [*server.objects] == ["object-1"]
+        else:
+            (line,) = remains
+            assert line.endswith(
+                f"may remain on key server {ADDRESS}: it is not found now, and may appear later"
+            )
+            assert line.split()[3] in house.must("key_manager query").out
