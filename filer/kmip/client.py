@@ -89,6 +89,7 @@ class KmipClient:
         self._refused: set[str] = set()
         # Identifiers that a fetch located: no pair that is stored later has one of them.
         self._fetched: set[str] = set()
+        self._unanswered: set[str] = set()  # key IDs that were registered without an answer
         self._misnamed: set[str] = set()
         self._listed: set[str] = set()  # key IDs of pairs that the server showed after Register
         self._abilities: Abilities | None = None
@@ -158,7 +159,12 @@ class KmipClient:
         server: see ``take_back``.
         """
         with self._conversation() as conversation:
-            identifier = conversation.register(pair, parent_tag)
+            try:
+                identifier = conversation.register(pair, parent_tag)
+            except KeyServerFailure as failure:
+                if not failure.answered:
+                    self._unanswered.add(pair.key_id)
+                raise
             if identifier in self._fetched:
                 self._misnamed.add(pair.key_id)
                 raise ServerRefusal(_ANOTHER_IDENTIFIER)
@@ -176,7 +182,7 @@ class KmipClient:
         need not be readable.  If both are unknown, all objects with that name and the same ``key``
         are destroyed.  Active objects are revoked first.  Returns False if an object still exists
         although the server reported success, or if it may belong to another owner.  Raises
-        ServerRefusal if a pair that ``store`` registered may appear later, or, after destroying
+        ServerRefusal if a pair that ``store`` sent may appear later, or, after destroying
         what the search found, if ``store`` received the identifier of another object.
         """
         known = identifier or self._registered.get(key_id)
@@ -185,7 +191,9 @@ class KmipClient:
             gone = not known or conversation.take_back(key_id, known, was_listed=was_listed)
             # A server that refused the pair at first may have kept it nevertheless.
             if not known or key_id in self._refused:
-                gone = conversation.take_back_by_key(key_id, key) and gone
+                may_appear = key_id in self._unanswered
+                is_gone = conversation.take_back_by_key(key_id, key, may_appear=may_appear)
+                gone = is_gone and gone
             if gone and key_id in self._misnamed:
                 raise ServerRefusal(_ANOTHER_IDENTIFIER)
             return gone

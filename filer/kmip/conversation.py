@@ -46,6 +46,8 @@ _COMPROMISED = "compromised"
 _NO_IDENTIFIER = ""
 """Stands for an object whose identifier the server does not show, or not in a usable form."""
 
+_MAY_APPEAR = "it is not found now, and may appear later"
+
 _MAXIMUM_KEY = 64
 """Maximum length in bytes of an authentication key."""
 
@@ -291,25 +293,31 @@ class Conversation:
         if identifier in located.identifiers:
             return False
         if _is_missing(before) and not (was_listed or destroyed):
-            raise ServerRefusal("it is not found now, and may appear later")
+            raise ServerRefusal(_MAY_APPEAR)
         return True
 
-    def take_back_by_key(self, key_id: str, key: AuthenticationKey) -> bool:
+    def take_back_by_key(
+        self, key_id: str, key: AuthenticationKey, *, may_appear: bool = False
+    ) -> bool:
         """Destroy the objects named ``key_id`` that hold ``key``.
 
         Returns False if such an object exists afterwards, or may exist (an unreadable object).
+        Raises ServerRefusal if there is none at all, but one ``may_appear``: the server has not
+        answered Register.
         """
-        refusal, _ = self._destroy(
-            {
-                each.identifier: each.description.state
-                for each in self.objects_named(key_id)
-                if each.key == key
-            }
-        )
+        states = {
+            each.identifier: each.description.state
+            for each in self.objects_named(key_id)
+            if each.key == key
+        }
+        refusal, _ = self._destroy(states)
         left = [each for each in self.objects_named(key_id) if each.key in (None, key)]
         if left:
             self._raise_first(refusal)
-        return not left and not self._incomplete
+        gone = not left and not self._incomplete
+        if gone and may_appear and not states:
+            raise ServerRefusal(_MAY_APPEAR)
+        return gone
 
     def _destroy(self, states: Mapping[str, str]) -> tuple[ServerRefusal | None, bool]:
         """Revoke the objects that are or may be active, then destroy all.

@@ -137,3 +137,27 @@ def test_a_pair_that_is_not_found_after_register_may_remain(
                 f"may remain on key server {ADDRESS}: it is not found now, and may appear later"
             )
             assert line.split()[3] in house.must("key_manager query").out
+
+
+def test_a_pair_that_is_not_found_after_a_lost_answer_may_remain(
+    directory: Path, tmp_path: Path
+) -> None:
+    class Closing(Lagging):
+        def _register(self, payload: bytes, version: Version) -> list[Element]:
+            answer = super()._register(payload, version)
+            if not self.caught_up:
+                raise choosy._Closed
+            return answer
+
+    with (
+        Closing(directory, ADDRESS, Habits()) as server,
+        rekeyed(tmp_path / "root", server) as house,
+    ):
+        server.caught_up = False
+        result = house.run("key_manager rekey")
+        server.caught_up = True
+        assert result.status == FAILED
+        line, failed = result.failures
+        assert "closed the connection" in failed
+        assert line.endswith("it is not found now, and may appear later")
+        assert line.split()[3] in house.must("key_manager query").out
