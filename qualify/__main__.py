@@ -106,7 +106,7 @@ def _qualify(arguments: argparse.Namespace) -> int:
         other_cert=arguments.other_cert,
         partner_cert=arguments.partner_cert,
         keep=arguments.keep,
-        login=arguments.login,
+        login=arguments.login and (arguments.login[0], str(Path(arguments.login[1]).absolute())),
     )
     ledger = Ledger(path, plan.reach(), digests, Storage())
     if restarted is None:

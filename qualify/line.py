@@ -120,7 +120,8 @@ class Line:
             size = structure_length(head, Tags.RESPONSE_MESSAGE.value)
             if size > 2 * MAXIMUM_ANSWER:
                 raise MalformedTtlv
-            return answer(head + connection.receive(size))
+            # With a login, each request carries the password.
+            return answer(head + connection.receive(size), messages=self.way.login is None)
         except MalformedTtlv:
             self.close()
             raise KeyServerFailure(NOT_A_KMIP_SERVER) from None

@@ -225,8 +225,11 @@ class Answer:
         return [by_number.get(batch_item_id(place)) for place in range(count)]
 
 
-def answer(data: bytes) -> Answer:
-    """Parse an answer.  Raises MalformedTtlv."""
+def answer(data: bytes, *, messages: bool = True) -> Answer:
+    """Parse an answer; without the server's ``messages``, which may quote what it was sent.
+
+    Raises MalformedTtlv.
+    """
     whole = Structure(data[HEADER_LENGTH:])
     structure_length(data[:HEADER_LENGTH], Tags.RESPONSE_MESSAGE.value)
     header = whole.within(Tags.RESPONSE_HEADER)
@@ -235,18 +238,18 @@ def answer(data: bytes) -> Answer:
         version.number(Tags.PROTOCOL_VERSION_MAJOR),
         version.number(Tags.PROTOCOL_VERSION_MINOR),
     )
-    items = [_item(Structure(each.value)) for each in whole.all(Tags.RESPONSE_BATCH_ITEM)]
+    items = [_item(Structure(each.value), messages) for each in whole.all(Tags.RESPONSE_BATCH_ITEM)]
     if major is None or minor is None or header.number(Tags.BATCH_COUNT) != len(items):
         raise MalformedTtlv
     return Answer((major, minor), header.number(Tags.TIME_STAMP), items, len(data))
 
 
-def _item(fields: Structure) -> AnswerItem:
+def _item(fields: Structure, messages: bool) -> AnswerItem:
     return AnswerItem(
         fields.number(Tags.OPERATION),
         fields.value(Tags.UNIQUE_BATCH_ITEM_ID),
         fields.number(Tags.RESULT_STATUS),
         fields.number(Tags.RESULT_REASON),
-        fields.text(Tags.RESULT_MESSAGE),
+        fields.text(Tags.RESULT_MESSAGE) if messages else None,
         fields.within(Tags.RESPONSE_PAYLOAD),
     )

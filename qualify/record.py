@@ -87,9 +87,9 @@ class Recorder:
         return shown
 
     def _shown(self, request: bytes, answer: bytes) -> Exchange:
-        # The text of a server about a request that carried a key may quote the key.
-        carries_key = Tags.KEY_MATERIAL.value.to_bytes(3, "big") in request
-        hidden = _HIDDEN | ({Tags.RESULT_MESSAGE.value} if carries_key else set())
+        # The text of a server about a request that carried a key or a password may quote it.
+        carries_secret = any(tag.to_bytes(3, "big") in request for tag in _HIDDEN)
+        hidden = _HIDDEN | ({Tags.RESULT_MESSAGE.value} if carries_secret else set())
         return Exchange(
             self._without_secrets(_message(request, _HIDDEN)),
             self._without_secrets(_message(answer, hidden)) if answer else "(no answer)",
@@ -123,7 +123,7 @@ def _header(header: Element) -> str:
         version.number(Tags.PROTOCOL_VERSION_MINOR),
     )
     others = [each for each in fields if each.tag != Tags.PROTOCOL_VERSION.value]
-    return f"KMIP {major}.{minor} {{{', '.join(_shown(others, set()))}}}"
+    return f"KMIP {major}.{minor} {{{', '.join(_shown(others, _HIDDEN))}}}"
 
 
 def _item(item: Element, hidden: set[int]) -> str:

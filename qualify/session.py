@@ -157,6 +157,9 @@ def _destroy(servers: Sequence[Server], entries: Sequence[Entry], ledger: Ledger
 
     for (address, owner), group in groupby(sorted(entries, key=place), place):
         some = list(group)
+        if address not in by_address:  # a server that was not named this time
+            left += some
+            continue
         whose: Owner = "other" if owner == "other" else "own"
         batches = Batches(lambda server=by_address[address], whose=whose: server.line(whose))  # type: ignore[misc]
         try:

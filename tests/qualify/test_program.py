@@ -413,6 +413,26 @@ def test_no_secret_is_shown(form: str, defect: str, server: Server, qualify: Qua
             assert escaped not in ended.out
 
 
+@pytest.mark.parametrize("form", ["text", "json", "junit"])
+@pytest.mark.parametrize("defect", ["", "it stores nothing"])
+def test_no_password_is_shown(
+    form: str, defect: str, server: Server, qualify: Qualify, tmp_path: Path
+) -> None:
+    server.defect = defect
+    (tmp_path / "password").write_text("Hello-Password-12\n", encoding="ascii")
+    (tmp_path / "password").chmod(0o600)
+    login = ("--login", "admin", os.path.relpath(tmp_path / "password"))
+
+    ended = qualify("--format", form, "--verbose", *FEW, "--check", "capabilities", *login, "--keep")
+
+    if form != "junit" or defect:  # it shows the requests of failed checks
+        assert "Credential" in ended.out
+    assert "Password-12" not in ended.out + ended.err
+    (ledger,) = ledgers(tmp_path)
+    assert "Password-12" not in ledger.read_text(encoding="utf-8")
+    assert str(tmp_path / "password") in ledger.read_text(encoding="utf-8")
+
+
 # The ledger.
 
 
