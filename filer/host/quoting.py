@@ -25,6 +25,14 @@ _TYPED = re.compile(r"[^\s;]+;*|;+")
 
 _RUN = re.compile(rf"[A-Za-z0-9+/]{{{SHORTEST},}}")
 _ASCII = re.compile(rf"[ -~]{{{SHORTEST},}}")
+_WORD = re.compile(rf"[!-~]{{{SHORTEST},}}")
+
+_KINDS_CLOSE = re.compile(
+    "".join(
+        rf"(?=.{{0,{LONGEST - 1}}}{kind})" for kind in ("[A-Z]", "[a-z]", "[0-9]", "[^A-Za-z0-9]")
+    )
+)
+"""Matches where the kinds of characters that a passphrase needs are close enough together."""
 
 _MOST_QUOTED = 128
 """Characters of a server's message that are shown."""
@@ -36,13 +44,15 @@ def may_be_secret(text: str) -> bool:
     A piece of a private key is in base64.  Hexadecimal digits of one case, as in a key ID, are
     neither.
     """
-    return any(
-        is_passphrase(each) or is_passphrase(each.strip(_AROUND))
-        for word in (text.strip(), *text.split())
-        for each in (word[start:] for start in _starts(word))
-    ) or any(
-        any(map(str.isupper, run)) and any(map(str.islower, run)) and any(map(str.isdigit, run))
-        for run in _RUN.findall(text)
+    text = text.replace("\0", "")  # between the letters of UTF-16
+    return (
+        is_passphrase(text.strip())
+        or is_passphrase(text.strip(f"{_AROUND} "))
+        or any(_KINDS_CLOSE.search(run) for run in _WORD.findall(text))
+        or any(
+            any(map(str.isupper, run)) and any(map(str.islower, run)) and any(map(str.isdigit, run))
+            for run in _RUN.findall(text)
+        )
     )
 
 
@@ -108,7 +118,7 @@ def named(text: str) -> str:
     A user may paste a passphrase or a line of a private key in the wrong place; the message that
     rejects it goes into logs and recordings.
     """
-    return HIDDEN if may_be_secret(text) else shortened(text)
+    return HIDDEN if may_contain_secret(text) else shortened(text)
 
 
 def shown_answer(text: str) -> str:
@@ -121,7 +131,7 @@ def shown_answer(text: str) -> str:
 
 def quoted(text: str) -> str:
     """Return ``text`` as `named` does, but in quotes unless it is hidden."""
-    return HIDDEN if may_be_secret(text) else f'"{shortened(text)}"'
+    return HIDDEN if may_contain_secret(text) else f'"{shortened(text)}"'
 
 
 def quotation(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from filer.host.errors import FilerError
-from filer.host.quoting import may_be_secret
+from filer.host.quoting import may_contain_secret
 from filer.shell.line.length import LONGEST
 
 _GAP = re.compile(r"(?:[ \t\r]|\\\n)*(?P<comment>#[^\n]*)?")
@@ -64,7 +64,7 @@ class Word(str):
     def may_be_secret(self) -> bool:
         """Whether the word, or a piece of it on one line, may be a secret or part of one."""
         pieces = (self, *self.parts, *(f"{part}\\" for part in self.parts[:-1]))
-        return self.hidden or any(map(may_be_secret, pieces))
+        return self.hidden or any(map(may_contain_secret, pieces))
 
 
 class Cursor(NamedTuple):

@@ -150,12 +150,13 @@ class Service:
                 first, *others = keys
                 write(
                     self._host.output.out,
-                    "".join(
+                    # First, because scripts read the port from the first line.
+                    f"filer: listening on {self._host.address} port {self._host.port} "
+                    f"(host key {first.get_fingerprint()})\n"
+                    + "".join(
                         f"filer: host key {key.get_algorithm()} {key.get_fingerprint()}\n"
                         for key in others
-                    )
-                    + f"filer: listening on {self._host.address} port {self._host.port} "
-                    f"(host key {first.get_fingerprint()})\n",
+                    ),
                 )
                 if self._host.known_hosts:
                     self._host.known_hosts.write_bytes(_known_hosts(self._host, keys))

@@ -423,7 +423,7 @@ def test_no_password_is_shown(
     (tmp_path / "password").chmod(0o600)
     login = ("--login", "admin", os.path.relpath(tmp_path / "password"))
 
-    ended = qualify("--format", form, "--verbose", *FEW, "--check", "capabilities", *login, "--keep")
+    ended = qualify("--format", form, "--verbose", *FEW, *login, "--keep")
 
     if form != "junit" or defect:  # it shows the requests of failed checks
         assert "Credential" in ended.out

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from filer.host.passphrase_rule import is_passphrase
-from filer.host.quoting import HIDDEN
+from filer.host.quoting import HIDDEN, named, quoted
 from filer.shell.line.length import LONGEST
 from filer.shell.line.parsing import WrongWords, commands_of, parse_command, shown_line, would_run
 from filer.shell.line.words import LanguageError
@@ -76,6 +76,12 @@ def test_a_mistyped_command_is_shown(line: str) -> None:
         '{"passphrase": "Spring-rain-falls-2026!"}',
         '{"passphrase":"Spring-rain-falls-2026!"}',
         "new_passphrase:Spring-rain-falls-2026!",
+        "nonsense \u201cSpring-rain-falls-2026!\u201d",
+        "filer1,root,Spring-rain-falls-2026!",
+        "<passphrase>Spring-rain-falls-2026!</passphrase>",
+        "(Spring-rain-falls-in-the-2026!!!)",
+        '{"passphrase":"Spring-rain-falls-in-the-2026!!!"}',
+        "\0".join("Spring-rain-falls-2026!"),
     ],
 )
 def test_a_passphrase_joined_to_another_word_hides_the_line(line: str) -> None:
@@ -121,10 +127,17 @@ def test_no_word_of_it_is_shown(before: str, passphrase: str, after: str) -> Non
             )
 
 
-@pytest.mark.parametrize("word", ["a1 ", "-abcd ", "Aa1 ", "-key_server ", "Aa\xe91 "])
+@pytest.mark.parametrize("answer", [SECRET, SECRET.replace(" ", "  "), f"{SECRET}   # for filer1"])
+def test_a_message_does_not_name_it(answer: str) -> None:
+    assert quoted(answer) == named(answer) == HIDDEN
+
+
+@pytest.mark.parametrize(
+    "word", ["a1 ", "-abcd ", "Aa1 ", "-key_server ", "Aa\xe91 ", "=a", "Aa1,,"]
+)
 def test_a_line_of_very_many_words(word: str) -> None:
     line = "nonsense " + word * ((LONGEST - 20) // len(word))
 
     shown = shown_line(COMMANDS, line)
 
-    assert shown == (HIDDEN if word == "Aa1 " else line)
+    assert shown == (HIDDEN if word.startswith("Aa1") else line)
