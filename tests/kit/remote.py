@@ -32,7 +32,7 @@ from filer.shell.signals import Signals
 from filer.shell.ssh.access import passwords_below
 from filer.shell.ssh.limits import Limits
 from filer.shell.ssh.server import SshHost
-from tests.kit.console import PATIENCE, Account, Outcome, Terminal, plain
+from tests.kit.console import PATIENCE, Account, Outcome, Terminal
 from tests.kit.house import House
 from tests.kit.screen import Screen
 
@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 
 PASSWORD = "open-sesame-7"
 _P = ParamSpec("_P")
-_LISTENING = r"filer: listening on (\S+) port (\d+) \(host key (SHA256:\S+)\)\r?\n"
+_LISTENING = (
+    r"filer: listening on (\S+) port (\d+) \(host key (SHA256:\S+)\)\r?\n"
+    r"((?:filer: host key \S+ SHA256:\S+\r?\n){2})"
+)
 
 
 def make_key(path: Path) -> Path:
@@ -71,7 +74,7 @@ class Remote:
     address: str
     port: int
     announced: str
-    """What the filer printed before the line with its address."""
+    """The lines with the other host keys."""
 
     fingerprint: str
     key: Path
@@ -170,8 +173,7 @@ def serving(account: Account, address: str = "127.0.0.1", *, port: int = 0) -> I
         child.expect(_LISTENING)
         assert isinstance(child.match, re.Match)
         told = child.match
-        before = plain(str(child.before))
-        remote = Remote(account, child, told[1], int(told[2]), before, told[3], key)
+        remote = Remote(account, child, told[1], int(told[2]), told[4], told[3], key)
         remote.trust()
         yield remote
 
