@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filer import __version__
-from filer.host.command_line import Parser, PrintCompletion, directory
+from filer.host.command_line import Parser, PrintCompletion, directory, file
 from filer.host.core_files import forbid_core_files
 from filer.host.errors import FilerError
 from filer.host.standard_streams import (
@@ -204,7 +204,7 @@ def _parser() -> Parser:
     _add_days(parser)
     parser.add_argument(
         "--client-ca",
-        type=_file,
+        type=file,
         metavar="FILE",
         help="also accept clients of an authority in this PEM file",
     )
@@ -285,12 +285,6 @@ def _days(text: str) -> float:
     if not 0 <= days <= _MOST_DAYS:
         raise argparse.ArgumentTypeError(f'"{text}" is not a number of days (0 to {_MOST_DAYS})')
     return days
-
-
-def _file(text: str) -> Path:
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError("not the name of a file")
-    return Path(text).absolute()
 
 
 def _address(text: str) -> str:

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
-from pathlib import Path
 
 from filer import __version__
-from filer.host.command_line import Parser, PrintCompletion, directory
+from filer.host.command_line import Parser, PrintCompletion, directory, file
 from filer.host.text import nearest
 from filer.kmip.address import AddressError, parse_address, parse_port
 
@@ -91,8 +90,8 @@ def _parser() -> Parser:
     add("--verbose", action="store_true", help="show the requests of all checks")
     add("--check", metavar="CHECK", action="append", default=[], help="only this; repeatable")
     add("--explain", metavar="CHECK", nargs="?", const="", help="explain a check, or list all")
-    add("--other-cert", metavar="FILE", type=_file, help="client that must not see the keys")
-    add("--partner-cert", metavar="FILE", type=_file, help="HA partner, which must see them")
+    add("--other-cert", metavar="FILE", type=file, help="client that must not see the keys")
+    add("--partner-cert", metavar="FILE", type=file, help="HA partner, which must see them")
     add(
         "--idle",
         type=_seconds,
@@ -100,9 +99,9 @@ def _parser() -> Parser:
         metavar="S",
         help=f"seconds of an idle connection (default: {_DEFAULT_IDLE:g})",
     )
-    add("--ledger", metavar="FILE", type=_file, help="default: in the XDG state home")
+    add("--ledger", metavar="FILE", type=file, help="default: in the XDG state home")
     add("--keep", action="store_true", help="leave a key for --after-restart")
-    add("--after-restart", metavar="FILE", type=_file, help="read the key that this ledger names")
+    add("--after-restart", metavar="FILE", type=file, help="read the key that this ledger names")
     _add_consent(parser)
     add(
         "--print-completion",
@@ -120,7 +119,7 @@ def _cleanup_parser() -> Parser:
         description="Destroy what a run has left, as its ledger says.",
         allow_abbrev=False,
     )
-    parser.add_argument("ledger", metavar="LEDGER", type=_file, help="the ledger of the run")
+    parser.add_argument("ledger", metavar="LEDGER", type=file, help="the ledger of the run")
     parser.add_argument("--certs", metavar="DIR", type=directory, help="default: those of the run")
     _add_consent(parser)
     return parser
@@ -130,12 +129,6 @@ def _add_consent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--yes-this-is-my-server", action="store_true", help="it may be another machine"
     )
-
-
-def _file(text: str) -> Path:
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError("not the name of a file")
-    return Path(text).absolute()
 
 
 def _address(text: str) -> str:

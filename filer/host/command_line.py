@@ -61,6 +61,13 @@ def directory(text: str) -> Path:
     return Path(text)
 
 
+def file(text: str) -> Path:
+    """Return the argument as an absolute path.  Raises ArgumentTypeError if it names no file."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("not the name of a file")
+    return Path(text).absolute()
+
+
 class PrintCompletion(argparse.Action):
     """Print the completion script of a parser, and end the program.
 
