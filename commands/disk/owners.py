@@ -159,10 +159,12 @@ def _assign(call: Call) -> None:
     owner = _new_owner(call, aggregate.ownership)
     disks = []
     for disk in _to_assign(call, aggregate):
+        if disk.owner == owner and (owner.system_id or not aggregate.ownership.owns(disk)):
+            continue
         if refusal := _why_not_assigned(call, aggregate, disk, owner):
             text = f"{disk.name}: {refusal}"
             call.fail(Complaint(text, "disk", disk=disk.name, cause="other"))
-        elif disk.owner != owner or aggregate.ownership.owns(disk) != (owner == filer.node.owner):
+        else:
             disks.append(disk)
     own = aggregate.ownership.own(filer.shelf)
     if owner == filer.node.owner:
