@@ -166,14 +166,8 @@ def _assign(call: Call) -> None:
             call.fail(Complaint(text, "disk", disk=disk.name, cause="other"))
         else:
             disks.append(disk)
-    own = aggregate.ownership.own(filer.shelf)
-    if owner == filer.node.owner:
-        # Record them first: a disk of this system that is pulled later must be missed.
-        filer.shelf.remember_disks([*own, *disks])
-        filer.assign(disks, owner)
-    else:
-        filer.assign(disks, owner)
-        filer.shelf.remember_disks(disk for disk in own if disk not in disks)
+    filer.assign(disks, owner)
+    filer.shelf.remember_disks(filer.ownership().own(filer.shelf))
 
 
 def _to_assign(call: Call, aggregate: Aggregate) -> Sequence[Disk]:

@@ -225,12 +225,16 @@ class Shelf:
     def remember_disks(self, own: Iterable[Disk]) -> None:
         """Record that of the disks here ``own`` belong to this system, and no others.
 
-        Disks that are not here stay in the record, and destroyed ones leave it.
+        Disks that are not here stay in the record, and destroyed ones leave it.  An owner that has
+        changed is made durable first: a command that was killed may have left it in the cache.
         """
         record = self.record
         here = {disk.serial: OwnDisk(disk.name, disk.key_id) for disk in own if not disk.destroyed}
         disks = {**self._missing(record), **here}
         if disks != record.disks:
+            for disk in self:
+                if (disk.serial in record.disks) != (disk.serial in here):
+                    self._storage.settle(disk.path)
             self._remember(record._replace(disks=disks))
 
     def missing(self) -> Mapping[str, OwnDisk]:
