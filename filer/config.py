@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from filer.host.durable import Storage
 from filer.host.reading import NotThereError
+from filer.host.text import is_hostname
 from filer.host.toml_file import Check, Document, Known, RuleError, Sections, switch, whole
 from filer.keys.key_id import LAST_SYSTEM_ID
 
@@ -71,11 +72,6 @@ def _seconds(most: int, *, zero: bool) -> Check[float]:
         raise RuleError(f"must be a number of seconds, {least} up to {most}")
 
     return check
-
-
-def is_hostname(text: str) -> bool:
-    """Return whether ``text`` is a valid name of a filer."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", text) is not None
 
 
 def _hostname(value: object) -> str:

@@ -18,12 +18,12 @@ from filer.commands import (
 )
 from filer.commands.disk.report import select_disks, use_of
 from filer.commands.parts.dialogue import ask_y_n
-from filer.config import is_hostname
 from filer.disks.aggregate import Aggregate
 from filer.disks.disk import Disk
 from filer.disks.ownership import Ownership
 from filer.disks.record import NO_OWNER, Owner
 from filer.host.quoting import quoted
+from filer.host.text import is_hostname
 from filer.keys.key_id import LAST_SYSTEM_ID
 from filer.system import Filer
 

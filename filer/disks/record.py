@@ -36,8 +36,8 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple, Self
 
-from filer.config import is_hostname
 from filer.disks.wrapping_counter import is_after
+from filer.host.text import is_hostname
 
 RECORD_SIZE = 4096
 LOCKOUT_LIMIT = 1024
