@@ -12,7 +12,7 @@ from filer.qualify.outcome import Check, Result
 from filer.qualify.report import Verdict
 from filer.qualify.server import Scale, Settings
 from filer.qualify.session import Plan, qualify
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 from tests.kit.defective import Server
 
 SMALL = Scale(few=12, many=24, pairs=8, others=10, batch=64)
