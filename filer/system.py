@@ -29,6 +29,7 @@ from filer.keys.keytable import Keytable
 from filer.kmip.login import Login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
+from filer.options import Options
 from filer.registration.installed import Installed
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.registration.registration import Registration
@@ -80,6 +81,7 @@ class Filer:
     powered_on: datetime
     panics: Panics
     loader: LoaderEnvironment
+    options: Options
     interrupt: Interrupt = field(default_factory=Interrupt)
     progress: Progress = field(default_factory=Progress)
     keytable: Keytable = field(default_factory=Keytable)

@@ -26,6 +26,7 @@ from filer.key_servers.holdings import Holdings
 from filer.kmip.login import Login, read_login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
+from filer.options import Options
 from filer.registration.installed import Installed
 from filer.root import Root, RootLock
 from filer.running.interrupt import Interrupt
@@ -131,6 +132,7 @@ class Machine:
             loader=LoaderEnvironment(
                 self._root.var / "loader.toml", self._storage, hardware.autoboot
             ),
+            options=Options(self._root.registry, self._storage),
         )
 
     def _login(self, hardware: Hardware) -> Login | None:
