@@ -106,4 +106,7 @@ class SessionState:
     who: str = "the console"
     end_if_asked: Callable[[], object] = lambda: None
     privilege: str = "admin"
+    in_partner: bool = False
+    """Whether the commands are for the partner that was taken over."""
+
     history: list[str] = field(default_factory=list)

@@ -22,6 +22,9 @@ class GoingDown(Fields):
 
 def _go_down(call: Call, following: Next) -> NoReturn:
     options = call.arguments.options
+    if call.filer.partner and "-f" not in options:
+        partner = call.filer.partner.hardware.hostname
+        raise Refused(f"{partner} is taken over; run cf giveback first, or use -f")
     minutes = _minutes(call.value("interval"))
     if "-d" in options:
         call.show(Note("No core is written, because it would contain the authentication keys."))

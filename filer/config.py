@@ -1,5 +1,6 @@
 """The hardware of this filer, described by filer.toml."""
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ DEFAULT_TEXT = """\
 hostname = "filer1"
 system_id = 1573922407
 partner_id = 1573922311      # 0: no HA partner
+partner_root = ""            # the root of the HA partner; below this root, or absolute
 storage_encryption = true    # false: key_manager and disk encrypt refuse
 snaplock = false             # true, together with storage_encryption: refused at boot
 [shelf]
@@ -35,6 +37,7 @@ user = ""                    # for key servers that require a user name and a pa
 password_file = ""           # a file with this password, mode 0600; below the root, or absolute
 [boot]
 autoboot = false
+giveback_wait = 60.0         # seconds for which a script waits for giveback
 """
 
 
@@ -48,6 +51,7 @@ class Hardware(NamedTuple):
     hostname: str = "filer1"
     system_id: int = 1573922407
     partner_id: int = 1573922311
+    partner_root: str = ""
     storage_encryption: bool = True
     snaplock: bool = False
     disks: int = 12
@@ -61,6 +65,7 @@ class Hardware(NamedTuple):
     user: str = ""
     password_file: str = ""
     autoboot: bool = False
+    giveback_wait: float = 60.0
 
 
 def _seconds(most: int, *, zero: bool) -> Check[float]:
@@ -111,6 +116,10 @@ def _directory(value: object) -> str:
     return value
 
 
+def _directory_or_none(value: object) -> str:
+    return "" if value == "" else _directory(value)
+
+
 def _is_printable_ascii(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
@@ -120,6 +129,7 @@ _KEYS: Known = {
         "hostname": _hostname,
         "system_id": whole(1, LAST_SYSTEM_ID),
         "partner_id": whole(0, LAST_SYSTEM_ID),
+        "partner_root": _directory_or_none,
         "storage_encryption": switch,
         "snaplock": switch,
     },
@@ -138,7 +148,7 @@ _KEYS: Known = {
         "user": _ascii(64),
         "password_file": _ascii(1024),
     },
-    "boot": {"autoboot": switch},
+    "boot": {"autoboot": switch, "giveback_wait": _seconds(86400, zero=True)},
 }
 
 
@@ -161,6 +171,11 @@ def _hardware(document: Document) -> Hardware:
     if hardware.partner_id == hardware.system_id:
         key = "partner_id" if "partner_id" in settings else "system_id"
         raise document.error(("system", key), "system_id and partner_id must differ")
+    if hardware.partner_root and not hardware.partner_id:
+        raise document.error(("system", "partner_root"), "partner_root needs a partner_id")
+    if hardware.partner_root and os.path.normpath(hardware.directory) == OWN_SHELF:
+        text = "partner_root needs a [shelf] directory that both partners use"
+        raise document.error(("system", "partner_root"), text)
     if bool(hardware.user) != bool(hardware.password_file):
         key = "user" if hardware.user else "password_file"
         raise document.error(("kmip", key), "user and password_file must be set together")

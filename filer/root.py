@@ -45,6 +45,7 @@ _FILES = (
     "var/loader.toml",
     "mroot/etc/messages",
     "mroot/etc/registry",
+    "service",
     "ssh/host_key",
     "ssh/host_key_ecdsa",
     "ssh/host_key_rsa",

@@ -30,6 +30,7 @@ from filer.kmip.login import Login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.options import Options
+from filer.pair.pair import Pair
 from filer.registration.installed import Installed
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.registration.registration import Registration
@@ -91,6 +92,12 @@ class Filer:
     changes: ChangeLock = field(default_factory=ChangeLock)
     last_heard: dict[str, bool] = field(default_factory=dict)
     """Whether each key server answered its last query since power-on."""
+    pair: Pair | None = None
+    """The HA pair, if this system has a partner."""
+    partner: Filer | None = None
+    """The partner, while this system has taken it over."""
+    served_by: str = ""
+    """The hostname of the partner that has taken this system over."""
 
     @property
     def identity(self) -> SystemIdentity:

@@ -22,6 +22,7 @@ _NOT_WITH = {
     "--record": ("--format json",),
     "--replay": ("-c", "FILE", "-e", "-x", "--format json", "--record"),
     "--check": ("-c", "-e", "-x", "--demo", "--root", "--record", "--replay", *_SSH),
+    "--new-pair": ("-c", "FILE", "-e", "-x", "--demo", "--root", "--record", "--replay", "--check"),
 }
 """The options that each option excludes."""
 
@@ -33,7 +34,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.format == "json" and is_interactive(options):
         parser.error("--format json needs FILE, -c, or a standard input that is not a terminal")
     _refuse_together(parser, options)
-    if options.root is None and not (options.demo or options.check):
+    if options.root is None and not (options.demo or options.check or options.new_pair):
         options.root = _default_root()
         if options.root is None:
             parser.error("your home directory is unknown; use --root DIR, or set HOME")
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the root directory (or FILER_ROOT; default: XDG)",
     )
     add("--demo", action="store_true", help="a temporary root, with two live key servers")
+    add("--new-pair", metavar="DIR", type=directory, help="make the roots of an HA pair below DIR")
     add("--record", metavar="FILE", help="record the session in a new asciicast file")
     add("--check", action="store_true", help="check the commands in FILE, and run none")
     add("--replay", metavar="FILE", help="run a recording again and show what differs")
@@ -100,7 +102,7 @@ def is_interactive(options: argparse.Namespace) -> bool:
 
 def is_console(options: argparse.Namespace) -> bool:
     """Say whether the program runs as an interactive console on its own terminal."""
-    others = options.ssh, options.ssh_password, options.replay
+    others = options.ssh, options.ssh_password, options.replay, options.new_pair
     return is_interactive(options) and all(other is None for other in others)
 
 
@@ -120,6 +122,7 @@ def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespac
         "--check": options.check,
         "--record": options.record is not None,
         "--replay": options.replay is not None,
+        "--new-pair": options.new_pair is not None,
         "--ssh": options.ssh,
         "--ssh-password": options.ssh_password is not None,
     }

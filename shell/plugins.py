@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 BUILT_IN = {
+    "filer.commands.cf": ("cf",),
     "filer.commands.disk": ("disk",),
     "filer.commands.key_manager": ("key_manager",),
     "filer.commands.keymgr": ("keymgr",),
@@ -32,6 +33,7 @@ BUILT_IN = {
     ),
     "filer.shell.manual.commands": ("?", "help", "man", "history"),
     "filer.shell.batch.source": ("source",),
+    "filer.shell.partner": ("partner",),
 }
 """The modules of the built-in commands, each with the names in its ``COMMANDS``, in order."""
 

@@ -1,9 +1,12 @@
 """The life cycle of a filer: boot, console, halt, panic, LOADER."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from filer.boot.machine import BootAborted, Machine, Panic, SystemIdMismatch, boot, power_off
+from filer.boot.takeover import stand_down
+from filer.boot.watch import Watch
 from filer.boot_device.panics import LIMIT
 from filer.commands import (
     Cancelled,
@@ -17,10 +20,13 @@ from filer.commands import (
     Text,
 )
 from filer.host.errors import FilerError
+from filer.pair.mailbox import State
+from filer.pair.pair import Pair
+from filer.pair.service import ServiceHeld
 from filer.running.interrupt import Interrupted
 from filer.shell.plugins import LOADER, MAINTENANCE, OTHER_CONSOLES
 from filer.shell.session import FAILED, OK, Host, NoRecord, Record, Session
-from filer.shell.signals import Signals
+from filer.shell.signals import HandedOver, Signals
 from filer.system import Filer
 
 PANICKED = 3
@@ -30,6 +36,24 @@ LONGEST_WAIT = 60.0
 """The most seconds between a panic and the next boot."""
 
 _DOUBLINGS = 10
+
+WAITING_FOR_GIVEBACK = "Waiting for giveback...(Press Ctrl-C to abort wait)"
+
+_LOOK_EVERY = 0.1
+"""Seconds between two looks at the service lock."""
+
+_TIME_OF_PARTNER = 10.0
+"""Seconds that a partner has to begin a takeover, before this system boots again."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def _state_after(leave: Leave) -> State:
+    if not leave.takeover:
+        return State.NOTAKEOVER
+    return State.REBOOTING if leave.next is Next.BOOT else State.HALTED
 
 
 def _part(event: str) -> str:
@@ -81,41 +105,56 @@ class PowerCycle:
 
     def run(self) -> int:
         """Run the machine and return the exit status of the program."""
-        self._filer = self.machine.power_on()
         self._console_session: Session | None = None
         self._panics = 0
-        step = Next.BOOT
+        step = self._power_on(Next.BOOT)
         try:
             while step is not Next.END:
                 step = self._do(step)
+        except Exception:
+            self._power_off(State.PANICKED)
+            raise
         finally:
-            power_off(self._filer)
+            self._power_off(State.NOTAKEOVER)
         return PANICKED if self._panics else self.host.status
 
     def _do(self, step: Next) -> Next:
         try:
-            match step:
-                case Next.BOOT:
-                    self._boot()
-                    self._talk(self._session())
-                case Next.MAINTENANCE:
-                    for damage in self._filer.shelf.warnings:
-                        self.console.warn(f"WARNING: disk: {damage}.")
-                    self._talk(self._other_session(MAINTENANCE))
-                case Next.LOADER:
-                    self._talk(self._other_session(LOADER))
+            self._run(step)
         except Panic:
             return self._after_panic()
         except BootAborted as reason:
             self._panics += 1
             self.console.fail(Complaint(str(reason), "boot_aborted"))
+            if self._filer.pair:
+                return self._cycle_power(self._loader, State.NOTAKEOVER)
             return self._loader
+        except HandedOver:
+            return self._hand_over()
         except Leave as leave:
-            if leave.next is Next.END:
-                return Next.END
-            self._cycle_power()
-            return self._loader if leave.next is Next.LOADER else leave.next
+            return self._hand_over() if self.signals.hands_over else self._leave(step, leave)
         return Next.END
+
+    def _run(self, step: Next) -> None:
+        match step:
+            case Next.BOOT:
+                self._boot()
+                self._talk(self._session())
+            case Next.MAINTENANCE:
+                if self._filer.pair:
+                    self._filer.pair.is_up(State.MAINTENANCE)
+                for damage in self._filer.shelf.warnings:
+                    self.console.warn(f"WARNING: disk: {damage}.")
+                self._talk(self._other_session(MAINTENANCE))
+            case Next.LOADER:
+                self._talk(self._other_session(LOADER))
+
+    def _leave(self, step: Next, leave: Leave) -> Next:
+        if leave.next is Next.END:
+            return Next.END
+        following = self._loader if leave.next is Next.LOADER else leave.next
+        state = _state_after(leave) if step is Next.BOOT else State.NOTAKEOVER
+        return self._cycle_power(following, state)
 
     def _boot(self) -> None:
         status = FAILED
@@ -137,6 +176,7 @@ class PowerCycle:
         finally:
             self.record.end(status)
         self._panics = 0
+        self._watch_partner()
         self.signals.end_if_asked()
 
     def _overrides(self, mismatch: SystemIdMismatch) -> bool:
@@ -182,13 +222,108 @@ class PowerCycle:
         self.on_session()
         self.host.run(session)
 
-    def _cycle_power(self) -> None:
+    def _cycle_power(self, following: Next, state: State) -> Next:
+        """Remove power, for the reason ``state``, and power on; return what `_power_on` does."""
+        self._power_off(state)
+        self._leave_time_to_partner(state)
+        return self._power_on(following)
+
+    def _power_off(self, state: State) -> None:
+        pair = self._filer.pair
+        if pair:
+            pair.interconnect.tick = pair.interconnect.asked = _nothing
         power_off(self._filer)
-        self._filer = self.machine.power_on()
+        try:
+            stand_down(self._filer, state)
+        except FilerError as problem:
+            self.console.warn(Complaint(f"WARNING: cf: {problem}", "mailbox"))
+
+    def _power_on(self, step: Next) -> Next:
+        """Power on for ``step`` and return it; or LOADER, or END, if the partner has the disks."""
+        while step in (Next.BOOT, Next.MAINTENANCE):
+            try:
+                self._filer = self.machine.power_on()
+            except ServiceHeld as held:
+                if not self._may_power_on(step, held):
+                    self._panics += 1
+                    step = self._loader
+            else:
+                return step
+        self._filer = self.machine.power_on(serves=False)
+        return step
+
+    def _may_power_on(self, step: Next, held: ServiceHeld) -> bool:
+        """Wait for giveback; return whether it is worth trying again."""
+        pair = self.machine.pair()
+        if pair is None:
+            raise held
+        if step is Next.MAINTENANCE:
+            text = f"boot: {pair.partner_name} has taken over this system; run cf giveback there"
+            self.console.fail(Complaint(text, "taken_over"))
+            return False
+        pair.waits()
+        self.console.warn(Complaint(WAITING_FOR_GIVEBACK, "giveback"))
+        try:
+            if self._waits_in_vain(pair):
+                text = f"boot: {pair.partner_name} gave nothing back in time"
+                self.console.fail(Complaint(text, "giveback"))
+                return False
+        except Interrupted:
+            self.signals.end_if_asked()
+            self.console.fail(Complaint("boot: the wait for giveback was aborted", "giveback"))
+            return False
+        finally:
+            pair.waits_no_more()
+        return True
+
+    def _waits_in_vain(self, pair: Pair) -> bool:
+        """Wait for giveback, away from a terminal only so long.  Raises Interrupted."""
+        interrupt, waited = self.machine.interrupt, 0.0
+        interrupt.clear()
+        while not pair.service.is_free():
+            if not self.console.is_terminal and waited >= self.machine.giveback_wait:
+                return True
+            interrupt.sleep(_LOOK_EVERY)
+            waited += _LOOK_EVERY
+        return False
+
+    def _hand_over(self) -> Next:
+        """Release the disks for the partner, whose operator wants them, and boot again."""
+        self.signals.hands_over = False
+        text = f"cf: takeover of {self._filer.hardware.hostname} by its partner"
+        self.console.warn(Complaint(text, "handed_over"))
+        return self._cycle_power(Next.BOOT, State.HANDED_OVER)
+
+    def _leave_time_to_partner(self, state: State) -> None:
+        """Wait until the partner has begun its takeover, if one will follow."""
+        pair = self._filer.pair
+        if not pair or state not in (State.HANDED_OVER, State.REBOOTING):
+            return
+        if not (pair.interconnect.is_up and pair.failover.enabled):
+            return
+        interrupt, waited = self.machine.interrupt, 0.0
+        interrupt.clear()
+        with suppress(Interrupted):
+            while pair.service.is_free() and waited < _TIME_OF_PARTNER:
+                interrupt.sleep(_LOOK_EVERY)
+                waited += _LOOK_EVERY
+
+    def _watch_partner(self) -> None:
+        pair = self._filer.pair
+        if pair:
+            pair.interconnect.asked = self.signals.hand_over
+            pair.interconnect.tick = Watch(self._filer, pair, self._announce).tick
+
+    def _announce(self, line: str) -> None:
+        """Print a line of the system log, from another thread, for a person."""
+        if self.console.is_terminal:
+            self.console.warn(line)
 
     def _after_panic(self) -> Next:
         """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""
         self.signals.end_if_asked()
+        if self._filer.pair:
+            self._cycle_power(Next.LOADER, State.PANICKED)
         if self._has_autoboot():
             if self._panics_in_a_row() >= LIMIT:
                 text = f"AUTOBOOT gives up after {LIMIT} panics in a row."
@@ -202,8 +337,7 @@ class PowerCycle:
             except Interrupted:
                 self.signals.end_if_asked()
             else:
-                self._cycle_power()
-                return Next.BOOT
+                return self._cycle_power(Next.BOOT, State.PANICKED)
         return self._loader
 
     @property

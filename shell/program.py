@@ -7,12 +7,15 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, BinaryIO
 
 from filer.boot.machine import Machine
 from filer.commands import ALL_ANSWERS, Console, Text
 from filer.host.core_files import forbid_core_files
 from filer.host.descriptors import TOO_FEW, has_too_few, require_descriptors
+from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.standard_streams import (
     OutputLost,
@@ -118,6 +121,8 @@ def _run(
         from filer.shell.check import check_files
 
         return check_files(options.files, signals, as_json=options.format == "json")
+    if options.new_pair is not None:
+        return _new_pair(options.new_pair)
     recorder = _recorder(options, stack)
     answers = _answers(signals) if options.command or options.replay else None
     replay = _replay(options, signals, answers)
@@ -156,6 +161,17 @@ def _run(
     if person and status == PANICKED:
         person.skip(ALL_ANSWERS)
     return replay.report() if replay else status
+
+
+def _new_pair(directory: Path) -> int:
+    from filer.pair.making import make_pair
+
+    roots = make_pair(directory, Storage())
+    write(
+        sys.stdout,
+        "".join(f"filer --root {printable(quote(str(root)))}\n" for root in roots),
+    )
+    return 0
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from filer.commands import (
     Console,
     EndOfAnswers,
     Leave,
+    Refused,
     SessionState,
     Unprefixed,
 )
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from filer.shell.line.grammar import Grammar, Parse
 
 OK, FAILED = 0, 1
+
+NOT_IN_PARTNER = ("halt", "reboot", "date", "cf")
+"""Commands that need the partner's own controller; so does every change of its key servers."""
 
 
 @runtime_checkable
@@ -105,6 +109,7 @@ class Session:
         """Use ``filer``, which has just booted, and reset the privilege."""
         self.filer = filer
         self.state.privilege = "admin"
+        self.state.in_partner = False
 
     def grammar(self, name: str) -> "Grammar":
         """Return the grammar of a command, compiled at its first use."""
@@ -118,7 +123,28 @@ class Session:
         if self._prompt:
             return self._prompt
         mark = "*" if self.state.privilege != "admin" else ""
-        return f"{self.filer.hardware.hostname}{mark}>"
+        name, partner = self.filer.hardware.hostname, self.filer.partner
+        if self.filer.served_by:
+            name = f"{name}/{self.filer.served_by}"
+        elif self.state.in_partner:
+            name = f"{partner.hardware.hostname if partner else 'partner'}/{name}"
+        elif partner:
+            name = f"{name}(takeover)"
+        return f"{name}{mark}>"
+
+    def _target(self, command: Command, parse: "Parse") -> Filer:
+        """Return the filer that a line is for.  Raises Refused."""
+        if not self.state.in_partner:
+            return self.filer
+        partner = self.filer if self.filer.served_by else self.filer.partner
+        if partner is None:
+            self.state.in_partner = False
+            raise Refused("the partner was given back; the line was not run")
+        changes = command.with_line(parse.line).changes
+        if command.name in NOT_IN_PARTNER or (command.name == "key_manager" and changes):
+            raise Refused("not for a partner that was taken over")
+        partner.registration = self.filer.registration
+        return partner
 
     def execute(self, line: str, *, exit_on_error: bool = False) -> int:
         """Run the commands of ``line``; return OK if all succeeded, else FAILED.
@@ -188,6 +214,7 @@ class Session:
         call = Call(command, parse, self.filer, self.console, self.state, self.commands)
         self.running = command.name
         try:
+            call.filer = self._target(command, parse)
             with self._turn(command, parse), self.filer.progress.shown(self.console.progress):
                 command.with_line(parse.line).run(call)
         except Unprefixed as refusal:

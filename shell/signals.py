@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP, which take effect only between the steps of a command."""
 
+import os
 import select
 import signal
 from collections.abc import Callable, Iterator
@@ -15,12 +16,17 @@ if TYPE_CHECKING:
     from _typeshed import HasFileno
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
+_HAND_OVER = signal.SIGUSR1
 SIGNALLED = 128
 """The exit status is this plus the number of the signal, as in Unix shells."""
 
 
 class Ended(BaseException):
     """A signal asked the program to end."""
+
+
+class HandedOver(Ended):
+    """The partner of an HA pair has asked for the disks: the console ends, and the boot begins."""
 
 
 class Signals:
@@ -35,11 +41,15 @@ class Signals:
         self._waiting = False
         self._ending: tuple[int, ...] = ENDING
         self.received: int | None = None
+        self.hands_over = False
+        """Whether the partner has asked for the disks."""
+
         self.end_prompt: Callable[[], object] | None = None
         """Set by a prompt that an exception cannot end: makes it check for signals."""
 
     def install(self) -> None:
         """Install handlers, but leave signals alone that our parent set to SIG_IGN."""
+        signal.signal(_HAND_OVER, self._handle)
         for number in (signal.SIGINT, *ENDING):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
@@ -72,6 +82,13 @@ class Signals:
         """Raise Ended after a signal that ends the program."""
         if self.received in self._ending:
             raise Ended
+        if self.hands_over:
+            raise HandedOver
+
+    def hand_over(self) -> None:
+        """Make the main thread end its command or its prompt, with HandedOver; from any thread."""
+        self.hands_over = True
+        os.kill(os.getpid(), _HAND_OVER)
 
     def wait_for(self, stream: "HasFileno", seconds: float | None = None) -> bool:
         """Wait until ``stream`` is readable; return False after ``seconds`` (None: no limit).
@@ -98,7 +115,10 @@ class Signals:
 
     def deliver(self, number: int) -> None:
         """Request the running command to stop, and make a prompt check for signals."""
-        if self.received not in self._ending:
+        if number == _HAND_OVER:
+            if not self.hands_over:  # sent by another program
+                return
+        elif self.received not in self._ending:
             self.received = number
         self._interrupt.request(for_good=number in self._ending)
         if self.end_prompt is not None:

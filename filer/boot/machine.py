@@ -27,8 +27,10 @@ from filer.kmip.login import Login, read_login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.options import Options
+from filer.pair.pair import Pair
+from filer.pair.service import GuardedStorage, ServiceLock
 from filer.registration.installed import Installed
-from filer.root import Root, RootLock
+from filer.root import Root, RootLock, unusable
 from filer.running.interrupt import Interrupt
 from filer.running.turn import ChangeLock
 from filer.system import Filer, node_of
@@ -85,39 +87,92 @@ class Machine:
         self._random = random
         self._interrupt = interrupt
         self._lock = RootLock(self._root, self._storage)
+        self._service = ServiceLock(self._root.path)
+        self._guarded = GuardedStorage(self._storage, self._service.check)
+        self._pair: Pair | None = None
+        self._paired_by: Hardware | None = None
 
-    def power_on(self) -> Filer:
+    @property
+    def interrupt(self) -> Interrupt:
+        """The interrupt of the console."""
+        return self._interrupt
+
+    @property
+    def giveback_wait(self) -> float:
+        """Seconds for which a boot without a terminal waits for giveback."""
+        return load_hardware(self._root.hardware, self._storage).giveback_wait
+
+    def pair(self) -> Pair | None:
+        """Return the HA pair that filer.toml describes, with its interconnect, or None.
+
+        Raises FilerError.
+        """
+        self._root.examine()
+        hardware = load_hardware(self._root.hardware, self._storage)
+        if self._paired_by != hardware:
+            self._leave_pair()
+            self._paired_by = hardware
+            if hardware.partner_root:
+                self._pair = self._join_pair(hardware)
+        return self._pair
+
+    def _join_pair(self, hardware: Hardware) -> Pair:
+        path, shelf = self._root.path, self._root.shelf
+        if not shelf.exists():
+            self._storage.make_directory(shelf)
+        pair = Pair(path, shelf, hardware, self._service, storage=self._storage)
+        try:
+            pair.interconnect.start()
+        except OSError as error:
+            raise unusable(path, f"the interconnect cannot be opened: {error.strerror}") from None
+        return pair
+
+    def _leave_pair(self) -> None:
+        if self._pair is not None:
+            self._pair.close()
+            self._pair = None
+
+    def power_on(self, *, serves: bool = True) -> Filer:
         """Return a filer with an empty keytable, and with every disk locked that has locking set.
 
-        Raises FilerError if a file of the root is damaged, or if its disks are missing.
+        It takes the service lock.  Not if a system with a partner does not ``serves``: its disks
+        can only be read then.  Raises ServiceHeld while the partner has taken over this system,
+        and FilerError if a file of the root is damaged, or if its disks are missing.
         """
         self._lock.check()
+        pair = self.pair()
+        serves = serves or pair is None
+        if serves:
+            self._service.take()
+            if pair:
+                pair.is_up()
         marker = self._root.examine()
         hardware = load_hardware(self._root.hardware, self._storage)
-        self._prepare_directories()
         boot_device = BootDevice(self._root.var, self._storage)
         derivation = Derivation()
         shelf = Shelf(
-            self._root.shelf, self._root.shelf_record, self._storage, derivation, self._random
+            self._root.shelf, self._root.shelf_record, self._guarded, derivation, self._random
         )
         node = node_of(hardware)
-        shelf.populate(
-            hardware.disks,
-            hardware.disk_size,
-            had_disks=marker.populated,
-            shared=node.shares_shelf,
-        )
-        if not marker.populated:
-            self._root.mark_populated(self._storage)
+        if serves:
+            self._prepare_directories()
+            shelf.populate(
+                hardware.disks,
+                hardware.disk_size,
+                had_disks=marker.populated,
+                shared=node.shares_shelf,
+            )
+            if not marker.populated:
+                self._root.mark_populated(self._storage)
         shelf.load()
-        shelf.power_on(lambda shelf: survey(shelf, node).own(shelf))
+        shelf.power_on(lambda shelf: survey(shelf, node).own(shelf) if serves else ())
         return Filer(
             root=self._root,
             hardware=hardware,
-            storage=self._storage,
+            storage=self._guarded,
             boot_device=boot_device,
             registration=boot_device.load(),
-            installed=Installed(self._root.installed_certificates, self._storage),
+            installed=Installed(self._root.installed_certificates, self._guarded),
             mroot=Mroot(self._root.mroot),
             messages=Messages(hardware.hostname, self._now, hardware.system_id),
             derivation=derivation,
@@ -126,13 +181,14 @@ class Machine:
             random=self._random,
             powered_on=self._now(),
             interrupt=self._interrupt,
-            changes=ChangeLock(self._lock.check),
+            changes=ChangeLock(self._check),
+            pair=pair,
             login=self._login(hardware),
             panics=Panics(self._root.var / "panics.toml", self._storage),
             loader=LoaderEnvironment(
                 self._root.var / "loader.toml", self._storage, hardware.autoboot
             ),
-            options=Options(self._root.registry, self._storage),
+            options=Options(self._root.registry, self._guarded),
         )
 
     def _login(self, hardware: Hardware) -> Login | None:
@@ -140,8 +196,16 @@ class Machine:
             return None
         return read_login(hardware.user, self._root.path / hardware.password_file)
 
+    def _check(self) -> None:
+        """Raise FilerError if another process may use the root, its root volume or its disks."""
+        self._lock.check()
+        if self._pair is None:
+            self._service.check()
+
     def unplug(self) -> None:
         """Release the root.  Do not use the machine afterwards."""
+        self._leave_pair()
+        self._service.release()
         self._lock.release()
 
     def _prepare_directories(self) -> None:
@@ -268,7 +332,10 @@ def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | 
 
 
 def power_off(filer: Filer) -> None:
-    """Remove power: clear the keytable, and lock every disk that has locking set."""
+    """Remove power: clear the keytable, and lock every disk that has locking set.
+
+    A partner that was taken over loses its power at `stand_down`.
+    """
     filer.messages.detach()
     filer.keytable.clear()
     filer.shelf.power_off()

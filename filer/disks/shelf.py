@@ -140,14 +140,15 @@ class ShelfError(FilerError):
 class Shelf:
     """All disks of a filer: ``shelf["0c.00.3"]``, and iteration over the disks in natural order.
 
-    ``record`` is the file of the `Record`.  ``warnings`` has one line for each file that was left
-    out, and for each fault of a disk in use.
+    ``record`` is the file of the `Record`; None: it is on the boot device of a partner that was
+    taken over, out of reach, and is neither read nor written.  ``warnings`` has one line for each
+    file that was left out, and for each fault of a disk in use.
     """
 
     def __init__(
         self,
         directory: Path,
-        record: Path,
+        record: Path | None,
         storage: Storage,
         derivation: Derivation,
         random: Callable[[int], bytes] = os.urandom,
@@ -173,6 +174,8 @@ class Shelf:
     @property
     def record(self) -> Record:
         """The stored record, or an empty one.  Raises ConfigError if the file is damaged."""
+        if self._record is None:
+            return Record()
         document = Document.find(f"var/{self._record.name}", self._record, _RECORD_LIMIT)
         return Record.parse(document) if document else Record()
 
@@ -365,4 +368,5 @@ class Shelf:
         del self.disks[disk.name]
 
     def _remember(self, record: Record) -> None:
-        self._storage.write(self._record, record.pack())
+        if self._record is not None:
+            self._storage.write(self._record, record.pack())

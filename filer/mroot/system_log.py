@@ -46,7 +46,7 @@ class Messages:
     """
 
     def __init__(self, hostname: str, now: Callable[[], datetime], system_id: int = 0) -> None:
-        self._hostname = hostname
+        self.hostname = hostname
         self._now = now
         release = f"NetApp Release {RELEASE} 7-Mode"
         self._system = f"System {hostname} (ID {system_id:010}) is running {release}"
@@ -90,7 +90,7 @@ class Messages:
             self._storage = None
 
     def _line(self, event: str, severity: str, text: str) -> str:
-        return format_line(self._latest, self._hostname, event, severity, text)
+        return format_line(self._latest, self.hostname, event, severity, text)
 
     def _write(self) -> None:
         if self._storage is None or not self._kept:

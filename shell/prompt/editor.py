@@ -3,13 +3,14 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context, copy_context
 from functools import cached_property, partial
+from threading import get_ident
 from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import (
     Application,
-    get_app_or_none,
     get_app_session,
     run_in_terminal,
 )
@@ -92,6 +93,7 @@ class LineEditor(LineReader):
         self._keyboard = keyboard
         self._screen = get_app_session().output if screen is None else screen
         self._before = ""
+        self._prompted: tuple[int, AbstractEventLoop, Context] | None = None
         self._opens_menu, self._shows_toolbar = settings.menu, settings.toolbar
         self._toolbar = Toolbar(session)
         self._session = session
@@ -223,10 +225,18 @@ class LineEditor(LineReader):
         get_typeahead(self._commands.app.input)
 
     def interject(self, show: Callable[[], None]) -> None:
-        app = get_app_or_none()
-        if app is not None and app.is_running:
+        """Call ``show`` above the prompt, from any thread."""
+        prompted = self._prompted
+        if prompted is None:
+            show()
+            return
+        thread, loop, context = prompted
+        if thread == get_ident():
             run_in_terminal(show)
-        else:
+            return
+        try:
+            loop.call_soon_threadsafe(lambda: run_in_terminal(show), context=context)
+        except RuntimeError:  # the prompt has just ended
             show()
 
     def line(self, prompt: str, before: str = "") -> str:
@@ -260,6 +270,7 @@ class LineEditor(LineReader):
         def begin() -> None:
             loop = app.loop
             assert loop is not None
+            self._prompted = get_ident(), loop, copy_context()
             loop.set_exception_handler(give_up)
             # An exception raised inside the event loop would not restore the terminal.
             self._signals.end_prompt = partial(_call_soon, loop, check_signals)
@@ -269,3 +280,4 @@ class LineEditor(LineReader):
             return checked(prompts.prompt(prompt, pre_run=begin, set_exception_handler=False))
         finally:
             self._signals.end_prompt = None
+            self._prompted = None

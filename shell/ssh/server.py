@@ -235,8 +235,12 @@ class Service:
             )
 
     def _end_after_signal(self) -> None:
-        if self._host.signals.received is not None and not self._end.done():
+        if self._end.done():
+            return
+        if self._host.signals.received is not None:
             self._end.set_result(Next.END)
+        elif self._host.signals.hands_over:
+            self._end.set_result(Next.BOOT)
 
     # Connections.
 

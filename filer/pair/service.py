@@ -1,0 +1,189 @@
+"""The service lock of a node: only its holder writes to the node's root volume and disks.
+
+The lock is a file in the root of the node.  The node holds it while it is up; at a takeover the
+partner takes it.  The kernel frees it when the process that holds it ends for any reason, and not
+while that process is only stopped.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from filer.host.durable import Storage, StorageError
+from filer.host.errors import FilerError
+from filer.host.lock import is_at
+from filer.host.text import printable
+
+NAME = "service"
+
+_LONGEST_PID = 16
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+_PATIENCE = 0.3
+"""Seconds for which `ServiceLock.take` tries again: a partner that only looks holds the lock for
+a moment."""
+
+
+class ServiceHeld(FilerError):
+    """Another process holds the service lock; ``pid`` is its process ID, "?" if it is unknown."""
+
+    def __init__(self, path: Path, pid: str) -> None:
+        super().__init__(f"{printable(str(path))} is held by process {pid}")
+        self.pid = pid
+
+
+class ServiceLock:
+    """The service lock in the root ``root``; taken and released several times by one process."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / NAME
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this process has the lock."""
+        return self._descriptor is not None
+
+    def take(self) -> None:
+        """Take the lock, unless this process has it.  Never waits longer than 0.3 s.
+
+        Raises ServiceHeld, or FilerError if the file cannot be used.
+        """
+        if self.held:
+            return
+        deadline = time.monotonic() + _PATIENCE
+        while not self._try():
+            if time.monotonic() > deadline:
+                raise ServiceHeld(self._path, self.holder() or "?")
+            time.sleep(0.01)
+
+    def _try(self) -> bool:
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if is_at(self._path, descriptor):
+                os.fchmod(descriptor, 0o600)
+                line = f"{os.getpid()}\n".encode()
+                os.pwrite(descriptor, line, 0)
+                os.ftruncate(descriptor, len(line))
+                self._descriptor = descriptor
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise self._unusable(error) from None
+        finally:
+            if self._descriptor is None:
+                os.close(descriptor)
+        return self.held
+
+    def _unusable(self, error: OSError) -> FilerError:
+        return FilerError(f"cannot lock {printable(str(self._path))}: {error.strerror}")
+
+    def check(self) -> None:
+        """Raise StorageError unless this process has the lock, and it is still the file there."""
+        if self._descriptor is None:
+            raise StorageError("these disks are not served here now; nothing was changed")
+        if not is_at(self._path, self._descriptor):
+            raise StorageError(
+                f"{printable(str(self._path))} was removed or replaced while this filer runs; "
+                "nothing was changed"
+            )
+
+    def release(self) -> None:
+        """Free the lock, if this process has it."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
+
+    def is_free(self) -> bool:
+        """Return whether no process has the lock; False if it cannot be read."""
+        if self.held:
+            return False
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | _FLAGS)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    def holder(self) -> str | None:
+        """Return the process ID in the file, or None if there is none."""
+        with suppress(OSError):
+            descriptor = os.open(self._path, os.O_RDONLY | _FLAGS)
+            try:
+                written = os.pread(descriptor, _LONGEST_PID, 0).strip()
+            finally:
+                os.close(descriptor)
+            if written.isdigit():
+                return written.decode("ascii")
+        return None
+
+
+class GuardedStorage(Storage):
+    """Changes files through ``storage``, each only after ``check`` has raised nothing."""
+
+    def __init__(self, storage: Storage, check: Callable[[], object]) -> None:
+        self._storage = storage
+        self._check = check
+
+    def make_directory(self, path: Path) -> None:
+        self._check()
+        self._storage.make_directory(path)
+
+    def settle(self, path: Path) -> None:
+        self._storage.settle(path)
+
+    def settle_above(self, path: Path) -> None:
+        self._storage.settle_above(path)
+
+    def write(self, path: Path, data: bytes) -> None:
+        self._check()
+        self._storage.write(path, data)
+
+    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        self._check()
+        self._storage.overwrite(path, offset, data)
+
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        return self._storage.read(path, offset, size)
+
+    def create(self, path: Path, head: bytes, size: int) -> None:
+        self._check()
+        self._storage.create(path, head, size)
+
+    def link(self, path: Path, target: str) -> None:
+        self._check()
+        self._storage.link(path, target)
+
+    def remove(self, path: Path) -> None:
+        self._check()
+        self._storage.remove(path)
+
+    def remove_tree(self, path: Path) -> None:
+        self._check()
+        self._storage.remove_tree(path)
+
+    def append(self, path: Path, data: bytes) -> None:
+        self._check()
+        self._storage.append(path, data)
+
+    def rename(self, path: Path, new: Path) -> None:
+        self._check()
+        self._storage.rename(path, new)
+
+    def sweep(self, directory: Path) -> None:
+        self._check()
+        self._storage.sweep(directory)
