@@ -39,13 +39,13 @@ CHANGES = [name for name in OPERATIONS if name not in READS_ONLY]
 
 
 class Crasher:
-    """A process that forks others, which do an operation until they die."""
+    """A process that forks others, which do an operation of ``module`` until they die."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "tests.faults.test_crash") -> None:
         self._pid = 0
         self._victim = threading.Event()
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.faults.test_crash"],
+            [sys.executable, "-W", "ignore", "-m", module],
             cwd=CHECKOUT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -96,7 +96,14 @@ class Crasher:
         return self._process.stdin, self._process.stdout
 
 
-def serve_crashes() -> None:
+Operate = Callable[[Path, str, Path, Point], object]
+"""Does the operation of that name in a root, with a directory of certificates; crashes at a point.
+
+Returns the crash moments of each change.
+"""
+
+
+def serve_crashes(operate: Operate) -> None:
     """Fork for each line of standard input; this process has no threads, so forking is safe."""
     import filer.kmip.connection  # noqa: F401
 
@@ -108,7 +115,7 @@ def serve_crashes() -> None:
             try:
                 os.close(reading)
                 root, name, files, point = json.loads(line)
-                kinds = _operate(Path(root), OPERATIONS[name], Path(files), Point(*point))
+                kinds = operate(Path(root), name, Path(files), Point(*point))
                 os.write(writing, json.dumps(kinds).encode())
                 status = 0
             finally:
@@ -121,7 +128,8 @@ def serve_crashes() -> None:
         print(json.dumps([status, kinds]), flush=True)
 
 
-def _operate(root: Path, operation: Operation, files: Path, point: Point) -> object:
+def _operate(root: Path, name: str, files: Path, point: Point) -> object:
+    operation = OPERATIONS[name]
     storage = CrashingStorage()
     house = _house(
         root, operation, storage, lambda: storage.arm(point.number or None, point.moment)
@@ -360,4 +368,4 @@ def _told_on_failure(text: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    serve_crashes()
+    serve_crashes(_operate)
