@@ -17,7 +17,7 @@ from filer.pair.service import ServiceHeld
 _RELEASE_WITHIN = 60.0
 """Seconds that the partner has to end its command and release its disks."""
 
-_LOOK_EVERY = 0.1
+_LOOK_EVERY = 0.5
 
 BY_OPERATOR = "operator initiated cf takeover"
 """The reason of a takeover by command."""
@@ -211,12 +211,11 @@ def _take_over(call: Call, pair: Pair, sight: Sight) -> None:
 
 def _wait_for_release(call: Call, pair: Pair) -> None:
     """Ask a partner that is up for its disks.  Raises Refused, or Interrupted."""
-    name = pair.partner_name
-    if not pair.ask_partner_to_go_down():
-        raise Refused(f"{name} is up, but cannot be reached over the interconnect")
-    deadline = time.monotonic() + _RELEASE_WITHIN
+    begun = time.monotonic()
     while not pair.other_service.is_free():
-        if time.monotonic() > deadline:
+        # Again and again, because a partner that is booting does not listen yet.
+        pair.ask_partner_to_go_down()
+        if time.monotonic() - begun > _RELEASE_WITHIN:
             raise _held(pair, pair.other_service.holder() or "?")
         call.filer.interrupt.sleep(_LOOK_EVERY)
 

@@ -24,6 +24,7 @@ from filer.pair.mailbox import State
 from filer.pair.pair import Pair
 from filer.pair.service import ServiceHeld
 from filer.running.interrupt import Interrupted
+from filer.shell.announcer import Announcer
 from filer.shell.plugins import LOADER, MAINTENANCE, OTHER_CONSOLES
 from filer.shell.session import FAILED, OK, Host, NoRecord, Record, Session
 from filer.shell.signals import HandedOver, Signals
@@ -106,6 +107,7 @@ class PowerCycle:
     def run(self) -> int:
         """Run the machine and return the exit status of the program."""
         self._console_session: Session | None = None
+        self._announcer = Announcer(self.host.announce)
         self._panics = 0
         step = self._power_on(Next.BOOT)
         try:
@@ -232,6 +234,11 @@ class PowerCycle:
         pair = self._filer.pair
         if pair:
             pair.interconnect.tick = pair.interconnect.asked = _nothing
+            self.signals.hands_over = False
+        if pair and pair.service.held and self._filer.wafl_is_up:
+            text = f"takeover of {pair.partner_name} disabled (local halt in progress)"
+            event = "cf.fsm.takeoverOfPartnerDisabled"
+            self._filer.messages.log(event, "notice", f"Cluster monitor: {text}")
         power_off(self._filer)
         try:
             stand_down(self._filer, state)
@@ -312,12 +319,7 @@ class PowerCycle:
         pair = self._filer.pair
         if pair:
             pair.interconnect.asked = self.signals.hand_over
-            pair.interconnect.tick = Watch(self._filer, pair, self._announce).tick
-
-    def _announce(self, line: str) -> None:
-        """Print a line of the system log, from another thread, for a person."""
-        if self.console.is_terminal:
-            self.console.warn(line)
+            pair.interconnect.tick = Watch(self._filer, pair, self._announcer.announce).tick
 
     def _after_panic(self) -> Next:
         """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""

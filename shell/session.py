@@ -308,6 +308,9 @@ class Host(Protocol):
     def run(self, session: Session) -> None:
         """Run lines in ``session`` until there are no more."""
 
+    def announce(self, line: str) -> None:
+        """Show people a line of the system log; from any thread."""
+
 
 def _full_name(command: Command, parse: "Parse") -> str:
     return " ".join((command.name, *parse.subcommand))

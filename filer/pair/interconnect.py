@@ -95,16 +95,12 @@ class Interconnect:
         with suppress(OSError), _address(self._own) as address:
             os.unlink(address)  # noqa: PTH108
 
-    def send(self, message: bytes) -> bool:
-        """Send ``message`` to the partner; return False if it cannot be delivered now."""
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                sender.setblocking(False)
-                with _address(self._partner) as address:
-                    sender.sendto(message, address)
-        except OSError:
-            return False
-        return True
+    def send(self, message: bytes) -> None:
+        """Send ``message`` to the partner; drop it if it cannot be delivered now."""
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            with _address(self._partner) as address:
+                sender.sendto(message, address)
 
     def _run(self, receiver: socket.socket, woken: socket.socket) -> None:
         with receiver, woken:

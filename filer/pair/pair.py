@@ -117,6 +117,9 @@ class Pair:
             return "partner has not booted yet"
         if self.unheard:
             return "interconnect error"
+        is_in_maintenance = sight.message and sight.message.state is State.MAINTENANCE
+        if sight.partner is Partner.UP and is_in_maintenance:
+            return "partner in maintenance mode"
         return None
 
     def is_up(self, state: State = State.UP) -> None:
@@ -147,9 +150,9 @@ class Pair:
             self.service.release()
             self.interconnect.heartbeat = ALIVE
 
-    def ask_partner_to_go_down(self) -> bool:
-        """Ask the partner to release its disks; return False if it cannot be asked."""
-        return self.interconnect.send(RELEASE)
+    def ask_partner_to_go_down(self) -> None:
+        """Ask the partner to release its disks."""
+        self.interconnect.send(RELEASE)
 
     def close(self) -> None:
         """Stop the interconnect, and release the locks."""

@@ -316,6 +316,9 @@ class Script:
                 if self.console.exit_on_error:
                     return
 
+    def announce(self, line: str) -> None:
+        """Show nothing: the output of a script must not depend on the time."""
+
     def _refuse(self, refusal: LineTooLong) -> int:
         self.console.fail(str(refusal))
         self.answers.skip(ALL_ANSWERS)

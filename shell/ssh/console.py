@@ -82,6 +82,9 @@ class OneShot:
         self._reader = reader
         self.status = OK
 
+    def announce(self, line: str) -> None:
+        """Show nothing: the command ends soon."""
+
     def run(self, session: Session) -> None:
         """Run the command.  Raises Leave from it."""
         self._reader.attach(session)

@@ -75,6 +75,7 @@ class SshHost:
 
     status: int = OK
     output: HostOutput = field(default_factory=HostOutput)
+    _service: "Service | None" = field(default=None, init=False)
 
     def run(self, session: Session) -> None:
         """Serve until a signal ends the program, or a command halts or reboots the filer.
@@ -84,13 +85,20 @@ class SshHost:
         """
         len(session.commands)  # loads the plug-ins, so that their warnings appear here
         _provide_home(session.filer.root.ssh)
+        self._service = service = Service(self, session)
         try:
-            following = asyncio.run(Service(self, session).run())
+            following = asyncio.run(service.run())
         finally:
+            self._service = None
             if self.output.has_failed:
                 self.status = FAILED
         if following is not Next.END:
-            raise Leave(following)
+            raise Leave(following, takeover=service.takeover)
+
+    def announce(self, line: str) -> None:
+        """Show a line of the system log in each session of a person."""
+        if self._service is not None:
+            self._service.announce(line)
 
 
 def _known_hosts(host: SshHost, keys: Sequence[asyncssh.SSHKey]) -> bytes:
@@ -116,6 +124,7 @@ class Service:
         self._logins: Places[Login] = Places(Login.idle)
         self._sessions: Places[SshSession] = Places(SshSession.idle)
         self._running: set[SshSession] = set()
+        self.takeover = True
         self._host = host
         self._served = Served(
             self.filer,
@@ -313,10 +322,15 @@ class Service:
         self._sessions.remove(session)
         self._running.discard(session)
         if following is not Next.END and not self._end.done():
-            self._by = f" by {session.who}"
+            self._by, self.takeover = f" by {session.who}", session.takeover
             self._end.set_result(following)
         if not self._running:
             self._all_gone.set()
+
+    def announce(self, line: str) -> None:
+        """Show a line of the system log in each session of a person; from any thread."""
+        for session in tuple(self._running):
+            session.announce(line)
 
     @property
     def _hostname(self) -> str:

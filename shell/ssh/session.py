@@ -78,6 +78,10 @@ class SshSession(asyncssh.SSHServerSession[Any]):
         self._over = False
         self._channel: Any = None  # until asyncssh has opened it
         self._echoes = True
+        self.takeover = True
+        """Whether the partner may take over when this session has ended the filer."""
+
+        self._host: Host | None = None
         self._session: Session | None = None
         self._reader: ConsoleReader | None = None
 
@@ -265,6 +269,11 @@ class SshSession(asyncssh.SSHServerSession[Any]):
             self._end_if_idle()
         self._served.ended(self, following)
 
+    def announce(self, line: str) -> None:
+        """Show a line of the system log to a person; called in a thread of its own."""
+        if self._host is not None:
+            self._host.announce(line)
+
     # The thread of the session.
 
     def _serve(self, readable: int) -> None:
@@ -274,10 +283,11 @@ class SshSession(asyncssh.SSHServerSession[Any]):
         try:
             with ExitStack() as stack:
                 host, session = self._open(readable, stack)
+                self._host = host
                 try:
                     host.run(session)
                 except Leave as leave:
-                    following = leave.next
+                    following, self.takeover = leave.next, leave.takeover
                 status = host.status
         except KeyboardInterrupt:
             status = SIGNALLED + signal.SIGINT

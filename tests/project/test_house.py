@@ -70,7 +70,7 @@ ROOMS = {
         ("loader",),
     ),
     "filer.shell": (
-        ("signals", "defects"),
+        ("announcer", "signals", "defects"),
         ("line",),
         ("manual",),
         ("session",),

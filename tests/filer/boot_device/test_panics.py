@@ -280,6 +280,8 @@ class NoLines:
     def run(self, session: Session) -> None:
         self.prompts.append(session.prompt)
 
+    def announce(self, line: str) -> None: ...
+
 
 AtTerminal = partial(Screen, is_terminal=True)
 

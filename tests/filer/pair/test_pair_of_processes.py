@@ -13,7 +13,7 @@ from filer.keyserver.server import KeyServer
 from pytest_filer.key_server_process import key_servers as key_servers_of
 from tests.conftest import ADDRESSES
 from tests.kit import nodes
-from tests.kit.console import PATIENCE, Terminal
+from tests.kit.console import PATIENCE, Terminal, editing
 from tests.kit.nodes import Nodes
 
 WAITING = "Waiting for giveback...(Press Ctrl-C to abort wait)"
@@ -268,3 +268,18 @@ def test_ctrl_c_aborts_the_wait_for_giveback(pair: Nodes) -> None:
         status_shows(first, "filer2 is ready for giveback")
         assert first.enter("cf giveback") == "giveback completed\n"
         second.booted()
+
+
+def test_a_takeover_appears_above_the_line_that_is_being_typed(pair: Nodes) -> None:
+    with editing(pair.first) as first, pair.second.terminal() as second:
+        first.booted()
+        second.booted()
+        first.enter(FAST)
+        status_shows(first, "Interconnect is up.")
+        first.type("hostna")
+        kill(second)
+        first.shows("Failover monitor: takeover completed")
+        first.type("me\r")
+        first.shows("filer1")
+        first.wait_for_prompt()
+        assert first.prompt == "filer1(takeover)>"
