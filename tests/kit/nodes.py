@@ -20,7 +20,7 @@ class Nodes:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.first, self.second = (
-            Account(directory / f"home of {name}", root=directory / "pair" / name) for name in NAMES
+            Account(directory / f"home-of-{name}", root=directory / "pair" / name) for name in NAMES
         )
 
     @property

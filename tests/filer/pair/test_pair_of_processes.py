@@ -15,6 +15,7 @@ from tests.conftest import ADDRESSES
 from tests.kit import nodes
 from tests.kit.console import PATIENCE, Terminal, editing
 from tests.kit.nodes import Nodes
+from tests.kit.remote import serving
 
 WAITING = "Waiting for giveback...(Press Ctrl-C to abort wait)"
 TAKEN = "filer1 has taken over filer2.\n"
@@ -283,3 +284,32 @@ def test_a_takeover_appears_above_the_line_that_is_being_typed(pair: Nodes) -> N
         first.shows("filer1")
         first.wait_for_prompt()
         assert first.prompt == "filer1(takeover)>"
+
+
+def test_a_node_that_serves_its_console_over_ssh_hands_its_disks_over(pair: Nodes) -> None:
+    with pair.first.terminal() as first, serving(pair.second) as second:
+        first.booted()
+        with second.terminal() as session:
+            session.wait_for_prompt()
+            status_shows(first, "HA enabled, filer2 is up.\nInterconnect is up.")
+            assert TAKEN in first.enter("cf takeover", timeout=60)
+            session.shows("filer2: the system reboots; this session ends.")
+        second.child.expect_exact(WAITING)
+        status_shows(first, "filer2 is ready for giveback")
+        assert first.enter("cf giveback") == "giveback completed\n"
+        second.again()
+        assert second.run("halt -f").status == 0
+        status_shows(first, "partner halted in notakeover mode")
+
+
+def test_a_session_over_ssh_shows_a_takeover(pair: Nodes) -> None:
+    with serving(pair.first) as first, pair.second.terminal() as second:
+        second.booted()
+        with first.terminal() as session:
+            session.wait_for_prompt()
+            session.enter(FAST)
+            status_shows(session, "HA enabled, filer2 is up.\nInterconnect is up.")
+            kill(second)
+            session.shows("Failover monitor: takeover completed")
+            status_shows(session, "Takeover reason: partner failure")
+            assert session.prompt == "filer1(takeover)>"
