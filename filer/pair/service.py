@@ -36,88 +36,84 @@ class ServiceHeld(FilerError):
 
 
 class ServiceLock:
-    """The service lock in the root ``root``; taken and released several times by one process."""
+    """The service lock in the root ``root``; taken and released several times by one process.
+
+    The directory of the root volume is locked too, so that removing the lock file lets no other
+    process in.
+    """
 
     def __init__(self, root: Path) -> None:
         self._path = root / NAME
-        self._descriptor: int | None = None
+        self._volume = root / "mroot"
+        self._held: list[tuple[int, Path]] = []
 
     @property
     def held(self) -> bool:
         """Whether this process has the lock."""
-        return self._descriptor is not None
+        return bool(self._held)
 
     def take(self) -> None:
         """Take the lock, unless this process has it.  Never waits longer than 0.3 s.
 
         Raises ServiceHeld, or FilerError if the file cannot be used.
         """
-        if self.held:
-            return
         deadline = time.monotonic() + _PATIENCE
-        while not self._try():
-            if time.monotonic() > deadline:
-                raise ServiceHeld(self._path, self.holder() or "?")
-            time.sleep(0.01)
+        while not self.held:
+            try:
+                self._try()
+            except OSError as error:
+                reason = error.strerror
+                raise FilerError(f"cannot lock {printable(str(self._path))}: {reason}") from None
+            if not self.held:
+                if time.monotonic() > deadline:
+                    raise ServiceHeld(self._path, self.holder() or "?")
+                time.sleep(0.01)
 
-    def _try(self) -> bool:
+    def _try(self) -> None:
+        with suppress(FileExistsError):
+            self._volume.mkdir(0o700)
+        taken: list[tuple[int, Path]] = []
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
-        except OSError as error:
-            raise self._unusable(error) from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if is_at(self._path, descriptor):
-                os.fchmod(descriptor, 0o600)
-                line = f"{os.getpid()}\n".encode()
-                os.pwrite(descriptor, line, 0)
-                os.ftruncate(descriptor, len(line))
-                self._descriptor = descriptor
+            for path, flags in (
+                (self._path, os.O_RDWR | os.O_CREAT),
+                (self._volume, os.O_RDONLY | os.O_DIRECTORY),
+            ):
+                descriptor = os.open(path, flags | _FLAGS, 0o600)
+                taken.append((descriptor, path))
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not is_at(path, descriptor):
+                    return
+            os.fchmod(taken[0][0], 0o600)
+            line = f"{os.getpid()}\n".encode()
+            os.pwrite(taken[0][0], line, 0)
+            os.ftruncate(taken[0][0], len(line))
+            self._held, taken = taken, []
         except BlockingIOError:
             pass
-        except OSError as error:
-            raise self._unusable(error) from None
         finally:
-            if self._descriptor is None:
+            for descriptor, _path in taken:
                 os.close(descriptor)
-        return self.held
-
-    def _unusable(self, error: OSError) -> FilerError:
-        return FilerError(f"cannot lock {printable(str(self._path))}: {error.strerror}")
 
     def check(self) -> None:
         """Raise StorageError unless this process has the lock, and it is still the file there."""
-        if self._descriptor is None:
+        if not self._held:
             raise StorageError("these disks are not served here now; nothing was changed")
-        if not is_at(self._path, self._descriptor):
-            raise StorageError(
-                f"{printable(str(self._path))} was removed or replaced while this filer runs; "
-                "nothing was changed"
-            )
+        for descriptor, path in self._held:
+            if not is_at(path, descriptor):
+                raise StorageError(
+                    f"{printable(str(path))} was removed or replaced while this filer runs; "
+                    "nothing was changed"
+                )
 
     def release(self) -> None:
         """Free the lock, if this process has it."""
-        if self._descriptor is not None:
-            descriptor, self._descriptor = self._descriptor, None
+        held, self._held = self._held, []
+        for descriptor, _path in held:
             os.close(descriptor)
 
     def is_free(self) -> bool:
         """Return whether no process has the lock; False if it cannot be read."""
-        if self.held:
-            return False
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | _FLAGS)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
-        return True
+        return not self.held and _is_free(self._path) and _is_free(self._volume)
 
     def holder(self) -> str | None:
         """Return the process ID in the file, or None if there is none."""
@@ -130,6 +126,22 @@ class ServiceLock:
             if written.isdigit():
                 return written.decode("ascii")
         return None
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 class GuardedStorage(Storage):
