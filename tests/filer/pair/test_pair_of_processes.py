@@ -313,3 +313,39 @@ def test_a_session_over_ssh_shows_a_takeover(pair: Nodes) -> None:
             session.shows("Failover monitor: takeover completed")
             status_shows(session, "Takeover reason: partner failure")
             assert session.prompt == "filer1(takeover)>"
+
+
+def test_the_partner_of_a_killed_survivor_boots_and_takes_over(pair: Nodes) -> None:
+    with pair.terminals() as (first, second):
+        second.enter("options cf.takeover.detection.seconds 1")
+        status_shows(first, "Interconnect is up.")
+        assert TAKEN in first.enter("cf takeover")
+        second.shows(WAITING)
+        kill(first)
+        second.booted()
+        second.shows("Failover monitor: takeover completed")
+        status_shows(second, "filer2 has taken over filer1.\nTakeover reason: partner failure\n")
+        with pair.first.terminal() as again:
+            again.shows(WAITING)
+            status_shows(second, "filer1 is ready for giveback")
+            assert second.enter("cf giveback") == "giveback completed\n"
+            again.booted()
+            status_shows(again, "HA enabled, filer2 is up.")
+
+
+def test_both_nodes_rekey_at_once(pair: Nodes) -> None:
+    with pair.terminals() as (first, second):
+        for node in (first, second):
+            node.type("key_manager rekey\r")
+        for node in (first, second):
+            node.shows("4 successes")
+            node.wait_for_prompt()
+            node.enter("key_manager restore -all")
+        key_ids = set()
+        for node in (first, second):
+            shown = node.enter("disk encrypt show")
+            assert shown.count(" Yes\n") == 4
+            key_ids |= set(re.findall(r"[0-9A-F]{64}", shown))
+        assert len(key_ids) == 2
+        status_shows(first, "HA enabled, filer2 is up.")
+        assert TAKEN in first.enter("cf takeover", timeout=60)
