@@ -62,7 +62,7 @@ Power losses without another fault are all tried.
 SHOWN = 5
 """The number of failed states that are described."""
 
-NOT_VARIED = ("lock", "power", "mroot/etc/messages")
+NOT_VARIED = ("lock", "power", "service", "mroot/etc/messages")
 """Files that nothing depends on: the lock, and the log, which is never synced."""
 
 RETRY, RESTART = "retry", "restart"

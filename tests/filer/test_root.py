@@ -268,7 +268,16 @@ def test_a_link_to_no_directory_is_no_root(tmp_path: Path, target: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(".filer", "power", "lock", "var", "var/shelf.toml", "var/panics.toml", "var/loader.toml"),
+        *(
+            ".filer",
+            "power",
+            "service",
+            "lock",
+            "var",
+            "var/shelf.toml",
+            "var/panics.toml",
+            "var/loader.toml",
+        ),
         *("mroot", "mroot/etc", "mroot/etc/messages", "mroot/etc/registry"),
         *("mroot/etc/keymgr/cert", "shelf"),
         *("ssh", "ssh/host_key", "ssh/host_key_ecdsa", "ssh/host_key_rsa"),
@@ -531,7 +540,7 @@ else:
 LOSSES = {
     "shelf": ["shelf"],
     "shelf and var": ["shelf", "var"],
-    "all but the marker": ["shelf", "var", "mroot", "power"],
+    "all but the marker": ["shelf", "var", "mroot", "power", "service"],
     "filer.toml": ["filer.toml"],
     "disks and var": ["shelf/*", "var"],
 }
@@ -640,13 +649,16 @@ def test_a_start_makes_durable_what_it_finds_before_it_changes_anything(tmp_path
     assert record < asked.index(("write", root / ".filer"))
 
 
+LOCKS = ("power", "service")
+
+
 def test_a_start_that_cannot_make_durable_what_it_finds_changes_nothing(tmp_path: Path) -> None:
     root = new_root(tmp_path / "root")
     start(root)
-    before = {name: seen for name, seen in snapshot(root).items() if name != "power"}
+    before = {name: seen for name, seen in snapshot(root).items() if name not in LOCKS}
 
     with pytest.raises(StorageError, match=r"^cannot write root: Input/output error$"):
         start(root, NotedStorage(unsettling=True))
 
-    after = {name: seen for name, seen in snapshot(root).items() if name != "power"}
+    after = {name: seen for name, seen in snapshot(root).items() if name not in LOCKS}
     assert after == before

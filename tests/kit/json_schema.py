@@ -131,6 +131,8 @@ disk_passed_over(disk): a disk that a pattern skips: destroyed, of another syste
 end_of_input(): the input ended at a question
 ended(): the command, or the boot, ended early, for example by a signal
 failed(): a failure with no details but its message
+giveback(): the partner has taken this system over, which waits for giveback, or waited in vain
+handed_over(): the partner takes this system over, because its operator wants it
 internal(): a defect of the program, or of a plug-in; with FILER_DEBUG=1 the message has a \
 traceback
 interrupted(): a signal stopped the command at a safe point, or cancelled its question
@@ -148,10 +150,12 @@ key_server_refuses(key_server, reason): a key server answers, but refuses a requ
 keys_not_held(key_server, held, in_use): a key server that was added does not hold all the keys \
 that disks use
 keytable(key_pairs): the keytable has more key pairs than recommended
+mailbox(): why this system goes down could not be written for its partner
 panic(): the filer does not come up
 refused(): the command was refused; the results have what it did before
 restore_incomplete(): a key server did not show all its key pairs, so none was removed
 syntax(): the line cannot be split into words
+taken_over(): maintenance mode is refused, because the partner has taken this system over
 unknown_command(name): there is no command of this name
 usage(word, expected, usage): the words do not match the SYNOPSIS: the number of the wrong word, \
 from 1, what was expected there, and the matching SYNOPSIS lines

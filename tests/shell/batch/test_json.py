@@ -152,8 +152,8 @@ def test_a_boot_is_the_first_object_and_each_reboot_another(account: Account) ->
     boot["warnings"] = []
     told = objects(ended.out)
     assert [told[0], told[2]] == [boot, boot]
-    assert told[1]["results"] == [{"type": "going_down", "boots_again": True}]
-    assert told[3]["results"] == [{"type": "going_down", "boots_again": False}]
+    assert told[1]["results"] == [{"type": "going_down", "boots_again": True, "takeover": True}]
+    assert told[3]["results"] == [{"type": "going_down", "boots_again": False, "takeover": True}]
     assert (len(told), ended.err, ended.status) == (4, "", 0)
 
 
@@ -190,7 +190,7 @@ def test_every_type_of_every_command_is_written_and_no_secret(
         "sysconfig; sysconfig -r; aggr status; aggr status -r",
         "priv set advanced; priv set",
         "hostname; version; date; uptime; options; options kmip",
-        "logger written; rdfile /etc/messages",
+        "logger written; rdfile /etc/messages; cf status",
         "?; help; help disk; man disk; history",
         "keymgr delete cert client.pem",
         "reboot",
@@ -202,11 +202,12 @@ def test_every_type_of_every_command_is_written_and_no_secret(
     told = [each for each in objects(ended.out) if "command" in each]
     by_name = {each["command"]: each for each in told}
     names = {name.split()[0] for name in by_name}
-    assert names == set(Commands(pytest.fail)) - {"exit", "logout", "source"}
+    assert names == set(Commands(pytest.fail)) - {"exit", "logout", "partner", "source"}
     failed = {each["command"] for each in told if each["status"]}
     assert failed == {"disk encrypt lock"}  # the MSID cannot lock a disk
     seen = {result_type for each in told for result_type in types_of(each)}
-    assert seen == TYPES.keys() - {"environment"}
+    of_a_pair = {"failover_monitor", "given_back", "partner_shell", "taken_over"}
+    assert seen == TYPES.keys() - {"environment"} - of_a_pair
     assert types_of(by_name["key_manager setup"]) == [
         "files_registered",
         "answer_refused",
