@@ -1,5 +1,6 @@
 """The life cycle of a filer: boot, console, halt, panic, LOADER."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -113,6 +114,8 @@ class PowerCycle:
         try:
             while step is not Next.END:
                 step = self._do(step)
+        except FilerError:
+            raise
         except Exception:
             self._power_off(State.PANICKED)
             raise
@@ -284,11 +287,12 @@ class PowerCycle:
         return True
 
     def _waits_in_vain(self, pair: Pair) -> bool:
-        """Wait for giveback, away from a terminal only so long.  Raises Interrupted."""
+        """Wait for giveback, in a script only so long.  Raises Interrupted."""
+        most = math.inf if self.host.is_for_people else self.machine.giveback_wait
         interrupt, waited = self.machine.interrupt, 0.0
         interrupt.clear()
         while not pair.service.is_free():
-            if not self.console.is_terminal and waited >= self.machine.giveback_wait:
+            if waited >= most:
                 return True
             interrupt.sleep(_LOOK_EVERY)
             waited += _LOOK_EVERY

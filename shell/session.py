@@ -305,6 +305,10 @@ class Host(Protocol):
 
     status: int
 
+    @property
+    def is_for_people(self) -> bool:
+        """Whether a person can see and end a long wait, such as that for giveback."""
+
     def run(self, session: Session) -> None:
         """Run lines in ``session`` until there are no more."""
 

@@ -82,6 +82,8 @@ def give_back(filer: Filer, pair: Pair) -> None:
     try:
         if filer.partner:
             pair.is_up()
+            if message := pair.other_mailbox.read():
+                pair.dealt_with = message.generation
             _release_partner(filer, pair)
     finally:
         pair.moving.release()

@@ -55,9 +55,6 @@ class Watch:
         self._down: tuple[int, float] = (0, 0.0)
         """The generation of the partner's mailbox while it is down, and since when it is."""
 
-        self._tried = 0
-        """The generation of the last failure after which a takeover was tried."""
-
         self._problem = ""
 
     def tick(self) -> None:
@@ -68,9 +65,14 @@ class Watch:
         except MovingAlready:
             pass
         except FilerError as problem:
-            if str(problem) != self._problem:
-                self._problem = str(problem)
-                self._log("cf.fsm.failure", "error", str(problem))
+            self._fail(str(problem))
+        except Exception as defect:  # heartbeats must go on
+            self._fail(f"internal error: {type(defect).__name__}")
+
+    def _fail(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            self._log("cf.fsm.failure", "error", f"Failover monitor: {problem}")
 
     def _decide(self) -> None:
         pair = self._pair
@@ -91,13 +93,13 @@ class Watch:
         if message.state not in _CAUSES:
             patience = float(options["cf.takeover.detection.seconds"])
         if (
-            self._tried == message.generation
+            self._pair.dealt_with == message.generation
             or self._pair.unheard
             or options[option] == "off"
             or self._clock() - self._down[1] < patience
         ):
             return
-        self._tried = message.generation
+        self._pair.dealt_with = message.generation
         self._log("cf.fm.takeoverStarted", "warning", "Failover monitor: takeover started")
         try:
             take_over(self._filer, self._pair, self._notices, reason)

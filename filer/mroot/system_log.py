@@ -34,8 +34,9 @@ def format_line(now: datetime, hostname: str, event: str, severity: str, text: s
 
     ``now`` has a time zone.  Unprintable characters in the parts, newlines included, are escaped.
     """
+    blank = " " if hostname.endswith(" (takeover)") else ""  # as on a real system
     shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
-    return printable(f"{now:%a %b %d %H:%M:%S %Z} [{hostname}:{event}:{severity}]: {shown}")
+    return printable(f"{now:%a %b %d %H:%M:%S %Z} [{hostname}:{blank}{event}:{severity}]: {shown}")
 
 
 class Messages:

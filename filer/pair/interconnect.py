@@ -69,7 +69,7 @@ class Interconnect:
     def start(self) -> None:
         """Open the socket and start the thread.  Raises OSError."""
         self._own.mkdir(0o700, exist_ok=True)
-        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             receiver.setblocking(False)
             with _address(self._own) as address:

@@ -67,6 +67,9 @@ class Pair:
         self.moving = threading.Lock()
         """Held during a takeover and a giveback."""
 
+        self.dealt_with = 0
+        """The generation of the partner's last failure after which a takeover was tried."""
+
         self.reason = ""
         """Why the partner was taken over."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import BinaryIO, Protocol, TextIO
+from typing import BinaryIO, ClassVar, Protocol, TextIO
 
 from filer.commands import ALL_ANSWERS, EndOfAnswers, Leave, Result
 from filer.host.errors import FilerError
@@ -286,6 +286,7 @@ class Script:
     answers: Input
     console: ScriptConsole
     signals: Waits
+    is_for_people: ClassVar[bool] = False
     status: int = field(default=OK, init=False)
     left: UnreadAnswers = field(default_factory=UnreadAnswers, init=False)
     """The answers that were still to be skipped where the input ended."""

@@ -145,6 +145,7 @@ class Terminal:
     """Runs the lines typed at the prompt until the user leaves."""
 
     status = 0
+    is_for_people = True
 
     def __init__(self, reader: LineReader, console: TerminalConsole) -> None:
         self._reader = reader

@@ -170,6 +170,8 @@ class ReplayConsole:
 class Replay:
     """The `Host` that runs the lines of a recording, and compares the output."""
 
+    is_for_people = False
+
     def __init__(
         self, path: str, recorded: Recording, secrets: Input, signals: Signals, *, may_destroy: bool
     ) -> None:

@@ -77,6 +77,8 @@ class RemoteConsole(TerminalConsole):
 class OneShot:
     """Runs the command of ``ssh -t HOST COMMAND``; a person answers its questions."""
 
+    is_for_people = True
+
     def __init__(self, command: str, reader: LineReader) -> None:
         self._command = command
         self._reader = reader

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncssh
 
@@ -74,6 +74,7 @@ class SshHost:
     """A file that gets the host keys, for clients to trust."""
 
     status: int = OK
+    is_for_people: ClassVar[bool] = True
     output: HostOutput = field(default_factory=HostOutput)
     _service: "Service | None" = field(default=None, init=False)
 

@@ -273,6 +273,7 @@ class NoLines:
     """A session source without lines; records the sessions."""
 
     status = 0
+    is_for_people = True
 
     def __init__(self) -> None:
         self.prompts: list[str] = []
