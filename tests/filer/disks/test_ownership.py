@@ -409,6 +409,7 @@ def test_after_a_change_of_the_system_id_nothing_is_tried_and_the_old_one_opens_
     toml = house.root / "filer.toml"
     old = toml.read_text()
     toml.write_text(f"[system]\nsystem_id = {OTHER}\npartner_id = 0\n" + old.split("\n", 3)[3])
+    house.overrides = False
     with pytest.raises(BootAborted, match=rf"set system_id = {SYSTEM_ID} in filer.toml"):
         house.reboot()
     assert house.failures == [0] * 5
