@@ -322,7 +322,7 @@ def test_disk_show_names_the_systems(house: House) -> None:
     assert text[6:] == [
         f"0c.00.4    {filer1} Pool0  {serials[4]:<21} {filer1}",
         f"0c.01.0    foreign   (77)         NONE   {serials[5]:<21} foreign   (77)",
-        f"0c.01.1    {filer2} NONE   {serials[6]:<21} {filer2}",
+        f"0c.01.1    {filer2} Pool0  {serials[6]:<21} {filer2}",
         f"0c.01.2    Not Owned              NONE   {serials[7]}",
     ]
     assert house.good("disk show").splitlines()[-1] == (

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 from hypothesis import given
@@ -257,6 +259,27 @@ def test_a_disk_that_changes_hands_during_a_command_is_left_alone(pair: Pair) ->
     ]
     assert key_id == disk.key_id
     assert pair.contents("0c.00.6") == before
+
+
+def test_a_session_that_looks_at_a_disk_does_not_disturb_one_that_changes_it(keyed: Disk) -> None:
+    """What this process is writing is not mistaken for a change by the partner."""
+    keyed.authenticate(disk_files.KEY)
+    done = Event()
+
+    def look() -> int:
+        looks = 0
+        while not done.is_set():
+            keyed.look_again()
+            looks += 1
+        return looks
+
+    with ThreadPoolExecutor(1) as other:
+        looks = other.submit(look)
+        for number in range(300):
+            keyed._powered.write_record(failures=number)
+        done.set()
+        assert looks.result()
+    assert (keyed.locked, keyed.accepted_key, keyed.failures) == (False, disk_files.KEY, 299)
 
 
 def test_a_power_on_finishes_no_change_of_the_partner(pair: Pair) -> None:
