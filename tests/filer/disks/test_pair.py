@@ -2,10 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Event
 
 import pytest
 from hypothesis import given
@@ -261,25 +259,28 @@ def test_a_disk_that_changes_hands_during_a_command_is_left_alone(pair: Pair) ->
     assert pair.contents("0c.00.6") == before
 
 
-def test_a_session_that_looks_at_a_disk_does_not_disturb_one_that_changes_it(keyed: Disk) -> None:
+class LookingStorage(Storage):
+    """Storage that calls ``look`` after each write, before the writer knows that it is done."""
+
+    look = staticmethod(lambda: None)
+
+    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        super().overwrite(path, offset, data)
+        self.look()
+
+
+def test_a_session_that_looks_at_a_disk_does_not_disturb_one_that_changes_it(
+    locking: Disk,
+) -> None:
     """What this process is writing is not mistaken for a change by the partner."""
-    keyed.authenticate(disk_files.KEY)
-    done = Event()
-
-    def look() -> int:
-        looks = 0
-        while not done.is_set():
-            keyed.look_again()
-            looks += 1
-        return looks
-
-    with ThreadPoolExecutor(1) as other:
-        looks = other.submit(look)
-        for number in range(300):
-            keyed._powered.write_record(failures=number)
-        done.set()
-        assert looks.result()
-    assert (keyed.locked, keyed.accepted_key, keyed.failures) == (False, disk_files.KEY, 299)
+    storage = LookingStorage()
+    disk = on(locking, storage)
+    storage.look = disk.look_again
+    disk.authenticate(disk_files.KEY)
+    disk.rekey(disk_files.KEY, disk_files.NEW_KEY_ID, disk_files.NEW_KEY)
+    disk.assign(FILER1)
+    assert (disk.locked, disk.accepted_key, disk.owner) == (False, disk_files.NEW_KEY, FILER1)
+    assert disk.read_block(3) == disk_files.PLAIN
 
 
 def test_a_power_on_finishes_no_change_of_the_partner(pair: Pair) -> None:
