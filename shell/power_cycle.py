@@ -24,7 +24,7 @@ from filer.shell.signals import Signals
 from filer.system import Filer
 
 PANICKED = 3
-"""The exit status after a panic without a later successful boot."""
+"""The exit status after a panic, or an aborted boot, without a later successful boot."""
 
 LONGEST_WAIT = 60.0
 """The most seconds between a panic and the next boot."""
@@ -106,9 +106,7 @@ class PowerCycle:
                     self._talk(self._other_session(LOADER))
         except Panic:
             return self._after_panic()
-        except BootAborted as reason:
-            self._panics += 1
-            self.console.fail(Complaint(str(reason), "boot_aborted"))
+        except BootAborted:
             return self._loader
         except Leave as leave:
             if leave.next is Next.END:
@@ -133,6 +131,11 @@ class PowerCycle:
             status = PANICKED
             self._panics += 1
             self.console.fail(Complaint(str(panic), "panic"))
+            raise
+        except BootAborted as reason:
+            status = PANICKED
+            self._panics += 1
+            self.console.fail(Complaint(str(reason), "boot_aborted"))
             raise
         finally:
             self.record.end(status)
