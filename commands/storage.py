@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from filer.commands import TEXT_ONLY, Call, Command, Fields, Subcommand
 from filer.commands.system import Release
 from filer.config import MIB, Hardware
-from filer.disks.aggregate import Aggregate, Position, Role, assemble
+from filer.disks.aggregate import Aggregate, Position, Role
 from filer.disks.disk import BLOCK_SIZE, Disk
 
 _SECTOR = 512
@@ -142,9 +142,10 @@ class RaidLayout(Condition):
         ]
         disks = []
         for disk in shelf:
+            role, columns = aggregate.role(disk), _columns(disk)
             foreign = aggregate.ownership.foreign_owner(disk)
-            owner = f" ({foreign.owner})" if foreign else ""
-            role, columns = aggregate.role(disk), f"{_columns(disk)}{owner}"
+            if foreign and role == "foreign":
+                columns += f" ({foreign.owner})"
             disks.append(DiskRole(disk.name, disk.serial, _size(disk), role, columns))
         return cls(*_condition(aggregate), members, disks)
 
@@ -162,7 +163,10 @@ class RaidLayout(Condition):
             yield f"      {member.position:<9} {member.columns}"
         yield from self._others("Spare disks", ("spare",))
         yield from self._others("Broken disks", ("broken",))
-        yield from self._others("Disks of unknown or other owners", ("unknown", "foreign"))
+        yield from self._others("Partner disks", ("partner",))
+        yield from self._others(
+            "Disks of unknown or other owners", ("unowned", "unknown", "foreign")
+        )
 
     def _others(self, title: str, roles: Sequence[Role]) -> Iterable[str]:
         disks = [disk for disk in self.disks if disk.role in roles]
@@ -191,12 +195,8 @@ def _columns(disk: Disk) -> str:
     )
 
 
-def _assembled(call: Call) -> Aggregate:
-    return assemble(call.filer.shelf, call.filer.hardware.system_id)
-
-
 def _layout(call: Call) -> None:
-    call.show(RaidLayout.of(_assembled(call), call.filer.shelf))
+    call.show(RaidLayout.of(call.filer.assembled(), call.filer.shelf))
 
 
 def _sysconfig(call: Call) -> None:
@@ -210,7 +210,7 @@ def _aggr(call: Call) -> None:
     if "-r" in call.arguments.options:
         _layout(call)
     else:
-        call.show(AggregateStatus.of(_assembled(call)))
+        call.show(AggregateStatus.of(call.filer.assembled()))
 
 
 COMMANDS = (

@@ -114,6 +114,7 @@ def option_values(filer: Filer) -> dict[str, str]:
 
     return {
         "autoboot": switch(filer.loader.autoboot),
+        "disk.auto_assign": switch(hardware.auto_assign),
         "kmip.init.maxwait": f"{hardware.init_maxwait:g}",
         "kmip.port": str(filer.port),
         "kmip.timeout": f"{hardware.timeout:g}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 from filer.boot_device.generations import BootDevice
 from filer.boot_device.loader import LoaderEnvironment
 from filer.boot_device.panics import Panics
-from filer.config import Hardware
-from filer.disks.aggregate import Aggregate
+from filer.config import OWN_SHELF, Hardware
+from filer.disks.aggregate import Aggregate, assemble
 from filer.disks.derivation import Derivation
+from filer.disks.disk import Disk
 from filer.disks.jobs import DiskJobs
-from filer.disks.ownership import Ownership, survey
+from filer.disks.ownership import Node, Ownership, survey
+from filer.disks.record import Owner
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
 from filer.key_servers.creation import SystemIdentity
@@ -36,6 +39,24 @@ from filer.running.turn import ChangeLock
 
 if TYPE_CHECKING:
     from filer.key_servers.group import KeyServers
+
+
+def _in_log(owner: Owner) -> str:
+    if not owner.system_id:
+        return "unowned"
+    return f"{owner.name} (ID {owner.system_id})".lstrip()
+
+
+def node_of(hardware: Hardware) -> Node:
+    """Return the system with ``hardware`` as an owner of disks."""
+    return Node(
+        hardware.system_id,
+        hardware.hostname,
+        hardware.partner_id,
+        os.path.normpath(hardware.directory) != OWN_SHELF,
+        hardware.auto_assign,
+    )
+
 
 CertificatePath = Callable[[str], Path]
 
@@ -93,9 +114,38 @@ class Filer:
         """The tag of a new key pair when none is given (man key_manager, rekey)."""
         return self.registration.default_tag or self.identity.parent_tag
 
+    @property
+    def node(self) -> Node:
+        """This system as an owner of disks."""
+        return node_of(self.hardware)
+
+    def assembled(self) -> Aggregate:
+        """Return the root aggregate, by what the disks record now."""
+        self.shelf.look_again()
+        return assemble(self.shelf, self.node)
+
     def ownership(self) -> Ownership:
         """Return who owns each disk, by what the disks record now."""
-        return survey(self.shelf, self.hardware.system_id)
+        self.shelf.look_again()
+        return survey(self.shelf, self.node)
+
+    def assign(self, disks: Iterable[Disk], owner: Owner) -> None:
+        """Make ``owner`` the owner of ``disks`` (`NO_OWNER`: release them), and log each.
+
+        Raises StorageError or DiskError; the disks before that are written then.
+        """
+        for disk in disks:
+            before = disk.owner
+            if owner.system_id:
+                disk.assign(owner)
+            else:
+                disk.release()
+            self.messages.log(
+                "diskown.changingOwner",
+                "info",
+                f"changing ownership for disk {disk.name} (S/N {disk.serial}) "
+                f"from {_in_log(before)} to {_in_log(owner)}",
+            )
 
     def disk_jobs(self) -> DiskJobs:
         return DiskJobs(self.keytable, self.interrupt, self.progress.show)
@@ -135,6 +185,7 @@ class Filer:
 
         The disks of other systems count too: their keys are not dropped from the keytable.
         """
+        self.shelf.look_again()
         return Counter(
             disk.key_id for disk in self.shelf if not disk.destroyed and disk.key_id != MSID_KEY_ID
         )

@@ -134,10 +134,10 @@ def _name_of(distribution: "Distribution") -> str:
 
 def commands_in_maintenance() -> Mapping[str, Command]:
     """Return the commands of maintenance mode."""
-    from filer.commands import disk, power
+    from filer.commands import disk, power, storage
     from filer.shell.manual import commands as manual
 
-    own = (*disk.COMMANDS_IN_MAINTENANCE, *power.COMMANDS_IN_MAINTENANCE)
+    own = (*disk.COMMANDS_IN_MAINTENANCE, *storage.COMMANDS, *power.COMMANDS_IN_MAINTENANCE)
     return _by_name((*own, *manual.COMMANDS))
 
 

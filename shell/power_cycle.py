@@ -3,9 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from filer.boot.machine import Machine, Panic, boot, power_off
+from filer.boot.machine import BootAborted, Machine, Panic, SystemIdMismatch, boot, power_off
 from filer.boot_device.panics import LIMIT
-from filer.commands import Command, Complaint, Console, Leave, Next, SessionState, Text
+from filer.commands import (
+    Cancelled,
+    Command,
+    Complaint,
+    Console,
+    EndOfAnswers,
+    Leave,
+    Next,
+    SessionState,
+    Text,
+)
 from filer.host.errors import FilerError
 from filer.running.interrupt import Interrupted
 from filer.shell.plugins import LOADER, MAINTENANCE, OTHER_CONSOLES
@@ -14,7 +24,7 @@ from filer.shell.signals import Signals
 from filer.system import Filer
 
 PANICKED = 3
-"""The exit status after a panic without a later successful boot."""
+"""The exit status after a panic, or an aborted boot, without a later successful boot."""
 
 LONGEST_WAIT = 60.0
 """The most seconds between a panic and the next boot."""
@@ -96,6 +106,8 @@ class PowerCycle:
                     self._talk(self._other_session(LOADER))
         except Panic:
             return self._after_panic()
+        except BootAborted:
+            return self._loader
         except Leave as leave:
             if leave.next is Next.END:
                 return Next.END
@@ -108,17 +120,44 @@ class PowerCycle:
         self.record.begin(event="boot")
         try:
             with self._filer.progress.shown(self.console.progress):
-                boot(self._filer, BootNotices(self.console), self.signals.end_if_asked)
+                boot(
+                    self._filer,
+                    BootNotices(self.console),
+                    self.signals.end_if_asked,
+                    self._overrides,
+                )
             status = OK
         except Panic as panic:
             status = PANICKED
             self._panics += 1
             self.console.fail(Complaint(str(panic), "panic"))
             raise
+        except BootAborted as reason:
+            status = PANICKED
+            self._panics += 1
+            self.console.fail(Complaint(str(reason), "boot_aborted"))
+            raise
         finally:
             self.record.end(status)
         self._panics = 0
         self.signals.end_if_asked()
+
+    def _overrides(self, mismatch: SystemIdMismatch) -> bool:
+        """Ask whether the disks get the changed system ID; without a terminal they do not."""
+        from filer.commands.parts.dialogue import ask_y_n
+
+        text = (
+            f"WARNING: System ID mismatch. {len(mismatch.disks)} disks belong to system "
+            f"{mismatch.old}; the ID of this system is {mismatch.new}."
+        )
+        warning = Complaint(text, "system_id_mismatch", old=mismatch.old, new=mismatch.new)
+        self.console.warn(warning)
+        if not self.console.is_terminal:
+            return False
+        try:
+            return ask_y_n(self.console, "Override system ID? {y|n} ")
+        except (Cancelled, EndOfAnswers):
+            return False
 
     def _session(self) -> Session:
         """Return the console's session, which is kept over a reboot."""

@@ -58,9 +58,14 @@ def ask_consent(console: Console, question: str) -> bool:
     return ask_until(console, Consent(f"{question} {{no}} ", consents), read)
 
 
-def _yes_or_no(answer: str, *, default: bool) -> bool:
+def ask_y_n(console: Console, question: str) -> bool:
+    """Ask a yes/no question as boot and maintenance mode do: without a default."""
+    return ask_until(console, question, _yes_or_no)
+
+
+def _yes_or_no(answer: str, *, default: bool | None = None) -> bool:
     match answer.lower():
-        case "":
+        case "" if default is not None:
             return default
         case "y" | "yes":
             return True

@@ -1,10 +1,11 @@
 """The machine: power on, boot, panic, power off."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from filer.boot import kmip_init
 from filer.boot.notices import Logged, Notices
@@ -16,7 +17,8 @@ from filer.config import Hardware
 from filer.config import load as load_hardware
 from filer.disks.aggregate import bring_online
 from filer.disks.derivation import Derivation
-from filer.disks.ownership import Ownership, claim_unowned
+from filer.disks.disk import Disk
+from filer.disks.ownership import Ownership, claim, survey
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
@@ -28,11 +30,32 @@ from filer.registration.installed import Installed
 from filer.root import Root, RootLock
 from filer.running.interrupt import Interrupt
 from filer.running.turn import ChangeLock
-from filer.system import Filer
+from filer.system import Filer, node_of
 
 
 class Panic(FilerError):
     """The filer cannot boot; the text begins with PANIC."""
+
+
+class BootAborted(FilerError):
+    """The boot was ended before any disk was tried."""
+
+
+class SystemIdMismatch(NamedTuple):
+    """The system ID is not the one of the last boot, and ``disks`` belong to that."""
+
+    old: int
+    new: int
+    disks: Sequence[Disk]
+
+
+Override = Callable[[SystemIdMismatch], bool]
+"""Says whether a boot makes the disks of the old system ID disks of the new one."""
+
+
+def never(_mismatch: SystemIdMismatch) -> bool:
+    """Leave the disks as they are."""
+    return False
 
 
 def local_time() -> datetime:
@@ -76,11 +99,17 @@ class Machine:
         shelf = Shelf(
             self._root.shelf, self._root.shelf_record, self._storage, derivation, self._random
         )
-        shelf.populate(hardware.disks, hardware.disk_size, had_disks=marker.populated)
+        node = node_of(hardware)
+        shelf.populate(
+            hardware.disks,
+            hardware.disk_size,
+            had_disks=marker.populated,
+            shared=node.shares_shelf,
+        )
         if not marker.populated:
             self._root.mark_populated(self._storage)
         shelf.load()
-        shelf.power_on()
+        shelf.power_on(lambda shelf: survey(shelf, node).own(shelf))
         return Filer(
             root=self._root,
             hardware=hardware,
@@ -128,14 +157,20 @@ class Machine:
             self._storage.sweep(directory)
 
 
-def boot(filer: Filer, notices: Notices, before_disks: Callable[[], None] = lambda: None) -> None:
+def boot(
+    filer: Filer,
+    notices: Notices,
+    before_disks: Callable[[], None] = lambda: None,
+    override: Override = never,
+) -> None:
     """Bring the filer up: keys, disks, root aggregate, WAFL.
 
     Notices go to the system log too, once WAFL is up.  ``before_disks`` is called after kmip_init
-    and before any disk is tried: the last moment to end a boot at no cost.  Raises Panic, and
-    counts it.
+    and before any disk is tried: the last moment to end a boot at no cost.  ``override`` is asked
+    if the system ID has changed.  Raises BootAborted, or Panic, and counts it.
     """
     filer.interrupt.clear()
+    _check_system_id(filer, override)
     before = filer.panics.in_a_row
     try:
         _boot(filer, Logged(filer.messages, notices), before_disks)
@@ -158,7 +193,7 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     ownership = filer.ownership()
     held_back = _hold_back(filer, holdings, ownership)
     unlock_disks(filer, holdings, notices, ownership, held_back)
-    aggregate = filer.aggregate = bring_online(filer.shelf, filer.hardware.system_id)
+    aggregate = filer.aggregate = bring_online(filer.shelf, filer.node)
     if not filer.wafl_is_up:
         raise Panic(
             f"PANIC: raid: root aggregate {aggregate.name} cannot be brought online: "
@@ -167,18 +202,39 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     with suppress(StorageError):  # the boot goes on; the log retries each line
         filer.messages.attach(filer.root.system_log, filer.storage)
     try:
-        claim_unowned(filer.shelf, aggregate.ownership, filer.hardware.system_id)
+        claim(filer.shelf, aggregate.ownership)
     except StorageError as refusal:  # the next boot tries again
         notices.warning("disk.ownership.failure", f"the owner is not on every disk: {refusal}")
     own = aggregate.ownership.own(filer.shelf)
     try:
         filer.shelf.remember_disks(own)
+        filer.shelf.remember_system(filer.hardware.system_id)
     except StorageError as refusal:  # the next boot tries again
         notices.warning("disk.record.failure", f"the disks are not recorded: {refusal}")
     if aggregate.degraded:
         text = f"{aggregate.name} is degraded: {aggregate.problem}"
         notices.warning("raid.aggr.degraded", text)
     notices.progress("raid.aggr.online", f"{len(own)} disks, {aggregate.name} online")
+
+
+def _check_system_id(filer: Filer, override: Override) -> None:
+    """Raise BootAborted if the disks belong to an earlier system ID and are not taken over.
+
+    The new system ID is recorded by the end of a boot, so an interrupted override is asked about
+    again.
+    """
+    old, new = filer.shelf.record.system_id, filer.hardware.system_id
+    if old in (0, new):
+        return
+    disks = filer.ownership().disks_of(old, filer.shelf)
+    if not disks:
+        return
+    if not override(SystemIdMismatch(old, new, disks)):
+        raise BootAborted(
+            f"boot: the system ID stays as it is; set system_id = {old} in filer.toml, or boot at "
+            "a terminal and answer y"
+        )
+    filer.assign(disks, filer.node.owner)
 
 
 def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | None:

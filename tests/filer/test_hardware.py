@@ -57,9 +57,13 @@ def test_every_setting_is_read() -> None:
     [shelf]
     disks = 24
     disk_size = "2 GiB"
+    directory = "../shelf"
+    auto_assign = false
     """
     assert parse(text) == Hardware(
-        *("head-2_b", 135065800, 0, False, True, 24, 2048 * MIB, 6001, 2.0, 30.0, 7),
+        *("head-2_b", 135065800, 0, False, True),
+        *(24, 2048 * MIB, "../shelf", False),
+        *(6001, 2.0, 30.0, 7),
         *("storage", "kmip-password", True),
     )
 

@@ -233,15 +233,55 @@ def test_maintenance_mode_needs_no_keys_and_has_no_wafl(sealed: Account, server:
         assert terminal.enter("boot_ontap maint") == ""
         assert terminal.prompt == "*>"
         assert failures(sealed) == [1] * DISKS
-        assert terminal.enter("?").split() == ["?", "disk", "halt", "help", "history", "man"]
+        commands = ["?", "aggr", "disk", "halt", "help", "history", "man", "sysconfig"]
+        assert sorted(terminal.enter("?").split()) == commands
         shown = terminal.enter("disk encrypt show")
         assert [line.split()[-1] for line in shown.splitlines()[1:]] == ["Yes"] * DISKS
-        for line in ("rdfile /etc/messages", "key_manager status", "reboot", "sysconfig"):
+        for line in ("rdfile /etc/messages", "key_manager status", "reboot"):
             assert terminal.enter(line).startswith(f"{line.split()[0]} not found.")
         assert terminal.enter("disk encrypt lock *").startswith("disk: word 3: ")
         assert terminal.enter("halt") == "System halting...\n"
         assert (terminal.prompt, failures(sealed)) == ("LOADER>", [1] * DISKS)
         assert terminal.leave() == 3
+
+
+def change_system_id(account: Account) -> None:
+    toml = account.root / "filer.toml"
+    toml.write_text(f"[system]\nsystem_id = 77\n{toml.read_text()}")
+
+
+MISMATCH = (
+    f"WARNING: System ID mismatch. {DISKS} disks belong to system 1573922407; "
+    "the ID of this system is 77.\n"
+)
+
+
+def test_without_a_terminal_a_changed_system_id_ends_the_boot(sealed: Account) -> None:
+    change_system_id(sealed)
+    before = [path.read_bytes() for path in (sealed.root / "shelf").iterdir()]
+    outcome = sealed.run("-c", "version", input="y\n")
+    assert (outcome.status, outcome.out) == (3, "")
+    assert outcome.err == (
+        f"{MISMATCH}boot: the system ID stays as it is; set system_id = 1573922407 in filer.toml, "
+        "or boot at a terminal and answer y\n"
+    )
+    assert [path.read_bytes() for path in (sealed.root / "shelf").iterdir()] == before
+
+
+def test_at_a_terminal_a_changed_system_id_can_be_overridden(sealed: Account) -> None:
+    change_system_id(sealed)
+    with sealed.terminal() as terminal:
+        assert terminal.wait_for_prompt().endswith(MISMATCH)
+        assert terminal.prompt == "Override system ID? {y|n}"
+        assert terminal.enter("") == "Please answer yes or no.\n"
+        terminal.enter("n")
+        assert terminal.prompt == "LOADER>"
+        terminal.enter("boot_ontap")
+        assert terminal.prompt == "Override system ID? {y|n}"
+        assert "aggr0 online" in terminal.enter("y")
+        assert "filer1    (77)" in terminal.enter("disk show")
+        assert terminal.leave() == 0
+    assert sealed.commands("hostname").status == 0
 
 
 def test_a_lost_filer_begins_anew_in_maintenance_mode(sealed: Account, server: KeyServer) -> None:
