@@ -22,12 +22,13 @@ class InstalledDisk(Fields):
 
 
 class SystemConfiguration(Release):
-    """``sysconfig``; without a partner its ID is null."""
+    """``sysconfig``; without a partner its ID and name are null."""
 
     TYPE: ClassVar[str] = "system_configuration"
     hostname: str
     system_id: int
     partner_id: int | None
+    partner_hostname: str | None
     storage_encryption: bool
     disks: Sequence[InstalledDisk]
 
@@ -38,13 +39,16 @@ class SystemConfiguration(Release):
             hostname=hardware.hostname,
             system_id=hardware.system_id,
             partner_id=hardware.partner_id or None,
+            partner_hostname=hardware.partner_hostname if hardware.partner_id else None,
             storage_encryption=hardware.storage_encryption,
             disks=[InstalledDisk(disk.name, disk.serial, _size(disk)) for disk in shelf],
         )
 
     def lines(self) -> Iterable[str]:
         """The system, then one line for each disk."""
-        partner = f"; partner ID: {self.partner_id}" if self.partner_id else ""
+        partner = ""
+        if self.partner_id:
+            partner = f"; partner ID: {self.partner_id} ({self.partner_hostname})"
         encryption = "enabled" if self.storage_encryption else "not enabled"
         for line in super().lines():
             yield f"\t{line}"
@@ -118,6 +122,7 @@ class DiskRole(InstalledDisk):
     """A disk and its role in the aggregate."""
 
     role: Role
+    first_column: str = field(metadata=TEXT_ONLY)
     columns: str = field(metadata=TEXT_ONLY)
 
 
@@ -129,8 +134,11 @@ class RaidLayout(Condition):
     disks: Sequence[DiskRole]
 
     @classmethod
-    def of(cls, aggregate: Aggregate, shelf: Iterable[Disk]) -> Self:
-        """Return the members of ``aggregate``, and the role of each disk of the shelf."""
+    def of(cls, aggregate: Aggregate, shelf: Iterable[Disk], partner_id: int) -> Self:
+        """Return the members of ``aggregate``, and the role of each disk of the shelf.
+
+        ``partner_id`` is the system ID of the partner, whose disks have a block of their own.
+        """
         members = [
             MemberDisk(
                 member.position,
@@ -142,10 +150,17 @@ class RaidLayout(Condition):
         ]
         disks = []
         for disk in shelf:
+            role, first, columns = aggregate.role(disk), "", _columns(disk)
             foreign = aggregate.ownership.foreign_owner(disk)
-            owner = f" ({foreign.owner})" if foreign else ""
-            role, columns = aggregate.role(disk), f"{_columns(disk)}{owner}"
-            disks.append(DiskRole(disk.name, disk.serial, _size(disk), role, columns))
+            if foreign and partner_id in foreign.systems:
+                first, columns = "partner", _columns(disk, used="0/0")
+            elif foreign:
+                columns = f"{columns} ({foreign.owner})"
+            elif role == "broken":
+                first = "failed"
+            disks.append(
+                DiskRole(disk.name, disk.serial, _size(disk), role, first or role, columns)
+            )
         return cls(*_condition(aggregate), members, disks)
 
     def lines(self) -> Iterable[str]:
@@ -160,12 +175,18 @@ class RaidLayout(Condition):
         yield f"      --------- {_RULE}"
         for member in self.members:
             yield f"      {member.position:<9} {member.columns}"
-        yield from self._others("Spare disks", ("spare",))
-        yield from self._others("Broken disks", ("broken",))
-        yield from self._others("Disks of unknown or other owners", ("unknown", "foreign"))
+        blocks: dict[str, list[DiskRole]] = {}
+        for disk in self.disks:
+            blocks.setdefault(disk.first_column, []).append(disk)
+        spares = blocks.get("spare", [])
+        yield from self._block("Spare disks", spares, "Spare disks for block checksum")
+        yield from self._block("Broken disks", blocks.get("failed", []))
+        yield from self._block("Partner disks", blocks.get("partner", []))
+        others = [*blocks.get("unknown", []), *blocks.get("foreign", [])]
+        yield from self._block("Disks of unknown or other owners", others)
 
-    def _others(self, title: str, roles: Sequence[Role]) -> Iterable[str]:
-        disks = [disk for disk in self.disks if disk.role in roles]
+    def _block(self, title: str, disks: Sequence[DiskRole], below: str = "") -> Iterable[str]:
+        """The block of ``disks``, if there are any; ``below`` is the line below the header."""
         if not disks:
             return
         yield ""
@@ -173,21 +194,23 @@ class RaidLayout(Condition):
         yield ""
         yield f"RAID Disk       {_HEADER}"
         yield f"---------       {_RULE}"
+        if below:
+            yield below
         for disk in disks:
-            yield f"{disk.role:<15} {disk.columns}"
+            yield f"{disk.first_column:<15} {disk.columns}"
 
 
-_HEADER = "Device          HA  SHELF BAY CHAN Pool Type  RPM  Used (MB/blks)    Phys (MB/blks)"
-_RULE = "------          ------------- ---- ---- ---- ----- --------------    --------------"
+_HEADER = "Device  HA  SHELF BAY CHAN Pool Type  RPM  Used (MB/blks)    Phys (MB/blks)"
+_RULE = "------  ------------- ---- ---- ---- ----- --------------    --------------"
 
 
-def _columns(disk: Disk) -> str:
+def _columns(disk: Disk, used: str = "") -> str:
     adapter, shelf, bay = disk.name.split(".")
     size = _size(disk)
     blocks = f"{size // MIB}/{size // _SECTOR}"
     return (
         f"{disk.name:<15} {adapter:<5} {int(shelf):<3} {bay:<3} SA:A   0  SED    N/A "
-        f"{blocks:<17} {blocks}"
+        f"{used or blocks:<17} {blocks}"
     )
 
 
@@ -196,7 +219,8 @@ def _assembled(call: Call) -> Aggregate:
 
 
 def _layout(call: Call) -> None:
-    call.show(RaidLayout.of(_assembled(call), call.filer.shelf))
+    filer = call.filer
+    call.show(RaidLayout.of(_assembled(call), filer.shelf, filer.hardware.partner_id))
 
 
 def _sysconfig(call: Call) -> None:

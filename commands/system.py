@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import ClassVar, Literal, Self
 
-from filer import RELEASE, __version__
+from filer import BUILT, RELEASE, __version__
 from filer.commands import (
     TEXT_ONLY,
     Call,
@@ -22,6 +22,11 @@ from filer.host.quoting import named
 from filer.host.text import printable
 from filer.registration.pem import CLIENT_PRIVATE
 from filer.system import Filer
+
+
+def _full(time: datetime) -> str:
+    """Return ``time`` as ``date`` prints it."""
+    return f"{time:%a %b %e %H:%M:%S %Z %Y}"
 
 
 class Hostname(Fields):
@@ -45,11 +50,12 @@ class Release(Fields, kw_only=True):
     TYPE: ClassVar[str] = "release"
     release: str = RELEASE
     mode: str = "7-Mode"
+    built: datetime = datetime.fromisoformat(BUILT)
     filer: str = __version__
 
     def lines(self) -> Iterable[str]:
-        """One line."""
-        return [f"NetApp Release {self.release} {self.mode}: filer {self.filer} (emulated)"]
+        """One line, with the build date."""
+        return [f"NetApp Release {self.release} {self.mode}: {_full(self.built)}"]
 
 
 def _version(call: Call) -> None:
@@ -64,7 +70,7 @@ class Date(Fields):
 
     def lines(self) -> Iterable[str]:
         """Date, time of day and time zone."""
-        return [f"{self.time:%a %b %e %H:%M:%S %Z %Y}"]
+        return [_full(self.time)]
 
 
 def _date(call: Call) -> None:
@@ -88,17 +94,19 @@ class Uptime(Fields):
         """One line; the protocols are not emulated, so they have served no operations."""
         up = _duration(timedelta(seconds=self.seconds))
         yield (
-            f"{self.now:%l:%M}{'am' if self.now.hour < 12 else 'pm'} up {up}, "
+            f" {self.now:%l:%M}{'am' if self.now.hour < 12 else 'pm'} up {up} "
             "0 NFS ops, 0 CIFS ops, 0 HTTP ops, 0 FCP ops, 0 iSCSI ops"
         )
 
 
 def _duration(up: timedelta) -> str:
+    """Return the column of the duration; real filers put no comma behind one with days."""
     minutes = up // timedelta(minutes=1)
     days, minutes = divmod(minutes, 24 * 60)
     hours, minutes = divmod(minutes, 60)
-    clock = f"{hours:2}:{minutes:02}" if hours or days else f"{minutes} mins"
-    return f"{days:2} days, {clock}" if days else clock
+    if days:
+        return f"{days:2} days, {hours:2}:{minutes:02}"
+    return f"{hours:2}:{minutes:02}," if hours else f"{minutes} mins,"
 
 
 def _uptime(call: Call) -> None:

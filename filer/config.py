@@ -18,6 +18,7 @@ DEFAULT_TEXT = """\
 hostname = "filer1"
 system_id = 1573922407
 partner_id = 1573922311      # 0: no HA partner
+partner_hostname = "filer2"  # if this filer has that name: filer1
 storage_encryption = true    # false: key_manager and disk encrypt refuse
 snaplock = false             # true, together with storage_encryption: refused at boot
 [shelf]
@@ -41,6 +42,7 @@ class Hardware(NamedTuple):
     hostname: str = "filer1"
     system_id: int = 1573922407
     partner_id: int = 1573922311
+    partner_hostname: str = "filer2"
     storage_encryption: bool = True
     snaplock: bool = False
     disks: int = 12
@@ -105,6 +107,7 @@ _KEYS: Known = {
         "hostname": _hostname,
         "system_id": whole(1, LAST_SYSTEM_ID),
         "partner_id": whole(0, LAST_SYSTEM_ID),
+        "partner_hostname": _hostname,
         "storage_encryption": switch,
         "snaplock": switch,
     },
@@ -141,6 +144,11 @@ def _hardware(document: Document) -> Hardware:
     if hardware.partner_id == hardware.system_id:
         key = "partner_id" if "partner_id" in settings else "system_id"
         raise document.error(("system", key), "system_id and partner_id must differ")
+    if hardware.partner_hostname == hardware.hostname:
+        if "partner_hostname" in settings:
+            text = "hostname and partner_hostname must differ"
+            raise document.error(("system", "partner_hostname"), text)
+        hardware = hardware._replace(partner_hostname=Hardware().hostname)
     if bool(hardware.user) != bool(hardware.password_file):
         key = "user" if hardware.user else "password_file"
         raise document.error(("kmip", key), "user and password_file must be set together")

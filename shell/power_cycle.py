@@ -16,6 +16,9 @@ from filer.system import Filer
 PANICKED = 3
 """The exit status after a panic without a later successful boot."""
 
+STARTING_AUTOBOOT = "Starting AUTOBOOT press Ctrl-C to abort..."
+"""What the boot loader prints before it boots by itself."""
+
 LONGEST_WAIT = 60.0
 """The most seconds between a panic and the next boot."""
 
@@ -159,7 +162,7 @@ class PowerCycle:
                 self.console.warn(Complaint(text, "autoboot_ends", panics=LIMIT))
                 return self._loader
             seconds = wait_before_boot(self._panics_in_a_row())
-            text = f"Starting AUTOBOOT in {seconds:g} s, press Ctrl-C to abort..."
+            text = f"autoboot: the next boot begins in {seconds:g} s.\n{STARTING_AUTOBOOT}"
             self.console.warn(Complaint(text, "autoboot", seconds=seconds))
             try:
                 self._filer.interrupt.sleep(seconds)

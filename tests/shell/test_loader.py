@@ -201,8 +201,9 @@ def test_ctrl_c_stops_autoboot_at_loader(sealed: Account, server: KeyServer) -> 
     server.stop()
     sealed.settings.write_text(f"{sealed.settings.read_text()}[boot]\nautoboot = true\n")
     with sealed.terminal() as terminal:
-        terminal.shows("Starting AUTOBOOT in 1 s, press Ctrl-C to abort...")
-        terminal.shows("Starting AUTOBOOT in 2 s, press Ctrl-C to abort...")
+        for seconds in (1, 2):
+            terminal.shows(f"autoboot: the next boot begins in {seconds} s.")
+            terminal.shows("Starting AUTOBOOT press Ctrl-C to abort...")
         terminal.type("\x03")
         terminal.wait_for_prompt()
         assert (terminal.prompt, failures(sealed)) == ("LOADER>", [2] * DISKS)
@@ -217,7 +218,7 @@ def test_autoboot_of_a_script_goes_on_with_its_first_line(
     sealed.settings.write_text(f"{sealed.settings.read_text()}[boot]\nautoboot = true\n")
     with sealed.pipe() as child:
         child.sendline("hostname")
-        child.expect_exact("Starting AUTOBOOT in 1 s")
+        child.expect_exact("Starting AUTOBOOT press Ctrl-C to abort...")
         server.start()
         child.expect_exact("filer1")
         child.sendeof()

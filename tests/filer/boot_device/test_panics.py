@@ -323,7 +323,9 @@ def test_autoboot_waits_longer_each_time_and_gives_up_after_ten_panics(
     assert (status, prompts) == (PANICKED, ["LOADER>"] if screen.is_terminal else [])
     said = screen.err
     assert said.count("PANIC: raid: root aggregate aggr0 cannot be brought online") == LIMIT
-    assert "Starting AUTOBOOT in 16 s, press Ctrl-C to abort...\n" in said
+    assert (
+        "autoboot: the next boot begins in 16 s.\nStarting AUTOBOOT press Ctrl-C to abort...\n"
+    ) in said
     assert said.endswith("AUTOBOOT gives up after 10 panics in a row.\n")
     assert counted(sealed.root) == [LIMIT] * 4
     # The next start is held back, and does not boot automatically.

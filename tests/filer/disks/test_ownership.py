@@ -281,7 +281,7 @@ def test_a_disk_of_another_system_is_shown_as_such_everywhere(
     assert [line.split()[1] for line in shown if line.split()[0] in OWN] == ["filer1"] * 5
     for line in ("sysconfig -r", "aggr status -r"):
         rows = re.findall(r"^ *(\w+) +(0c\.\d+\.\d+) ", house.good(line), re.MULTILINE)
-        assert [disk for role, disk in rows if role == "foreign"] == names
+        assert [disk for role, disk in rows if role in ("foreign", "partner")] == names
         assert [role for role, disk in rows if disk in OWN] == [
             "dparity",
             "parity",
