@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filer.boot_device.generations import BootDevice
-from filer.boot_device.loader import LoaderEnvironment
+from filer.boot_device.loader import BootArguments, LoaderEnvironment
 from filer.boot_device.panics import Panics
 from filer.config import Hardware
 from filer.disks.aggregate import Aggregate
@@ -23,6 +24,7 @@ from filer.key_servers.creation import SystemIdentity
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import MSID_KEY_ID, is_reserved
 from filer.keys.keytable import Keytable
+from filer.kmip.interface import Interface
 from filer.kmip.login import Login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
@@ -59,6 +61,9 @@ class Filer:
     powered_on: datetime
     panics: Panics
     loader: LoaderEnvironment
+    boot_arguments: BootArguments
+    clock: Callable[[], float] = time.monotonic
+    """Seconds of a clock that is never set, for durations."""
     interrupt: Interrupt = field(default_factory=Interrupt)
     progress: Progress = field(default_factory=Progress)
     keytable: Keytable = field(default_factory=Keytable)
@@ -100,13 +105,23 @@ class Filer:
     def disk_jobs(self) -> DiskJobs:
         return DiskJobs(self.keytable, self.interrupt, self.progress.show)
 
-    def key_servers(self, addresses: Collection[str] | None = None) -> KeyServers:
-        """Return the registered key servers, or those at ``addresses``, for one command."""
+    def key_servers(
+        self, addresses: Collection[str] | None = None, interface: Interface | None = None
+    ) -> KeyServers:
+        """Return the registered key servers, or those at ``addresses``, for one command.
+
+        With ``interface``, connections to them come from there.
+        """
         chosen = self.registration.servers if addresses is None else addresses
-        return self.key_servers_at(chosen, self.port, self.boot_device.certificate_path)
+        path = self.boot_device.certificate_path
+        return self.key_servers_at(chosen, self.port, path, interface)
 
     def key_servers_at(
-        self, addresses: Collection[str], port: int, certificate: CertificatePath
+        self,
+        addresses: Collection[str],
+        port: int,
+        certificate: CertificatePath,
+        interface: Interface | None = None,
     ) -> KeyServers:
         """Return key servers; ``certificate`` maps the name of a certificate to its file."""
         from filer.key_servers.group import KeyServers
@@ -121,6 +136,7 @@ class Filer:
                 ),
                 self.hardware.timeout,
                 login=self.login,
+                interface=interface,
                 ignored=is_reserved,
                 now=self.now,
             )

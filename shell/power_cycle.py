@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from filer.boot.machine import Machine, Panic, boot, power_off
+from filer.boot.machine import Halt, Machine, Panic, boot, power_off
 from filer.boot_device.panics import LIMIT
 from filer.commands import Command, Complaint, Console, Leave, Next, SessionState, Text
 from filer.host.errors import FilerError
@@ -77,13 +77,14 @@ class PowerCycle:
         self._filer = self.machine.power_on()
         self._console_session: Session | None = None
         self._panics = 0
+        self._is_down = False
         step = Next.BOOT
         try:
             while step is not Next.END:
                 step = self._do(step)
         finally:
             power_off(self._filer)
-        return PANICKED if self._panics else self.host.status
+        return PANICKED if self._is_down else self.host.status
 
     def _do(self, step: Next) -> Next:
         try:
@@ -99,10 +100,14 @@ class PowerCycle:
                     self._talk(self._other_session(LOADER))
         except Panic:
             return self._after_panic()
+        except Halt:
+            self.signals.end_if_asked()
+            self._filer.loader.unsaved.clear()
+            return self._loader
         except Leave as leave:
             if leave.next is Next.END:
                 return Next.END
-            self._cycle_power()
+            self._cycle_power(self._filer.loader.unsaved if step is Next.LOADER else None)
             return self._loader if leave.next is Next.LOADER else leave.next
         return Next.END
 
@@ -113,14 +118,15 @@ class PowerCycle:
             with self._filer.progress.shown(self.console.progress):
                 boot(self._filer, BootNotices(self.console), self.signals.end_if_asked)
             status = OK
-        except Panic as panic:
+        except (Halt, Panic) as end:
             status = PANICKED
-            self._panics += 1
-            self.console.fail(Complaint(str(panic), "panic"))
+            self._is_down = True
+            self._panics += isinstance(end, Panic)
+            self.console.fail(Complaint(str(end), "panic"))
             raise
         finally:
             self.record.end(status)
-        self._panics = 0
+        self._panics, self._is_down = 0, False
         self.signals.end_if_asked()
 
     def _session(self) -> Session:
@@ -149,13 +155,14 @@ class PowerCycle:
         self.on_session()
         self.host.run(session)
 
-    def _cycle_power(self) -> None:
+    def _cycle_power(self, unsaved: Mapping[str, str | None] | None = None) -> None:
         power_off(self._filer)
-        self._filer = self.machine.power_on()
+        self._filer = self.machine.power_on(unsaved)
 
     def _after_panic(self) -> Next:
         """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""
         self.signals.end_if_asked()
+        self._filer.loader.unsaved.clear()
         if self._has_autoboot():
             if self._panics_in_a_row() >= LIMIT:
                 text = f"AUTOBOOT gives up after {LIMIT} panics in a row."

@@ -1,7 +1,7 @@
 """The machine: power on, boot, panic, power off."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from filer.config import Hardware
 from filer.config import load as load_hardware
 from filer.disks.aggregate import bring_online
 from filer.disks.derivation import Derivation
+from filer.disks.disk import Disk
 from filer.disks.ownership import Ownership, claim_unowned
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage, StorageError
@@ -33,6 +34,10 @@ from filer.system import Filer
 
 class Panic(FilerError):
     """The filer cannot boot; the text begins with PANIC."""
+
+
+class Halt(FilerError):
+    """The boot ends before it tries a disk; no panic is counted, and AUTOBOOT does not act."""
 
 
 def local_time() -> datetime:
@@ -62,14 +67,20 @@ class Machine:
         self._interrupt = interrupt
         self._lock = RootLock(self._root, self._storage)
 
-    def power_on(self) -> Filer:
+    def power_on(self, unsaved: Mapping[str, str | None] | None = None) -> Filer:
         """Return a filer with an empty keytable, and with every disk locked that has locking set.
 
+        ``unsaved`` has the changes to the environment of LOADER that apply to this boot only.
         Raises FilerError if a file of the root is damaged, or if its disks are missing.
         """
         self._lock.check()
         marker = self._root.examine()
-        hardware = load_hardware(self._root.hardware, self._storage)
+        described = load_hardware(self._root.hardware, self._storage)
+        loader = LoaderEnvironment(
+            self._root.var / "loader.toml", self._storage, described.autoboot, unsaved
+        )
+        arguments = loader.boot_arguments()
+        hardware = arguments.applied_to(described)
         self._prepare_directories()
         boot_device = BootDevice(self._root.var, self._storage)
         derivation = Derivation()
@@ -99,9 +110,8 @@ class Machine:
             changes=ChangeLock(self._lock.check),
             login=self._login(hardware),
             panics=Panics(self._root.var / "panics.toml", self._storage),
-            loader=LoaderEnvironment(
-                self._root.var / "loader.toml", self._storage, hardware.autoboot
-            ),
+            loader=loader,
+            boot_arguments=arguments,
         )
 
     def _login(self, hardware: Hardware) -> Login | None:
@@ -133,7 +143,7 @@ def boot(filer: Filer, notices: Notices, before_disks: Callable[[], None] = lamb
 
     Notices go to the system log too, once WAFL is up.  ``before_disks`` is called after kmip_init
     and before any disk is tried: the last moment to end a boot at no cost.  Raises Panic, and
-    counts it.
+    counts it; raises Halt.
     """
     filer.interrupt.clear()
     before = filer.panics.in_a_row
@@ -153,9 +163,12 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
         notices.warning("disk.init.failure", damage)
     if filer.hardware.storage_encryption and filer.hardware.snaplock:
         raise Panic("PANIC: SnapLock and Storage Encryption cannot be used on the same system")
+    if warning := filer.boot_arguments.warning:
+        notices.warning("loader.environment", warning)
     holdings = kmip_init.load_keytable(filer, notices)
     before_disks()
     ownership = filer.ownership()
+    _halt_without_key_server(filer, holdings, notices, ownership)
     held_back = _hold_back(filer, holdings, ownership)
     unlock_disks(filer, holdings, notices, ownership, held_back)
     aggregate = filer.aggregate = bring_online(filer.shelf, filer.hardware.system_id)
@@ -181,6 +194,31 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     notices.progress("raid.aggr.online", f"{len(own)} disks, {aggregate.name} online")
 
 
+def _halt_without_key_server(
+    filer: Filer, holdings: Holdings, notices: Notices, ownership: Ownership
+) -> None:
+    """Raise Halt if kmip_init waited in vain for a key server, and a locked disk has no key.
+
+    A real filer halts too: a panic and AUTOBOOT would use up the tries of the disks.
+    """
+    if (
+        filer.boot_arguments.waits_for_key_server
+        and kmip_init.is_asked_for(filer)
+        and not (holdings.by_server or filer.interrupt.requested)
+        and any(disk.key_id not in filer.keytable for disk in _to_unlock(filer, ownership))
+    ):
+        notices.warning("kmip.init.nokeys", "authentication keys might not be available")
+        raise Halt("ERROR: kmip_init: halting this system with encrypted mroot...")
+
+
+def _to_unlock(filer: Filer, ownership: Ownership) -> Iterator[Disk]:
+    """Yield the own locked disks that a key would open, except those of doubtful ownership."""
+    for disk in ownership.own(filer.shelf):
+        is_closed = disk.destroyed or disk.locked_out or disk.serial in ownership.doubtful
+        if disk.locked and not is_closed:
+            yield disk
+
+
 def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | None:
     """Return why the MSID must not be tried on own locked disks whose key is unknown, or None.
 
@@ -190,10 +228,7 @@ def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | 
     """
     if all(
         disk.key_id in filer.keytable or holdings.withheld_by(disk.key_id)
-        for disk in ownership.own(filer.shelf)
-        if disk.locked
-        and not (disk.destroyed or disk.locked_out)
-        and disk.serial not in ownership.doubtful
+        for disk in _to_unlock(filer, ownership)
     ):
         return None
     if filer.interrupt.requested:

@@ -138,7 +138,7 @@ OPERATIONS: Mapping[str, Operation] = {
         (ADD_ONE, REKEY, LOCK),
         at=LOADER,
     ),
-    "setenv": Operation((("setenv AUTOBOOT true",),), at=LOADER),
+    "setenv": Operation((("setenv AUTOBOOT true; savenv",),), at=LOADER),
     "restore": _console(("key_manager restore -all",), before=SEALED),
 }
 
@@ -173,7 +173,7 @@ def look(house: House) -> Kept:
     return Kept(
         house.filer.registration,
         house.filer.installed.names(),
-        house.filer.loader.autoboot,
+        house.filer.loader.saved().get("AUTOBOOT") == "true",
         {disk.name: DiskState(disk.key_id, disk.locking, disk.destroyed) for disk in house.disks},
     )
 

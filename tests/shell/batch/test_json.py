@@ -794,6 +794,8 @@ def test_loader_has_its_types_too(machine: Filer, servers: list[KeyServer]) -> N
         {"type": "environment", "variables": {"AUTOBOOT": "false"}}
     ]
     assert at_loader(machine, "setenv AUTOBOOT true")["status"] == 0
+    assert at_loader(machine, "savenv")["status"] == 0
+    assert at_loader(machine, "unsetenv AUTOBOOT")["status"] == 0
     (listed,) = at_loader(machine, "help")["results"]
     assert [each["command"] for each in listed["commands"]] == [
         command.name for command in COMMANDS_AT_LOADER
