@@ -1,7 +1,7 @@
-"""hostname, version, date, uptime, options, rdfile, logger, priv: general commands."""
+"""hostname, version, date, uptime, rdfile, logger, priv: general commands."""
 
 from binascii import b2a_base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import field
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
@@ -15,13 +15,10 @@ from filer.commands import (
     Fields,
     Refused,
     Subcommand,
-    Suggestion,
     no_values,
 )
-from filer.host.quoting import named
 from filer.host.text import printable
 from filer.registration.pem import CLIENT_PRIVATE
-from filer.system import Filer
 
 
 def _full(time: datetime) -> str:
@@ -113,47 +110,6 @@ def _uptime(call: Call) -> None:
     call.show(Uptime.of(call.filer.now(), call.filer.powered_on))
 
 
-def option_values(filer: Filer) -> dict[str, str]:
-    """Return the options of the system, by name."""
-    hardware = filer.hardware
-
-    def switch(on: bool) -> str:
-        return "on" if on else "off"
-
-    return {
-        "autoboot": switch(filer.loader.autoboot),
-        "kmip.init.maxwait": f"{hardware.init_maxwait:g}",
-        "kmip.port": str(filer.port),
-        "kmip.timeout": f"{hardware.timeout:g}",
-        "snaplock": switch(hardware.snaplock),
-        "storageencryption.support": switch(hardware.storage_encryption),
-    }
-
-
-class OptionTable(Fields):
-    """``options``: values by name."""
-
-    TYPE: ClassVar[str] = "options"
-    options: Mapping[str, str]
-
-    def lines(self) -> Iterable[str]:
-        """One line for each option."""
-        return [f"{name:<28} {value}" for name, value in self.options.items()]
-
-
-def _options(call: Call) -> None:
-    prefix = call.value("name") or ""
-    values = option_values(call.filer)
-    chosen = {name: value for name, value in values.items() if name.startswith(prefix)}
-    if not chosen:
-        raise Refused(f"No such option {named(prefix)}")
-    call.show(OptionTable(chosen))
-
-
-def _option_names(filer: Filer) -> Iterable[Suggestion]:
-    return option_values(filer).items()
-
-
 def _rdfile(call: Call) -> None:
     path, content = read_in_filer(call)
     call.show(FileContent.of(path, content))
@@ -235,11 +191,6 @@ COMMANDS = (
         "uptime",
         "print how long the filer has been up",
         Subcommand("uptime", _uptime, changes=False),
-    ),
-    Command(
-        "options",
-        "print the options of the system",
-        Subcommand("options [ name ]", _options, values={"name": _option_names}, changes=False),
     ),
     Command(
         "rdfile",

@@ -43,6 +43,7 @@ _FILES = (
     "var/panics.toml",
     "var/loader.toml",
     "mroot/etc/messages",
+    "mroot/etc/registry",
     "ssh/host_key",
     "ssh/host_key_ecdsa",
     "ssh/host_key_rsa",
@@ -191,6 +192,11 @@ class Root(NamedTuple):
     def system_log(self) -> Path:
         """/mroot/etc/messages."""
         return self.mroot / "etc" / "messages"
+
+    @property
+    def registry(self) -> Path:
+        """/mroot/etc/registry, the options."""
+        return self.mroot / "etc" / "registry"
 
     @property
     def shelf(self) -> Path:

@@ -28,6 +28,7 @@ from filer.kmip.interface import Interface
 from filer.kmip.login import Login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
+from filer.options import Options
 from filer.registration.installed import Installed
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.registration.registration import Registration
@@ -62,6 +63,7 @@ class Filer:
     panics: Panics
     loader: LoaderEnvironment
     boot_arguments: BootArguments
+    options: Options
     clock: Callable[[], float] = time.monotonic
     """Seconds of a clock that is never set, for durations."""
     interrupt: Interrupt = field(default_factory=Interrupt)

@@ -21,10 +21,12 @@ from filer.disks.ownership import Ownership, claim_unowned
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
+from filer.host.toml_file import ConfigError
 from filer.key_servers.holdings import Holdings
 from filer.kmip.login import Login, read_login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
+from filer.options import Options
 from filer.registration.installed import Installed
 from filer.root import Root, RootLock
 from filer.running.interrupt import Interrupt
@@ -112,6 +114,7 @@ class Machine:
             panics=Panics(self._root.var / "panics.toml", self._storage),
             loader=loader,
             boot_arguments=arguments,
+            options=Options(self._root.registry, self._storage),
         )
 
     def _login(self, hardware: Hardware) -> Login | None:
@@ -180,7 +183,10 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     with suppress(StorageError):  # the boot goes on; the log retries each line
         filer.messages.attach(filer.root.system_log, filer.storage)
     try:
-        claim_unowned(filer.shelf, aggregate.ownership, filer.hardware.system_id)
+        if filer.options["disk.auto_assign"] == "on":
+            claim_unowned(filer.shelf, aggregate.ownership, filer.hardware.system_id)
+    except ConfigError as damage:
+        notices.warning("options.damaged", f"{damage}; no owner was written to disks")
     except StorageError as refusal:  # the next boot tries again
         notices.warning("disk.ownership.failure", f"the owner is not on every disk: {refusal}")
     own = aggregate.ownership.own(filer.shelf)

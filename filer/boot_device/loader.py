@@ -10,7 +10,7 @@ from filer.config import Hardware
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.quoting import quoted
-from filer.host.toml_file import ConfigError, Document, RuleError, dump, switch
+from filer.host.toml_file import ConfigError, Document, RuleError, dump, one_of, switch
 from filer.kmip.interface import Interface
 
 AUTOBOOT = "AUTOBOOT"
@@ -31,14 +31,6 @@ class Variable(NamedTuple):
 
     help: str
     check: Callable[[str], object]
-
-
-def _one_of(first: str, second: str) -> Callable[[str], object]:
-    def check(value: str) -> None:
-        if value not in (first, second):
-            raise RuleError(f"must be {first} or {second}")
-
-    return check
 
 
 def _address(value: str) -> None:
@@ -63,7 +55,7 @@ def _interface(value: str) -> None:
         raise RuleError("must be the name of an interface, such as e0M")
 
 
-_ON_OFF, _TRUE_FALSE = _one_of("on", "off"), _one_of("true", "false")
+_ON_OFF, _TRUE_FALSE = one_of("on", "off"), one_of("true", "false")
 
 VARIABLES: Mapping[str, Variable] = {
     AUTOBOOT: Variable("whether the filer boots again after a panic", _TRUE_FALSE),

@@ -139,6 +139,7 @@ OPERATIONS: Mapping[str, Operation] = {
         at=LOADER,
     ),
     "setenv": Operation((("setenv AUTOBOOT true; savenv",),), at=LOADER),
+    "options": _console(("options disk.auto_assign off",)),
     "restore": _console(("key_manager restore -all",), before=SEALED),
 }
 
@@ -160,6 +161,7 @@ class Kept:
     registration: Registration
     installed: Sequence[str]
     autoboot: bool
+    options: Mapping[str, str]
     disks: Mapping[str, DiskState]
 
     def without_data(self) -> Self:
@@ -174,6 +176,7 @@ def look(house: House) -> Kept:
         house.filer.registration,
         house.filer.installed.names(),
         house.filer.loader.saved().get("AUTOBOOT") == "true",
+        house.filer.options.values(),
         {disk.name: DiskState(disk.key_id, disk.locking, disk.destroyed) for disk in house.disks},
     )
 
@@ -383,6 +386,7 @@ class Trial:
             registrations += [before.registration, self._client_files_registered()]
         assert kept.registration in registrations
         assert kept.autoboot in ({after.autoboot} if done else {before.autoboot, after.autoboot})
+        assert kept.options in ([after.options] if done else [before.options, after.options])
         installed, least = set(before.installed), set(after.installed)
         assert installed & least <= set(kept.installed) <= installed | least
         assert not done or set(kept.installed) == least
