@@ -18,6 +18,7 @@ from filer.commands import (
     no_values,
 )
 from filer.commands.parts.command_list import CommandList, Summary
+from filer.commands.system import DATE
 from filer.host.quoting import named
 from filer.host.text import nearest
 from filer.system import Filer
@@ -140,6 +141,7 @@ COMMANDS_AT_LOADER = (
         "save the environment on the boot device",
         Subcommand("savenv", _savenv),
     ),
+    DATE,
     Command("help", "list the commands", Subcommand("help", _help)),
     Command("?", "list the commands", Subcommand("?", _help)),
     Command("bye", "end the session", Subcommand("bye", _bye)),

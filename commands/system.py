@@ -1,5 +1,6 @@
 """hostname, version, date, uptime, rdfile, logger, priv: general commands."""
 
+import re
 from binascii import b2a_base64
 from collections.abc import Iterable
 from dataclasses import field
@@ -17,6 +18,7 @@ from filer.commands import (
     Subcommand,
     no_values,
 )
+from filer.host.quoting import quoted
 from filer.host.text import printable
 from filer.registration.pem import CLIENT_PRIVATE
 
@@ -72,6 +74,39 @@ class Date(Fields):
 
 def _date(call: Call) -> None:
     call.show(Date(call.filer.now()))
+
+
+def _set_date(call: Call) -> None:
+    filer = call.filer
+    before = filer.now()
+    time = _time(call.value("time") or "", before)
+    filer.clock.set(time)
+    filer.messages.log("kern.time.set", "notice", f"{_full(before)} became {_full(time)}")
+    call.show(Date(time))
+
+
+def _time(text: str, now: datetime) -> datetime:
+    """Return the time in ``text``, MMDDhhmm[[cc]yy][.ss].  Raises Refused.
+
+    Without a year it is that of ``now``.
+    """
+    found = re.fullmatch(r"(\d\d)(\d\d)(\d\d)(\d\d)(?:(\d\d)?(\d\d))?(?:\.(\d\d))?", text, re.ASCII)
+    if not found:
+        raise Refused(f"{quoted(text)} is not a time: MMDDhhmm[[cc]yy][.ss]")
+    month, day, hour, minute, century, short, second = (int(part or -1) for part in found.groups())
+    year = now.year
+    if short >= 0:
+        year = short + 100 * (century if century >= 0 else 19 if short >= _FIRST_YEAR % 100 else 20)
+    try:
+        time = datetime(year, month, day, hour, minute, max(second, 0), tzinfo=now.tzinfo)
+    except ValueError as problem:
+        raise Refused(f"{quoted(text)} is not a time: {problem}") from None
+    if not _FIRST_YEAR <= year <= _LAST_YEAR:
+        raise Refused(f"the year must be from {_FIRST_YEAR} to {_LAST_YEAR}")
+    return time
+
+
+_FIRST_YEAR, _LAST_YEAR = 1970, 2099
 
 
 class Uptime(Fields):
@@ -179,6 +214,19 @@ def _priv(call: Call) -> None:
     call.show(shown)
 
 
+DATE = Command(
+    "date",
+    "print or set the date and the time of day",
+    Subcommand("date", _date, "print them", changes=False),
+    Subcommand(
+        "date time",
+        _set_date,
+        "set the clock of the filer: MMDDhhmm[[cc]yy][.ss]",
+        values={"time": no_values},
+    ),
+)
+"""At LOADER too: a clock that is wrong can keep the filer from booting."""
+
 COMMANDS = (
     Command(
         "hostname",
@@ -186,7 +234,7 @@ COMMANDS = (
         Subcommand("hostname", _hostname, changes=False),
     ),
     Command("version", "print the release", Subcommand("version", _version, changes=False)),
-    Command("date", "print the date and the time of day", Subcommand("date", _date, changes=False)),
+    DATE,
     Command(
         "uptime",
         "print how long the filer has been up",

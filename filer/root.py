@@ -42,6 +42,7 @@ _FILES = (
     _SHELF_RECORD,
     "var/panics.toml",
     "var/loader.toml",
+    "var/clock.toml",
     "mroot/etc/messages",
     "mroot/etc/registry",
     "ssh/host_key",

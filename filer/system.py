@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from filer.boot_device.generations import BootDevice
 from filer.boot_device.loader import BootArguments, LoaderEnvironment
 from filer.boot_device.panics import Panics
+from filer.clock import Clock
 from filer.config import Hardware
 from filer.disks.aggregate import Aggregate
 from filer.disks.derivation import Derivation
@@ -57,14 +58,16 @@ class Filer:
     messages: Messages
     derivation: Derivation
     shelf: Shelf
+    clock: Clock
     now: Callable[[], datetime]
+    """The time of ``clock``."""
     random: Callable[[int], bytes]
-    powered_on: datetime
+    powered_on_by_host: datetime
     panics: Panics
     loader: LoaderEnvironment
     boot_arguments: BootArguments
     options: Options
-    clock: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = time.monotonic
     """Seconds of a clock that is never set, for durations."""
     interrupt: Interrupt = field(default_factory=Interrupt)
     progress: Progress = field(default_factory=Progress)
@@ -75,6 +78,11 @@ class Filer:
     changes: ChangeLock = field(default_factory=ChangeLock)
     last_heard: dict[str, bool] = field(default_factory=dict)
     """Whether each key server answered its last query since power-on."""
+
+    @property
+    def powered_on(self) -> datetime:
+        """When the filer was powered on, by its clock as it is set now."""
+        return self.powered_on_by_host + self.clock.offset()
 
     @property
     def identity(self) -> SystemIdentity:

@@ -48,7 +48,7 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
     """
     if not is_asked_for(filer):
         return Holdings({}, {})
-    begun = filer.clock()
+    begun = filer.monotonic()
     if interface := filer.boot_arguments.interface:
         notices.progress("kmip.init.ports", "configuring ports")
         notices.progress("kmip.init.ports", f"{interface.name} has the address {interface.address}")
@@ -71,7 +71,7 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
     notices.progress(
         "kmip.init.done",
         f"{len(filer.registration.servers)} key servers, {len(filer.keytable)} key pairs loaded "
-        f"({filer.clock() - begun:.2f} s)",
+        f"({filer.monotonic() - begun:.2f} s)",
     )
     return holdings
 
@@ -92,7 +92,7 @@ def _fetch(filer: Filer, notices: Notices) -> tuple[Holdings, list[str]]:
         if arguments.waits_for_key_server:
             connects = not arguments.pings_first or _ping(filer, notices)
             seconds = _ANSWER_WAIT if connects else 0.0
-        deadline = filer.clock() + seconds
+        deadline = filer.monotonic() + seconds
         while True:
             servers = filer.key_servers(silent, arguments.interface)
             heard = servers.fetch_for_boot(filer.key_ids_in_use())
@@ -124,7 +124,7 @@ def _ping(filer: Filer, notices: Notices) -> bool:
         return True
 
     servers = filer.registration.servers
-    deadline = filer.clock() + _PING_WAIT
+    deadline = filer.monotonic() + _PING_WAIT
     while not any(in_parallel(servers, connects)):
         if not _try_again(filer, notices, servers, deadline):
             return False
@@ -133,7 +133,7 @@ def _ping(filer: Filer, notices: Notices) -> bool:
 
 def _try_again(filer: Filer, notices: Notices, silent: Collection[str], deadline: float) -> bool:
     """Wait until the next try, and return True; False if the deadline has passed."""
-    left = deadline - filer.clock()
+    left = deadline - filer.monotonic()
     if left <= 0:
         return False
     notices.attempt(

@@ -12,6 +12,7 @@ from filer.boot.unlock import unlock_disks
 from filer.boot_device.generations import BootDevice
 from filer.boot_device.loader import LoaderEnvironment
 from filer.boot_device.panics import Panics
+from filer.clock import Clock
 from filer.config import Hardware
 from filer.config import load as load_hardware
 from filer.disks.aggregate import bring_online
@@ -84,6 +85,7 @@ class Machine:
         arguments = loader.boot_arguments()
         hardware = arguments.applied_to(described)
         self._prepare_directories()
+        clock = Clock(self._root.var / "clock.toml", self._storage, self._now)
         boot_device = BootDevice(self._root.var, self._storage)
         derivation = Derivation()
         shelf = Shelf(
@@ -102,12 +104,13 @@ class Machine:
             registration=boot_device.load(),
             installed=Installed(self._root.installed_certificates, self._storage),
             mroot=Mroot(self._root.mroot),
-            messages=Messages(hardware.hostname, self._now, hardware.system_id),
+            messages=Messages(hardware.hostname, clock.now, hardware.system_id, clock.offset),
             derivation=derivation,
             shelf=shelf,
-            now=self._now,
+            clock=clock,
+            now=clock.now,
             random=self._random,
-            powered_on=self._now(),
+            powered_on_by_host=self._now(),
             interrupt=self._interrupt,
             changes=ChangeLock(self._lock.check),
             login=self._login(hardware),

@@ -233,7 +233,7 @@ class KmipClient:
     def _connection(self, context: "SSLContext", deadline: "Deadline") -> Iterator["TlsConnection"]:
         """Connect to the server, and check its certificate."""
         from filer.kmip.connection import TlsConnection
-        from filer.kmip.tls import check_address, is_in_file
+        from filer.kmip.tls import check_address, check_dates, is_in_file
 
         ca = self._credentials.ca
         with TlsConnection(
@@ -241,6 +241,7 @@ class KmipClient:
         ) as connection:
             connection.handshake()
             certificate, der = connection.peer_certificate()
+            check_dates(certificate, context.get_ca_certs(), self._now())
             warning = check_address(
                 certificate, self.address, is_in_ca_file=lambda: is_in_file(der, ca)
             )

@@ -294,6 +294,7 @@ ROOT_FILES = (
     f"var/kmip/certs/{ca_name('127.0.0.2')}",
     "var/loader.toml",
     "var/panics.toml",
+    "var/clock.toml",
     "var/shelf.toml",
     "mroot/etc/messages",
     "mroot/etc/registry",
@@ -304,6 +305,7 @@ ROOT_FILES = (
 NOT_THERE_AT_FIRST = {
     "loader.toml": b'AUTOBOOT = "true"\n',
     "panics.toml": b"in_a_row = 1\n",
+    "clock.toml": b"offset = 60.0\n",
     "registry": b'"disk.auto_assign" = "on"\n',
 }
 KEPT = ("var/panics.toml", "var/shelf.toml", "mroot/etc/messages")

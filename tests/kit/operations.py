@@ -7,6 +7,7 @@ A ``Laboratory`` does an ``Operation`` repeatedly, each time from the same root 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -140,6 +141,7 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "setenv": Operation((("setenv AUTOBOOT true; savenv",),), at=LOADER),
     "options": _console(("options disk.auto_assign off",)),
+    "date": _console(("date 010100002030",)),
     "restore": _console(("key_manager restore -all",), before=SEALED),
 }
 
@@ -162,6 +164,7 @@ class Kept:
     installed: Sequence[str]
     autoboot: bool
     options: Mapping[str, str]
+    clock_was_set: bool
     disks: Mapping[str, DiskState]
 
     def without_data(self) -> Self:
@@ -177,6 +180,7 @@ def look(house: House) -> Kept:
         house.filer.installed.names(),
         house.filer.loader.saved().get("AUTOBOOT") == "true",
         house.filer.options.values(),
+        house.filer.clock.offset() != timedelta(),
         {disk.name: DiskState(disk.key_id, disk.locking, disk.destroyed) for disk in house.disks},
     )
 
@@ -387,6 +391,9 @@ class Trial:
         assert kept.registration in registrations
         assert kept.autoboot in ({after.autoboot} if done else {before.autoboot, after.autoboot})
         assert kept.options in ([after.options] if done else [before.options, after.options])
+        assert kept.clock_was_set in (
+            {after.clock_was_set} if done else {before.clock_was_set, after.clock_was_set}
+        )
         installed, least = set(before.installed), set(after.installed)
         assert installed & least <= set(kept.installed) <= installed | least
         assert not done or set(kept.installed) == least

@@ -32,7 +32,7 @@ ROOMS = {
         ("running", "keys", "mroot"),
         ("config", "kmip", "disks"),
         ("key_servers", "registration"),
-        ("boot_device", "options"),
+        ("boot_device", "options", "clock"),
         ("root",),
         ("system",),
         ("trial", "boot"),

@@ -134,6 +134,7 @@ def test_every_command_of_loader_says_what_it_does() -> None:
         "setenv",
         "unsetenv",
         "savenv",
+        "date",
         "help",
         "?",
         "bye",

@@ -301,7 +301,7 @@ def waiting(house: House, clock: Ticking, **variables: str) -> Told:
     changes = {name.replace("_", "."): value for name, value in variables.items()}
     house.power_off()
     house.filer = house.machine.power_on({"kmip.init.maxwait": "on", **changes})
-    house.filer.interrupt, house.filer.clock = clock, lambda: clock.now
+    house.filer.interrupt, house.filer.monotonic = clock, lambda: clock.now
     return house.boot_now(Told())
 
 
@@ -355,7 +355,7 @@ def test_ctrl_c_ends_the_wait_without_a_halt(build: Build) -> None:
     told = Pressing()
     house.power_off()
     house.filer = house.machine.power_on({"kmip.init.maxwait": "on"})
-    house.filer.interrupt, house.filer.clock = clock, lambda: clock.now
+    house.filer.interrupt, house.filer.monotonic = clock, lambda: clock.now
     house.boot_now(told)
     assert clock.now == 60
     assert told.steps[-1] == "4 disks, aggr0 online"
