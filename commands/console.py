@@ -45,14 +45,18 @@ class Next(Enum):
 
 
 class Leave(Exception):
-    """A command leaves the console; later commands on its line are not run."""
+    """A command leaves the console; later commands on its line are not run.
+
+    Without ``takeover`` the partner of an HA pair must not take over.
+    """
 
     after_failure: bool = False
     """Whether an earlier command on the line failed; set by the session."""
 
-    def __init__(self, following: Next) -> None:
+    def __init__(self, following: Next, *, takeover: bool = True) -> None:
         super().__init__(following)
         self.next = following
+        self.takeover = takeover
 
 
 class Console(Protocol):
