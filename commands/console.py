@@ -95,6 +95,10 @@ class Console(Protocol):
         """Columns of the screen; 80 if there is no screen."""
 
 
+PRIVILEGES = ("admin", "advanced", "diag")
+"""The privileges of a session; each has the commands of those before it."""
+
+
 @dataclass(eq=False, repr=False)
 class SessionState:
     """The state of one console session, as opposed to the state of the filer.

@@ -191,25 +191,35 @@ def _logger(call: Call) -> None:
     call.filer.messages.log("logger.usr", "notice", " ".join(call.words("TEXT")))
 
 
-_WARNING = """\
-Warning: These advanced commands are potentially dangerous; use
-         them only when directed to do so by NetApp
-         personnel."""
+_WARNINGS = {
+    "advanced": (
+        "Warning: These advanced commands are potentially dangerous; use",
+        "         them only when directed to do so by NetApp",
+        "         personnel.",
+    ),
+    "diag": (
+        "Warning: These diagnostic commands are for use by Network Appliance",
+        "         personnel only.",
+    ),
+}
 
 
 class Privilege(Fields):
     """``priv set``."""
 
     TYPE: ClassVar[str] = "privilege"
-    privilege: Literal["admin", "advanced"]
+    privilege: Literal["admin", "advanced", "diag"]
 
     def lines(self) -> Iterable[str]:
-        """A warning if advanced commands become available."""
-        return _WARNING.splitlines() if self.privilege == "advanced" else ()
+        """A warning if dangerous commands become available."""
+        return _WARNINGS.get(self.privilege, ())
 
 
 def _priv(call: Call) -> None:
-    shown = Privilege("advanced" if "advanced" in call.arguments.options else "admin")
+    options = call.arguments.options
+    shown = Privilege(
+        "diag" if "diag" in options else "advanced" if "advanced" in options else "admin"
+    )
     call.session.privilege = shown.privilege
     call.show(shown)
 
@@ -254,12 +264,13 @@ COMMANDS = (
         "priv",
         "set the privilege of this session",
         Subcommand(
-            "priv set [ admin | advanced ]",
+            "priv set [ admin | advanced | diag ]",
             _priv,
             "set the privilege of this session",
             options={
                 "admin": "the usual privilege",
                 "advanced": "for dangerous commands as well",
+                "diag": "for diagnostic commands as well",
             },
             changes=False,
         ),

@@ -88,3 +88,23 @@ def test_the_raid_layout_has_the_blocks_of_a_real_filer(build: Build, command: s
         f"\nDisks of unknown or other owners\n\n{HEADER}"
         f"foreign         {row.format(5, '1/2048')} (77)\n"
     )
+
+
+def test_each_privilege_has_its_warning_and_its_prompt(build: Build) -> None:
+    house = build(0)
+    assert house.session.prompt == "filer1>"
+    assert house.good("priv set diag") == (
+        "Warning: These diagnostic commands are for use by Network Appliance\n"
+        "         personnel only.\n"
+    )
+    assert house.session.prompt == "filer1*>"
+    assert house.good("priv set advanced") == (
+        "Warning: These advanced commands are potentially dangerous; use\n"
+        "         them only when directed to do so by NetApp\n"
+        "         personnel.\n"
+    )
+    assert house.session.prompt == "filer1*>"
+    for line in ("priv set admin", "priv set"):
+        house.run("priv set diag")
+        assert house.good(line) == ""
+        assert house.session.prompt == "filer1>"
