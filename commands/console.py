@@ -41,6 +41,7 @@ class Next(Enum):
     BOOT = auto()
     MAINTENANCE = auto()
     LOADER = auto()
+    BOOT_MENU = auto()
     END = auto()
 
 

@@ -25,7 +25,10 @@ from filer.system import Filer
 
 
 def _boot(call: Call) -> NoReturn:
-    raise Leave(Next.MAINTENANCE if "maint" in call.arguments.options else Next.BOOT)
+    options = call.arguments.options
+    if "menu" in options:
+        raise Leave(Next.BOOT_MENU)
+    raise Leave(Next.MAINTENANCE if "maint" in options else Next.BOOT)
 
 
 class Environment(Fields):
@@ -102,11 +105,14 @@ def _addresses(filer: Filer) -> Iterable[Suggestion]:
 COMMANDS_AT_LOADER = (
     Command(
         "boot_ontap",
-        "boot the filer; maint: maintenance mode",
+        "boot the filer; maint: maintenance mode; menu: the boot menu",
         Subcommand(
-            "boot_ontap [ maint ]",
+            "boot_ontap [ maint | menu ]",
             _boot,
-            options={"maint": "maintenance mode, without keys, kmip_init or WAFL"},
+            options={
+                "maint": "maintenance mode, without keys, kmip_init or WAFL",
+                "menu": "the boot menu",
+            },
         ),
     ),
     Command(

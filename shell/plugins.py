@@ -148,12 +148,20 @@ def commands_at_loader() -> Mapping[str, Command]:
     return _by_name(COMMANDS_AT_LOADER)
 
 
-LOADER, MAINTENANCE = "LOADER>", "*>"
+def commands_in_boot_menu() -> Mapping[str, Command]:
+    """Return the items of the boot menu, by number."""
+    from filer.commands.boot_menu import COMMANDS_IN_BOOT_MENU
+
+    return _by_name(COMMANDS_IN_BOOT_MENU)
+
+
+LOADER, MAINTENANCE, BOOT_MENU = "LOADER>", "*>", "Selection (1-8)?"
 """The prompts of the consoles without a booted filer."""
 
 OTHER_CONSOLES: Mapping[str, Callable[[], Mapping[str, Command]]] = {
     LOADER: commands_at_loader,
     MAINTENANCE: commands_in_maintenance,
+    BOOT_MENU: commands_in_boot_menu,
 }
 """Returns the commands at each of these prompts."""
 

@@ -8,7 +8,7 @@ from filer.boot_device.panics import LIMIT
 from filer.commands import Command, Complaint, Console, Leave, Next, SessionState, Text
 from filer.host.errors import FilerError
 from filer.running.interrupt import Interrupted
-from filer.shell.plugins import LOADER, MAINTENANCE, OTHER_CONSOLES
+from filer.shell.plugins import BOOT_MENU, LOADER, MAINTENANCE, OTHER_CONSOLES
 from filer.shell.session import FAILED, OK, Host, NoRecord, Record, Session
 from filer.shell.signals import Signals
 from filer.system import Filer
@@ -18,6 +18,9 @@ PANICKED = 3
 
 STARTING_AUTOBOOT = "Starting AUTOBOOT press Ctrl-C to abort..."
 """What the boot loader prints before it boots by itself."""
+
+MENU_WAIT = 2.0
+"""Seconds that a boot waits for Ctrl-C, which leads to the boot menu."""
 
 LONGEST_WAIT = 60.0
 """The most seconds between a panic and the next boot."""
@@ -77,7 +80,7 @@ class PowerCycle:
         self._filer = self.machine.power_on()
         self._console_session: Session | None = None
         self._panics = 0
-        self._is_down = False
+        self._is_down = self._offers_menu = False
         step = Next.BOOT
         try:
             while step is not Next.END:
@@ -90,6 +93,8 @@ class PowerCycle:
         try:
             match step:
                 case Next.BOOT:
+                    if self._menu_is_wanted():
+                        return Next.BOOT_MENU
                     self._boot()
                     self._talk(self._session())
                 case Next.MAINTENANCE:
@@ -98,6 +103,11 @@ class PowerCycle:
                     self._talk(self._other_session(MAINTENANCE))
                 case Next.LOADER:
                     self._talk(self._other_session(LOADER))
+                case Next.BOOT_MENU:
+                    from filer.commands.boot_menu import TEXT  # seldom needed
+
+                    self.console.show(Text(TEXT))
+                    self._talk(self._other_session(BOOT_MENU))
         except Panic:
             return self._after_panic()
         except Halt:
@@ -107,9 +117,24 @@ class PowerCycle:
         except Leave as leave:
             if leave.next is Next.END:
                 return Next.END
-            self._cycle_power(self._filer.loader.unsaved if step is Next.LOADER else None)
+            self._offers_menu = leave.next is Next.BOOT and step is not Next.BOOT_MENU
+            at_loader = step in (Next.LOADER, Next.BOOT_MENU)
+            self._cycle_power(self._filer.loader.unsaved if at_loader else None)
             return self._loader if leave.next is Next.LOADER else leave.next
         return Next.END
+
+    def _menu_is_wanted(self) -> bool:
+        """Offer the boot menu to a person, in a boot by ``reboot`` or from LOADER."""
+        offered, self._offers_menu = self._offers_menu and self.console.is_terminal, False
+        if not offered:
+            return False
+        self.console.show(Text("Press Ctrl-C for Boot Menu."))
+        try:
+            self._filer.interrupt.sleep(MENU_WAIT)
+        except Interrupted:
+            self.signals.end_if_asked()
+            return True
+        return False
 
     def _boot(self) -> None:
         status = FAILED

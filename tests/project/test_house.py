@@ -65,7 +65,7 @@ ROOMS = {
         ("system", "power", "options"),
         ("keymgr", "storage"),
         ("disk",),
-        ("key_manager",),
+        ("key_manager", "boot_menu"),
         ("kmip_setup",),
         ("loader",),
     ),
