@@ -1,5 +1,7 @@
 """sysconfig, aggr: the hardware, and the root aggregate on its disks."""
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import ClassVar, Self
@@ -29,23 +31,32 @@ class SystemConfiguration(Release):
     system_id: int
     partner_id: int | None
     partner_hostname: str | None
+    system_serial_number: str
     storage_encryption: bool
+    processors: int
+    memory_bytes: int
     disks: Sequence[InstalledDisk]
+    in_detail: bool = field(metadata=TEXT_ONLY)
 
     @classmethod
-    def of(cls, hardware: Hardware, shelf: Iterable[Disk]) -> Self:
-        """Return the configuration of a system and its shelf."""
+    def of(cls, hardware: Hardware, shelf: Iterable[Disk], *, in_detail: bool) -> Self:
+        """Return the configuration of a system and its shelf, on this host."""
+        number = f"{hardware.system_id:010}"
         return cls(
             hostname=hardware.hostname,
             system_id=hardware.system_id,
             partner_id=hardware.partner_id or None,
             partner_hostname=hardware.partner_hostname if hardware.partner_id else None,
+            system_serial_number=f"{number[:-3]}-{number[-3:-1]}-{number[-1]}",
             storage_encryption=hardware.storage_encryption,
+            processors=os.cpu_count() or 1,
+            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            in_detail=in_detail,
             disks=[InstalledDisk(disk.name, disk.serial, _size(disk)) for disk in shelf],
         )
 
     def lines(self) -> Iterable[str]:
-        """The system, then one line for each disk."""
+        """The system, then one line for each disk, in detail with the board and the shelves."""
         partner = ""
         if self.partner_id:
             partner = f"; partner ID: {self.partner_id} ({self.partner_hostname})"
@@ -53,11 +64,22 @@ class SystemConfiguration(Release):
         for line in super().lines():
             yield f"\t{line}"
         yield f"\tSystem ID: {self.system_id} ({self.hostname}){partner}"
+        yield f"\tSystem Serial Number: {self.system_serial_number} ({self.hostname})"
         yield f"\tStorage Encryption: {encryption}"
+        yield "\tslot 0: System Board"
+        if self.in_detail:
+            yield f"\t\t{'Processors:':<20}{self.processors}"
+            yield f"\t\t{'Memory Size:':<20}{self.memory_bytes // MIB} MB"
         yield "\tslot 0: SAS Host Adapter 0c"
         for disk in self.disks:
             size = disk.bytes / MIB
-            yield f"\t\t{disk.disk:<10}: self-encrypting {size:.1f}MB {disk.serial_number}"
+            sectors = f" {_SECTOR}B/sect" if self.in_detail else ""
+            yield (
+                f"\t\t{disk.disk:<10}: self-encrypting {size:.1f}MB{sectors} {disk.serial_number}"
+            )
+        if self.in_detail:
+            for shelf, count in Counter(each.disk.split(".")[1] for each in self.disks).items():
+                yield f"\t\tShelf {int(shelf):>3}: {count} disks"
 
 
 def _size(disk: Disk) -> int:
@@ -227,7 +249,9 @@ def _sysconfig(call: Call) -> None:
     if "-r" in call.arguments.options:
         _layout(call)
     else:
-        call.show(SystemConfiguration.of(call.filer.hardware, call.filer.shelf))
+        in_detail = not call.arguments.options.isdisjoint({"-a", "-v"})
+        filer = call.filer
+        call.show(SystemConfiguration.of(filer.hardware, filer.shelf, in_detail=in_detail))
 
 
 def _aggr(call: Call) -> None:
@@ -242,9 +266,13 @@ COMMANDS = (
         "sysconfig",
         "print the hardware and its disks",
         Subcommand(
-            "sysconfig [ -r ]",
+            "sysconfig [ -r | -a | -v ]",
             _sysconfig,
-            options={"-r": "the role of each disk in the root aggregate"},
+            options={
+                "-r": "the role of each disk in the root aggregate",
+                "-a": "the hardware in detail",
+                "-v": "the hardware in detail",
+            },
             changes=False,
         ),
     ),

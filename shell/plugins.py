@@ -18,6 +18,7 @@ BUILT_IN = {
     "filer.commands.disk": ("disk",),
     "filer.commands.key_manager": ("key_manager",),
     "filer.commands.keymgr": ("keymgr",),
+    "filer.commands.network": ("ping", "ifconfig"),
     "filer.commands.options": ("options",),
     "filer.commands.power": ("halt", "reboot", "logout", "exit"),
     "filer.commands.storage": ("sysconfig", "aggr"),

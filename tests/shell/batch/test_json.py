@@ -190,6 +190,7 @@ def test_every_type_of_every_command_is_written_and_no_secret(
         "sysconfig; sysconfig -r; aggr status; aggr status -r",
         "priv set advanced; priv set",
         "hostname; version; date; uptime; options; options kmip",
+        f"ping {first.address}; ifconfig -a",
         "logger written; rdfile /etc/messages",
         "?; help; help disk; man disk; history",
         "keymgr delete cert client.pem",
