@@ -168,7 +168,7 @@ def test_every_type_of_every_command_is_written_and_no_secret(
     setup = ["first.example", *answers_to_setup(servers)]
     given = [
         f"keymgr install cert '{first.directory / 'client.pem'}'",
-        "keymgr list cert",
+        "keymgr list cert; keymgr view cert client.pem",
         "key_manager setup",
         *setup,
         "key_manager show",
