@@ -1,8 +1,9 @@
 """hostname, version, date, uptime, rdfile, logger, priv: general commands."""
 
+import os
 import re
 from binascii import b2a_base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
@@ -16,11 +17,13 @@ from filer.commands import (
     Fields,
     Refused,
     Subcommand,
+    Suggestion,
     no_values,
 )
 from filer.host.quoting import quoted
 from filer.host.text import printable
 from filer.registration.pem import CLIENT_PRIVATE
+from filer.system import Filer
 
 
 def _full(time: datetime) -> str:
@@ -146,8 +149,43 @@ def _uptime(call: Call) -> None:
 
 
 def _rdfile(call: Call) -> None:
+    path = call.value("path") or ""
+    computed = _COMPUTED.get(path.removeprefix("/mroot"))
+    if computed and not os.path.lexists(call.filer.root.mroot / "etc" / PurePosixPath(path).name):
+        text = "".join(f"{line}\n" for line in computed(call.filer))
+        call.show(FileContent.of(path, text.encode()))
+        return
     path, content = read_in_filer(call)
     call.show(FileContent.of(path, content))
+
+
+def _rc(filer: Filer) -> Iterable[str]:
+    yield f"hostname {filer.hardware.hostname}"
+    if interface := filer.boot_arguments.interface:
+        netmask = f" netmask {interface.netmask}" if interface.netmask else ""
+        yield f"ifconfig {interface.name} `hostname`-{interface.name}{netmask}"
+        if interface.has_gateway:
+            yield f"route add default {interface.gateway} 1"
+
+
+def _hosts(filer: Filer) -> Iterable[str]:
+    yield "127.0.0.1 localhost"
+    if interface := filer.boot_arguments.interface:
+        hostname = filer.hardware.hostname
+        yield f"{interface.address} {hostname} {hostname}-{interface.name}"
+
+
+_COMPUTED: Mapping[str, Callable[[Filer], Iterable[str]]] = {"/etc/rc": _rc, "/etc/hosts": _hosts}
+"""Files that show the settings of the filer, unless there is a file of that name."""
+
+
+def _paths(_filer: Filer) -> Iterable[Suggestion]:
+    return [
+        ("/etc/rc", "the settings of the start"),
+        ("/etc/hosts", "names and addresses"),
+        ("/etc/messages", "the system log"),
+        ("/etc/registry", "the options that were set"),
+    ]
 
 
 def read_in_filer(call: Call) -> tuple[str, bytes]:
@@ -253,7 +291,7 @@ COMMANDS = (
     Command(
         "rdfile",
         "print a file of the root volume",
-        Subcommand("rdfile path", _rdfile, values={"path": no_values}, changes=False),
+        Subcommand("rdfile path", _rdfile, values={"path": _paths}, changes=False),
     ),
     Command(
         "logger",

@@ -108,3 +108,35 @@ def test_each_privilege_has_its_warning_and_its_prompt(build: Build) -> None:
         house.run("priv set diag")
         assert house.good(line) == ""
         assert house.session.prompt == "filer1>"
+
+
+def test_etc_rc_and_etc_hosts_show_the_settings(build: Build) -> None:
+    house = build(0)
+    for prefix in ("", "/mroot"):
+        assert house.good(f"rdfile {prefix}/etc/rc") == "hostname filer1\n"
+        assert house.good(f"rdfile {prefix}/etc/hosts") == "127.0.0.1 localhost\n"
+    assert not (house.root / "mroot/etc/rc").exists()
+    house.power_off()
+    house.filer = house.machine.power_on(
+        {
+            "kmip.init.ipaddr": "10.1.2.3",
+            "kmip.init.netmask": "255.255.255.0",
+            "kmip.init.gateway": "10.1.2.1",
+        }
+    )
+    assert house.good("rdfile /etc/rc") == (
+        "hostname filer1\n"
+        "ifconfig e0M `hostname`-e0M netmask 255.255.255.0\n"
+        "route add default 10.1.2.1 1\n"
+    )
+    assert house.good("rdfile /etc/hosts") == ("127.0.0.1 localhost\n10.1.2.3 filer1 filer1-e0M\n")
+
+
+def test_a_file_of_that_name_is_printed_instead(build: Build) -> None:
+    house = build(0)
+    (house.root / "mroot/etc/rc").write_text("# mine\n")
+    (house.root / "mroot/etc/hosts").symlink_to("nowhere")
+    assert house.good("rdfile /etc/rc") == "# mine\n"
+    assert house.bad("rdfile /etc/hosts").startswith("rdfile: /etc/hosts: ")
+    assert house.bad("rdfile /etc/rcs").startswith("rdfile: /etc/rcs: ")
+    assert house.bad("rdfile rc").startswith("rdfile: rc: ")

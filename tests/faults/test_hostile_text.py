@@ -335,6 +335,7 @@ def test_any_bytes_in_a_file_of_the_root_are_read_or_named_and_kept(
         else:
             assert name in KEPT or path.read_bytes() == content
             printed = typed(site.house, "sysconfig -r; options; keymgr list cert; disk show")
+            printed += typed(site.house, "keymgr view cert client.pem; sysconfig -a")
             assert is_harmless(printed)
             assert is_harmless(typed(site.house, "rdfile /etc/messages"))
     power_cycled(site.house)
