@@ -162,19 +162,20 @@ class LoaderEnvironment:
 
     def boot_arguments(self) -> BootArguments:
         """Return what the variables say about a boot; if the file is damaged, a warning."""
-        try:
-            return BootArguments.of(self.variables())
-        except ConfigError as damage:
-            arguments = BootArguments.of(self._changed({}))
-            return arguments._replace(warning=f"{damage}; the saved variables are not used")
+        variables, damage = self._readable()
+        arguments = BootArguments.of(variables)
+        if damage is None:
+            return arguments
+        return arguments._replace(warning=f"{damage}; the saved variables are not used")
 
     def set(self, name: str, value: str) -> None:
-        """Set a variable for the next boot.  Raises LoaderError, and ConfigError."""
+        """Set a variable for the next boot.  Raises LoaderError."""
         try:
             _checked(name, value)
         except RuleError as rule:
             raise LoaderError(f"{_shown(name)} {rule}") from None
-        if len({*self._changed_or_unsaved(), name}) > _MOST:
+        variables, _damage = self._readable()
+        if len({*variables, name}) > _MOST:
             raise LoaderError(f"a maximum of {_MOST} variables can be set")
         self.unsaved[name] = value
 
@@ -186,11 +187,7 @@ class LoaderEnvironment:
 
     def save(self) -> ConfigError | None:
         """Save the variables on the boot device; return the damage of a file that is replaced."""
-        damage = None
-        try:
-            variables = self.variables()
-        except ConfigError as error:
-            damage, variables = error, self._changed({})
+        variables, damage = self._readable()
         self._storage.write(self._path, dump(variables))
         self.unsaved.clear()
         return damage
@@ -199,11 +196,12 @@ class LoaderEnvironment:
         changed = {**saved, **self.unsaved}
         return {name: value for name, value in changed.items() if value is not None}
 
-    def _changed_or_unsaved(self) -> Mapping[str, str]:
+    def _readable(self) -> tuple[Mapping[str, str], ConfigError | None]:
+        """Return the variables, and no saved ones but the damage if the file is damaged."""
         try:
-            return self.variables()
-        except ConfigError:  # setenv and savenv repair it
-            return self._changed({})
+            return self.variables(), None
+        except ConfigError as damage:
+            return self._changed({}), damage
 
 
 def _shown(name: str) -> str:
