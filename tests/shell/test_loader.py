@@ -112,7 +112,7 @@ def test_help_lists_the_commands_of_loader(sealed: Account) -> None:
             assert terminal.enter(line).startswith(f"{name} not found.")
         assert terminal.enter("boot_ontap main") == (
             'boot_ontap: word 2: unexpected "main"; did you mean "maint"?\n'
-            "usage: boot_ontap [ maint ]\n"
+            "usage: boot_ontap [ maint | menu ]\n"
         )
         assert terminal.enter("setenv AUTOBOOT maybe") == (
             "setenv: AUTOBOOT must be true or false\n"

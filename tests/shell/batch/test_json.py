@@ -152,8 +152,9 @@ def test_a_boot_is_the_first_object_and_each_reboot_another(account: Account) ->
     boot["warnings"] = []
     told = objects(ended.out)
     assert [told[0], told[2]] == [boot, boot]
-    assert told[1]["results"] == [{"type": "going_down", "boots_again": True}]
-    assert told[3]["results"] == [{"type": "going_down", "boots_again": False}]
+    going_down = {"type": "going_down", "takeover": True}
+    assert told[1]["results"] == [going_down | {"boots_again": True}]
+    assert told[3]["results"] == [going_down | {"boots_again": False}]
     assert (len(told), ended.err, ended.status) == (4, "", 0)
 
 
