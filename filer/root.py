@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -43,7 +43,9 @@ _FILES = (
     _SHELF_RECORD,
     "var/panics.toml",
     "var/loader.toml",
+    "var/clock.toml",
     "mroot/etc/messages",
+    "mroot/etc/registry",
     "ssh/host_key",
     "ssh/host_key_ecdsa",
     "ssh/host_key_rsa",
@@ -189,6 +191,15 @@ class Root(NamedTuple):
     def system_log(self) -> Path:
         """/mroot/etc/messages."""
         return self.mroot / "etc" / "messages"
+
+    @property
+    def registry(self) -> Path:
+        """/mroot/etc/registry, the options."""
+        return self.mroot / "etc" / "registry"
+
+    def system_logs(self) -> Sequence[Path]:
+        """Return the system log and its predecessors, as far as they exist."""
+        return sorted(self.system_log.parent.glob(f"{self.system_log.name}*"))
 
     @property
     def shelf(self) -> Path:

@@ -141,7 +141,6 @@ def settings(
     storage_encryption: bool = True,
     hostname: str = "filer1",
     directory: str = "shelf",
-    auto_assign: bool = True,
 ) -> str:
     """Return a filer.toml."""
     return (
@@ -149,7 +148,7 @@ def settings(
         f'hostname = "{hostname}"\n'
         f"storage_encryption = {str(storage_encryption).lower()}\n"
         f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n'
-        f'directory = "{directory}"\nauto_assign = {str(auto_assign).lower()}\n'
+        f'directory = "{directory}"\n'
         f"[kmip]\nport = {port}\ntimeout = {timeout}\ninit_maxwait = {init_maxwait}\n"
     )
 

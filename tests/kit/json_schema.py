@@ -124,7 +124,7 @@ _MEANINGS = """\
 attention(): no key server answered during the boot
 autoboot_ends(panics): AUTOBOOT gives up after so many panics in a row
 boot(event): a warning of the boot, with the name of its event in the system log
-boot_aborted(): the boot ended because the system ID has changed
+boot_aborted(): the boot ended before a disk was tried; the message says why
 certificate(name): a certificate file that is damaged, or accepted with a warning
 disk(disk, cause): a disk that was not changed; the cause is unknown_key, authentication, or \
 other

@@ -133,10 +133,11 @@ def test_a_system_that_starts_later_makes_no_disk_in_a_bay_that_was_emptied(
 
 def test_without_auto_assign_new_disks_stay_unowned(tmp_path: Path) -> None:
     with House.build(tmp_path / "root", disks=4) as house:
-        house.set(disks=6, auto_assign=False)
+        house.good("options disk.auto_assign off")
+        house.set(disks=6)
         assert house.reboot() == ""
         assert listed(house, "disk show -n") == ["0c.00.4", "0c.00.5"]
-        assert "disk.auto_assign             off\n" in house.good("options disk")
+        assert [disk.owner.system_id for disk in house.filer.shelf] == [SYSTEM_ID] * 4 + [0, 0]
         refused = house.execute("disk encrypt sanitize 0c.00.4")
         assert refused.err == "0c.00.4: has no owner; disk assign makes it one of this system\n"
         house.good("disk assign 0c.00.4")
