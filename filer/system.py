@@ -19,11 +19,9 @@ from filer.disks.jobs import DiskJobs
 from filer.disks.ownership import Ownership, survey
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
-from filer.key_servers.creation import SystemIdentity
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import MSID_KEY_ID, is_reserved
 from filer.keys.keytable import Keytable
-from filer.kmip.login import Login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.registration.installed import Installed
@@ -35,7 +33,9 @@ from filer.running.progress import Progress
 from filer.running.turn import ChangeLock
 
 if TYPE_CHECKING:
+    from filer.key_servers.creation import SystemIdentity
     from filer.key_servers.group import KeyServers
+    from filer.kmip.login import Login
 
 CertificatePath = Callable[[str], Path]
 
@@ -71,6 +71,8 @@ class Filer:
 
     @property
     def identity(self) -> SystemIdentity:
+        from filer.key_servers.creation import SystemIdentity
+
         return SystemIdentity(self.hardware.system_id, self.hardware.partner_id)
 
     @property

@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from filer.boot.notices import Notices
 from filer.key_servers.holdings import Holdings
 from filer.keys.keytable import CREATION_LIMIT, recommended_limit
-from filer.registration.certificates import registered_warnings
 from filer.running.interrupt import Interrupted
 from filer.system import Filer
 
@@ -36,7 +35,8 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
         return Holdings({}, {})
     begun = time.monotonic()
     holdings, unreadable = _fetch(filer, notices)
-    # Only now, because loading cryptography takes a while.
+    from filer.registration.certificates import registered_warnings  # slow to load
+
     certificates = filer.registration.certificates
     for _, warning in registered_warnings(certificates, filer.now(), filer.expiry_notice):
         notices.warning("kmip.init.certificate", warning)

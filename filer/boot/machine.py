@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filer.boot import kmip_init
 from filer.boot.notices import Logged, Notices
@@ -21,7 +22,6 @@ from filer.disks.shelf import Shelf
 from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
 from filer.key_servers.holdings import Holdings
-from filer.kmip.login import Login, read_login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.registration.installed import Installed
@@ -29,6 +29,9 @@ from filer.root import Root, RootLock
 from filer.running.interrupt import Interrupt
 from filer.running.turn import ChangeLock
 from filer.system import Filer
+
+if TYPE_CHECKING:
+    from filer.kmip.login import Login
 
 
 class Panic(FilerError):
@@ -104,9 +107,11 @@ class Machine:
             ),
         )
 
-    def _login(self, hardware: Hardware) -> Login | None:
+    def _login(self, hardware: Hardware) -> "Login | None":
         if not hardware.user:
             return None
+        from filer.kmip.login import read_login
+
         return read_login(hardware.user, self._root.path / hardware.password_file)
 
     def unplug(self) -> None:
