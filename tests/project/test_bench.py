@@ -104,11 +104,7 @@ def test_the_earlier_commit_runs_its_own_code(tmp_path: Path) -> None:
         pytest.skip("this checkout has no git history")
     account = shop.account(code=shop.earlier)
 
-    program = [
-        *shop.earlier.command("filer", "filer")[:-2],
-        "-c",
-        "import filer; print(filer.__file__)",
-    ]
+    program = [sys.executable, "-P", "-c", "import filer; print(filer.__file__)"]
     ended = subprocess.run(
         program, env=account.environment, capture_output=True, text=True, check=True
     )
