@@ -25,12 +25,9 @@ from filer.disks.record import Owner
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
 from filer.host.toml_file import ConfigError
-from filer.key_servers.creation import SystemIdentity
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import MSID_KEY_ID, is_reserved
 from filer.keys.keytable import Keytable
-from filer.kmip.interface import Interface
-from filer.kmip.login import Login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.options import Options
@@ -43,7 +40,10 @@ from filer.running.progress import Progress
 from filer.running.turn import ChangeLock
 
 if TYPE_CHECKING:
+    from filer.key_servers.creation import SystemIdentity
     from filer.key_servers.group import KeyServers
+    from filer.kmip.interface import Interface
+    from filer.kmip.login import Login
 
 
 def _in_log(owner: Owner) -> str:
@@ -115,6 +115,8 @@ class Filer:
 
     @property
     def identity(self) -> SystemIdentity:
+        from filer.key_servers.creation import SystemIdentity
+
         return SystemIdentity(self.hardware.system_id, self.hardware.partner_id)
 
     @property

@@ -60,11 +60,14 @@ class Commands(Mapping[str, Command]):
 
     def __init__(self, warn: Callable[[str], object]) -> None:
         self._warn = warn
+        self._loaded: dict[str, Command] = {}
 
     def __getitem__(self, name: str) -> Command:
-        if name in _MODULES:
-            return _by_name(import_module(_MODULES[name]).COMMANDS)[name]
-        return self._all[name]
+        if name not in _MODULES:
+            return self._all[name]
+        if name not in self._loaded:
+            self._loaded.update(_by_name(import_module(_MODULES[name]).COMMANDS))
+        return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all)

@@ -14,6 +14,7 @@ from filer.commands import (
     EndOfAnswers,
     Leave,
     SessionState,
+    Subcommand,
     Unprefixed,
 )
 from filer.host.errors import FilerError
@@ -186,10 +187,14 @@ class Session:
 
     def _call(self, command: Command, parse: "Parse") -> int:
         call = Call(command, parse, self.filer, self.console, self.state, self.commands)
+        subcommand = command.with_line(parse.line)
         self.running = command.name
         try:
-            with self._turn(command, parse), self.filer.progress.shown(self.console.progress):
-                command.with_line(parse.line).run(call)
+            with (
+                self._turn(command, subcommand, parse),
+                self.filer.progress.shown(self.console.progress),
+            ):
+                subcommand.run(call)
         except Unprefixed as refusal:
             call.fail(Complaint(str(refusal), "refused"))
         except FilerError as refusal:
@@ -230,9 +235,11 @@ class Session:
             text = f"{_full_name(command, parse)} of {self.state.who}: interrupted"
             self.filer.messages.log("console.interrupted", "warning", text)
 
-    def _turn(self, command: Command, parse: "Parse") -> AbstractContextManager[None]:
+    def _turn(
+        self, command: Command, subcommand: Subcommand, parse: "Parse"
+    ) -> AbstractContextManager[None]:
         """Return the lock for a line that changes the filer."""
-        if not command.with_line(parse.line).changes:
+        if not subcommand.changes:
             return nullcontext()
         return self.filer.changes.turn(_full_name(command, parse), self.state.who)
 

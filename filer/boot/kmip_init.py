@@ -9,7 +9,6 @@ from filer.boot.notices import Notices
 from filer.key_servers.holdings import Holdings
 from filer.keys.keytable import CREATION_LIMIT, recommended_limit
 from filer.kmip.failure import KeyServerFailure
-from filer.registration.certificates import registered_warnings
 from filer.running.interrupt import Interrupted
 from filer.running.parallel import in_parallel
 from filer.system import Filer
@@ -53,7 +52,8 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
         notices.progress("kmip.init.ports", "configuring ports")
         notices.progress("kmip.init.ports", f"{interface.name} has the address {interface.address}")
     holdings, unreadable = _fetch(filer, notices)
-    # Only now, because loading cryptography takes a while.
+    from filer.registration.certificates import registered_warnings  # slow to load
+
     certificates = filer.registration.certificates
     for _, warning in registered_warnings(certificates, filer.now(), filer.expiry_notice):
         notices.warning("kmip.init.certificate", warning)

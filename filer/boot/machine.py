@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from filer.boot import kmip_init
 from filer.boot.notices import Logged, Notices
@@ -25,7 +25,6 @@ from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
 from filer.host.toml_file import ConfigError
 from filer.key_servers.holdings import Holdings
-from filer.kmip.login import Login, read_login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.options import Options
@@ -34,6 +33,9 @@ from filer.root import Root, RootLock
 from filer.running.interrupt import Interrupt
 from filer.running.turn import ChangeLock
 from filer.system import Filer, node_of
+
+if TYPE_CHECKING:
+    from filer.kmip.login import Login
 
 
 class Panic(FilerError):
@@ -145,9 +147,11 @@ class Machine:
             options=options,
         )
 
-    def _login(self, hardware: Hardware) -> Login | None:
+    def _login(self, hardware: Hardware) -> "Login | None":
         if not hardware.user:
             return None
+        from filer.kmip.login import read_login
+
         return read_login(hardware.user, self._root.path / hardware.password_file)
 
     def unplug(self) -> None:
