@@ -12,9 +12,9 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from bench.measuring import interleave, process_seconds, seconds
-from bench.row import Figure, Row, Unit, below, reaches
-from bench.workshop import TAGS, Booted, Workshop, new_pairs
+from bench.measuring import BARE_PYTHON, Side, interleave, process_seconds, seconds
+from bench.row import Figure, Row, at_most, faster
+from bench.workshop import TAGS, Booted, Code, Workshop, against_earlier, new_pairs
 from filer.keys.keytable import merge
 from filer.registration.registration import Registration
 from filer.running.interrupt import Interrupt
@@ -39,14 +39,15 @@ _BEFORE_TAB = (
 def lines(shop: Workshop) -> Iterator[Row]:
     """Measure lines from a pipe, including boot and halt."""
     number = 100 if shop.quick else 10_000
-    account = shop.account()
     script = shop.new("script") / "lines"
     script.write_text(f"{_LINE}\n" * number)
-    (taken,) = interleave(
-        shop.times(5), partial(process_seconds, account.filer(), account.environment, script)
-    )
-    rate = taken.map(lambda seconds: number / seconds, Unit.LINES)
-    yield Row(f"{number:,} lines of `{_LINE}`", rate, reaches(number, Unit.LINES))
+
+    def run_by(code: Code) -> Side:
+        account = shop.account(code=code)
+        return partial(process_seconds, account.filer(), account.environment, script)
+
+    ours, *earlier = interleave(shop.times(5), *map(run_by, shop.versions()))
+    yield against_earlier(f"{number:,} lines of `{_LINE}`", ours, faster(1.5), *earlier)
 
 
 def man(shop: Workshop) -> Iterator[Row]:
@@ -58,13 +59,14 @@ def man(shop: Workshop) -> Iterator[Row]:
         coloured(ManualText(page.source, 80, booted.session.commands), "dark", "xterm-256color")
 
     with shop.account().booted() as booted:
-        plain, colours = interleave(
+        plain, colours, bare = interleave(
             shop.times(30),
             partial(seconds, partial(booted.execute, "man key_manager")),
             partial(seconds, in_colours),
+            partial(process_seconds, BARE_PYTHON, shop.account().environment),
         )
-    yield Row("`man key_manager`", plain, below(0.010))
-    yield Row("`man key_manager`, in colours", colours, below(0.010))
+    for what, taken in (("`man key_manager`", plain), ("`man key_manager`, in colours", colours)):
+        yield Row(what, taken, at_most(0.6), bare, "`python -c pass`")
 
 
 def completion(shop: Workshop) -> Iterator[Row]:
@@ -78,7 +80,7 @@ def completion(shop: Workshop) -> Iterator[Row]:
             key=lambda figures: figures[0].value,
         )
     what = f"key to menu, 4 servers, {TAGS} tags, {disks} disks"
-    yield Row(what, ours, below(0.005), bare, "bare prompt_toolkit, same words")
+    yield Row(what, ours, at_most(0.7), bare, "bare prompt_toolkit, same words")
 
 
 def _menus(booted: Booted, line: str, times: int) -> list[Figure]:

@@ -3,14 +3,13 @@
 import resource
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from bench import stock
-from bench.measuring import interleave, process_cpu_seconds, seconds
+from bench.measuring import BARE_PYTHON, interleave, process_cpu_seconds, seconds
 from bench.network import connected, exchange
 from bench.row import Row, at_most, faster
 from bench.workshop import KeyServers, Workshop, free_port, processes
@@ -61,7 +60,7 @@ def keyserver(shop: Workshop) -> Iterator[Row]:
 def keyserver_boot(shop: Workshop) -> Iterator[Row]:
     """Measure the CPU time of the server for a filer's boot, with many filers in its store."""
     filers = 2 if shop.quick else 200
-    python = partial(process_cpu_seconds, [sys.executable, "-c", "pass"])
+    python = partial(process_cpu_seconds, BARE_PYTHON)
     for pairs, times in ((14, 1.0), (128, 2.0)):
         with shop.key_servers(1, pairs, filers) as many, shop.key_servers(1, pairs) as one:
             ours, alone, bare = interleave(

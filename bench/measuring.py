@@ -19,6 +19,10 @@ PATIENCE = 120
 
 MEGABYTE = 1_000_000
 
+BARE_PYTHON = (sys.executable, "-c", "pass")
+
+CURSOR_QUERY, CURSOR_ANSWER = "\x1b[6n", "\x1b[1;1R"
+
 Side = Callable[[], float]
 
 # The peak memory of a process forked from this large one would include the size of this one.  A
@@ -84,13 +88,23 @@ def process_cpu_seconds(command: Sequence[str | Path]) -> float:
 
 
 def prompt_seconds(
-    command: Sequence[str | Path], environment: Mapping[str, str], prompt: str
+    command: Sequence[str | Path], environment: Mapping[str, str], prompt: str, *, person: bool
 ) -> float:
     """Return how long a program takes from its start until ``prompt`` is on its terminal."""
     begun = perf_counter()
     with terminal(command, environment) as child:
-        child.expect_exact(prompt)
+        await_prompt(child, prompt, person=person)
         return perf_counter() - begun
+
+
+def await_prompt(child: "pexpect.spawn[str]", prompt: str, *, person: bool) -> None:
+    """Wait until ``prompt`` is on the terminal of ``child``.
+
+    The terminal of a ``person`` answers a query for the cursor position, as xterm does; that of a
+    driver does not.
+    """
+    while child.expect_exact([prompt, CURSOR_QUERY] if person else [prompt]):
+        child.send(CURSOR_ANSWER)
 
 
 @contextmanager
@@ -99,11 +113,10 @@ def terminal(
 ) -> "Iterator[pexpect.spawn[str]]":
     """Start a program on a pseudo-terminal."""
     program, *arguments = map(str, command)
-    more = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}  # for the peers
     child: pexpect.spawn[str] = pexpect.spawn(
         program,
         arguments,
-        env={**environment, **more},
+        env={**environment, "TERM": "xterm"},
         timeout=PATIENCE,
         dimensions=(24, 80),
         encoding="utf-8",

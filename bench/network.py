@@ -9,10 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import pairwise
+from time import perf_counter
 
 from bench.measuring import cpu_seconds, interleave, peak_memory, seconds
 from bench.row import Figure, Row, Unit, at_most, faster
-from bench.workshop import IDENTITY, Account, Booted, KeyServers, Workshop, free_port, processes
+from bench.workshop import (
+    IDENTITY,
+    Account,
+    Booted,
+    Code,
+    KeyServers,
+    Workshop,
+    against_earlier,
+    free_port,
+    processes,
+)
 from filer.kmip.abilities import Abilities
 from filer.kmip.client import KmipClient
 from filer.kmip.connection import Deadline, TlsConnection
@@ -24,6 +35,9 @@ from filer.kmip.ttlv import HEADER_LENGTH, STRUCTURE, structure_length
 
 _ONE_WAY = 0.010
 _RESTORE = "key_manager restore -all"
+_END = "filer1\n"
+"""The output of hostname."""
+
 _PATIENCE = 120.0
 _HEAD = struct.Struct("!II")
 
@@ -99,13 +113,17 @@ def restore(shop: Workshop) -> Iterator[Row]:
         requests = _requests(near)
         booted = stack.enter_context(shop.account(servers=far).booted())
         ours, together, *alone = interleave(
-            shop.times(7),
+            shop.times(9),
             partial(seconds, partial(_restore, booted, pairs)),
             partial(seconds, partial(_replay_to_all, far, requests)),
             *(
                 partial(seconds, partial(_replay, far, address, requests))
                 for address in far.addresses
             ),
+        )
+        consoles = [stack.enter_context(_console(shop, pairs, code)) for code in shop.versions()]
+        piped, *earlier = interleave(
+            shop.times(5), *(partial(_restore_by_pipe, each, pairs) for each in consoles)
         )
         one_by_one = Figure.of(
             [seconds(partial(_key_by_key, far, pairs)) for _ in range(shop.times(1))]
@@ -120,7 +138,38 @@ def restore(shop: Workshop) -> Iterator[Row]:
     yield Row(what, ours, faster(20), one_by_one, "ProxyKmipClient, key by key")
     slowest = max(alone, key=lambda figure: figure.value)
     yield Row(what, ours, at_most(1.5), slowest, "slowest server alone, same bytes")
-    yield Row(what, ours, at_most(1.5), together, "all four at once, same bytes")
+    yield Row(what, ours, at_most(1.15), together, "all four at once, same bytes")
+    yield against_earlier(f"{what}, by pipe", piped, faster(4), *earlier)
+
+
+@contextmanager
+def _console(shop: Workshop, pairs: int, code: Code) -> Iterator[subprocess.Popen[str]]:
+    """Run a filer that reads commands from a pipe, and its key servers, of version ``code``."""
+    with shop.key_servers(4, pairs, code=code) as near, _far_away(near) as servers:
+        account = shop.account(servers=servers, code=code)
+        with subprocess.Popen(
+            account.filer(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=account.environment,
+            text=True,
+            bufsize=1,
+        ) as process:
+            yield process
+            process.communicate()
+
+
+def _restore_by_pipe(console: subprocess.Popen[str], pairs: int) -> float:
+    """Return how long the command takes in a running console."""
+    assert console.stdin is not None
+    assert console.stdout is not None
+    begun = perf_counter()
+    console.stdin.write(f"{_RESTORE}\nhostname\n")
+    output = "".join(iter(console.stdout.readline, _END))
+    taken = perf_counter() - begun
+    if f"Keytable: {pairs} key pairs" not in output:
+        raise RuntimeError("not all key pairs were restored")
+    return taken
 
 
 def _restore(booted: Booted, pairs: int) -> None:

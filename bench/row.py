@@ -16,7 +16,6 @@ class Unit(Enum):
 
     SECONDS = "s"
     MEGABYTES = "MB"
-    LINES = "lines/s"
     TRIPS = "round trips"
 
 
@@ -33,9 +32,9 @@ class Figure:
         """Return the median of ``rounds`` as a figure."""
         return cls(median(rounds), unit, tuple(rounds))
 
-    def map(self, change: Callable[[float], float], unit: Unit | None = None) -> "Figure":
+    def map(self, change: Callable[[float], float]) -> "Figure":
         """Apply ``change`` to each round and return the resulting figure."""
-        return Figure.of([change(each) for each in self.rounds], unit or self.unit)
+        return Figure.of([change(each) for each in self.rounds], self.unit)
 
     def divided_by(self, other: "Figure") -> float:
         """Return the ratio of two figures; with equal numbers of rounds, the median of the ratios.
@@ -66,8 +65,6 @@ class Bound(Enum):
     """A lower limit for theirs divided by ours."""
     BELOW = "at most {}"
     """An upper limit for ours."""
-    REACHES = "at least {}"
-    """A lower limit for ours."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +96,12 @@ def below(value: float, unit: Unit = Unit.SECONDS) -> Limit:
     return Limit(Bound.BELOW, figure=Figure(value, unit))
 
 
-def reaches(value: float, unit: Unit) -> Limit:
-    """Return the limit that ours must be at least ``value``."""
-    return Limit(Bound.REACHES, figure=Figure(value, unit))
-
-
 @dataclass(frozen=True)
 class Row:
     """One line of the table.
 
     ``theirs`` is None if the limit is an absolute figure.  A figure that could not be measured is
-    None too, and ``against`` says why.
+    None too, and ``against`` says why.  A row is ``skipped`` if this checkout lacks what it needs.
     """
 
     what: str
@@ -117,6 +109,7 @@ class Row:
     limit: Limit | None
     theirs: Figure | None = None
     against: str = ""
+    skipped: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -133,7 +126,7 @@ class Row:
         """Whether the limit is met."""
         if self.ratio is None or self.limit is None:
             return False
-        if self.limit.bound in (Bound.AT_LEAST, Bound.REACHES):
+        if self.limit.bound is Bound.AT_LEAST:
             return self.ratio >= self.limit.times
         return self.ratio <= self.limit.times
 
@@ -142,7 +135,8 @@ class Row:
         theirs = f"{self.against}: {self.theirs}" if self.theirs else self.against
         ratio = "" if self.ratio is None else _digits(self.ratio)
         ours, limit = (str(each or "") for each in (self.ours, self.limit))
-        return (self.what, ours, theirs, ratio, limit, _MET[self.met])
+        met = "skipped" if self.skipped else _MET[self.met]
+        return (self.what, ours, theirs, ratio, limit, met)
 
 
 HEADINGS = ("what", "ours", "compared with", "ratio", "limit", "met")

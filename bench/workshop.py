@@ -7,13 +7,17 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from compileall import compile_dir
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from io import StringIO
+from functools import cached_property
+from io import BytesIO, StringIO
 from itertools import count
 from pathlib import Path
 
+from bench.row import Figure, Limit, Row
 from filer.boot.machine import Machine, boot, power_off
 from filer.key_servers.creation import SystemIdentity
 from filer.keys.authentication_key import AuthenticationKey
@@ -34,15 +38,39 @@ IDENTITY = SystemIdentity(1573922407, 1573922311)
 """The default system IDs of filer.toml."""
 
 TAGS = 200
-_PROGRAM = Path(sys.executable).with_name("filer")
-_KEY_SERVER = Path(sys.executable).with_name("filer-keyserver")
+_CHECKOUT = Path(__file__).parent.parent
+
+EARLIER = "7b036db831712b2e9010dafeb7ef1533614a95d8"
+"""The last commit before the work on speed at scale; some rows compare with it."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A version of the programs: that of this environment, or the one in ``directory``."""
+
+    directory: Path | None = None
+
+    def command(self, name: str, module: str) -> list[str]:
+        """Return the command line of the program ``name``, whose main module is ``module``."""
+        if self.directory is None:
+            return [str(Path(sys.executable).with_name(name))]
+        return [sys.executable, "-P", "-m", module]
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables from which Python knows where the code is."""
+        return {} if self.directory is None else {"PYTHONPATH": str(self.directory)}
+
+
+INSTALLED = Code()
 
 
 @dataclass(frozen=True)
 class Account:
-    """A separate home directory with a filer's root in it."""
+    """A separate home directory with a filer's root in it; ``code`` is the version it runs."""
 
     home: Path
+    code: Code = INSTALLED
 
     @property
     def root(self) -> Path:
@@ -62,11 +90,13 @@ class Account:
             "XDG_DATA_HOME": str(self.home / "data"),
             "XDG_STATE_HOME": str(self.home / "state"),
             "XDG_CACHE_HOME": str(self.home / "cache"),
+            **self.code.environment,
         }
 
     def filer(self, *commands: str) -> list[str]:
-        """Return a command line that runs ``commands`` with the installed program."""
-        return [str(_PROGRAM), *(f"--command={command}" for command in commands)]
+        """Return a command line that runs ``commands``."""
+        program = self.code.command("filer", "filer")
+        return [*program, *(f"--command={command}" for command in commands)]
 
     def run(self, *commands: str) -> None:
         """Run commands.  Raises CalledProcessError if one fails."""
@@ -80,7 +110,7 @@ class Account:
 
     @contextmanager
     def booted(self) -> "Iterator[Booted]":
-        """Boot this filer in this process."""
+        """Boot this filer in this process, with the code of this environment."""
         interrupt = Interrupt()
         out, err = StringIO(), StringIO()
         console = ScriptConsole(LineInput(()), Signals(interrupt), out=out, err=err)
@@ -132,6 +162,14 @@ class KeyServers:
         )
 
 
+def against_earlier(what: str, ours: Figure, limit: Limit, earlier: Figure | None = None) -> Row:
+    """Return a row that compares with the commit `EARLIER`; skipped without its figure."""
+    against = f"commit {EARLIER[:8]}"
+    if earlier is None:
+        return Row(what, ours, limit, against=f"{against}: no git history", skipped=True)
+    return Row(what, ours, limit, earlier, against)
+
+
 class Workshop:
     """Creates accounts and key servers for the rows, below one directory.
 
@@ -155,9 +193,32 @@ class Workshop:
         path.mkdir()
         return path
 
-    def account(self, settings: str = "", servers: KeyServers | None = None) -> Account:
+    @cached_property
+    def earlier(self) -> Code | None:
+        """The code of the commit `EARLIER`, or None if this checkout has no such history."""
+        directory = self.new("earlier")
+        try:
+            archive = subprocess.run(
+                ["git", "-C", _CHECKOUT, "archive", "--format=tar", EARLIER],
+                capture_output=True,
+                check=True,
+            ).stdout
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        with tarfile.open(fileobj=BytesIO(archive)) as files:
+            files.extractall(directory, filter="data")
+        compile_dir(directory, quiet=2, workers=0)  # as the code of this environment is
+        return Code(directory)
+
+    def versions(self) -> Sequence[Code]:
+        """Return the code of this environment, and the earlier one if there is any."""
+        return [INSTALLED, *([self.earlier] if self.earlier else [])]
+
+    def account(
+        self, settings: str = "", servers: KeyServers | None = None, code: Code = INSTALLED
+    ) -> Account:
         """Create a filer that has booted once, with ``servers`` registered."""
-        account = Account(self.new("account"))
+        account = Account(self.new("account"), code)
         account.root.mkdir(mode=0o700)
         if servers is not None:
             settings += f"[kmip]\nport = {servers.port}\ntimeout = 60.0\n"
@@ -172,7 +233,9 @@ class Workshop:
         return account
 
     @contextmanager
-    def key_servers(self, number: int, pairs: int, filers: int = 1) -> Iterator[KeyServers]:
+    def key_servers(
+        self, number: int, pairs: int, filers: int = 1, code: Code = INSTALLED
+    ) -> Iterator[KeyServers]:
         """Run ``number`` key servers, each in its own process, all with the same ``pairs``.
 
         Each of the other ``filers``, which have other client certificates, has as many.
@@ -186,19 +249,22 @@ class Workshop:
         put_for_others(store, pairs, filers - 1)
         for address in addresses[1:]:
             shutil.copyfile(store, directory / f"{address}.sqlite")
+        program = code.command("filer-keyserver", "filer.keyserver")
         commands: list[list[str | Path]] = [
-            [_KEY_SERVER, "--dir", directory, "--address", address, "--port", str(port)]
+            [*program, "--dir", directory, "--address", address, "--port", str(port)]
             for address in addresses
         ]
-        with processes(commands) as process_ids:
+        with processes(commands, {**os.environ, **code.environment}) as process_ids:
             yield KeyServers(directory, addresses, port, process_ids)
 
 
 @contextmanager
-def processes(commands: Sequence[Sequence[str | Path]]) -> Iterator[Sequence[int]]:
+def processes(
+    commands: Sequence[Sequence[str | Path]], environment: Mapping[str, str] | None = None
+) -> Iterator[Sequence[int]]:
     """Run servers during the context; each must print a line when it is ready."""
     running = [
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment)
         for command in commands
     ]
     try:

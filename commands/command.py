@@ -164,14 +164,16 @@ class Later:
 
     def __init__(self, where: str) -> None:
         self.where = where
+        self._run: Run | None = None
 
     def load(self) -> Run:
         """Import the function.  Raises ImportError or AttributeError if it does not exist."""
-        from importlib import import_module
+        if self._run is None:
+            from importlib import import_module
 
-        module, _, name = self.where.partition(":")
-        run: Run = getattr(import_module(module), name)
-        return run
+            module, _, name = self.where.partition(":")
+            self._run = getattr(import_module(module), name)
+        return self._run
 
     def __call__(self, call: Call) -> None:
         """Import and run the function."""

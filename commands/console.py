@@ -41,6 +41,7 @@ class Next(Enum):
     BOOT = auto()
     MAINTENANCE = auto()
     LOADER = auto()
+    BOOT_MENU = auto()
     END = auto()
 
 
@@ -93,6 +94,10 @@ class Console(Protocol):
     @property
     def width(self) -> int:
         """Columns of the screen; 80 if there is no screen."""
+
+
+PRIVILEGES = ("admin", "advanced", "diag")
+"""The privileges of a session; each has the commands of those before it."""
 
 
 @dataclass(eq=False, repr=False)

@@ -22,9 +22,6 @@ def _switch(on: bool) -> str:
 
 _FIXED: Mapping[str, _Fixed] = {
     "autoboot": _Fixed(lambda filer: _switch(filer.loader.autoboot), "setenv AUTOBOOT at LOADER"),
-    "disk.auto_assign": _Fixed(
-        lambda filer: _switch(filer.hardware.auto_assign), "auto_assign in filer.toml"
-    ),
     "kmip.init.maxwait": _Fixed(
         lambda filer: f"{filer.hardware.init_maxwait:g}", "init_maxwait in filer.toml"
     ),

@@ -20,6 +20,7 @@ DEFAULT_TEXT = """\
 hostname = "filer1"
 system_id = 1573922407
 partner_id = 1573922311      # 0: no HA partner
+partner_hostname = "filer2"  # if this filer has that name: filer1
 partner_root = ""            # the root of the HA partner; below this root, or absolute
 storage_encryption = true    # false: key_manager and disk encrypt refuse
 snaplock = false             # true, together with storage_encryption: refused at boot
@@ -27,7 +28,6 @@ snaplock = false             # true, together with storage_encryption: refused a
 disks = 12                   # names 0c.00.0 ... 0c.00.23, then 0c.01.0 ...
 disk_size = "64 MiB"         # sparse files
 directory = "shelf"          # below the root, or absolute; HA partners use the same
-auto_assign = true           # a boot takes disks that have no owner
 [kmip]
 port = 5696                  # until setup asks
 timeout = 5.0                # seconds, for one key server to answer one request
@@ -51,13 +51,13 @@ class Hardware(NamedTuple):
     hostname: str = "filer1"
     system_id: int = 1573922407
     partner_id: int = 1573922311
+    partner_hostname: str = "filer2"
     partner_root: str = ""
     storage_encryption: bool = True
     snaplock: bool = False
     disks: int = 12
     disk_size: int = 64 * MIB
     directory: str = OWN_SHELF
-    auto_assign: bool = True
     port: int = 5696
     timeout: float = 5.0
     init_maxwait: float = 0.0
@@ -129,6 +129,7 @@ _KEYS: Known = {
         "hostname": _hostname,
         "system_id": whole(1, LAST_SYSTEM_ID),
         "partner_id": whole(0, LAST_SYSTEM_ID),
+        "partner_hostname": _hostname,
         "partner_root": _directory_or_none,
         "storage_encryption": switch,
         "snaplock": switch,
@@ -138,7 +139,6 @@ _KEYS: Known = {
         "disks": whole(3, 2400),
         "disk_size": _size,
         "directory": _directory,
-        "auto_assign": switch,
     },
     "kmip": {
         "port": whole(1, 65535),
@@ -171,6 +171,11 @@ def _hardware(document: Document) -> Hardware:
     if hardware.partner_id == hardware.system_id:
         key = "partner_id" if "partner_id" in settings else "system_id"
         raise document.error(("system", key), "system_id and partner_id must differ")
+    if hardware.partner_hostname == hardware.hostname:
+        if "partner_hostname" in settings:
+            text = "hostname and partner_hostname must differ"
+            raise document.error(("system", "partner_hostname"), text)
+        hardware = hardware._replace(partner_hostname=Hardware().hostname)
     if hardware.partner_root and not hardware.partner_id:
         raise document.error(("system", "partner_root"), "partner_root needs a partner_id")
     if hardware.partner_root and os.path.normpath(hardware.directory) == OWN_SHELF:

@@ -53,6 +53,7 @@ OPTIONS: Mapping[str, Option] = {
     "cf.takeover.on_reboot": Option(
         "on", _ON_OFF, "whether this system takes over when the partner halts or reboots"
     ),
+    "disk.auto_assign": Option("on", _ON_OFF, "whether this system takes disks without an owner"),
 }
 """The options that can be set, by name; a new one is a row."""
 

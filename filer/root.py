@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -43,6 +43,7 @@ _FILES = (
     _SHELF_RECORD,
     "var/panics.toml",
     "var/loader.toml",
+    "var/clock.toml",
     "mroot/etc/messages",
     "mroot/etc/registry",
     "service",
@@ -196,6 +197,10 @@ class Root(NamedTuple):
     def registry(self) -> Path:
         """/mroot/etc/registry, the options."""
         return self.mroot / "etc" / "registry"
+
+    def system_logs(self) -> Sequence[Path]:
+        """Return the system log and its predecessors, as far as they exist."""
+        return sorted(self.system_log.parent.glob(f"{self.system_log.name}*"))
 
     @property
     def shelf(self) -> Path:

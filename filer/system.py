@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filer.boot_device.generations import BootDevice
-from filer.boot_device.loader import LoaderEnvironment
+from filer.boot_device.loader import BootArguments, LoaderEnvironment
 from filer.boot_device.panics import Panics
+from filer.clock import Clock
 from filer.config import OWN_SHELF, Hardware
 from filer.disks.aggregate import Aggregate, assemble
 from filer.disks.derivation import Derivation
@@ -22,11 +24,10 @@ from filer.disks.ownership import Node, Ownership, survey
 from filer.disks.record import Owner
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
-from filer.key_servers.creation import SystemIdentity
+from filer.host.toml_file import ConfigError
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import MSID_KEY_ID, is_reserved
 from filer.keys.keytable import Keytable
-from filer.kmip.login import Login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.options import Options
@@ -40,7 +41,10 @@ from filer.running.progress import Progress
 from filer.running.turn import ChangeLock
 
 if TYPE_CHECKING:
+    from filer.key_servers.creation import SystemIdentity
     from filer.key_servers.group import KeyServers
+    from filer.kmip.interface import Interface
+    from filer.kmip.login import Login
 
 
 def _in_log(owner: Owner) -> str:
@@ -49,14 +53,21 @@ def _in_log(owner: Owner) -> str:
     return f"{owner.name} (ID {owner.system_id})".lstrip()
 
 
-def node_of(hardware: Hardware) -> Node:
-    """Return the system with ``hardware`` as an owner of disks."""
+def node_of(hardware: Hardware, options: Options) -> Node:
+    """Return the system with ``hardware`` as an owner of disks.
+
+    If its options cannot be read, it takes no disks without an owner.
+    """
+    try:
+        auto_assign = options["disk.auto_assign"] == "on"
+    except ConfigError:
+        auto_assign = False
     return Node(
         hardware.system_id,
         hardware.hostname,
         hardware.partner_id,
         os.path.normpath(hardware.directory) != OWN_SHELF,
-        hardware.auto_assign,
+        auto_assign,
     )
 
 
@@ -77,12 +88,17 @@ class Filer:
     messages: Messages
     derivation: Derivation
     shelf: Shelf
+    clock: Clock
     now: Callable[[], datetime]
+    """The time of ``clock``."""
     random: Callable[[int], bytes]
-    powered_on: datetime
+    powered_on_by_host: datetime
     panics: Panics
     loader: LoaderEnvironment
+    boot_arguments: BootArguments
     options: Options
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds of a clock that is never set, for durations."""
     interrupt: Interrupt = field(default_factory=Interrupt)
     progress: Progress = field(default_factory=Progress)
     keytable: Keytable = field(default_factory=Keytable)
@@ -100,7 +116,14 @@ class Filer:
     """The hostname of the partner that has taken this system over."""
 
     @property
+    def powered_on(self) -> datetime:
+        """When the filer was powered on, by its clock as it is set now."""
+        return self.powered_on_by_host + self.clock.offset()
+
+    @property
     def identity(self) -> SystemIdentity:
+        from filer.key_servers.creation import SystemIdentity
+
         return SystemIdentity(self.hardware.system_id, self.hardware.partner_id)
 
     @property
@@ -126,7 +149,7 @@ class Filer:
     @property
     def node(self) -> Node:
         """This system as an owner of disks."""
-        return node_of(self.hardware)
+        return node_of(self.hardware, self.options)
 
     def assembled(self) -> Aggregate:
         """Return the root aggregate, by what the disks record now."""
@@ -159,13 +182,23 @@ class Filer:
     def disk_jobs(self) -> DiskJobs:
         return DiskJobs(self.keytable, self.interrupt, self.progress.show)
 
-    def key_servers(self, addresses: Collection[str] | None = None) -> KeyServers:
-        """Return the registered key servers, or those at ``addresses``, for one command."""
+    def key_servers(
+        self, addresses: Collection[str] | None = None, interface: Interface | None = None
+    ) -> KeyServers:
+        """Return the registered key servers, or those at ``addresses``, for one command.
+
+        With ``interface``, connections to them come from there.
+        """
         chosen = self.registration.servers if addresses is None else addresses
-        return self.key_servers_at(chosen, self.port, self.boot_device.certificate_path)
+        path = self.boot_device.certificate_path
+        return self.key_servers_at(chosen, self.port, path, interface)
 
     def key_servers_at(
-        self, addresses: Collection[str], port: int, certificate: CertificatePath
+        self,
+        addresses: Collection[str],
+        port: int,
+        certificate: CertificatePath,
+        interface: Interface | None = None,
     ) -> KeyServers:
         """Return key servers; ``certificate`` maps the name of a certificate to its file."""
         from filer.key_servers.group import KeyServers
@@ -180,6 +213,7 @@ class Filer:
                 ),
                 self.hardware.timeout,
                 login=self.login,
+                interface=interface,
                 ignored=is_reserved,
                 now=self.now,
             )

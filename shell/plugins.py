@@ -19,6 +19,7 @@ BUILT_IN = {
     "filer.commands.disk": ("disk",),
     "filer.commands.key_manager": ("key_manager",),
     "filer.commands.keymgr": ("keymgr",),
+    "filer.commands.network": ("ping", "ifconfig"),
     "filer.commands.options": ("options",),
     "filer.commands.power": ("halt", "reboot", "logout", "exit"),
     "filer.commands.storage": ("sysconfig", "aggr"),
@@ -61,11 +62,14 @@ class Commands(Mapping[str, Command]):
 
     def __init__(self, warn: Callable[[str], object]) -> None:
         self._warn = warn
+        self._loaded: dict[str, Command] = {}
 
     def __getitem__(self, name: str) -> Command:
-        if name in _MODULES:
-            return _by_name(import_module(_MODULES[name]).COMMANDS)[name]
-        return self._all[name]
+        if name not in _MODULES:
+            return self._all[name]
+        if name not in self._loaded:
+            self._loaded.update(_by_name(import_module(_MODULES[name]).COMMANDS))
+        return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all)
@@ -150,12 +154,20 @@ def commands_at_loader() -> Mapping[str, Command]:
     return _by_name(COMMANDS_AT_LOADER)
 
 
-LOADER, MAINTENANCE = "LOADER>", "*>"
+def commands_in_boot_menu() -> Mapping[str, Command]:
+    """Return the items of the boot menu, by number."""
+    from filer.commands.boot_menu import COMMANDS_IN_BOOT_MENU
+
+    return _by_name(COMMANDS_IN_BOOT_MENU)
+
+
+LOADER, MAINTENANCE, BOOT_MENU = "LOADER>", "*>", "Selection (1-8)?"
 """The prompts of the consoles without a booted filer."""
 
 OTHER_CONSOLES: Mapping[str, Callable[[], Mapping[str, Command]]] = {
     LOADER: commands_at_loader,
     MAINTENANCE: commands_in_maintenance,
+    BOOT_MENU: commands_in_boot_menu,
 }
 """Returns the commands at each of these prompts."""
 

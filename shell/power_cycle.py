@@ -26,13 +26,19 @@ from filer.pair.pair import Pair
 from filer.pair.service import ServiceHeld
 from filer.running.interrupt import Interrupted
 from filer.shell.announcer import Announcer
-from filer.shell.plugins import LOADER, MAINTENANCE, OTHER_CONSOLES
+from filer.shell.plugins import BOOT_MENU, LOADER, MAINTENANCE, OTHER_CONSOLES
 from filer.shell.session import FAILED, OK, Host, NoRecord, Record, Session
 from filer.shell.signals import HandedOver, Signals
 from filer.system import Filer
 
 PANICKED = 3
-"""The exit status after a panic without a later successful boot."""
+"""The exit status after a panic, or an aborted boot, without a later successful boot."""
+
+STARTING_AUTOBOOT = "Starting AUTOBOOT press Ctrl-C to abort..."
+"""What the boot loader prints before it boots by itself."""
+
+MENU_WAIT = 2.0
+"""Seconds that a boot waits for Ctrl-C, which leads to the boot menu."""
 
 LONGEST_WAIT = 60.0
 """The most seconds between a panic and the next boot."""
@@ -110,6 +116,7 @@ class PowerCycle:
         self._console_session: Session | None = None
         self._announcer = Announcer(self.host.announce)
         self._panics = 0
+        self._is_down = self._offers_menu = False
         step = self._power_on(Next.BOOT)
         try:
             while step is not Next.END:
@@ -121,24 +128,28 @@ class PowerCycle:
             raise
         finally:
             self._power_off(State.NOTAKEOVER)
-        return PANICKED if self._panics else self.host.status
+        return PANICKED if self._is_down else self.host.status
 
     def _do(self, step: Next) -> Next:
+        if step is Next.BOOT and self._menu_is_wanted():
+            step = Next.BOOT_MENU
         try:
             self._run(step)
         except Panic:
             return self._after_panic()
-        except BootAborted as reason:
-            self._panics += 1
-            self.console.fail(Complaint(str(reason), "boot_aborted"))
-            if self._filer.pair:
-                return self._cycle_power(self._loader, State.NOTAKEOVER)
-            return self._loader
+        except BootAborted:
+            self.signals.end_if_asked()
+            self._filer.loader.unsaved.clear()
+            return self._at_loader(State.NOTAKEOVER)
         except HandedOver:
             return self._hand_over()
         except Leave as leave:
             return self._hand_over() if self.signals.hands_over else self._leave(step, leave)
         return Next.END
+
+    def _at_loader(self, state: State) -> Next:
+        """Go to LOADER after a boot that failed; a pair releases its disks, for ``state``."""
+        return self._cycle_power(self._loader, state) if self._filer.pair else self._loader
 
     def _run(self, step: Next) -> None:
         match step:
@@ -153,13 +164,34 @@ class PowerCycle:
                 self._talk(self._other_session(MAINTENANCE))
             case Next.LOADER:
                 self._talk(self._other_session(LOADER))
+            case Next.BOOT_MENU:
+                from filer.commands.boot_menu import TEXT  # seldom needed
+
+                self.console.show(Text(TEXT))
+                self._talk(self._other_session(BOOT_MENU))
 
     def _leave(self, step: Next, leave: Leave) -> Next:
         if leave.next is Next.END:
             return Next.END
+        self._offers_menu = leave.next is Next.BOOT and step is not Next.BOOT_MENU
+        at_loader = step in (Next.LOADER, Next.BOOT_MENU)
         following = self._loader if leave.next is Next.LOADER else leave.next
         state = _state_after(leave) if step is Next.BOOT else State.NOTAKEOVER
-        return self._cycle_power(following, state)
+        unsaved = self._filer.loader.unsaved if at_loader else None
+        return self._cycle_power(following, state, unsaved)
+
+    def _menu_is_wanted(self) -> bool:
+        """Offer the boot menu to a person, in a boot by ``reboot`` or from LOADER."""
+        offered, self._offers_menu = self._offers_menu and self.console.is_terminal, False
+        if not offered:
+            return False
+        self.console.show(Text("Press Ctrl-C for Boot Menu."))
+        try:
+            self._filer.interrupt.sleep(MENU_WAIT)
+        except Interrupted:
+            self.signals.end_if_asked()
+            return True
+        return False
 
     def _boot(self) -> None:
         status = FAILED
@@ -173,14 +205,18 @@ class PowerCycle:
                     self._overrides,
                 )
             status = OK
-        except Panic as panic:
+        except (BootAborted, Panic) as end:
             status = PANICKED
-            self._panics += 1
-            self.console.fail(Complaint(str(panic), "panic"))
+            self._is_down = True
+            complaint = Complaint(str(end), "boot_aborted")
+            if isinstance(end, Panic):
+                self._panics += 1
+                complaint = Complaint(str(end), "panic")
+            self.console.fail(complaint)
             raise
         finally:
             self.record.end(status)
-        self._panics = 0
+        self._panics, self._is_down = 0, False
         self._watch_partner()
         self.signals.end_if_asked()
 
@@ -227,11 +263,13 @@ class PowerCycle:
         self.on_session()
         self.host.run(session)
 
-    def _cycle_power(self, following: Next, state: State) -> Next:
+    def _cycle_power(
+        self, following: Next, state: State, unsaved: Mapping[str, str | None] | None = None
+    ) -> Next:
         """Remove power, for the reason ``state``, and power on; return what `_power_on` does."""
         self._power_off(state)
         self._leave_time_to_partner(state)
-        return self._power_on(following)
+        return self._power_on(following, unsaved)
 
     def _power_off(self, state: State) -> None:
         pair = self._filer.pair
@@ -248,18 +286,18 @@ class PowerCycle:
         except FilerError as problem:
             self.console.warn(Complaint(f"WARNING: cf: {problem}", "mailbox"))
 
-    def _power_on(self, step: Next) -> Next:
+    def _power_on(self, step: Next, unsaved: Mapping[str, str | None] | None = None) -> Next:
         """Power on for ``step`` and return it; or LOADER, or END, if the partner has the disks."""
-        while step in (Next.BOOT, Next.MAINTENANCE):
+        while step in (Next.BOOT, Next.BOOT_MENU, Next.MAINTENANCE):
             try:
-                self._filer = self.machine.power_on()
+                self._filer = self.machine.power_on(unsaved)
             except ServiceHeld as held:
                 if not self._may_power_on(step, held):
-                    self._panics += 1
+                    self._is_down = True
                     step = self._loader
             else:
                 return step
-        self._filer = self.machine.power_on(serves=False)
+        self._filer = self.machine.power_on(unsaved, serves=False)
         return step
 
     def _may_power_on(self, step: Next, held: ServiceHeld) -> bool:
@@ -328,6 +366,7 @@ class PowerCycle:
     def _after_panic(self) -> Next:
         """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""
         self.signals.end_if_asked()
+        self._filer.loader.unsaved.clear()
         if self._filer.pair:
             self._cycle_power(Next.LOADER, State.PANICKED)
         if self._has_autoboot():
@@ -336,7 +375,7 @@ class PowerCycle:
                 self.console.warn(Complaint(text, "autoboot_ends", panics=LIMIT))
                 return self._loader
             seconds = wait_before_boot(self._panics_in_a_row())
-            text = f"Starting AUTOBOOT in {seconds:g} s, press Ctrl-C to abort..."
+            text = f"autoboot: the next boot begins in {seconds:g} s.\n{STARTING_AUTOBOOT}"
             self.console.warn(Complaint(text, "autoboot", seconds=seconds))
             try:
                 self._filer.interrupt.sleep(seconds)

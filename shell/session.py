@@ -15,6 +15,7 @@ from filer.commands import (
     Leave,
     Refused,
     SessionState,
+    Subcommand,
     Unprefixed,
 )
 from filer.host.errors import FilerError
@@ -132,7 +133,7 @@ class Session:
             name = f"{name}(takeover)"
         return f"{name}{mark}>"
 
-    def _target(self, command: Command, parse: "Parse") -> Filer:
+    def _target(self, command: Command, subcommand: Subcommand) -> Filer:
         """Return the filer that a line is for.  Raises Refused."""
         if not self.state.in_partner:
             return self.filer
@@ -140,8 +141,8 @@ class Session:
         if partner is None:
             self.state.in_partner = False
             raise Refused("the partner was given back; the line was not run")
-        changes = command.with_line(parse.line).changes
-        if command.name in NOT_IN_PARTNER or (command.name == "key_manager" and changes):
+        is_refused = command.name == "key_manager" and subcommand.changes
+        if command.name in NOT_IN_PARTNER or is_refused:
             raise Refused("not for a partner that was taken over")
         partner.registration = self.filer.registration
         return partner
@@ -212,11 +213,15 @@ class Session:
 
     def _call(self, command: Command, parse: "Parse") -> int:
         call = Call(command, parse, self.filer, self.console, self.state, self.commands)
+        subcommand = command.with_line(parse.line)
         self.running = command.name
         try:
-            call.filer = self._target(command, parse)
-            with self._turn(command, parse), self.filer.progress.shown(self.console.progress):
-                command.with_line(parse.line).run(call)
+            call.filer = self._target(command, subcommand)
+            with (
+                self._turn(command, subcommand, parse),
+                self.filer.progress.shown(self.console.progress),
+            ):
+                subcommand.run(call)
         except Unprefixed as refusal:
             call.fail(Complaint(str(refusal), "refused"))
         except FilerError as refusal:
@@ -257,9 +262,11 @@ class Session:
             text = f"{_full_name(command, parse)} of {self.state.who}: interrupted"
             self.filer.messages.log("console.interrupted", "warning", text)
 
-    def _turn(self, command: Command, parse: "Parse") -> AbstractContextManager[None]:
+    def _turn(
+        self, command: Command, subcommand: Subcommand, parse: "Parse"
+    ) -> AbstractContextManager[None]:
         """Return the lock for a line that changes the filer."""
-        if not command.with_line(parse.line).changes:
+        if not subcommand.changes:
             return nullcontext()
         return self.filer.changes.turn(_full_name(command, parse), self.state.who)
 

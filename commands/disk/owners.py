@@ -86,7 +86,8 @@ def _show_owners(call: Call) -> None:
         pool, otherwise = "Pool0", ""
         if foreign:
             owner, systems = names.get(foreign.systems[0]), foreign.systems
-            pool, otherwise = "NONE", "partner" if foreign.is_partner else "foreign"
+            pool = "Pool0" if disk.owner.system_id else "NONE"
+            otherwise = "partner" if foreign.is_partner else "foreign"
         elif not ownership.owns(disk):
             columns = "Not Owned", "NONE", ""
             return OwnedDisk(disk.name, disk.serial, False, None, [], None, columns)

@@ -1,11 +1,11 @@
 """The machine: power on, boot, panic, power off."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from filer.boot import kmip_init
 from filer.boot.notices import Logged, Notices
@@ -13,6 +13,7 @@ from filer.boot.unlock import unlock_disks
 from filer.boot_device.generations import BootDevice
 from filer.boot_device.loader import LoaderEnvironment
 from filer.boot_device.panics import Panics
+from filer.clock import Clock
 from filer.config import Hardware
 from filer.config import load as load_hardware
 from filer.disks.aggregate import bring_online
@@ -22,8 +23,8 @@ from filer.disks.ownership import Ownership, claim, survey
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
+from filer.host.toml_file import ConfigError
 from filer.key_servers.holdings import Holdings
-from filer.kmip.login import Login, read_login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.options import Options
@@ -35,13 +36,16 @@ from filer.running.interrupt import Interrupt
 from filer.running.turn import ChangeLock
 from filer.system import Filer, node_of
 
+if TYPE_CHECKING:
+    from filer.kmip.login import Login
+
 
 class Panic(FilerError):
     """The filer cannot boot; the text begins with PANIC."""
 
 
 class BootAborted(FilerError):
-    """The boot was ended before any disk was tried."""
+    """The boot ends before it tries a disk; no panic is counted, and AUTOBOOT does not act."""
 
 
 class SystemIdMismatch(NamedTuple):
@@ -132,10 +136,13 @@ class Machine:
             self._pair.close()
             self._pair = None
 
-    def power_on(self, *, serves: bool = True) -> Filer:
+    def power_on(
+        self, unsaved: Mapping[str, str | None] | None = None, *, serves: bool = True
+    ) -> Filer:
         """Return a filer with an empty keytable, and with every disk locked that has locking set.
 
-        It takes the service lock.  Not if a system with a partner does not ``serves``: its disks
+        ``unsaved`` has the changes to the environment of LOADER that apply to this boot only.  It
+        takes the service lock.  Not if a system with a partner does not ``serves``: its disks
         can only be read then.  Raises ServiceHeld while the partner has taken over this system,
         and FilerError if a file of the root is damaged, or if its disks are missing.
         """
@@ -147,13 +154,20 @@ class Machine:
             if pair:
                 pair.is_up()
         marker = self._root.examine()
-        hardware = load_hardware(self._root.hardware, self._storage)
+        described = load_hardware(self._root.hardware, self._storage)
+        loader = LoaderEnvironment(
+            self._root.var / "loader.toml", self._storage, described.autoboot, unsaved
+        )
+        arguments = loader.boot_arguments()
+        hardware = arguments.applied_to(described)
+        clock = Clock(self._root.var / "clock.toml", self._storage, self._now)
         boot_device = BootDevice(self._root.var, self._storage)
         derivation = Derivation()
         shelf = Shelf(
             self._root.shelf, self._root.shelf_record, self._guarded, derivation, self._random
         )
-        node = node_of(hardware)
+        options = Options(self._root.registry, self._guarded)
+        node = node_of(hardware, options)
         if serves:
             self._prepare_directories()
             shelf.populate(
@@ -174,26 +188,28 @@ class Machine:
             registration=boot_device.load(),
             installed=Installed(self._root.installed_certificates, self._guarded),
             mroot=Mroot(self._root.mroot),
-            messages=Messages(hardware.hostname, self._now, hardware.system_id),
+            messages=Messages(hardware.hostname, clock.now, hardware.system_id, clock.offset),
             derivation=derivation,
             shelf=shelf,
-            now=self._now,
+            clock=clock,
+            now=clock.now,
             random=self._random,
-            powered_on=self._now(),
+            powered_on_by_host=self._now(),
             interrupt=self._interrupt,
             changes=ChangeLock(self._check),
             pair=pair,
             login=self._login(hardware),
             panics=Panics(self._root.var / "panics.toml", self._storage),
-            loader=LoaderEnvironment(
-                self._root.var / "loader.toml", self._storage, hardware.autoboot
-            ),
-            options=Options(self._root.registry, self._guarded),
+            loader=loader,
+            boot_arguments=arguments,
+            options=options,
         )
 
-    def _login(self, hardware: Hardware) -> Login | None:
+    def _login(self, hardware: Hardware) -> "Login | None":
         if not hardware.user:
             return None
+        from filer.kmip.login import read_login
+
         return read_login(hardware.user, self._root.path / hardware.password_file)
 
     def _check(self) -> None:
@@ -254,9 +270,12 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
         notices.warning("disk.init.failure", damage)
     if filer.hardware.storage_encryption and filer.hardware.snaplock:
         raise Panic("PANIC: SnapLock and Storage Encryption cannot be used on the same system")
+    if warning := filer.boot_arguments.warning:
+        notices.warning("loader.environment", warning)
     holdings = kmip_init.load_keytable(filer, notices)
     before_disks()
     ownership = filer.ownership()
+    _halt_without_key_server(filer, holdings, notices, ownership)
     held_back = _hold_back(filer, holdings, ownership)
     unlock_disks(filer, holdings, notices, ownership, held_back)
     aggregate = filer.aggregate = bring_online(filer.shelf, filer.node)
@@ -267,6 +286,10 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
         )
     with suppress(StorageError):  # the boot goes on; the log retries each line
         filer.messages.attach(filer.root.system_log, filer.storage)
+    try:
+        filer.options.values()
+    except ConfigError as damage:
+        notices.warning("options.damaged", f"{damage}; disks without an owner were not taken")
     try:
         claim(filer.shelf, aggregate.ownership)
     except StorageError as refusal:  # the next boot tries again
@@ -303,6 +326,31 @@ def _check_system_id(filer: Filer, override: Override) -> None:
     filer.assign(disks, filer.node.owner)
 
 
+def _halt_without_key_server(
+    filer: Filer, holdings: Holdings, notices: Notices, ownership: Ownership
+) -> None:
+    """Raise BootAborted if kmip_init waited in vain for a key server, and a locked disk has no key.
+
+    A real filer halts too: a panic and AUTOBOOT would use up the tries of the disks.
+    """
+    if (
+        filer.boot_arguments.waits_for_key_server
+        and kmip_init.is_asked_for(filer)
+        and not (holdings.by_server or filer.interrupt.requested)
+        and any(disk.key_id not in filer.keytable for disk in _to_unlock(filer, ownership))
+    ):
+        notices.warning("kmip.init.nokeys", "authentication keys might not be available")
+        raise BootAborted("ERROR: kmip_init: halting this system with encrypted mroot...")
+
+
+def _to_unlock(filer: Filer, ownership: Ownership) -> Iterator[Disk]:
+    """Yield the own locked disks that a key would open, except those of doubtful ownership."""
+    for disk in ownership.own(filer.shelf):
+        is_closed = disk.destroyed or disk.locked_out or disk.serial in ownership.doubtful
+        if disk.locked and not is_closed:
+            yield disk
+
+
 def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | None:
     """Return why the MSID must not be tried on own locked disks whose key is unknown, or None.
 
@@ -312,10 +360,7 @@ def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | 
     """
     if all(
         disk.key_id in filer.keytable or holdings.withheld_by(disk.key_id)
-        for disk in ownership.own(filer.shelf)
-        if disk.locked
-        and not (disk.destroyed or disk.locked_out)
-        and disk.serial not in ownership.doubtful
+        for disk in _to_unlock(filer, ownership)
     ):
         return None
     if filer.interrupt.requested:

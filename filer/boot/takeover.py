@@ -158,7 +158,8 @@ def _partner(filer: Filer, pair: Pair) -> Filer:
     storage = GuardedStorage(filer.storage, pair.other_service.check)
     derivation = Derivation()
     shelf = Shelf(filer.root.shelf, None, storage, derivation, filer.random)
-    node = node_of(hardware)
+    options = Options(root.registry, storage)
+    node = node_of(hardware, options)
     shelf.load()
     shelf.power_on(lambda shelf: survey(shelf, node).own(shelf))
     keytable = Keytable()
@@ -170,10 +171,10 @@ def _partner(filer: Filer, pair: Pair) -> Filer:
         storage=storage,
         installed=Installed(root.installed_certificates, storage),
         mroot=Mroot(root.mroot),
-        messages=Messages(hardware.hostname, filer.now, hardware.system_id),
+        messages=Messages(hardware.hostname, filer.now, hardware.system_id, filer.clock.offset),
         derivation=derivation,
         shelf=shelf,
-        options=Options(root.registry, storage),
+        options=options,
         keytable=keytable,
         aggregate=None,
         pair=None,

@@ -6,7 +6,6 @@ key (``man key_manager``, LIMITATIONS, says what this protects against).
 """
 
 import os
-from base64 import b32encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -118,6 +117,8 @@ class Disk:
 
         Raises FileExistsError if the file ``path`` exists; it is not changed.
         """
+        from base64 import b32encode  # only for a new disk
+
         disk = cls(name, path, storage, derivation, random)
         state = State(
             serial=b32encode(random(10)).decode("ascii"),

@@ -60,7 +60,7 @@ class HeadFile:
         self.head, self._unreadable = self._read()
         self.is_durable = not self.head.older
         """Whether the valid header is known to be on the medium."""
-        self._not_synced: Record | None = None
+        self._tried: Record | None = None  # the last record that this process began to write
 
     def warnings(self) -> Iterator[str]:
         """Yield the faults of the head that do not stop the disk from working."""
@@ -90,12 +90,14 @@ class HeadFile:
     def was_written_by_others(self, now: "HeadFile") -> bool:
         """Return whether the disk, as just read into ``now``, was written by another system.
 
-        A record that this process failed to write does not count, although the cache shows it.
+        A record that this process is writing, or failed to write, does not count, although the
+        cache shows it.
         """
         read = now.head.record
+        # Another thread may be writing: what it tries has to be looked at before what it has done.
+        is_ours = read == self._tried
         same_disk = now.head.header.state.serial == self.head.header.state.serial
-        is_later = is_after(read.sequence, self.head.record.sequence)
-        return same_disk and is_later and read != self._not_synced
+        return not is_ours and same_disk and is_after(read.sequence, self.head.record.sequence)
 
     def write_record(
         self,
@@ -120,6 +122,7 @@ class HeadFile:
             head.record.home if home is None else home,
             head.record.owner if owner is None else owner,
         )
+        self._tried = record
         written: list[int] = []
         for place in (1 - head.record_slot, head.record_slot):
             # An unreadable copy may become readable again, so a lost count is written to both.
@@ -131,7 +134,6 @@ class HeadFile:
                 else:
                     written.append(place)
         if not written:
-            self._not_synced = record
             raise refusal
         self.head = head._replace(record=record, record_slot=written[-1], count_lost=False)
 

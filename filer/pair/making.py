@@ -35,6 +35,7 @@ def _settings(hostname: str, system_id: int, partner_id: int, partner: str) -> s
         "hostname": f'"{hostname}"',
         "system_id": str(system_id),
         "partner_id": str(partner_id),
+        "partner_hostname": f'"{partner}"',
         "partner_root": f'"../{partner}"',
         "directory": f'"../{SHELF}"',
     }

@@ -4,11 +4,11 @@ import ipaddress
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filer.host.durable import Storage
 from filer.host.reading import NotThereError, UnreadableError, read_regular
 from filer.host.text import printable
-from filer.registration.certificates import CertificateInfo, inspect
 from filer.registration.pem import (
     CLIENT,
     CLIENT_PRIVATE,
@@ -18,6 +18,9 @@ from filer.registration.pem import (
     ca_name,
     canonical_name,
 )
+
+if TYPE_CHECKING:
+    from filer.registration.certificates import CertificateInfo
 
 
 class Installed:
@@ -66,12 +69,14 @@ class Installed:
 
     def install(
         self, source: Path | bytes, name: str, now: datetime, notice: timedelta = timedelta(0)
-    ) -> tuple[CertificateInfo, bool]:
+    ) -> "tuple[CertificateInfo, bool]":
         """Check ``source``, the path of a host file or its content, and copy it.
 
         Returns a description of the certificate, and whether it replaced an installed file.
         Raises CertificateError.  See ``man keymgr``, install.
         """
+        from filer.registration.certificates import inspect  # slow to load
+
         name = canonical_name(name)
         data = source if isinstance(source, bytes) else read_host(source)
         info = inspect(

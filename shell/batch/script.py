@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -234,6 +234,11 @@ class ScriptConsole:
         """Print a warning to the stream of the failures."""
         write(self._err, f"{message}\n")
 
+    @property
+    def shows_commands(self) -> bool:
+        """Whether `echo` does anything: making a line fit to be shown takes a third of its time."""
+        return self._echo
+
     def echo(self, prompt: str, line: str) -> None:
         """With ``-x``, print prompt and command as in a console log."""
         if self._echo:
@@ -371,11 +376,16 @@ class Script:
             line = following
             if not logical.is_too_long:  # else it may be the answer to a question
                 lines.append(line)
-        if (shown_line := session.shown(str(logical))) != str(logical):
+        if self.console.shows_commands:
+            self._show_command(session, str(logical), lines)
+        return str(logical)
+
+    def _show_command(self, session: Session, line: str, lines: Sequence[str]) -> None:
+        """Show the ``lines`` that ``line`` joins, without what may be a secret."""
+        if (shown_line := session.shown(line)) != line:
             lines = shown_line.split("\n")
         for prompt, shown in zip((session.prompt, *repeat(">", len(lines))), lines, strict=False):
             self.console.echo(prompt, shown)
-        return str(logical)
 
     def _line(self) -> str | None:
         with self.signals.waiting():

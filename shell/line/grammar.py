@@ -266,16 +266,14 @@ class Grammar:
         return UsageError(f"{printable(name)}: {text}", good + 1, expected, tuple(usage))
 
 
+@cache
 def grammar_of(command: "Command") -> Grammar:
     """Return the grammar of a command, compiled once.
 
     The names in the ``values`` of a subcommand are the variables of its lines.  Raises ValueError
     as `Grammar.compile` does.
     """
-    return _compiled(tuple((each.usage, tuple(each.values)) for each in command.subcommands))
-
-
-@cache
-def _compiled(rows: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]) -> Grammar:
-    synopsis = [line for lines, variables in rows for line in read_synopsis(lines, variables)]
-    return Grammar(synopsis, tuple(dict.fromkeys(name for _, names in rows for name in names)))
+    synopsis = [
+        line for each in command.subcommands for line in read_synopsis(each.usage, each.values)
+    ]
+    return Grammar(synopsis, command.variables)

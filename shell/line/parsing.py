@@ -5,7 +5,7 @@ from itertools import islice, takewhile
 
 from filer.commands import Command, Complaint
 from filer.host.passphrase_rule import is_passphrase
-from filer.host.quoting import HIDDEN, may_be_secret, named, secret_words
+from filer.host.quoting import HIDDEN, may_be_secret, named, secret_words, shortened
 from filer.host.text import nearest
 from filer.shell.line.grammar import Parse, UsageError, grammar_of
 from filer.shell.line.names import not_found
@@ -18,7 +18,7 @@ _LONG = len("-all")
 _MOST_OPTIONS = 100
 """Options of a line that are looked for; further ones count as words of a passphrase."""
 
-_USUAL_IN_NAMES = "abcdefghijklmnopqrstuvwxyz_?"
+_USUAL_IN_NAMES = frozenset("abcdefghijklmnopqrstuvwxyz_?")
 
 
 class WrongWords(Exception):
@@ -71,8 +71,8 @@ def shown_name(name: str, line: str) -> str:
 
     Blanks and semicolons split a passphrase into words.
     """
-    if all(char in _USUAL_IN_NAMES for char in name):
-        return named(name)
+    if _USUAL_IN_NAMES.issuperset(name):  # a passphrase has more kinds of characters
+        return shortened(name)
     is_part = any(is_passphrase(each.strip()) for each in (line, *line.split("\n")))
     is_secret = isinstance(name, Word) and name.may_be_secret
     return HIDDEN if is_part or is_secret else named(name)

@@ -250,6 +250,10 @@ class RecordedScriptConsole(ScriptConsole):
         with self._recorder.paused():
             super().fail(message)
 
+    @property
+    def shows_commands(self) -> bool:
+        return True
+
     def echo(self, prompt: str, line: str) -> None:
         with self._recorder.paused():
             super().echo(prompt, line)

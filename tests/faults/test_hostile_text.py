@@ -294,6 +294,7 @@ ROOT_FILES = (
     f"var/kmip/certs/{ca_name('127.0.0.2')}",
     "var/loader.toml",
     "var/panics.toml",
+    "var/clock.toml",
     "var/shelf.toml",
     "mroot/etc/messages",
     "mroot/etc/registry",
@@ -302,9 +303,10 @@ ROOT_FILES = (
     ".filer",
 )
 NOT_THERE_AT_FIRST = {
-    "loader.toml": b"autoboot = true\n",
+    "loader.toml": b'AUTOBOOT = "true"\n',
     "panics.toml": b"in_a_row = 1\n",
-    "registry": b'"cf.takeover.on_panic" = "on"\n',
+    "clock.toml": b"offset = 60.0\n",
+    "registry": b'"disk.auto_assign" = "on"\n',
 }
 KEPT = ("var/panics.toml", "var/shelf.toml", "mroot/etc/messages")
 """Files that a boot rewrites if it understands their content."""
@@ -333,6 +335,7 @@ def test_any_bytes_in_a_file_of_the_root_are_read_or_named_and_kept(
         else:
             assert name in KEPT or path.read_bytes() == content
             printed = typed(site.house, "sysconfig -r; options; keymgr list cert; disk show")
+            printed += typed(site.house, "keymgr view cert client.pem; sysconfig -a")
             assert is_harmless(printed)
             assert is_harmless(typed(site.house, "rdfile /etc/messages"))
     power_cycled(site.house)

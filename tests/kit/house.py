@@ -141,15 +141,14 @@ def settings(
     storage_encryption: bool = True,
     hostname: str = "filer1",
     directory: str = "shelf",
-    auto_assign: bool = True,
 ) -> str:
     """Return a filer.toml."""
     return (
-        f'[system]\nhostname = "{hostname}"\n'
-        f"system_id = {system_id}\npartner_id = {partner_id}\n"
+        f"[system]\nsystem_id = {system_id}\npartner_id = {partner_id}\n"
+        f'hostname = "{hostname}"\n'
         f"storage_encryption = {str(storage_encryption).lower()}\n"
         f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n'
-        f'directory = "{directory}"\nauto_assign = {str(auto_assign).lower()}\n'
+        f'directory = "{directory}"\n'
         f"[kmip]\nport = {port}\ntimeout = {timeout}\ninit_maxwait = {init_maxwait}\n"
     )
 

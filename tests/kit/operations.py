@@ -6,18 +6,25 @@ A ``Laboratory`` does an ``Operation`` repeatedly, each time from the same root 
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 from filer.boot.machine import Panic
+from filer.commands import Leave
 from filer.disks.disk import BLOCK_SIZE, Disk
 from filer.disks.header import DATA_OFFSET, SLOT_OFFSETS, SLOT_SIZE
 from filer.disks.record import Owner
 from filer.keys.key_id import MSID_KEY_ID
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE
 from filer.registration.registration import Registration
-from filer.shell.plugins import commands_at_loader, commands_in_maintenance
+from filer.shell.plugins import (
+    commands_at_loader,
+    commands_in_boot_menu,
+    commands_in_maintenance,
+)
 from tests.kit import faulty
 from tests.kit.crash_model.tree import Tree
 from tests.kit.faulty import FaultyKeyServer
@@ -31,11 +38,13 @@ Line = tuple[str, ...]
 """A command, and the answers to its questions; ``{files}`` is the directory of the certificates."""
 
 CONSOLE, BOOT, LOADER, MAINTENANCE = "console", "boot", "LOADER", "maintenance mode"
+BOOT_MENU = "boot menu"
 
 _COMMANDS = {
     CONSOLE: COMMANDS,
     LOADER: commands_at_loader(),
     MAINTENANCE: commands_in_maintenance(),
+    BOOT_MENU: commands_in_boot_menu(),
 }
 
 ADD_ONE: Line = ("key_manager add -key_server 127.0.0.2",)
@@ -81,10 +90,12 @@ class Operation:
             except Panic:
                 if not self.silent:
                     raise
-        return [
-            house.run(line.format(files=files), *answers, commands=_COMMANDS[self.at])
-            for line, *answers in self.lines
-        ]
+        done = []
+        for line, *answers in self.lines:
+            with suppress(Leave):  # an item of the boot menu goes on with the boot
+                house.run(line.format(files=files), *answers, commands=_COMMANDS[self.at])
+            done.append(house.screen)
+        return done
 
 
 def _console(
@@ -148,12 +159,20 @@ OPERATIONS: Mapping[str, Operation] = {
         at=MAINTENANCE,
         erased=("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3"),
     ),
+    "initialize": Operation(
+        (("4", "yes", "yes"),),
+        SEALED,
+        at=BOOT_MENU,
+        erased=("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3"),
+    ),
     "kmip_setup": Operation(
         (("kmip_setup '{files}' 127.0.0.2 127.0.0.3", "", ""),),
         (ADD_ONE, REKEY, LOCK),
         at=LOADER,
     ),
-    "setenv": Operation((("setenv AUTOBOOT true",),), at=LOADER),
+    "setenv": Operation((("setenv AUTOBOOT true; savenv",),), at=LOADER),
+    "options": _console(("options disk.auto_assign off",)),
+    "date": _console(("date 010100002030",)),
     "restore": _console(("key_manager restore -all",), before=SEALED),
 }
 
@@ -176,6 +195,8 @@ class Kept:
     registration: Registration
     installed: Sequence[str]
     autoboot: bool
+    options: Mapping[str, str]
+    clock_was_set: bool
     disks: Mapping[str, DiskState]
 
     def without_data(self) -> Self:
@@ -189,7 +210,9 @@ def look(house: House) -> Kept:
     return Kept(
         house.filer.registration,
         house.filer.installed.names(),
-        house.filer.loader.autoboot,
+        house.filer.loader.saved().get("AUTOBOOT") == "true",
+        house.filer.options.values(),
+        house.filer.clock.offset() != timedelta(),
         {
             disk.name: DiskState(disk.key_id, disk.locking, disk.destroyed, disk.owner)
             for disk in house.disks
@@ -404,6 +427,10 @@ class Trial:
             registrations += [before.registration, self._client_files_registered()]
         assert kept.registration in registrations
         assert kept.autoboot in ({after.autoboot} if done else {before.autoboot, after.autoboot})
+        assert kept.options in ([after.options] if done else [before.options, after.options])
+        assert kept.clock_was_set in (
+            {after.clock_was_set} if done else {before.clock_was_set, after.clock_was_set}
+        )
         installed, least = set(before.installed), set(after.installed)
         assert installed & least <= set(kept.installed) <= installed | least
         assert not done or set(kept.installed) == least

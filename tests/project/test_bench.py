@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import ROWS
-from bench.row import Figure, Limit, Row, Unit, at_most, below, faster, reaches, table
+from bench.row import Figure, Limit, Row, Unit, at_most, below, faster, table
+from bench.workshop import EARLIER, Workshop, against_earlier
 from tests.kit.paths import CHECKOUT
 
 
@@ -73,8 +74,6 @@ def test_peer_that_is_not_installed_is_a_limit_that_is_not_reached(tmp_path: Pat
         (3.0, None, at_most(1.5), None, False),
         (4.0, None, below(5.0), 0.8, True),
         (6.0, None, below(5.0), 1.2, False),
-        (6.0, None, reaches(5.0, Unit.LINES), 1.2, True),
-        (4.0, None, reaches(5.0, Unit.LINES), 0.8, False),
     ],
 )
 def test_limits(
@@ -88,7 +87,7 @@ def test_limits(
 
 def test_figure_is_a_median_with_its_spread() -> None:
     assert str(Figure.of([0.001, 0.002, 0.003])) == "2 ms ±50%"
-    assert str(Figure.of([12_000.0], Unit.LINES)) == "12,000 lines/s"
+    assert str(Figure.of([12_000.0], Unit.MEGABYTES)) == "12,000 MB"
 
 
 def test_a_ratio_is_that_of_most_rounds_however_slow_the_machine_was_in_each() -> None:
@@ -97,6 +96,34 @@ def test_a_ratio_is_that_of_most_rounds_however_slow_the_machine_was_in_each() -
     assert Row("what", ours, at_most(2), theirs, "peer").ratio == 2
     assert Row("what", ours, faster(), theirs, "peer").ratio == 0.5
     assert Row("what", ours, at_most(2), Figure(1.0), "peer").ratio == 4
+
+
+def test_the_earlier_commit_runs_its_own_code(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path, tmp_path)
+    if shop.earlier is None:
+        pytest.skip("this checkout has no git history")
+    account = shop.account(code=shop.earlier)
+
+    program = [sys.executable, "-P", "-c", "import filer; print(filer.__file__)"]
+    ended = subprocess.run(
+        program, env=account.environment, capture_output=True, text=True, check=True
+    )
+
+    assert shop.earlier.directory
+    assert Path(ended.stdout.strip()).is_relative_to(shop.earlier.directory)
+
+
+def test_a_checkout_without_history_skips_what_compares_with_the_earlier_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "nothing"))
+    shop = Workshop(tmp_path, tmp_path)
+
+    assert shop.earlier is None
+    assert len(shop.versions()) == 1
+    row = against_earlier("lines", Figure(1.0), faster(1.5))
+    assert f"commit {EARLIER[:8]}: no git history" in row.cells()
+    assert row.cells()[-1] == "skipped"
 
 
 def test_row_that_failed_is_in_the_table() -> None:

@@ -322,7 +322,7 @@ def test_disk_show_names_the_systems(house: House) -> None:
     assert text[6:] == [
         f"0c.00.4    {filer1} Pool0  {serials[4]:<21} {filer1}",
         f"0c.01.0    foreign   (77)         NONE   {serials[5]:<21} foreign   (77)",
-        f"0c.01.1    {filer2} NONE   {serials[6]:<21} {filer2}",
+        f"0c.01.1    {filer2} Pool0  {serials[6]:<21} {filer2}",
         f"0c.01.2    Not Owned              NONE   {serials[7]}",
     ]
     assert house.good("disk show").splitlines()[-1] == (
@@ -409,6 +409,7 @@ def test_after_a_change_of_the_system_id_nothing_is_tried_and_the_old_one_opens_
     toml = house.root / "filer.toml"
     old = toml.read_text()
     toml.write_text(f"[system]\nsystem_id = {OTHER}\npartner_id = 0\n" + old.split("\n", 3)[3])
+    house.overrides = False
     with pytest.raises(BootAborted, match=rf"set system_id = {SYSTEM_ID} in filer.toml"):
         house.reboot()
     assert house.failures == [0] * 5

@@ -133,16 +133,89 @@ def test_a_system_that_starts_later_makes_no_disk_in_a_bay_that_was_emptied(
 
 def test_without_auto_assign_new_disks_stay_unowned(tmp_path: Path) -> None:
     with House.build(tmp_path / "root", disks=4) as house:
-        house.set(disks=6, auto_assign=False)
+        house.good("options disk.auto_assign off")
+        house.set(disks=6)
         assert house.reboot() == ""
         assert listed(house, "disk show -n") == ["0c.00.4", "0c.00.5"]
-        assert "disk.auto_assign             off\n" in house.good("options disk")
+        assert [disk.owner.system_id for disk in house.filer.shelf] == [SYSTEM_ID] * 4 + [0, 0]
         refused = house.execute("disk encrypt sanitize 0c.00.4")
         assert refused.err == "0c.00.4: has no owner; disk assign makes it one of this system\n"
         house.good("disk assign 0c.00.4")
         house.good("disk assign auto")
         assert listed(house, "disk show") == [disk_name(index) for index in range(6)]
         assert "disk show: No disks match option -n." in house.good("disk show -n")
+
+
+# Every command, and disks without an owner.
+
+
+@pytest.fixture
+def released(tmp_path: Path, key_servers: StartKeyServers) -> Iterator[House]:
+    """A filer that has released its locked disk 0c.00.4."""
+    with House.build(tmp_path / "root", key_servers(1), disks=5) as house:
+        house.encrypt()
+        assert house.good("disk assign 0c.00.4 -s unowned") == ""
+        yield house
+
+
+def test_no_command_and_no_boot_touches_a_disk_without_an_owner(released: House) -> None:
+    path = released.root / "shelf" / "0c.00.4.sed"
+    before = path.read_bytes()
+    told = "WARNING: disk: 0c.00.4 stay locked: they have no owner.\n"
+    assert released.reboot() == told
+    key_id = released.key_id()
+    skipped = "0c.00.4: has no owner; skipped\n"
+    for line, verb in {
+        "key_manager rekey": "rekey",
+        f"disk encrypt rekey {key_id} *": "rekey",
+        "disk encrypt lock *": "lock",
+        "disk encrypt rekey 0x0 0c.*": "rekey",
+    }.items():
+        outcome = released.execute(line)
+        assert (outcome.status, outcome.err) == (0, skipped)
+        assert completed(verb, 4) in outcome.out
+    assert "1 disks (0c.00.3)" in released.good("disk encrypt sanitize -all", "sanitize disk")
+    for line in ("lock", f"rekey {key_id}", "rekey 0x0", "sanitize", "destroy"):
+        refused = released.execute(f"disk encrypt {line} 0c.00.4")
+        assert refused.err == "0c.00.4: has no owner; disk assign makes it one of this system\n"
+    destroyed = maintenance(released)("disk encrypt destroy *", "destroy disk")
+    assert "4 disks (0c.00.0, 0c.00.1, 0c.00.2, 0c.00.3)" in destroyed.out
+    assert path.read_bytes() == before
+
+
+def test_the_key_of_a_disk_without_an_owner_stays_in_reach(released: House) -> None:
+    """Another system, or this one, may need it when it becomes the owner."""
+    key_id = released.key_id("0c.00.4")
+    released.good("disk encrypt rekey 0x0 0c.00.0 0c.00.1 0c.00.2 0c.00.3")
+    asked = released.execute("key_manager remove -key_server 127.0.0.2", "no")
+    assert f"{key_id}" in asked.out + asked.err
+    lose(released.servers[0])
+    kept = released.execute("key_manager restore -all")
+    assert f"kept: {key_id}, in use by 1 disks" in kept.err
+
+
+def test_a_released_disk_comes_back_with_assign(released: House) -> None:
+    released.good("disk assign all")
+    assert released.reboot() == ""
+    assert not any(disk.locked for disk in released.disks)
+
+
+@pytest.mark.parametrize("line", ["disk assign 0c.00.0 -s unowned", "disk assign * -s 77"])
+def test_a_member_of_the_root_aggregate_is_not_given_away(released: House, line: str) -> None:
+    refused = released.execute(line)
+    assert refused.status == 1
+    assert "0c.00.0: belongs to aggregate aggr0\n" in refused.err
+    assert released.filer.shelf["0c.00.0"].owner == FILER1
+
+
+def test_assign_refuses_owners_that_it_cannot_find(released: House) -> None:
+    for options, error in {
+        "-o nosuch": 'no system here is called "nosuch"; give its system ID with -s',
+        "-o filer2 -s unowned": "-o and -s unowned exclude each other",
+        "-s 0": '"0" is not a system ID; it is a number, as disk show -v shows',
+        "-s 78 -o 'a b'": '"a b" is not the name of a system',
+    }.items():
+        assert released.bad(f"disk assign 0c.00.4 {options}") == f"disk: {error}\n"
 
 
 # Every command, and the disks of the partner.
@@ -257,6 +330,30 @@ def test_a_disk_that_changes_hands_during_a_command_is_left_alone(pair: Pair) ->
     ]
     assert key_id == disk.key_id
     assert pair.contents("0c.00.6") == before
+
+
+class LookingStorage(Storage):
+    """Storage that calls ``look`` after each write, before the writer knows that it is done."""
+
+    look = staticmethod(lambda: None)
+
+    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        super().overwrite(path, offset, data)
+        self.look()
+
+
+def test_a_session_that_looks_at_a_disk_does_not_disturb_one_that_changes_it(
+    locking: Disk,
+) -> None:
+    """What this process is writing is not mistaken for a change by the partner."""
+    storage = LookingStorage()
+    disk = on(locking, storage)
+    storage.look = disk.look_again
+    disk.authenticate(disk_files.KEY)
+    disk.rekey(disk_files.KEY, disk_files.NEW_KEY_ID, disk_files.NEW_KEY)
+    disk.assign(FILER1)
+    assert (disk.locked, disk.accepted_key, disk.owner) == (False, disk_files.NEW_KEY, FILER1)
+    assert disk.read_block(3) == disk_files.PLAIN
 
 
 def test_a_power_on_finishes_no_change_of_the_partner(pair: Pair) -> None:

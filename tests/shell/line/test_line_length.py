@@ -225,8 +225,8 @@ def test_a_line_typed_too_long_is_refused_and_answers_behind_it_are_dropped(
             host = Terminal(Typist(), operator)
         else:
             lines = KeyboardLines(Typist())
-            operator.at = operator.echo = lambda *_: None
-            operator.exit_on_error = False
+            operator.at = lambda *_: None
+            operator.exit_on_error = operator.shows_commands = False
             host = Script(lines, lines, operator, signals)
         host.run(session)
 
