@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from filer.kmip.client import Credentials, KmipClient
 from filer.kmip.failure import KeyServerFailure
@@ -16,13 +16,16 @@ from filer.kmip.login import Login
 from filer.kmip.requests import SPOKEN, Item, Version, discover_versions, locate_name, query
 from filer.kmip.ttlv import MalformedTtlv
 from filer.qualify.certificates import Certificates
-from filer.qualify.ledger import Entry, Ledger
-from filer.qualify.line import Batches, Habits, Line, Way, verified
-from filer.qualify.message import NEWER, Answer, AnswerItem, Raw, Reason
 from filer.qualify.outcome import NotTested
-from filer.qualify.record import Recorder, Tape
-from filer.qualify.stock import Owner, Stock
-from filer.qualify.throw_away import Mint
+from filer.qualify.record import Recorder
+from filer.throw_away.ledger import Entry, Ledger
+from filer.throw_away.line import Batches, Habits, Line, Tape, Way, verified
+from filer.throw_away.message import NEWER, Answer, AnswerItem, Raw, Reason
+from filer.throw_away.pairs import Mint
+from filer.throw_away.stock import Stock
+
+Owner = Literal["own", "other"]
+"""Whose client certificate: "own", or "other", the second one."""
 
 
 def _time_of_day() -> datetime:

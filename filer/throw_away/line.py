@@ -12,10 +12,28 @@ from filer.kmip.login import Login
 from filer.kmip.requests import MAXIMUM_ANSWER, PREFERRED, Item, Version, discover_versions
 from filer.kmip.tls import check_address, client_context, is_in_file
 from filer.kmip.ttlv import HEADER_LENGTH, MalformedTtlv, structure_length
-from filer.qualify.message import Answer, AnswerItem, Raw, Tags, answer, request
-from filer.qualify.record import Tape
+from filer.throw_away.message import Answer, AnswerItem, Raw, Tags, answer, request
 
 _AT_ONCE = 64
+
+
+class Tape:
+    """Records what a connection sends and receives: a `Watch` of `filer.kmip.connection`."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[tuple[bytes, bytearray]] = []
+
+    def sent(self, data: bytes) -> None:
+        self.exchanges.append((data, bytearray()))
+
+    def received(self, data: bytes) -> None:
+        if self.exchanges:
+            self.exchanges[-1][1].extend(data)
+
+    @property
+    def answered(self) -> bool:
+        """Whether any byte of an answer to the last request has arrived."""
+        return bool(self.exchanges and self.exchanges[-1][1])
 
 
 @dataclass
