@@ -58,10 +58,10 @@ class KmipClient:
     Every method makes a connection of its own.  What the server can do is learned once.
     ``timeout`` is in seconds: one deadline for connecting and the handshake, and one for each
     request with its whole answer.  ``login`` is sent with each request.  Key pairs whose key ID is
-    ``ignored`` are not read.  Methods raise KeyServerFailure, whose ``reason`` is what
-    ``key_manager status`` shows.  An instance may be used by one thread at a time.
-    ``warnings`` collects irregularities that were tolerated, and
-    ``unreadable`` the objects that could not be read, with the reason.  ``unread`` has the key IDs
+    ``ignored`` are not read.  With ``key_tag``, `fetch` lists only the key pairs with this tag.
+    Methods raise KeyServerFailure, whose ``reason`` is what ``key_manager status`` shows.  An
+    instance may be used by one thread at a time.
+    ``warnings`` collects irregularities that were tolerated, and ``unreadable`` the objects that could not be read, with the reason.  ``unread`` has the key IDs
     that the server has, but whose key the last conversation did not read.  ``watch`` sees the
     requests and answers.
     """
@@ -75,6 +75,7 @@ class KmipClient:
         *,
         login: Login | None = None,
         ignored: Callable[[str], bool] = lambda _: False,
+        key_tag: str | None = None,
         watch: "Watch | None" = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _time_of_day,
@@ -95,6 +96,7 @@ class KmipClient:
         self._abilities: Abilities | None = None
         self._login = login
         self._ignored = ignored
+        self._key_tag = key_tag
         self._watch = watch
         self._arrived: list[KeyPair] = []
         self._credentials = credentials
@@ -217,7 +219,7 @@ class KmipClient:
                 partial(self._connection, context, deadline), deadline, abilities, self._login
             ) as exchange,
         ):
-            conversation = Conversation(exchange, self._ignored)
+            conversation = Conversation(exchange, self._ignored, self._key_tag)
             try:
                 yield conversation
             finally:

@@ -107,13 +107,17 @@ class Conversation:
     """
 
     def __init__(
-        self, exchange: Exchange, ignored: Callable[[str], bool] = lambda _: False
+        self,
+        exchange: Exchange,
+        ignored: Callable[[str], bool] = lambda _: False,
+        key_tag: str | None = None,
     ) -> None:
         self.unreadable: dict[str, str] = {}
         self.located: set[str] = set()
         self.refused: set[str] = set()
         self._exchange = exchange
         self._ignored = ignored
+        self._key_tag = key_tag
         self._deadline = exchange.deadline
         self._abilities = exchange.abilities
         self._items_at_once = 1
@@ -150,7 +154,7 @@ class Conversation:
         yield from self._read_named(names[:_NAMES_FIRST], read, searches)
         listed = self._locate_all()
         others = [each for each in listed.identifiers if each not in read]
-        for each in self._read(others, lambda about: about.may_be_key_pair):
+        for each in self._read(others, self._is_wanted):
             read[each.identifier] = each
             yield each
         found = _key_ids(read)
@@ -166,6 +170,9 @@ class Conversation:
             *(not_listed(each.label()) for each in left_out),
             *(located.problem for name, located in searches.items() if name not in found),
         )
+
+    def _is_wanted(self, about: Description) -> bool:
+        return about.may_be_key_pair and (self._key_tag is None or self._key_tag in about.groups)
 
     def _read_named(
         self,
@@ -352,10 +359,10 @@ class Conversation:
 
     def _locate_all(self) -> _Located:
         is_cut = False
-        search = partial(locate_all, filtered=self._abilities.lists_by_type)
+        search = partial(locate_all, filtered=self._abilities.lists_by_type, tag=self._key_tag)
         (page,) = self._exchange.ask([search()])
         if isinstance(page, Refusal) and page.unsupported and self._abilities.lists_by_type:
-            search = partial(locate_all, filtered=False)
+            search = partial(locate_all, filtered=False, tag=self._key_tag)
             (without_type,) = self._exchange.ask([search()])
             if isinstance(without_type, Success) or without_type.gone:
                 self._abilities.lists_by_type = False

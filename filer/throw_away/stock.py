@@ -30,7 +30,8 @@ class Stock:
     """The throw-away pairs of one owner on one key server.
 
     The ledger names a pair before its Register is sent.  `destroy_all` destroys what is left.
-    ``form`` is the form in which the server takes pairs, if it is known.
+    ``form`` is the form in which the server takes pairs, if it is known.  ``identifiers`` has those
+    that Register has returned.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Stock:
         self._ledger = ledger
         self._line = line
         self._batches = Batches(line)
-        self._identifiers: dict[Entry, str] = {}
+        self.identifiers: dict[Entry, str] = {}
         self._sent_twice: set[Entry] = set()
         self._crowd: list[tuple[Entry, Stored]] = []
 
@@ -67,7 +68,7 @@ class Stock:
     def settle(self, entry: Entry, identifier: str) -> None:
         """Record the identifier that Register has returned for a pair."""
         if entry not in self._sent_twice:
-            self._identifiers[entry] = identifier
+            self.identifiers[entry] = identifier
 
     def send(self, pair: KeyPair, item: Raw | None = None) -> Answer:
         """Register ``pair``, by ``item`` if given, and return the answer."""
@@ -183,9 +184,7 @@ class Stock:
         return self._destroy(self.entries) if self.entries else []
 
     def _destroy(self, entries: Sequence[Entry]) -> list[Entry]:
-        identifiers = {
-            each: self._identifiers[each] for each in entries if each in self._identifiers
-        }
+        identifiers = {each: self.identifiers[each] for each in entries if each in self.identifiers}
         left = Destroyer(self._batches.ask, self._ledger.digests).destroy(entries, identifiers)
         destroyed = set(entries) - set(left)
         self.entries = [each for each in self.entries if each not in destroyed]

@@ -1,0 +1,58 @@
+"""The filers of a storm: their client certificates and key tags."""
+
+from datetime import timedelta
+from pathlib import Path
+from threading import Lock
+
+from filer.host.durable import Storage
+from filer.kmip.client import Credentials
+from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
+from filer.storm.plan import PROGRAM
+from filer.throw_away.certificates import Authority
+
+ONE_FOR_ALL = "all"
+"""The owner of all key pairs if the filers share one client certificate."""
+
+_LIFETIME = timedelta(days=1)
+
+
+class Fleet:
+    """The filers, by number.
+
+    Each has a client certificate of its own, which the authority in the directory ``certs``
+    issues, or, if ``tagged``, all have the one in ``certs``.  ``scratch`` is a private directory.
+    """
+
+    def __init__(self, certs: Path, scratch: Path, *, tagged: bool) -> None:
+        self.tagged = tagged
+        self._certs = certs
+        self._scratch = scratch
+        self._issuing = Lock()
+
+    def owner(self, number: int) -> str:
+        """Return the name of the client certificate of a filer."""
+        return ONE_FOR_ALL if self.tagged else f"{PROGRAM}-{number}"
+
+    @staticmethod
+    def tag(number: int) -> str:
+        """Return the key tag of a filer."""
+        return f"{PROGRAM}-{number}"
+
+    def credentials(self, owner: str, address: str) -> Credentials:
+        """Return the files of ``owner`` for a key server.  Raises NoAuthority, StorageError."""
+        ca = self._certs / ca_name(address)
+        if owner == ONE_FOR_ALL:
+            return Credentials(self._certs / CLIENT, self._certs / CLIENT_PRIVATE, ca)
+        own = self._issued(owner)
+        return Credentials(own, own, ca)
+
+    def _issued(self, owner: str) -> Path:
+        path = self._scratch / f"{owner}.pem"
+        with self._issuing:
+            if not path.exists():
+                Storage().write(path, self._authority.issue(owner, _LIFETIME))
+        return path
+
+    @property
+    def _authority(self) -> Authority:
+        return Authority.of(self._certs)
