@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from bench import console, disks, keyserver, network, processes
+from bench import console, disks, keyserver, network, processes, storm
 from bench.row import Measure, Row, table
 from bench.workshop import Workshop
 
@@ -35,6 +35,7 @@ ROWS: Mapping[str, Measure] = {
     "keyserver": keyserver.keyserver,
     "keyserver-boot": keyserver.keyserver_boot,
     "keyserver-idle": keyserver.keyserver_idle,
+    "storm": storm.storm,
 }
 """The rows of README.md, in order."""
 

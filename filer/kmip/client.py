@@ -60,10 +60,10 @@ class KmipClient:
     request with its whole answer.  ``login`` is sent with each request.  Key pairs whose key ID is
     ``ignored`` are not read.  With ``key_tag``, `fetch` lists only the key pairs with this tag.
     Methods raise KeyServerFailure, whose ``reason`` is what ``key_manager status`` shows.  An
-    instance may be used by one thread at a time.
-    ``warnings`` collects irregularities that were tolerated, and ``unreadable`` the objects that could not be read, with the reason.  ``unread`` has the key IDs
-    that the server has, but whose key the last conversation did not read.  ``watch`` sees the
-    requests and answers.
+    instance may be used by one thread at a time.  ``warnings`` collects irregularities that were
+    tolerated, and ``unreadable`` the objects that could not be read, with the reason.  ``unread``
+    has the key IDs that the server has, but whose key the last conversation did not read.
+    ``watch`` sees the requests and answers.
     """
 
     def __init__(
