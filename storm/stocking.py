@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from filer.host.errors import FilerError
 from filer.keys.pair import KeyPair
 from filer.kmip.failure import KeyServerFailure
-from filer.kmip.requests import Form
+from filer.kmip.requests import Form, locate_name
 from filer.kmip.ttlv import MalformedTtlv
 from filer.running.parallel import in_parallel
 from filer.storm.fleet import Fleet
@@ -81,6 +81,9 @@ class Setup:
         """Return the form in which a key server takes pairs; the pair that tells is destroyed."""
         stock = self._stock(address, 0)
         try:
+            # Without a connection, nothing can be stored that the ledger would have to name.
+            with self._lines.to(address, stock.owner)() as line:
+                line.ask(locate_name(self._mint.name()))
             stock.find_form()
             stock.destroy_all()
         except KeyServerFailure as failure:

@@ -51,6 +51,7 @@ class Worker:
         self._begun = 0.0
         self._cpu = 0.0
         self._lag = 0.0
+        self._due = 0.0
         self._over = False
 
     def listen(self, runner: Runner) -> None:
@@ -84,6 +85,7 @@ class Worker:
 
     def _take_power(self, **_: Any) -> None:
         self._begun, self._cpu = time.monotonic(), _cpu_seconds()
+        self._due = self._begun + _TICK
         gevent.spawn(self._measure_lag)
         self._power.set()
 
@@ -172,9 +174,10 @@ class Worker:
     # The end
 
     def _finish(self) -> None:
+        self._note_lag()
         self.finish()
-        lag, cpu = self._lag, _cpu_seconds() - self._cpu
-        self._runner.send_message("finished", {"lag_s": lag, "cpu_s": cpu})
+        cpu = _cpu_seconds() - self._cpu
+        self._runner.send_message("finished", {"lag_s": self._lag, "cpu_s": cpu})
 
     def finish(self) -> None:
         """Stop all filers, and wait until they have taken back what they have stored."""
@@ -186,9 +189,13 @@ class Worker:
 
     def _measure_lag(self) -> None:
         while not self._over:
-            due = time.monotonic() + _TICK
-            gevent.sleep(_TICK)
-            self._lag = max(self._lag, time.monotonic() - due)
+            gevent.sleep(max(0, self._due - time.monotonic()))
+            self._note_lag()
+
+    def _note_lag(self) -> None:
+        now = time.monotonic()
+        self._lag = max(self._lag, now - self._due)
+        self._due = now + _TICK
 
 
 class Storming(User):

@@ -50,7 +50,7 @@ class Stock:
         self._form_is_known = form is not None
         self.entries: list[Entry] = []
         self._key_server = key_server
-        self._owner = owner
+        self.owner = owner
         self._ledger = ledger
         self._line = line
         self._batches = Batches(line)
@@ -61,7 +61,7 @@ class Stock:
     def announce(self, *pairs: KeyPair) -> list[Entry]:
         """Write ``pairs`` to the ledger, because a Register for them is about to be sent."""
         self.secrets += [pair.key for pair in pairs if pair.key not in self.secrets]
-        entries = self._ledger.add(self._key_server, self._owner, pairs)
+        entries = self._ledger.add(self._key_server, self.owner, pairs)
         self.entries += entries
         return entries
 
