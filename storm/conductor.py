@@ -14,8 +14,8 @@ from filer.storm.plan import Plan
 _LOST_AFTER = 10
 """Seconds without a sign of life after which a worker is lost."""
 
-_PATIENCE = 60.0
-"""Seconds for a worker to start, and to make its filers ready, beyond what each filer takes."""
+_PATIENCE = 300.0
+"""Seconds for workers to connect, and for them to make their filers ready."""
 
 _ON_ONE_MACHINE = "local"
 
@@ -91,8 +91,7 @@ class Conductor:
         self._runner.send_message("power", {})
         self._watch(time.monotonic() + plan.within)
         self._runner.send_message("finish", {})
-        patience = self._runner.environment.stop_timeout + _PATIENCE
-        end = time.monotonic() + patience
+        end = time.monotonic() + self._runner.environment.stop_timeout + _LOST_AFTER
         while time.monotonic() < end and any(
             each.finished is None for each in self._living().values()
         ):
@@ -117,7 +116,7 @@ class Conductor:
 
     def _await(self, condition: Callable[[], bool], problem: str) -> None:
         """Wait for ``condition``.  Raises FilerError if a worker is lost, or after too long."""
-        end = time.monotonic() + _PATIENCE + self._plan.filers
+        end = time.monotonic() + _PATIENCE
         while not condition():
             if self._is_stopped:
                 raise Stopped
