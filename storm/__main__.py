@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,14 +84,15 @@ def _storm(arguments: argparse.Namespace, scratch: str) -> int:
         scenario=name_of(arguments.scenario),
         within=arguments.within,
     )
-    post = _post(arguments, scratch, "master" if arguments.master else "alone")
-    workers = 0
+    workers, here = arguments.workers or 1, 0
     if arguments.master:
-        post = replace(post, host=arguments.bind, workers=arguments.expect)
-    elif arguments.workers > 1:
-        workers = arguments.workers
-        post = replace(post, role="master", control_port=0, workers=workers)
-    choices = session.Choices(workers, stocked=arguments.stocked, keep=arguments.keep)
+        post = _post(arguments, scratch, "master", arguments.bind, workers)
+    elif workers > 1:
+        here = workers
+        post = _post(arguments, scratch, "master", (LOOPBACK, 0), workers)
+    else:
+        post = _post(arguments, scratch, "alone", (LOOPBACK, 0))
+    choices = session.Choices(here, stocked=arguments.stocked, keep=arguments.keep)
     reports = Reports(arguments.html, arguments.json, arguments.junit)
     hearing = session.Hearing(_progress, reports.write, _complain)
     outcome = session.storm(plan, post, choices, Signals(), hearing)
@@ -102,20 +103,27 @@ def _work(arguments: argparse.Namespace, scratch: str) -> int:
     from filer.storm import session
 
     signals = Signals()
-    post = replace(_post(arguments, scratch, "worker"), host=arguments.worker)
+    post = _post(arguments, scratch, "worker", arguments.worker)
     session.work(post, signals, _complain)
     return INTERRUPTED if signals.stopping() else PASSED
 
 
-def _post(arguments: argparse.Namespace, scratch: str, role: Role) -> Post:
+def _post(
+    arguments: argparse.Namespace,
+    scratch: str,
+    role: Role,
+    place: tuple[str, int],
+    workers: int = 1,
+) -> Post:
     return Post(
         role=role,
         certs=str(arguments.certs.absolute()),
         scratch=scratch,
         ledger=str(arguments.ledger or default_path(PROGRAM)),
         scenario=arguments.scenario,
-        host=LOOPBACK,
-        control_port=arguments.control_port,
+        host=place[0],
+        control_port=place[1],
+        workers=workers,
         agreed=arguments.yes_this_is_my_server,
     )
 

@@ -30,10 +30,13 @@ from filer.storm.conductor import Conductor, Stopped
 from filer.storm.plan import HTML, Plan, Post, line
 from filer.storm.worker import Storming, Worker
 
+_out = sys.stdout
+
 
 def main() -> int:
     """Take part in a storm until it is over; the exit status is 0 unless it had to be given up."""
     forbid_core_files()
+    sys.stdout = sys.stderr  # Locust prints some errors
     logging.basicConfig(level=logging.CRITICAL)
     commands = FileObjectThread(sys.stdin.buffer)
     begin = json.loads(commands.readline())
@@ -50,8 +53,8 @@ def main() -> int:
 
 def say(**fields: Any) -> None:
     """Tell the program that started this process."""
-    sys.stdout.write(line(**fields))
-    sys.stdout.flush()
+    _out.write(line(**fields))
+    _out.flush()
 
 
 def _work(environment: Environment, post: Post, commands: FileObjectThread) -> int:

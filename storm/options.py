@@ -1,6 +1,7 @@
 """The command line of ``filer-storm``."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +16,9 @@ from filer.storm.plan import PROGRAM
 
 _DEFAULT_WITHIN = 60.0
 LOOPBACK = "127.0.0.1"
-_CONTROL_PORT = 5557
+CONTROL_PORT = 5557
+"""The TCP port on which a master listens, as Locust's does."""
+
 _MOST_SERVERS = 4
 _MOST = 100_000
 
@@ -31,8 +34,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("give the directory of the certificates with --certs DIR")
     arguments.addresses = list(dict.fromkeys(arguments.addresses))
     if arguments.worker:
-        if arguments.addresses:
-            parser.error("a worker gets the addresses of the key servers from its master")
+        if arguments.addresses or arguments.workers:
+            parser.error("a worker gets the key servers and all numbers from its master")
     elif not arguments.addresses:
         parser.error("give the IP address of a key server")
     if len(arguments.addresses) > _MOST_SERVERS:
@@ -51,7 +54,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [options] --certs DIR IP... | --worker HOST | cleanup LEDGER",
-        description="Let many filers boot at once: do the key servers survive a power cut?",
+        description="Let many filers boot at once. More options: man filer-storm",
         formatter_class=partial(argparse.HelpFormatter, max_help_position=30),
         allow_abbrev=False,
     )
@@ -75,33 +78,18 @@ def _parser() -> Parser:
         default=_DEFAULT_WITHIN,
         help=f"seconds for all filers (default: {_DEFAULT_WITHIN:g})",
     )
+    add("--workers", metavar="N", type=_number, help="processes that drive load (default: 1)")
     roles = parser.add_mutually_exclusive_group()
-    roles.add_argument(
-        "--workers", metavar="N", type=_number, default=1, help="processes that drive load"
-    )
-    roles.add_argument("--master", action="store_true", help="lead workers on other machines")
+    roles.add_argument("--master", action="store_true", help="the workers are on other machines")
     roles.add_argument("--worker", metavar="HOST", type=_host, help="drive load for a master")
-    add("--expect", metavar="N", type=_number, default=1, help="workers that --master waits for")
-    add(
-        "--bind",
-        metavar="ADDRESS",
-        type=_host,
-        default=LOOPBACK,
-        help=f"where --master listens (default: {LOOPBACK})",
-    )
-    add(
-        "--control-port",
-        metavar="PORT",
-        type=port_number,
-        default=_CONTROL_PORT,
-        help=f"TCP port of the master (default: {_CONTROL_PORT})",
-    )
+    hidden = argparse.SUPPRESS  # so that the help fits a screen; the manual page has them
+    add("--bind", metavar="HOST", type=_host, default=(LOOPBACK, CONTROL_PORT), help=hidden)
     add("--html", metavar="FILE", type=file, help="write a report with charts")
     add("--json", metavar="FILE", type=file, help="write a report for programs")
     add("--junit", metavar="FILE", type=file, help="write a report for CI")
-    add("--keep", action="store_true", help="leave the key pairs for --stocked")
-    add("--stocked", action="store_true", help="the key pairs are there, after --keep")
-    add("--ledger", metavar="FILE", type=file, help="default: in the XDG state home")
+    add("--keep", action="store_true", help=hidden)
+    add("--stocked", action="store_true", help=hidden)
+    add("--ledger", metavar="FILE", type=file, help=hidden)
     add_consent(parser)
     add(
         "--print-completion",
@@ -133,10 +121,12 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _host(text: str) -> str:
-    if not text or not text.isascii() or not text.isprintable() or set(text) & set(" /*"):
-        raise argparse.ArgumentTypeError(f'"{text}" is not the name or address of a machine')
-    return text
+def _host(text: str) -> tuple[str, int]:
+    """Return the machine and the TCP port in ``HOST[:PORT]``."""
+    host, colon, behind = text.partition(":")
+    if not re.fullmatch("[A-Za-z0-9._-]+", host):
+        raise argparse.ArgumentTypeError(f'"{text}" is not HOST or HOST:PORT')
+    return host, port_number(behind) if colon else CONTROL_PORT
 
 
 def _scenario(text: str) -> str:

@@ -201,13 +201,10 @@ def test_workers_are_processes_that_listen_on_loopback_only(storms: Storms, tmp_
 def test_a_master_and_a_worker_that_are_started_apart(storms: Storms) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    master = storms.start(
-        "--master", "--control-port", port, "--scenario", "rekey", *SMALL, *SERVERS
-    )
-    worker = storms.begin(
-        *("--certs", storms.site.certs, "--worker", "127.0.0.1", "--control-port", port),
-        *("--scenario", "rekey"),
-    )
+    both = ("--scenario", "rekey", "--certs", storms.site.certs)
+    target = ("--port", storms.site.port, *SERVERS)
+    master = storms.begin("--master", "--bind", f"127.0.0.1:{port}", *both, *SMALL, *target)
+    worker = storms.begin("--worker", f"127.0.0.1:{port}", *both)
     led, worked = ended(master), ended(worker)
 
     assert (led.status, led.err) == (0, "")
@@ -440,9 +437,10 @@ TARGET = ("--certs", "x", "127.0.0.1")
         ([*TARGET, "--within", "soon"], "is not a number of seconds"),
         ([*TARGET, "--scenario", "bot"], '"bot" is neither boot nor rekey nor a file FILE.py'),
         ([*TARGET, "--scenario", "nowhere.py"], 'there is no file "nowhere.py"'),
-        ([*TARGET, "--master", "--workers", "2"], "not allowed with argument"),
-        ([*TARGET, "--worker", "127.0.0.1"], "gets the addresses of the key servers from its"),
-        ([*TARGET, "--master", "--bind", "*"], "is not the name or address of a machine"),
+        ([*TARGET, "--master", "--worker", "127.0.0.1"], "not allowed with argument"),
+        ([*TARGET, "--worker", "127.0.0.1"], "a worker gets the key servers and all numbers"),
+        ([*TARGET, "--master", "--bind", "*"], "is not HOST or HOST:PORT"),
+        ([*TARGET, "--worker", "127.0.0.1:http"], '"http" is not a TCP port'),
         ([*TARGET, "--keep", "--stocked"], "exclude each other"),
         ([*TARGET, "--json", "/nowhere/x"], "/nowhere is not a directory"),
         (["cleanup"], "LEDGER"),
