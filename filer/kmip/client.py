@@ -200,6 +200,13 @@ class KmipClient:
                 raise ServerRefusal(_ANOTHER_IDENTIFIER)
             return gone
 
+    def context(self) -> "SSLContext":
+        """Return the TLS context of a conversation, with the certificate files as they are now."""
+        from filer.kmip.tls import client_context
+
+        files = self._credentials
+        return client_context(files.client, files.client_private, files.ca)
+
     @contextmanager
     def _conversation(self) -> Iterator["Conversation"]:
         # Slow to import, and needed only to connect to a key server.
@@ -207,10 +214,8 @@ class KmipClient:
         from filer.kmip.connection import Deadline
         from filer.kmip.conversation import Conversation
         from filer.kmip.exchange import Exchange
-        from filer.kmip.tls import client_context
 
-        files = self._credentials
-        context = client_context(files.client, files.client_private, files.ca)
+        context = self.context()
         deadline = Deadline(self.timeout, self._clock)
         abilities = self._abilities = self._abilities or Abilities()
         with (

@@ -15,6 +15,7 @@ import pytest
 
 from filer.keyserver.stored_keys import StoredKey, stores_in
 from pytest_filer.console import PATIENCE
+from tests.kit.leaks import STORES, Secrets, stored_secrets
 from tests.kit.paths import CHECKOUT
 from tests.kit.trial_servers import Program
 
@@ -34,6 +35,12 @@ class Site:
         """Return what is on the key servers."""
         stores = stores_in(self.certs, SERVERS)
         return [key for store in stores for key in store.listed()]
+
+    def secrets(self) -> Secrets:
+        """Return the authentication keys that are on the key servers."""
+        found = set[bytes]().union(*map(stored_secrets, self.certs.glob(STORES)))
+        assert found
+        return Secrets(found)
 
 
 @pytest.fixture(scope="module")

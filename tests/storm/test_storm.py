@@ -329,17 +329,23 @@ def test_after_a_kill_the_ledger_is_enough(storms: Storms, tmp_path: Path) -> No
     storm = storms.start(*SMALL, "--scenario", scenario(tmp_path, HALF_STORED), *SERVERS)
     wait_for_marks(tmp_path, 3, storm)
     processes = generators(storm)
+    shown = [" ".join([*each.cmdline(), *each.environ().values()]) for each in processes]
 
-    ended(storm, signal.SIGKILL)
+    killed = ended(storm, signal.SIGKILL)
     wait_until(lambda: not any(process.is_running() for process in processes))
     (ledger,) = storms.ledgers
     kept = storms.site.stored()
     text, mode_of_ledger = ledger.read_text(), mode(ledger)
+    secrets = storms.site.secrets()
+    written = [path.read_bytes() for path in storms.home.rglob("*") if path.is_file()]
     cleaned = ended(storms.begin("cleanup", ledger))
 
     assert len(kept) >= 3 * 4 * len(SERVERS)
     assert mode_of_ledger == 0o600
     assert all(key.key_id in text for key in kept)
+    assert text.encode() in written
+    for data in (*written, *map(str.encode, (*shown, killed.out, killed.err))):
+        assert not secrets.are_in(data)
     assert (cleaned.status, cleaned.err) == (0, "")
     assert cleaned.out.endswith(" objects of the ledger are gone.\n")
     assert storms.ledgers == []
