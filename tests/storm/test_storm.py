@@ -22,10 +22,12 @@ import psutil
 import pytest
 
 from filer.keyserver.authority import AUTHORITY_PRIVATE
+from filer.storm.options import parse
 from filer.storm.outcome import NO_VERDICT
 from pytest_filer.console import PATIENCE
 from tests.kit import pki, storm_documents
 from tests.kit.json_schema import schema_text
+from tests.kit.leaks import visible
 from tests.kit.paths import CHECKOUT
 from tests.storm.conftest import NOBODY, SERVERS, Ended, Storms, ended, generators
 
@@ -289,15 +291,12 @@ def test_rekey_leaves_nothing(storms: Storms) -> None:
     assert {"store", "find"} < {line.split(" ")[0] for line in run.lines if line}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_storm_and_takes_everything_back(
-    number: int, storms: Storms, tmp_path: Path
-) -> None:
+def test_a_signal_ends_the_storm_and_takes_everything_back(storms: Storms, tmp_path: Path) -> None:
     storm = storms.start(*SMALL, "--scenario", scenario(tmp_path, HALF_STORED), *SERVERS)
     wait_for_marks(tmp_path, 3, storm)
     processes = generators(storm)
 
-    run = ended(storm, number)
+    run = ended(storm, signal.SIGTERM)
 
     assert (run.status, run.out, run.err) == (128 + signal.SIGINT, "", "")
     assert processes
@@ -329,7 +328,7 @@ def test_after_a_kill_the_ledger_is_enough(storms: Storms, tmp_path: Path) -> No
     storm = storms.start(*SMALL, "--scenario", scenario(tmp_path, HALF_STORED), *SERVERS)
     wait_for_marks(tmp_path, 3, storm)
     processes = generators(storm)
-    shown = [" ".join([*each.cmdline(), *each.environ().values()]) for each in processes]
+    shown = visible(storm.pid)
 
     killed = ended(storm, signal.SIGKILL)
     wait_until(lambda: not any(process.is_running() for process in processes))
@@ -344,7 +343,7 @@ def test_after_a_kill_the_ledger_is_enough(storms: Storms, tmp_path: Path) -> No
     assert mode_of_ledger == 0o600
     assert all(key.key_id in text for key in kept)
     assert text.encode() in written
-    for data in (*written, *map(str.encode, (*shown, killed.out, killed.err))):
+    for data in (*written, *shown.values(), killed.out.encode(), killed.err.encode()):
         assert not secrets.are_in(data)
     assert (cleaned.status, cleaned.err) == (0, "")
     assert cleaned.out.endswith(" objects of the ledger are gone.\n")
@@ -450,15 +449,35 @@ TARGET = ("--certs", "x", "127.0.0.1")
         ([*TARGET, "--keep", "--stocked"], "exclude each other"),
         ([*TARGET, "--json", "/nowhere/x"], "/nowhere is not a directory"),
         (["cleanup"], "LEDGER"),
-        (["cleanup", "/nowhere"], "/nowhere"),
-        (TARGET, "DIR has no authority_private.pem that could issue one"),
     ],
 )
-def test_a_wrong_call_is_refused_in_one_line(arguments: Sequence[str], text: str) -> None:
+def test_a_wrong_call_is_refused_in_one_line(
+    arguments: Sequence[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        parse(arguments)
+
+    assert refused.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert text in shown.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["cleanup", "/nowhere"], "/nowhere: "),
+        (TARGET, "each filer needs a client certificate of its own"),
+        ([*TARGET, "--tagged", "--ledger", "/dev/null"], "null: exists already"),
+    ],
+)
+def test_what_cannot_begin_says_why_in_one_line(arguments: Sequence[str], text: str) -> None:
     run = alone(*arguments)
 
     assert (run.status, run.out) == (2, "")
-    assert text in run.err.splitlines()[-1]
+    assert run.err.startswith("filer-storm: ")
+    assert text in run.err
+    assert len(run.err.splitlines()) == 1
 
 
 def test_the_ledger_of_another_program_is_none(tmp_path: Path) -> None:
