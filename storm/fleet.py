@@ -1,5 +1,6 @@
 """The filers of a storm: their client certificates and key tags."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
@@ -14,6 +15,11 @@ ONE_FOR_ALL = "all"
 """The owner of all key pairs if the filers share one client certificate."""
 
 _LIFETIME = timedelta(days=1)
+
+
+def is_owner(name: str) -> bool:
+    """Return whether ``name`` is one that `Fleet.owner` returns."""
+    return name == ONE_FOR_ALL or re.fullmatch(f"{PROGRAM}-[0-9]+", name) is not None
 
 
 class Fleet:

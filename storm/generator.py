@@ -36,6 +36,7 @@ _out = sys.stdout
 def main() -> int:
     """Take part in a storm until it is over; the exit status is 0 unless it had to be given up."""
     forbid_core_files()
+    os.umask(0o077)
     sys.stdout = sys.stderr  # Locust prints some errors
     logging.basicConfig(level=logging.CRITICAL)
     commands = FileObjectThread(sys.stdin.buffer)

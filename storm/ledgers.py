@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from filer.host.durable import Storage
+from filer.host.text import printable
+from filer.storm.fleet import is_owner
 from filer.storm.plan import PROGRAM, Plan, Post
-from filer.throw_away.ledger import Digests, Entry, Ledger, Reach, read
+from filer.throw_away.ledger import Digests, Entry, Ledger, LedgerError, Reach, read
 
 _SALT_SIZE = 16
 
@@ -29,4 +31,6 @@ def opened(path: Path) -> tuple[Ledger, Reach]:
 def entries(ledger: Ledger) -> Sequence[Entry]:
     """Return what a ledger names, whichever process added it.  Raises LedgerError."""
     _, _, found = read(PROGRAM, ledger.path)
+    if not all(is_owner(each.owner) for each in found):
+        raise LedgerError(f"{printable(str(ledger.path))}: it names an owner that is no filer")
     return list(dict.fromkeys(found))

@@ -8,6 +8,7 @@ up.
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -21,6 +22,9 @@ from filer.host.text import printable
 from filer.storm.outcome import Result
 from filer.storm.plan import Plan, Post, line
 
+_PATIENCE = 900.0
+"""Seconds for a process to end: its filers take back what they have stored."""
+
 
 class Process:
     """A process of the load generator on this machine."""
@@ -28,6 +32,7 @@ class Process:
     def __init__(self, post: Post, plan: Plan | None, heard: "SimpleQueue[Heard]") -> None:
         self.post = post
         self._errors = Path(post.scratch, f"{post.role}-{id(self)}.log")
+        self._errors.touch(0o600)
         with self._errors.open("wb") as errors:
             # In a session of its own, because Ctrl-C must not reach it.
             self._process = subprocess.Popen(
@@ -65,11 +70,15 @@ class Process:
         return printable(f"status {status}{f': {reason}' if reason else ''}")
 
     def end(self, hurry: Callable[[], bool]) -> None:
-        """Let it end, which it does without standard input; kill it once ``hurry`` is true."""
+        """Let it end, which it does without standard input.
+
+        It is killed once ``hurry`` is true, or if it does not end.
+        """
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
-        while not hurry():
+        latest = time.monotonic() + _PATIENCE
+        while not hurry() and time.monotonic() < latest:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.1)
                 return
@@ -120,7 +129,8 @@ class Load:
         stopped the storm.
         """
         results: dict[int, Result] = {}
-        self._leader.tell("go")
+        if not self._stopping():
+            self._leader.tell("go")
         while (event := self._next()) is not None:
             if event["event"] == "filer":
                 number = event["number"]

@@ -1,12 +1,13 @@
 """The key pairs of all filers on all key servers, from set-up to clean-up."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from filer.host.errors import FilerError
 from filer.keys.pair import KeyPair
-from filer.kmip.failure import KeyServerFailure
-from filer.kmip.requests import Form, locate_name
+from filer.kmip.client import KmipClient
+from filer.kmip.failure import KeyServerFailure, ServerRefusal
+from filer.kmip.requests import SPOKEN, Form, locate_name
 from filer.kmip.ttlv import MalformedTtlv
 from filer.running.parallel import in_parallel
 from filer.storm.fleet import Fleet
@@ -14,7 +15,7 @@ from filer.storm.plan import Plan
 from filer.throw_away.certificates import NoAuthority
 from filer.throw_away.destruction import Destroyer, by_place
 from filer.throw_away.ledger import Digests, Entry, Ledger
-from filer.throw_away.line import Batches, Habits, Line, Tape, Way, verified
+from filer.throw_away.line import Batches, Habits, Line, Tape, Way, learn_habits, verified
 from filer.throw_away.pairs import Mint
 from filer.throw_away.stock import NotStored, Stock
 
@@ -24,19 +25,37 @@ _TIMEOUT = 60.0
 GoOn = Callable[[], bool]
 
 
-@dataclass(frozen=True)
 class Lines:
     """Connects to the key servers on ``port`` with the client certificates of the filers."""
 
-    fleet: Fleet
-    port: int
+    def __init__(self, fleet: Fleet, port: int) -> None:
+        self.fleet = fleet
+        self._port = port
+        self._habits: dict[str, Habits] = {}
 
     def to(self, address: str, owner: str) -> Callable[[], Line]:
-        """Return what makes connections.  Raises KeyServerFailure, NoAuthority, StorageError."""
+        """Return what makes connections.
+
+        Raises KeyServerFailure, if the first one to a key server fails, NoAuthority and
+        StorageError.
+        """
         credentials = self.fleet.credentials(owner, address)
-        way = Way(address, self.port, credentials, _TIMEOUT)
+        way = Way(address, self._port, credentials, _TIMEOUT)
         context = verified(credentials)
-        return lambda: Line(way, context, Habits(), Tape())
+        if address not in self._habits:
+            # As a filer does, because a failure has the best reason then.
+            KmipClient(address, self._port, credentials, _TIMEOUT).probe()
+            self._habits[address] = _learned(lambda habits: Line(way, context, habits, Tape()))
+        return lambda: Line(way, context, self._habits[address], Tape())
+
+
+def _learned(line_with: Callable[[Habits], Line]) -> Habits:
+    unknown = locate_name(Mint(os.urandom).name())
+    for version in SPOKEN:
+        habits = learn_habits(line_with, unknown, version)
+        if isinstance(habits, Habits):
+            return habits
+    raise ServerRefusal(f"it does not answer a Locate: {habits}")
 
 
 class Setup:
@@ -65,29 +84,34 @@ class Setup:
             for number in range(plan.filers)
         }
         done = dict.fromkeys(plan.addresses, 0)
+        failed: list[str] = []
+
+        def going() -> bool:
+            return go_on() and not failed
 
         def store_on(address: str) -> None:
-            form = self._form_for(address)
-            for number, own in pairs.items():
-                if not go_on():
-                    return
-                self._add(address, number, own, form, go_on)
-                done[address] += len(own)
-                tell(sum(done.values()))
+            try:
+                form = self._form_for(address)
+                for number, own in pairs.items():
+                    if not going():
+                        return
+                    self._add(address, number, own, form, going)
+                    done[address] += len(own)
+                    tell(sum(done.values()))
+            except KeyServerFailure as failure:
+                failed.append(address)
+                raise FilerError(failure.about(address)) from None
+            except Exception:
+                failed.append(address)
+                raise
 
-        in_parallel(plan.addresses, store_on, go_on=go_on)
+        in_parallel(plan.addresses, store_on, go_on=going)
 
     def _form_for(self, address: str) -> Form:
         """Return the form in which a key server takes pairs; the pair that tells is destroyed."""
         stock = self._stock(address, 0)
-        try:
-            # Without a connection, nothing can be stored that the ledger would have to name.
-            with self._lines.to(address, stock.owner)() as line:
-                line.ask(locate_name(self._mint.name()))
-            stock.find_form()
-            stock.destroy_all()
-        except KeyServerFailure as failure:
-            raise FilerError(failure.about(address)) from None
+        stock.find_form()
+        stock.destroy_all()
         return stock.form
 
     def _add(
@@ -96,8 +120,6 @@ class Setup:
         stock = self._stock(address, number, form)
         try:
             stock.add(pairs, go_on)
-        except KeyServerFailure as failure:
-            raise FilerError(failure.about(address)) from None
         except (NotStored, MalformedTtlv) as reason:
             raise FilerError(f"key server {address}: {reason}") from None
         finally:
@@ -123,15 +145,18 @@ def destroy(
         by_server.setdefault(address, []).append((owner, some))
 
     def destroy_on(address: str) -> list[Entry]:
-        left = []
+        left: list[Entry] = []
+        is_silent = False
         for owner, some in by_server[address]:
+            if is_silent or not go_on():
+                left += some
+                continue
             known = {each: identifiers[each] for each in some if each in identifiers}
             try:
-                if not go_on():
-                    raise KeyServerFailure("interrupted")
                 batches = Batches(lines.to(address, owner))
                 left += Destroyer(batches.ask, digests).destroy(some, known)
-            except (KeyServerFailure, MalformedTtlv, NoAuthority):
+            except (KeyServerFailure, MalformedTtlv, NoAuthority) as problem:
+                is_silent = isinstance(problem, KeyServerFailure) and not problem.answered
                 left += some
         return left
 

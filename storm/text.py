@@ -28,7 +28,8 @@ def lines(outcome: Outcome) -> Iterator[str]:
         yield f"failed: {count} filer{'s' * (count > 1)}: {reason}"
     if outcome.problems[_MOST_PROBLEMS:]:
         yield f"failed: {len(outcome.problems) - _MOST_PROBLEMS} more reasons"
-    yield ""
+    if outcome.operations:
+        yield ""
     for each in outcome.operations:
         failed = f", {each['failures']} failed" if each["failures"] else ""
         yield (

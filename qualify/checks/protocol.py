@@ -14,8 +14,8 @@ from filer.qualify.outcome import (
     Stop,
     check,
 )
-from filer.qualify.server import Server, understands
-from filer.throw_away.line import verified
+from filer.qualify.server import Server
+from filer.throw_away.line import understands, verified
 from filer.throw_away.message import NEWER, Raw, Structure, Tags
 
 _NEEDED = (

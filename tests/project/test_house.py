@@ -57,7 +57,8 @@ ROOMS = {
     ),
     "filer.storm": (
         ("plan",),
-        ("fleet", "measuring", "ledgers", "outcome", "scenario"),
+        ("fleet", "measuring", "outcome", "scenario"),
+        ("ledgers",),
         ("scenarios", "stocking", "load", "text"),
         ("catalogue", "json_report", "junit", "page"),
         ("options", "conductor", "worker"),
