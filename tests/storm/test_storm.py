@@ -25,7 +25,7 @@ from filer.keyserver.authority import AUTHORITY_PRIVATE
 from filer.storm.options import parse
 from filer.storm.outcome import NO_VERDICT
 from pytest_filer.console import PATIENCE
-from tests.kit import pki, storm_documents
+from tests.kit import choosy, pki, storm_documents
 from tests.kit.json_schema import schema_text
 from tests.kit.leaks import visible
 from tests.kit.paths import CHECKOUT
@@ -278,6 +278,34 @@ def test_key_servers_that_refuse_the_clients(stocked: bool, storms: Storms, tmp_
     assert run.status == (1 if stocked else 2)
     assert "client certificate rejected" in (run.out if stocked else run.err)
     assert not storms.left()
+
+
+@pytest.mark.parametrize(
+    "habits",
+    [
+        choosy.Habits(versions=((1, 2),), items=3, closes=True),
+        choosy.Habits(
+            wants_discovery=True,
+            strict=True,
+            refused_attributes=frozenset({"Application Specific Information"}),
+        ),
+    ],
+    ids=["old and small", "strict"],
+)
+def test_key_servers_with_habits_of_their_own(
+    habits: choosy.Habits, authority: Path, storms: Storms
+) -> None:
+    with choosy.start(authority, SERVERS[0], habits) as server:
+        run = ended(
+            storms.begin(
+                *("--certs", authority, "--port", server.port, "--timeout", PATIENCE),
+                *("--filers", 1, "--pairs", 8, server.address),
+            )
+        )
+
+    assert (run.status, run.err) == (0, "")
+    assert run.lines[0].startswith("1 of 1 filers up")
+    assert server.objects == {}
 
 
 # Rekey, and what is left behind.
