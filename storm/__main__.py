@@ -24,10 +24,11 @@ from filer.throw_away.ledger import default_path
 
 if TYPE_CHECKING:
     from filer.storm.outcome import Outcome
+    from filer.storm.session import Hearing
 
 PASSED, FAILED, WRONG, NO_VERDICT = 0, 1, 2, 3
 _STATUS = {"passed": PASSED, "failed": FAILED, "no_verdict": NO_VERDICT}
-_complain = partial(complain, PROGRAM)
+_ERASE = "\r\x1b[K"
 
 
 class Signals:
@@ -94,8 +95,7 @@ def _storm(arguments: argparse.Namespace, scratch: str) -> int:
         post = _post(arguments, scratch, "alone", (LOOPBACK, 0))
     choices = session.Choices(here, stocked=arguments.stocked, keep=arguments.keep)
     reports = Reports(arguments.html, arguments.json, arguments.junit)
-    hearing = session.Hearing(_progress, reports.write, _complain)
-    outcome = session.storm(plan, post, choices, Signals(), hearing)
+    outcome = session.storm(plan, post, choices, Signals(), _hearing(), report=reports.write)
     return INTERRUPTED if outcome is None else _STATUS[outcome.verdict]
 
 
@@ -104,7 +104,7 @@ def _work(arguments: argparse.Namespace, scratch: str) -> int:
 
     signals = Signals()
     post = _post(arguments, scratch, "worker", arguments.worker)
-    session.work(post, signals, _complain)
+    session.work(post, signals, _hearing())
     return INTERRUPTED if signals.stopping() else PASSED
 
 
@@ -142,7 +142,7 @@ def _clean_up(arguments: argparse.Namespace) -> int:
             arguments.certs and arguments.certs.absolute(),
             Path(scratch),
             lambda: not signals.stopping(),
-            _complain,
+            _hearing(),
         )
     if signals.stopping():
         return INTERRUPTED
@@ -176,15 +176,26 @@ class Reports:
                 storage.write(path, document().encode())
 
 
+def _hearing() -> "Hearing":
+    from filer.storm.session import Hearing
+
+    return Hearing(_progress, _complain)
+
+
 def _progress(what: str, done: int, total: int) -> None:
     """Show on a terminal how far the run is."""
     if sys.stderr.isatty():
-        write(sys.stderr, f"\r\x1b[K{what}: {done} of {total}")
+        write(sys.stderr, f"{_ERASE}{what}: {done} of {total}")
 
 
 def _erase_progress() -> None:
     if sys.stderr.isatty():
-        write(sys.stderr, "\r\x1b[K")
+        write(sys.stderr, _ERASE)
+
+
+def _complain(line: str) -> None:
+    _erase_progress()
+    complain(PROGRAM, line)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from filer.storm.outcome import Outcome
 from filer.storm.plan import HTML, PROGRAM, Plan, Post
 from filer.storm.stocking import Lines, Setup, destroy
 from filer.throw_away.certificates import Authority, NoAuthority
-from filer.throw_away.ledger import Entry, Ledger
+from filer.throw_away.ledger import Entry, Ledger, LedgerError
 from filer.throw_away.pairs import Mint
 
 
@@ -32,10 +32,9 @@ class Stopping(Protocol):
 
 @dataclass(frozen=True)
 class Hearing:
-    """Who is told what happens: of the progress in numbers, of a report, and of complaints."""
+    """Callbacks of a run: ``progress`` gets what is done, how many are done, and the total."""
 
     progress: Callable[[str, int, int], None]
-    report: Callable[[Outcome, str], None]
     complain: Callable[[str], None]
 
 
@@ -49,11 +48,18 @@ class Choices:
 
 
 def storm(
-    plan: Plan, post: Post, choices: Choices, signals: Stopping, hearing: Hearing
+    plan: Plan,
+    post: Post,
+    choices: Choices,
+    signals: Stopping,
+    hearing: Hearing,
+    *,
+    report: Callable[[Outcome, str], None],
 ) -> Outcome | None:
-    """Make a storm and report it; return the outcome, or None if the user has stopped it.
+    """Make a storm; return the outcome, or None if the user has stopped it.
 
-    Raises FilerError if it cannot begin.
+    ``report`` gets the outcome and Locust's page before the clean-up.  Raises FilerError if the
+    storm cannot begin.
     """
     ledger = ledgers.begin(plan, post)
     fleet = Fleet(Path(post.certs), Path(post.scratch), tagged=plan.tagged)
@@ -73,31 +79,38 @@ def storm(
         if end is None:
             return None
         outcome = Outcome.of(plan, end["done"], results, end["operations"], end["workers"])
-        hearing.report(outcome, Path(post.scratch, HTML).read_text(encoding="utf-8"))
+        report(outcome, Path(post.scratch, HTML).read_text(encoding="utf-8"))
         if choices.keep:
             kept = setup.entries
     finally:
         doomed = set(ledgers.entries(ledger)).difference(kept)
         left = destroy(
-            doomed, lines, ledger.digests, setup.identifiers, lambda: not signals.hurry()
+            doomed,
+            lines,
+            ledger.digests,
+            setup.identifiers,
+            go_on=lambda: not signals.hurry(),
+            tell=lambda done: hearing.progress("destroying key pairs", done, len(doomed)),
         )
         _settle(ledger, left, kept, hearing.complain)
     return outcome
 
 
-def work(post: Post, signals: Stopping, complain: Callable[[str], None]) -> None:
+def work(post: Post, signals: Stopping, hearing: Hearing) -> None:
     """Drive load for a master on another machine, and clean up behind it.
 
     Raises FilerError if it cannot begin.
     """
     path = Path(post.ledger)
+    if path.exists():
+        raise LedgerError(f"{printable(post.ledger)}: exists already")
     Storage().make_directory(path.parent)
     try:
         with Load(post, None, signals.stopping, signals.hurry) as load:
             load.wait()
     finally:
         if path.exists():
-            clean_up(path, None, Path(post.scratch), lambda: not signals.hurry(), complain)
+            clean_up(path, None, Path(post.scratch), lambda: not signals.hurry(), hearing)
 
 
 def clean_up(
@@ -105,7 +118,7 @@ def clean_up(
     certs: Path | None,
     scratch: Path,
     go_on: Callable[[], bool],
-    complain: Callable[[str], None],
+    hearing: Hearing,
 ) -> tuple[int, int]:
     """Destroy the objects in a ledger; return their number, and that of those that may be left.
 
@@ -114,9 +127,14 @@ def clean_up(
     ledger, reach = ledgers.opened(path)
     entries = ledgers.entries(ledger)
     fleet = Fleet(certs or Path(reach.certs), scratch, tagged=False)
-    left = destroy(entries, Lines(fleet, reach.port), ledger.digests, {}, go_on)
-    _settle(ledger, left, (), complain)
-    return len(entries), len(left)
+    lines, total = Lines(fleet, reach.port), len(entries)
+
+    def tell(done: int) -> None:
+        hearing.progress("destroying key pairs", done, total)
+
+    left = destroy(entries, lines, ledger.digests, {}, go_on=go_on, tell=tell)
+    _settle(ledger, left, (), hearing.complain)
+    return total, len(left)
 
 
 def check_certificates(certs: Path) -> None:

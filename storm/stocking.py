@@ -137,12 +137,19 @@ def destroy(
     lines: Lines,
     digests: Digests,
     identifiers: Mapping[Entry, str],
+    *,
     go_on: GoOn,
+    tell: Callable[[int], None],
 ) -> list[Entry]:
-    """Destroy the objects of ``entries`` while ``go_on`` is true; return those that may be left."""
+    """Destroy the objects of ``entries`` while ``go_on`` is true; return those that may be left.
+
+    ``tell`` gets the number of entries that are done.
+    """
     by_server: dict[str, list[tuple[str, list[Entry]]]] = {}
     for (address, owner), some in by_place(entries).items():
         by_server.setdefault(address, []).append((owner, some))
+
+    done = dict.fromkeys(by_server, 0)
 
     def destroy_on(address: str) -> list[Entry]:
         left: list[Entry] = []
@@ -155,6 +162,8 @@ def destroy(
             try:
                 batches = Batches(lines.to(address, owner))
                 left += Destroyer(batches.ask, digests).destroy(some, known)
+                done[address] += len(some)
+                tell(sum(done.values()))
             except (KeyServerFailure, MalformedTtlv, NoAuthority) as problem:
                 is_silent = isinstance(problem, KeyServerFailure) and not problem.answered
                 left += some

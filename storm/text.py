@@ -7,6 +7,10 @@ from filer.storm.outcome import NO_VERDICT, Outcome
 _MOST_PROBLEMS = 10
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def lines(outcome: Outcome) -> Iterator[str]:
     """Yield the lines of the report, the verdict first."""
     plan, times = outcome.plan, outcome.times
@@ -14,8 +18,8 @@ def lines(outcome: Outcome) -> Iterator[str]:
         yield NO_VERDICT
     yield outcome.sentence
     yield ""
-    servers = f"{len(plan.addresses)} key server{'s' * (len(plan.addresses) > 1)}"
-    yield f"{plan.scenario}: {plan.pairs} key pairs for each filer on {servers}"
+    pairs, servers = _count(plan.pairs, "key pair"), _count(len(plan.addresses), "key server")
+    yield f"{plan.scenario}: {pairs} for each filer on {servers}"
     if plan.tagged:
         yield "all filers had one client certificate, and each loaded its pairs by key tag"
     else:
@@ -25,7 +29,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
         half, most = times[(len(times) - 1) // 2], times[(len(times) - 1) * 19 // 20]
         yield f"half of them after {half:.1f} s, 95 % after {most:.1f} s"
     for reason, count in outcome.problems[:_MOST_PROBLEMS]:
-        yield f"failed: {count} filer{'s' * (count > 1)}: {reason}"
+        yield f"failed: {_count(count, 'filer')}: {reason}"
     if outcome.problems[_MOST_PROBLEMS:]:
         yield f"failed: {len(outcome.problems) - _MOST_PROBLEMS} more reasons"
     if outcome.operations:
@@ -39,11 +43,8 @@ def lines(outcome: Outcome) -> Iterator[str]:
         )
     yield ""
     for number, each in enumerate(outcome.workers, 1):
-        if each["lost"]:
-            yield f"worker {number}: {each['filers']} filers, lost"
-        else:
-            yield (
-                f"worker {number}: {each['filers']} filers, {each['cpu_s']:.1f} s of CPU time, "
-                f"at most {each['lag_s']:.2f} s late"
-            )
+        how = "lost"
+        if not each["lost"]:
+            how = f"{each['cpu_s']:.1f} s of CPU time, at most {each['lag_s']:.2f} s late"
+        yield f"worker {number}: {_count(each['filers'], 'filer')}, {how}"
     yield f"figures count up to a lag of {plan.most_lag:.2f} s"

@@ -25,7 +25,7 @@ from filer.keyserver.authority import AUTHORITY_PRIVATE
 from filer.storm.options import parse
 from filer.storm.outcome import NO_VERDICT
 from pytest_filer.console import PATIENCE
-from tests.kit import choosy, pki, storm_documents
+from tests.kit import choosy, defective, pki, storm_documents
 from tests.kit.json_schema import schema_text
 from tests.kit.leaks import visible
 from tests.kit.paths import CHECKOUT
@@ -60,6 +60,11 @@ class HalfStored(Rekey):
         self._servers.store(self._pair, PARENT_TAG)
         Path({mark!r}, str(self.filer.number)).touch()
         self.filer.pause(3600)
+
+    def stop(self):
+        super().stop()
+        assert not self._is_stored
+        Path({mark!r}, f"{{self.filer.number}} has taken back").touch()
 """
 
 BUSY = """
@@ -280,6 +285,19 @@ def test_key_servers_that_refuse_the_clients(stocked: bool, storms: Storms, tmp_
     assert not storms.left()
 
 
+def test_key_servers_that_ignore_the_tag(authority: Path, storms: Storms) -> None:
+    with defective.start(authority, SERVERS[0], "Locate ignores the group") as server:
+        run = ended(
+            storms.begin(
+                *("--certs", authority, "--port", server.port, "--timeout", PATIENCE),
+                *("--tagged", "--filers", 2, "--pairs", 3, server.address),
+            )
+        )
+
+    assert (run.status, run.err) == (0, "")
+    assert run.lines[0].startswith("2 of 2 filers up")
+
+
 @pytest.mark.parametrize(
     "habits",
     [
@@ -327,6 +345,7 @@ def test_a_signal_ends_the_storm_and_takes_everything_back(storms: Storms, tmp_p
     run = ended(storm, signal.SIGTERM)
 
     assert (run.status, run.out, run.err) == (128 + signal.SIGINT, "", "")
+    assert len(list((tmp_path / "marks").glob("* has taken back"))) == 3
     assert processes
     assert not any(process.is_running() for process in processes)
     assert not storms.left()
