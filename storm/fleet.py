@@ -1,11 +1,12 @@
 """The filers of a storm: their client certificates and key tags."""
 
+import os
 import re
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
-from filer.host.durable import Storage
 from filer.kmip.client import Credentials
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.storm.plan import PROGRAM
@@ -45,7 +46,7 @@ class Fleet:
         return f"{PROGRAM}-{number}"
 
     def credentials(self, owner: str, address: str) -> Credentials:
-        """Return the files of ``owner`` for a key server.  Raises NoAuthority, StorageError."""
+        """Return the files of ``owner`` for a key server.  Raises NoAuthority."""
         ca = self._certs / ca_name(address)
         if owner == ONE_FOR_ALL:
             return Credentials(self._certs / CLIENT, self._certs / CLIENT_PRIVATE, ca)
@@ -56,9 +57,15 @@ class Fleet:
         path = self._scratch / f"{owner}.pem"
         with self._issuing:
             if not path.exists():
-                Storage().write(path, self._authority.issue(owner, _LIFETIME))
+                # Not synced: after a crash it is issued again.
+                with open(path, "xb", opener=_private) as file:
+                    file.write(self._authority.issue(owner, _LIFETIME))
         return path
 
-    @property
+    @cached_property
     def _authority(self) -> Authority:
         return Authority.of(self._certs)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -36,8 +36,7 @@ class Lines:
     def to(self, address: str, owner: str) -> Callable[[], Line]:
         """Return what makes connections.
 
-        Raises KeyServerFailure, if the first one to a key server fails, NoAuthority and
-        StorageError.
+        Raises KeyServerFailure, if the first one to a key server fails, and NoAuthority.
         """
         credentials = self.fleet.credentials(owner, address)
         way = Way(address, self._port, credentials, _TIMEOUT)
