@@ -16,7 +16,7 @@ from hypothesis import settings
 
 from filer.disks.derivation import Derivation
 from filer.keyserver.server import KeyServer
-from pytest_filer.console import default_signals
+from pytest_filer.child import default_signals
 from pytest_filer.key_server_process import StartKeyServers, make_authority
 from pytest_filer.key_server_process import key_servers as key_servers_of
 from pytest_filer.key_servers import ADDRESSES

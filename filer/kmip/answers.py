@@ -5,71 +5,48 @@ content: it reads the elements that the filer asked for and ignores all others, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
 from itertools import islice
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from filer.host.quoting import quotation
 from filer.host.text import printable
 from filer.keys.authentication_key import AuthenticationKey
-from filer.keys.key_id import is_key_id
+from filer.kmip.descriptions import Description, read_description
 from filer.kmip.messages import enums
-from filer.kmip.requests import DESCRIBED_BY, Item, Version, batch_item_id
+from filer.kmip.refusals import Refusal, RequestRefused, refusal_for
+from filer.kmip.requests import Item, Version, batch_item_id
+from filer.kmip.tags import SECRET_DATA, fields, tag
 from filer.kmip.ttlv import (
     BYTE_STRING,
     ENUMERATION,
     INTEGER,
     STRUCTURE,
-    TEXT_STRING,
-    Ambiguous,
     Element,
     Field,
-    Fields,
     MalformedTtlv,
     elements,
+    number_of,
+    text_of,
+    value_of,
 )
 
-RESPONSE_MESSAGE: int = enums.Tags.RESPONSE_MESSAGE.value
-
-UNKNOWN = "unknown"
-"""The state of an object whose state attribute is missing or not defined by KMIP."""
+RESPONSE_MESSAGE = tag("RESPONSE_MESSAGE")
 
 _MAXIMUM_IDENTIFIER = 1024
 """Maximum length of an identifier in bytes."""
 
 _SHOWN_OF_IDENTIFIER = 64
-_NUMBER_LENGTH = 4
-_LONGEST_REMEMBERED = 96
-"""Maximum length in bytes of an attribute that is remembered: less than a Name with a key ID."""
 
-
-def _tag(name: str) -> int:
-    return int(enums.Tags[name].value)
-
-
-def _fields(*names: str) -> Fields:
-    return Fields(*map(_tag, names))
-
-
-# Looked up once: the enumerations of PyKMIP are slow, and these are needed for every object.
-_RESPONSE_HEADER, _RESPONSE_BATCH_ITEM = _tag("RESPONSE_HEADER"), _tag("RESPONSE_BATCH_ITEM")
-_PROTOCOL_VERSION, _RESULT_MESSAGE = _tag("PROTOCOL_VERSION"), _tag("RESULT_MESSAGE")
-_UNIQUE_IDENTIFIER, _LOCATED_ITEMS = _tag("UNIQUE_IDENTIFIER"), _tag("LOCATED_ITEMS")
-_ATTRIBUTE, _ATTRIBUTES = _tag("ATTRIBUTE"), _tag("ATTRIBUTES")
-_NAME, _OBJECT_GROUP = _tag("NAME"), _tag("OBJECT_GROUP")
-_STATE, _OBJECT_TYPE = _tag("STATE"), _tag("OBJECT_TYPE")
-_DESCRIBED_BY: Mapping[bytes | None, int] = {
-    kind.value.encode(): _tag(kind.name) for kind in DESCRIBED_BY
-}
+_RESPONSE_HEADER, _RESPONSE_BATCH_ITEM = tag("RESPONSE_HEADER"), tag("RESPONSE_BATCH_ITEM")
+_PROTOCOL_VERSION, _RESULT_MESSAGE = tag("PROTOCOL_VERSION"), tag("RESULT_MESSAGE")
+_UNIQUE_IDENTIFIER, _LOCATED_ITEMS = tag("UNIQUE_IDENTIFIER"), tag("LOCATED_ITEMS")
 
 _SUCCESS: int = enums.ResultStatus.SUCCESS.value
-_SECRET: int = enums.ObjectType.SECRET_DATA.value
 
-_HEADER = _fields("PROTOCOL_VERSION", "BATCH_COUNT")
-_VERSION = _fields("PROTOCOL_VERSION_MAJOR", "PROTOCOL_VERSION_MINOR")
-_ITEM = _fields(
+_HEADER = fields("PROTOCOL_VERSION", "BATCH_COUNT")
+_VERSION = fields("PROTOCOL_VERSION_MAJOR", "PROTOCOL_VERSION_MINOR")
+_ITEM = fields(
     "OPERATION", "UNIQUE_BATCH_ITEM_ID", "RESULT_STATUS", "RESULT_REASON", "RESPONSE_PAYLOAD"
 )
 
@@ -78,178 +55,28 @@ _ITEM = _fields(
 # bytes after a number are padding.
 _USUAL_HEAD = Struct("!QI4xQ8sQI4xII")
 _USUAL_HEAD_TAGS = (
-    _tag("OPERATION") << 40 | ENUMERATION << 32 | 4,
-    _tag("UNIQUE_BATCH_ITEM_ID") << 40 | BYTE_STRING << 32 | 8,
-    _tag("RESULT_STATUS") << 40 | ENUMERATION << 32 | 4,
-    _tag("RESPONSE_PAYLOAD") << 8 | STRUCTURE,
+    tag("OPERATION") << 40 | ENUMERATION << 32 | 4,
+    tag("UNIQUE_BATCH_ITEM_ID") << 40 | BYTE_STRING << 32 | 8,
+    tag("RESULT_STATUS") << 40 | ENUMERATION << 32 | 4,
+    tag("RESPONSE_PAYLOAD") << 8 | STRUCTURE,
 )
 _USUAL_SECRET = Struct("!QI4xIIQI4xIIII")
 _USUAL_SECRET_TAGS = (
-    _tag("SECRET_DATA_TYPE") << 40 | ENUMERATION << 32 | 4,
-    _tag("KEY_BLOCK") << 8 | STRUCTURE,
-    _tag("KEY_FORMAT_TYPE") << 40 | ENUMERATION << 32 | 4,
-    _tag("KEY_VALUE") << 8 | STRUCTURE,
-    _tag("KEY_MATERIAL") << 8 | BYTE_STRING,
+    tag("SECRET_DATA_TYPE") << 40 | ENUMERATION << 32 | 4,
+    tag("KEY_BLOCK") << 8 | STRUCTURE,
+    tag("KEY_FORMAT_TYPE") << 40 | ENUMERATION << 32 | 4,
+    tag("KEY_VALUE") << 8 | STRUCTURE,
+    tag("KEY_MATERIAL") << 8 | BYTE_STRING,
 )
-_IDENTIFIED = _fields("UNIQUE_IDENTIFIER")
-_GOT = _fields("UNIQUE_IDENTIFIER", "OBJECT_TYPE", "SECRET_DATA")
-_SECRET_DATA = _fields("KEY_BLOCK")
-_KEY_BLOCK = _fields("KEY_VALUE", "KEY_WRAPPING_DATA", "KEY_COMPRESSION_TYPE")
-_KEY_VALUE = _fields("KEY_MATERIAL")
-_NAMED_VALUE = _fields("ATTRIBUTE_NAME", "ATTRIBUTE_VALUE")
-_NAME_VALUE = _fields("NAME_VALUE")
-
-_GONE = frozenset(
-    reason.value
-    for reason in (
-        enums.ResultReason.ITEM_NOT_FOUND,
-        enums.ResultReason.OBJECT_DESTROYED,
-        enums.ResultReason.OBJECT_NOT_FOUND,
-    )
-)
-_WITHHELD = _GONE | frozenset(
-    reason.value
-    for reason in (
-        enums.ResultReason.PERMISSION_DENIED,
-        enums.ResultReason.NOT_AUTHORISED,
-        enums.ResultReason.ILLEGAL_OPERATION,
-        enums.ResultReason.OBJECT_ARCHIVED,
-        enums.ResultReason.KEY_VALUE_NOT_PRESENT,
-        enums.ResultReason.WRONG_KEY_LIFECYCLE_STATE,
-    )
-)
-_UNSUPPORTED = frozenset(
-    reason.value
-    for reason in (
-        enums.ResultReason.INVALID_MESSAGE,
-        enums.ResultReason.OPERATION_NOT_SUPPORTED,
-        enums.ResultReason.INVALID_FIELD,
-        enums.ResultReason.FEATURE_NOT_SUPPORTED,
-        enums.ResultReason.APPLICATION_NAMESPACE_NOT_SUPPORTED,
-        enums.ResultReason.KEY_FORMAT_TYPE_NOT_SUPPORTED,
-        enums.ResultReason.ENCODING_OPTION_ERROR,
-        enums.ResultReason.INVALID_DATA_TYPE,
-        enums.ResultReason.READ_ONLY_ATTRIBUTE,
-        enums.ResultReason.UNSUPPORTED_ATTRIBUTE,
-        enums.ResultReason.ATTRIBUTE_READ_ONLY,
-        enums.ResultReason.CODEC_ERROR,
-        enums.ResultReason.INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK,
-        enums.ResultReason.INVALID_ATTRIBUTE,
-        enums.ResultReason.INVALID_ATTRIBUTE_VALUE,
-        enums.ResultReason.UNKNOWN_ENUMERATION,
-        enums.ResultReason.UNKNOWN_TAG,
-        enums.ResultReason.UNSUPPORTED_PROTOCOL_VERSION,
-    )
-)
-_VAGUE = frozenset(
-    reason.value
-    for reason in (
-        enums.ResultReason.GENERAL_FAILURE,
-        enums.ResultReason.INTERNAL_SERVER_ERROR,
-        enums.ResultReason.SERVER_LIMIT_EXCEEDED,
-    )
-)
-_OF_MESSAGE = frozenset(
-    reason.value
-    for reason in (
-        enums.ResultReason.INVALID_MESSAGE,
-        enums.ResultReason.UNSUPPORTED_PROTOCOL_VERSION,
-    )
-)
-_UNKNOWN_OPERATION = enums.ResultReason.OPERATION_NOT_SUPPORTED.value
-_UNAUTHENTICATED = enums.ResultReason.AUTHENTICATION_NOT_SUCCESSFUL.value
-_DESTROYED = enums.ResultReason.OBJECT_DESTROYED.value
-_TOO_LARGE = enums.ResultReason.RESPONSE_TOO_LARGE.value
-
-
-def _words(member: Any) -> str:
-    return str(member.name).lower().replace("_", " ")
-
-
-_STATES: dict[int | None, str] = {
-    state.value: _words(state).replace(" ", "-") for state in enums.State
-}
-_REASONS: dict[int, str] = {reason.value: _words(reason) for reason in enums.ResultReason}
-_FAILURES: dict[int | None, str] = {
-    status.value: _words(status)
-    for status in enums.ResultStatus
-    if status is not enums.ResultStatus.SUCCESS
-}
+_IDENTIFIED = fields("UNIQUE_IDENTIFIER")
+_GOT = fields("UNIQUE_IDENTIFIER", "OBJECT_TYPE", "SECRET_DATA")
+_SECRET_DATA = fields("KEY_BLOCK")
+_KEY_BLOCK = fields("KEY_VALUE", "KEY_WRAPPING_DATA", "KEY_COMPRESSION_TYPE")
+_KEY_VALUE = fields("KEY_MATERIAL")
 
 
 class NotKmip(ValueError):
     """An answer that violates KMIP.  The error has no text, because the answer may hold a key."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """The server refused one item, or the whole request."""
-
-    reason: str
-    """KMIP's name of the reason, and after it the server's own message if it may be shown."""
-    gone: bool = False
-    """No such object exists any more, or the server hides it from this client."""
-    withheld: bool = False
-    """The object is gone, or its state or owner does not allow access."""
-    too_large: bool = False
-    """The answer would be larger than the server or the request allows."""
-    destroyed: bool = False
-    """The object existed and was destroyed."""
-    unsupported: bool = field(default=False, compare=False)
-    """The server does not support a part of the request, its form or its version."""
-    vague: bool = field(default=False, compare=False)
-    """The reason may be anything."""
-    of_message: bool = field(default=False, compare=False)
-    """The refusal concerns the message, even if it is that of an item."""
-    unknown_operation: bool = field(default=False, compare=False)
-    """The server does not have the operation."""
-    unauthenticated: bool = field(default=False, compare=False)
-    """The server requires a password, or another one."""
-
-    @property
-    def may_be_of_form(self) -> bool:
-        """Whether the server may accept the request in another form or version."""
-        return self.unsupported or self.vague
-
-
-class RequestRefused(Exception):
-    """The server refused a whole request; ``version`` is that of the answer."""
-
-    def __init__(self, refusal: Refusal, version: Version) -> None:
-        super().__init__(refusal.reason)
-        self.refusal = refusal
-        self.version = version
-
-
-@dataclass(frozen=True)
-class Description:
-    """The attributes of a managed object; a missing or unreadable attribute is empty."""
-
-    names: tuple[str, ...]
-    groups: tuple[str, ...]
-    state: str
-    is_secret_data: bool
-    has_unreadable_name: bool = False
-
-    @cached_property
-    def key_ids(self) -> tuple[str, ...]:
-        """The names that are key IDs; Secret Data with one is a key pair."""
-        return tuple(filter(is_key_id, self.names)) if self.is_secret_data else ()
-
-    @property
-    def may_be_key_pair(self) -> bool:
-        """Whether this is a key pair, or Secret Data with a name that cannot be read."""
-        return bool(self.key_ids) or (self.is_secret_data and self.has_unreadable_name)
-
-    def may_be(self, key_id: str, *, any_case: bool = False) -> bool:
-        """Return whether this is, or because of an unreadable name may be, that key pair.
-
-        ``any_case``: also if the server has changed the case of the name, as some do.
-        """
-        if not self.may_be_key_pair:
-            return False
-        names = map(str.upper, self.names) if any_case else self.names
-        return self.has_unreadable_name or key_id in names
 
 
 class Success(NamedTuple):
@@ -334,7 +161,7 @@ def _answers(body: bytes, most: int) -> tuple[Version, list[Element]]:
         raise NotKmip
     shown, count = _HEADER.of(parts[0].value)
     version = _version(shown)
-    if version is None or len(parts) == 1 or _number(count, INTEGER) != len(parts) - 1:
+    if version is None or len(parts) == 1 or number_of(count, INTEGER) != len(parts) - 1:
         raise NotKmip
     return version, parts[1:]
 
@@ -361,37 +188,15 @@ def _usual_head(answer: bytes) -> _Head | None:
 
 def _any_head(answer: bytes, messages: bool) -> _Head:
     operation, number, status, reason, payload = _ITEM.of(answer)
-    result = _number(status, ENUMERATION)
+    result = number_of(status, ENUMERATION)
     refusal = None
     if result != _SUCCESS:
-        refusal = _refusal(result, reason, _message(answer) if messages else "")
+        refusal = refusal_for(result, reason, _message(answer) if messages else "")
     return _Head(
-        _number(operation, ENUMERATION),
-        _value(number, BYTE_STRING),
+        number_of(operation, ENUMERATION),
+        value_of(number, BYTE_STRING),
         refusal,
-        _value(payload, STRUCTURE),
-    )
-
-
-def _refusal(status: int | None, reason: Field | None, message: str) -> Refusal:
-    if status not in _FAILURES:
-        raise NotKmip
-    text = _FAILURES[status]
-    number = None
-    if reason is not None:
-        number = int.from_bytes(reason[1][:_NUMBER_LENGTH], "big")
-        text = _REASONS.get(number, f"result reason {number:#x}")
-    return Refusal(
-        f"{text}: {message}" if message else text,
-        gone=number in _GONE,
-        withheld=number in _WITHHELD,
-        too_large=number == _TOO_LARGE,
-        destroyed=number == _DESTROYED,
-        unsupported=number in _UNSUPPORTED,
-        vague=number in _VAGUE,
-        of_message=number in _OF_MESSAGE,
-        unknown_operation=number == _UNKNOWN_OPERATION,
-        unauthenticated=number == _UNAUTHENTICATED,
+        value_of(payload, STRUCTURE),
     )
 
 
@@ -415,7 +220,7 @@ def _outcome(item: Item, head: _Head) -> Outcome:
 
 def _about_object(item: Item, payload: bytes) -> Success:
     (named,) = _IDENTIFIED.of(payload)
-    identifier = _text(named)
+    identifier = text_of(named)
     if identifier is None or not _is_usable(identifier):
         raise NotKmip
     if item.identifier not in {None, identifier}:
@@ -432,9 +237,7 @@ def _queried(_item: Item, payload: bytes) -> Success:
 
 def _spoken(_item: Item, payload: bytes) -> Success:
     versions = (
-        _version((kind, value))
-        for tag, kind, value in elements(payload)
-        if tag == _PROTOCOL_VERSION
+        _version((kind, value)) for of, kind, value in elements(payload) if of == _PROTOCOL_VERSION
     )
     return Success(versions=tuple(each for each in versions if each))
 
@@ -443,15 +246,15 @@ def _located(_item: Item, payload: bytes) -> Success:
     total = None
     identifiers: dict[str, None] = {}
     unusable: dict[str, None] = {}
-    for tag, kind, value in elements(payload):
-        if tag == _UNIQUE_IDENTIFIER:
-            identifier = _text((kind, value))
+    for of, kind, value in elements(payload):
+        if of == _UNIQUE_IDENTIFIER:
+            identifier = text_of((kind, value))
             if identifier is not None and _is_usable(identifier):
                 identifiers[identifier] = None
             else:
                 unusable[printable(value[:_SHOWN_OF_IDENTIFIER])] = None
-        elif tag == _LOCATED_ITEMS:
-            total = _number((kind, value), INTEGER)
+        elif of == _LOCATED_ITEMS:
+            total = number_of((kind, value), INTEGER)
     return Success(tuple(identifiers), total=total, unusable=tuple(unusable))
 
 
@@ -466,7 +269,7 @@ def _names_object(item: Item, named: Field | None) -> bool:
     Without a readable identifier the item number names the object, but its content is not used.
     Raises NotKmip if the answer names another object.
     """
-    identifier = _text(named)
+    identifier = text_of(named)
     if identifier is not None and identifier != item.identifier:
         raise NotKmip
     return identifier is not None
@@ -484,8 +287,8 @@ def _got(item: Item, payload: bytes) -> Success:
 
 def _key(kind: Field | None, secret: Field | None) -> AuthenticationKey | None:
     """Return the key in a Secret Data object, or None if it cannot be read (it may be wrapped)."""
-    content = _value(secret, STRUCTURE)
-    if content is None or _number(kind, ENUMERATION) != _SECRET:
+    content = value_of(secret, STRUCTURE)
+    if content is None or number_of(kind, ENUMERATION) != SECRET_DATA:
         return None
     material = _usual_material(content) or _any_material(content)
     return None if material is None else AuthenticationKey(material)
@@ -508,111 +311,26 @@ def _usual_material(secret: bytes) -> bytes | None:
 
 def _any_material(secret: bytes) -> bytes | None:
     (block,) = _SECRET_DATA.of(secret)
-    value, wrapping, compression = _KEY_BLOCK.of(_value(block, STRUCTURE))
+    value, wrapping, compression = _KEY_BLOCK.of(value_of(block, STRUCTURE))
     if wrapping is not None or compression is not None:
         return None
     # Some servers encode the structure as a byte string although it is not wrapped.
-    encoded = _value(value, STRUCTURE) or _value(value, BYTE_STRING)
+    encoded = value_of(value, STRUCTURE) or value_of(value, BYTE_STRING)
     (found,) = _KEY_VALUE.of(encoded)
-    return _value(found, BYTE_STRING)
+    return value_of(found, BYTE_STRING)
 
 
 def _described(item: Item, payload: bytes) -> Success:
-    named: Field | None = None
-    # The contents of the attributes; one that cannot be read is None.
-    found: dict[int, list[Any]] = {_NAME: [], _OBJECT_GROUP: [], _STATE: [], _OBJECT_TYPE: []}
-    for tag, kind, value in elements(payload):
-        if tag == _ATTRIBUTE and kind == STRUCTURE:
-            read = _remembered_attribute if len(value) <= _LONGEST_REMEMBERED else _attribute
-            for attribute, content in read(value):
-                found[attribute].append(content)
-        elif tag == _ATTRIBUTES and kind == STRUCTURE:  # from KMIP 2.0 on
-            for each in elements(value):
-                if each.tag in found:
-                    found[each.tag].append(_CONTENTS[each.tag]((each.type, each.value)))
-        elif tag == _UNIQUE_IDENTIFIER:
-            if named is not None:
-                raise NotKmip
-            named = kind, value
-    if not _names_object(item, named):
-        return Success()
-    names, states = found[_NAME], found[_STATE]
-    description = Description(
-        names=_readable(names),
-        has_unreadable_name=None in names,
-        groups=_readable(found[_OBJECT_GROUP]),
-        state=_STATES.get(states[0], UNKNOWN) if states else UNKNOWN,
-        is_secret_data={None, _SECRET}.issuperset(found[_OBJECT_TYPE]),
-    )
-    return Success((item.text,), description)
-
-
-def _readable(contents: Sequence[str | None]) -> tuple[str, ...]:
-    return tuple(content for content in contents if content is not None)
-
-
-def _attribute(structure: bytes) -> Sequence[tuple[int, Any]]:
-    """Return the tag and content of an attribute of KMIP 1; empty if it was not requested.
-
-    Its content is None if it cannot be read.  With two names or values, it is all that it may be.
-    """
-    value: Field | None = None
-    try:
-        named, value = _NAMED_VALUE.of(structure)
-        names = {_value(named, TEXT_STRING)}
-    except Ambiguous:
-        names = {value for _tag, kind, value in elements(structure) if kind == TEXT_STRING}
-    tags = (_DESCRIBED_BY[name] for name in names if name in _DESCRIBED_BY)
-    return [(tag, _CONTENTS[tag](value)) for tag in tags]
-
-
-_remembered_attribute = lru_cache(maxsize=256)(_attribute)
-"""The attributes of most objects are equal, except for their names."""
-
-
-# Elements
-
-
-def _value(field: Field | None, kind: int) -> bytes | None:
-    return field[1] if field is not None and field[0] == kind else None
-
-
-def _number(field: Field | None, kind: int) -> int | None:
-    value = _value(field, kind)
-    if value is None or len(value) != _NUMBER_LENGTH:
-        return None
-    return int.from_bytes(value, "big", signed=kind == INTEGER)
-
-
-def _text(field: Field | None) -> str | None:
-    value = _value(field, TEXT_STRING)
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-
-
-def _name(field: Field | None) -> str | None:
-    """Return the text of a Name attribute, or None if it is unreadable."""
-    try:
-        (found,) = _NAME_VALUE.of(_value(field, STRUCTURE))
-    except Ambiguous:
-        return None
-    return _text(found)
+    named, description = read_description(payload)
+    return Success((item.text,), description) if _names_object(item, named) else Success()
 
 
 def _version(field: Field | None) -> Version | None:
     """Return the content of a protocol version, or None if it cannot be read."""
-    numbers = _VERSION.of(_value(field, STRUCTURE))
-    major, minor = (_number(each, INTEGER) for each in numbers)
+    numbers = _VERSION.of(value_of(field, STRUCTURE))
+    major, minor = (number_of(each, INTEGER) for each in numbers)
     return None if major is None or minor is None else (major, minor)
 
-
-def _enumeration(field: Field | None) -> int | None:
-    return _number(field, ENUMERATION)
-
-
-# Tables
 
 _PAYLOADS: Mapping[int, Callable[[Item, bytes], Success]] = {
     enums.Operation.QUERY.value: _queried,
@@ -620,11 +338,4 @@ _PAYLOADS: Mapping[int, Callable[[Item, bytes], Success]] = {
     enums.Operation.LOCATE.value: _located,
     enums.Operation.GET.value: _got,
     enums.Operation.GET_ATTRIBUTES.value: _described,
-}
-
-_CONTENTS: Mapping[int, Callable[[Field | None], str | int | None]] = {
-    _NAME: _name,
-    _OBJECT_GROUP: _text,
-    _STATE: _enumeration,
-    _OBJECT_TYPE: _enumeration,
 }

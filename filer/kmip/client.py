@@ -229,7 +229,7 @@ class KmipClient:
                 yield conversation
             finally:
                 # A new dict, because another thread may be reading the old one.
-                self.unreadable = {**self.unreadable, **conversation.unreadable}
+                self.unreadable = {**self.unreadable, **conversation.unreadable()}
                 self.unread = conversation.unread()
 
     @contextmanager

@@ -5,15 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Self
 
 from filer.kmip.abilities import Abilities, best_of, next_to_try
-from filer.kmip.answers import (
-    RESPONSE_MESSAGE,
-    NotKmip,
-    Outcome,
-    Refusal,
-    RequestRefused,
-    Success,
-    decode,
-)
+from filer.kmip.answers import RESPONSE_MESSAGE, NotKmip, Outcome, Success, decode
 from filer.kmip.connection import Deadline, TlsConnection
 from filer.kmip.failure import (
     NOT_A_KMIP_SERVER,
@@ -25,6 +17,7 @@ from filer.kmip.failure import (
     unauthenticated,
 )
 from filer.kmip.login import Login
+from filer.kmip.refusals import Refusal, RequestRefused
 from filer.kmip.requests import (
     MAXIMUM_ANSWER,
     PREFERRED,

@@ -15,6 +15,8 @@ STRUCTURE, INTEGER, ENUMERATION, TEXT_STRING, BYTE_STRING = 1, 2, 5, 7, 8
 _TYPES = frozenset(range(STRUCTURE, 12))
 _ALIGNMENT = 8
 
+NUMBER_LENGTH = 4
+"""Size in bytes of an integer or enumeration, without padding."""
 
 _header = struct.Struct("!II").unpack_from
 
@@ -112,3 +114,30 @@ class Fields:
                 found[place] = tag_and_type & 0xFF, value[start:stop]
             start = padded
         return found
+
+
+def value_of(field: Field | None, kind: int) -> bytes | None:
+    """Return the value of a field of type ``kind``, or None if it is missing or of another type."""
+    return field[1] if field is not None and field[0] == kind else None
+
+
+def number_of(field: Field | None, kind: int) -> int | None:
+    """Return an integer or enumeration, or None if ``field`` is not one (``kind`` says which)."""
+    value = value_of(field, kind)
+    if value is None or len(value) != NUMBER_LENGTH:
+        return None
+    return int.from_bytes(value, "big", signed=kind == INTEGER)
+
+
+def text_of(field: Field | None) -> str | None:
+    """Return the text of a text string, or None if ``field`` is not one in UTF-8."""
+    value = value_of(field, TEXT_STRING)
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def enumeration_of(field: Field | None) -> int | None:
+    """Return an enumeration, or None if ``field`` is not one."""
+    return number_of(field, ENUMERATION)

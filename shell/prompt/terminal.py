@@ -153,8 +153,15 @@ class Terminal:
     def run(self, session: Session) -> None:
         """Run the typed lines.  Returns at Ctrl-D; raises Leave from a command.
 
-        After ten failures of the prompt in a row, raises the last one.
+        After ten failures of the prompt in a row, raises the last one.  Raises OutputLost at once.
         """
+        try:
+            self._run(session)
+        except OutputLost:
+            self._reader.discard()  # a passphrase may follow, which must not reach the user's shell
+            raise
+
+    def _run(self, session: Session) -> None:
         self._reader.attach(session)
         defects = 0
         while True:
@@ -168,6 +175,10 @@ class Terminal:
                 session.console.fail(str(refusal))
                 self._reader.discard()  # answers to the refused line may follow
                 continue
+            except BrokenPipeError:  # from the editor, while it draws
+                raise OutputLost(None) from None
+            except OutputLost:
+                raise
             except Exception as defect:  # such as in a key binding; the console goes on
                 defects += 1
                 if defects == _MOST_DEFECTS:

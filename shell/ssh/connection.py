@@ -268,7 +268,8 @@ class Login(asyncssh.SSHServer):
         self._service.left(self)
         if self.who:
             self._service.log("ssh.logout", "info", f"{self.who} logged out")
-        if exc is not None and not isinstance(exc, OSError | asyncssh.Error):
+        # UnicodeError: the client's text was not UTF-8, which asyncssh does not expect everywhere.
+        if exc is not None and not isinstance(exc, OSError | UnicodeError | asyncssh.Error):
             self._service.log_defect_once(exc)
 
     # The login.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from filer.host.durable import Storage, StorageError
 from filer.running.parallel import in_parallel
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 from tests.kit.crash_model.states import BLOCK, State, crash_points, crash_states, interleaved
 from tests.kit.crash_model.trace import (
     Enter,

@@ -549,8 +549,10 @@ def body_of(parts: Sequence[Element]) -> bytes:
 
 def check_decoded(body: bytes, answer: Recorded) -> None:
     """Decode an answer: the result is harmless, and only a refusal is raised."""
-    from filer.kmip.answers import Description, NotKmip, Refusal, RequestRefused, Success, decode
-    from filer.kmip.conversation import StoredObject
+    from filer.kmip.answers import NotKmip, Success, decode
+    from filer.kmip.descriptions import Description
+    from filer.kmip.objects import StoredObject
+    from filer.kmip.refusals import Refusal, RequestRefused
 
     nothing = Description((), (), "unknown", False)
     outcomes: list[Success | Refusal] = []

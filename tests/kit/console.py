@@ -11,15 +11,8 @@ import pexpect
 
 from filer.keyserver.server import KeyServer
 from filer.shell.prompt.keyboard import QUESTION
-from pytest_filer.console import (
-    PATIENCE,
-    SMALL_SHELF,
-    Account,
-    Child,
-    Outcome,
-    Terminal,
-    plain,
-)
+from pytest_filer.child import PATIENCE, Child
+from pytest_filer.console import SMALL_SHELF, Account, Outcome, Terminal, plain
 from pytest_filer.key_server_process import install_certificates
 
 __all__ = [

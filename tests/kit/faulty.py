@@ -31,7 +31,7 @@ from filer.keys.pair import KeyPair
 from filer.keyserver.engine import Engine
 from filer.keyserver.request import Request, integer
 from filer.keyserver.server import KeyServer, start_together
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 from tests.kit import hostile
 from tests.kit.hostile import Meddle
 from tests.kit.house import House

@@ -27,7 +27,7 @@ from filer.keyserver.authority import Identity, server_name
 from filer.keyserver.server import KeyServer
 from filer.kmip.ttlv import Element, elements, structure
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 from tests.kit import pki
 
 NO_ANSWER = "no answer"

@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 from filer.config import Hardware
 from filer.keys.keytable import CREATION_LIMIT
-from filer.kmip import abilities, answers, conversation, exchange, requests
+from filer.kmip import (
+    abilities,
+    answers,
+    conversation,
+    exchange,
+    objects,
+    requests,
+    searches,
+)
 from tests.kit import documents
 from tests.kit.paths import CHECKOUT
 
@@ -278,14 +286,14 @@ def limits() -> list[tuple[str, str]]:
         ("time after which no request is sent", f"{exchange._LONGEST} timeouts"),
         ("items in a request", f"{abilities.ITEMS_AT_ONCE}"),
         ("an answer", _size(requests.MAXIMUM_ANSWER)),
-        ("identifiers in a list", f"{conversation._MOST_LOCATED}"),
+        ("identifiers in a list", f"{searches._MOST_LOCATED}"),
         (
             "identifiers requested at once, if the whole list is too large",
-            f"{conversation._LONGEST_PAGE}, then fewer",
+            f"{searches._LONGEST_PAGE}, then fewer",
         ),
         ("key IDs of disks located by name before the list", f"{conversation._NAMES_FIRST}"),
         ("an identifier", f"{answers._MAXIMUM_IDENTIFIER} bytes"),
-        ("a secret", f"{conversation._MAXIMUM_KEY} bytes"),
+        ("a secret", f"{objects._MAXIMUM_KEY} bytes"),
         ("key pairs of one system, by `rekey`", f"{CREATION_LIMIT}"),
     ]
 

@@ -15,15 +15,9 @@ from kmip.core.messages.messages import ResponseMessage
 from kmip.core.utils import BytearrayStream
 
 from filer.keys.authentication_key import AuthenticationKey
-from filer.kmip.answers import (
-    Description,
-    NotKmip,
-    Outcome,
-    Refusal,
-    RequestRefused,
-    Success,
-    decode,
-)
+from filer.kmip.answers import NotKmip, Outcome, Success, decode
+from filer.kmip.descriptions import Description
+from filer.kmip.refusals import Refusal, RequestRefused
 from filer.kmip.requests import Item, batch_item_id
 
 _HEADER_LENGTH = 8

@@ -13,7 +13,7 @@ from filer.qualify.report import Verdict
 from filer.qualify.server import Scale, Settings
 from filer.qualify.session import Plan, qualify
 from filer.throw_away.ledger import Digests, Ledger
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 from tests.kit.defective import Server
 
 SMALL = Scale(few=12, many=24, pairs=8, others=10, batch=64)

@@ -24,7 +24,7 @@ from filer.keyserver.stored_keys import stores_in
 from filer.qualify.catalogue import BUILT_IN
 from filer.qualify.options import PROGRAM
 from filer.throw_away.ledger import read
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 from tests.kit import defective, qualify_documents
 from tests.kit.defective import Server
 from tests.kit.json_schema import schema_text

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from filer.keyserver.stored_keys import StoredKey, stores_in
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 from tests.kit.leaks import STORES, Secrets, stored_secrets
 from tests.kit.paths import CHECKOUT
 from tests.kit.trial_servers import Program

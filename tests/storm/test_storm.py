@@ -24,7 +24,7 @@ import pytest
 from filer.keyserver.authority import AUTHORITY_PRIVATE
 from filer.storm.options import parse
 from filer.storm.outcome import NO_VERDICT
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 from tests.kit import choosy, defective, pki, storm_documents
 from tests.kit.json_schema import schema_text
 from tests.kit.leaks import visible

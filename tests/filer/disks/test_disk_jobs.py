@@ -20,7 +20,7 @@ from filer.keys.keytable import Entry, Keytable
 from filer.running.interrupt import Interrupt
 from filer.running.parallel import WORKERS
 from filer.running.progress import Show, Tell, Work, show_nothing
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 from tests.kit import faulty
 from tests.kit.disk_files import KEY, KEY_ID, NEW_KEY, NEW_KEY_ID, SIZE, head_of
 from tests.kit.faulty import FaultyKeyServer

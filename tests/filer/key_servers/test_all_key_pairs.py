@@ -15,7 +15,7 @@ from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.keytable import CREATION_LIMIT
 from filer.keys.pair import KeyPair
 from filer.shell.session import FAILED
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 from tests.kit import faulty
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Told

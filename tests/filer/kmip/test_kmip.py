@@ -399,7 +399,8 @@ def test_long_texts_cost_no_other_key_pair(real: RealServer) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 400), st.integers(0, 8))
 def test_any_bytes_are_an_answer_or_refused(noise: bytes, position: int, cut: int) -> None:
-    from filer.kmip.answers import NotKmip, RequestRefused, decode
+    from filer.kmip.answers import NotKmip, decode
+    from filer.kmip.refusals import RequestRefused
     from filer.kmip.requests import get, get_attributes
 
     answer = _answer_to_get_attributes() if position else b""
@@ -439,7 +440,8 @@ def _answer_to_get_attributes() -> bytes:
 
 
 def test_sample_answer_is_one() -> None:
-    from filer.kmip.answers import Description, Success, decode
+    from filer.kmip.answers import Success, decode
+    from filer.kmip.descriptions import Description
     from filer.kmip.requests import get_attributes
 
     expected = Description(("A" * 64,), (), "unknown", True)

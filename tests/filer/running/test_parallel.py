@@ -6,7 +6,7 @@ from threading import Barrier, Event, Lock
 import pytest
 
 from filer.running.parallel import WORKERS, in_parallel
-from pytest_filer.console import PATIENCE
+from pytest_filer.child import PATIENCE
 
 MANY = 5 * WORKERS
 

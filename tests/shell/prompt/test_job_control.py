@@ -163,3 +163,23 @@ def test_a_command_that_ends_in_the_background(
         answer(terminal)
         terminal.type("logout\r")
         echoes_again(terminal)
+
+
+@pytest.mark.parametrize("is_person", [False, True])
+def test_output_that_is_lost_ends_silently_and_gives_no_secret_to_the_shell(
+    account: Account, is_person: bool
+) -> None:
+    with shell(account, is_person=is_person) as terminal:
+        # The first version ends the reader; the next output is lost.
+        reader = "{ read -r; echo begun; grep -q Release; }"
+        terminal.type(f"filer | {reader}; echo ended ${{PIPESTATUS[0]}}\r")
+        terminal.shows("begun\r\n")
+        typed = ["version", "version", COMMAND, OTHER_PASSPHRASE, OTHER_PASSPHRASE]
+        terminal.type("".join(f"{line}\r" for line in typed))
+        terminal.shows("ended 141")
+        ended = len(terminal.seen)
+        terminal.shows("sh$ ")
+        terminal.type("history; echo $((6 * 7))\r")
+        terminal.shows("42")
+        assert OTHER_PASSPHRASE not in terminal.seen[ended:]
+        assert "internal error" not in terminal.seen

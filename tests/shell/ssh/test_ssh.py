@@ -602,6 +602,7 @@ def test_garbage_does_not_disturb_the_server(remote: Remote) -> None:
         b"GET / HTTP/1.0\r\n\r\n",
         os.urandom(20000),
         b"SSH-2.0-x\r\n\xff",
+        b"SSH-2.0-\xff\r\n",
     ):
         with closing(socket.create_connection((remote.address, remote.port), PATIENCE)) as wire:
             with suppress(OSError):
