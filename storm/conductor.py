@@ -53,6 +53,7 @@ class Conductor:
         self._lost_processes: set[int] = set()
         self._refusal: str | None = None
         self._is_stopped = False
+        self._is_complete = False  # a worker that connects later has no filers
         self._changed = Event()
         runner.register_message("spawned", self._take_spawned)
         runner.register_message("armed", self._take_armed)
@@ -77,9 +78,11 @@ class Conductor:
         """
         plan = self._plan
         self._await(lambda: self._runner.worker_count >= self._count, "workers have not connected")
+        count = self._runner.worker_count
         self._runner.send_message("plan", plan.fields())
         self._runner.start(plan.filers, spawn_rate=plan.filers)
-        self._await(lambda: len(self._workers) == self._count, "workers have not started")
+        self._await(lambda: len(self._workers) >= count, "workers have not started")
+        self._is_complete = True
         first = 0
         for node, worker in self._workers.items():
             worker.numbers = range(first, first + worker.users)
@@ -160,8 +163,9 @@ class Conductor:
     # Messages
 
     def _take_spawned(self, msg: Any, **_: Any) -> None:
-        self._workers.setdefault(msg.node_id, _Worker(msg.data["users"], msg.data["pid"]))
-        self._changed.set()
+        if not self._is_complete:
+            self._workers.setdefault(msg.node_id, _Worker(msg.data["users"], msg.data["pid"]))
+            self._changed.set()
 
     def _take_armed(self, msg: Any, **_: Any) -> None:
         self._workers[msg.node_id].is_armed = True
@@ -173,8 +177,9 @@ class Conductor:
             self._changed.set()
 
     def _take_finished(self, msg: Any, **_: Any) -> None:
-        self._workers[msg.node_id].finished = msg.data
-        self._changed.set()
+        if msg.node_id in self._workers:
+            self._workers[msg.node_id].finished = msg.data
+            self._changed.set()
 
     def _take_refused(self, msg: Any, **_: Any) -> None:
         self._refusal = msg.data["reason"]

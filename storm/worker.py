@@ -174,7 +174,8 @@ class Worker:
     # The end
 
     def _finish(self) -> None:
-        self._note_lag()
+        if self._begun:
+            self._note_lag()
         self.finish()
         cpu = _cpu_seconds() - self._cpu
         self._runner.send_message("finished", {"lag_s": self._lag, "cpu_s": cpu})
