@@ -61,7 +61,9 @@ class Worker:
         runner.register_message("numbers", self._take_numbers)
         runner.register_message("power", self._take_power)
         runner.register_message("finish", self._take_finish)
-        self._environment.events.spawning_complete.add_listener(self._tell_spawned)
+        events = self._environment.events
+        events.spawning_complete.add_listener(self._tell_spawned)
+        events.test_stopping.add_listener(self._release)
 
     # Messages
 
@@ -182,11 +184,14 @@ class Worker:
 
     def finish(self) -> None:
         """Stop all filers, and wait until they have taken back what they have stored."""
+        self._runner.stop()
+
+    def _release(self, **_: Any) -> None:
+        """Let the filers end, whether they run or still wait."""
         self._over = True
         self._interrupt.request(for_good=True)
         self._armed.set()
         self._power.set()
-        self._runner.stop()
 
     def _measure_lag(self) -> None:
         while not self._over:

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.kit.paths import CHECKOUT
 from tests.kit.trial_servers import Program
 
 SERVERS = ("127.0.0.2", "127.0.0.3")
-NOBODY = "127.0.0.4"
+UNSERVED = "127.0.0.4"
 """An address with a certificate, but without a key server."""
 
 
@@ -137,6 +137,3 @@ def generators(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     """Return the processes of the load generator, the leader first."""
     children = psutil.Process(process.pid).children(recursive=True)
     return sorted(children, key=psutil.Process.create_time)
-
-
-Wait = Callable[[Callable[[], object]], None]

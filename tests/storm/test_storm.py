@@ -29,7 +29,7 @@ from tests.kit import choosy, defective, pki, storm_documents
 from tests.kit.json_schema import schema_text
 from tests.kit.leaks import visible
 from tests.kit.paths import CHECKOUT
-from tests.storm.conftest import NOBODY, SERVERS, Ended, Storms, ended, generators
+from tests.storm.conftest import SERVERS, UNSERVED, Ended, Storms, ended, generators
 
 SMALL = ("--filers", 3, "--pairs", 4)
 SCHEMA: dict[str, Any] = json.loads(
@@ -220,6 +220,21 @@ def test_a_master_and_a_worker_that_are_started_apart(storms: Storms) -> None:
     assert not storms.left()
 
 
+def test_a_worker_with_another_scenario_is_refused(storms: Storms) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    both = ("--certs", storms.site.certs)
+    target = ("--port", storms.site.port, "--scenario", "rekey", "--stocked")
+    master = storms.begin("--master", "--bind", place, *both, *target, *SMALL, *SERVERS)
+    worker = storms.begin("--worker", place, *both)
+    led, worked = ended(master), ended(worker)
+
+    assert (led.status, worked.status) == (2, 2)
+    reason = "filer-storm: the master has the scenario rekey; start with the same one\n"
+    assert led.err == worked.err == reason
+    assert not storms.left()
+
+
 def test_a_threshold_that_is_missed(storms: Storms, tmp_path: Path) -> None:
     file, report = scenario(tmp_path, WAITING), tmp_path / "report"
 
@@ -249,20 +264,20 @@ def test_a_generator_that_is_too_slow_gives_no_verdict(storms: Storms, tmp_path:
 
 
 def test_without_a_key_server_there_is_no_storm(storms: Storms) -> None:
-    run = ended(storms.start(*SMALL, SERVERS[0], NOBODY))
+    run = ended(storms.start(*SMALL, SERVERS[0], UNSERVED))
 
     assert (run.status, run.out) == (2, "")
-    assert run.err == f"filer-storm: key server {NOBODY} is not responding: connection refused\n"
+    assert run.err == f"filer-storm: key server {UNSERVED} is not responding: connection refused\n"
     assert not storms.left()
 
 
 def test_a_key_server_that_has_died_since(storms: Storms) -> None:
-    run = ended(storms.start(*SMALL, "--stocked", NOBODY))
+    run = ended(storms.start(*SMALL, "--stocked", UNSERVED))
 
     assert (run.status, run.err) == (1, "")
     assert run.lines[0] == "0 of 3 filers up"
-    assert f"failed: 3 filers: key server {NOBODY}: connection refused" in run.lines
-    assert f"fetch {NOBODY}: 3, 3 failed, " in run.out
+    assert f"failed: 3 filers: key server {UNSERVED}: connection refused" in run.lines
+    assert f"fetch {UNSERVED}: 3, 3 failed, " in run.out
 
 
 def test_key_servers_that_have_lost_the_pairs(storms: Storms) -> None:
