@@ -21,6 +21,7 @@ from filer.commands.command import (
     no_values,
 )
 from filer.commands.console import (
+    PRIVILEGES,
     Cancelled,
     Consent,
     Console,
@@ -48,6 +49,7 @@ __all__ = [
     "API_VERSION",
     "ENTRY_POINTS",
     "GAP",
+    "PRIVILEGES",
     "TEXT_ONLY",
     "Answers",
     "Arguments",

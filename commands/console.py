@@ -41,18 +41,23 @@ class Next(Enum):
     BOOT = auto()
     MAINTENANCE = auto()
     LOADER = auto()
+    BOOT_MENU = auto()
     END = auto()
 
 
 class Leave(Exception):
-    """A command leaves the console; later commands on its line are not run."""
+    """A command leaves the console; later commands on its line are not run.
+
+    Without ``takeover`` the partner of an HA pair must not take over.
+    """
 
     after_failure: bool = False
     """Whether an earlier command on the line failed; set by the session."""
 
-    def __init__(self, following: Next) -> None:
+    def __init__(self, following: Next, *, takeover: bool = True) -> None:
         super().__init__(following)
         self.next = following
+        self.takeover = takeover
 
 
 class Console(Protocol):
@@ -89,6 +94,10 @@ class Console(Protocol):
     @property
     def width(self) -> int:
         """Columns of the screen; 80 if there is no screen."""
+
+
+PRIVILEGES = ("admin", "advanced", "diag")
+"""The privileges of a session; each has the commands of those before it."""
 
 
 @dataclass(eq=False, repr=False)

@@ -1,4 +1,4 @@
-"""keymgr: install, list and delete certificate files (man key_manager, CERTIFICATES)."""
+"""keymgr: install, list, view and delete certificate files (man key_manager, CERTIFICATES)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -6,8 +6,10 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 from filer.commands import Call, Command, Complaint, Fields, HostFiles, Subcommand, Suggestion
+from filer.host.text import listed
 from filer.registration.certificates import (
     CertificateInfo,
+    details,
     first_to_expire,
     inspect,
     registered_form,
@@ -73,6 +75,44 @@ class InstalledCertificates(Fields):
             yield f"    Issuer:     {certificate.issuer}"
             yield f"    Expires:    {_date(certificate.not_after)}"
             yield f"    Registered: {_registered(certificate)}"
+
+
+class ShownCertificate(Fields):
+    """A certificate of a file."""
+
+    subject: str
+    issuer: str
+    serial_number: str
+    not_before: datetime
+    not_after: datetime
+    key: str
+    addresses: Sequence[str]
+    hosts: Sequence[str]
+    sha256: str
+
+
+class CertificateFile(Fields):
+    """``keymgr view cert``: the certificates of a file, in the order in which TLS needs them."""
+
+    TYPE: ClassVar[str] = "certificate_file"
+    name: str
+    certificates: Sequence[ShownCertificate]
+
+    def lines(self) -> Iterable[str]:
+        """A few lines for each certificate."""
+        for number, each in enumerate(self.certificates, 1):
+            place = f" ({number} of {len(self.certificates)})" if len(self.certificates) > 1 else ""
+            yield f"{self.name}{place}:"
+            yield f"    Subject:    {each.subject}"
+            yield f"    Issuer:     {each.issuer}"
+            yield f"    Serial:     {each.serial_number}"
+            yield f"    Valid from: {_date(each.not_before)}"
+            yield f"    Expires:    {_date(each.not_after)}"
+            yield f"    Key:        {each.key}"
+            for title, names in (("Addresses:", each.addresses), ("DNS names:", each.hosts)):
+                if names:
+                    yield f"    {title:<11} {listed(names)}"
+            yield f"    SHA-256:    {each.sha256}"
 
 
 def _registered(certificate: InstalledCertificate) -> str:
@@ -162,6 +202,12 @@ def _list(call: Call) -> None:
         call.show(InstalledCertificates(certificates))
 
 
+def _view(call: Call) -> None:
+    name = canonical_name(call.value("name") or "")
+    found = details(name, call.filer.installed.read(name))
+    call.show(CertificateFile(name, [ShownCertificate(*each) for each in found]))
+
+
 def _delete(call: Call) -> None:
     name = call.value("name") or ""
     call.filer.installed.delete(name)
@@ -188,7 +234,7 @@ def _is_name(name: str) -> bool:
 COMMANDS = (
     Command(
         "keymgr",
-        "install, list and delete certificate files",
+        "install, list, view and delete certificate files",
         Subcommand(
             "keymgr install cert path",
             _install,
@@ -201,6 +247,14 @@ COMMANDS = (
             _list,
             "list the installed certificate files",
             options={"cert": "certificate files"},
+            changes=False,
+        ),
+        Subcommand(
+            "keymgr view cert name",
+            _view,
+            "show the certificates in an installed file",
+            options={"cert": "the name of a certificate file"},
+            values={"name": _installed},
             changes=False,
         ),
         Subcommand(

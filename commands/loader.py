@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, NoReturn
 
+from filer.boot_device.loader import AUTOBOOT, VARIABLES, LoaderError
 from filer.commands import (
     Answers,
     Call,
     Command,
+    Complaint,
     Fields,
     Later,
     Leave,
@@ -16,11 +18,17 @@ from filer.commands import (
     no_values,
 )
 from filer.commands.parts.command_list import CommandList, Summary
+from filer.commands.system import DATE
+from filer.host.quoting import named
+from filer.host.text import nearest
 from filer.system import Filer
 
 
 def _boot(call: Call) -> NoReturn:
-    raise Leave(Next.MAINTENANCE if "maint" in call.arguments.options else Next.BOOT)
+    options = call.arguments.options
+    if "menu" in options:
+        raise Leave(Next.BOOT_MENU)
+    raise Leave(Next.MAINTENANCE if "maint" in options else Next.BOOT)
 
 
 class Environment(Fields):
@@ -38,11 +46,32 @@ class Environment(Fields):
 
 
 def _printenv(call: Call) -> None:
-    call.show(Environment({"AUTOBOOT": str(call.filer.loader.autoboot).lower()}))
+    loader = call.filer.loader
+    variables = {AUTOBOOT: str(loader.autoboot).lower(), **loader.variables()}
+    if name := call.value("variable"):
+        if name not in variables:
+            raise LoaderError(f"{named(name)} is not set")
+        variables = {name: variables[name]}
+    call.show(Environment(variables))
 
 
 def _setenv(call: Call) -> None:
-    call.filer.loader.autoboot = "true" in call.arguments.options
+    name = call.value("variable") or ""
+    call.filer.loader.set(name, call.value("value") or "")
+    if name not in VARIABLES:
+        near = nearest(name, VARIABLES)
+        text = f"{name} has no effect on this filer" + (f"; did you mean {near}?" if near else "")
+        call.console.warn(Complaint(f"setenv: {text}", "warning").as_warning())
+
+
+def _unsetenv(call: Call) -> None:
+    call.filer.loader.unset(call.value("variable") or "")
+
+
+def _savenv(call: Call) -> None:
+    if damage := call.filer.loader.save():
+        text = f"savenv: {damage}; only the variables set since then are saved"
+        call.console.warn(Complaint(text, "warning").as_warning())
 
 
 def _help(call: Call) -> None:
@@ -54,6 +83,21 @@ def _bye(_call: Call) -> NoReturn:
     raise Leave(Next.END)
 
 
+def _variables(_filer: Filer) -> Iterable[Suggestion]:
+    return [(name, variable.help) for name, variable in VARIABLES.items()]
+
+
+def _set_variables(filer: Filer) -> Iterable[Suggestion]:
+    return filer.loader.variables().items()
+
+
+def _values(_filer: Filer) -> Iterable[Suggestion]:
+    return [
+        *((value, "for AUTOBOOT and bootarg.*") for value in ("true", "false")),
+        *((value, "for kmip.init.maxwait and its ping") for value in ("on", "off")),
+    ]
+
+
 def _addresses(filer: Filer) -> Iterable[Suggestion]:
     return [(address, "registered") for address in filer.registration.servers]
 
@@ -61,11 +105,14 @@ def _addresses(filer: Filer) -> Iterable[Suggestion]:
 COMMANDS_AT_LOADER = (
     Command(
         "boot_ontap",
-        "boot the filer; maint: maintenance mode",
+        "boot the filer; maint: maintenance mode; menu: the boot menu",
         Subcommand(
-            "boot_ontap [ maint ]",
+            "boot_ontap [ maint | menu ]",
             _boot,
-            options={"maint": "maintenance mode, without keys, kmip_init or WAFL"},
+            options={
+                "maint": "maintenance mode, without keys, kmip_init or WAFL",
+                "menu": "the boot menu",
+            },
         ),
     ),
     Command(
@@ -78,17 +125,29 @@ COMMANDS_AT_LOADER = (
             asks=Answers(),
         ),
     ),
-    Command("printenv", "print the environment", Subcommand("printenv", _printenv)),
+    Command(
+        "printenv",
+        "print the environment",
+        Subcommand("printenv [ variable ]", _printenv, values={"variable": _set_variables}),
+    ),
     Command(
         "setenv",
-        "set a variable of the environment",
+        "set a variable of the environment, for the next boot",
         Subcommand(
-            "setenv AUTOBOOT { true | false }",
-            _setenv,
-            "whether the filer boots again by itself after a panic",
-            options={"true": "it boots again", "false": "it stays at LOADER"},
+            "setenv variable value", _setenv, values={"variable": _variables, "value": _values}
         ),
     ),
+    Command(
+        "unsetenv",
+        "remove a variable of the environment, for the next boot",
+        Subcommand("unsetenv variable", _unsetenv, values={"variable": _set_variables}),
+    ),
+    Command(
+        "savenv",
+        "save the environment on the boot device",
+        Subcommand("savenv", _savenv),
+    ),
+    DATE,
     Command("help", "list the commands", Subcommand("help", _help)),
     Command("?", "list the commands", Subcommand("?", _help)),
     Command("bye", "end the session", Subcommand("bye", _bye)),

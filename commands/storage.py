@@ -1,5 +1,7 @@
 """sysconfig, aggr: the hardware, and the root aggregate on its disks."""
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import ClassVar, Self
@@ -7,7 +9,7 @@ from typing import ClassVar, Self
 from filer.commands import TEXT_ONLY, Call, Command, Fields, Subcommand
 from filer.commands.system import Release
 from filer.config import MIB, Hardware
-from filer.disks.aggregate import Aggregate, Position, Role, assemble
+from filer.disks.aggregate import Aggregate, Position, Role
 from filer.disks.disk import BLOCK_SIZE, Disk
 
 _SECTOR = 512
@@ -22,38 +24,62 @@ class InstalledDisk(Fields):
 
 
 class SystemConfiguration(Release):
-    """``sysconfig``; without a partner its ID is null."""
+    """``sysconfig``; without a partner its ID and name are null."""
 
     TYPE: ClassVar[str] = "system_configuration"
     hostname: str
     system_id: int
     partner_id: int | None
+    partner_hostname: str | None
+    system_serial_number: str
     storage_encryption: bool
+    processors: int
+    memory_bytes: int
     disks: Sequence[InstalledDisk]
+    in_detail: bool = field(metadata=TEXT_ONLY)
 
     @classmethod
-    def of(cls, hardware: Hardware, shelf: Iterable[Disk]) -> Self:
-        """Return the configuration of a system and its shelf."""
+    def of(cls, hardware: Hardware, shelf: Iterable[Disk], *, in_detail: bool) -> Self:
+        """Return the configuration of a system and its shelf, on this host."""
+        number = f"{hardware.system_id:010}"
         return cls(
             hostname=hardware.hostname,
             system_id=hardware.system_id,
             partner_id=hardware.partner_id or None,
+            partner_hostname=hardware.partner_hostname if hardware.partner_id else None,
+            system_serial_number=f"{number[:-3]}-{number[-3:-1]}-{number[-1]}",
             storage_encryption=hardware.storage_encryption,
+            processors=os.cpu_count() or 1,
+            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            in_detail=in_detail,
             disks=[InstalledDisk(disk.name, disk.serial, _size(disk)) for disk in shelf],
         )
 
     def lines(self) -> Iterable[str]:
-        """The system, then one line for each disk."""
-        partner = f"; partner ID: {self.partner_id}" if self.partner_id else ""
+        """The system, then one line for each disk, in detail with the board and the shelves."""
+        partner = ""
+        if self.partner_id:
+            partner = f"; partner ID: {self.partner_id} ({self.partner_hostname})"
         encryption = "enabled" if self.storage_encryption else "not enabled"
         for line in super().lines():
             yield f"\t{line}"
         yield f"\tSystem ID: {self.system_id} ({self.hostname}){partner}"
+        yield f"\tSystem Serial Number: {self.system_serial_number} ({self.hostname})"
         yield f"\tStorage Encryption: {encryption}"
+        yield "\tslot 0: System Board"
+        if self.in_detail:
+            yield f"\t\t{'Processors:':<20}{self.processors}"
+            yield f"\t\t{'Memory Size:':<20}{self.memory_bytes // MIB} MB"
         yield "\tslot 0: SAS Host Adapter 0c"
         for disk in self.disks:
             size = disk.bytes / MIB
-            yield f"\t\t{disk.disk:<10}: self-encrypting {size:.1f}MB {disk.serial_number}"
+            sectors = f" {_SECTOR}B/sect" if self.in_detail else ""
+            yield (
+                f"\t\t{disk.disk:<10}: self-encrypting {size:.1f}MB{sectors} {disk.serial_number}"
+            )
+        if self.in_detail:
+            for shelf, count in Counter(each.disk.split(".")[1] for each in self.disks).items():
+                yield f"\t\tShelf {int(shelf):>3}: {count} disks"
 
 
 def _size(disk: Disk) -> int:
@@ -118,6 +144,7 @@ class DiskRole(InstalledDisk):
     """A disk and its role in the aggregate."""
 
     role: Role
+    first_column: str = field(metadata=TEXT_ONLY)
     columns: str = field(metadata=TEXT_ONLY)
 
 
@@ -142,10 +169,17 @@ class RaidLayout(Condition):
         ]
         disks = []
         for disk in shelf:
+            role, first, columns = aggregate.role(disk), "", _columns(disk)
             foreign = aggregate.ownership.foreign_owner(disk)
-            owner = f" ({foreign.owner})" if foreign else ""
-            role, columns = aggregate.role(disk), f"{_columns(disk)}{owner}"
-            disks.append(DiskRole(disk.name, disk.serial, _size(disk), role, columns))
+            if role == "partner":
+                columns = _columns(disk, used="0/0")
+            elif foreign and role == "foreign":
+                columns += f" ({foreign.owner})"
+            elif role == "broken":
+                first = "failed"
+            disks.append(
+                DiskRole(disk.name, disk.serial, _size(disk), role, first or role, columns)
+            )
         return cls(*_condition(aggregate), members, disks)
 
     def lines(self) -> Iterable[str]:
@@ -160,12 +194,19 @@ class RaidLayout(Condition):
         yield f"      --------- {_RULE}"
         for member in self.members:
             yield f"      {member.position:<9} {member.columns}"
-        yield from self._others("Spare disks", ("spare",))
-        yield from self._others("Broken disks", ("broken",))
-        yield from self._others("Disks of unknown or other owners", ("unknown", "foreign"))
+        blocks: dict[str, list[DiskRole]] = {}
+        for disk in self.disks:
+            blocks.setdefault(disk.first_column, []).append(disk)
+        spares = blocks.get("spare", [])
+        yield from self._block("Spare disks", spares, "Spare disks for block checksum")
+        yield from self._block("Broken disks", blocks.get("failed", []))
+        yield from self._block("Partner disks", blocks.get("partner", []))
+        roles = ("unowned", "unknown", "foreign")
+        others = [disk for role in roles for disk in blocks.get(role, [])]
+        yield from self._block("Disks of unknown or other owners", others)
 
-    def _others(self, title: str, roles: Sequence[Role]) -> Iterable[str]:
-        disks = [disk for disk in self.disks if disk.role in roles]
+    def _block(self, title: str, disks: Sequence[DiskRole], below: str = "") -> Iterable[str]:
+        """The block of ``disks``, if there are any; ``below`` is the line below the header."""
         if not disks:
             return
         yield ""
@@ -173,44 +214,44 @@ class RaidLayout(Condition):
         yield ""
         yield f"RAID Disk       {_HEADER}"
         yield f"---------       {_RULE}"
+        if below:
+            yield below
         for disk in disks:
-            yield f"{disk.role:<15} {disk.columns}"
+            yield f"{disk.first_column:<15} {disk.columns}"
 
 
-_HEADER = "Device          HA  SHELF BAY CHAN Pool Type  RPM  Used (MB/blks)    Phys (MB/blks)"
-_RULE = "------          ------------- ---- ---- ---- ----- --------------    --------------"
+_HEADER = "Device  HA  SHELF BAY CHAN Pool Type  RPM  Used (MB/blks)    Phys (MB/blks)"
+_RULE = "------  ------------- ---- ---- ---- ----- --------------    --------------"
 
 
-def _columns(disk: Disk) -> str:
+def _columns(disk: Disk, used: str = "") -> str:
     adapter, shelf, bay = disk.name.split(".")
     size = _size(disk)
     blocks = f"{size // MIB}/{size // _SECTOR}"
     return (
         f"{disk.name:<15} {adapter:<5} {int(shelf):<3} {bay:<3} SA:A   0  SED    N/A "
-        f"{blocks:<17} {blocks}"
+        f"{used or blocks:<17} {blocks}"
     )
 
 
-def _assembled(call: Call) -> Aggregate:
-    return assemble(call.filer.shelf, call.filer.hardware.system_id)
-
-
 def _layout(call: Call) -> None:
-    call.show(RaidLayout.of(_assembled(call), call.filer.shelf))
+    call.show(RaidLayout.of(call.filer.assembled(), call.filer.shelf))
 
 
 def _sysconfig(call: Call) -> None:
     if "-r" in call.arguments.options:
         _layout(call)
     else:
-        call.show(SystemConfiguration.of(call.filer.hardware, call.filer.shelf))
+        in_detail = not call.arguments.options.isdisjoint({"-a", "-v"})
+        filer = call.filer
+        call.show(SystemConfiguration.of(filer.hardware, filer.shelf, in_detail=in_detail))
 
 
 def _aggr(call: Call) -> None:
     if "-r" in call.arguments.options:
         _layout(call)
     else:
-        call.show(AggregateStatus.of(_assembled(call)))
+        call.show(AggregateStatus.of(call.filer.assembled()))
 
 
 COMMANDS = (
@@ -218,9 +259,13 @@ COMMANDS = (
         "sysconfig",
         "print the hardware and its disks",
         Subcommand(
-            "sysconfig [ -r ]",
+            "sysconfig [ -r | -a | -v ]",
             _sysconfig,
-            options={"-r": "the role of each disk in the root aggregate"},
+            options={
+                "-r": "the role of each disk in the root aggregate",
+                "-a": "the hardware in detail",
+                "-v": "the hardware in detail",
+            },
             changes=False,
         ),
     ),

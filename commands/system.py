@@ -1,13 +1,15 @@
-"""hostname, version, date, uptime, options, rdfile, logger, priv: general commands."""
+"""hostname, version, date, uptime, rdfile, logger, priv: general commands."""
 
+import os
+import re
 from binascii import b2a_base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import ClassVar, Literal, Self
 
-from filer import RELEASE, __version__
+from filer import BUILT, RELEASE, __version__
 from filer.commands import (
     TEXT_ONLY,
     Call,
@@ -18,10 +20,15 @@ from filer.commands import (
     Suggestion,
     no_values,
 )
-from filer.host.quoting import named
+from filer.host.quoting import quoted
 from filer.host.text import printable
 from filer.registration.pem import CLIENT_PRIVATE
 from filer.system import Filer
+
+
+def _full(time: datetime) -> str:
+    """Return ``time`` as ``date`` prints it."""
+    return f"{time:%a %b %e %H:%M:%S %Z %Y}"
 
 
 class Hostname(Fields):
@@ -45,11 +52,12 @@ class Release(Fields, kw_only=True):
     TYPE: ClassVar[str] = "release"
     release: str = RELEASE
     mode: str = "7-Mode"
+    built: datetime = datetime.fromisoformat(BUILT)
     filer: str = __version__
 
     def lines(self) -> Iterable[str]:
-        """One line."""
-        return [f"NetApp Release {self.release} {self.mode}: filer {self.filer} (emulated)"]
+        """One line, with the build date."""
+        return [f"NetApp Release {self.release} {self.mode}: {_full(self.built)}"]
 
 
 def _version(call: Call) -> None:
@@ -64,11 +72,44 @@ class Date(Fields):
 
     def lines(self) -> Iterable[str]:
         """Date, time of day and time zone."""
-        return [f"{self.time:%a %b %e %H:%M:%S %Z %Y}"]
+        return [_full(self.time)]
 
 
 def _date(call: Call) -> None:
     call.show(Date(call.filer.now()))
+
+
+def _set_date(call: Call) -> None:
+    filer = call.filer
+    before = filer.now()
+    time = _time(call.value("time") or "", before)
+    filer.clock.set(time)
+    filer.messages.log("kern.time.set", "notice", f"{_full(before)} became {_full(time)}")
+    call.show(Date(time))
+
+
+def _time(text: str, now: datetime) -> datetime:
+    """Return the time in ``text``, MMDDhhmm[[cc]yy][.ss].  Raises Refused.
+
+    Without a year it is that of ``now``.
+    """
+    found = re.fullmatch(r"(\d\d)(\d\d)(\d\d)(\d\d)(?:(\d\d)?(\d\d))?(?:\.(\d\d))?", text, re.ASCII)
+    if not found:
+        raise Refused(f"{quoted(text)} is not a time: MMDDhhmm[[cc]yy][.ss]")
+    month, day, hour, minute, century, short, second = (int(part or -1) for part in found.groups())
+    year = now.year
+    if short >= 0:
+        year = short + 100 * (century if century >= 0 else 19 if short >= _FIRST_YEAR % 100 else 20)
+    try:
+        time = datetime(year, month, day, hour, minute, max(second, 0), tzinfo=now.tzinfo)
+    except ValueError as problem:
+        raise Refused(f"{quoted(text)} is not a time: {problem}") from None
+    if not _FIRST_YEAR <= year <= _LAST_YEAR:
+        raise Refused(f"the year must be from {_FIRST_YEAR} to {_LAST_YEAR}")
+    return time
+
+
+_FIRST_YEAR, _LAST_YEAR = 1970, 2099
 
 
 class Uptime(Fields):
@@ -88,67 +129,63 @@ class Uptime(Fields):
         """One line; the protocols are not emulated, so they have served no operations."""
         up = _duration(timedelta(seconds=self.seconds))
         yield (
-            f"{self.now:%l:%M}{'am' if self.now.hour < 12 else 'pm'} up {up}, "
+            f" {self.now:%l:%M}{'am' if self.now.hour < 12 else 'pm'} up {up} "
             "0 NFS ops, 0 CIFS ops, 0 HTTP ops, 0 FCP ops, 0 iSCSI ops"
         )
 
 
 def _duration(up: timedelta) -> str:
+    """Return the column of the duration; real filers put no comma behind one with days."""
     minutes = up // timedelta(minutes=1)
     days, minutes = divmod(minutes, 24 * 60)
     hours, minutes = divmod(minutes, 60)
-    clock = f"{hours:2}:{minutes:02}" if hours or days else f"{minutes} mins"
-    return f"{days:2} days, {clock}" if days else clock
+    if days:
+        return f"{days:2} days, {hours:2}:{minutes:02}"
+    return f"{hours:2}:{minutes:02}," if hours else f"{minutes} mins,"
 
 
 def _uptime(call: Call) -> None:
     call.show(Uptime.of(call.filer.now(), call.filer.powered_on))
 
 
-def option_values(filer: Filer) -> dict[str, str]:
-    """Return the options of the system, by name."""
-    hardware = filer.hardware
-
-    def switch(on: bool) -> str:
-        return "on" if on else "off"
-
-    return {
-        "autoboot": switch(filer.loader.autoboot),
-        "kmip.init.maxwait": f"{hardware.init_maxwait:g}",
-        "kmip.port": str(filer.port),
-        "kmip.timeout": f"{hardware.timeout:g}",
-        "snaplock": switch(hardware.snaplock),
-        "storageencryption.support": switch(hardware.storage_encryption),
-    }
-
-
-class OptionTable(Fields):
-    """``options``: values by name."""
-
-    TYPE: ClassVar[str] = "options"
-    options: Mapping[str, str]
-
-    def lines(self) -> Iterable[str]:
-        """One line for each option."""
-        return [f"{name:<28} {value}" for name, value in self.options.items()]
-
-
-def _options(call: Call) -> None:
-    prefix = call.value("name") or ""
-    values = option_values(call.filer)
-    chosen = {name: value for name, value in values.items() if name.startswith(prefix)}
-    if not chosen:
-        raise Refused(f"No such option {named(prefix)}")
-    call.show(OptionTable(chosen))
-
-
-def _option_names(filer: Filer) -> Iterable[Suggestion]:
-    return option_values(filer).items()
-
-
 def _rdfile(call: Call) -> None:
+    path = call.value("path") or ""
+    computed = _COMPUTED.get(path.removeprefix("/mroot"))
+    if computed and not os.path.lexists(call.filer.root.mroot / "etc" / PurePosixPath(path).name):
+        text = "".join(f"{line}\n" for line in computed(call.filer))
+        call.show(FileContent.of(path, text.encode()))
+        return
     path, content = read_in_filer(call)
     call.show(FileContent.of(path, content))
+
+
+def _rc(filer: Filer) -> Iterable[str]:
+    yield f"hostname {filer.hardware.hostname}"
+    if interface := filer.boot_arguments.interface:
+        netmask = f" netmask {interface.netmask}" if interface.netmask else ""
+        yield f"ifconfig {interface.name} `hostname`-{interface.name}{netmask}"
+        if interface.has_gateway:
+            yield f"route add default {interface.gateway} 1"
+
+
+def _hosts(filer: Filer) -> Iterable[str]:
+    yield "127.0.0.1 localhost"
+    if interface := filer.boot_arguments.interface:
+        hostname = filer.hardware.hostname
+        yield f"{interface.address} {hostname} {hostname}-{interface.name}"
+
+
+_COMPUTED: Mapping[str, Callable[[Filer], Iterable[str]]] = {"/etc/rc": _rc, "/etc/hosts": _hosts}
+"""Files that show the settings of the filer, unless there is a file of that name."""
+
+
+def _paths(_filer: Filer) -> Iterable[Suggestion]:
+    return [
+        ("/etc/rc", "the settings of the start"),
+        ("/etc/hosts", "names and addresses"),
+        ("/etc/messages", "the system log"),
+        ("/etc/registry", "the options that were set"),
+    ]
 
 
 def read_in_filer(call: Call) -> tuple[str, bytes]:
@@ -192,28 +229,51 @@ def _logger(call: Call) -> None:
     call.filer.messages.log("logger.usr", "notice", " ".join(call.words("TEXT")))
 
 
-_WARNING = """\
-Warning: These advanced commands are potentially dangerous; use
-         them only when directed to do so by NetApp
-         personnel."""
+_WARNINGS = {
+    "advanced": (
+        "Warning: These advanced commands are potentially dangerous; use",
+        "         them only when directed to do so by NetApp",
+        "         personnel.",
+    ),
+    "diag": (
+        "Warning: These diagnostic commands are for use by Network Appliance",
+        "         personnel only.",
+    ),
+}
 
 
 class Privilege(Fields):
     """``priv set``."""
 
     TYPE: ClassVar[str] = "privilege"
-    privilege: Literal["admin", "advanced"]
+    privilege: Literal["admin", "advanced", "diag"]
 
     def lines(self) -> Iterable[str]:
-        """A warning if advanced commands become available."""
-        return _WARNING.splitlines() if self.privilege == "advanced" else ()
+        """A warning if dangerous commands become available."""
+        return _WARNINGS.get(self.privilege, ())
 
 
 def _priv(call: Call) -> None:
-    shown = Privilege("advanced" if "advanced" in call.arguments.options else "admin")
+    options = call.arguments.options
+    shown = Privilege(
+        "diag" if "diag" in options else "advanced" if "advanced" in options else "admin"
+    )
     call.session.privilege = shown.privilege
     call.show(shown)
 
+
+DATE = Command(
+    "date",
+    "print or set the date and the time of day",
+    Subcommand("date", _date, "print them", changes=False),
+    Subcommand(
+        "date time",
+        _set_date,
+        "set the clock of the filer: MMDDhhmm[[cc]yy][.ss]",
+        values={"time": no_values},
+    ),
+)
+"""At LOADER too: a clock that is wrong can keep the filer from booting."""
 
 COMMANDS = (
     Command(
@@ -222,21 +282,16 @@ COMMANDS = (
         Subcommand("hostname", _hostname, changes=False),
     ),
     Command("version", "print the release", Subcommand("version", _version, changes=False)),
-    Command("date", "print the date and the time of day", Subcommand("date", _date, changes=False)),
+    DATE,
     Command(
         "uptime",
         "print how long the filer has been up",
         Subcommand("uptime", _uptime, changes=False),
     ),
     Command(
-        "options",
-        "print the options of the system",
-        Subcommand("options [ name ]", _options, values={"name": _option_names}, changes=False),
-    ),
-    Command(
         "rdfile",
         "print a file of the root volume",
-        Subcommand("rdfile path", _rdfile, values={"path": no_values}, changes=False),
+        Subcommand("rdfile path", _rdfile, values={"path": _paths}, changes=False),
     ),
     Command(
         "logger",
@@ -247,12 +302,13 @@ COMMANDS = (
         "priv",
         "set the privilege of this session",
         Subcommand(
-            "priv set [ admin | advanced ]",
+            "priv set [ admin | advanced | diag ]",
             _priv,
             "set the privilege of this session",
             options={
                 "admin": "the usual privilege",
                 "advanced": "for dangerous commands as well",
+                "diag": "for diagnostic commands as well",
             },
             changes=False,
         ),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from filer.host.durable import Storage
 from filer.host.reading import NotThereError
+from filer.host.text import is_hostname
 from filer.host.toml_file import Check, Document, Known, RuleError, Sections, switch, whole
 from filer.keys.key_id import LAST_SYSTEM_ID
 
@@ -18,11 +19,13 @@ DEFAULT_TEXT = """\
 hostname = "filer1"
 system_id = 1573922407
 partner_id = 1573922311      # 0: no HA partner
+partner_hostname = "filer2"  # if this filer has that name: filer1
 storage_encryption = true    # false: key_manager and disk encrypt refuse
 snaplock = false             # true, together with storage_encryption: refused at boot
 [shelf]
 disks = 12                   # names 0c.00.0 ... 0c.00.23, then 0c.01.0 ...
 disk_size = "64 MiB"         # sparse files
+directory = "shelf"          # below the root, or absolute; HA partners use the same
 [kmip]
 port = 5696                  # until setup asks
 timeout = 5.0                # seconds, for one key server to answer one request
@@ -35,16 +38,22 @@ autoboot = false
 """
 
 
+OWN_SHELF = "shelf"
+"""The shelf directory of a filer that shares it with no other."""
+
+
 class Hardware(NamedTuple):
     """The settings of filer.toml; sizes in bytes, times in seconds."""
 
     hostname: str = "filer1"
     system_id: int = 1573922407
     partner_id: int = 1573922311
+    partner_hostname: str = "filer2"
     storage_encryption: bool = True
     snaplock: bool = False
     disks: int = 12
     disk_size: int = 64 * MIB
+    directory: str = OWN_SHELF
     port: int = 5696
     timeout: float = 5.0
     init_maxwait: float = 0.0
@@ -66,7 +75,7 @@ def _seconds(most: int, *, zero: bool) -> Check[float]:
 
 
 def _hostname(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", value):
+    if not isinstance(value, str) or not is_hostname(value):
         raise RuleError("must be 1 to 63 letters, digits, hyphens and underscores")
     return value
 
@@ -96,6 +105,12 @@ def _ascii(most: int) -> Check[str]:
     return check
 
 
+def _directory(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= 1024 or not value.isprintable():
+        raise RuleError("must be the path of a directory")
+    return value
+
+
 def _is_printable_ascii(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
@@ -105,11 +120,16 @@ _KEYS: Known = {
         "hostname": _hostname,
         "system_id": whole(1, LAST_SYSTEM_ID),
         "partner_id": whole(0, LAST_SYSTEM_ID),
+        "partner_hostname": _hostname,
         "storage_encryption": switch,
         "snaplock": switch,
     },
     # At least the three disks of the root aggregate; disk names exist for 100 shelves.
-    "shelf": {"disks": whole(3, 2400), "disk_size": _size},
+    "shelf": {
+        "disks": whole(3, 2400),
+        "disk_size": _size,
+        "directory": _directory,
+    },
     "kmip": {
         "port": whole(1, 65535),
         "timeout": _seconds(3600, zero=False),
@@ -141,6 +161,11 @@ def _hardware(document: Document) -> Hardware:
     if hardware.partner_id == hardware.system_id:
         key = "partner_id" if "partner_id" in settings else "system_id"
         raise document.error(("system", key), "system_id and partner_id must differ")
+    if hardware.partner_hostname == hardware.hostname:
+        if "partner_hostname" in settings:
+            text = "hostname and partner_hostname must differ"
+            raise document.error(("system", "partner_hostname"), text)
+        hardware = hardware._replace(partner_hostname=Hardware().hostname)
     if bool(hardware.user) != bool(hardware.password_file):
         key = "user" if hardware.user else "password_file"
         raise document.error(("kmip", key), "user and password_file must be set together")

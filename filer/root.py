@@ -10,11 +10,12 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from filer.config import OWN_SHELF
 from filer.config import read as read_hardware
 from filer.disks.shelf import DISK_FILES
 from filer.host.durable import Storage, StorageError, is_temporary
@@ -31,10 +32,10 @@ FORMAT = 1
 _MARKER = ".filer"
 _HARDWARE = "filer.toml"
 _LOCK, _OLD_LOCK = "power", "lock"
-_VAR, _SHELF, _MROOT, _SSH = "var", "shelf", "mroot", "ssh"
+_VAR, _MROOT, _SSH = "var", "mroot", "ssh"
 _ETC, _KEYMGR, _CERTIFICATES = "mroot/etc", "mroot/etc/keymgr", "mroot/etc/keymgr/cert"
 _SHELF_RECORD = "var/shelf.toml"
-_DIRECTORIES = (_VAR, _MROOT, _ETC, _KEYMGR, _CERTIFICATES, _SHELF, _SSH)
+_DIRECTORIES = (_VAR, _MROOT, _ETC, _KEYMGR, _CERTIFICATES, _SSH)
 _FILES = (
     _MARKER,
     _LOCK,
@@ -42,18 +43,17 @@ _FILES = (
     _SHELF_RECORD,
     "var/panics.toml",
     "var/loader.toml",
+    "var/clock.toml",
     "mroot/etc/messages",
+    "mroot/etc/registry",
     "ssh/host_key",
     "ssh/host_key_ecdsa",
     "ssh/host_key_rsa",
     "ssh/passwords.toml",
     "ssh/authorized_keys",
 )
-_VERSION_0_1 = (_OLD_LOCK, _HARDWARE, _MROOT, _SHELF_RECORD, _SHELF)
+_VERSION_0_1 = (_OLD_LOCK, _HARDWARE, _MROOT, _SHELF_RECORD, OWN_SHELF)
 """The entries of every complete root of version 0.1."""
-
-_NEEDED_BY_DISKS = (_HARDWARE, _SHELF)
-"""The entries that a root with disks must have; var may be missing (a new boot device)."""
 
 _LONGEST_PID = 16
 _LOOKS_FOR_HOLDER = 50
@@ -193,9 +193,23 @@ class Root(NamedTuple):
         return self.mroot / "etc" / "messages"
 
     @property
+    def registry(self) -> Path:
+        """/mroot/etc/registry, the options."""
+        return self.mroot / "etc" / "registry"
+
+    def system_logs(self) -> Sequence[Path]:
+        """Return the system log and its predecessors, as far as they exist."""
+        return sorted(self.system_log.parent.glob(f"{self.system_log.name}*"))
+
+    @property
     def shelf(self) -> Path:
-        """The directory of the self-encrypting disks, one file each."""
-        return self.path / _SHELF
+        """The directory of the self-encrypting disks, one file each; filer.toml may name another.
+
+        If filer.toml is missing or damaged, this is the root's own.
+        """
+        with suppress(FilerError):
+            return self.path / read_hardware(self.hardware).directory
+        return self.path / OWN_SHELF
 
     @property
     def ssh(self) -> Path:
@@ -209,7 +223,12 @@ class Root(NamedTuple):
         The directories of a registration are not included: they are written once and removed as a
         whole.
         """
-        return (self.path, *(self.path / name for name in _DIRECTORIES))
+        return (self.path, *(self.path / name for name in _DIRECTORIES), self.shelf)
+
+    @property
+    def _shelf_name(self) -> str:
+        """The shelf as messages name it: the path that filer.toml has."""
+        return printable(os.path.relpath(self.shelf, self.path))
 
     def _has(self, name: str) -> bool:
         return os.path.lexists(self.path / name)
@@ -219,6 +238,8 @@ class Root(NamedTuple):
             for name in names:
                 if reason := objection(self.path / name, directory=directory):
                     raise unusable(self.path, f"{name} {reason}")
+        if reason := objection(self.shelf, directory=True):
+            raise unusable(self.path, f"{self._shelf_name} {reason}")
 
     def _recognise(self) -> Marker:
         if reason := objection(self.path / _MARKER):
@@ -243,7 +264,11 @@ class Root(NamedTuple):
             raise unusable(self.path, reason)
 
     def _refuse_missing_disks(self) -> None:
-        missing = [f"{name} is missing" for name in _NEEDED_BY_DISKS if not self._has(name)]
+        needed = {_HARDWARE: self.hardware, self._shelf_name: self.shelf}
+        # var may be missing: a new boot device
+        missing = [
+            f"{name} is missing" for name, path in needed.items() if not os.path.lexists(path)
+        ]
         if not missing and not self._has(_SHELF_RECORD) and not any(self.shelf.glob(DISK_FILES)):
             missing.append(f"there is neither a disk nor {_SHELF_RECORD}")
         if missing:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filer.boot_device.generations import BootDevice
-from filer.boot_device.loader import LoaderEnvironment
+from filer.boot_device.loader import BootArguments, LoaderEnvironment
 from filer.boot_device.panics import Panics
-from filer.config import Hardware
-from filer.disks.aggregate import Aggregate
+from filer.clock import Clock
+from filer.config import OWN_SHELF, Hardware
+from filer.disks.aggregate import Aggregate, assemble
 from filer.disks.derivation import Derivation
+from filer.disks.disk import Disk
 from filer.disks.jobs import DiskJobs
-from filer.disks.ownership import Ownership, survey
+from filer.disks.ownership import Node, Ownership, survey
+from filer.disks.record import Owner
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
+from filer.host.toml_file import ConfigError
 from filer.key_servers.creation import SystemIdentity
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import MSID_KEY_ID, is_reserved
 from filer.keys.keytable import Keytable
+from filer.kmip.interface import Interface
 from filer.kmip.login import Login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
+from filer.options import Options
 from filer.registration.installed import Installed
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.registration.registration import Registration
@@ -36,6 +44,31 @@ from filer.running.turn import ChangeLock
 
 if TYPE_CHECKING:
     from filer.key_servers.group import KeyServers
+
+
+def _in_log(owner: Owner) -> str:
+    if not owner.system_id:
+        return "unowned"
+    return f"{owner.name} (ID {owner.system_id})".lstrip()
+
+
+def node_of(hardware: Hardware, options: Options) -> Node:
+    """Return the system with ``hardware`` as an owner of disks.
+
+    If its options cannot be read, it takes no disks without an owner.
+    """
+    try:
+        auto_assign = options["disk.auto_assign"] == "on"
+    except ConfigError:
+        auto_assign = False
+    return Node(
+        hardware.system_id,
+        hardware.hostname,
+        hardware.partner_id,
+        os.path.normpath(hardware.directory) != OWN_SHELF,
+        auto_assign,
+    )
+
 
 CertificatePath = Callable[[str], Path]
 
@@ -54,11 +87,17 @@ class Filer:
     messages: Messages
     derivation: Derivation
     shelf: Shelf
+    clock: Clock
     now: Callable[[], datetime]
+    """The time of ``clock``."""
     random: Callable[[int], bytes]
-    powered_on: datetime
+    powered_on_by_host: datetime
     panics: Panics
     loader: LoaderEnvironment
+    boot_arguments: BootArguments
+    options: Options
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds of a clock that is never set, for durations."""
     interrupt: Interrupt = field(default_factory=Interrupt)
     progress: Progress = field(default_factory=Progress)
     keytable: Keytable = field(default_factory=Keytable)
@@ -68,6 +107,11 @@ class Filer:
     changes: ChangeLock = field(default_factory=ChangeLock)
     last_heard: dict[str, bool] = field(default_factory=dict)
     """Whether each key server answered its last query since power-on."""
+
+    @property
+    def powered_on(self) -> datetime:
+        """When the filer was powered on, by its clock as it is set now."""
+        return self.powered_on_by_host + self.clock.offset()
 
     @property
     def identity(self) -> SystemIdentity:
@@ -93,20 +137,59 @@ class Filer:
         """The tag of a new key pair when none is given (man key_manager, rekey)."""
         return self.registration.default_tag or self.identity.parent_tag
 
+    @property
+    def node(self) -> Node:
+        """This system as an owner of disks."""
+        return node_of(self.hardware, self.options)
+
+    def assembled(self) -> Aggregate:
+        """Return the root aggregate, by what the disks record now."""
+        self.shelf.look_again()
+        return assemble(self.shelf, self.node)
+
     def ownership(self) -> Ownership:
         """Return who owns each disk, by what the disks record now."""
-        return survey(self.shelf, self.hardware.system_id)
+        self.shelf.look_again()
+        return survey(self.shelf, self.node)
+
+    def assign(self, disks: Iterable[Disk], owner: Owner) -> None:
+        """Make ``owner`` the owner of ``disks`` (`NO_OWNER`: release them), and log each.
+
+        Raises StorageError or DiskError; the disks before that are written then.
+        """
+        for disk in disks:
+            before = disk.owner
+            if owner.system_id:
+                disk.assign(owner)
+            else:
+                disk.release()
+            self.messages.log(
+                "diskown.changingOwner",
+                "info",
+                f"changing ownership for disk {disk.name} (S/N {disk.serial}) "
+                f"from {_in_log(before)} to {_in_log(owner)}",
+            )
 
     def disk_jobs(self) -> DiskJobs:
         return DiskJobs(self.keytable, self.interrupt, self.progress.show)
 
-    def key_servers(self, addresses: Collection[str] | None = None) -> KeyServers:
-        """Return the registered key servers, or those at ``addresses``, for one command."""
+    def key_servers(
+        self, addresses: Collection[str] | None = None, interface: Interface | None = None
+    ) -> KeyServers:
+        """Return the registered key servers, or those at ``addresses``, for one command.
+
+        With ``interface``, connections to them come from there.
+        """
         chosen = self.registration.servers if addresses is None else addresses
-        return self.key_servers_at(chosen, self.port, self.boot_device.certificate_path)
+        path = self.boot_device.certificate_path
+        return self.key_servers_at(chosen, self.port, path, interface)
 
     def key_servers_at(
-        self, addresses: Collection[str], port: int, certificate: CertificatePath
+        self,
+        addresses: Collection[str],
+        port: int,
+        certificate: CertificatePath,
+        interface: Interface | None = None,
     ) -> KeyServers:
         """Return key servers; ``certificate`` maps the name of a certificate to its file."""
         from filer.key_servers.group import KeyServers
@@ -121,6 +204,7 @@ class Filer:
                 ),
                 self.hardware.timeout,
                 login=self.login,
+                interface=interface,
                 ignored=is_reserved,
                 now=self.now,
             )
@@ -135,6 +219,7 @@ class Filer:
 
         The disks of other systems count too: their keys are not dropped from the keytable.
         """
+        self.shelf.look_again()
         return Counter(
             disk.key_id for disk in self.shelf if not disk.destroyed and disk.key_id != MSID_KEY_ID
         )

@@ -197,7 +197,8 @@ def missing_from(filer: Filer, holdings: Holdings) -> Mapping[str, int]:
     Call it before a new registration is accepted: if a locked disk has accepted no key and none is
     in the keytable, the registered key servers are asked which may be the right one.
     """
-    locked = [disk for disk in filer.ownership().own(filer.shelf) if disk.locking]
+    ownership = filer.ownership()
+    locked = [disk for disk in filer.shelf if disk.locking and not ownership.foreign_owner(disk)]
     registered = cache(lambda: fetch_needed(filer, filer.key_servers()))
     disks = Counter(disk.key_id for disk in locked)
     lost = {

@@ -18,6 +18,8 @@ BUILT_IN = {
     "filer.commands.disk": ("disk",),
     "filer.commands.key_manager": ("key_manager",),
     "filer.commands.keymgr": ("keymgr",),
+    "filer.commands.network": ("ping", "ifconfig"),
+    "filer.commands.options": ("options",),
     "filer.commands.power": ("halt", "reboot", "logout", "exit"),
     "filer.commands.storage": ("sysconfig", "aggr"),
     "filer.commands.system": (
@@ -25,7 +27,6 @@ BUILT_IN = {
         "version",
         "date",
         "uptime",
-        "options",
         "rdfile",
         "logger",
         "priv",
@@ -134,10 +135,10 @@ def _name_of(distribution: "Distribution") -> str:
 
 def commands_in_maintenance() -> Mapping[str, Command]:
     """Return the commands of maintenance mode."""
-    from filer.commands import disk, power
+    from filer.commands import disk, power, storage
     from filer.shell.manual import commands as manual
 
-    own = (*disk.COMMANDS_IN_MAINTENANCE, *power.COMMANDS_IN_MAINTENANCE)
+    own = (*disk.COMMANDS_IN_MAINTENANCE, *storage.COMMANDS, *power.COMMANDS_IN_MAINTENANCE)
     return _by_name((*own, *manual.COMMANDS))
 
 
@@ -148,12 +149,20 @@ def commands_at_loader() -> Mapping[str, Command]:
     return _by_name(COMMANDS_AT_LOADER)
 
 
-LOADER, MAINTENANCE = "LOADER>", "*>"
+def commands_in_boot_menu() -> Mapping[str, Command]:
+    """Return the items of the boot menu, by number."""
+    from filer.commands.boot_menu import COMMANDS_IN_BOOT_MENU
+
+    return _by_name(COMMANDS_IN_BOOT_MENU)
+
+
+LOADER, MAINTENANCE, BOOT_MENU = "LOADER>", "*>", "Selection (1-8)?"
 """The prompts of the consoles without a booted filer."""
 
 OTHER_CONSOLES: Mapping[str, Callable[[], Mapping[str, Command]]] = {
     LOADER: commands_at_loader,
     MAINTENANCE: commands_in_maintenance,
+    BOOT_MENU: commands_in_boot_menu,
 }
 """Returns the commands at each of these prompts."""
 

@@ -1,22 +1,23 @@
 """disk show, disk encrypt: the self-encrypting disks."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field
 from functools import partial
-from typing import Annotated, ClassVar, Self
+from typing import ClassVar, Self
 
 from filer.commands import (
-    TEXT_ONLY,
     Answers,
     Call,
     Command,
-    Complaint,
     Fields,
     Refused,
+    Run,
     Subcommand,
     Suggestion,
+    Values,
 )
 from filer.commands.disk.erase import erase
+from filer.commands.disk.owners import SUBCOMMANDS as OWNERS
+from filer.commands.disk.owners import SUBCOMMANDS_IN_MAINTENANCE as OWNERS_IN_MAINTENANCE
 from filer.commands.disk.report import (
     held_by_key_servers,
     report_absent,
@@ -65,85 +66,14 @@ class EncryptionTable(Fields):
             yield f"{name:<10} {key_id:<64} {locked}"
 
 
-class OwnedDisk(Fields):
-    """The ownership of a disk."""
-
-    disk: str
-    serial_number: str
-    foreign: bool
-    system_ids: Annotated[Sequence[int], {"minItems": 1}]
-    columns: tuple[str, str] = field(metadata=TEXT_ONLY)  # OWNER and POOL
-
-
-class OwnershipTable(Fields):
-    """``disk show``; a foreign disk has the system IDs that are stored on it."""
-
-    TYPE: ClassVar[str] = "disk_ownership"
-    owner: str
-    system_id: int
-    disks: Sequence[OwnedDisk]
-
-    def lines(self) -> Iterable[str]:
-        """Two header lines, and one line for each disk."""
-        yield "  DISK       OWNER                  POOL   SERIAL NUMBER         HOME"
-        yield "------------ -------------          -----  -------------         -------------"
-        for disk in self.disks:
-            owner, pool = disk.columns
-            yield f"{disk.disk:<10} {owner:<22} {pool:<6} {disk.serial_number:<21} {owner}"
-
-
 def _show(call: Call) -> None:
     disk_list = call.words("disk_list")
-    disks = select_disks(call, disk_list) if disk_list else call.filer.shelf
-    call.show(EncryptionTable([KeyState.of(disk) for disk in disks]))
-
-
-def _show_owners(call: Call) -> None:
-    hostname, system_id = call.filer.hardware.hostname, call.filer.hardware.system_id
     ownership = call.filer.ownership()
-    disks = []
-    for disk in call.filer.shelf:
-        systems: Sequence[int] = (system_id,)
-        columns = (f"{hostname} ({system_id})", "Pool0")
-        if foreign := ownership.foreign_owner(disk):
-            systems, columns = foreign.systems, (f"foreign ({foreign.owner})", "NONE")
-        disks.append(OwnedDisk(disk.name, disk.serial, bool(foreign), systems, columns))
-    call.show(OwnershipTable(hostname, system_id, disks))
-
-
-def _assign(call: Call) -> None:
-    """Make this system the owner of disks.
-
-    A disk that is or may be in an aggregate of another system is refused.  Any other disk that
-    another system owns or may own needs -f.
-    """
-    filer, force = call.filer, "-f" in call.arguments.options
-    system_id = filer.hardware.system_id
-    ownership = filer.ownership()
-    taken = []
-    for disk in select_disks(call, call.words("disk_list")):
-        foreign = ownership.foreign_owner(disk)
-        refusal = None
-        if foreign and not (force and ownership.may_be_taken(disk)):
-            refusal = ownership.refusal(disk)
-        elif disk.serial in ownership.doubtful and not force:
-            refusal = "may belong to the partner; disk assign -f would make it one of this system"
-        if refusal:
-            text = f"{disk.name}: {refusal}"
-            call.fail(Complaint(text, "disk", disk=disk.name, cause="other"))
-        elif disk.owner != system_id:
-            taken.append(disk)
-    # Record them first: a disk of this system that is pulled later must be missed.
-    filer.shelf.remember_disks([*ownership.own(filer.shelf), *taken])
-    for disk in taken:
-        before = disk.owner or "unowned"
-        disk.assign(system_id)
-        filer.messages.log(
-            "diskown.changingOwner",
-            "info",
-            f"changing ownership for disk {disk.name} (S/N {disk.serial}) from {before} "
-            f"to {filer.hardware.hostname} (ID {system_id})",
-        )
+    if disk_list:
+        disks = select_disks(call, disk_list)
+    else:
+        disks = [disk for disk in call.filer.shelf if not ownership.is_partners(disk)]
+    call.show(EncryptionTable([KeyState.of(disk) for disk in disks]))
 
 
 def _lock(call: Call) -> None:
@@ -160,9 +90,10 @@ def _rekey(call: Call) -> None:
     if key_id != MSID_KEY_ID and not is_key_id(key_id):
         raise Refused(f"a key ID is {MSID_KEY_ID} or 64 hexadecimal digits")
     filer = call.filer
-    if names_others(key_id, filer.hardware.system_id):
-        raise Refused("this key ID belongs to another system, and the disks would then, too")
     ownership = filer.ownership()
+    in_use = (disk.key_id for disk in ownership.own(filer.shelf))
+    if names_others(key_id, filer.hardware.system_id) and key_id not in in_use:
+        raise Refused("this key ID names another system, and no disk of this system has it")
     disks = select_disks(call, call.words("disk_list"), ownership)
     report_absent(call, call.words("disk_list"))
     held = _never_asked if key_id == MSID_KEY_ID else held_by_key_servers(call, key_id)
@@ -174,8 +105,28 @@ def _never_asked(_key_id: str, _key: object) -> bool:
     return False
 
 
-def _disks(filer: Filer) -> Iterable[Suggestion]:
+def _rekey_in_maintenance(call: Call) -> None:
+    """Restore the MSID of disks, with the keys that the key servers hold now."""
+    if call.value("new_key_id") != MSID_KEY_ID:
+        raise Refused(f"maintenance mode only has disk encrypt rekey {MSID_KEY_ID}")
+    from filer.commands.parts.server_warnings import warn_of
+    from filer.trial import fetch_or_nothing
+
+    filer = call.filer
+    servers = filer.key_servers()
+    holdings = fetch_or_nothing(servers, filer.key_ids_in_use())
+    warn_of(call, servers)
+    filer.keytable.replace(holdings.ranking.entries.values())
+    _rekey(call)
+
+
+def _all_disks(filer: Filer) -> Iterable[Suggestion]:
     return [(disk.name, partial(_state_in_words, disk)) for disk in filer.shelf]
+
+
+def _disks(filer: Filer) -> Iterable[Suggestion]:
+    own = filer.ownership().own(filer.shelf)
+    return [(disk.name, partial(_state_in_words, disk)) for disk in own]
 
 
 def _state_in_words(disk: Disk) -> str:
@@ -195,9 +146,22 @@ _SHOW = Subcommand(
     "disk encrypt show [ disk_list ]",
     encrypting(_show),
     "show the key ID of each disk and whether it is locked",
-    values={"disk_list": _disks},
+    values={"disk_list": _all_disks},
     changes=False,
 )
+
+
+def _rekeying(run: Run, key_ids: Values) -> Subcommand:
+    return Subcommand(
+        "disk encrypt rekey new_key_id disk_list",
+        encrypting(run),
+        "change the authentication key of disks",
+        values={"new_key_id": key_ids, "disk_list": _disks},
+    )
+
+
+def _only_the_msid(_filer: Filer) -> Iterable[Suggestion]:
+    return [(MSID_KEY_ID, "the factory key")]
 
 
 def _sanitize(all_disks: str, *, maintenance: bool = False) -> Subcommand:
@@ -225,19 +189,7 @@ COMMANDS = (
     Command(
         "disk",
         "disk ownership, and key management of self-encrypting disks",
-        Subcommand(
-            "disk show",
-            _show_owners,
-            "list the disks with their owner, pool and serial number",
-            changes=False,
-        ),
-        Subcommand(
-            "disk assign disk_list [ -f ]",
-            _assign,
-            "make this system the owner of disks",
-            options={"-f": "even if they belong to another system"},
-            values={"disk_list": _disks},
-        ),
+        *OWNERS,
         _SHOW,
         Subcommand(
             "disk encrypt lock disk_list",
@@ -245,12 +197,7 @@ COMMANDS = (
             "make disks lock whenever they lose power",
             values={"disk_list": _disks},
         ),
-        Subcommand(
-            "disk encrypt rekey new_key_id disk_list",
-            encrypting(_rekey),
-            "change the authentication key of disks",
-            values={"new_key_id": _key_ids, "disk_list": _disks},
-        ),
+        _rekeying(_rekey, _key_ids),
         _sanitize("all spare disks"),
         _destroy(),
         groups={"encrypt": "show, rekey, lock and erase self-encrypting disks"},
@@ -260,10 +207,12 @@ COMMANDS = (
 COMMANDS_IN_MAINTENANCE = (
     Command(
         "disk",
-        "show, sanitize and destroy self-encrypting disks",
+        "disk ownership, and erasing self-encrypting disks",
+        *OWNERS_IN_MAINTENANCE,
         _SHOW,
+        _rekeying(_rekey_in_maintenance, _only_the_msid),
         _sanitize("all disks", maintenance=True),
         _destroy(maintenance=True),
-        groups={"encrypt": "show and erase self-encrypting disks"},
+        groups={"encrypt": "show, rekey and erase self-encrypting disks"},
     ),
 )

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
 
 from filer.commands import Call, Consent, Fields, Refused
-from filer.commands.disk.report import report_disks, select_disks
-from filer.disks.aggregate import POSITIONS, Aggregate, assemble
+from filer.commands.disk.report import report_disks, select_disks, use_of
+from filer.disks.aggregate import Aggregate
 from filer.disks.disk import Disk
 from filer.disks.jobs import Refusal
 from filer.host.text import listed
@@ -35,7 +35,7 @@ class DataLoss(Fields):
 def erase(call: Call, verb: Erasure, *, maintenance: bool) -> None:
     """Run ``disk encrypt sanitize``, or ``destroy``, after which the disks cannot be used."""
     filer = call.filer
-    aggregate = assemble(filer.shelf, filer.hardware.system_id)
+    aggregate = filer.assembled()
     refusal = _refusal(filer, aggregate, maintenance=maintenance)
     if "-all" in call.arguments.options:
         own = aggregate.ownership.own(filer.shelf)
@@ -66,21 +66,13 @@ def _refusal(filer: Filer, aggregate: Aggregate, *, maintenance: bool) -> Refusa
 
     def refusal(disk: Disk) -> str | None:
         if not maintenance:
-            return ownership.refusal(disk) or _use(aggregate, disk)
+            return ownership.refusal(disk) or use_of(aggregate, disk)
         foreign, system_id = ownership.foreign_owner(disk), filer.hardware.system_id
-        earlier = foreign and system_id in foreign.systems and disk.owner in (0, system_id)
+        recorded = disk.owner.system_id
+        earlier = foreign and system_id in foreign.systems and recorded in (0, system_id)
         return None if earlier else ownership.refusal(disk)
 
     return refusal
-
-
-def _use(aggregate: Aggregate, disk: Disk) -> str | None:
-    match aggregate.role(disk):
-        case position if position in POSITIONS:
-            return f"belongs to aggregate {aggregate.name}"
-        case "unknown":
-            return "cannot be read, so it may belong to an aggregate"
-    return None
 
 
 def _confirm(call: Call, verb: Erasure, disks: list[Disk], refusal: Refusal) -> None:

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import ClassVar, Self
 
 from filer.commands import Call, Complaint, Fields, Refused
+from filer.disks.aggregate import POSITIONS, Aggregate
 from filer.disks.disk import Disk
 from filer.disks.jobs import DiskReport, FailureKind, Held, Verb
 from filer.disks.ownership import Ownership
@@ -78,22 +79,37 @@ def select_disks(
 ) -> list[Disk]:
     """Return the disks that ``disk_list`` names.  Raises ShelfError if a name matches none.
 
-    Patterns skip destroyed disks and, with ``ownership``, those of other systems; ``erasing``, they
-    also skip those that may be the partner's.  A warning names each skipped disk.
+    Patterns skip destroyed disks and, with ``ownership``, those that are not own disks;
+    ``erasing``, they also skip those that may be the partner's.  A warning names each skipped disk,
+    except the partner's.
     """
 
     def reason(disk: Disk) -> object:
-        if ownership and (foreign := ownership.foreign_owner(disk)):
-            return foreign
+        if ownership and (whose := ownership.not_own(disk)):
+            return whose
         if erasing and ownership and disk.serial in ownership.doubtful:
             return "may belong to the partner"
         return "is destroyed" if disk.destroyed else None
 
     selection = call.filer.shelf.select(tuple(disk_list), reason)
     for disk in selection.passed_over:
+        if ownership and ownership.is_partners(disk):
+            continue
         text = f"{disk.name}: {reason(disk)}; skipped"
         call.console.warn(Complaint(text, "disk_passed_over", disk=disk.name))
     return list(selection.disks)
+
+
+def use_of(aggregate: Aggregate, disk: Disk) -> str | None:
+    """Return why an own ``disk`` cannot be spared, or None for a spare or broken one."""
+    match aggregate.role(disk):
+        case position if position in POSITIONS:
+            return f"belongs to aggregate {aggregate.name}"
+        case "foreign":
+            return "belongs to another aggregate"
+        case "unknown":
+            return "cannot be read, so it may belong to an aggregate"
+    return None
 
 
 def report_absent(call: Call, disk_list: Sequence[str]) -> None:

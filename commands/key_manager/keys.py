@@ -11,7 +11,7 @@ from filer.commands.key_manager.results import (
 )
 from filer.commands.key_manager.servers import servers_in_question
 from filer.commands.parts.dialogue import ask_passphrase
-from filer.commands.parts.encryption import encrypting
+from filer.commands.parts.encryption import managing_keys
 from filer.commands.parts.server_warnings import (
     not_responding,
     warn_of_conflict,
@@ -49,7 +49,7 @@ def new_tag(tag: str) -> str:
     return checked_tag(tag)
 
 
-@encrypting
+@managing_keys
 def query(call: Call) -> None:
     """Run ``key_manager query``."""
     servers = servers_in_question(call)
@@ -77,7 +77,7 @@ def query(call: Call) -> None:
     warn_of_servers(call, servers)
 
 
-@encrypting
+@managing_keys
 def rekey(call: Call) -> None:
     """Run ``key_manager rekey``: a new key pair, then ``disk encrypt rekey new_key_id *``."""
     given = call.value("tag")
@@ -130,7 +130,7 @@ def rekey_all_disks(call: Call, pair: KeyPair, held: Held, ownership: Ownership)
     return jobs.rekey(disks, pair.key_id, held=held, refusal=ownership.refusal)
 
 
-@encrypting
+@managing_keys
 def restore(call: Call) -> None:
     """Run ``key_manager restore``."""
     everything = "-all" in call.arguments.options

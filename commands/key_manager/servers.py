@@ -13,7 +13,7 @@ from filer.commands.key_manager.results import (
 )
 from filer.commands.keymgr import warn_of_certificates, warn_of_registered_certificates
 from filer.commands.parts.dialogue import ask_consent
-from filer.commands.parts.encryption import encrypting
+from filer.commands.parts.encryption import managing_keys
 from filer.commands.parts.server_warnings import (
     not_responding,
     refuse_too_many,
@@ -74,13 +74,13 @@ def remove_anyway(call: Call, lost: Mapping[str, int]) -> bool:
     return ask_consent(call.console, "Remove anyway?")
 
 
-@encrypting
+@managing_keys
 def show(call: Call) -> None:
     """Run ``key_manager show``."""
     call.show(RegisteredServers(call.filer.registration.servers))
 
 
-@encrypting
+@managing_keys
 def status(call: Call) -> None:
     """Run ``key_manager status``: a KMIP exchange with each server."""
     servers = servers_in_question(call)
@@ -94,7 +94,7 @@ def status(call: Call) -> None:
     warn_of_registered_certificates(call)
 
 
-@encrypting
+@managing_keys
 def add(call: Call) -> None:
     """Run ``key_manager add``."""
     filer = call.filer
@@ -149,7 +149,7 @@ def _warn_of_keys_not_held(
             call.console.warn(warning.as_warning())
 
 
-@encrypting
+@managing_keys
 def remove(call: Call) -> None:
     """Run ``key_manager remove``."""
     removed = addresses(call)

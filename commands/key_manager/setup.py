@@ -9,7 +9,7 @@ from filer.commands.key_manager.results import RegisteredWithFiles
 from filer.commands.key_manager.servers import remove_anyway, show_copied, warn_of_change
 from filer.commands.keymgr import warn_of_certificates
 from filer.commands.parts.dialogue import AnswerRefused, ask_until, ask_yes_no
-from filer.commands.parts.encryption import encrypting
+from filer.commands.parts.encryption import managing_keys
 from filer.commands.parts.server_warnings import warn_of, warn_of_wrong_keys
 from filer.host.errors import FilerError
 from filer.kmip.address import HIGHEST_PORT, AddressError, parse_address, parse_port
@@ -21,7 +21,7 @@ from filer.trial import begin, fetch_needed, missing_from
 _QUIT = "q"
 
 
-@encrypting
+@managing_keys
 def setup(call: Call) -> None:
     """Run ``key_manager setup``.
 

@@ -43,12 +43,12 @@ def ask_until(console: Console, question: str, read: Callable[[str], T]) -> T:
 def ask_yes_no(console: Console, question: str, *, default: bool) -> bool:
     """Ask a yes/no question that shows its default in braces: ``{yes}``."""
     hint = "yes" if default else "no"
-    return ask_until(console, f"{question} {{{hint}}} ", partial(_yes_or_no, default=default))
+    return ask_until(console, f"{question} {{{hint}}} ", partial(yes_or_no, default=default))
 
 
 def ask_consent(console: Console, question: str) -> bool:
     """Ask a question whose yes can cost data or the last way to a key; the default is no."""
-    read = partial(_yes_or_no, default=False)
+    read = partial(yes_or_no, default=False)
 
     def consents(answer: str) -> bool:
         with suppress(FilerError):
@@ -58,9 +58,15 @@ def ask_consent(console: Console, question: str) -> bool:
     return ask_until(console, Consent(f"{question} {{no}} ", consents), read)
 
 
-def _yes_or_no(answer: str, *, default: bool) -> bool:
+def ask_y_n(console: Console, question: str) -> bool:
+    """Ask a yes/no question as boot and maintenance mode do: without a default."""
+    return ask_until(console, question, yes_or_no)
+
+
+def yes_or_no(answer: str, *, default: bool | None = None) -> bool:
+    """Return whether ``answer`` is yes; an empty one is ``default``.  Raises FilerError."""
     match answer.lower():
-        case "":
+        case "" if default is not None:
             return default
         case "y" | "yes":
             return True

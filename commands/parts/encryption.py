@@ -1,8 +1,20 @@
-"""The check that key_manager and disk encrypt share: Storage Encryption is enabled."""
+"""The checks that key_manager and disk encrypt share: Storage Encryption is enabled."""
 
 from functools import wraps
 
 from filer.commands import Call, Refused, Run
+
+
+def managing_keys(run: Run) -> Run:
+    """Return `encrypting` of ``run``, which is also refused if LOADER turned key_manager off."""
+
+    @wraps(run)
+    def checked(call: Call) -> None:
+        if not call.filer.boot_arguments.key_manager:
+            raise Refused("bootarg.keymanager.support is false; set it to true at LOADER")
+        run(call)
+
+    return encrypting(checked)
 
 
 def encrypting(run: Run) -> Run:

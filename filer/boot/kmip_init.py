@@ -3,14 +3,15 @@
 It reads /var/kmip only; /mroot is not mounted yet (man key_manager, CERTIFICATES and KEYTABLE).
 """
 
-import time
 from collections.abc import Collection, Sequence
 
 from filer.boot.notices import Notices
 from filer.key_servers.holdings import Holdings
 from filer.keys.keytable import CREATION_LIMIT, recommended_limit
+from filer.kmip.failure import KeyServerFailure
 from filer.registration.certificates import registered_warnings
 from filer.running.interrupt import Interrupted
+from filer.running.parallel import in_parallel
 from filer.system import Filer
 
 ATTENTION = (
@@ -25,16 +26,32 @@ ATTENTION = (
 _BETWEEN_TRIES = 1.0
 """Seconds between two tries while a registered key server does not answer."""
 
+_PING_WAIT = 3 * 3600.0
+"""Seconds that a boot waits for a connection to a key server (kmip.init.maxwait on)."""
+
+_ANSWER_WAIT = 15 * 60.0
+"""Seconds that it then waits for an answer."""
+
+
+def is_asked_for(filer: Filer) -> bool:
+    """Return whether this boot asks key servers for keys."""
+    encrypts = filer.hardware.storage_encryption and filer.boot_arguments.key_manager
+    return encrypts and bool(filer.registration.servers)
+
 
 def load_keytable(filer: Filer, notices: Notices) -> Holdings:
     """Load the keytable from all key servers, and return what they hold.
 
     A server that does not answer is tried again for ``init_maxwait`` seconds, or until Ctrl-C, and
-    then causes one warning.
+    then causes one warning.  With kmip.init.maxwait on, the wait is for one server: three hours for
+    a connection to one, and 15 minutes for an answer.
     """
-    if not filer.registration.servers or not filer.hardware.storage_encryption:
+    if not is_asked_for(filer):
         return Holdings({}, {})
-    begun = time.monotonic()
+    begun = filer.monotonic()
+    if interface := filer.boot_arguments.interface:
+        notices.progress("kmip.init.ports", "configuring ports")
+        notices.progress("kmip.init.ports", f"{interface.name} has the address {interface.address}")
     holdings, unreadable = _fetch(filer, notices)
     # Only now, because loading cryptography takes a while.
     certificates = filer.registration.certificates
@@ -54,40 +71,78 @@ def load_keytable(filer: Filer, notices: Notices) -> Holdings:
     notices.progress(
         "kmip.init.done",
         f"{len(filer.registration.servers)} key servers, {len(filer.keytable)} key pairs loaded "
-        f"({time.monotonic() - begun:.2f} s)",
+        f"({filer.monotonic() - begun:.2f} s)",
     )
     return holdings
 
 
 def _fetch(filer: Filer, notices: Notices) -> tuple[Holdings, list[str]]:
-    """Query until every server has answered, init_maxwait seconds have passed, or Ctrl-C.
+    """Query until every server has answered, the wait is over, or Ctrl-C.
 
-    Requests the keys of the disks first.  Returns what has arrived, and what could not be read.
+    With kmip.init.maxwait on, one answer is enough.  Requests the keys of the disks first.  Returns
+    what has arrived, and what could not be read.
     """
-    deadline = time.monotonic() + filer.hardware.init_maxwait
+    arguments = filer.boot_arguments
     registered = filer.registration.servers
     answers = Holdings({}, {})
     unreadable: dict[str, None] = {}
     silent: Collection[str] = registered
     try:
+        seconds = filer.hardware.init_maxwait
+        if arguments.waits_for_key_server:
+            connects = not arguments.pings_first or _ping(filer, notices)
+            seconds = _ANSWER_WAIT if connects else 0.0
+        deadline = filer.monotonic() + seconds
         while True:
-            servers = filer.key_servers(silent)
+            servers = filer.key_servers(silent, arguments.interface)
             heard = servers.fetch_for_boot(filer.key_ids_in_use())
             answers = _joined(registered, answers, heard, asked=silent)
             unreadable.update(dict.fromkeys(servers.unreadable()))
             silent = [each for each, failure in answers.failures.items() if not failure.answered]
-            left = deadline - time.monotonic()
-            if not silent or left <= 0:
+            is_enough = arguments.waits_for_key_server and answers.by_server
+            if not silent or is_enough or not _try_again(filer, notices, silent, deadline):
                 break
-            notices.attempt(
-                "kmip.init.wait",
-                f"no answer from {', '.join(silent)}; trying again for {left:.0f} s, "
-                "press Ctrl-C to stop waiting",
-            )
-            filer.interrupt.sleep(min(_BETWEEN_TRIES, left))
     except Interrupted:
         filer.interrupt.request()  # sleep() has consumed the request, which the boot still needs
     return answers, list(unreadable)
+
+
+def _ping(filer: Filer, notices: Notices) -> bool:
+    """Return whether one of the key servers accepts a connection within three hours.
+
+    Raises Interrupted.
+    """
+    from filer.kmip.connection import reach  # slow to load
+
+    interface, timeout = filer.boot_arguments.interface, filer.hardware.timeout
+
+    def connects(address: str) -> bool:
+        try:
+            reach(address, filer.port, timeout, interface)
+        except KeyServerFailure:
+            return False
+        return True
+
+    servers = filer.registration.servers
+    deadline = filer.monotonic() + _PING_WAIT
+    while not any(in_parallel(servers, connects)):
+        if not _try_again(filer, notices, servers, deadline):
+            return False
+    return True
+
+
+def _try_again(filer: Filer, notices: Notices, silent: Collection[str], deadline: float) -> bool:
+    """Wait until the next try, and return True; False if the deadline has passed."""
+    left = deadline - filer.monotonic()
+    if left <= 0:
+        return False
+    notices.attempt(
+        "kmip.init.wait",
+        f"no answer from {', '.join(silent)}; trying again for {left:.0f} s, "
+        "press Ctrl-C to stop waiting",
+    )
+    filer.interrupt.sleep(min(_BETWEEN_TRIES, left))
+    return True
 
 
 def _joined(

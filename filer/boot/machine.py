@@ -1,10 +1,11 @@
 """The machine: power on, boot, panic, power off."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from filer.boot import kmip_init
 from filer.boot.notices import Logged, Notices
@@ -12,27 +13,52 @@ from filer.boot.unlock import unlock_disks
 from filer.boot_device.generations import BootDevice
 from filer.boot_device.loader import LoaderEnvironment
 from filer.boot_device.panics import Panics
+from filer.clock import Clock
 from filer.config import Hardware
 from filer.config import load as load_hardware
 from filer.disks.aggregate import bring_online
 from filer.disks.derivation import Derivation
-from filer.disks.ownership import Ownership, claim_unowned
+from filer.disks.disk import Disk
+from filer.disks.ownership import Ownership, claim, survey
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
+from filer.host.toml_file import ConfigError
 from filer.key_servers.holdings import Holdings
 from filer.kmip.login import Login, read_login
 from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
+from filer.options import Options
 from filer.registration.installed import Installed
 from filer.root import Root, RootLock
 from filer.running.interrupt import Interrupt
 from filer.running.turn import ChangeLock
-from filer.system import Filer
+from filer.system import Filer, node_of
 
 
 class Panic(FilerError):
     """The filer cannot boot; the text begins with PANIC."""
+
+
+class BootAborted(FilerError):
+    """The boot ends before it tries a disk; no panic is counted, and AUTOBOOT does not act."""
+
+
+class SystemIdMismatch(NamedTuple):
+    """The system ID is not the one of the last boot, and ``disks`` belong to that."""
+
+    old: int
+    new: int
+    disks: Sequence[Disk]
+
+
+Override = Callable[[SystemIdMismatch], bool]
+"""Says whether a boot makes the disks of the old system ID disks of the new one."""
+
+
+def never(_mismatch: SystemIdMismatch) -> bool:
+    """Leave the disks as they are."""
+    return False
 
 
 def local_time() -> datetime:
@@ -62,25 +88,39 @@ class Machine:
         self._interrupt = interrupt
         self._lock = RootLock(self._root, self._storage)
 
-    def power_on(self) -> Filer:
+    def power_on(self, unsaved: Mapping[str, str | None] | None = None) -> Filer:
         """Return a filer with an empty keytable, and with every disk locked that has locking set.
 
+        ``unsaved`` has the changes to the environment of LOADER that apply to this boot only.
         Raises FilerError if a file of the root is damaged, or if its disks are missing.
         """
         self._lock.check()
         marker = self._root.examine()
-        hardware = load_hardware(self._root.hardware, self._storage)
+        described = load_hardware(self._root.hardware, self._storage)
+        loader = LoaderEnvironment(
+            self._root.var / "loader.toml", self._storage, described.autoboot, unsaved
+        )
+        arguments = loader.boot_arguments()
+        hardware = arguments.applied_to(described)
         self._prepare_directories()
+        clock = Clock(self._root.var / "clock.toml", self._storage, self._now)
         boot_device = BootDevice(self._root.var, self._storage)
         derivation = Derivation()
         shelf = Shelf(
             self._root.shelf, self._root.shelf_record, self._storage, derivation, self._random
         )
-        shelf.populate(hardware.disks, hardware.disk_size, had_disks=marker.populated)
+        options = Options(self._root.registry, self._storage)
+        node = node_of(hardware, options)
+        shelf.populate(
+            hardware.disks,
+            hardware.disk_size,
+            had_disks=marker.populated,
+            shared=node.shares_shelf,
+        )
         if not marker.populated:
             self._root.mark_populated(self._storage)
         shelf.load()
-        shelf.power_on()
+        shelf.power_on(lambda shelf: survey(shelf, node).own(shelf))
         return Filer(
             root=self._root,
             hardware=hardware,
@@ -89,19 +129,20 @@ class Machine:
             registration=boot_device.load(),
             installed=Installed(self._root.installed_certificates, self._storage),
             mroot=Mroot(self._root.mroot),
-            messages=Messages(hardware.hostname, self._now, hardware.system_id),
+            messages=Messages(hardware.hostname, clock.now, hardware.system_id, clock.offset),
             derivation=derivation,
             shelf=shelf,
-            now=self._now,
+            clock=clock,
+            now=clock.now,
             random=self._random,
-            powered_on=self._now(),
+            powered_on_by_host=self._now(),
             interrupt=self._interrupt,
             changes=ChangeLock(self._lock.check),
             login=self._login(hardware),
             panics=Panics(self._root.var / "panics.toml", self._storage),
-            loader=LoaderEnvironment(
-                self._root.var / "loader.toml", self._storage, hardware.autoboot
-            ),
+            loader=loader,
+            boot_arguments=arguments,
+            options=options,
         )
 
     def _login(self, hardware: Hardware) -> Login | None:
@@ -128,14 +169,20 @@ class Machine:
             self._storage.sweep(directory)
 
 
-def boot(filer: Filer, notices: Notices, before_disks: Callable[[], None] = lambda: None) -> None:
+def boot(
+    filer: Filer,
+    notices: Notices,
+    before_disks: Callable[[], None] = lambda: None,
+    override: Override = never,
+) -> None:
     """Bring the filer up: keys, disks, root aggregate, WAFL.
 
     Notices go to the system log too, once WAFL is up.  ``before_disks`` is called after kmip_init
-    and before any disk is tried: the last moment to end a boot at no cost.  Raises Panic, and
-    counts it.
+    and before any disk is tried: the last moment to end a boot at no cost.  ``override`` is asked
+    if the system ID has changed.  Raises BootAborted, or Panic, and counts it.
     """
     filer.interrupt.clear()
+    _check_system_id(filer, override)
     before = filer.panics.in_a_row
     try:
         _boot(filer, Logged(filer.messages, notices), before_disks)
@@ -153,12 +200,15 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
         notices.warning("disk.init.failure", damage)
     if filer.hardware.storage_encryption and filer.hardware.snaplock:
         raise Panic("PANIC: SnapLock and Storage Encryption cannot be used on the same system")
+    if warning := filer.boot_arguments.warning:
+        notices.warning("loader.environment", warning)
     holdings = kmip_init.load_keytable(filer, notices)
     before_disks()
     ownership = filer.ownership()
+    _halt_without_key_server(filer, holdings, notices, ownership)
     held_back = _hold_back(filer, holdings, ownership)
     unlock_disks(filer, holdings, notices, ownership, held_back)
-    aggregate = filer.aggregate = bring_online(filer.shelf, filer.hardware.system_id)
+    aggregate = filer.aggregate = bring_online(filer.shelf, filer.node)
     if not filer.wafl_is_up:
         raise Panic(
             f"PANIC: raid: root aggregate {aggregate.name} cannot be brought online: "
@@ -167,18 +217,68 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     with suppress(StorageError):  # the boot goes on; the log retries each line
         filer.messages.attach(filer.root.system_log, filer.storage)
     try:
-        claim_unowned(filer.shelf, aggregate.ownership, filer.hardware.system_id)
+        filer.options.values()
+    except ConfigError as damage:
+        notices.warning("options.damaged", f"{damage}; disks without an owner were not taken")
+    try:
+        claim(filer.shelf, aggregate.ownership)
     except StorageError as refusal:  # the next boot tries again
         notices.warning("disk.ownership.failure", f"the owner is not on every disk: {refusal}")
     own = aggregate.ownership.own(filer.shelf)
     try:
         filer.shelf.remember_disks(own)
+        filer.shelf.remember_system(filer.hardware.system_id)
     except StorageError as refusal:  # the next boot tries again
         notices.warning("disk.record.failure", f"the disks are not recorded: {refusal}")
     if aggregate.degraded:
         text = f"{aggregate.name} is degraded: {aggregate.problem}"
         notices.warning("raid.aggr.degraded", text)
     notices.progress("raid.aggr.online", f"{len(own)} disks, {aggregate.name} online")
+
+
+def _check_system_id(filer: Filer, override: Override) -> None:
+    """Raise BootAborted if the disks belong to an earlier system ID and are not taken over.
+
+    The new system ID is recorded by the end of a boot, so an interrupted override is asked about
+    again.
+    """
+    old, new = filer.shelf.record.system_id, filer.hardware.system_id
+    if old in (0, new):
+        return
+    disks = filer.ownership().disks_of(old, filer.shelf)
+    if not disks:
+        return
+    if not override(SystemIdMismatch(old, new, disks)):
+        raise BootAborted(
+            f"boot: the system ID stays as it is; set system_id = {old} in filer.toml, or boot at "
+            "a terminal and answer y"
+        )
+    filer.assign(disks, filer.node.owner)
+
+
+def _halt_without_key_server(
+    filer: Filer, holdings: Holdings, notices: Notices, ownership: Ownership
+) -> None:
+    """Raise BootAborted if kmip_init waited in vain for a key server, and a locked disk has no key.
+
+    A real filer halts too: a panic and AUTOBOOT would use up the tries of the disks.
+    """
+    if (
+        filer.boot_arguments.waits_for_key_server
+        and kmip_init.is_asked_for(filer)
+        and not (holdings.by_server or filer.interrupt.requested)
+        and any(disk.key_id not in filer.keytable for disk in _to_unlock(filer, ownership))
+    ):
+        notices.warning("kmip.init.nokeys", "authentication keys might not be available")
+        raise BootAborted("ERROR: kmip_init: halting this system with encrypted mroot...")
+
+
+def _to_unlock(filer: Filer, ownership: Ownership) -> Iterator[Disk]:
+    """Yield the own locked disks that a key would open, except those of doubtful ownership."""
+    for disk in ownership.own(filer.shelf):
+        is_closed = disk.destroyed or disk.locked_out or disk.serial in ownership.doubtful
+        if disk.locked and not is_closed:
+            yield disk
 
 
 def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | None:
@@ -190,10 +290,7 @@ def _hold_back(filer: Filer, holdings: Holdings, ownership: Ownership) -> str | 
     """
     if all(
         disk.key_id in filer.keytable or holdings.withheld_by(disk.key_id)
-        for disk in ownership.own(filer.shelf)
-        if disk.locked
-        and not (disk.destroyed or disk.locked_out)
-        and disk.serial not in ownership.doubtful
+        for disk in _to_unlock(filer, ownership)
     ):
         return None
     if filer.interrupt.requested:

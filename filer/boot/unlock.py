@@ -35,7 +35,7 @@ def unlock_disks(
 ) -> None:
     """Open each locked disk of this system with the key that its key ID names.
 
-    This costs a disk at most one try, and a disk of another system none.  If key servers hold
+    This costs a disk at most one try, and one that is not an own disk none.  If key servers hold
     different secrets, the order is that of `filer.key_servers.ranking`, and each disk profits from
     the tries before it (`filer.disks.jobs`).  For a key ID that is not in the keytable the MSID is
     tried once, as a real filer does; but not if a key server has its key, nor if ``held_back``
@@ -50,11 +50,12 @@ def unlock_disks(
     for disk in filer.shelf:
         if disk.destroyed or not disk.locked:
             continue
-        if foreign := ownership.foreign_owner(disk):
-            reason = f"they belong to another system ({foreign.owner})"
-            stay_locked.setdefault(reason, []).append(disk.name)
-        else:
+        if ownership.owns(disk):
             locked.append(disk)
+        elif not ownership.is_partners(disk):
+            foreign = ownership.foreign_owner(disk)
+            reason = f"they belong to {foreign.whose}" if foreign else "they have no owner"
+            stay_locked.setdefault(reason, []).append(disk.name)
     # Spares first: a wrong key then costs them a try, not the root aggregate.
     locked.sort(key=lambda disk: disk.serial in ownership.root)
 

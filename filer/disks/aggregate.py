@@ -4,11 +4,11 @@ from typing import Literal, NamedTuple
 
 from filer.disks.disk import Disk
 from filer.disks.label import LABEL_BLOCK, Label
-from filer.disks.ownership import ROOT_AGGREGATE, Ownership, survey
+from filer.disks.ownership import ROOT_AGGREGATE, Node, Ownership, survey
 from filer.disks.shelf import Shelf
 
 Position = Literal["dparity", "parity", "data"]
-Role = Position | Literal["spare", "broken", "foreign", "unknown"]
+Role = Position | Literal["spare", "broken", "partner", "foreign", "unowned", "unknown"]
 POSITIONS: tuple[Position, ...] = ("dparity", "parity", "data")
 """The positions of the root aggregate's members, in order."""
 
@@ -58,23 +58,29 @@ class Aggregate(NamedTuple):
         missing = len(self.members) - len(self._present)
         if missing:
             text += f", {missing} missing"
-        if self.ownership.foreign:
-            text += f", {len(self.ownership.foreign)} of another system"
+        others = sum(not foreign.is_partner for foreign in self.ownership.foreign.values())
+        if others:
+            text += f", {others} of another system"
         return text
 
     def role(self, disk: Disk) -> Role:
-        """Return the position of ``disk``, or "spare", "broken", "foreign", "unknown".
+        """Return the position of ``disk``, or another role.
 
-        "unknown" is an own disk that is unreadable and not named by any label: it may belong to an
-        aggregate.  A locked-out disk is a spare, since its data is lost permanently.
+        "foreign" is a disk of another system, but not the partner's, and an own disk in another
+        aggregate.  "unknown" is an own disk that is unreadable and not named by any label: it may
+        belong to an aggregate.  A locked-out disk is a spare, since its data is lost permanently.
         """
         if self.ownership.foreign_owner(disk):
-            return "foreign"
+            return "partner" if self.ownership.is_partners(disk) else "foreign"
+        if not self.ownership.owns(disk):
+            return "unowned"
         for member in self.members:
             if member.serial == disk.serial:
                 return member.position
         if disk.destroyed:
             return "broken"
+        if self.ownership.in_other_aggregate(disk):
+            return "foreign"
         return "spare" if self._readable(disk) or disk.locked_out else "unknown"
 
     def _readable(self, disk: Disk) -> bool:
@@ -89,29 +95,30 @@ class Aggregate(NamedTuple):
         return self._present if self.members else self.ownership.own(self.disks)
 
 
-def assemble(shelf: Shelf, system_id: int) -> Aggregate:
-    """Find the root aggregate of ``system_id`` on the disks; changes nothing."""
-    ownership = survey(shelf, system_id)
-    return Aggregate(_members(ownership.root, ownership.own(shelf)), ownership, tuple(shelf))
+def assemble(shelf: Shelf, node: Node) -> Aggregate:
+    """Find the root aggregate of ``node`` on its disks; changes nothing."""
+    ownership = survey(shelf, node)
+    own = [disk for disk in ownership.own(shelf) if not ownership.in_other_aggregate(disk)]
+    return Aggregate(_members(ownership.root, own), ownership, tuple(shelf))
 
 
-def bring_online(shelf: Shelf, system_id: int) -> Aggregate:
+def bring_online(shelf: Shelf, node: Node) -> Aggregate:
     """Assemble the root aggregate for a boot, and write missing labels.
 
     The aggregate is created if this filer never had one, no label names one, and no locked disk
-    may belong to one.  When it is online, each readable member without a label gets one: a crash
-    interrupted the labelling, or the disk was sanitized.  `Aggregate.online` says whether the
-    aggregate came online.
+    may belong to one.  When it is online, each readable member without its label gets it: a crash
+    interrupted the labelling, the disk was sanitized, or the system ID has changed.
+    `Aggregate.online` says whether the aggregate came online.
     """
-    aggregate = assemble(shelf, system_id)
+    aggregate = assemble(shelf, node)
     if not aggregate.members and not shelf.record.aggr0:
         aggregate = _with_new_members(aggregate)
     if aggregate.online:
         serials = tuple(member.serial for member in aggregate.members)
-        label = Label(system_id, ROOT_AGGREGATE, serials)
+        label = Label(node.system_id, ROOT_AGGREGATE, serials)
         labels = aggregate.ownership.labels
         for member in aggregate.members:
-            if member.disk is not None and labels.get(member.serial, label) is None:
+            if member.disk is not None and labels.get(member.serial, label) != label:
                 member.disk.write_block(LABEL_BLOCK, label.pack())
         shelf.remember_aggr0(serials)
     return aggregate

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.keywrap import (
 from filer.disks.derivation import Derivation, StretchedKey, stretch_msid
 from filer.disks.head import HeadFile
 from filer.disks.header import BLOCK_SIZE, DATA_OFFSET, DiskError, Head, Header, State
-from filer.disks.record import LOCKOUT_LIMIT, MOST_TAGS, TAG_SIZE, Record
+from filer.disks.record import LOCKOUT_LIMIT, MOST_TAGS, NO_OWNER, TAG_SIZE, Owner, Record
 from filer.host.durable import Storage, StorageError
 from filer.host.scrypt import STANDARD
 from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
@@ -168,9 +168,24 @@ class Disk:
         return self._powered.head.failures
 
     @property
-    def owner(self) -> int:
-        """The system ID of the owner, readable while the disk is locked; 0: unowned."""
+    def owner(self) -> Owner:
+        """The owner that is recorded on the disk, readable while it is locked."""
         return self._powered.head.record.owner
+
+    @property
+    def home(self) -> int:
+        """The system ID of the first owner; 0: the disk was never assigned."""
+        return self._powered.head.record.home
+
+    @property
+    def unclean(self) -> bool:
+        """Whether a change may be unfinished."""
+        return self._powered.head.unclean
+
+    @property
+    def owner_lost(self) -> bool:
+        """Whether the record of the owner was lost."""
+        return self._powered.head.count_lost
 
     @property
     def refused_keys_full(self) -> bool:
@@ -192,14 +207,35 @@ class Disk:
         """The number of blocks of `BLOCK_SIZE` bytes."""
         return self._state.data_size // BLOCK_SIZE
 
-    def power_on(self) -> None:
+    def power_on(self, *, finish: bool = True) -> None:
         """Read the header; if locking is not set, the data becomes readable without a key.
 
-        Finishes an interrupted change.  Raises StorageError if it is not known which of two headers
-        is on the medium and neither can be written.
+        ``finish``: as `finish_change` does; without it nothing is written.
         """
         self.power_off()
-        file = self._named(lambda: HeadFile(self.path, self._storage))
+        self._start(self._read_head())
+        if finish:
+            self.finish_change()
+
+    def finish_change(self) -> None:
+        """Finish an interrupted change; only the owner of the disk may.
+
+        Raises StorageError, and leaves the disk off, if it is not known which of two headers is on
+        the medium and neither can be written.
+        """
+        try:
+            refusal = self._powered.try_to_clean()
+        except StorageError:
+            self.power_off()
+            raise
+        if refusal:
+            warning = f"{self.name}: an older header may remain in its file: {refusal}"
+            self.warnings = [*self.warnings, warning]
+
+    def _read_head(self) -> HeadFile:
+        return self._named(lambda: HeadFile(self.path, self._storage))
+
+    def _start(self, file: HeadFile) -> None:
         header = file.head.header
         state = header.state
         with suppress(OSError):  # an unreadable last block exists, so the file is long enough
@@ -211,12 +247,10 @@ class Disk:
                 data_key = _unwrap(stretch_msid(state.msid), _OPEN, state, header.open_wrap)
             except InvalidUnwrap as error:
                 raise DiskError(f"{self.name}: damaged header: edited") from error
-        warnings = list(file.warnings())
-        if refusal := file.try_to_clean():
-            warnings.append(f"an older header may remain in its file: {refusal}")
-        self.warnings = [f"{self.name}: {warning}" for warning in warnings]
+        self.warnings = [f"{self.name}: {warning}" for warning in file.warnings()]
         self._file = file
         self._data_key = data_key
+        self._accepted = None
 
     def power_off(self) -> None:
         """Forget the data key and all other state that does not survive power-off."""
@@ -230,6 +264,15 @@ class Disk:
         self._reread()
         self._powered.clean()
 
+    def look_again(self) -> None:
+        """Read the head again if another system has written it; the disk is as after power-on then.
+
+        Nothing is written.
+        """
+        now = self._read_head()
+        if self._powered.was_written_by_others(now):
+            self._start(now)
+
     def settle(self) -> None:
         """Ensure that the medium, not only the cache, has the current header and no other."""
         self.refresh()
@@ -240,10 +283,17 @@ class Disk:
         if self._powered.head.tags:
             self._powered.write_record(tags=())
 
-    def assign(self, system_id: int) -> None:
-        """Make the system ``system_id`` the home and the owner of the disk."""
+    def assign(self, owner: Owner) -> None:
+        """Make ``owner`` the home and the owner of the disk."""
+        self.look_again()
         self._reread()
-        self._powered.write_record(system_id=system_id)
+        self._powered.write_record(home=owner.system_id, owner=owner)
+
+    def release(self) -> None:
+        """Take the owner off the disk, and remember its home: no boot takes it by itself."""
+        self.look_again()
+        self._reread()
+        self._powered.write_record(home=self.home or self.owner.system_id, owner=NO_OWNER)
 
     def has_refused(self, key: AuthenticationKey) -> bool:
         """Return whether the disk is known to have refused ``key``; tries and counts nothing."""

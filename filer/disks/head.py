@@ -25,6 +25,9 @@ is on the medium.
 
 **The record** is written alternately to two blocks.  They alternate only after a successful sync,
 so a failed write is repeated in the same block; if that block cannot be written, the other is used.
+
+**Only the owner of a disk changes it**, so a later record that this process has not written means
+that another system owns the disk, or has assigned it to this one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,8 +45,8 @@ from filer.disks.header import (
     Head,
     Header,
 )
-from filer.disks.record import COUNT_IF_LOST, Record
-from filer.disks.wrapping_counter import after
+from filer.disks.record import COUNT_IF_LOST, Owner, Record
+from filer.disks.wrapping_counter import after, is_after
 from filer.host.durable import Storage, StorageError
 
 
@@ -57,6 +60,7 @@ class HeadFile:
         self.head, self._unreadable = self._read()
         self.is_durable = not self.head.older
         """Whether the valid header is known to be on the medium."""
+        self._tried: Record | None = None  # the last record that this process began to write
 
     def warnings(self) -> Iterator[str]:
         """Yield the faults of the head that do not stop the disk from working."""
@@ -83,17 +87,28 @@ class HeadFile:
             count_lost=known.count_lost,
         )
 
+    def was_written_by_others(self, now: "HeadFile") -> bool:
+        """Return whether the disk, as just read into ``now``, was written by another system.
+
+        A record that this process is writing, or failed to write, does not count, although the
+        cache shows it.
+        """
+        read = now.head.record
+        # Another thread may be writing: what it tries has to be looked at before what it has done.
+        is_ours = read == self._tried
+        same_disk = now.head.header.state.serial == self.head.header.state.serial
+        return not is_ours and same_disk and is_after(read.sequence, self.head.record.sequence)
+
     def write_record(
         self,
         *,
         failures: int | None = None,
         tags: tuple[bytes, ...] | None = None,
         unfinished: bool | None = None,
-        system_id: int | None = None,
+        home: int | None = None,
+        owner: Owner | None = None,
     ) -> None:
         """Write the record; an argument that is None keeps its value for the current header.
-
-        ``system_id`` becomes both the home and the owner of the disk.
 
         Raises `StorageError` if neither copy can be written.
         """
@@ -104,9 +119,10 @@ class HeadFile:
             head.failures if failures is None else failures,
             head.record.unfinished if unfinished is None else unfinished,
             head.tags if tags is None else tags,
-            head.record.home if system_id is None else system_id,
-            head.record.owner if system_id is None else system_id,
+            head.record.home if home is None else home,
+            head.record.owner if owner is None else owner,
         )
+        self._tried = record
         written: list[int] = []
         for place in (1 - head.record_slot, head.record_slot):
             # An unreadable copy may become readable again, so a lost count is written to both.

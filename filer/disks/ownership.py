@@ -1,30 +1,61 @@
 """Which system a disk belongs to: the one rule that the boot and all commands use.
 
-The record on a disk names its owner, and is readable while the disk is locked.  The boot writes an
-owner to each own disk that has none.  If the record names no owner (before that boot, on a disk of
-version 0.1, or after the record was lost), the disk's label and the systems in its key ID decide.
+The record on a disk names its owner, and is readable while the disk is locked.  If the record names
+none (a new disk, one of version 0.1, or a lost record), the label of the disk and the systems in
+its key ID decide; a disk that names no system goes to this one, or stays unowned.  The boot writes
+the owner to each own disk.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import NamedTuple
 
-from filer.disks.disk import Disk
+from filer.disks.disk import Disk, DiskError
 from filer.disks.label import Label, read_labels
-from filer.disks.shelf import Shelf
+from filer.disks.record import Owner
+from filer.disks.shelf import BAYS, Shelf, disk_index
 from filer.keys.key_id import systems_of
 from filer.running.parallel import in_parallel
 
 ROOT_AGGREGATE = "aggr0"
 
 
+class Node(NamedTuple):
+    """This system, and how it takes disks without an owner; ``partner_id`` 0: no HA partner.
+
+    ``shares_shelf``: the disks of the partner are in the same shelf.
+    """
+
+    system_id: int
+    hostname: str = ""
+    partner_id: int = 0
+    shares_shelf: bool = False
+    auto_assign: bool = True
+
+    @property
+    def owner(self) -> Owner:
+        """This system as an owner of disks."""
+        return Owner(self.system_id, self.hostname)
+
+    def takes(self, name: str) -> bool:
+        """Return whether a disk called ``name`` that names no system goes to this one.
+
+        Of two partners, the one with the lower system ID takes the even bays.
+        """
+        if not (self.shares_shelf and self.partner_id):
+            return True
+        parity = 0 if self.system_id < self.partner_id else 1
+        return (disk_index(name) or 0) % BAYS % 2 == parity
+
+
 class Evidence(Enum):
     """The reason why a disk is foreign, as shown to the user."""
 
-    RECORD = "belongs to another system"
-    LABEL = "belongs to an aggregate of another system"
-    KEY_ID = "has the key of another system"
+    RECORD = "belongs to"
+    LABEL = "belongs to an aggregate of"
+    KEY_ID = "has the key of"
 
 
 class ForeignOwner(NamedTuple):
@@ -32,15 +63,21 @@ class ForeignOwner(NamedTuple):
 
     systems: tuple[int, ...]
     evidence: Evidence
+    is_partner: bool = False
 
     @property
     def owner(self) -> str:
         """The system IDs as text, such as ``77`` or ``77, 78``."""
         return ", ".join(map(str, self.systems))
 
+    @property
+    def whose(self) -> str:
+        """``another system`` or ``the partner``, with its ID."""
+        return f"{'the partner' if self.is_partner else 'another system'} ({self.owner})"
+
     def __str__(self) -> str:
         """Return evidence and owner, such as ``belongs to another system (77)``."""
-        return f"{self.evidence.value} ({self.owner})"
+        return f"{self.evidence.value} {self.whose}"
 
 
 class Ownership(NamedTuple):
@@ -48,40 +85,93 @@ class Ownership(NamedTuple):
 
     ``root`` holds the serial numbers of this system's root aggregate, in order; it is empty while
     they are unknown.  ``labels`` maps the serial number of each readable disk to its label, or to
-    None if it has no label.  ``foreign`` maps the serial number of each foreign disk to the reason.
-    ``doubtful`` holds the own disks that may belong to a partner: locked disks without a record
-    whose key ID also names another system.
+    None if it has no label.  ``foreign`` maps the serial number of each disk of another system to
+    the reason.  ``unowned`` holds the disks that belong to no system.  ``doubtful`` holds the own
+    disks that may belong to a partner: locked disks without a record whose key ID also names
+    another system.  ``recorded`` has the owner in the record of each disk.
     """
 
+    node: Node
     root: tuple[str, ...]
     labels: Mapping[str, Label | None]
     foreign: Mapping[str, ForeignOwner]
+    unowned: frozenset[str]
     doubtful: frozenset[str]
+    recorded: Mapping[str, Owner]
 
     def foreign_owner(self, disk: Disk) -> ForeignOwner | None:
-        """Return why ``disk`` is foreign, or None for an own disk."""
+        """Return why ``disk`` belongs to another system, or None."""
         return self.foreign.get(disk.serial)
+
+    def is_partners(self, disk: Disk) -> bool:
+        """Return whether ``disk`` belongs to the HA partner."""
+        foreign = self.foreign_owner(disk)
+        return foreign is not None and foreign.is_partner
+
+    def owns(self, disk: Disk) -> bool:
+        """Return whether ``disk`` belongs to this system."""
+        return disk.serial not in self.foreign and disk.serial not in self.unowned
 
     def own(self, disks: Iterable[Disk]) -> list[Disk]:
         """Return the own disks among ``disks``."""
-        return [disk for disk in disks if disk.serial not in self.foreign]
+        return [disk for disk in disks if self.owns(disk)]
+
+    def not_own(self, disk: Disk) -> str | None:
+        """Return whose ``disk`` is, or None for an own disk."""
+        if disk.serial in self.unowned:
+            return "has no owner"
+        foreign = self.foreign_owner(disk)
+        return str(foreign) if foreign else None
 
     def refusal(self, disk: Disk) -> str | None:
         """Return why commands must not change ``disk`` and what to do, or None for an own disk."""
-        foreign = self.foreign_owner(disk)
-        if foreign and foreign.evidence is Evidence.RECORD and self.may_be_taken(disk):
-            return f"{foreign}; disk assign -f would make it one of this system"
-        return f"{foreign}; sanitize it there before you use it here" if foreign else None
+        whose = self.not_own(disk)
+        if whose is None:
+            with suppress(DiskError):  # the change will fail, and say why
+                disk.look_again()
+            changed = disk.owner != self.recorded.get(disk.serial)
+            return "its owner has just changed; repeat the command" if changed else None
+        if disk.serial in self.unowned:
+            return f"{whose}; disk assign makes it one of this system"
+        foreign = self.foreign[disk.serial]
+        if foreign.evidence is Evidence.RECORD and self.may_be_taken(disk):
+            return f"{whose}; disk assign -f would make it one of this system"
+        return f"{whose}; sanitize it there before you use it here"
 
     def may_be_taken(self, disk: Disk) -> bool:
-        """Return whether ``disk assign -f`` may make this system the owner of a foreign ``disk``.
+        """Return whether ``disk assign -f`` may change the owner of a foreign ``disk``.
 
-        Not of a member of an aggregate there, nor while the label of the disk cannot be read: it
-        may be a member, and its system could not boot without it.
+        Not of a member of an aggregate, nor while the label of the disk cannot be read: it may be a
+        member, and its system could not boot without it.
         """
-        foreign = self.foreign_owner(disk)
-        known = disk.destroyed or disk.serial in self.labels
-        return foreign is not None and foreign.evidence is not Evidence.LABEL and known
+        return disk.destroyed or (disk.serial in self.labels and not self.labels[disk.serial])
+
+    def in_other_aggregate(self, disk: Disk) -> bool:
+        """Return whether ``disk`` has the label of an aggregate that is not this system's root."""
+        label = self.labels.get(disk.serial)
+        return label is not None and not self._is_root(disk, label)
+
+    def _is_root(self, disk: Disk, label: Label) -> bool:
+        return _may_be_root(disk, label, self.node) and label.members == self.root
+
+    def names(self) -> Mapping[int, str]:
+        """Return the hostname of each system that a record names, by system ID."""
+        names = {owner.system_id: owner.name for owner in self.recorded.values() if owner.name}
+        return names | {self.node.system_id: self.node.hostname}
+
+    def disks_of(self, system_id: int, disks: Iterable[Disk]) -> list[Disk]:
+        """Return those of ``disks`` that belong to another system, ``system_id``.
+
+        In a shared shelf, a disk without a record whose key ID names two systems is left out: it
+        may belong to the other one.
+        """
+        found = []
+        for disk in disks:
+            systems = self.foreign[disk.serial].systems if disk.serial in self.foreign else ()
+            is_sure = len(systems) == 1 or not self.node.shares_shelf
+            if system_id in systems and is_sure:
+                found.append(disk)
+        return found
 
 
 def names_others(key_id: str, system_id: int) -> bool:
@@ -90,85 +180,132 @@ def names_others(key_id: str, system_id: int) -> bool:
     return bool(systems) and system_id not in systems
 
 
-def survey(shelf: Shelf, system_id: int) -> Ownership:
-    """Determine which disks in ``shelf`` belong to ``system_id``; changes nothing.
+def survey(shelf: Shelf, node: Node) -> Ownership:
+    """Determine which disks in ``shelf`` belong to ``node``; changes nothing.
 
-    A disk is foreign if its own label names another system or another aggregate, or if its record
-    names another owner.  A disk without a record and without a readable label is foreign if its
-    key ID names only other systems, or if another disk's label lists it as a member of a foreign
-    aggregate.  All others are own disks, including new ones, which name no system.
+    The owner in the record decides.  A disk without one is foreign if its own label names another
+    system or another aggregate, or, if its label cannot be read, if its key ID names only other
+    systems, or if the label of a foreign disk lists it as a member.  Of the others, a disk with the
+    label or the key ID of this system belongs to it, and so does one that was recorded as its own.
+    A disk that was released is unowned, and in a shared shelf one whose key ID names both partners,
+    or whose record was lost.  The rest is new disks: see `Node.takes`.
     """
     labels = read_labels(shelf)
     disks = {disk.serial: disk for disk in shelf}
-    root = _root_members(disks, labels, system_id, shelf.record.aggr0)
-    ours = Label(system_id, ROOT_AGGREGATE, root)
+    remembered = shelf.record
+    root = _root_members(disks, labels, node, remembered.aggr0)
+    recorded = {serial: disk.owner for serial, disk in disks.items()}
+    found = Ownership(node, root, labels, {}, frozenset(), frozenset(), recorded)
     claims = {
-        serial: label.system_id
-        for label in labels.values()
-        if label and label != ours
-        for serial in label.members
+        member: label.system_id
+        for serial, label in labels.items()
+        if label
+        and disks[serial].owner.system_id != node.system_id
+        and found.in_other_aggregate(disks[serial])
+        for member in label.members
     }
-    foreign = {}
+    foreign: dict[str, ForeignOwner] = {}
+
+    def is_foreign(serial: str, evidence: Evidence, *systems: int) -> None:
+        foreign[serial] = ForeignOwner(systems, evidence, systems == (node.partner_id,))
+
+    unowned = set()
     doubtful = set()
     for serial, disk in disks.items():
         label = labels.get(serial)
         systems = systems_of(disk.key_id)
-        if label and label != ours:
-            foreign[serial] = ForeignOwner((label.system_id,), Evidence.LABEL)
-        elif disk.owner not in (0, system_id):
-            foreign[serial] = ForeignOwner((disk.owner,), Evidence.RECORD)
-        elif label or disk.owner:
-            continue
-        elif names_others(disk.key_id, system_id):
-            foreign[serial] = ForeignOwner(systems, Evidence.KEY_ID)
-        elif serial in claims and serial not in root:
-            claimant = claims[serial]
-            # A label on another disk does not outweigh a key ID that names this system.
-            if claimant in systems or system_id not in systems:
-                foreign[serial] = ForeignOwner((claimant,), Evidence.LABEL)
-        if disk.locked and serial not in foreign and len(systems) > 1:
-            doubtful.add(serial)
-    return Ownership(root, labels, foreign, frozenset(doubtful))
+        in_doubt = disk.locked and len(systems) > 1
+        if disk.owner.system_id:
+            if disk.owner.system_id != node.system_id:
+                is_foreign(serial, Evidence.RECORD, disk.owner.system_id)
+        elif label:
+            if found.in_other_aggregate(disk):
+                is_foreign(serial, Evidence.LABEL, label.system_id)
+        elif names_others(disk.key_id, node.system_id):
+            is_foreign(serial, Evidence.KEY_ID, *systems)
+        elif serial in claims and serial not in root and _agrees(claims[serial], systems, node):
+            is_foreign(serial, Evidence.LABEL, claims[serial])
+        elif serial in root or (
+            not disk.home
+            and (
+                serial in remembered.disks
+                or systems == (node.system_id,)
+                or (_is_free(disk, node, in_doubt) and node.auto_assign and node.takes(disk.name))
+            )
+        ):
+            if in_doubt:
+                doubtful.add(serial)
+        else:
+            unowned.add(serial)
+    return found._replace(foreign=foreign, unowned=frozenset(unowned), doubtful=frozenset(doubtful))
 
 
-def claim_unowned(disks: Iterable[Disk], ownership: Ownership, system_id: int) -> None:
-    """Write ``system_id`` to the record of each own disk without an owner that is not doubtful.
+def _agrees(claimant: int, systems: tuple[int, ...], node: Node) -> bool:
+    """Return whether the key ID of a disk, with ``systems``, allows the claim of another's label.
+
+    A label on another disk does not outweigh a key ID that names this system.
+    """
+    return claimant in systems or node.system_id not in systems
+
+
+def _is_free(disk: Disk, node: Node, in_doubt: bool) -> bool:
+    return not (node.shares_shelf and (in_doubt or disk.owner_lost))
+
+
+def claim(disks: Iterable[Disk], ownership: Ownership) -> None:
+    """Write this system as the owner to each own disk that does not have it, unless doubtful.
 
     Destroyed disks are not changed.  Raises StorageError; some of the other disks are already
     written then.
     """
-    unowned = [
+    owner = ownership.node.owner
+    unwritten = [
         disk
         for disk in ownership.own(disks)
-        if not (disk.owner or disk.destroyed or disk.serial in ownership.doubtful)
+        if not (disk.owner == owner or disk.destroyed or disk.serial in ownership.doubtful)
     ]
-    in_parallel(unowned, lambda disk: disk.assign(system_id))
+    in_parallel(unwritten, lambda disk: disk.assign(owner))
+
+
+def _may_be_root(disk: Disk, label: Label, node: Node) -> bool:
+    """Return whether ``label``, on ``disk``, may be that of this system's root aggregate.
+
+    With another system ID it is, if this system has become the owner of the disk.
+    """
+    owner = disk.owner.system_id or label.system_id
+    return owner == node.system_id and label.aggregate == ROOT_AGGREGATE
 
 
 def _root_members(
     present: Mapping[str, Disk],
     labels: Mapping[str, Label | None],
-    system_id: int,
+    node: Node,
     remembered: tuple[str, ...],
 ) -> tuple[str, ...]:
     """Return the members recorded for the shelf if one is present, else those most labels name.
 
-    The recorded members are ignored if one of these disks names another owner.
+    The recorded members are ignored if one of these disks has another label, or no readable label
+    and no recorded owner, but the key of another system.  Labels with the ID of this system come
+    before those of an earlier one.
     """
     ours = Counter(
-        label.members
-        for label in labels.values()
-        if label and (label.system_id, label.aggregate) == (system_id, ROOT_AGGREGATE)
+        (label.system_id == node.system_id, label.members)
+        for serial, label in labels.items()
+        if label and _may_be_root(present[serial], label, node)
     )
-    expected = Label(system_id, ROOT_AGGREGATE, remembered)
     for serial in remembered:
         label = labels.get(serial)
         disk = present.get(serial)
-        if label not in (None, expected) or (
-            label is None and disk is not None and names_others(disk.key_id, system_id)
-        ):
+        if disk is None:
+            continue
+        if label is None:
+            contradicts = not disk.owner.system_id and names_others(disk.key_id, node.system_id)
+        else:
+            contradicts = label.members != remembered or not _may_be_root(disk, label, node)
+        if contradicts:
             remembered = ()
             break
     if ours and not any(serial in present for serial in remembered):
-        return ours.most_common(1)[0][0]
+        (_is_current, members), _count = max(ours.items(), key=lambda item: (item[0][0], item[1]))
+        return members
     return remembered

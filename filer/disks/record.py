@@ -12,17 +12,18 @@ offset  size  content
 8       8     sequence number; the copy with the later number is valid
 16      8     binding: identifies the header that the count and the tags belong to
 24      4     consecutive failed authentications
-28      4     system ID of the disk's home; 0: never assigned
+28      4     system ID of the disk's home, its first owner; 0: never assigned
 32      4     system ID of the disk's owner; 0: unowned
-36      472   reserved, zeros
+36      64    hostname of the owner, ASCII; zeros if it is not known
+100     408   reserved, zeros
 508     4     CRC-32 of the preceding bytes
 512     1024  tags of the last 64 refused keys, each 12 bytes and a CRC-32 of binding and tag
 1536    2560  reserved, zeros
 ======  ====  =====================================================================
 
 Each header has a different binding, so writing a header voids the count and the tags at once; home
-and owner stay.  Each tag has its own checksum, so a damaged tag is ignored without losing the other
-tags or the count.
+and owner stay. They are readable while the disk is locked, and grant no access. Each tag has its
+own checksum, so a damaged tag is ignored without losing the other tags or the count.
 
 Version 0.1 stored two counters in the first block, at offsets 0 and 512.  They are read if that
 block has no record; the first record is written to the other block, the second replaces them.
@@ -36,6 +37,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Self
 
 from filer.disks.wrapping_counter import is_after
+from filer.host.text import is_hostname
 
 RECORD_SIZE = 4096
 LOCKOUT_LIMIT = 1024
@@ -53,8 +55,8 @@ BINDING_SIZE = 8
 _MAGIC = b"DREC"
 _VERSION = 1
 _UNFINISHED = 1
-# magic, version, flags, sequence, binding, failures, home, owner
-_FIELDS = struct.Struct(f">4sHHQ{BINDING_SIZE}sIII")
+# magic, version, flags, sequence, binding, failures, home, owner, name of the owner
+_FIELDS = struct.Struct(f">4sHHQ{BINDING_SIZE}sIII64s")
 _CHECKSUM = struct.Struct(">I")
 _CHECKED = 508  # bytes covered by the checksum
 _TAGS_AT = 512
@@ -67,12 +69,18 @@ _OLD_MAGIC = b"FAIL"
 _OLD_OFFSETS = (0, 512)
 
 
-class Record(NamedTuple):
-    """The content of one copy; ``tags`` holds the intact tags.
+class Owner(NamedTuple):
+    """A system, by its ID and its hostname; ID 0: no system, name "": not known."""
 
-    ``home`` and ``owner`` are system IDs, 0 if not set.  They are readable while the disk is
-    locked, and grant no access.
-    """
+    system_id: int = 0
+    name: str = ""
+
+
+NO_OWNER = Owner()
+
+
+class Record(NamedTuple):
+    """The content of one copy; ``tags`` holds the intact tags, ``home`` a system ID or 0."""
 
     sequence: int
     binding: bytes
@@ -80,7 +88,7 @@ class Record(NamedTuple):
     unfinished: bool = False
     tags: tuple[bytes, ...] = ()
     home: int = 0
-    owner: int = 0
+    owner: Owner = NO_OWNER
 
     def pack(self) -> bytes:
         """Return the encoded copy, `RECORD_SIZE` bytes."""
@@ -93,7 +101,8 @@ class Record(NamedTuple):
             self.binding,
             self.failures,
             self.home,
-            self.owner,
+            self.owner.system_id,
+            self.owner.name.encode("ascii"),
         ).ljust(_CHECKED, b"\0")
         tags = b"".join(tag + _checksum(self.binding + tag) for tag in self.tags[:MOST_TAGS])
         return (fields + _checksum(fields) + tags).ljust(RECORD_SIZE, b"\0")
@@ -104,12 +113,19 @@ class Record(NamedTuple):
         fields, rest = block[:_CHECKED], block[_CHECKED:]
         if not fields.startswith(_MAGIC) or rest[: _CHECKSUM.size] != _checksum(fields):
             return None
-        _magic, version, flags, sequence, binding, *numbers = _FIELDS.unpack_from(fields)
+        _magic, version, flags, sequence, binding, *owned = _FIELDS.unpack_from(fields)
         if version != _VERSION:
             return None
         tags = tuple(_tags(block[_TAGS_AT : _TAGS_AT + len(_NO_TAGS)], binding))
-        failures, home, owner = numbers
+        failures, home, system_id, name = owned
+        owner = Owner(system_id, _hostname(name))
         return cls(sequence, binding, failures, bool(flags & _UNFINISHED), tags, home, owner)
+
+
+def _hostname(field: bytes) -> str:
+    """Return the name in ``field``, or "" if it is not a hostname: the file may be edited."""
+    name = field.rstrip(b"\0").decode("ascii", "replace")
+    return name if is_hostname(name) else ""
 
 
 def _tags(entries: bytes, binding: bytes) -> Iterator[bytes]:

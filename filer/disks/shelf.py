@@ -4,20 +4,21 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from filer.disks.derivation import Derivation
-from filer.disks.disk import Disk
+from filer.disks.disk import Disk, DiskError
 from filer.disks.header import is_serial
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.quoting import quoted
 from filer.host.text import printable
 from filer.host.toml_file import Document, RuleError, dump, optional, texts, whole
-from filer.keys.key_id import MSID_KEY_ID, is_key_id
+from filer.keys.key_id import LAST_SYSTEM_ID, MSID_KEY_ID, is_key_id
 
 BAYS = 24
 """Number of disks in one shelf."""
@@ -64,11 +65,14 @@ class OwnDisk(NamedTuple):
 class Record(NamedTuple):
     """Facts about the shelves that the disks themselves do not store.
 
+    ``system_id`` is that of this system when it last booted, 0 if it is not known.
+
     ``populated`` is the number of bays that have ever had a disk: a disk pulled since then is not
     recreated.  ``aggr0`` holds the serial numbers of the root aggregate once it exists.  ``disks``
     has the disks of this system by serial number, including those that were pulled.
     """
 
+    system_id: int = 0
     populated: int = 0
     aggr0: tuple[str, ...] = ()
     disks: Mapping[str, OwnDisk] = MappingProxyType({})
@@ -80,12 +84,20 @@ class Record(NamedTuple):
         serials = optional(_serials)
         populated, aggr0 = document.take("populated", number), document.take("aggr0", serials)
         disks = document.take("disks", optional(_own_disks))
-        return cls(populated, aggr0 or (), disks or {})
+        system_id = document.take("system_id", optional(whole(1, LAST_SYSTEM_ID)))
+        return cls(system_id or 0, populated, aggr0 or (), disks or {})
 
     def pack(self) -> bytes:
         """Return the record as TOML, with a line for each disk."""
         disks = {serial: f"{disk.name} {disk.key_id}" for serial, disk in self.disks.items()}
-        return dump({"populated": self.populated, "aggr0": self.aggr0, "disks": disks or None})
+        return dump(
+            {
+                "system_id": self.system_id or None,
+                "populated": self.populated,
+                "aggr0": self.aggr0,
+                "disks": disks or None,
+            }
+        )
 
 
 def _serials(value: object) -> tuple[str, ...]:
@@ -164,11 +176,14 @@ class Shelf:
         document = Document.find(f"var/{self._record.name}", self._record, _RECORD_LIMIT)
         return Record.parse(document) if document else Record()
 
-    def populate(self, count: int, size: int, *, had_disks: bool = False) -> None:
+    def populate(
+        self, count: int, size: int, *, had_disks: bool = False, shared: bool = False
+    ) -> None:
         """Fill the first ``count`` bays with factory-new disks of ``size`` bytes, each bay once.
 
         Existing files are kept, and a disk that was pulled is not recreated.  If the shelf
-        ``had_disks`` and the record was lost with the boot device, no disk is created.  Raises
+        ``had_disks`` and the record was lost with the boot device, no disk is created.  ``shared``:
+        another system may have filled the bays, up to the last one that has a disk.  Raises
         `ShelfError`, and changes nothing, if there were disks and all of them are gone: the shelf
         directory may have been replaced by another one.
         """
@@ -183,7 +198,7 @@ class Shelf:
                 f"{printable(self._directory.name)} had {record.populated} disks and has none now; "
                 "no new disk was created; is its file system mounted?"
             )
-        for name in map(disk_name, range(record.populated, count)):
+        for name in map(disk_name, range(self._first_empty_bay(record, shared), count)):
             try:
                 Disk.create(
                     name, self._path(name), self._storage, self._derivation, self._random, size=size
@@ -191,6 +206,16 @@ class Shelf:
             except FileExistsError:
                 self._settle(self._path(name))
         self._remember(record._replace(populated=count))
+
+    def _first_empty_bay(self, record: Record, shared: bool) -> int:
+        if not shared:
+            return record.populated
+        return max([record.populated, *(index + 1 for index, _name in self._names())])
+
+    def remember_system(self, system_id: int) -> None:
+        """Record the ID of this system, so that a boot with another one is noticed."""
+        if self.record.system_id != system_id:
+            self._remember(self.record._replace(system_id=system_id))
 
     def remember_aggr0(self, serials: Sequence[str]) -> None:
         """Record the root aggregate, so that it is not recreated while its disks are absent."""
@@ -200,12 +225,16 @@ class Shelf:
     def remember_disks(self, own: Iterable[Disk]) -> None:
         """Record that of the disks here ``own`` belong to this system, and no others.
 
-        Disks that are not here stay in the record, and destroyed ones leave it.
+        Disks that are not here stay in the record, and destroyed ones leave it.  An owner that has
+        changed is made durable first: a command that was killed may have left it in the cache.
         """
         record = self.record
         here = {disk.serial: OwnDisk(disk.name, disk.key_id) for disk in own if not disk.destroyed}
         disks = {**self._missing(record), **here}
         if disks != record.disks:
+            for disk in self:
+                if (disk.serial in record.disks) != (disk.serial in here):
+                    self._storage.settle(disk.path)
             self._remember(record._replace(disks=disks))
 
     def missing(self) -> Mapping[str, OwnDisk]:
@@ -226,20 +255,34 @@ class Shelf:
                 name, self._path(name), self._storage, self._derivation, self._random
             )
 
-    def power_on(self) -> None:
-        """Power on all disks; leave out unusable ones with a warning."""
+    def power_on(self, own: Callable[["Shelf"], Iterable[Disk]] = iter) -> None:
+        """Power on all disks; leave out unusable ones with a warning.
+
+        Interrupted changes of the ``own`` disks (default: of all) are finished.
+        """
         serials: dict[str, str] = {}
         for disk in tuple(self):
             try:
-                disk.power_on()
+                disk.power_on(finish=False)
             except FilerError as error:
                 self._leave_out(disk, str(error))
                 continue
             twin = serials.setdefault(disk.serial, disk.name)
             if twin != disk.name:
                 self._leave_out(disk, f"{disk.name}: has the serial number of {twin}")
-            else:
-                self.warnings.extend(disk.warnings)
+        if any(disk.unclean for disk in self):
+            for disk in tuple(own(self)):
+                try:
+                    disk.finish_change()
+                except FilerError as error:
+                    self._leave_out(disk, str(error))
+        self.warnings += [warning for disk in self for warning in disk.warnings]
+
+    def look_again(self) -> None:
+        """Read what other systems have changed on the disks since they were last read."""
+        for disk in self:
+            with suppress(DiskError):  # the commands that need it will say so
+                disk.look_again()
 
     def power_off(self) -> None:
         """Power off all disks."""

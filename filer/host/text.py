@@ -1,5 +1,6 @@
 """Foreign text, made safe for terminals and logs."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -37,3 +38,8 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     """Return ``names`` joined by commas; those beyond ``most`` are only counted."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def is_hostname(text: str) -> bool:
+    """Return whether ``text`` is a valid name of a filer."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", text) is not None

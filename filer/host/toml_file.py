@@ -61,6 +61,17 @@ def whole(least: int, most: float = math.inf, rule: str = "") -> Check[int]:
     return check
 
 
+def one_of(*words: str) -> Check[str]:
+    """Return a check for one of ``words``."""
+
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise RuleError(f"must be {' or '.join(words)}")
+        return value
+
+    return check
+
+
 def texts(rule: str) -> Check[tuple[str, ...]]:
     """Return a check for lists of strings."""
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from filer.kmip.abilities import Abilities
     from filer.kmip.connection import Deadline, TlsConnection, Watch
     from filer.kmip.conversation import Conversation
+    from filer.kmip.interface import Interface
 
 __all__ = ["Credentials", "KeyServerFailure", "KmipClient"]
 
@@ -57,13 +58,13 @@ class KmipClient:
 
     Every method makes a connection of its own.  What the server can do is learned once.
     ``timeout`` is in seconds: one deadline for connecting and the handshake, and one for each
-    request with its whole answer.  ``login`` is sent with each request.  Key pairs whose key ID is
-    ``ignored`` are not read.  With ``key_tag``, `fetch` lists only the key pairs with this tag.
-    Methods raise KeyServerFailure, whose ``reason`` is what ``key_manager status`` shows.  An
-    instance may be used by one thread at a time.  ``warnings`` collects irregularities that were
-    tolerated, and ``unreadable`` the objects that could not be read, with the reason.  ``unread``
-    has the key IDs that the server has, but whose key the last conversation did not read.
-    ``watch`` sees the requests and answers.
+    request with its whole answer.  ``login`` is sent with each request.  Connections come from
+    ``interface`` if there is one.  Key pairs whose key ID is ``ignored`` are not read.  With
+    ``key_tag``, `fetch` lists only the key pairs with this tag.  Methods raise KeyServerFailure,
+    whose ``reason`` is what ``key_manager status`` shows.  An instance may be used by one thread at
+    a time.  ``warnings`` collects irregularities that were tolerated, and ``unreadable`` the
+    objects that could not be read, with the reason.  ``unread`` has the key IDs that the server
+    has, but whose key the last conversation did not read.  ``watch`` sees the requests and answers.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class KmipClient:
         timeout: float,
         *,
         login: Login | None = None,
+        interface: "Interface | None" = None,
         ignored: Callable[[str], bool] = lambda _: False,
         key_tag: str | None = None,
         watch: "Watch | None" = None,
@@ -95,6 +97,7 @@ class KmipClient:
         self._listed: set[str] = set()  # key IDs of pairs that the server showed after Register
         self._abilities: Abilities | None = None
         self._login = login
+        self._interface = interface
         self._ignored = ignored
         self._key_tag = key_tag
         self._watch = watch
@@ -236,12 +239,15 @@ class KmipClient:
     def _connection(self, context: "SSLContext", deadline: "Deadline") -> Iterator["TlsConnection"]:
         """Connect to the server, and check its certificate."""
         from filer.kmip.connection import TlsConnection
-        from filer.kmip.tls import check_address, is_in_file
+        from filer.kmip.tls import check_address, check_dates, is_in_file
 
         ca = self._credentials.ca
-        with TlsConnection(self.address, self.port, context, deadline, self._watch) as connection:
+        with TlsConnection(
+            self.address, self.port, context, deadline, self._watch, interface=self._interface
+        ) as connection:
             connection.handshake()
             certificate, der = connection.peer_certificate()
+            check_dates(certificate, context.get_ca_certs(), self._now())
             warning = check_address(
                 certificate, self.address, is_in_ca_file=lambda: is_in_file(der, ca)
             )

@@ -16,6 +16,7 @@ from filer.kmip.failure import (
     KeyServerFailure,
     no_answer,
 )
+from filer.kmip.interface import Interface
 from filer.kmip.tls import failure_of
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class TlsConnection:
     This makes it possible to read why a server closed the connection even after writing to it
     fails: with TLS 1.3, a server may refuse the client certificate while the client is writing its
     first request.  All methods raise KeyServerFailure.  ``watch`` sees the requests and answers.
+    With ``interface``, the connection comes from there.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class TlsConnection:
         context: ssl.SSLContext,
         deadline: Deadline,
         watch: Watch | None = None,
+        *,
+        interface: Interface | None = None,
     ) -> None:
         self._deadline = deadline
         self._watch = watch
@@ -82,7 +86,7 @@ class TlsConnection:
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing)
         self._flights = 0
-        self._socket = _connect(address, port, deadline)
+        self._socket = _connect(address, port, deadline, interface)
 
     def __enter__(self) -> Self:
         return self
@@ -206,13 +210,27 @@ class TlsConnection:
             self._incoming.write_eof()
 
 
-def _connect(address: str, port: int, deadline: Deadline) -> socket.socket:
+def reach(address: str, port: int, seconds: float, interface: Interface | None = None) -> None:
+    """Make a TCP connection within ``seconds``, and close it.  Raises KeyServerFailure."""
+    _connect(address, port, Deadline(seconds), interface).close()
+
+
+def _connect(
+    address: str, port: int, deadline: Deadline, interface: Interface | None = None
+) -> socket.socket:
+    if interface and not interface.serves(address):
+        interface = None
+    unreachable = f"{UNREACHABLE} from {interface.address}" if interface else UNREACHABLE
+    if interface and not interface.reaches(address):
+        raise KeyServerFailure(unreachable)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         connection = socket.socket(family, socket.SOCK_STREAM)
     except OSError:
-        raise KeyServerFailure(UNREACHABLE) from None
+        raise KeyServerFailure(unreachable) from None
     try:
+        if interface:
+            connection.bind((interface.address, 0))
         connection.settimeout(deadline.remaining())
         connection.connect((address, port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
@@ -223,6 +241,6 @@ def _connect(address: str, port: int, deadline: Deadline) -> socket.socket:
         if isinstance(error, ConnectionRefusedError):
             raise KeyServerFailure(CONNECTION_REFUSED) from None
         if isinstance(error, OSError):
-            raise KeyServerFailure(UNREACHABLE) from None
+            raise KeyServerFailure(unreachable) from None
         raise
     return connection

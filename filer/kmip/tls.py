@@ -2,7 +2,7 @@
 
 import ipaddress
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,25 @@ def _unusable(names: str, error: Exception) -> KeyServerFailure:
         reason = getattr(error, "strerror", None) or "damaged"
     words = printable(reason.lower().replace("_", " "))
     return KeyServerFailure(f"{printable(names)} cannot be used: {words}")
+
+
+def check_dates(
+    certificate: Mapping[str, Any], trusted: Iterable[Mapping[str, Any]], now: datetime
+) -> None:
+    """Check the dates of a verified ``certificate``, and of its issuers among ``trusted``.
+
+    All are as ``getpeercert`` and ``get_ca_certs`` return them.  OpenSSL has checked the dates by
+    the clock of the host; ``now`` is that of the filer.  Raises KeyServerFailure.
+    """
+    issuers = {str(each.get("subject")): each for each in trusted}
+    time = now.timestamp()
+    checked: Mapping[str, Any] | None = certificate
+    while checked:
+        if time > ssl.cert_time_to_seconds(checked["notAfter"]):
+            raise KeyServerFailure(CERTIFICATE_EXPIRED)
+        if time < ssl.cert_time_to_seconds(checked["notBefore"]):
+            raise KeyServerFailure(CERTIFICATE_NOT_TRUSTED)
+        checked = issuers.pop(str(checked.get("issuer")), None)
 
 
 def check_address(

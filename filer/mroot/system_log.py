@@ -45,9 +45,17 @@ class Messages:
     messages.0, messages.0 to messages.1, and so on; messages.5 is deleted.
     """
 
-    def __init__(self, hostname: str, now: Callable[[], datetime], system_id: int = 0) -> None:
+    def __init__(
+        self,
+        hostname: str,
+        now: Callable[[], datetime],
+        system_id: int = 0,
+        offset: Callable[[], timedelta] = timedelta,
+    ) -> None:
+        """Create a log; ``offset`` returns how far ``now`` is ahead of the times of files."""
         self._hostname = hostname
         self._now = now
+        self._offset = offset
         release = f"NetApp Release {RELEASE} 7-Mode"
         self._system = f"System {hostname} (ID {system_id:010}) is running {release}"
         self._kept: deque[str] = deque(maxlen=_MOST_KEPT)
@@ -119,7 +127,8 @@ class Messages:
         except FileNotFoundError:
             self._written = now
             return ""
-        before = self._written or datetime.fromtimestamp(status.st_mtime, now.tzinfo)
+        changed = datetime.fromtimestamp(status.st_mtime, now.tzinfo)
+        before = self._written or changed + self._offset()
         if before - now > _CLOCK_CORRECTION:
             before = now
         due = _week(before) < _week(now) or status.st_size + size > LARGEST

@@ -1,6 +1,7 @@
 """Check certificate files: contents, dates, strength, and whether they belong together."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -80,6 +81,75 @@ def inspect(
             first.not_valid_after_utc,
             tuple(warnings),
         )
+
+
+class CertificateDetails(NamedTuple):
+    """A certificate in a file; all texts are printable.
+
+    ``key`` is the type and size of its public key, ``addresses`` the IP addresses and ``hosts`` the
+    DNS names in subjectAltName, and ``sha256`` the fingerprint in hexadecimal digits.
+    """
+
+    subject: str
+    issuer: str
+    serial_number: str
+    not_before: datetime
+    not_after: datetime
+    key: str
+    addresses: tuple[str, ...]
+    hosts: tuple[str, ...]
+    sha256: str
+
+
+def details(name: str, data: bytes) -> list[CertificateDetails]:
+    """Describe the certificates in ``data``, the content of the certificate file ``name``.
+
+    They are in the order in which TLS needs them.  Raises CertificateError.
+    """
+    name = canonical_name(name)
+    with damage_reported(name):
+        return [_details(found.certificate) for found in certificates(name, data)]
+
+
+def _details(certificate: "Certificate") -> CertificateDetails:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.x509 import (
+        DNSName,
+        ExtensionNotFound,
+        IPAddress,
+        SubjectAlternativeName,
+    )
+
+    addresses: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    with suppress(ExtensionNotFound):
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+        addresses = tuple(map(str, names.get_values_for_type(IPAddress)))
+        hosts = tuple(shortened(host, _LONGEST_NAME) for host in names.get_values_for_type(DNSName))
+    return CertificateDetails(
+        _name(certificate.subject),
+        _name(certificate.issuer),
+        f"{certificate.serial_number:X}",
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+        _kind_of_key(certificate),
+        addresses,
+        hosts,
+        certificate.fingerprint(SHA256()).hex().upper(),
+    )
+
+
+def _kind_of_key(certificate: "Certificate") -> str:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    match certificate.public_key():
+        case EllipticCurvePublicKey() as key:
+            return f"EC, {key.curve.name}"
+        case RSAPublicKey() as key:
+            return f"RSA, {key.key_size} bits"
+        case key:
+            return type(key).__name__.strip("_").removesuffix("PublicKey")
 
 
 def registered_warnings(

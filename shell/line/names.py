@@ -1,11 +1,11 @@
 """The names of commands: which are listed, and the complaint about an unknown one."""
 
-from filer.commands import Command, Complaint, SessionState
+from filer.commands import PRIVILEGES, Command, Complaint, SessionState
 
 
 def is_listed(command: Command, state: SessionState) -> bool:
     """Say whether ``?`` and completion list ``command`` at the privilege of ``state``."""
-    return command.privilege in ("admin", state.privilege)
+    return command.privilege in PRIVILEGES[: PRIVILEGES.index(state.privilege) + 1]
 
 
 def not_found(shown: str) -> Complaint:

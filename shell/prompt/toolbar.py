@@ -90,11 +90,10 @@ def _key_servers(session: Session) -> Iterator[Part]:
 
 
 def _disks(session: Session) -> Iterator[Part]:
-    disks = list(session.filer.shelf)
-    aggregate = session.filer.aggregate
+    system_id = session.filer.hardware.system_id
     try:
-        if aggregate:
-            disks = aggregate.ownership.own(disks)
+        # The boot has written the owner to all of them.
+        disks = [disk for disk in session.filer.shelf if disk.owner.system_id == system_id]
         locked = sum(disk.destroyed or disk.locking or disk.locked_out for disk in disks)
     except FilerError:  # the disks have no power
         return

@@ -16,8 +16,8 @@ _VOLATILE = re.compile(
     | (?P<SERIAL>   \b[A-Z2-7]{{16}}\b )
     | (?P<DATE>     \b{_DAY}\ {_MONTH}\ [ 0-9][0-9]\ \d\d:\d\d:\d\d\ [A-Z]+(?:\ \d{{4}})?\b
                   | \b\d{{4}}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)? )
-    | (?P<TIME>     \b\d{{1,2}}:\d\d[ap]m\b )
-    | (?P<DURATION> (?<=\ up\ )(?:\ ?\d+\ days,\ )?(?:\ ?\d+:\d\d|\d+\ mins)\b
+    | (?P<TIME>     \ *\b\d{{1,2}}:\d\d[ap]m\b )
+    | (?P<DURATION> (?<=\ up\ )(?:\ ?\d+\ days,\ )?(?:\ ?\d+:\d\d|\d+\ mins)\b,?
                   | \b\d+\.\d+\ s\b )
     | (?P<PORT>     (?<=\bport\ )\d+\b | (?<=kmip\ server\ \[)\d+(?=\]) )
     """,

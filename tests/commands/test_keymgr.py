@@ -1,9 +1,13 @@
 """man keymgr: install, list and delete certificate files."""
 
+import re
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from filer.keyserver.authority import issue_server
 from filer.registration.certificates import inspect
 from filer.registration.pem import SIZE_LIMIT
 from tests.kit import manual, pki
@@ -255,3 +259,53 @@ def test_names_from_outside_reach_the_screen_escaped(empty: House) -> None:
     said = empty.bad("keymgr install cert '/nowhere/\x1b[31m_CA.pem'")
     assert "\x1b" not in said
     assert "\\x1b" in said
+
+
+# view cert.
+
+
+def test_view_shows_what_openssl_reads_in_the_file(house: House) -> None:
+    path = house.servers[0].directory / "client.pem"
+    shown = house.good("keymgr view cert client.pem")
+    ran = subprocess.run(
+        ["openssl", "x509", "-in", path, "-noout", "-serial", "-fingerprint", "-sha256"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    serial, fingerprint = (line.partition("=")[2] for line in ran.stdout.splitlines())
+    assert f"    Serial:     {serial.lstrip('0')}\n" in shown
+    assert f"    SHA-256:    {fingerprint.replace(':', '')}\n" in shown
+    info = inspect("client.pem", path.read_bytes(), house.filer.now())
+    assert f"    Subject:    {info.subject}\n    Issuer:     {info.issuer}\n" in shown
+    assert f"    Expires:    {info.not_after:%a %b %d %H:%M:%S} UTC {info.not_after:%Y}\n" in shown
+    assert "    Key:        EC, secp256r1\n" in shown
+
+
+def test_view_shows_every_certificate_and_no_private_key(empty: House) -> None:
+    authority = pki.authority("the authority")
+    client = pki.client(authority)
+    content = client.private_pem() + authority.certificate_pem()
+    empty.good(f"keymgr install cert {outside(empty, 'client_private.pem', content)}")
+    shown = empty.good("keymgr view cert client_private.pem")
+    assert re.findall(r"^client_private\.pem \((\d) of 2\):$", shown, re.M) == ["1", "2"]
+    assert shown.index("CN=the authority\n") < shown.rindex("Subject:    CN=the authority\n")
+    assert "PRIVATE" not in shown
+    body = client.private_pem().decode().splitlines()[1]
+    assert body not in shown
+
+
+def test_view_names_the_addresses_of_a_certificate(empty: House) -> None:
+    server = issue_server(pki.authority("a"), "::1", now=datetime.now(UTC))
+    path = outside(empty, "127.0.0.2_CA.pem", server.certificate_pem())
+    empty.good(f"keymgr install cert {path}")
+    assert "    Addresses:  ::1\n" in empty.good("keymgr view cert 127.0.0.2_CA.pem")
+
+
+def test_view_refuses_what_is_not_installed_or_is_damaged(house: House) -> None:
+    assert house.bad("keymgr view cert 127.0.0.9_CA.pem") == (
+        "keymgr: 127.0.0.9_CA.pem is not installed\n"
+    )
+    assert house.bad("keymgr view cert other.pem").startswith("keymgr: ")
+    house.filer.installed.path("client.pem").write_text("damaged")
+    assert house.bad("keymgr view cert client.pem").startswith("keymgr: client.pem: ")

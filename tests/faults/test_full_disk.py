@@ -119,7 +119,8 @@ def test_autoboot_waits_ever_longer_where_panics_cannot_be_counted(
     account.settings.write_text(f"{account.settings.read_text()}[boot]\nautoboot = true\n")
     with full(volume), account.terminal() as terminal:
         for seconds in (1, 2, 4):
-            terminal.shows(f"Starting AUTOBOOT in {seconds} s, press Ctrl-C to abort...")
+            terminal.shows(f"autoboot: the next boot begins in {seconds} s.")
+            terminal.shows("Starting AUTOBOOT press Ctrl-C to abort...")
         terminal.type("\x03")
         terminal.wait_for_prompt()
         assert terminal.prompt == "LOADER>"

@@ -294,12 +294,20 @@ ROOT_FILES = (
     f"var/kmip/certs/{ca_name('127.0.0.2')}",
     "var/loader.toml",
     "var/panics.toml",
+    "var/clock.toml",
     "var/shelf.toml",
     "mroot/etc/messages",
+    "mroot/etc/registry",
     f"mroot/etc/keymgr/cert/{CLIENT}",
     "power",
     ".filer",
 )
+NOT_THERE_AT_FIRST = {
+    "loader.toml": b'AUTOBOOT = "true"\n',
+    "panics.toml": b"in_a_row = 1\n",
+    "clock.toml": b"offset = 60.0\n",
+    "registry": b'"disk.auto_assign" = "on"\n',
+}
 KEPT = ("var/panics.toml", "var/shelf.toml", "mroot/etc/messages")
 """Files that a boot rewrites if it understands their content."""
 
@@ -313,8 +321,8 @@ def test_any_bytes_in_a_file_of_the_root_are_read_or_named_and_kept(
     site: Site, name: str, content: bytes | int
 ) -> None:
     path = site.root / name
-    if not path.exists():  # these two files do not exist until they are needed
-        path.write_bytes({"loader.toml": b"autoboot = true\n"}.get(path.name, b"in_a_row = 1\n"))
+    if not path.exists():  # these files do not exist until they are needed
+        path.write_bytes(NOT_THERE_AT_FIRST[path.name])
     if isinstance(content, int):
         original = DEFAULT_TEXT.encode() if name == "filer.toml" else path.read_bytes()
         content = damaged(original, random.Random(content))
@@ -327,6 +335,7 @@ def test_any_bytes_in_a_file_of_the_root_are_read_or_named_and_kept(
         else:
             assert name in KEPT or path.read_bytes() == content
             printed = typed(site.house, "sysconfig -r; options; keymgr list cert; disk show")
+            printed += typed(site.house, "keymgr view cert client.pem; sysconfig -a")
             assert is_harmless(printed)
             assert is_harmless(typed(site.house, "rdfile /etc/messages"))
     power_cycled(site.house)

@@ -45,6 +45,7 @@ def test_every_setting_is_read() -> None:
     hostname = "head-2_b"
     system_id = 0x080CF0C8
     partner_id = 0
+    partner_hostname = "head-1"
     storage_encryption = false
     snaplock = true
     [kmip]
@@ -57,11 +58,31 @@ def test_every_setting_is_read() -> None:
     [shelf]
     disks = 24
     disk_size = "2 GiB"
+    directory = "../shelf"
     """
     assert parse(text) == Hardware(
-        *("head-2_b", 135065800, 0, False, True, 24, 2048 * MIB, 6001, 2.0, 30.0, 7),
-        *("storage", "kmip-password", True),
+        hostname="head-2_b",
+        system_id=135065800,
+        partner_id=0,
+        partner_hostname="head-1",
+        storage_encryption=False,
+        snaplock=True,
+        disks=24,
+        disk_size=2048 * MIB,
+        directory="../shelf",
+        port=6001,
+        timeout=2.0,
+        init_maxwait=30.0,
+        expiry_warning_days=7,
+        user="storage",
+        password_file="kmip-password",
+        autoboot=True,
     )
+
+
+def test_a_filer_that_has_the_name_of_its_partner_gets_another_partner() -> None:
+    hardware = parse('[system]\nhostname = "filer2"\n')
+    assert (hardware.hostname, hardware.partner_hostname) == ("filer2", "filer1")
 
 
 def test_line_ends_and_a_byte_order_mark_of_another_system_are_no_matter() -> None:
@@ -104,6 +125,14 @@ def test_what_is_no_toml_is_refused_with_its_line(text: str | bytes, error: str)
             "2: partner_id must be a whole number from 0 to 4294967039",
         ),
         ("[kmip]\nuser = 1", "2: user must be at most 64 printable ASCII characters"),
+        (
+            '[system]\npartner_hostname = "a b"',
+            "2: partner_hostname must be 1 to 63 letters, digits, hyphens and underscores",
+        ),
+        (
+            '[system]\nhostname = "a"\npartner_hostname = "a"',
+            "3: hostname and partner_hostname must differ",
+        ),
         ('[kmip]\nuser = "ü"', "2: user must be at most 64 printable ASCII characters"),
         ('[kmip]\n\nuser = "u"', "3: user and password_file must be set together"),
         ('[kmip]\npassword_file = "f"', "2: user and password_file must be set together"),

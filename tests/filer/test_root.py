@@ -268,8 +268,10 @@ def test_a_link_to_no_directory_is_no_root(tmp_path: Path, target: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(".filer", "power", "lock", "var", "var/shelf.toml", "var/panics.toml", "var/loader.toml"),
-        *("mroot", "mroot/etc", "mroot/etc/messages", "mroot/etc/keymgr/cert", "shelf"),
+        *(".filer", "power", "lock", "var", "var/shelf.toml", "var/panics.toml"),
+        *("var/loader.toml", "var/clock.toml"),
+        *("mroot", "mroot/etc", "mroot/etc/messages", "mroot/etc/registry"),
+        *("mroot/etc/keymgr/cert", "shelf"),
         *("ssh", "ssh/host_key", "ssh/host_key_ecdsa", "ssh/host_key_rsa"),
         *("ssh/passwords.toml", "ssh/authorized_keys"),
     ],

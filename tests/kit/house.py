@@ -139,12 +139,16 @@ def settings(
     system_id: int = SYSTEM_ID,
     partner_id: int = PARTNER_ID,
     storage_encryption: bool = True,
+    hostname: str = "filer1",
+    directory: str = "shelf",
 ) -> str:
     """Return a filer.toml."""
     return (
         f"[system]\nsystem_id = {system_id}\npartner_id = {partner_id}\n"
+        f'hostname = "{hostname}"\n'
         f"storage_encryption = {str(storage_encryption).lower()}\n"
         f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n'
+        f'directory = "{directory}"\n'
         f"[kmip]\nport = {port}\ntimeout = {timeout}\ninit_maxwait = {init_maxwait}\n"
     )
 
@@ -152,7 +156,8 @@ def settings(
 class House:
     """A filer in ``root``, and the key servers in its network; closes it as a context manager.
 
-    ``screen`` is the console of the last command or reboot.
+    ``screen`` is the console of the last command or reboot.  ``overrides``: a boot with a changed
+    system ID takes the disks of the old one.
     """
 
     filer: Filer
@@ -168,6 +173,7 @@ class House:
         self.servers = servers
         self.screen = Screen()
         self.progress: Show = show_nothing
+        self.overrides = True
         self.machine = Machine(root, interrupt or Interrupt(), storage)
         self._session: Session | None = None
         self._closed = False
@@ -264,14 +270,15 @@ class House:
 
     def boot_now(self, told: Told) -> Told:
         """Boot a filer that has power."""
-        boot(self.filer, told)
+        boot(self.filer, told, override=lambda _mismatch: self.overrides)
         return told
 
     def reboot(self) -> str:
         """Power on again, boot, and return the complaints. Raises Panic."""
         self.screen = Screen()
         self.power_cycle()
-        boot(self.filer, BootNotices(self.screen))
+        notices = BootNotices(self.screen)
+        boot(self.filer, notices, override=lambda _mismatch: self.overrides)
         return self.screen.err
 
     def close(self) -> None:

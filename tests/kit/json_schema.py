@@ -124,10 +124,11 @@ _MEANINGS = """\
 attention(): no key server answered during the boot
 autoboot_ends(panics): AUTOBOOT gives up after so many panics in a row
 boot(event): a warning of the boot, with the name of its event in the system log
+boot_aborted(): the boot ended before a disk was tried; the message says why
 certificate(name): a certificate file that is damaged, or accepted with a warning
 disk(disk, cause): a disk that was not changed; the cause is unknown_key, authentication, or \
 other
-disk_passed_over(disk): a disk that a pattern skips: destroyed, of another system, or pulled
+disk_passed_over(disk): a disk that a pattern skips: destroyed, not of this system, or pulled
 end_of_input(): the input ended at a question
 ended(): the command, or the boot, ended early, for example by a signal
 failed(): a failure with no details but its message
@@ -151,6 +152,7 @@ keytable(key_pairs): the keytable has more key pairs than recommended
 panic(): the filer does not come up
 refused(): the command was refused; the results have what it did before
 restore_incomplete(): a key server did not show all its key pairs, so none was removed
+system_id_mismatch(old, new): the system ID has changed since the last boot
 syntax(): the line cannot be split into words
 unknown_command(name): there is no command of this name
 usage(word, expected, usage): the words do not match the SYNOPSIS: the number of the wrong word, \
@@ -165,6 +167,8 @@ _NOT_TEXT: Schema = {
     "in_use": int,
     "key_pairs": int,
     "key_servers": Sequence[str],
+    "new": int,
+    "old": int,
     "panics": int,
     "usage": Sequence[str],
     "word": Annotated[int, {"minimum": 1}],

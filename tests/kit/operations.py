@@ -6,21 +6,29 @@ A ``Laboratory`` does an ``Operation`` repeatedly, each time from the same root 
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 from filer.boot.machine import Panic
+from filer.commands import Leave
 from filer.disks.disk import BLOCK_SIZE, Disk
 from filer.disks.header import DATA_OFFSET, SLOT_OFFSETS, SLOT_SIZE
+from filer.disks.record import Owner
 from filer.keys.key_id import MSID_KEY_ID
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE
 from filer.registration.registration import Registration
-from filer.shell.plugins import commands_at_loader, commands_in_maintenance
+from filer.shell.plugins import (
+    commands_at_loader,
+    commands_in_boot_menu,
+    commands_in_maintenance,
+)
 from tests.kit import faulty
 from tests.kit.crash_model.tree import Tree
 from tests.kit.faulty import FaultyKeyServer
-from tests.kit.house import COMMANDS, House, Screen, settings
+from tests.kit.house import COMMANDS, SYSTEM_ID, House, Screen, settings
 from tests.kit.points import Point
 from tests.kit.wraps import wraps
 
@@ -30,17 +38,20 @@ Line = tuple[str, ...]
 """A command, and the answers to its questions; ``{files}`` is the directory of the certificates."""
 
 CONSOLE, BOOT, LOADER, MAINTENANCE = "console", "boot", "LOADER", "maintenance mode"
+BOOT_MENU = "boot menu"
 
 _COMMANDS = {
     CONSOLE: COMMANDS,
     LOADER: commands_at_loader(),
     MAINTENANCE: commands_in_maintenance(),
+    BOOT_MENU: commands_in_boot_menu(),
 }
 
 ADD_ONE: Line = ("key_manager add -key_server 127.0.0.2",)
 ADD_BOTH: Line = ("key_manager add -key_server 127.0.0.2 -key_server 127.0.0.3",)
 REKEY: Line = ("key_manager rekey",)
 LOCK: Line = ("disk encrypt lock *",)
+RELEASE: Line = ("disk assign 0c.00.3 -s unowned",)
 SEALED = (ADD_BOTH, REKEY, LOCK)
 
 
@@ -48,9 +59,9 @@ SEALED = (ADD_BOTH, REKEY, LOCK)
 class Operation:
     """What is done, and the state it starts from.
 
-    The filer has ``disks``, and has panicked ``panics`` times in a row. ``silent``: no key server
-    answers, and the filer panics. ``erased``: the disks whose data are gone afterwards. ``twice``:
-    the operation can be repeated.
+    The filer has ``disks`` and ``system_id``, and has panicked ``panics`` times in a row.
+    ``silent``: no key server answers, and the filer panics. ``erased``: the disks whose data are
+    gone afterwards. ``twice``: the operation can be repeated.
     """
 
     lines: tuple[Line, ...] = ()
@@ -58,6 +69,7 @@ class Operation:
     at: str = CONSOLE
     certificates: bool = True
     disks: int = 4
+    system_id: int = SYSTEM_ID
     panics: int = 0
     silent: bool = False
     erased: tuple[str, ...] = ()
@@ -78,10 +90,12 @@ class Operation:
             except Panic:
                 if not self.silent:
                     raise
-        return [
-            house.run(line.format(files=files), *answers, commands=_COMMANDS[self.at])
-            for line, *answers in self.lines
-        ]
+        done = []
+        for line, *answers in self.lines:
+            with suppress(Leave):  # an item of the boot menu goes on with the boot
+                house.run(line.format(files=files), *answers, commands=_COMMANDS[self.at])
+            done.append(house.screen)
+        return done
 
 
 def _console(
@@ -97,6 +111,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "boot": Operation(at=BOOT, before=SEALED),
     "boot that finds new disks": Operation(at=BOOT, before=(ADD_BOTH,), disks=6),
     "boot that panics": Operation(at=BOOT, before=SEALED, silent=True),
+    "boot with another system ID": Operation(at=BOOT, before=SEALED, system_id=77),
     "boot after panics": Operation(at=BOOT, before=(ADD_BOTH,), panics=3),
     "install": Operation(
         tuple((f"keymgr install cert '{{files}}/{name}'",) for name in _INSTALLED),
@@ -124,6 +139,17 @@ OPERATIONS: Mapping[str, Operation] = {
     "sanitize": _console(
         ("disk encrypt sanitize -all", "sanitize disk"), SEALED, erased=("0c.00.3",)
     ),
+    "release": _console(RELEASE, before=(ADD_BOTH,)),
+    "assign": _console(("disk assign 0c.00.3",), before=(ADD_BOTH, RELEASE)),
+    "assign to another system": _console(
+        ("disk assign 0c.00.3 -o filer7 -s 77",), before=(ADD_BOTH, REKEY)
+    ),
+    "reassign in maintenance mode": Operation(
+        (("disk reassign -s 77", "y"),),
+        (ADD_BOTH, ("disk assign 0c.00.3 -s 77",)),
+        at=MAINTENANCE,
+        twice=False,
+    ),
     "destroy": _console(
         ("disk encrypt destroy 0c.00.3", "destroy disk"), SEALED, erased=("0c.00.3",), twice=False
     ),
@@ -133,12 +159,20 @@ OPERATIONS: Mapping[str, Operation] = {
         at=MAINTENANCE,
         erased=("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3"),
     ),
+    "initialize": Operation(
+        (("4", "yes", "yes"),),
+        SEALED,
+        at=BOOT_MENU,
+        erased=("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3"),
+    ),
     "kmip_setup": Operation(
         (("kmip_setup '{files}' 127.0.0.2 127.0.0.3", "", ""),),
         (ADD_ONE, REKEY, LOCK),
         at=LOADER,
     ),
-    "setenv": Operation((("setenv AUTOBOOT true",),), at=LOADER),
+    "setenv": Operation((("setenv AUTOBOOT true; savenv",),), at=LOADER),
+    "options": _console(("options disk.auto_assign off",)),
+    "date": _console(("date 010100002030",)),
     "restore": _console(("key_manager restore -all",), before=SEALED),
 }
 
@@ -150,6 +184,7 @@ class DiskState:
     key_id: str
     locking: bool
     destroyed: bool
+    owner: Owner
     data: bool | None = None
 
 
@@ -160,6 +195,8 @@ class Kept:
     registration: Registration
     installed: Sequence[str]
     autoboot: bool
+    options: Mapping[str, str]
+    clock_was_set: bool
     disks: Mapping[str, DiskState]
 
     def without_data(self) -> Self:
@@ -173,8 +210,13 @@ def look(house: House) -> Kept:
     return Kept(
         house.filer.registration,
         house.filer.installed.names(),
-        house.filer.loader.autoboot,
-        {disk.name: DiskState(disk.key_id, disk.locking, disk.destroyed) for disk in house.disks},
+        house.filer.loader.saved().get("AUTOBOOT") == "true",
+        house.filer.options.values(),
+        house.filer.clock.offset() != timedelta(),
+        {
+            disk.name: DiskState(disk.key_id, disk.locking, disk.destroyed, disk.owner)
+            for disk in house.disks
+        },
     )
 
 
@@ -291,7 +333,9 @@ class Laboratory:
             if not operation.certificates:
                 shutil.rmtree(root / "mroot" / "etc" / "keymgr")
             (root / "var" / "panics.toml").write_text(f"in_a_row = {operation.panics}\n")
-        text = settings(port=self.servers[0].port, disks=operation.disks)
+        text = settings(
+            port=self.servers[0].port, disks=operation.disks, system_id=operation.system_id
+        )
         (root / "filer.toml").write_text(text)
         scene = self.keep(name)
         present = {path.stem: wraps(path.read_bytes()) for path in root.glob("shelf/*.sed")}
@@ -383,6 +427,10 @@ class Trial:
             registrations += [before.registration, self._client_files_registered()]
         assert kept.registration in registrations
         assert kept.autoboot in ({after.autoboot} if done else {before.autoboot, after.autoboot})
+        assert kept.options in ([after.options] if done else [before.options, after.options])
+        assert kept.clock_was_set in (
+            {after.clock_was_set} if done else {before.clock_was_set, after.clock_was_set}
+        )
         installed, least = set(before.installed), set(after.installed)
         assert installed & least <= set(kept.installed) <= installed | least
         assert not done or set(kept.installed) == least
@@ -425,7 +473,8 @@ class Trial:
 
     def _check_wraps(self, root: Path, kept: Kept) -> None:
         for name, state in kept.disks.items():
-            if state != self.beginning.kept.disks.get(name, state):
+            before = self.beginning.kept.disks.get(name, state)
+            if replace(state, owner=before.owner) != before:
                 data = (root / "shelf" / f"{name}.sed").read_bytes()
                 for wrap in self.beginning.wraps.get(name, ()):
                     assert wrap not in data, f"{name}: an older wrap is left"

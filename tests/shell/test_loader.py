@@ -112,12 +112,18 @@ def test_help_lists_the_commands_of_loader(sealed: Account) -> None:
             assert terminal.enter(line).startswith(f"{name} not found.")
         assert terminal.enter("boot_ontap main") == (
             'boot_ontap: word 2: unexpected "main"; did you mean "maint"?\n'
-            "usage: boot_ontap [ maint ]\n"
+            "usage: boot_ontap [ maint | menu ]\n"
         )
-        assert terminal.enter("setenv BOOT true") == (
-            'setenv: word 2: unexpected "BOOT"; expected AUTOBOOT\n'
-            "usage: setenv AUTOBOOT { true | false }\n"
+        assert terminal.enter("setenv AUTOBOOT maybe") == (
+            "setenv: AUTOBOOT must be true or false\n"
         )
+        assert terminal.enter("setenv AUTOBOT true") == (
+            "WARNING: setenv: AUTOBOT has no effect on this filer; did you mean AUTOBOOT?\n"
+        )
+        assert terminal.enter("unsetenv kmip.init.ipaddr") == (
+            "unsetenv: kmip.init.ipaddr is not set\n"
+        )
+        assert terminal.enter("printenv nothing") == "printenv: nothing is not set\n"
 
 
 def test_every_command_of_loader_says_what_it_does() -> None:
@@ -126,6 +132,9 @@ def test_every_command_of_loader_says_what_it_does() -> None:
         "kmip_setup",
         "printenv",
         "setenv",
+        "unsetenv",
+        "savenv",
+        "date",
         "help",
         "?",
         "bye",
@@ -141,17 +150,50 @@ def test_autoboot_is_kept_on_the_boot_device(value: str, tmp_path: Path) -> None
         terminal.booted()
         terminal.enter("halt")
         assert terminal.enter("printenv") == AUTOBOOT.format(opposite)
-        assert terminal.enter(f"setenv AUTOBOOT {value}") == ""
+        assert terminal.enter(f"setenv AUTOBOOT {value}; savenv") == ""
         assert terminal.enter("printenv") == AUTOBOOT.format(value)
         terminal.enter("boot_ontap")
         terminal.enter("halt")
         assert terminal.enter("printenv") == AUTOBOOT.format(value)
         assert terminal.leave() == 0
-    assert (account.root / "var" / "loader.toml").read_text() == f"autoboot = {value}\n"
+    assert (account.root / "var" / "loader.toml").read_text() == f'AUTOBOOT = "{value}"\n'
     with account.terminal() as terminal:
         terminal.booted()
         terminal.enter("halt")
-        assert terminal.enter("printenv") == AUTOBOOT.format(value)
+        assert terminal.enter("printenv AUTOBOOT") == AUTOBOOT.format(value)
+
+
+def test_what_is_not_saved_is_for_one_boot(account: Account) -> None:
+    show = "disk encrypt show 0c.00.0"
+    with account.terminal() as terminal:
+        terminal.booted()
+        terminal.enter("halt")
+        assert terminal.enter("setenv bootarg.storageencryption.support false") == ""
+        assert "bootarg.storageencryption.support false\n" in terminal.enter("printenv")
+        terminal.enter("boot_ontap")
+        assert terminal.enter(show) == "disk: Storage Encryption is not enabled on this system\n"
+        terminal.enter("halt")
+        assert terminal.enter("printenv") == AUTOBOOT.format("false")
+        terminal.enter("boot_ontap")
+        assert "0x0" in terminal.enter(show)
+        terminal.enter("halt")
+        terminal.enter("setenv bootarg.storageencryption.support false; savenv; boot_ontap")
+        terminal.enter("reboot")
+        assert terminal.enter(show) == "disk: Storage Encryption is not enabled on this system\n"
+        terminal.enter("halt")
+        terminal.enter("unsetenv bootarg.storageencryption.support; savenv; boot_ontap")
+        assert "0x0" in terminal.enter(show)
+
+
+def test_a_boot_waits_for_a_key_server_if_maxwait_is_on(sealed: Account, server: KeyServer) -> None:
+    server.stop()
+    with panicked(sealed) as terminal:
+        lines = "setenv AUTOBOOT true; setenv kmip.init.maxwait on; boot_ontap\r"
+        terminal.type(lines)
+        terminal.shows("no answer from")
+        server.start()
+        assert "aggr0 online" in terminal.wait_for_prompt()
+        assert (terminal.prompt, failures(sealed)) == ("filer1>", [0] * DISKS)
 
 
 def test_a_damaged_environment_is_reported_and_set_again(account: Account) -> None:
@@ -161,7 +203,9 @@ def test_a_damaged_environment_is_reported_and_set_again(account: Account) -> No
         (account.root / "var" / "loader.toml").write_text("autoboot = perhaps\n")
         said = terminal.enter("printenv")
         assert "printenv: var/loader.toml:1: " in said
-        terminal.enter("setenv AUTOBOOT true")
+        assert "only the variables set since then are saved" in terminal.enter(
+            "setenv AUTOBOOT true; savenv"
+        )
         assert terminal.enter("printenv") == AUTOBOOT.format("true")
 
 
@@ -192,6 +236,9 @@ def test_tab_completes_at_loader(account: Account) -> None:
         terminal.type("prin\t")
         terminal.shows("tenv")
         assert terminal.enter() == AUTOBOOT.format("false")
+        terminal.type("setenv bootarg.k\t")
+        terminal.shows("bootarg.keymanager.support")
+        assert terminal.enter("true") == ""
 
 
 # AUTOBOOT.
@@ -201,8 +248,9 @@ def test_ctrl_c_stops_autoboot_at_loader(sealed: Account, server: KeyServer) -> 
     server.stop()
     sealed.settings.write_text(f"{sealed.settings.read_text()}[boot]\nautoboot = true\n")
     with sealed.terminal() as terminal:
-        terminal.shows("Starting AUTOBOOT in 1 s, press Ctrl-C to abort...")
-        terminal.shows("Starting AUTOBOOT in 2 s, press Ctrl-C to abort...")
+        for seconds in (1, 2):
+            terminal.shows(f"autoboot: the next boot begins in {seconds} s.")
+            terminal.shows("Starting AUTOBOOT press Ctrl-C to abort...")
         terminal.type("\x03")
         terminal.wait_for_prompt()
         assert (terminal.prompt, failures(sealed)) == ("LOADER>", [2] * DISKS)
@@ -217,7 +265,7 @@ def test_autoboot_of_a_script_goes_on_with_its_first_line(
     sealed.settings.write_text(f"{sealed.settings.read_text()}[boot]\nautoboot = true\n")
     with sealed.pipe() as child:
         child.sendline("hostname")
-        child.expect_exact("Starting AUTOBOOT in 1 s")
+        child.expect_exact("Starting AUTOBOOT press Ctrl-C to abort...")
         server.start()
         child.expect_exact("filer1")
         child.sendeof()
@@ -233,15 +281,55 @@ def test_maintenance_mode_needs_no_keys_and_has_no_wafl(sealed: Account, server:
         assert terminal.enter("boot_ontap maint") == ""
         assert terminal.prompt == "*>"
         assert failures(sealed) == [1] * DISKS
-        assert terminal.enter("?").split() == ["?", "disk", "halt", "help", "history", "man"]
+        commands = ["?", "aggr", "disk", "halt", "help", "history", "man", "sysconfig"]
+        assert sorted(terminal.enter("?").split()) == commands
         shown = terminal.enter("disk encrypt show")
         assert [line.split()[-1] for line in shown.splitlines()[1:]] == ["Yes"] * DISKS
-        for line in ("rdfile /etc/messages", "key_manager status", "reboot", "sysconfig"):
+        for line in ("rdfile /etc/messages", "key_manager status", "reboot"):
             assert terminal.enter(line).startswith(f"{line.split()[0]} not found.")
         assert terminal.enter("disk encrypt lock *").startswith("disk: word 3: ")
         assert terminal.enter("halt") == "System halting...\n"
         assert (terminal.prompt, failures(sealed)) == ("LOADER>", [1] * DISKS)
         assert terminal.leave() == 3
+
+
+def change_system_id(account: Account) -> None:
+    toml = account.root / "filer.toml"
+    toml.write_text(f"[system]\nsystem_id = 77\n{toml.read_text()}")
+
+
+MISMATCH = (
+    f"WARNING: System ID mismatch. {DISKS} disks belong to system 1573922407; "
+    "the ID of this system is 77.\n"
+)
+
+
+def test_without_a_terminal_a_changed_system_id_ends_the_boot(sealed: Account) -> None:
+    change_system_id(sealed)
+    before = [path.read_bytes() for path in (sealed.root / "shelf").iterdir()]
+    outcome = sealed.run("-c", "version", input="y\n")
+    assert (outcome.status, outcome.out) == (3, "")
+    assert outcome.err == (
+        f"{MISMATCH}boot: the system ID stays as it is; set system_id = 1573922407 in filer.toml, "
+        "or boot at a terminal and answer y\n"
+    )
+    assert [path.read_bytes() for path in (sealed.root / "shelf").iterdir()] == before
+
+
+def test_at_a_terminal_a_changed_system_id_can_be_overridden(sealed: Account) -> None:
+    change_system_id(sealed)
+    with sealed.terminal() as terminal:
+        assert terminal.wait_for_prompt().endswith(MISMATCH)
+        assert terminal.prompt == "Override system ID? {y|n}"
+        assert terminal.enter("") == "Please answer yes or no.\n"
+        terminal.enter("n")
+        assert terminal.prompt == "LOADER>"
+        terminal.enter("boot_ontap")
+        assert terminal.prompt == "Override system ID? {y|n}"
+        assert "aggr0 online" in terminal.enter("y")
+        assert "filer1    (77)" in terminal.enter("disk show")
+        assert terminal.leave() == 0
+    assert sealed.commands("hostname").status == 0
 
 
 def test_a_lost_filer_begins_anew_in_maintenance_mode(sealed: Account, server: KeyServer) -> None:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filer.boot.machine import Machine, Panic
-from filer.boot_device.loader import LoaderEnvironment
 from filer.boot_device.panics import LIMIT, Panics
 from filer.disks.disk import LOCKOUT_LIMIT, AuthenticationFailed, LockedOut
 from filer.host.durable import Storage
@@ -300,7 +299,8 @@ def cycle(root: Path, interrupt: Interrupt, screen: Screen) -> tuple[int, Sequen
 def sealed(house: House) -> House:
     """A filer with AUTOBOOT, locked disks and silent key servers."""
     house.encrypt()
-    house.filer.loader.autoboot = True
+    house.filer.loader.set("AUTOBOOT", "true")
+    house.filer.loader.save()
     house.close()
     house.stop_servers()
     return house
@@ -323,7 +323,9 @@ def test_autoboot_waits_longer_each_time_and_gives_up_after_ten_panics(
     assert (status, prompts) == (PANICKED, ["LOADER>"] if screen.is_terminal else [])
     said = screen.err
     assert said.count("PANIC: raid: root aggregate aggr0 cannot be brought online") == LIMIT
-    assert "Starting AUTOBOOT in 16 s, press Ctrl-C to abort...\n" in said
+    assert (
+        "autoboot: the next boot begins in 16 s.\nStarting AUTOBOOT press Ctrl-C to abort...\n"
+    ) in said
     assert said.endswith("AUTOBOOT gives up after 10 panics in a row.\n")
     assert counted(sealed.root) == [LIMIT] * 4
     # The next start is held back, and does not boot automatically.
@@ -354,35 +356,11 @@ def test_ctrl_c_ends_autoboot_at_loader(sealed: House) -> None:
 
 
 def test_without_autoboot_the_first_panic_is_the_last(sealed: House) -> None:
-    LoaderEnvironment(sealed.root / "var" / "loader.toml", Storage(), True).autoboot = False
+    (sealed.root / "var" / "loader.toml").write_text('AUTOBOOT = "false"\n')
     interrupt = Impatient()
     assert cycle(sealed.root, interrupt, AtTerminal()) == (PANICKED, ["LOADER>"])
     assert interrupt.waits == []
     assert counted(sealed.root) == [1] * 4
-
-
-# The environment of the boot loader.
-
-
-def test_autoboot_is_as_in_filer_toml_until_it_is_set(tmp_path: Path) -> None:
-    path = tmp_path / "loader.toml"
-    for default in (True, False):
-        assert LoaderEnvironment(path, Storage(), default).autoboot is default
-    for value in (True, False):
-        LoaderEnvironment(path, Storage(), not value).autoboot = value
-        assert LoaderEnvironment(path, Storage(), not value).autoboot is value
-    assert path.read_bytes() == b"autoboot = false\n"
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("content", ["", "autoboot = 1\n", 'autoboot = "true"\n'])
-def test_a_damaged_environment_is_named_with_its_line(content: str, tmp_path: Path) -> None:
-    path = tmp_path / "loader.toml"
-    path.write_text(content)
-    with pytest.raises(ConfigError) as problem:
-        assert LoaderEnvironment(path, Storage(), True).autoboot
-    assert str(problem.value) == "var/loader.toml:1: autoboot must be true or false"
-    assert path.read_text() == content
 
 
 # Lockout.

@@ -14,10 +14,13 @@ from filer.disks.disk import (
     DiskError,
     LockedOut,
 )
+from filer.disks.record import Owner
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
 from filer.keys.authentication_key import MSID
 from tests.kit.disk_files import KEY, KEY_ID, head_of, set_failures
+
+OWNER = Owner(7, "filer7")
 
 
 def disk_in(directory: Path, derivation: Derivation) -> Disk:
@@ -25,7 +28,7 @@ def disk_in(directory: Path, derivation: Derivation) -> Disk:
     path = directory / "0c.00.0.sed"
     disk = Disk.create("0c.00.0", path, Storage(), derivation, bytes, size=4 * BLOCK_SIZE)
     disk.power_on()
-    disk.assign(7)
+    disk.assign(OWNER)
     disk.rekey(MSID, KEY_ID, KEY)
     disk.lock(KEY)
     disk.power_off()
@@ -46,12 +49,12 @@ def test_a_locked_out_disk_is_as_after_that_many_failed_authentications(
 
     head = head_of(disk.path)
     assert head.failures == head_of(worn.path).failures == LOCKOUT_LIMIT
-    assert (head.record.owner, head.record.unfinished, head.older) == (7, False, False)
+    assert (head.record.owner, head.record.unfinished, head.older) == (OWNER, False, False)
     disk.power_on()
     with pytest.raises(LockedOut):
         disk.authenticate(KEY)
     disk.sanitize()
-    assert (disk.locked_out, disk.locked, disk.key_id, disk.owner) == (False, False, "0x0", 7)
+    assert (disk.locked_out, disk.locked, disk.key_id, disk.owner) == (False, False, "0x0", OWNER)
 
 
 def test_a_failed_disk_is_left_out_at_power_on(tmp_path: Path, derivation: Derivation) -> None:

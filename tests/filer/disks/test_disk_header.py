@@ -21,7 +21,7 @@ from filer.disks.header import (
     Header,
     State,
 )
-from filer.disks.record import BINDING_SIZE, MOST_TAGS, RECORD_SIZE, TAG_SIZE, Record
+from filer.disks.record import BINDING_SIZE, MOST_TAGS, RECORD_SIZE, TAG_SIZE, Owner, Record
 from filer.host.scrypt import STANDARD, Scrypt
 
 KEY_ID = "080CF0C8000000000100000000000000A948EE8604F4598ADFFB185B5BB7FED3"
@@ -61,7 +61,11 @@ records = st.builds(
     binding=st.binary(min_size=BINDING_SIZE, max_size=BINDING_SIZE),
     failures=st.integers(0, 2**32 - 1),
     home=st.integers(0, 2**32 - 1),
-    owner=st.integers(0, 2**32 - 1),
+    owner=st.builds(
+        Owner,
+        st.integers(0, 2**32 - 1),
+        st.from_regex(r"([A-Za-z0-9][A-Za-z0-9_-]{0,62})?", fullmatch=True),
+    ),
     unfinished=st.booleans(),
     tags=st.lists(
         st.binary(min_size=TAG_SIZE, max_size=TAG_SIZE).filter(any), max_size=MOST_TAGS

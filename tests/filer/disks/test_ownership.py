@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.boot.machine import Panic
+from filer.boot.machine import BootAborted, Panic
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
 from filer.disks.label import Label
+from filer.disks.record import Owner
 from filer.host.durable import Storage
 from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.keys.key_id import is_key_id, new_key_id, systems_of
@@ -132,19 +133,19 @@ def locked(house: House) -> None:
 
 def recorded(house: House) -> None:
     """Only its record names the other system."""
-    insert(house, 0).assign(OTHER)
+    insert(house, 0).assign(Owner(OTHER))
 
 
 def recorded_for_the_partner(house: House) -> None:
     """Locked, with a key ID of both systems, as those of an HA pair have."""
     disk = insert(house, 0)
-    disk.assign(PARTNER_ID)
+    disk.assign(Owner(PARTNER_ID, "filer2"))
     rekey(disk, new_key_id(SYSTEM_ID, PARTNER_ID, bytes), lock=True)
 
 
 def recorded_and_destroyed(house: House) -> None:
     disk = insert(house, 0)
-    disk.assign(OTHER)
+    disk.assign(Owner(OTHER))
     disk.destroy()
 
 
@@ -152,7 +153,7 @@ def recorded_with_our_label(house: House) -> None:
     """A member of the root aggregate that was moved to another system."""
     disk = insert(house, 0)
     label(disk, SYSTEM_ID)
-    disk.assign(OTHER)
+    disk.assign(Owner(OTHER))
 
 
 def locked_and_a_member(house: House) -> None:
@@ -177,6 +178,9 @@ SORTS: tuple[Callable[[House], None], ...] = (
 )
 
 each_sort = pytest.mark.parametrize("sort", SORTS, ids=lambda sort: sort.__name__)
+
+
+OF_PARTNER = (with_the_label_of_the_partner, a_spare_of_the_partner, recorded_for_the_partner)
 
 
 def foreign_disks(house: House) -> list[str]:
@@ -205,10 +209,11 @@ def test_no_command_and_no_boot_touches_a_disk_of_another_system(
     sort(house)
     before = contents(house)
     told = house.reboot()
-    assert all(name in told for name in foreign_disks(house) if house.filer.shelf[name].locked)
+    names = [] if sort in OF_PARTNER else foreign_disks(house)  # the partner's are no news
+    assert all((name in told) == house.filer.shelf[name].locked for name in names)
     house.good("key_manager restore -all")
 
-    passed = {f"{name}: " for name in foreign_disks(house)}
+    passed = {f"{name}: " for name in names}
 
     def passes_over(line: str, verb: str, disks: int) -> None:
         outcome = house.execute(line)
@@ -260,10 +265,10 @@ def test_by_name_a_disk_of_another_system_is_refused_in_one_line(
     outcome = house.execute(line.format(key_id=house.key_id(), disk=FOREIGN))
     assert (outcome.status, outcome.out) == (1, completed(verb, 1, failures=1))
     assert re.fullmatch(
-        rf"{FOREIGN}: ((belongs to an aggregate|has the key) of another system \([0-9, ]+\); "
-        r"sanitize it there before you use it here|"
-        r"belongs to another system \([0-9]+\); sanitize it there before you use it here|"
-        r"belongs to another system \([0-9]+\); disk assign -f would make it one of this system)\n",
+        rf"{FOREIGN}: (belongs to|belongs to an aggregate of|has the key of) "
+        r"(another system|the partner) \([0-9, ]+\); "
+        r"(sanitize it there before you use it here|"
+        r"disk assign -f would make it one of this system)\n",
         outcome.err,
     )
     assert contents(house) == before
@@ -276,12 +281,13 @@ def test_a_disk_of_another_system_is_shown_as_such_everywhere(
     sort(house)
     house.reboot()
     names = foreign_disks(house)
-    shown = house.good("disk show").splitlines()[2:]
-    assert [line.split()[0] for line in shown if line.split()[1] == "foreign"] == names
-    assert [line.split()[1] for line in shown if line.split()[0] in OWN] == ["filer1"] * 5
+    assert listed(house, "disk show") == list(OWN)
+    assert listed(house, "disk show -a") == [*OWN, *names]
+    assert listed(house, "disk show -v") == [*OWN, *(names if sort in OF_PARTNER else [])]
+    role_of_others = "partner" if sort in OF_PARTNER else "foreign"
     for line in ("sysconfig -r", "aggr status -r"):
         rows = re.findall(r"^ *(\w+) +(0c\.\d+\.\d+) ", house.good(line), re.MULTILINE)
-        assert [disk for role, disk in rows if role == "foreign"] == names
+        assert [disk for role, disk in rows if role == role_of_others] == names
         assert [role for role, disk in rows if disk in OWN] == [
             "dparity",
             "parity",
@@ -289,20 +295,63 @@ def test_a_disk_of_another_system_is_shown_as_such_everywhere(
             "spare",
             "spare",
         ]
-    assert [line.split()[0] for line in house.good("disk encrypt show").splitlines()[1:]] == [
-        *OWN,
-        *names,
-    ]
+    shown = [line.split()[0] for line in house.good("disk encrypt show").splitlines()[1:]]
+    assert shown == [*OWN, *([] if sort in OF_PARTNER else names)]
     assert house.good(f"disk encrypt show {FOREIGN} 0c.01.*").count("\n") == 1 + len(names)
+
+
+def listed(house: House, line: str) -> list[str]:
+    """Return the disks that ``disk show`` lists."""
+    shown = house.good(line)
+    return list(re.findall(r"^(0c\S+)", shown, re.MULTILINE))
 
 
 def test_disk_show_names_the_systems(house: House) -> None:
     with_a_label(house)
+    insert(house, 1).assign(Owner(PARTNER_ID, "filer2"))
+    insert(house, 2)
     house.reboot()
-    serial = house.filer.shelf[FOREIGN].serial
+    house.good("disk assign 0c.01.2 -s unowned")
+    serials = [house.filer.shelf[name].serial for name in (*OWN, *foreign_disks(house))]
+    text = house.good("disk show -a").splitlines()
+    assert text[:2] == [
+        "  DISK       OWNER                  POOL   SERIAL NUMBER         HOME",
+        "------------ -------------          -----  -------------         -------------",
+    ]
+    filer1, filer2 = f"filer1    ({SYSTEM_ID})", f"filer2    ({PARTNER_ID})"
+    assert text[6:] == [
+        f"0c.00.4    {filer1} Pool0  {serials[4]:<21} {filer1}",
+        f"0c.01.0    foreign   (77)         NONE   {serials[5]:<21} foreign   (77)",
+        f"0c.01.1    {filer2} Pool0  {serials[6]:<21} {filer2}",
+        f"0c.01.2    Not Owned              NONE   {serials[7]}",
+    ]
     assert house.good("disk show").splitlines()[-1] == (
-        f"0c.01.0    foreign (77)           NONE   {serial:<21} foreign (77)"
+        "NOTE: Currently 1 disks are unowned. Use 'disk show -n' for additional information."
     )
+
+
+def test_disk_show_selects_by_owner(house: House) -> None:
+    with_a_label(house)
+    insert(house, 1).assign(Owner(PARTNER_ID, "filer2"))
+    insert(house, 2)
+    house.reboot()
+    assert house.good("disk show -n") == "disk show: No disks match option -n.\n"
+    house.good("disk assign 0c.01.2 -s unowned")
+    for options, expected in {
+        "-n": ["0c.01.2"],
+        "-v": [*OWN, "0c.01.1", "0c.01.2"],
+        "-a": [*OWN, "0c.01.0", "0c.01.1", "0c.01.2"],
+        "-o filer1": [*OWN],
+        "-o filer2": ["0c.01.1"],
+        "-o filer3": [],
+        f"-s {SYSTEM_ID}": [*OWN],
+        f"-s {PARTNER_ID}": ["0c.01.1"],
+        "-s 77": ["0c.01.0"],
+        "-s 78": [],
+    }.items():
+        assert listed(house, f"disk show {options}") == expected, options
+    for wrong in ("x", "0", "4294967296", "-1", "\u0661"):
+        assert "is not a system ID" in house.bad(f"disk show -s '{wrong}'")
 
 
 def test_json_says_it_too(tmp_path: Path, key_servers: StartKeyServers) -> None:
@@ -317,7 +366,7 @@ def test_json_says_it_too(tmp_path: Path, key_servers: StartKeyServers) -> None:
     )
     disk.power_on()
     rekey(disk, OF_OTHER_AND_US.replace(f"{SYSTEM_ID:08X}", f"{PARTNER_ID:08X}"), lock=True)
-    outcome = account.run("--format", "json", "-c", "disk show", "-c", "sysconfig -r")
+    outcome = account.run("--format", "json", "-c", "disk show -a", "-c", "sysconfig -r")
     objects = [json.loads(line) for line in outcome.out.splitlines()]
     results = [result for each in objects for result in each.get("results", [])]
     owned, roles = (result["disks"] for result in results if "disks" in result)
@@ -360,7 +409,8 @@ def test_after_a_change_of_the_system_id_nothing_is_tried_and_the_old_one_opens_
     toml = house.root / "filer.toml"
     old = toml.read_text()
     toml.write_text(f"[system]\nsystem_id = {OTHER}\npartner_id = 0\n" + old.split("\n", 3)[3])
-    with pytest.raises(Panic, match=r"0 of 0 disks locked, 5 of another system$"):
+    house.overrides = False
+    with pytest.raises(BootAborted, match=rf"set system_id = {SYSTEM_ID} in filer.toml"):
         house.reboot()
     assert house.failures == [0] * 5
     toml.write_text(old)
@@ -424,12 +474,12 @@ def test_a_contested_key_id_that_names_this_system_stops_a_rekey(build: Build) -
 
 
 def test_no_disk_is_given_a_key_of_another_system(key_known: House) -> None:
-    """At the next boot it would be foreign, and stay locked."""
+    """If its record were lost, it would be foreign at the next boot, and stay locked."""
     house = key_known
     house.good("key_manager restore -all")
     for key_id in (OF_OTHER, OF_PARTNER_ALONE):
         assert house.bad(f"disk encrypt rekey {key_id} *") == (
-            "disk: this key ID belongs to another system, and the disks would then, too\n"
+            "disk: this key ID names another system, and no disk of this system has it\n"
         )
     assert house.good(f"disk encrypt rekey {OF_OTHER_AND_US} *") == completed("rekey", 5)
 
@@ -438,7 +488,7 @@ def test_no_disk_is_given_a_key_of_another_system(key_known: House) -> None:
 
 
 def owners(house: House) -> list[int]:
-    return [disk.owner for disk in house.filer.shelf]
+    return [disk.owner.system_id for disk in house.filer.shelf]
 
 
 def test_a_boot_that_succeeds_writes_the_owner_to_own_disks_only(house: House) -> None:
@@ -498,7 +548,7 @@ def test_a_locked_disk_that_may_be_the_partners_is_opened_with_its_key(key_known
     put(house.servers[0], new_pair(key=KEY, key_id=key_id))
     rekey(insert(house, 0), key_id, lock=True)
     assert house.reboot() == ""
-    assert house.filer.shelf[FOREIGN].owner == SYSTEM_ID
+    assert house.filer.shelf[FOREIGN].owner == Owner(SYSTEM_ID, "filer1")
 
 
 @pytest.mark.parametrize("sort", [recorded, a_spare_with_a_key, recorded_and_destroyed])
@@ -513,11 +563,12 @@ def test_assign_with_force_makes_a_foreign_disk_an_own_one(
     assert (refused.status, refused.out) == (1, "")
     assert contents(house) == before
     assert house.good(f"disk assign {FOREIGN} -f") == ""
-    assert house.filer.shelf[FOREIGN].owner == SYSTEM_ID
-    assert f"{FOREIGN} " in house.good("disk show")
-    assert "foreign" not in house.good("disk show")
+    assert house.good(f"disk assign {FOREIGN}") == ""
+    assert house.filer.shelf[FOREIGN].owner == Owner(SYSTEM_ID, "filer1")
+    assert FOREIGN in listed(house, "disk show")
     log = (house.root / "mroot" / "etc" / "messages").read_text()
     assert f"changing ownership for disk {FOREIGN} " in log
+    assert log.endswith(f" to filer1 (ID {SYSTEM_ID})\n")
     house.reboot()
     assert house.filer.ownership().foreign_owner(house.filer.shelf[FOREIGN]) is None
 
@@ -548,12 +599,12 @@ def test_assign_never_takes_a_locked_disk_that_may_be_a_member(
 
 def test_a_spare_that_was_sanitized_elsewhere_is_never_taken_silently(house: House) -> None:
     disk = insert(house, 0)
-    disk.assign(OTHER)
+    disk.assign(Owner(OTHER))
     disk.sanitize()
     for _ in range(2):
         house.reboot()
-        assert house.filer.shelf[FOREIGN].owner == OTHER
-        assert f"foreign ({OTHER})" in house.good("disk show")
+        assert house.filer.shelf[FOREIGN].owner == Owner(OTHER)
+        assert f"foreign   ({OTHER})" in house.good("disk show -a")
 
 
 # Maintenance mode.

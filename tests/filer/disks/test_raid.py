@@ -12,6 +12,7 @@ from filer.disks.aggregate import POSITIONS, Aggregate, assemble, bring_online
 from filer.disks.derivation import Derivation
 from filer.disks.header import BLOCK_SIZE
 from filer.disks.label import Label
+from filer.disks.ownership import Node
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
 from filer.keys.authentication_key import MSID, AuthenticationKey
@@ -19,6 +20,7 @@ from tests.kit.disk_files import set_failures
 from tests.kit.faulty import CrashingStorage, PowerLoss, lose_power
 
 SYSTEM = 1573922407
+NODE = Node(SYSTEM)
 OTHER_SYSTEM = 1573922311
 KEY_ID = "5DD026075DD026670101000000000000A948EE8604F4598ADFFB185B5BB7FED3"
 """Names both systems, as key IDs of partners do."""
@@ -143,9 +145,9 @@ def test_members_must_differ() -> None:
 
 
 def test_the_first_boot_makes_aggr0(shelf: Shelf) -> None:
-    before = assemble(shelf, SYSTEM)
+    before = assemble(shelf, NODE)
     assert (before.online, before.members, roles(before, shelf)) == (False, (), ["spare"] * 5)
-    made = bring_online(shelf, SYSTEM)
+    made = bring_online(shelf, NODE)
     assert made.name == "aggr0"
     assert (made.online, made.locked, made.total) == (True, 0, 3)
     assert names(made) == MEMBERS
@@ -153,13 +155,13 @@ def test_the_first_boot_makes_aggr0(shelf: Shelf) -> None:
     assert roles(made, shelf) == ["dparity", "parity", "data", "spare", "spare"]
     restart(shelf)
     raw = [disk.path.read_bytes() for disk in shelf]
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, names(found)) == (True, MEMBERS)
     assert [disk.path.read_bytes() for disk in shelf] == raw
 
 
 def test_the_label_is_under_the_encryption(shelf: Shelf) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     disk = shelf["0c.00.0"]
     assert b"aggr0" in disk.read_block(0)
     raw = disk.path.read_bytes()
@@ -169,7 +171,7 @@ def test_the_label_is_under_the_encryption(shelf: Shelf) -> None:
 
 def test_two_disks_are_too_few(tmp_path: Path, derivation: Derivation) -> None:
     shelf = powered(tmp_path, derivation, count=2)
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, found.problem) == (False, "0 of 2 disks locked")
     assert roles(found, shelf) == ["spare", "spare"]
 
@@ -184,9 +186,9 @@ def test_a_first_boot_that_crashed_is_finished_by_the_next(
     crashing = Shelf(tmp_path / "shelf", tmp_path / "var" / "shelf.toml", storage, derivation)
     restart(crashing)
     with pytest.raises(PowerLoss):
-        bring_online(crashing, SYSTEM)
+        bring_online(crashing, NODE)
     restart(shelf)
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, names(found)) == (True, MEMBERS)
     label = Label.parse(shelf["0c.00.0"].read_block(0))
     assert label is not None
@@ -210,42 +212,42 @@ def test_a_first_boot_that_crashed_is_finished_by_the_next(
 def test_two_of_three_must_be_readable(
     shelf: Shelf, locked: tuple[str, ...], online: bool, problem: str
 ) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     lock(shelf, *locked)
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, found.problem, found.total) == (online, problem, 3)
     assert names(found) == MEMBERS
     for disk in shelf:
         if disk.locked:
             disk.authenticate(KEY)
-    assert assemble(shelf, SYSTEM).online
+    assert assemble(shelf, NODE).online
 
 
 def test_a_locked_disk_that_no_label_names_is_unknown(shelf: Shelf) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     lock(shelf, "0c.00.1", "0c.00.3")
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert roles(found, shelf) == ["dparity", "parity", "data", "unknown", "spare"]
     shelf["0c.00.3"].authenticate(KEY)
-    assert assemble(shelf, SYSTEM).role(shelf["0c.00.3"]) == "spare"
+    assert assemble(shelf, NODE).role(shelf["0c.00.3"]) == "spare"
 
 
 def test_a_locked_out_spare_is_a_spare(shelf: Shelf) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     lock(shelf, "0c.00.1", "0c.00.3")
     for name in ("0c.00.1", "0c.00.3"):
         set_failures(shelf[name].path, 1024)
     restart(shelf)
-    found = assemble(shelf, SYSTEM)
+    found = assemble(shelf, NODE)
     assert roles(found, shelf) == ["dparity", "parity", "data", "spare", "spare"]
 
 
 def test_without_a_record_the_labels_tell(tmp_path: Path, shelf: Shelf) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     serials = shelf.record.aggr0
     lock(shelf, "0c.00.0")
     (tmp_path / "var" / "shelf.toml").unlink()
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, found.locked) == (True, 1)
     assert shelf.record.aggr0 == serials
 
@@ -253,12 +255,12 @@ def test_without_a_record_the_labels_tell(tmp_path: Path, shelf: Shelf) -> None:
 def test_nothing_is_made_while_a_locked_disk_may_hold_the_aggregate(
     tmp_path: Path, shelf: Shelf, derivation: Derivation
 ) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     lock(shelf)
     (tmp_path / "var" / "shelf.toml").unlink()
     shelf = powered(tmp_path, derivation, count=9)
     raw = [disk.path.read_bytes() for disk in shelf]
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, found.problem) == (False, "5 of 9 disks locked")
     assert roles(found, shelf) == ["unknown"] * 5 + ["spare"] * 4
     assert [disk.path.read_bytes() for disk in shelf] == raw
@@ -268,13 +270,13 @@ def test_nothing_is_made_while_a_locked_disk_has_the_key_of_another_system(
     tmp_path: Path, shelf: Shelf, derivation: Derivation
 ) -> None:
     """It may be our own, from before a change of the system ID."""
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     lock(shelf, key_id=FOREIGN_KEY_ID)
     for without_record in (False, True):
         if without_record:
             (tmp_path / "var" / "shelf.toml").unlink()
         shelf = powered(tmp_path, derivation, count=9)
-        found = bring_online(shelf, SYSTEM)
+        found = bring_online(shelf, NODE)
         assert (found.online, found.members) == (False, ())
         assert found.problem == "0 of 4 disks locked, 5 of another system"
         assert roles(found, shelf) == ["foreign"] * 5 + ["spare"] * 4
@@ -283,11 +285,11 @@ def test_nothing_is_made_while_a_locked_disk_has_the_key_of_another_system(
 def test_a_member_that_comes_back_with_the_label_of_another_system_is_a_member_no_more(
     shelf: Shelf,
 ) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     back = shelf["0c.00.0"]
     back.write_block(0, Label(7, "aggr0", (back.serial, "OTHER1", "OTHER2")).pack())
     lock(shelf, "0c.00.1")
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert names(found) == (None, "0c.00.1", "0c.00.2")
     assert (found.online, roles(found, shelf)[0]) == (False, "foreign")
     assert found.problem == "1 of 3 disks locked, 1 missing, 1 of another system"
@@ -297,11 +299,11 @@ def test_the_label_of_another_disk_is_no_evidence_against_the_key_of_this_system
     shelf: Shelf,
 ) -> None:
     """Serial numbers are public, so a forged label can claim our disks."""
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     lock(shelf, "0c.00.0", "0c.00.3")
     claimed = tuple(shelf[name].serial for name in ("0c.00.0", "0c.00.3", "0c.00.1"))
     shelf["0c.00.4"].write_block(0, Label(7, "aggr0", claimed).pack())
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert roles(found, shelf) == [*POSITIONS, "unknown", "foreign"]
 
 
@@ -315,17 +317,17 @@ def pull(shelf: Shelf, *names: str) -> None:
 
 
 def test_a_pulled_member_is_missed(shelf: Shelf) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     pull(shelf, "0c.00.1")
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert names(found) == ("0c.00.0", None, "0c.00.2")
     assert (found.online, found.problem) == (True, "0 of 3 disks locked, 1 missing")
 
 
 def test_pulled_members_are_not_replaced_by_a_new_aggregate(shelf: Shelf) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     pull(shelf, *MEMBERS)
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, found.problem) == (False, "0 of 3 disks locked, 3 missing")
     assert roles(found, shelf) == ["spare", "spare"]
 
@@ -342,12 +344,12 @@ def move(shelf: Shelf, names: tuple[str, ...], other: Shelf) -> None:
 def test_a_moved_member_is_foreign(
     tmp_path: Path, shelf: Shelf, derivation: Derivation, system: int
 ) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     origin = powered(tmp_path / "origin", derivation)
-    bring_online(origin, system)
+    bring_online(origin, Node(system))
     lock(origin, "0c.00.1")
     move(origin, ("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3"), shelf)
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, names(found)) == (True, MEMBERS)
     spares, strangers = ["spare"] * 2, ["foreign"] * 3
     assert roles(found, shelf) == [*POSITIONS, *spares, *strangers, "spare"]
@@ -355,23 +357,23 @@ def test_a_moved_member_is_foreign(
 
 def test_all_disks_of_another_system_are_not_ours(tmp_path: Path, derivation: Derivation) -> None:
     shelf = powered(tmp_path, derivation, count=7)
-    bring_online(shelf, SYSTEM)
-    found = bring_online(shelf, OTHER_SYSTEM)
+    bring_online(shelf, NODE)
+    found = bring_online(shelf, Node(OTHER_SYSTEM))
     assert (found.online, found.members) == (False, ())
     assert found.problem == "0 of 4 disks locked, 3 of another system"
     assert roles(found, shelf) == ["foreign"] * 3 + ["spare"] * 4
-    assert bring_online(shelf, SYSTEM).online
+    assert bring_online(shelf, NODE).online
 
 
 def test_moved_disks_never_stand_in_for_locked_members(
     tmp_path: Path, shelf: Shelf, derivation: Derivation
 ) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     lock(shelf)
     origin = powered(tmp_path / "origin", derivation)
-    bring_online(origin, SYSTEM)
+    bring_online(origin, NODE)
     move(origin, MEMBERS, shelf)
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, names(found)) == (False, MEMBERS)
     assert found.problem == "3 of 3 disks locked, 3 of another system"
     assert roles(found, shelf) == [*POSITIONS, "unknown", "unknown", *["foreign"] * 3]
@@ -380,47 +382,47 @@ def test_moved_disks_never_stand_in_for_locked_members(
 def test_a_root_that_gets_all_disks_of_another_with_its_id_takes_them(
     tmp_path: Path, shelf: Shelf, derivation: Derivation
 ) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     origin = powered(tmp_path / "origin", derivation)
-    bring_online(origin, SYSTEM)
+    bring_online(origin, NODE)
     move(origin, MEMBERS, shelf)
     pull(shelf, *MEMBERS)
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, names(found)) == (True, ("0c.01.0", "0c.01.1", "0c.01.2"))
     assert shelf.record.aggr0 == origin.record.aggr0
 
 
 def test_a_sanitized_member_is_labelled_again(shelf: Shelf) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     label = shelf["0c.00.0"].read_block(0)
     shelf["0c.00.1"].sanitize()
     restart(shelf)
-    assert bring_online(shelf, SYSTEM).online
+    assert bring_online(shelf, NODE).online
     assert shelf["0c.00.1"].read_block(0) == label
 
 
 def test_sanitizing_every_disk_makes_a_first_boot_possible(shelf: Shelf) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     lock(shelf)
     for disk in shelf:
         disk.sanitize()
     restart(shelf)
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, names(found)) == (True, MEMBERS)
 
 
 def test_destroyed_members_stay_members_and_other_destroyed_disks_are_broken(
     shelf: Shelf,
 ) -> None:
-    bring_online(shelf, SYSTEM)
+    bring_online(shelf, NODE)
     shelf["0c.00.2"].destroy()
     shelf["0c.00.4"].destroy()
     restart(shelf)
-    found = bring_online(shelf, SYSTEM)
+    found = bring_online(shelf, NODE)
     assert (found.online, found.locked) == (True, 1)
     assert roles(found, shelf) == ["dparity", "parity", "data", "spare", "broken"]
 
 
 def test_a_destroyed_disk_does_not_stop_the_first_boot(shelf: Shelf) -> None:
     shelf["0c.00.0"].destroy()
-    assert names(bring_online(shelf, SYSTEM)) == ("0c.00.1", "0c.00.2", "0c.00.3")
+    assert names(bring_online(shelf, NODE)) == ("0c.00.1", "0c.00.2", "0c.00.3")

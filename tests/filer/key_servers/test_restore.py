@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filer.disks.disk import Disk
+from filer.disks.record import Owner
 from filer.key_servers.holdings import Holdings
 from filer.key_servers.restore import load
 from filer.keys.authentication_key import AuthenticationKey
@@ -160,7 +161,7 @@ def test_a_disk_that_is_here_or_needs_no_key_is_not_missed(
         house.must("disk encrypt destroy 0c.00.9", "destroy disk")
         taken.path.rename(away)
     elif then == "is another system's":
-        taken.assign(4711)
+        taken.assign(Owner(4711))
         house.boot()
         house.filer.shelf["0c.00.9"].path.rename(away)
     else:

@@ -152,8 +152,9 @@ def test_a_boot_is_the_first_object_and_each_reboot_another(account: Account) ->
     boot["warnings"] = []
     told = objects(ended.out)
     assert [told[0], told[2]] == [boot, boot]
-    assert told[1]["results"] == [{"type": "going_down", "boots_again": True}]
-    assert told[3]["results"] == [{"type": "going_down", "boots_again": False}]
+    going_down = {"type": "going_down", "takeover": True}
+    assert told[1]["results"] == [going_down | {"boots_again": True}]
+    assert told[3]["results"] == [going_down | {"boots_again": False}]
     assert (len(told), ended.err, ended.status) == (4, "", 0)
 
 
@@ -168,7 +169,7 @@ def test_every_type_of_every_command_is_written_and_no_secret(
     setup = ["first.example", *answers_to_setup(servers)]
     given = [
         f"keymgr install cert '{first.directory / 'client.pem'}'",
-        "keymgr list cert",
+        "keymgr list cert; keymgr view cert client.pem",
         "key_manager setup",
         *setup,
         "key_manager show",
@@ -190,6 +191,7 @@ def test_every_type_of_every_command_is_written_and_no_secret(
         "sysconfig; sysconfig -r; aggr status; aggr status -r",
         "priv set advanced; priv set",
         "hostname; version; date; uptime; options; options kmip",
+        f"ping {first.address}; ifconfig -a",
         "logger written; rdfile /etc/messages",
         "?; help; help disk; man disk; history",
         "keymgr delete cert client.pem",
@@ -206,7 +208,7 @@ def test_every_type_of_every_command_is_written_and_no_secret(
     failed = {each["command"] for each in told if each["status"]}
     assert failed == {"disk encrypt lock"}  # the MSID cannot lock a disk
     seen = {result_type for each in told for result_type in types_of(each)}
-    assert seen == TYPES.keys() - {"environment"}
+    assert seen == TYPES.keys() - {"environment", "disk_reassignment"}
     assert types_of(by_name["key_manager setup"]) == [
         "files_registered",
         "answer_refused",
@@ -794,6 +796,8 @@ def test_loader_has_its_types_too(machine: Filer, servers: list[KeyServer]) -> N
         {"type": "environment", "variables": {"AUTOBOOT": "false"}}
     ]
     assert at_loader(machine, "setenv AUTOBOOT true")["status"] == 0
+    assert at_loader(machine, "savenv")["status"] == 0
+    assert at_loader(machine, "unsetenv AUTOBOOT")["status"] == 0
     (listed,) = at_loader(machine, "help")["results"]
     assert [each["command"] for each in listed["commands"]] == [
         command.name for command in COMMANDS_AT_LOADER

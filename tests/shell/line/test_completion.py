@@ -218,5 +218,15 @@ def test_the_commands_of_the_advanced_privilege_are_offered_to_it_only(house: Ho
     house.session.commands = {**house.session.commands, "hidden": hidden}
 
     assert offered(house, "hid") == offered(house, "help hid") == {}
-    house.good("priv set advanced")
-    assert set(offered(house, "hid")) == set(offered(house, "help hid")) == {"hidden"}
+    for privilege in ("advanced", "diag"):
+        house.good(f"priv set {privilege}")
+        assert set(offered(house, "hid")) == set(offered(house, "help hid")) == {"hidden"}
+
+
+def test_the_commands_of_the_diagnostic_privilege_are_offered_to_it_only(house: House) -> None:
+    hidden = Command("hidden", "", Subcommand("hidden", lambda call: None), privilege="diag")
+    house.session.commands = {**house.session.commands, "hidden": hidden}
+
+    for privilege, expected in (("admin", set()), ("advanced", set()), ("diag", {"hidden"})):
+        house.good(f"priv set {privilege}")
+        assert set(offered(house, "hid")) == expected

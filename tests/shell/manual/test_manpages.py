@@ -102,8 +102,8 @@ keymgr install cert path
 keymgr list cert
 keymgr delete cert name""",
     "na_disk": """\
-disk show
-disk assign disk_list [ -f ]
+disk show [ -v | -a | -n | -o owner | -s sysid ]
+disk assign { all | auto | disk_list } [ -o owner ] [ -s sysid ] [ -f ]
 disk encrypt show [ disk_list ]
 disk encrypt lock disk_list
 disk encrypt rekey new_key_id disk_list

@@ -112,7 +112,8 @@ def test_the_boot_and_a_reboot_tell_their_progress(registered: Account) -> None:
         assert terminal.prompt == "filer1>"
     assert "kmip_init: 2 key servers, 0 key pairs loaded (" in first
     assert "raid: 4 disks, aggr0 online\n" in first
-    assert again.startswith("System rebooting...\nkmip_init: 2 key servers, ")
+    menu = "Press Ctrl-C for Boot Menu.\n"
+    assert again.startswith(f"System rebooting...\n{menu}kmip_init: 2 key servers, ")
     assert again.endswith("raid: 4 disks, aggr0 online\n")
 
 

@@ -1,0 +1,168 @@
+"""The boot menu: Ctrl-C at the beginning of a boot, and what its items do."""
+
+import pytest
+
+from filer.commands import Leave, Next
+from filer.disks.record import Owner
+from filer.shell.plugins import commands_in_boot_menu
+from filer.shell.session import FAILED
+from tests.kit import manual
+from tests.kit.console import Account, Terminal
+from tests.kit.house import Answer, House, Screen
+from tests.kit.manual import Build
+from tests.kit.pairs import pairs_on
+
+build, house = manual.build, manual.house
+
+MENU = """\
+Please choose one of the following:
+
+(1) Normal Boot.
+(2) Boot without /etc/rc.
+(3) Change password.
+(4) Clean configuration and initialize all disks.
+(5) Maintenance mode boot.
+(6) Update flash from backup config.
+(7) Install new software first.
+(8) Reboot node.
+"""
+SELECTION = "Selection (1-8)?"
+PRESS = "Press Ctrl-C for Boot Menu."
+ZERO = "Zero disks, reset config and install a new file system?: "
+SURE = "This will erase all the data on the disks, are you sure?: "
+
+
+def at_menu(account: Account, terminal: Terminal) -> None:
+    """Go to the menu from the console."""
+    terminal.booted().enter("halt")
+    assert terminal.enter("boot_ontap menu") == MENU
+    assert terminal.prompt == SELECTION
+
+
+# At a terminal.
+
+
+@pytest.mark.parametrize("start", ["reboot", "halt; boot_ontap"])
+def test_ctrl_c_at_the_beginning_of_a_boot_leads_to_the_menu(account: Account, start: str) -> None:
+    with account.terminal() as terminal:
+        terminal.booted()
+        *before, last = start.split("; ")
+        for line in before:
+            terminal.enter(line)
+        terminal.type(f"{last}\r")
+        terminal.shows(PRESS)
+        terminal.type("\x03")
+        assert terminal.wait_for_prompt().endswith(MENU)
+        assert terminal.prompt == SELECTION
+        assert "aggr0 online" in terminal.enter("1")
+        assert terminal.prompt == "filer1>"
+        assert terminal.seen.count(PRESS) == 1
+        assert terminal.leave() == 0
+
+
+def test_a_start_of_the_program_does_not_wait(account: Account) -> None:
+    with account.terminal() as terminal:
+        terminal.booted()
+        assert PRESS not in terminal.seen
+    assert PRESS not in account.script("reboot", "hostname").out
+
+
+def test_the_items_of_the_menu(account: Account) -> None:
+    with account.terminal() as terminal:
+        at_menu(account, terminal)
+        for number, title in (
+            (2, "Boot without /etc/rc"),
+            (3, "Change password"),
+            (6, "Update flash from backup config"),
+            (7, "Install new software first"),
+        ):
+            assert terminal.enter(f"{number}") == f"({number}) {title} is not emulated.\n"
+            assert terminal.prompt == SELECTION
+        assert terminal.enter("9").startswith("9 not found.")
+        assert terminal.enter("5") == ""
+        assert terminal.prompt == "*>"
+        terminal.enter("halt")
+        assert terminal.enter("boot_ontap menu") == MENU
+        assert "aggr0 online" in terminal.enter("8")
+        assert terminal.prompt == "filer1>"
+        assert terminal.leave() == 0
+
+
+def test_ctrl_d_leaves_the_menu_and_the_filer(account: Account) -> None:
+    with account.terminal() as terminal:
+        at_menu(account, terminal)
+        assert terminal.leave() == 0
+
+
+# Item 4.
+
+
+def chosen(house: House, number: str, *answers: Answer) -> tuple[Screen, Next | None]:
+    """Choose an item before a boot; return what it says, and what follows."""
+    house.power_cycle()
+    try:
+        return house.run(number, *answers, commands=commands_in_boot_menu()), None
+    except Leave as leave:
+        return house.screen, leave.next
+
+
+def test_item_4_erases_the_disks_and_needs_no_key_of_them(house: House) -> None:
+    key_id = house.encrypt()
+    house.write("0c.00.3", "data")
+    house.good("options disk.auto_assign off; logger before")
+    screen, following = chosen(house, "4", "yes", "y")
+    assert following is Next.BOOT
+    assert screen.questions == [ZERO, SURE]
+    assert "The data on 4 disks (0c.00.0, 0c.00.1, 0c.00.2, 0c.00.3) will be lost" in screen.text
+    assert "Completed sanitize on 4 disks: 4 successes, 0 failures" in screen.text
+    house.stop_servers()
+    house.boot()  # needs no key
+    assert house.key_ids == ["0x0"] * 4
+    assert not any(disk.locking for disk in house.disks)
+    assert house.installed_files() == []
+    assert "on\n" in house.good("options disk.auto_assign")
+    assert "before" not in house.good("rdfile /etc/messages")
+    # The keys are where they were.
+    assert house.registered.servers == tuple(each.address for each in house.servers)
+    house.start_servers()
+    assert [pair.key_id for pair in pairs_on(house.servers[0])] == [key_id]
+    house.boot()
+    assert house.in_keytable() == [key_id]
+
+
+@pytest.mark.parametrize("answers", [("no",), ("",), ("yes", "no"), ("yes", "perhaps", "")])
+def test_item_4_without_consent_changes_nothing(house: House, answers: tuple[str, ...]) -> None:
+    key_id = house.encrypt()
+    house.write("0c.00.3", "data")
+    screen, following = chosen(house, "4", *answers)
+    assert (screen.status, following) == (FAILED, None)
+    assert screen.failures[-1] == "4: not confirmed; nothing was changed"
+    house.boot()
+    assert (house.key_ids, house.read("0c.00.3")) == ([key_id] * 4, "data")
+    assert house.installed_files() != []
+
+
+def test_item_4_erases_only_the_disks_of_this_system(build: Build) -> None:
+    house = build(1, disks=6)
+    house.encrypt()
+    house.filer.shelf["0c.00.4"].assign(Owner(77))
+    house.good("disk encrypt destroy 0c.00.5", "destroy disk")
+    before = (house.root / "shelf" / "0c.00.4.sed").read_bytes()
+    screen, following = chosen(house, "4", "yes", "yes")
+    assert following is Next.BOOT
+    assert "Completed sanitize on 4 disks: 4 successes" in screen.text
+    assert (house.root / "shelf" / "0c.00.4.sed").read_bytes() == before
+    assert house.filer.shelf["0c.00.5"].destroyed
+
+
+def test_item_4_keeps_the_configuration_if_a_disk_was_not_erased(house: House) -> None:
+    house.encrypt()
+    house.power_cycle()
+
+    def lose() -> None:
+        (house.root / "shelf" / "0c.00.3.sed").unlink()
+
+    screen = house.run("4", "yes", "yes", when={SURE: lose}, commands=commands_in_boot_menu())
+    assert screen.status == FAILED
+    assert screen.failures[-1] == "4: not all disks were initialized; the configuration stays"
+    assert house.installed_files() != []
