@@ -50,12 +50,13 @@ test-all: export PYTEST_TIMEOUT = 7200
 test-all: test
 
 bench: $(VENV)/installed-test $(PEERS_VENV)/installed
-	$(BIN)/python -m compileall -q commands filer keyserver qualify shell  # as an installed program is
+	$(BIN)/python -m compileall -q commands filer keyserver qualify shell storm  # as an installed program is
 	$(BIN)/python -W ignore -m bench --peers $(PEERS_VENV)/bin --results bench/RESULTS.md
 
 schema: $(VENV)/installed-test
 	$(BIN)/python -m tests.kit.json_schema
 	$(BIN)/python -m tests.kit.qualify_documents
+	$(BIN)/python -m tests.kit.storm_documents
 
 pictures: $(VENV)/installed-test tools
 	$(BIN)/python -m tests.kit.pictures
@@ -88,7 +89,7 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	$(provide)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		"$(PYTHON) is too old: filer needs Python 3.11 or newer, such as PYTHON=python3.13")'
-	@for folder in shell commands keyserver qualify man; do \
+	@for folder in shell commands keyserver qualify storm man; do \
 		[ -d filer/$$folder ] || ln -sfn ../$$folder filer/$$folder; \
 	done
 	$(PYTHON) -m venv $(VENV)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from bench import console, disks, keyserver, network, processes, ssh
+from bench import console, disks, keyserver, network, processes, ssh, storm
 from bench.row import Measure, Row, table
 from bench.workshop import Workshop
 
@@ -36,6 +36,7 @@ ROWS: Mapping[str, Measure] = {
     "keyserver-boot": keyserver.keyserver_boot,
     "keyserver-idle": keyserver.keyserver_idle,
     "ssh": ssh.ssh,
+    "storm": storm.storm,
 }
 """The rows of README.md, in order."""
 

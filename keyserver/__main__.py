@@ -8,8 +8,8 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 from itertools import takewhile
 from pathlib import Path
@@ -19,45 +19,36 @@ from filer import __version__
 from filer.host.command_line import Parser, PrintCompletion, directory, file
 from filer.host.core_files import forbid_core_files
 from filer.host.errors import FilerError
-from filer.host.standard_streams import (
-    OutputLost,
-    prepare_standard_streams,
-    status_without_output,
-    write,
-)
+from filer.host.program import INTERRUPTED, complain, status_of
+from filer.host.standard_streams import prepare_standard_streams, write
 from filer.host.text import printable
 from filer.host.user_paths import user_path
 from filer.keyserver import DEFAULT_ADDRESS, DEFAULT_PORT
-from filer.kmip.address import AddressError, parse_address, parse_port
+from filer.kmip.options import address, port_or_any
 
 if TYPE_CHECKING:
     from filer.keyserver.stored_keys import StoredKey
 
 _PROGRAM = "filer-keyserver"
-_INTERRUPTED = 128 + signal.SIGINT
 _MOST_DAYS = 36500
+_complain = partial(complain, _PROGRAM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with ``argv`` (default: ``sys.argv[1:]``) and return its exit status."""
     prepare_standard_streams()
     status_of_interrupt = 0
-    try:
+
+    def run() -> int:
+        nonlocal status_of_interrupt
         arguments = _parse(argv)
-        status_of_interrupt = _INTERRUPTED if arguments.command else 0
+        status_of_interrupt = INTERRUPTED if arguments.command else 0
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         forbid_core_files()
         arguments.dir = (arguments.dir or _default_directory()).absolute()
         return _COMMANDS.get(arguments.command, _serve)(arguments)
-    except KeyboardInterrupt:
-        return status_of_interrupt
-    except OutputLost as lost:
-        return status_without_output(_PROGRAM, lost)
-    except FilerError as error:
-        _complain(str(error))
-    except OSError as error:
-        _complain(printable(error.strerror or str(error)))
-    return 1
+
+    return status_of(_PROGRAM, run, failed=1, interrupted=lambda: status_of_interrupt)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -190,14 +181,14 @@ def _parser() -> Parser:
     _add_directory(parser)
     parser.add_argument(
         "--address",
-        type=_address,
+        type=address,
         action="append",
         metavar="IP",
         help=f"run one at this address; repeatable (default: {DEFAULT_ADDRESS})",
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=port_or_any,
         metavar="PORT",
         help=f"their TCP port; 0: one that is free (default: {DEFAULT_PORT})",
     )
@@ -263,7 +254,7 @@ def _add_addresses(parser: argparse.ArgumentParser, text: str) -> None:
     # A destination of its own: argparse would drop the addresses before the command.
     parser.add_argument(
         "--address",
-        type=_address,
+        type=address,
         action="append",
         metavar="IP",
         dest="address_of_command",
@@ -287,20 +278,6 @@ def _days(text: str) -> float:
     return days
 
 
-def _address(text: str) -> str:
-    try:
-        return parse_address(text)
-    except AddressError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _port(text: str) -> int:
-    try:
-        return parse_port(text, least=0)
-    except AddressError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def _default_directory() -> Path:
     directory = user_path("data", _PROGRAM)
     if directory is None:
@@ -310,11 +287,6 @@ def _default_directory() -> Path:
 
 def _print(line: str) -> None:
     write(sys.stdout, f"{line}\n")
-
-
-def _complain(line: str) -> None:
-    with suppress(OutputLost):
-        write(sys.stderr, f"{_PROGRAM}: {line}\n")
 
 
 if __name__ == "__main__":

@@ -5,52 +5,40 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filer.host.core_files import forbid_core_files
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
-from filer.host.standard_streams import (
-    OutputLost,
-    prepare_standard_streams,
-    status_without_output,
-    write,
-)
-from filer.host.text import printable
-from filer.host.user_paths import user_path
-from filer.qualify.options import PROGRAM, objection_to, parse
+from filer.host.program import complain, status_of
+from filer.host.standard_streams import prepare_standard_streams, write
+from filer.kmip.options import objection_to
+from filer.qualify.options import PROGRAM, parse
 
 if TYPE_CHECKING:
     from filer.qualify.outcome import Check
     from filer.qualify.report import Report
 
 FIT, UNFIT, WRONG = 0, 1, 2
-_INTERRUPTED = 128 + signal.SIGINT
 _SALT_SIZE = 16
+_complain = partial(complain, PROGRAM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with ``argv`` (default: ``sys.argv[1:]``) and return its exit status."""
     prepare_standard_streams()
-    try:
+
+    def run() -> int:
         arguments = parse(argv, lambda: [check.name for check in _checks()])
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signal.default_int_handler)
         forbid_core_files()
         return _run(arguments)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except OutputLost as lost:
-        return status_without_output(PROGRAM, lost)
-    except FilerError as error:
-        _complain(str(error))
-    except OSError as error:
-        _complain(printable(error.strerror or str(error)))
-    return WRONG
+
+    return status_of(PROGRAM, run, failed=WRONG)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -82,16 +70,16 @@ def _explain(name: str) -> int:
 
 
 def _qualify(arguments: argparse.Namespace) -> int:
-    from filer.qualify.ledger import Digests, Ledger, read
     from filer.qualify.server import Settings
     from filer.qualify.session import Plan, login_of, qualify
+    from filer.throw_away.ledger import Digests, Ledger, default_path, read
 
     checks = [each for each in _checks() if not arguments.check or each.name in arguments.check]
     digests = Digests(os.urandom(_SALT_SIZE))
-    path = arguments.after_restart or arguments.ledger or _ledger_path()
+    path = arguments.after_restart or arguments.ledger or default_path(PROGRAM)
     restarted = None
     if arguments.after_restart:
-        _, digests, restarted = read(path)
+        _, digests, restarted = read(PROGRAM, path)
         checks = [each for each in checks if each.name == "durability"]
     plan = Plan(
         addresses=arguments.addresses,
@@ -108,7 +96,7 @@ def _qualify(arguments: argparse.Namespace) -> int:
         keep=arguments.keep,
         login=arguments.login and (arguments.login[0], str(Path(arguments.login[1]).absolute())),
     )
-    ledger = Ledger(path, plan.reach(), digests, Storage())
+    ledger = Ledger(PROGRAM, path, plan.reach(), digests, Storage())
     if restarted is None:
         ledger.create()
     verdicts = qualify(plan, ledger, checks, _report(arguments), _complain)
@@ -134,31 +122,19 @@ def _report(arguments: argparse.Namespace) -> "Report":
 
 
 def _clean_up(arguments: argparse.Namespace) -> int:
-    from filer.qualify.ledger import Ledger, read
     from filer.qualify.session import Plan, clean_up
+    from filer.throw_away.ledger import Ledger, read
 
-    reach, digests, entries = read(arguments.ledger)
+    reach, digests, entries = read(PROGRAM, arguments.ledger)
     plan = Plan.again(reach, entries, arguments.certs)
     if reason := objection_to(plan.addresses, agreed=arguments.yes_this_is_my_server):
         raise FilerError(reason)
-    left = clean_up(plan, Ledger(arguments.ledger, reach, digests, Storage()), entries)
+    left = clean_up(plan, Ledger(PROGRAM, arguments.ledger, reach, digests, Storage()), entries)
     if left:
         _complain(f"{len(left)} of {len(entries)} objects may be left, such as {left[0].name}")
         return UNFIT
     write(sys.stdout, f"{len(entries)} objects of the ledger are gone.\n")
     return FIT
-
-
-def _ledger_path() -> Path:
-    directory = user_path("state", PROGRAM)
-    if directory is None:
-        raise FilerError("your home directory is unknown; use --ledger FILE, or set HOME")
-    return directory / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}-{os.getpid()}.ledger"
-
-
-def _complain(line: str) -> None:
-    with suppress(OutputLost):
-        write(sys.stderr, f"{PROGRAM}: {line}\n")
 
 
 if __name__ == "__main__":

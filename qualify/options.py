@@ -1,23 +1,18 @@
 """The command line of ``filer-qualify``."""
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from ipaddress import ip_address
 
 from filer import __version__
 from filer.host.command_line import Parser, PrintCompletion, directory, file
 from filer.host.text import nearest
-from filer.kmip.address import AddressError, parse_address, parse_port
+from filer.kmip.options import add_consent, add_target, objection_to, seconds
 
 PROGRAM = "filer-qualify"
 FORMATS = ("text", "json", "junit")
-_DEFAULT_PORT = 5696
-_DEFAULT_TIMEOUT = 5.0
 _DEFAULT_IDLE = 30.0
-_MOST_SECONDS = 3600
 
 
 def parse(argv: Sequence[str] | None, names: Callable[[], Sequence[str]]) -> argparse.Namespace:
@@ -49,17 +44,6 @@ def parse(argv: Sequence[str] | None, names: Callable[[], Sequence[str]]) -> arg
     return arguments
 
 
-def objection_to(addresses: Sequence[str], *, agreed: bool) -> str | None:
-    """Return why key servers must not be used before the user has agreed, or None."""
-    others = [each for each in addresses if not ip_address(each).is_loopback]
-    if agreed or not others:
-        return None
-    return (
-        f"{others[0]} is another machine, on which objects would be registered and destroyed; "
-        "if it is yours, add --yes-this-is-my-server"
-    )
-
-
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
@@ -69,22 +53,8 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("addresses", metavar="IP", nargs="*", type=_address, help=argparse.SUPPRESS)
+    add_target(parser)
     add("--certs", metavar="DIR", type=directory, help="client.pem, client_private.pem, IP_CA.pem")
-    add(
-        "--port",
-        type=_port,
-        default=_DEFAULT_PORT,
-        metavar="PORT",
-        help=f"TCP port (default: {_DEFAULT_PORT})",
-    )
-    add(
-        "--timeout",
-        type=_seconds,
-        default=_DEFAULT_TIMEOUT,
-        metavar="S",
-        help=f"seconds for one answer (default: {_DEFAULT_TIMEOUT:g})",
-    )
     add("--login", nargs=2, metavar=("USER", "FILE"), help="user, and a file with the password")
     add("--format", choices=FORMATS, default="text", help="of the report (default: text)")
     add("--verbose", action="store_true", help="show the requests of all checks")
@@ -94,7 +64,7 @@ def _parser() -> Parser:
     add("--partner-cert", metavar="FILE", type=file, help="HA partner, which must see them")
     add(
         "--idle",
-        type=_seconds,
+        type=seconds,
         default=_DEFAULT_IDLE,
         metavar="S",
         help=f"seconds of an idle connection (default: {_DEFAULT_IDLE:g})",
@@ -102,7 +72,7 @@ def _parser() -> Parser:
     add("--ledger", metavar="FILE", type=file, help="default: in the XDG state home")
     add("--keep", action="store_true", help="leave a key for --after-restart")
     add("--after-restart", metavar="FILE", type=file, help="read the key that this ledger names")
-    _add_consent(parser)
+    add_consent(parser)
     add(
         "--print-completion",
         metavar="SHELL",
@@ -121,37 +91,5 @@ def _cleanup_parser() -> Parser:
     )
     parser.add_argument("ledger", metavar="LEDGER", type=file, help="the ledger of the run")
     parser.add_argument("--certs", metavar="DIR", type=directory, help="default: those of the run")
-    _add_consent(parser)
+    add_consent(parser)
     return parser
-
-
-def _add_consent(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--yes-this-is-my-server", action="store_true", help="it may be another machine"
-    )
-
-
-def _address(text: str) -> str:
-    try:
-        return parse_address(text)
-    except AddressError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _port(text: str) -> int:
-    try:
-        return parse_port(text)
-    except AddressError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= _MOST_SECONDS:
-        raise argparse.ArgumentTypeError(
-            f'"{text}" is not a number of seconds (up to {_MOST_SECONDS})'
-        )
-    return seconds

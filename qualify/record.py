@@ -16,8 +16,9 @@ from filer.kmip.ttlv import (
     MalformedTtlv,
     elements,
 )
-from filer.qualify.message import DATE_TIME, LONG_INTEGER, Structure, Tags
 from filer.qualify.outcome import Exchange
+from filer.throw_away.line import Tape
+from filer.throw_away.message import DATE_TIME, LONG_INTEGER, Structure, Tags
 
 _MOST_EXCHANGES = 40
 _MOST_ITEMS = 3
@@ -36,25 +37,6 @@ _MEMBERS = {
     Tags.KEY_FORMAT_TYPE.value: enums.KeyFormatType,
     Tags.STATE.value: enums.State,
 }
-
-
-class Tape:
-    """Records what a connection sends and receives: a `Watch` of `filer.kmip.connection`."""
-
-    def __init__(self) -> None:
-        self.exchanges: list[tuple[bytes, bytearray]] = []
-
-    def sent(self, data: bytes) -> None:
-        self.exchanges.append((data, bytearray()))
-
-    def received(self, data: bytes) -> None:
-        if self.exchanges:
-            self.exchanges[-1][1].extend(data)
-
-    @property
-    def answered(self) -> bool:
-        """Whether any byte of an answer to the last request has arrived."""
-        return bool(self.exchanges and self.exchanges[-1][1])
 
 
 class Recorder:

@@ -8,6 +8,7 @@ from filer.kmip.failure import KeyServerFailure
 from filer.kmip.ttlv import MalformedTtlv
 from filer.qualify.outcome import Check, NotTested, Problem, Result, Stop
 from filer.qualify.server import Server
+from filer.throw_away.stock import NotStored
 
 _NOT_KMIP = "an answer is not a KMIP answer"
 
@@ -31,7 +32,7 @@ def run(
             try:
                 for each in check.run(server):
                     (problems if isinstance(each, Problem) else statements).append(each)  # type: ignore[arg-type]
-            except NotTested as error:
+            except (NotTested, NotStored) as error:
                 reason = None if problems else str(error)
             except Stop as error:
                 stopped = str(error)

@@ -4,25 +4,27 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from filer.kmip.client import Credentials, KmipClient
 from filer.kmip.failure import KeyServerFailure
 from filer.kmip.login import Login
-from filer.kmip.requests import SPOKEN, Item, Version, discover_versions, locate_name, query
+from filer.kmip.requests import SPOKEN, Item, Version, locate_name, query
 from filer.kmip.ttlv import MalformedTtlv
 from filer.qualify.certificates import Certificates
-from filer.qualify.ledger import Entry, Ledger
-from filer.qualify.line import Batches, Habits, Line, Way, verified
-from filer.qualify.message import NEWER, Answer, AnswerItem, Raw, Reason
 from filer.qualify.outcome import NotTested
-from filer.qualify.record import Recorder, Tape
-from filer.qualify.stock import Owner, Stock
-from filer.qualify.throw_away import Mint
+from filer.qualify.record import Recorder
+from filer.throw_away.ledger import Entry, Ledger
+from filer.throw_away.line import Batches, Habits, Line, Tape, Way, learn_habits, verified
+from filer.throw_away.message import NEWER, Answer, AnswerItem, Raw
+from filer.throw_away.pairs import Mint
+from filer.throw_away.stock import Stock
+
+Owner = Literal["own", "other"]
+"""Whose client certificate: "own", or "other", the second one."""
 
 
 def _time_of_day() -> datetime:
@@ -166,32 +168,16 @@ class Server:
         """
         found: dict[Version, Habits] = {}
         for version in (*SPOKEN, *NEWER):
-            for greets, numbers in ((False, False), (True, False), (False, True)):
-                habits = Habits(version, greets=greets, numbers=numbers)
-                if self._speaks(habits):
-                    found[version] = habits
-                    break
+            habits = learn_habits(
+                lambda habits: self.line_with(verified(self.credentials()), habits),
+                self.unknown_name(),
+                version,
+            )
+            if isinstance(habits, Habits):
+                found[version] = habits
+            else:
+                self.refusals[version] = habits
         return found
-
-    def _speaks(self, habits: Habits) -> bool:
-        try:
-            with self.line_with(verified(self.credentials()), habits) as line:
-                answer = line.ask(self.unknown_name())
-                if understands(answer):
-                    habits.closes = self._closes(line)
-                    return True
-        except KeyServerFailure as failure:
-            reason = failure.reason
-        else:
-            reason = answer.items[0].outcome() if answer.items else "an answer without an item"
-        self.refusals.setdefault(habits.version, reason)
-        return False
-
-    def _closes(self, line: Line) -> bool:
-        """Return whether the server closes the connection after an answer."""
-        with suppress(KeyServerFailure):
-            line.ask(discover_versions())
-        return not line.tape.answered
 
     @cached_property
     def habits(self) -> Habits:
@@ -223,11 +209,3 @@ class Server:
             except (KeyServerFailure, MalformedTtlv, NotTested):
                 left += stock.entries
         return left
-
-
-def understands(answer: Answer) -> bool:
-    """Return whether a Locate was understood, if it has found anything or not."""
-    return any(
-        item.succeeded or item.refused_with(Reason.ITEM_NOT_FOUND, Reason.OBJECT_NOT_FOUND)
-        for item in answer.items
-    )

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from filer.host.errors import FilerError
@@ -13,14 +12,14 @@ from filer.kmip.failure import KeyServerFailure
 from filer.kmip.login import Login, read_login
 from filer.kmip.ttlv import MalformedTtlv
 from filer.qualify.certificates import Certificates
-from filer.qualify.destruction import Destroyer
-from filer.qualify.ledger import Entry, Ledger, Reach
-from filer.qualify.line import Batches
 from filer.qualify.outcome import Check, NotTested
 from filer.qualify.report import Report, Verdict
 from filer.qualify.run import run
-from filer.qualify.server import Server, Settings
-from filer.qualify.stock import Owner
+from filer.qualify.server import Owner, Server, Settings
+from filer.throw_away.destruction import Destroyer, by_place
+from filer.throw_away.ledger import Entry, Ledger, Reach
+from filer.throw_away.line import Batches
+from filer.throw_away.stock import NotStored
 
 Complain = Callable[[str], None]
 
@@ -99,10 +98,7 @@ def clean_up(plan: Plan, ledger: Ledger, entries: Sequence[Entry]) -> list[Entry
     """Destroy the objects of ``entries``; return those of which one may be left."""
     with _servers(plan, ledger) as servers:
         left = _destroy(servers, entries, ledger)
-    if left:
-        ledger.reduce(left)
-    else:
-        ledger.remove()
+    ledger.leave(left)
     return left
 
 
@@ -141,7 +137,7 @@ def _keep(servers: Sequence[Server]) -> list[Entry]:
     """Register a pair on each server and leave it there; return the entries."""
     kept = []
     for server in servers:
-        with suppress(KeyServerFailure, NotTested):
+        with suppress(KeyServerFailure, NotTested, NotStored):
             server.own.register(server.mint.pair())
             kept.append(server.own.entries[-1])
             server.own.forget(kept[-1])
@@ -152,11 +148,7 @@ def _destroy(servers: Sequence[Server], entries: Sequence[Entry], ledger: Ledger
     left: list[Entry] = []
     by_address = {server.address: server for server in servers}
 
-    def place(entry: Entry) -> tuple[str, str]:
-        return entry.key_server, entry.owner
-
-    for (address, owner), group in groupby(sorted(entries, key=place), place):
-        some = list(group)
+    for (address, owner), some in by_place(entries).items():
         if address not in by_address:  # a server that was not named this time
             left += some
             continue
@@ -182,7 +174,4 @@ def _settle(
             f"{len(kept)} pairs are kept; restart the key servers, then run with "
             f"--after-restart {ledger.path}"
         )
-    if left or kept:
-        ledger.reduce([*left, *kept])
-    else:
-        ledger.remove()
+    ledger.leave([*left, *kept])

@@ -59,13 +59,12 @@ class KmipClient:
     Every method makes a connection of its own.  What the server can do is learned once.
     ``timeout`` is in seconds: one deadline for connecting and the handshake, and one for each
     request with its whole answer.  ``login`` is sent with each request.  Connections come from
-    ``interface`` if there is one.  Key pairs whose key ID is ``ignored`` are not read.  Methods
-    raise KeyServerFailure, whose ``reason`` is what ``key_manager status`` shows.  An instance may
-    be used by one thread at a time.
-    ``warnings`` collects irregularities that were tolerated, and
-    ``unreadable`` the objects that could not be read, with the reason.  ``unread`` has the key IDs
-    that the server has, but whose key the last conversation did not read.  ``watch`` sees the
-    requests and answers.
+    ``interface`` if there is one.  Key pairs whose key ID is ``ignored`` are not read.  With
+    ``key_tag``, `fetch` lists only the key pairs with this tag.  Methods raise KeyServerFailure,
+    whose ``reason`` is what ``key_manager status`` shows.  An instance may be used by one thread at
+    a time.  ``warnings`` collects irregularities that were tolerated, and ``unreadable`` the
+    objects that could not be read, with the reason.  ``unread`` has the key IDs that the server
+    has, but whose key the last conversation did not read.  ``watch`` sees the requests and answers.
     """
 
     def __init__(
@@ -78,6 +77,7 @@ class KmipClient:
         login: Login | None = None,
         interface: "Interface | None" = None,
         ignored: Callable[[str], bool] = lambda _: False,
+        key_tag: str | None = None,
         watch: "Watch | None" = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _time_of_day,
@@ -99,6 +99,7 @@ class KmipClient:
         self._login = login
         self._interface = interface
         self._ignored = ignored
+        self._key_tag = key_tag
         self._watch = watch
         self._arrived: list[KeyPair] = []
         self._credentials = credentials
@@ -202,6 +203,13 @@ class KmipClient:
                 raise ServerRefusal(_ANOTHER_IDENTIFIER)
             return gone
 
+    def context(self) -> "SSLContext":
+        """Return the TLS context of a conversation, with the certificate files as they are now."""
+        from filer.kmip.tls import client_context
+
+        files = self._credentials
+        return client_context(files.client, files.client_private, files.ca)
+
     @contextmanager
     def _conversation(self) -> Iterator["Conversation"]:
         # Slow to import, and needed only to connect to a key server.
@@ -209,10 +217,8 @@ class KmipClient:
         from filer.kmip.connection import Deadline
         from filer.kmip.conversation import Conversation
         from filer.kmip.exchange import Exchange
-        from filer.kmip.tls import client_context
 
-        files = self._credentials
-        context = client_context(files.client, files.client_private, files.ca)
+        context = self.context()
         deadline = Deadline(self.timeout, self._clock)
         abilities = self._abilities = self._abilities or Abilities()
         with (
@@ -221,7 +227,7 @@ class KmipClient:
                 partial(self._connection, context, deadline), deadline, abilities, self._login
             ) as exchange,
         ):
-            conversation = Conversation(exchange, self._ignored)
+            conversation = Conversation(exchange, self._ignored, self._key_tag)
             try:
                 yield conversation
             finally:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.kmip.answers import Outcome, Success
-from filer.kmip.descriptions import UNKNOWN
+from filer.kmip.descriptions import UNKNOWN, Description
 from filer.kmip.exchange import Exchange
 from filer.kmip.failure import IncompleteAnswer, KeyServerFailure, ServerRefusal, not_listed
 from filer.kmip.objects import (
@@ -51,12 +51,16 @@ class Conversation:
     """
 
     def __init__(
-        self, exchange: Exchange, ignored: Callable[[str], bool] = lambda _: False
+        self,
+        exchange: Exchange,
+        ignored: Callable[[str], bool] = lambda _: False,
+        key_tag: str | None = None,
     ) -> None:
         self.refused: set[str] = set()
         self._exchange = exchange
         self._abilities = exchange.abilities
-        self._searches = Searches(exchange)
+        self._key_tag = key_tag
+        self._searches = Searches(exchange, key_tag)
         self._reader = ObjectReader(exchange, ignored)
 
     @property
@@ -94,7 +98,7 @@ class Conversation:
         yield from self._read_named(names[:_NAMES_FIRST], read, searches)
         listed = self._searches.all_objects()
         others = [each for each in listed.identifiers if each not in read]
-        for each in self._reader.read(others, lambda about: about.may_be_key_pair):
+        for each in self._reader.read(others, self._is_wanted):
             read[each.identifier] = each
             yield each
         found = _key_ids(read)
@@ -110,6 +114,9 @@ class Conversation:
             *(not_listed(each.label()) for each in left_out),
             *(located.problem for name, located in searches.items() if name not in found),
         )
+
+    def _is_wanted(self, about: Description) -> bool:
+        return about.may_be_key_pair and (self._key_tag is None or self._key_tag in about.groups)
 
     def _read_named(
         self,

@@ -112,12 +112,15 @@ def discover_versions() -> Item:
     return Item(enums.Operation.DISCOVER_VERSIONS, _discover_versions)
 
 
-def locate_all(offset: int = 0, *, most: int | None = None, filtered: bool = True) -> Item:
+def locate_all(
+    offset: int = 0, *, most: int | None = None, filtered: bool = True, tag: str | None = None
+) -> Item:
     """Ask for all Secret Data objects after the first ``offset``, at most ``most`` of them.
 
-    Without ``filtered``, ask for objects of any type.
+    Without ``filtered``, ask for objects of any type.  With ``tag``, ask only for those with this
+    key tag.
     """
-    payload = partial(_locate_payload, offset=offset, most=most, filtered=filtered)
+    payload = partial(_locate_payload, offset=offset, most=most, filtered=filtered, tag=tag)
     return Item(enums.Operation.LOCATE, payload)
 
 
@@ -277,9 +280,15 @@ def _discover_versions(_text: str) -> Any:
 
 
 def _locate_payload(
-    key_id: str, offset: int = 0, most: int | None = None, filtered: bool = True
+    key_id: str,
+    offset: int = 0,
+    most: int | None = None,
+    filtered: bool = True,
+    tag: str | None = None,
 ) -> Any:
     wanted = []
+    if tag is not None:
+        wanted.append(_attribute(enums.AttributeType.OBJECT_GROUP, tag))
     if key_id:
         wanted.append(_attribute(enums.AttributeType.NAME, key_id))
     if filtered:

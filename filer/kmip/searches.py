@@ -42,22 +42,24 @@ class Searches:
     """The searches of one connection.  Its methods raise KeyServerFailure.
 
     ``listed`` has the identifiers of all objects that the server listed, without the ``unusable``
-    ones, which no request can use and which are made printable.
+    ones, which no request can use and which are made printable.  With ``key_tag``, a list of all
+    objects has only those with this key tag.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, key_tag: str | None = None) -> None:
         self.listed: set[str] = set()
         self.unusable: dict[str, None] = {}
+        self._key_tag = key_tag
         self._exchange = exchange
         self._abilities = exchange.abilities
 
     def all_objects(self) -> Located:
         """List all objects that the server shows."""
         is_cut = False
-        search = partial(locate_all, filtered=self._abilities.lists_by_type)
+        search = partial(locate_all, filtered=self._abilities.lists_by_type, tag=self._key_tag)
         (page,) = self._exchange.ask([search()])
         if isinstance(page, Refusal) and page.unsupported and self._abilities.lists_by_type:
-            search = partial(locate_all, filtered=False)
+            search = partial(locate_all, filtered=False, tag=self._key_tag)
             (without_type,) = self._exchange.ask([search()])
             if isinstance(without_type, Success) or without_type.gone:
                 self._abilities.lists_by_type = False

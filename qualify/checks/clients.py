@@ -3,9 +3,9 @@
 from filer.kmip.failure import KeyServerFailure
 from filer.kmip.requests import destroy, get, locate_name
 from filer.qualify.checks.pairs import read_key
-from filer.qualify.message import Tags
 from filer.qualify.outcome import BLOCKER, Problem, Statements, check
 from filer.qualify.server import Server
+from filer.throw_away.message import Tags
 
 
 @check(BLOCKER, "register-read-back", "key-shapes")

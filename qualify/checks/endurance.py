@@ -1,9 +1,9 @@
 """Checks of what is still there later, or elsewhere."""
 
-from filer.qualify import objects
-from filer.qualify.destruction import find
 from filer.qualify.outcome import BLOCKER, INFORMATION, NotTested, Problem, Statements, check
 from filer.qualify.server import Server
+from filer.throw_away import objects
+from filer.throw_away.destruction import find
 
 _STEP = 0.25
 

@@ -4,10 +4,10 @@ from filer.keys.pair import KeyPair
 from filer.kmip.messages import enums
 from filer.kmip.requests import activate, destroy, get_attributes, locate_name, revoke
 from filer.kmip.ttlv import Element
-from filer.qualify import objects
-from filer.qualify.message import AnswerItem, Reason, Tags
 from filer.qualify.outcome import INFORMATION, WARNING, NotTested, Problem, Statements, check
 from filer.qualify.server import Server
+from filer.throw_away import objects
+from filer.throw_away.message import AnswerItem, Reason, Tags
 
 _NOT_NOW = (
     Reason.PERMISSION_DENIED,

@@ -4,8 +4,6 @@ from filer.kmip.failure import KeyServerFailure
 from filer.kmip.messages import enums
 from filer.kmip.requests import get_attributes, locate_all
 from filer.kmip.ttlv import STRUCTURE, Element
-from filer.qualify.message import Answer, Raw, Reason, Tags, protocol_version
-from filer.qualify.objects import GONE
 from filer.qualify.outcome import (
     BLOCKER,
     INFORMATION,
@@ -16,6 +14,8 @@ from filer.qualify.outcome import (
     check,
 )
 from filer.qualify.server import Server
+from filer.throw_away.message import Answer, Raw, Reason, Tags, protocol_version
+from filer.throw_away.objects import GONE
 
 _SIZES = (2, 16, 64, 256, 1024)
 _CONTINUES = 3

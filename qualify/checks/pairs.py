@@ -8,10 +8,10 @@ from filer.kmip.failure import KeyServerFailure, PartlyRead
 from filer.kmip.messages import enums
 from filer.kmip.requests import get, get_attributes
 from filer.kmip.ttlv import ENUMERATION, STRUCTURE, TEXT_STRING
-from filer.qualify import objects
 from filer.qualify.outcome import BLOCKER, WARNING, Problem, Statements, check, shown
 from filer.qualify.server import Server
-from filer.qualify.throw_away import PARENT_TAG
+from filer.throw_away import objects
+from filer.throw_away.pairs import PARENT_TAG
 
 _SHORT, _LONG = 20, 32
 _ASKED = tuple(objects.TAGS.values())

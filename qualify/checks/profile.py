@@ -4,12 +4,12 @@ from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.kmip.failure import KeyServerFailure
 from filer.kmip.requests import get_attributes, locate_name
-from filer.qualify.message import Tags
 from filer.qualify.oasis import cases
-from filer.qualify.objects import attributes, names
 from filer.qualify.outcome import INFORMATION, NotTested, Problem, Statements, check
 from filer.qualify.server import Server
-from filer.qualify.throw_away import PUBLISHED_NAME
+from filer.throw_away.message import Tags
+from filer.throw_away.objects import attributes, names
+from filer.throw_away.pairs import PUBLISHED_NAME
 
 _GROUP, _SECRET = "SASED-M-2-14-group", b"*" * 32
 _VERSION = (1, 4)

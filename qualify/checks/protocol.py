@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 
 from filer.kmip.messages import enums, payloads
 from filer.kmip.requests import SPOKEN, Version, discover_versions
-from filer.qualify.line import verified
-from filer.qualify.message import NEWER, Raw, Structure, Tags
 from filer.qualify.outcome import (
     BLOCKER,
     WARNING,
@@ -16,7 +14,9 @@ from filer.qualify.outcome import (
     Stop,
     check,
 )
-from filer.qualify.server import Server, understands
+from filer.qualify.server import Server
+from filer.throw_away.line import understands, verified
+from filer.throw_away.message import NEWER, Raw, Structure, Tags
 
 _NEEDED = (
     enums.Operation.REGISTER,

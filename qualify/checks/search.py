@@ -3,11 +3,11 @@
 from filer.keys.pair import KeyPair
 from filer.kmip.messages import AttributeFactory, SecretFactory, enums, objects, payloads
 from filer.kmip.requests import Item, locate_all, locate_name
-from filer.qualify.line import Line
-from filer.qualify.message import AnswerItem, Raw, Reason, Tags
 from filer.qualify.outcome import BLOCKER, WARNING, Problem, Statements, check
 from filer.qualify.server import Server
-from filer.qualify.throw_away import TAG
+from filer.throw_away.line import Line
+from filer.throw_away.message import AnswerItem, Raw, Reason, Tags
+from filer.throw_away.pairs import TAG
 
 _PAGES = (1024, 256, 64, 16, 4)
 _WITH_OFFSET = ((1, 3), (1, 4), (2, 0))

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from filer.kmip.failure import KeyServerFailure
 from filer.kmip.requests import locate_name, query
-from filer.qualify.message import Tags
 from filer.qualify.outcome import BLOCKER, WARNING, NotTested, Problem, Statements, check
 from filer.qualify.server import Server
+from filer.throw_away.message import Tags
 
 _TIMES = 10
 _TIMES_BESIDE_OTHERS = 3

@@ -15,9 +15,9 @@ from filer.kmip.failure import (
 from filer.kmip.requests import SPOKEN
 from filer.kmip.tls import check_address, is_in_file
 from filer.qualify.certificates import unverified
-from filer.qualify.line import verified
 from filer.qualify.outcome import BLOCKER, WARNING, NotTested, Problem, Statements, Stop, check
-from filer.qualify.server import Server, understands
+from filer.qualify.server import Server
+from filer.throw_away.line import understands, verified
 
 _NOTICE = timedelta(days=30)
 _MODERN = (("TLS 1.3", ssl.TLSVersion.TLSv1_3), ("TLS 1.2", ssl.TLSVersion.TLSv1_2))

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as Xml
 
 from filer.kmip.messages import enums
 from filer.kmip.ttlv import BYTE_STRING, ENUMERATION, INTEGER, STRUCTURE, TEXT_STRING, Element
-from filer.qualify.message import Answer, AnswerItem, Structure, Tags
+from filer.throw_away.message import Answer, AnswerItem, Structure, Tags
 
 CASES = ("SASED-M-1-14", "SASED-M-2-14", "SASED-M-3-14")
 

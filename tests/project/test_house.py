@@ -14,13 +14,14 @@ from tests.kit.paths import CHECKOUT
 
 ARCHITECTURE = CHECKOUT / "docs" / "ARCHITECTURE.md"
 
-LINKED = ("shell", "commands", "keyserver", "qualify", "man")
+LINKED = ("shell", "commands", "keyserver", "qualify", "storm", "man")
 """The folders beside ``filer/`` that are imported as parts of it."""
 
 FLOORS = {
     "filer": (),
     "filer.keyserver": ("filer",),
     "filer.qualify": ("filer",),
+    "filer.storm": ("filer",),
     "filer.commands": ("filer",),
     "filer.shell": ("filer", "filer.keyserver", "filer.commands"),
 }
@@ -32,7 +33,7 @@ ROOMS = {
         ("running", "keys", "mroot"),
         ("config", "kmip", "disks"),
         ("key_servers", "registration"),
-        ("boot_device", "options", "clock", "network", "pair"),
+        ("boot_device", "options", "clock", "network", "pair", "throw_away"),
         ("root",),
         ("system",),
         ("trial", "boot"),
@@ -47,14 +48,21 @@ ROOMS = {
         ("server",),
     ),
     "filer.qualify": (
-        ("outcome", "message", "throw_away", "ledger", "options"),
-        ("record", "objects", "certificates", "oasis", "report"),
-        ("line", "destruction"),
-        ("stock",),
+        ("outcome", "options"),
+        ("record", "certificates", "oasis", "report"),
         ("server",),
         ("checks", "text", "json_lines", "junit"),
         ("catalogue", "run"),
         ("session",),
+    ),
+    "filer.storm": (
+        ("plan",),
+        ("fleet", "measuring", "outcome", "scenario"),
+        ("ledgers",),
+        ("scenarios", "stocking", "load", "text"),
+        ("catalogue", "json_report", "junit", "page"),
+        ("options", "conductor", "worker"),
+        ("generator", "session"),
     ),
     "filer.commands": (
         ("results",),
@@ -199,7 +207,7 @@ def test_the_whole_source_tree_is_seen(source: SourceTree) -> None:
         assert found == {room for row in rooms for room in row} - {""}
         within = {each for name in names for each in source.imports(name) if each in names}
         assert len(within) > len(names) / 2
-    for floor in ("filer.commands", "filer.keyserver", "filer.qualify", "filer.shell"):
+    for floor in FLOORS.keys() - {"filer"}:
         assert any(
             floor_of(each) == "filer" for name in source.of(floor) for each in source.imports(name)
         )

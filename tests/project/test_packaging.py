@@ -15,7 +15,7 @@ import pytest
 from tests.kit.console import PATIENCE
 from tests.kit.paths import CHECKOUT
 
-LINKED = ("shell", "commands", "keyserver", "qualify", "man")
+LINKED = ("shell", "commands", "keyserver", "qualify", "storm", "man")
 NOT_OURS = shutil.ignore_patterns(
     ".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "build", "*.egg-info"
 )

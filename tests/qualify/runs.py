@@ -7,11 +7,12 @@ from random import Random
 
 from filer.host.durable import Storage
 from filer.qualify.catalogue import checks
-from filer.qualify.ledger import Digests, Ledger
+from filer.qualify.options import PROGRAM
 from filer.qualify.outcome import Check, Result
 from filer.qualify.report import Verdict
 from filer.qualify.server import Scale, Settings
 from filer.qualify.session import Plan, qualify
+from filer.throw_away.ledger import Digests, Ledger
 from pytest_filer.child import PATIENCE
 from tests.kit.defective import Server
 
@@ -72,7 +73,7 @@ def qualified(plan: Plan, ledger: Path, chosen: Sequence[Check] | None = None) -
     """Check the key servers of ``plan``; return the results for the first."""
     said: list[str] = []
     report = Collected()
-    begun = Ledger(ledger, plan.reach(), Digests(bytes(16)), Storage())
+    begun = Ledger(PROGRAM, ledger, plan.reach(), Digests(bytes(16)), Storage())
     begun.create()
     qualify(plan, begun, checks() if chosen is None else chosen, report, said.append)
     results = {

@@ -22,7 +22,8 @@ import pytest
 from filer.keyserver.server import KeyServer
 from filer.keyserver.stored_keys import stores_in
 from filer.qualify.catalogue import BUILT_IN
-from filer.qualify.ledger import read
+from filer.qualify.options import PROGRAM
+from filer.throw_away.ledger import read
 from pytest_filer.child import PATIENCE
 from tests.kit import defective, qualify_documents
 from tests.kit.defective import Server
@@ -444,7 +445,7 @@ def test_a_pair_is_in_the_ledger_before_it_is_registered(
     def look(name: str) -> None:
         (ledger,) = ledgers(tmp_path)
         assert stat.S_IMODE(ledger.stat().st_mode) == 0o600
-        if name not in {entry.name for entry in read(ledger)[2]}:
+        if name not in {entry.name for entry in read(PROGRAM, ledger)[2]}:
             missing.append(name)
 
     server.on_register = look
@@ -581,7 +582,7 @@ def test_what_a_restart_does_to_a_key_is_found(
     ledger = tmp_path / "kept"
     assert qualify(*FEW, "--keep", "--ledger", ledger).status == 0
     ((name, stored),) = server.store.objects.items()
-    assert [entry.name for entry in read(ledger)[2]] == server.store.names[-1:]
+    assert [entry.name for entry in read(PROGRAM, ledger)[2]] == server.store.names[-1:]
     if fate == "lost":
         server.store.objects.clear()
     if fate == "changed":

@@ -16,7 +16,7 @@ SHELLS = {
     "zsh": ("-f", "-i"),
 }
 PREPARE = {"bash": "", "zsh": "autoload -Uz compinit && compinit -D -u && "}
-PROGRAMS = ("filer", "filer-keyserver", "filer-qualify")
+PROGRAMS = ("filer", "filer-keyserver", "filer-qualify", "filer-storm")
 PROMPT = "READY> "
 
 
@@ -60,6 +60,8 @@ def shell(name: str, account: Account) -> Iterator[Child]:
         ("filer-qualify --format ju", "nit "),
         ("filer-qualify --certs run", "s"),
         ("filer-qualify --partner-cert runb", "ook.txt "),
+        ("filer-storm --scen", "ario "),
+        ("filer-storm --json runb", "ook.txt "),
     ],
 )
 def test_tab_completes(account: Account, name: str, typed: str, rest: str) -> None:

@@ -79,6 +79,7 @@ def test_there_is_a_page_for_every_program_and_every_command_of_storage_encrypti
         "filer",
         "filer-keyserver",
         "filer-qualify",
+        "filer-storm",
         "na_disk",
         "na_key_manager",
         "na_keymgr",
@@ -120,6 +121,10 @@ filer-keyserver destroy [--dir DIR] [--address IP]... [--yes] KEY...""",
 filer-qualify [options] --certs DIR IP...
 filer-qualify cleanup [--certs DIR] [--yes-this-is-my-server] LEDGER
 filer-qualify --explain [CHECK]""",
+    "filer-storm": """\
+filer-storm [options] --certs DIR IP...
+filer-storm [options] --certs DIR --worker HOST
+filer-storm cleanup [--certs DIR] [--yes-this-is-my-server] LEDGER""",
 }
 
 
@@ -201,6 +206,7 @@ def test_the_page_of_filer_shows_filer_toml_as_it_is_written() -> None:
         ("filer", "filer"),
         ("filer-keyserver", "filer-keyserver"),
         ("filer-qualify", "filer-qualify"),
+        ("filer-storm", "filer-storm"),
     ],
 )
 def test_a_page_is_found_with_and_without_its_prefix(name: str, page: str) -> None:

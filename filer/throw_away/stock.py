@@ -1,21 +1,22 @@
-"""The throw-away pairs that this run has on a key server, from Register to Destroy."""
+"""The throw-away pairs that a run has on a key server, from Register to Destroy."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 from filer.kmip.failure import KeyServerFailure
-from filer.kmip.requests import FULL_FORM, lesser_forms, register
-from filer.qualify.destruction import Destroyer
-from filer.qualify.ledger import Entry, Ledger
-from filer.qualify.line import Batches, Line
-from filer.qualify.message import Answer, Raw
-from filer.qualify.outcome import NotTested
-from filer.qualify.throw_away import PARENT_TAG, Mint
+from filer.kmip.requests import FULL_FORM, Form, lesser_forms, register
+from filer.throw_away.destruction import Destroyer
+from filer.throw_away.ledger import Entry, Ledger
+from filer.throw_away.line import Batches, Line
+from filer.throw_away.message import Answer, Raw
+from filer.throw_away.pairs import PARENT_TAG, Mint
 
-Owner = Literal["own", "other"]
+
+class NotStored(Exception):
+    """A key server does not take pairs; the text says why."""
 
 
 class Stored(NamedTuple):
@@ -29,39 +30,45 @@ class Stock:
     """The throw-away pairs of one owner on one key server.
 
     The ledger names a pair before its Register is sent.  `destroy_all` destroys what is left.
+    ``form`` is the form in which the server takes pairs, if it is known.  ``identifiers`` has those
+    that Register has returned.
     """
 
     def __init__(
         self,
         key_server: str,
-        owner: Owner,
+        owner: str,
         ledger: Ledger,
         mint: Mint,
         line: Callable[[], Line],
+        *,
+        form: Form | None = None,
     ) -> None:
         self.mint = mint
         self.secrets: list[AuthenticationKey] = []
-        self.form = FULL_FORM
-        self._form_is_known = False
+        self.form = form or FULL_FORM
+        self._form_is_known = form is not None
         self.entries: list[Entry] = []
         self._key_server = key_server
-        self._owner = owner
+        self.owner = owner
         self._ledger = ledger
         self._line = line
         self._batches = Batches(line)
-        self._identifiers: dict[Entry, str] = {}
+        self.identifiers: dict[Entry, str] = {}
+        self._sent_twice: set[Entry] = set()
         self._crowd: list[tuple[Entry, Stored]] = []
 
     def announce(self, *pairs: KeyPair) -> list[Entry]:
         """Write ``pairs`` to the ledger, because a Register for them is about to be sent."""
         self.secrets += [pair.key for pair in pairs if pair.key not in self.secrets]
-        entries = self._ledger.add(self._key_server, self._owner, pairs)
+        entries = self._ledger.add(self._key_server, self.owner, pairs)
         self.entries += entries
         return entries
 
     def settle(self, entry: Entry, identifier: str) -> None:
         """Record the identifier that Register has returned for a pair."""
-        self._identifiers[entry] = identifier
+        if entry not in self._sent_twice:
+            self.identifiers[entry] = identifier
 
     def send(self, pair: KeyPair, item: Raw | None = None) -> Answer:
         """Register ``pair``, by ``item`` if given, and return the answer."""
@@ -73,23 +80,26 @@ class Stock:
         return answer
 
     def register(self, *pairs: KeyPair) -> list[str]:
-        """Register ``pairs`` and return their identifiers.  Raises NotTested if one is refused."""
-        self._find_form()
+        """Register ``pairs`` and return their identifiers.  Raises NotStored if one is refused."""
+        self.find_form()
         identifiers = []
         for pair in pairs:
             try:
                 answer = self.send(pair)
             except KeyServerFailure as failure:
-                raise NotTested(f"Register was not answered: {failure.reason}") from None
+                raise NotStored(f"Register was not answered: {failure.reason}") from None
             item = answer.items[0] if answer.items else None
             if item is None or not item.succeeded:
                 reason = item.outcome(with_message=False) if item else "no answer"
-                raise NotTested(f"Register was refused: {reason}")
+                raise NotStored(f"Register was refused: {reason}")
             identifiers.append(item.identifier)
         return identifiers
 
-    def _find_form(self) -> None:
-        """Find out, once, in which form the server accepts pairs; the full one if in none."""
+    def find_form(self) -> None:
+        """Find out, once, in which form the server accepts pairs, by registering one.
+
+        The form is the full one if the server accepts none.
+        """
         if self._form_is_known:
             return
         self._form_is_known = True
@@ -107,36 +117,62 @@ class Stock:
         return [stored for _, stored in self._crowd]
 
     def populate(self, size: int) -> Sequence[Stored]:
-        """Bring the crowd to ``size`` pairs: register more, or destroy some.  Raises NotTested."""
-        self._find_form()
+        """Bring the crowd to ``size`` pairs: register more, or destroy some.  Raises NotStored."""
+        self.find_form()
         surplus = [entry for entry, _ in self._crowd[size:]]
         if surplus:
             del self._crowd[size:]
             self._destroy(surplus)
         with self._line() as line:
             while (missing := size - len(self._crowd)) > 0:
-                self._add(
-                    line, [self.mint.pair() for _ in range(min(missing, self._batches.at_once))]
-                )
+                pairs = [self.mint.pair() for _ in range(min(missing, self._batches.at_once))]
+                entries = self.announce(*pairs)
+                identifiers = self._registered(line, entries, pairs)
+                # If it is unknown whether some were registered, others take their place.
+                stored = map(Stored, pairs, identifiers or ())
+                self._crowd += zip(entries, stored, strict=False)
         return self.crowd
 
-    def _add(self, line: Line, pairs: Sequence[KeyPair]) -> None:
+    def add(self, pairs: Sequence[KeyPair], go_on: Callable[[], bool] = lambda: True) -> None:
+        """Register these ``pairs``, which other stocks may have too, while ``go_on`` is true.
+
+        Raises NotStored.
+        """
+        self.find_form()
         entries = self.announce(*pairs)
+        done = 0
+        with self._line() as line:
+            while done < len(pairs) and go_on():
+                some = slice(done, done + self._batches.at_once)
+                if self._registered(line, entries[some], pairs[some]) is None:
+                    self._sent_twice.update(entries[some])
+                else:
+                    done = some.stop
+
+    def _registered(
+        self, line: Line, entries: Sequence[Entry], pairs: Sequence[KeyPair]
+    ) -> list[str] | None:
+        """Register ``pairs`` in one request and return their identifiers.
+
+        Returns None if the server does not take so many at once.  Whether some were registered is
+        unknown then: `destroy_all` looks for them by name.  Raises NotStored.
+        """
         items = [register(pair, PARENT_TAG, self.form) for pair in pairs]
         try:
             answers = self._batches.once(line, items)
         except KeyServerFailure as failure:
-            raise NotTested(f"the pairs for it cannot be registered: {failure.reason}") from None
+            raise NotStored(f"the pairs for it cannot be registered: {failure.reason}") from None
         if answers is None:
-            # Whether some were registered is unknown: `destroy_all` looks for them by name.
             self._batches.at_once = len(pairs) // 2
-            return
-        for entry, pair, answer in zip(entries, pairs, answers, strict=True):
+            return None
+        identifiers = []
+        for entry, answer in zip(entries, answers, strict=True):
             if answer is None or not answer.succeeded:
                 reason = answer.outcome(with_message=False) if answer else "no answer"
-                raise NotTested(f"the pairs for it cannot be registered: {reason}")
+                raise NotStored(f"the pairs for it cannot be registered: {reason}")
             self.settle(entry, answer.identifier)
-            self._crowd.append((entry, Stored(pair, answer.identifier)))
+            identifiers.append(answer.identifier)
+        return identifiers
 
     def forget(self, entry: Entry) -> None:
         """Leave a pair on the key server; the ledger still names it."""
@@ -148,9 +184,7 @@ class Stock:
         return self._destroy(self.entries) if self.entries else []
 
     def _destroy(self, entries: Sequence[Entry]) -> list[Entry]:
-        identifiers = {
-            each: self._identifiers[each] for each in entries if each in self._identifiers
-        }
+        identifiers = {each: self.identifiers[each] for each in entries if each in self.identifiers}
         left = Destroyer(self._batches.ask, self._ledger.digests).destroy(entries, identifiers)
         destroyed = set(entries) - set(left)
         self.entries = [each for each in self.entries if each not in destroyed]

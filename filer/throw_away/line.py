@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -12,10 +13,28 @@ from filer.kmip.login import Login
 from filer.kmip.requests import MAXIMUM_ANSWER, PREFERRED, Item, Version, discover_versions
 from filer.kmip.tls import check_address, client_context, is_in_file
 from filer.kmip.ttlv import HEADER_LENGTH, MalformedTtlv, structure_length
-from filer.qualify.message import Answer, AnswerItem, Raw, Tags, answer, request
-from filer.qualify.record import Tape
+from filer.throw_away.message import Answer, AnswerItem, Raw, Reason, Tags, answer, request
 
 _AT_ONCE = 64
+
+
+class Tape:
+    """Records what a connection sends and receives: a `Watch` of `filer.kmip.connection`."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[tuple[bytes, bytearray]] = []
+
+    def sent(self, data: bytes) -> None:
+        self.exchanges.append((data, bytearray()))
+
+    def received(self, data: bytes) -> None:
+        if self.exchanges:
+            self.exchanges[-1][1].extend(data)
+
+    @property
+    def answered(self) -> bool:
+        """Whether any byte of an answer to the last request has arrived."""
+        return bool(self.exchanges and self.exchanges[-1][1])
 
 
 @dataclass
@@ -171,3 +190,40 @@ class Batches:
 def verified(credentials: Credentials) -> ssl.SSLContext:
     """Return the context of a filer.  Raises KeyServerFailure."""
     return client_context(credentials.client, credentials.client_private, credentials.ca)
+
+
+def learn_habits(line_with: Callable[[Habits], Line], item: Item, version: Version) -> Habits | str:
+    """Return what a server needs to answer the Locate ``item`` in ``version``, or its refusal.
+
+    ``line_with`` returns a new connection.
+    """
+    refusal = ""
+    for greets, numbers in ((False, False), (True, False), (False, True)):
+        habits = Habits(version, greets=greets, numbers=numbers)
+        try:
+            with line_with(habits) as line:
+                got = line.ask(item)
+                if understands(got):
+                    habits.closes = _closes(line)
+                    return habits
+        except KeyServerFailure as failure:
+            reason = failure.reason
+        else:
+            reason = got.items[0].outcome() if got.items else "an answer without an item"
+        refusal = refusal or reason
+    return refusal
+
+
+def _closes(line: Line) -> bool:
+    """Return whether the server closes the connection after an answer."""
+    with suppress(KeyServerFailure):
+        line.ask(discover_versions())
+    return not line.tape.answered
+
+
+def understands(answer: Answer) -> bool:
+    """Return whether a Locate was understood, if it has found anything or not."""
+    return any(
+        item.succeeded or item.refused_with(Reason.ITEM_NOT_FOUND, Reason.OBJECT_NOT_FOUND)
+        for item in answer.items
+    )

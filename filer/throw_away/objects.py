@@ -6,7 +6,7 @@ from filer.keys.authentication_key import AuthenticationKey
 from filer.kmip.messages import enums
 from filer.kmip.requests import Version
 from filer.kmip.ttlv import BYTE_STRING, ENUMERATION, STRUCTURE, Element
-from filer.qualify.message import Raw, Reason, Structure, Tags, structure, text
+from filer.throw_away.message import Raw, Reason, Structure, Tags, structure, text
 
 NAME, GROUP, STATE, TYPE, APPLICATION = (
     "Name",

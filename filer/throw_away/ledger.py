@@ -5,8 +5,10 @@ name and a salted scrypt digest of its secret.
 """
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +17,10 @@ from filer.host.errors import FilerError
 from filer.host.reading import UnreadableError, read_regular
 from filer.host.scrypt import STANDARD
 from filer.host.text import printable
+from filer.host.user_paths import user_path
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
 
-SCHEMA = "filer-qualify-ledger/1"
 _DIGEST_SIZE = 32
 _SIZE_LIMIT = 64 * 1024 * 1024
 
@@ -27,10 +29,18 @@ class LedgerError(FilerError):
     """A ledger cannot be read."""
 
 
+def default_path(program: str) -> Path:
+    """Return the path of a new ledger of ``program``.  Raises LedgerError without a home."""
+    directory = user_path("state", program)
+    if directory is None:
+        raise LedgerError("your home directory is unknown; use --ledger FILE, or set HOME")
+    return directory / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}-{os.getpid()}.ledger"
+
+
 class Entry(NamedTuple):
     """A pair that may be on a key server.
 
-    ``owner`` says which client certificate registered it: "own", or "other", the second one.
+    ``owner`` says which client certificate registered it.
     """
 
     key_server: str
@@ -69,13 +79,20 @@ class Digests:
 
 
 class Ledger:
-    """A ledger that is being written, at ``path``.  All methods raise StorageError."""
+    """A ledger of ``program`` that is being written, at ``path``.  All methods raise StorageError.
 
-    def __init__(self, path: Path, reach: Reach, digests: Digests, storage: Storage) -> None:
+    Several processes may add to it at the same time.
+    """
+
+    def __init__(
+        self, program: str, path: Path, reach: Reach, digests: Digests, storage: Storage
+    ) -> None:
         self.path = path
         self.digests = digests
         self._storage = storage
-        self._head = _line({"schema": SCHEMA, "salt": digests.salt.hex(), **asdict(reach)})
+        self._head = _line(
+            {"schema": _schema(program), "salt": digests.salt.hex(), **asdict(reach)}
+        )
 
     def create(self) -> None:
         """Begin the ledger.  Raises LedgerError if the file exists."""
@@ -94,13 +111,16 @@ class Ledger:
         self._storage.settle(self.path)
         return entries
 
-    def reduce(self, entries: Iterable[Entry]) -> None:
-        """Reduce the ledger to the pairs that are left."""
-        self._storage.write(self.path, self._head + _lines(entries))
+    def leave(self, entries: Sequence[Entry]) -> None:
+        """Reduce the ledger to the pairs that are left; without any, remove it."""
+        if entries:
+            self._storage.write(self.path, self._head + _lines(entries))
+        else:
+            self._storage.remove(self.path)
 
-    def remove(self) -> None:
-        """Remove the ledger, because all its pairs are destroyed."""
-        self._storage.remove(self.path)
+
+def _schema(program: str) -> str:
+    return f"{program}-ledger/1"
 
 
 def _lines(entries: Iterable[Entry]) -> bytes:
@@ -111,8 +131,8 @@ def _line(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields).encode("ascii") + b"\n"
 
 
-def read(path: Path) -> tuple[Reach, Digests, Sequence[Entry]]:
-    """Read a ledger.  A torn last line is ignored: its pair was not registered.
+def read(program: str, path: Path) -> tuple[Reach, Digests, Sequence[Entry]]:
+    """Read a ledger of ``program``.  A torn last line is ignored: its pair was not registered.
 
     Raises LedgerError.
     """
@@ -122,9 +142,9 @@ def read(path: Path) -> tuple[Reach, Digests, Sequence[Entry]]:
         raise LedgerError(f"{printable(str(path))}: {reason}") from None
     try:
         head, *entries = [json.loads(line) for line in lines[:-1]]
-        if head.pop("schema") != SCHEMA:
+        if head.pop("schema") != _schema(program):
             raise ValueError
         digests = Digests(bytes.fromhex(head.pop("salt")))
         return Reach(**head), digests, [Entry(**entry) for entry in entries]
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise LedgerError(f"{printable(str(path))}: not a ledger of filer-qualify") from None
+        raise LedgerError(f"{printable(str(path))}: not a ledger of {program}") from None

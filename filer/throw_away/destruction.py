@@ -1,13 +1,13 @@
 """Destroying throw-away pairs, and nothing else."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from filer.kmip.messages import enums
 from filer.kmip.requests import Item, destroy, get, get_attributes, locate_name, revoke
-from filer.qualify import objects
-from filer.qualify.ledger import Digests, Entry
-from filer.qualify.message import AnswerItem, Tags
-from filer.qualify.throw_away import may_be_destroyed
+from filer.throw_away import objects
+from filer.throw_away.ledger import Digests, Entry
+from filer.throw_away.message import AnswerItem, Tags
+from filer.throw_away.pairs import may_be_destroyed
 
 Ask = Callable[[Sequence[Item]], list[AnswerItem | None]]
 
@@ -81,6 +81,14 @@ class Destroyer:
             for entry, answer in zip(entries, answers, strict=True)
             if answer is not None and (answer.succeeded or _is_gone(answer))
         }
+
+
+def by_place(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:
+    """Return ``entries`` by key server and owner."""
+    places: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        places.setdefault((entry.key_server, entry.owner), []).append(entry)
+    return places
 
 
 def find(ask: Ask, name: str) -> list[AnswerItem]:
