@@ -1,6 +1,7 @@
 """kmip_setup at LOADER: register key servers with certificate files of the host."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filer.commands import GAP, Call, Complaint, Refused
@@ -16,6 +17,7 @@ from filer.registration.certificates import check_pair
 from filer.registration.installed import read_host
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.registration.registration import Registration
+from filer.system import Filer
 from filer.trial import Trial, out_of_reach
 
 
@@ -66,10 +68,30 @@ def _forget_refused_keys(call: Call, disks: Iterable[Disk]) -> None:
     """
     for disk in disks:
         try:
-            disk.forget_refused_keys()
+            disk.look_again()
+            if disk.remembers_refused_keys:
+                with _serving(call.filer):
+                    disk.look_again()
+                    disk.forget_refused_keys()
         except FilerError as problem:
             text = (
                 f"kmip_setup: the key servers are registered, but {disk.name} still remembers the "
                 f"keys that it has refused: {problem}; run kmip_setup again"
             )
             call.fail(Complaint(text, "disk", disk=disk.name, cause="other"))
+
+
+@contextmanager
+def _serving(filer: Filer) -> Iterator[None]:
+    """Hold the service lock of a system with a partner, which does not hold it at LOADER.
+
+    Raises ServiceHeld while the partner has taken this system over.
+    """
+    if filer.pair is None or filer.pair.service.held:
+        yield
+        return
+    filer.pair.service.take()
+    try:
+        yield
+    finally:
+        filer.pair.service.release()

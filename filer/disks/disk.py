@@ -194,6 +194,11 @@ class Disk:
         return len(self._powered.head.tags) >= MOST_TAGS
 
     @property
+    def remembers_refused_keys(self) -> bool:
+        """Whether the disk has recorded any key that it has refused."""
+        return bool(self._powered.head.tags)
+
+    @property
     def locked_out(self) -> bool:
         """Whether the disk no longer tries keys."""
         return self.failures >= LOCKOUT_LIMIT
@@ -281,7 +286,7 @@ class Disk:
 
     def forget_refused_keys(self) -> None:
         """Allow refused keys to be tried again; the failure count is not changed."""
-        if self._powered.head.tags:
+        if self.remembers_refused_keys:
             self._powered.write_record(tags=())
 
     def assign(self, owner: Owner) -> None:
