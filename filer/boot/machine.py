@@ -92,7 +92,7 @@ class Machine:
         self._interrupt = interrupt
         self._lock = RootLock(self._root, self._storage)
         self._service = ServiceLock(self._root.path)
-        self._guarded = GuardedStorage(self._storage, self._service.check)
+        self._guarded = GuardedStorage(self._storage, self._service)
         self._pair: Pair | None = None
         self._paired_by: Hardware | None = None
 

@@ -155,7 +155,7 @@ def _partner(filer: Filer, pair: Pair) -> Filer:
     hardware = _hardware(filer, pair)
     root = Root.at(pair.partner_root)
     root.examine()
-    storage = GuardedStorage(filer.storage, pair.other_service.check)
+    storage = GuardedStorage(filer.storage, pair.other_service)
     derivation = Derivation()
     shelf = Shelf(filer.root.shelf, None, storage, derivation, filer.random)
     options = Options(root.registry, storage)

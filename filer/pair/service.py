@@ -7,9 +7,10 @@ while that process is only stopped.
 
 import fcntl
 import os
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filer.host.durable import Storage, StorageError
@@ -46,6 +47,8 @@ class ServiceLock:
         self._path = root / NAME
         self._volume = root / "mroot"
         self._held: list[tuple[int, Path]] = []
+        self._writers = 0
+        self._changed = threading.Condition()
 
     @property
     def held(self) -> bool:
@@ -105,11 +108,26 @@ class ServiceLock:
                     "nothing was changed"
                 )
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep the lock during the block, which makes one change.  Raises what `check` raises."""
+        with self._changed:
+            self.check()
+            self._writers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._writers -= 1
+                self._changed.notify_all()
+
     def release(self) -> None:
-        """Free the lock, if this process has it."""
-        held, self._held = self._held, []
-        for descriptor, _path in held:
-            os.close(descriptor)
+        """Free the lock, if this process has it; a change that other threads make ends first."""
+        with self._changed:
+            held, self._held = self._held, []
+            self._changed.wait_for(lambda: not self._writers)
+            for descriptor, _path in held:
+                os.close(descriptor)
 
     def is_free(self) -> bool:
         """Return whether no process has the lock; False if it cannot be read."""
@@ -145,15 +163,15 @@ def _is_free(path: Path) -> bool:
 
 
 class GuardedStorage(Storage):
-    """Changes files through ``storage``, each only after ``check`` has raised nothing."""
+    """Changes files through ``storage``, each only while this process has the lock ``service``."""
 
-    def __init__(self, storage: Storage, check: Callable[[], object]) -> None:
+    def __init__(self, storage: Storage, service: ServiceLock) -> None:
         self._storage = storage
-        self._check = check
+        self._writing = service.writing
 
     def make_directory(self, path: Path) -> None:
-        self._check()
-        self._storage.make_directory(path)
+        with self._writing():
+            self._storage.make_directory(path)
 
     def settle(self, path: Path) -> None:
         self._storage.settle(path)
@@ -162,40 +180,40 @@ class GuardedStorage(Storage):
         self._storage.settle_above(path)
 
     def write(self, path: Path, data: bytes) -> None:
-        self._check()
-        self._storage.write(path, data)
+        with self._writing():
+            self._storage.write(path, data)
 
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
-        self._check()
-        self._storage.overwrite(path, offset, data)
+        with self._writing():
+            self._storage.overwrite(path, offset, data)
 
     def read(self, path: Path, offset: int, size: int) -> bytes:
         return self._storage.read(path, offset, size)
 
     def create(self, path: Path, head: bytes, size: int) -> None:
-        self._check()
-        self._storage.create(path, head, size)
+        with self._writing():
+            self._storage.create(path, head, size)
 
     def link(self, path: Path, target: str) -> None:
-        self._check()
-        self._storage.link(path, target)
+        with self._writing():
+            self._storage.link(path, target)
 
     def remove(self, path: Path) -> None:
-        self._check()
-        self._storage.remove(path)
+        with self._writing():
+            self._storage.remove(path)
 
     def remove_tree(self, path: Path) -> None:
-        self._check()
-        self._storage.remove_tree(path)
+        with self._writing():
+            self._storage.remove_tree(path)
 
     def append(self, path: Path, data: bytes) -> None:
-        self._check()
-        self._storage.append(path, data)
+        with self._writing():
+            self._storage.append(path, data)
 
     def rename(self, path: Path, new: Path) -> None:
-        self._check()
-        self._storage.rename(path, new)
+        with self._writing():
+            self._storage.rename(path, new)
 
     def sweep(self, directory: Path) -> None:
-        self._check()
-        self._storage.sweep(directory)
+        with self._writing():
+            self._storage.sweep(directory)

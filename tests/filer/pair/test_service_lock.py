@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_no_change_passes_without_the_lock(
     (files / "file").write_bytes(b"old")
     (files / "tree").mkdir()
     (files / ".new-0a").write_bytes(b"")
-    storage = GuardedStorage(Storage(), lock.check)
+    storage = GuardedStorage(Storage(), lock)
 
     def content() -> list[tuple[str, bytes]]:
         return [
@@ -101,6 +102,35 @@ def test_no_change_passes_without_the_lock(
     lock.take()
     change(storage, files)
     assert content() != before
+
+
+def test_the_lock_moves_only_between_two_changes(tmp_path: Path) -> None:
+    lock, partner = ServiceLock(tmp_path), ServiceLock(tmp_path)
+    lock.take()
+    writing, written = threading.Event(), threading.Event()
+
+    class Slow(Storage):
+        def write(self, path: Path, data: bytes) -> None:
+            writing.set()
+            assert written.wait(PATIENCE)
+            super().write(path, data)
+
+    storage = GuardedStorage(Slow(), lock)
+    writer = threading.Thread(target=storage.write, args=(tmp_path / "file", b"x"))
+    writer.start()
+    assert writing.wait(PATIENCE)
+    releaser = threading.Thread(target=lock.release)
+    releaser.start()
+    until(lambda: not lock.held)
+    with pytest.raises(StorageError):
+        storage.write(tmp_path / "other", b"x")
+    with pytest.raises(ServiceHeld):
+        partner.take()
+    written.set()
+    writer.join()
+    releaser.join()
+    assert (tmp_path / "file").read_bytes() == b"x"
+    partner.take()
 
 
 def test_every_change_of_storage_is_guarded() -> None:
