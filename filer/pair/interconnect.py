@@ -6,12 +6,15 @@ for the partner: a datagram that cannot be delivered at once is dropped.
 
 import os
 import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 HEARTBEAT = 0.25
 """Seconds between two heartbeats."""
@@ -68,6 +71,8 @@ class Interconnect:
 
     def start(self) -> None:
         """Open the socket and start the thread.  Raises OSError."""
+        import socket  # 3 ms
+
         self._own.mkdir(0o700, exist_ok=True)
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
@@ -97,12 +102,14 @@ class Interconnect:
 
     def send(self, message: bytes) -> None:
         """Send ``message`` to the partner; drop it if it cannot be delivered now."""
+        import socket
+
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             with _address(self._partner) as address:
                 sender.sendto(message, address)
 
-    def _run(self, receiver: socket.socket, woken: socket.socket) -> None:
+    def _run(self, receiver: "socket.socket", woken: "socket.socket") -> None:
         with receiver, woken:
             next_beat = self._clock()
             while True:
@@ -117,7 +124,7 @@ class Interconnect:
                     self.tick()
                     next_beat = self._clock() + HEARTBEAT
 
-    def _receive(self, receiver: socket.socket) -> None:
+    def _receive(self, receiver: "socket.socket") -> None:
         with suppress(OSError):
             message = receiver.recv(_LONGEST)
             if message in (ALIVE, WAITING):
