@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _Tokens = Iterator[tuple[int, _TokenType, str]]
 
 _NAME = "[A-Za-z0-9][A-Za-z0-9_-]*"
-_PROMPT = re.compile(rf"((?:{_NAME})?\*?>)(?: |$)", re.MULTILINE)
+_PROMPT = re.compile(rf"((?:{_NAME}(?:/{_NAME}|\(takeover\))?)?\*?>)(?: |$)", re.MULTILINE)
 _TYPED = re.compile(rf"^(?!>){_PROMPT.pattern}(?:.*\\\n>(?: |$))*.*\n?", re.MULTILINE)
 """A command with the lines that continue it."""
 

@@ -97,6 +97,17 @@ def test_a_command_has_the_tokens_of_the_prompt_and_its_output_its_own() -> None
     ]
 
 
+@pytest.mark.parametrize(
+    "prompt", ["filer1(takeover)>", "filer1(takeover)*>", "filer2/filer1>", "filer2/filer1*>"]
+)
+def test_the_prompts_of_a_takeover_are_known(prompt: str) -> None:
+    assert lexed(f"{prompt} hostname\nfiler2\n") == [
+        (Generic.Prompt, prompt),
+        (Keyword, "hostname"),
+        (Generic.Output, "filer2"),
+    ]
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_continued_command_is_one(end: str) -> None:
     text = f"filer1> key_manager \\{end}> show{end}No key servers are registered.{end}"
