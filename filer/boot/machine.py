@@ -103,7 +103,7 @@ class Machine:
 
     @property
     def giveback_wait(self) -> float:
-        """Seconds for which a boot without a terminal waits for giveback."""
+        """Seconds for which the boot of a script waits for giveback."""
         return load_hardware(self._root.hardware, self._storage).giveback_wait
 
     def pair(self) -> Pair | None:

@@ -349,3 +349,42 @@ def test_both_nodes_rekey_at_once(pair: Nodes) -> None:
         assert len(key_ids) == 2
         status_shows(first, "HA enabled, filer2 is up.")
         assert TAKEN in first.enter("cf takeover", timeout=60)
+
+
+def test_an_open_question_does_not_hold_up_a_takeover(pair: Nodes) -> None:
+    with pair.terminals() as (first, second):
+        status_shows(first, "HA enabled, filer2 is up.\nInterconnect is up.")
+        second.enter("key_manager rekey -manual")
+        assert second.prompt == "Please enter a new passphrase:"
+        assert TAKEN in first.enter("cf takeover", timeout=60)
+        second.shows("key_manager: interrupted")
+        second.shows(WAITING)
+        status_shows(first, "filer2 is ready for giveback")
+        assert first.enter("cf giveback") == "giveback completed\n"
+        second.booted()
+        assert second.prompt == "filer2>"
+
+
+def test_both_nodes_lose_power_while_no_key_server_answers(
+    pair: Nodes, shared_servers: list[KeyServer]
+) -> None:
+    for server in shared_servers:
+        server.stop()
+    with pair.first.terminal() as first, pair.second.terminal() as second:
+        for node in (first, second):
+            node.shows("PANIC: raid: root aggregate aggr0")
+            node.wait_for_prompt()
+            assert node.prompt == "LOADER>"
+        for server in shared_servers:
+            server.start()
+        first.type("boot_ontap\r")
+        first.shows("filer1> ")
+        first.shows("Failover monitor: takeover completed")
+        second.type("boot_ontap\r")
+        second.shows(WAITING)
+        first.shows("Failover monitor: giveback completed")
+        second.booted()
+        for node in (first, second):
+            shown = node.enter("disk encrypt show")
+            assert shown.count(" Yes\n") == 4
+            status_shows(node, "is up.\nInterconnect is up.")
