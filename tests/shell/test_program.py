@@ -33,7 +33,7 @@ from tests.kit.console import (
     files_below,
 )
 from tests.kit.hostile import silenced
-from tests.kit.points import some
+from tests.kit.points import paired, some
 
 
 @pytest.fixture
@@ -461,8 +461,7 @@ TOLD_BY_THE_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "option"), TOLD_BY_THE_OPTIONS)
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+@paired(("name, option", TOLD_BY_THE_OPTIONS), ("unbuffered", ["", "1"]))
 def test_a_full_disk_under_the_output_of_an_option_costs_one_line(
     account: Account, name: str, option: str, unbuffered: str
 ) -> None:
@@ -505,10 +504,12 @@ WRITING = [
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), WRITING)
-@pytest.mark.parametrize(
-    ("redirection", "reason"),
-    [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")],
+@paired(
+    ("name, arguments", WRITING),
+    (
+        "redirection, reason",
+        [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")],
+    ),
 )
 def test_output_that_cannot_be_written_is_a_failure_on_every_way_in(
     account: Account, name: str, arguments: str, redirection: str, reason: str

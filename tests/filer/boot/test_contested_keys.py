@@ -24,6 +24,7 @@ from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Screen, Told
 from tests.kit.medium import Event, Killed, Medium
 from tests.kit.pairs import pairs_on, put
+from tests.kit.points import paired
 
 keyed, locking = disk_files.keyed, disk_files.locking
 servers = faulty.servers(3)
@@ -599,8 +600,7 @@ def refuse_and_die(path: Path, at: int, moment: str) -> None:
     disk.authenticate(wrong_key(1))
 
 
-@pytest.mark.parametrize("moment", ["before", "torn 1", "torn 2", "after"])
-@pytest.mark.parametrize("at", [1, 2])
+@paired(("moment", ["before", "torn 1", "torn 2", "after"]), ("at", [1, 2]))
 def test_a_process_that_is_killed_while_a_disk_refuses_its_key(
     locking: Disk, at: int, moment: str
 ) -> None:

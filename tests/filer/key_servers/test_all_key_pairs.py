@@ -19,6 +19,7 @@ from pytest_filer.console import PATIENCE
 from tests.kit import faulty
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Told
+from tests.kit.points import paired
 
 OTHER = SystemIdentity(77, 0)
 
@@ -226,8 +227,10 @@ def both_revoke_before_either_destroys(twins: Twins) -> None:
     twins.second.on("DESTROY", wait_for(twins.first, "REVOKE"))
 
 
-@pytest.mark.parametrize("order", [first_destroys_last, both_revoke_before_either_destroys])
-@pytest.mark.parametrize("knows_its_identifier", [True, False])
+@paired(
+    ("order", [first_destroys_last, both_revoke_before_either_destroys]),
+    ("knows_its_identifier", [True, False]),
+)
 def test_a_pair_is_taken_back_at_both_addresses(
     knows_its_identifier: bool, order: Callable[[Twins], None], twins: Twins
 ) -> None:

@@ -23,6 +23,7 @@ from tests.kit.console import (
     files_below,
     plain,
 )
+from tests.kit.points import paired
 
 DUMB = {"TERM": "dumb"}
 
@@ -389,9 +390,9 @@ EXTRA = {
 }
 
 
-@pytest.mark.parametrize("before", EXTRA.values(), ids=EXTRA)
-@pytest.mark.parametrize(
-    "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("-x", "-")]
+@paired(
+    ("before", EXTRA.values()),
+    ("options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("-x", "-")]),
 )
 def test_a_passphrase_that_becomes_a_command_is_shown_nowhere(
     account: Account, options: tuple[str, ...], before: str
@@ -407,18 +408,17 @@ def test_a_passphrase_that_becomes_a_command_is_shown_nowhere(
         assert (ended.status, account.run("--replay", cast).status) == (before != "#", 0)
 
 
-@pytest.mark.parametrize(
-    ("lines", "part"),
-    [
-        ("Xy-tr4-Qu0-ab-cd-ef-gh-ij-kl-m\\\nXy-tr4-Qu0-ab-cd-ef-gh-ij-kl-m\\\n", "Qu0-ab"),
-        ("hostname Xy-tr4-Qu0-ab-cd-\\\n", "Qu0-ab"),  # too short without the backslash
-        ('key_manager rekey -manual "Correct Horse 7 Battery"\n', "Horse"),
-        ("rekey 'Correct Horse 7 Battery'\n", "Horse"),
-    ],
-    ids=["a backslash at its end", "a short one", "in quotes", "behind an unknown name"],
-)
-@pytest.mark.parametrize(
-    "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("--check", "-")]
+@paired(
+    (
+        "lines, part",
+        [
+            ("Xy-tr4-Qu0-ab-cd-ef-gh-ij-kl-m\\\nXy-tr4-Qu0-ab-cd-ef-gh-ij-kl-m\\\n", "Qu0-ab"),
+            ("hostname Xy-tr4-Qu0-ab-cd-\\\n", "Qu0-ab"),  # too short without the backslash
+            ('key_manager rekey -manual "Correct Horse 7 Battery"\n', "Horse"),
+            ("rekey 'Correct Horse 7 Battery'\n", "Horse"),
+        ],
+    ),
+    ("options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("--check", "-")]),
 )
 def test_a_passphrase_of_any_form_among_wrong_words_is_shown_nowhere(
     account: Account, options: tuple[str, ...], lines: str, part: str
@@ -431,9 +431,9 @@ def test_a_passphrase_of_any_form_among_wrong_words_is_shown_nowhere(
     assert ended.status == 1
 
 
-@pytest.mark.parametrize("before", ["key_manager rekey -manual ", "hostname; ", "nonsense "])
-@pytest.mark.parametrize(
-    "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("--check", "-")]
+@paired(
+    ("before", ["key_manager rekey -manual ", "hostname; ", "nonsense "]),
+    ("options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("--check", "-")]),
 )
 def test_a_passphrase_of_several_words_is_shown_nowhere(
     account: Account, options: tuple[str, ...], before: str
@@ -536,8 +536,7 @@ ERASED = {
 }
 
 
-@pytest.mark.parametrize("question", [True, False], ids=["question", "prompt"])
-@pytest.mark.parametrize("how", ERASED)
+@paired(("question", [True, False]), ("how", ERASED))
 def test_a_passphrase_that_is_typed_and_erased_is_not_recorded(
     account: Account, how: str, question: bool
 ) -> None:
