@@ -40,12 +40,12 @@ def new(servers: list[FaultyKeyServer], tmp_path: Path, storage: FailingStorage)
 
 
 @pytest.fixture
-def house(new: House, servers: list[FaultyKeyServer]) -> House:
+def house(
+    servers: list[FaultyKeyServer], tmp_path: Path, storage: FailingStorage
+) -> Iterator[House]:
     """A filer whose disks are locked, with two key servers."""
-    new.add(*servers[:2])
-    new.rekey()
-    new.lock()
-    return new
+    with faulty.locked_house(tmp_path / "root", servers, storage, registered=2) as built:
+        yield built
 
 
 def install_ca(house: House, address: str, identity: Identity) -> None:

@@ -80,13 +80,12 @@ def _allow(directory: Path, storage: Storage, user: str) -> None:
 @cache
 def _host_keys() -> Mapping[str, bytes]:
     """Return files of host keys, made once: that of RSA takes a second."""
-    size = {"ssh-rsa": {"key_size": 3072}}
-    return {
-        name: asyncssh.generate_private_key(
-            algorithm, **size.get(algorithm, {})
-        ).export_private_key()
-        for name, algorithm in HOST_KEYS.items()
+    size: dict[str, Any] = {"key_size": 3072}
+    keys = {
+        name: asyncssh.generate_private_key(kind, **(size if kind == "ssh-rsa" else {}))
+        for name, kind in HOST_KEYS.items()
     }
+    return {name: key.export_private_key() for name, key in keys.items()}
 
 
 @dataclass

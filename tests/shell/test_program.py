@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,7 +32,7 @@ from tests.kit.console import (
     files_below,
 )
 from tests.kit.hostile import silenced
-from tests.kit.points import paired, some
+from tests.kit.points import paired
 
 
 @pytest.fixture
@@ -542,7 +541,7 @@ WAYS_IN = ("-c", "FILE", "standard input", "-x -", "--format json -")
 LEAVING = ("exit", "logout", "halt", "reboot", "reboot; exit")
 
 
-@pytest.mark.parametrize(("way", "leaving"), some(list(product(WAYS_IN, LEAVING)), most=9))
+@paired(("way", WAYS_IN), ("leaving", LEAVING))
 def test_a_failure_before_the_end_is_not_forgotten(
     account: Account, way: str, leaving: str
 ) -> None:

@@ -40,11 +40,7 @@ def wrong_key(number: int) -> AuthenticationKey:
 def locked_house(
     root: Path, servers: Sequence[FaultyKeyServer], storage: Storage | None = None
 ) -> House:
-    house = House.build(root, servers, storage, disks=DISKS, timeout=60.0)
-    house.add(*servers)
-    house.rekey()
-    house.lock()
-    return house
+    return faulty.locked_house(root, servers, storage, disks=DISKS, timeout=60.0)
 
 
 @pytest.fixture
