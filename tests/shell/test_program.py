@@ -30,6 +30,7 @@ from tests.kit.console import (
     beside,
     change_settings,
     files_below,
+    prepare,
 )
 from tests.kit.hostile import silenced
 from tests.kit.points import paired
@@ -60,12 +61,11 @@ def with_descriptors(count: int) -> tuple[str, ...]:
 TOO_FEW = "too few file descriptors are free; raise the limit (ulimit -n)\n"
 
 
-@pytest.mark.parametrize("count", [6, 9, 16, 30])
-@pytest.mark.parametrize("options", [("-c", "hostname"), ("--demo", "-c", "hostname")])
+@paired(("count", [6, 9, 16, 30]), ("options", [("-c", "hostname"), ("--demo", "-c", "hostname")]))
 def test_too_few_file_descriptors_are_told_and_no_disk_is_touched(
     account: Account, count: int, options: tuple[str, ...]
 ) -> None:
-    assert account.commands("hostname").status == 0
+    prepare(account, [])
     before = {path: path.read_bytes() for path in files_below(account.root)}
 
     ended = account.run(*options, program=with_descriptors(count))

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -451,16 +452,18 @@ def test_a_passphrase_of_several_words_is_shown_nowhere(
         assert account.run("--replay", cast).status == 0
 
 
+def recorded(account: Account, kind: str) -> AbstractContextManager[Terminal]:
+    """Record a session with the editor, or in a terminal without it."""
+    if kind == "editor":
+        return editing(account, "--record", "a.cast")
+    return account.terminal("--record", "a.cast", environment=DUMB)
+
+
 @pytest.mark.parametrize("kind", ["plain", "editor"])
 def test_a_passphrase_of_several_words_that_is_typed_is_not_kept(
     account: Account, kind: str
 ) -> None:
-    opened = (
-        editing(account, "--record", "a.cast")
-        if kind == "editor"
-        else account.terminal("--record", "a.cast", environment=DUMB)
-    )
-    with opened as terminal:
+    with recorded(account, kind) as terminal:
         terminal.booted().type("key_manager rekey -manual Correct Horse 9 battery!\r")
         terminal.shows("unexpected (not shown")
         terminal.shows("filer1>")
@@ -508,12 +511,7 @@ def test_commands_behind_a_failed_rekey_run(account: Account) -> None:
 def test_a_passphrase_typed_as_a_command_is_not_kept(
     account: Account, kind: str, before: str
 ) -> None:
-    opened = (
-        editing(account, "--record", "a.cast")
-        if kind == "editor"
-        else account.terminal("--record", "a.cast", environment=DUMB)
-    )
-    with opened as terminal:
+    with recorded(account, kind) as terminal:
         terminal.booted().type(f"{before}{PASSPHRASE}\r")
         terminal.shows("not found")
         terminal.shows("filer1>")
