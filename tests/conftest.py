@@ -3,7 +3,6 @@
 They are made once per session and copied, so that a server costs a test a few milliseconds.
 """
 
-import functools
 import hashlib
 import os
 import shutil
@@ -22,6 +21,7 @@ from pytest_filer.key_server_process import key_servers as key_servers_of
 from pytest_filer.key_servers import ADDRESSES
 from tests.kit.console import Account, beside, having_added
 from tests.kit.leak_guard import LeakGuard
+from tests.kit.repeated import Remembered
 
 __all__ = ["ADDRESSES", "IPV6", "StartKeyServers"]
 
@@ -77,7 +77,7 @@ def watched(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
 def remembered_scrypt() -> Iterator[None]:
     """Compute each scrypt key once per process: every boot of a filer needs the same few."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hashlib, "scrypt", functools.cache(hashlib.scrypt))
+        patch.setattr(hashlib, "scrypt", Remembered())
         yield
 
 

@@ -10,9 +10,11 @@ Run as a program, this module is the process that forks the ones that die.
 """
 
 import errno
+import hashlib
 import itertools
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from tests.kit.house import House
 from tests.kit.operations import BOOT, OPERATIONS, SEALED, Laboratory, Operation, Scene, Trial, look
 from tests.kit.paths import CHECKOUT
 from tests.kit.points import Point, sample
+from tests.kit.repeated import Remembered, Repeated
 
 READS_ONLY = {"restore"}
 CHANGES = [name for name in OPERATIONS if name not in READS_ONLY]
@@ -104,9 +107,13 @@ Returns the crash moments of each change.
 
 
 def serve_crashes(operate: Operate) -> None:
-    """Fork for each line of standard input; this process has no threads, so forking is safe."""
+    """Fork for each line of standard input; this process has no threads, so forking is safe.
+
+    What scrypt made for a child that lived is remembered for all later children.
+    """
     import filer.kmip.connection  # noqa: F401
 
+    hashlib.scrypt = remembered = Remembered()  # type: ignore[assignment]
     for line in sys.stdin:
         reading, writing = os.pipe()
         child = os.fork()
@@ -116,14 +123,16 @@ def serve_crashes(operate: Operate) -> None:
                 os.close(reading)
                 root, name, files, point = json.loads(line)
                 kinds = operate(Path(root), name, Path(files), Point(*point))
-                os.write(writing, json.dumps(kinds).encode())
+                with open(writing, "wb") as pipe:  # noqa: PTH123
+                    pickle.dump((kinds, remembered.results), pipe)
                 status = 0
             finally:
                 os._exit(status)
         print(child, flush=True)
         os.close(writing)
         with open(reading, "rb") as pipe:  # noqa: PTH123
-            kinds = json.loads(pipe.read() or "null")
+            kinds, results = pickle.loads(pipe.read() or pickle.dumps((None, {})))
+        remembered.results.update(results)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         print(json.dumps([status, kinds]), flush=True)
 
@@ -132,21 +141,31 @@ def _operate(root: Path, name: str, files: Path, point: Point) -> object:
     operation = OPERATIONS[name]
     storage = CrashingStorage()
     house = _house(
-        root, operation, storage, lambda: storage.arm(point.number or None, point.moment)
+        root,
+        operation,
+        storage,
+        lambda: storage.arm(point.number or None, point.moment),
+        Repeated("crash"),
     )
     for result in operation.act(house, files):
         assert result.status == 0, result.text
     return storage.kinds
 
 
-def _house(root: Path, operation: Operation, storage: Storage, arm: Callable[[], object]) -> House:
+def _house(
+    root: Path,
+    operation: Operation,
+    storage: Storage,
+    arm: Callable[[], object],
+    random: Repeated | None = None,
+) -> House:
     """Return a filer at the start of ``operation``, with the storage armed.
 
     A boot starts before the root is claimed, so that a first start is armed from its first change.
     """
     if operation.at == BOOT:
         arm()
-    house = House(root, storage=storage)
+    house = House(root, storage=storage, random=random)
     operation.prepare(house)
     if operation.at != BOOT:
         arm()

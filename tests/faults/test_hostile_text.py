@@ -40,6 +40,7 @@ from tests.kit.answers import EVIL, Recorded, damaged, meddled, recorded_from
 from tests.kit.console import SMALL_SHELF, Account, editing
 from tests.kit.house import House, Told
 from tests.kit.plugins import install as install_plugin
+from tests.kit.points import paired
 
 COMMANDS = Commands(pytest.fail)
 EVIL_NAME = "\x1b[31m\x9b\u202e\u2066\x07"
@@ -695,8 +696,10 @@ def test_any_answer_of_a_key_server_over_tls_costs_one_line(
         assert state_of(site.root) == before
 
 
-@pytest.mark.parametrize("text", [EVIL, EVIL_NAME, "\x1b[2J" * 1000, "ok\nKey server", "", " "])
-@pytest.mark.parametrize("tag", [hostile.NAME_VALUE, 0x42000B, 0x420038, 0x420035, 0x420094])
+@paired(
+    ("text", [EVIL, EVIL_NAME, "\x1b[2J" * 1000, "ok\nKey server", "", " "]),
+    ("tag", [hostile.NAME_VALUE, 0x42000B, 0x420038, 0x420035, 0x420094]),
+)
 def test_texts_of_another_program_on_the_key_server_are_never_printed(
     site: Site, meddler: tuple[list[hostile.Meddle], int], text: str, tag: int
 ) -> None:
@@ -842,15 +845,17 @@ def _run(call):
 """
 
 
-@pytest.mark.parametrize("text", ["return NAME", "raise ValueError"])
-@pytest.mark.parametrize(
-    "offer",
-    [
-        "COMMAND = Command('fail', 'fail', Subcommand('fail', _run))",
-        "COMMAND = Command(NAME, 'fail', Subcommand(NAME, _run))",
-        "raise Hostile",
-        "COMMAND = Hostile()",
-    ],
+@paired(
+    ("text", ["return NAME", "raise ValueError"]),
+    (
+        "offer",
+        [
+            "COMMAND = Command('fail', 'fail', Subcommand('fail', _run))",
+            "COMMAND = Command(NAME, 'fail', Subcommand(NAME, _run))",
+            "raise Hostile",
+            "COMMAND = Hostile()",
+        ],
+    ),
 )
 def test_a_hostile_plug_in_is_reported_escaped(
     account: Account, tmp_path: Path, text: str, offer: str

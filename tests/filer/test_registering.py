@@ -21,6 +21,7 @@ from tests.kit import faulty, pki
 from tests.kit.faulty import FailingStorage, FaultyKeyServer
 from tests.kit.house import House, Told
 from tests.kit.pairs import put
+from tests.kit.points import paired
 
 servers = faulty.servers(3)
 ADD = "key_manager add -key_server 127.0.0.2 -key_server 127.0.0.3"
@@ -41,12 +42,12 @@ def new(servers: list[FaultyKeyServer], tmp_path: Path, storage: FailingStorage)
 
 
 @pytest.fixture
-def house(new: House, servers: list[FaultyKeyServer]) -> House:
+def house(
+    servers: list[FaultyKeyServer], tmp_path: Path, storage: FailingStorage
+) -> Iterator[House]:
     """A filer whose disks are locked, with two key servers."""
-    new.add(*servers[:2])
-    new.rekey()
-    new.lock()
-    return new
+    with faulty.locked_house(tmp_path / "root", servers, storage, registered=2) as built:
+        yield built
 
 
 def install_ca(house: House, address: str, identity: Identity) -> None:
@@ -126,8 +127,10 @@ def test_a_renewed_client_certificate_of_the_same_name_is_accepted(
     house.rekey()
 
 
-@pytest.mark.parametrize("words", [(ADD,), (SETUP, "", "", "", "", "", "no")], ids=["add", "setup"])
-@pytest.mark.parametrize("case", ["right", "wrong", "right, key unknown", "wrong, key unknown"])
+@paired(
+    ("words", [(ADD,), (SETUP, "", "", "", "", "", "no")]),
+    ("case", ["right", "wrong", "right, key unknown", "wrong, key unknown"]),
+)
 def test_a_client_certificate_that_is_shown_another_secret_is_refused(
     house: House,
     servers: list[FaultyKeyServer],
@@ -386,10 +389,9 @@ def test_a_swapped_ca_file_is_not_trusted_and_add_says_so(
     new.rekey()
 
 
-@pytest.mark.parametrize(
-    ("line", "answers"), [(ADD, ()), (SETUP, ("", "", "q", "", ""))], ids=["add", "setup"]
+@paired(
+    ("line, answers", [(ADD, ()), (SETUP, ("", "", "q", "", ""))]), ("answer", ["no", "", "yes"])
 )
-@pytest.mark.parametrize("answer", ["no", "", "yes"])
 def test_a_swapped_ca_file_puts_the_key_of_locked_disks_out_of_reach_only_if_confirmed(
     house: House, line: str, answers: tuple[str, ...], answer: str
 ) -> None:
@@ -501,8 +503,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("only", [False, True], ids=["for good", "once"])
-@pytest.mark.parametrize("name", CHANGES)
+@paired(("only", [False, True]), ("name", CHANGES))
 def test_a_change_that_cannot_be_written_leaves_the_old_registration_everywhere(
     house: House, storage: FailingStorage, name: str, only: bool
 ) -> None:

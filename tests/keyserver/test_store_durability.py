@@ -21,15 +21,18 @@ from pytest_filer.key_servers import ADDRESSES
 from tests.conftest import Count
 from tests.kit import points
 from tests.kit.crash_model import strace
-from tests.kit.crash_model.states import State, crash_states
+from tests.kit.crash_model.states import State, crash_points, crash_states
 from tests.kit.crash_model.trace import Seen
 from tests.kit.pairs import new_pair, put
 from tests.kit.paths import CHECKOUT
 
 KEYS = 3
 SECRET = "Qx7%secret-of-the-durability-test"
-SAMPLE, MOST = 60, 1000
+SAMPLE, MOST = 30, 1000
 """The number of tried states, apart from those right after an answer."""
+
+MOMENTS = 10
+"""The losses of power whose states are computed, unless all are."""
 
 EXTRA = 3
 """``PRAGMA synchronous`` answers this if EXTRA is set."""
@@ -62,7 +65,9 @@ def test_a_key_that_was_confirmed_survives_a_loss_of_power(
     ]
     before, events = strace.recorded(program, directory, tmp_path / "log", CHECKOUT)
     answers = [at for at, event in enumerate(events) if isinstance(event, Seen)]
-    states = _distinct(crash_states(before, events))
+    losses = crash_points(events)
+    chosen = points.some(losses, MOMENTS)
+    states = _distinct(crash_states(before, events, chosen))
     tried = random.Random(0).sample(
         [*states.items()], min(MOST if points.ALL else SAMPLE, len(states))
     )
@@ -77,7 +82,7 @@ def test_a_key_that_was_confirmed_survives_a_loss_of_power(
         if loss := _loss(KeyServer(root, ADDRESSES[0]), confirmed):
             lost.append(f"{loss}: {state.point}: {state.moment}: {state.text[:500]}")
         shutil.rmtree(root)
-    count("power lost: key server", len(tried), len(states) + len(answered))
+    count("power lost: key server", len(chosen) + len(answers), len(losses) + len(answers))
     assert not lost, "\n".join([f"{len(lost)} of {len(tried)} states lose a key", *lost[:5]])
 
 

@@ -14,6 +14,7 @@ from filer.shell.prompt.keyboard import QUESTION
 from pytest_filer.child import PATIENCE, Child
 from pytest_filer.console import SMALL_SHELF, Account, Outcome, Terminal, plain
 from pytest_filer.key_server_process import install_certificates
+from tests.kit.house import House
 
 __all__ = [
     "DISKS",
@@ -36,6 +37,7 @@ __all__ = [
     "files_below",
     "having_added",
     "plain",
+    "prepare",
 ]
 
 PROGRAM = str(Path(sys.executable).with_name("filer"))
@@ -60,8 +62,16 @@ def beside(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Acco
 def having_added(servers: Sequence[KeyServer], home: Path, settings: str = "") -> Account:
     account = beside(servers, home, settings)
     add = " ".join(f"-key_server {server.address}" for server in servers)
-    assert account.commands(f"key_manager add {add}").status == 0
+    prepare(account, servers, (f"key_manager add {add}",))
     return account
+
+
+def prepare(account: Account, servers: Sequence[KeyServer], *lines: Sequence[str]) -> None:
+    """Boot the filer in this process, and run lines, each with its answers; all must succeed."""
+    with House(account.root, servers) as house:
+        house.boot()
+        for line in lines:
+            house.must(*line)
 
 
 def answers_to_setup(

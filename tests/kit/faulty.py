@@ -15,11 +15,12 @@ import socket
 import sqlite3
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,10 +32,13 @@ from filer.keys.pair import KeyPair
 from filer.keyserver.engine import Engine
 from filer.keyserver.request import Request, integer
 from filer.keyserver.server import KeyServer, start_together
+from filer.registration.pem import CLIENT
 from pytest_filer.child import PATIENCE
 from tests.kit import hostile
+from tests.kit.crash_model.tree import Tree
 from tests.kit.hostile import Meddle
 from tests.kit.house import House
+from tests.kit.repeated import repeated_beside
 
 # Key servers
 
@@ -566,10 +570,49 @@ class NotedStorage(Storage):
 # A filer
 
 
-def locked_house(root: Path, servers: Sequence[KeyServer], **set_up: Any) -> House:
-    """Build a filer that has registered ``servers``, and locked its disks with a new key."""
-    house = House.build(root, servers, **set_up)
-    house.encrypt()
+class _Locked(NamedTuple):
+    root: Tree
+    stores: Sequence[bytes]
+    drawn: Counter[int]
+
+
+_locked: dict[object, _Locked] = {}
+"""What the first filer of each kind has left; later ones start with a copy."""
+
+
+def locked_house(
+    root: Path,
+    servers: Sequence[KeyServer],
+    storage: Storage | None = None,
+    *,
+    registered: int | None = None,
+    **set_up: Any,
+) -> House:
+    """Boot a filer that has registered ``servers``, and locked its disks with a new key.
+
+    It has the certificates of all, but only the first ``registered`` of them registered.
+    """
+    client = (servers[0].directory / CLIENT).read_bytes()
+    stores = [(server.address, server.store.read_bytes()) for server in servers]
+    kind = (client, *stores, registered, *sorted(set_up.items()))
+    random = repeated_beside(root, servers)
+    if copied := _locked.get(kind):
+        for server, store in zip(servers, copied.stores, strict=True):
+            server.stop()
+            server.store.write_bytes(store)
+        start_together(servers)
+        copied.root.store(root)
+        random.position = Counter(copied.drawn)
+    else:
+        with House.build(root, servers, **set_up) as first:
+            first.add(*servers[:registered])
+            first.rekey()
+            first.lock()
+        left = [server.store.read_bytes() for server in servers]
+        _locked[kind] = _Locked(Tree.load(root), left, Counter(random.position))
+    house = House(root, servers, storage)
+    house.set(port=servers[0].port, **set_up)
+    house.boot()
     return house
 
 

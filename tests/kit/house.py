@@ -24,6 +24,7 @@ from filer.shell.plugins import Commands
 from filer.shell.power_cycle import BootNotices
 from filer.shell.session import FAILED, OK, Session
 from filer.system import Filer
+from tests.kit.repeated import repeated_beside
 
 COMMANDS = Commands(pytest.fail)
 SYSTEM_ID, PARTNER_ID = 1573922407, 1573922311
@@ -168,13 +169,16 @@ class House:
         servers: Sequence[KeyServer] = (),
         storage: Storage | None = None,
         interrupt: Interrupt | None = None,
+        random: Callable[[int], bytes] | None = None,
     ) -> None:
         self.root = root
         self.servers = servers
         self.screen = Screen()
         self.progress: Show = show_nothing
         self.overrides = True
-        self.machine = Machine(root, interrupt or Interrupt(), storage)
+        self.machine = Machine(
+            root, interrupt or Interrupt(), storage, random=random or repeated_beside(root, servers)
+        )
         self._session: Session | None = None
         self._closed = False
 

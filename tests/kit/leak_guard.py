@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ class LeakGuard:
     def _search(self, directory: Path) -> None:
         """Search for the secrets of each test in its files, and for all of them in shared files."""
         sources = b"".join(path.read_bytes() for path in TESTS.rglob("*.py"))
+        is_written = cache(sources.__contains__)
         secrets: set[bytes] = set()
         for made in directory.iterdir():
             if made.is_dir() and not made.is_symlink():
@@ -91,11 +93,11 @@ class LeakGuard:
                 stores = {path for path in files if path.match(STORES)}
                 here = set().union(*map(stored_secrets, stores))
                 files = [path for path in files if path not in stores]
-                if unwritten := {secret for secret in here if secret not in sources}:
+                if unwritten := {secret for secret in here if not is_written(secret)}:
                     self._leaks += _shown(Secrets(unwritten), files, made)
                     self._counts["files"] += len(files)
                 secrets |= here
-        generated = Secrets(secret for secret in secrets if secret not in sources)
+        generated = Secrets(secret for secret in secrets if not is_written(secret))
         reports = {
             name: text.encode(errors="surrogateescape") for name, text in self._reported.items()
         }

@@ -10,6 +10,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+_MANY, _START = 2000, 8
+"""With more forms than that, they are found by their first bytes."""
+
 STORES = "*.sqlite*"
 """The files in which key servers must store keys."""
 
@@ -51,14 +54,22 @@ def _base64(secret: bytes, before: int) -> bytes:
 
 
 class Secrets:
-    """Secrets to search for."""
+    """Secrets to search for: few at a time, or thousands, for which each place is looked up."""
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        self._forms = {form for secret in secrets for form in forms(secret)}
+        found = {form for secret in secrets for form in forms(secret)}
+        self._few = {form for form in found if len(found) <= _MANY or len(form) < _START}
+        self._by_start: dict[bytes, list[bytes]] = {}
+        for form in found - self._few:
+            self._by_start.setdefault(form[:_START], []).append(form)
 
     def are_in(self, data: bytes) -> bool:
         """Return whether any encoding of any secret is in ``data``."""
-        return any(form in data for form in self._forms)
+        return any(form in data for form in self._few) or any(
+            data.startswith(form, at)
+            for at in range(len(data) if self._by_start else 0)
+            for form in self._by_start.get(data[at : at + _START], ())
+        )
 
     def holders(self, files: Iterable[Path]) -> list[Path]:
         """Return the files that have a secret in their content or name."""

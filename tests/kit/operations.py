@@ -5,6 +5,7 @@ A ``Laboratory`` does an ``Operation`` repeatedly, each time from the same root 
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from tests.kit.crash_model.tree import Tree
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import COMMANDS, SYSTEM_ID, House, Screen, settings
 from tests.kit.points import Point
+from tests.kit.repeated import repeated_beside
 from tests.kit.wraps import wraps
 
 MARKED_BLOCK = 7
@@ -242,10 +244,11 @@ def _mark(name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Scene:
-    """A root, and the stores of the key servers, at one moment."""
+    """A root, the stores of the key servers, and the random bytes used up, at one moment."""
 
     root: Path
     stores: Sequence[bytes]
+    drawn: Counter[int]
 
 
 @dataclass(frozen=True)
@@ -265,6 +268,7 @@ class Laboratory:
         self.files = servers[0].directory
         self._directory = directory
         self._root = directory / "root"
+        self._random = repeated_beside(self._root, servers)
         self._empty = self.stores()
         self._beginnings: dict[Operation, Beginning] = {}
         self._trials: dict[Operation, Trial] = {}
@@ -278,6 +282,7 @@ class Laboratory:
     def put_back(self, scene: Scene) -> Path:
         """Return a root as it was in ``scene``, and restore the key servers."""
         self._start_with(scene.stores)
+        self._random.position = Counter(scene.drawn)
         return _copy(scene.root, self._root)
 
     def put(self, tree: Tree, stores: Sequence[bytes]) -> Path:
@@ -289,7 +294,8 @@ class Laboratory:
 
     def keep(self, name: str) -> Scene:
         """Save the current scene under ``name``."""
-        return Scene(_copy(self._root, self._directory / name), self.stores())
+        drawn = Counter(self._random.position)
+        return Scene(_copy(self._root, self._directory / name), self.stores(), drawn)
 
     def start(self) -> None:
         for server in self.servers:
@@ -349,7 +355,7 @@ def _copy(source: Path, copy: Path) -> Path:
     return shutil.copytree(source, copy, symlinks=True)
 
 
-@dataclass
+@dataclass(eq=False)
 class Trial:
     """An operation, its initial state, and its undisturbed result.
 

@@ -6,8 +6,11 @@ print their numbers.
 
 import os
 import random
-from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Sequence
+from itertools import chain, product
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
 
 ALL = bool(os.environ.get("FILER_TEST_ALL"))
 """Whether every point is tried."""
@@ -36,3 +39,21 @@ def some(cases: Sequence[_Case], most: int) -> Sequence[_Case]:
     if ALL or most >= len(cases):
         return cases
     return [cases[number * (len(cases) - 1) // (most - 1)] for number in range(most)]
+
+
+def paired(*axes: tuple[str, Iterable[Any]]) -> pytest.MarkDecorator:
+    """Parametrize a test with all combinations of the values of ``axes``, or only some.
+
+    An axis is the names and values of an ordinary ``parametrize``. Each value of each axis occurs.
+    """
+    names = ", ".join(name for name, _ in axes)
+    each = [[value if "," in name else (value,) for value in values] for name, values in axes]
+    # A shorter axis begins one later in each round, so that it meets other values.
+    some_of_them = (
+        [axis[(number + number // len(axis)) % len(axis)] for axis in each]
+        for number in range(max(map(len, each)))
+    )
+    cases = map(chain.from_iterable, product(*each) if ALL else some_of_them)
+    return pytest.mark.parametrize(
+        names, [pytest.param(*case, marks=pytest.mark.sampled) for case in cases]
+    )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -23,13 +23,15 @@ import asyncssh
 import pytest
 
 from filer.commands import Leave
+from filer.host.durable import Storage
 from filer.keyserver.server import KeyServer
+from filer.root import Root
 from filer.running.interrupt import Interrupt
 from filer.shell.batch.script import LineInput, ScriptConsole
 from filer.shell.plugins import Commands
 from filer.shell.session import Session
 from filer.shell.signals import Signals
-from filer.shell.ssh.access import passwords_below
+from filer.shell.ssh.access import HOST_KEYS, passwords_below
 from filer.shell.ssh.limits import Limits
 from filer.shell.ssh.server import SshHost
 from tests.kit.console import PATIENCE, Account, Outcome, Terminal
@@ -59,10 +61,31 @@ def make_key(path: Path) -> Path:
 def give_access(account: Account, user: str = "root") -> Path:
     """Give ``user`` the password PASSWORD and root a key, and return the key."""
     key = make_key(account.home / "key")
-    assert account.run("--ssh-password", user, input=f"{PASSWORD}\n").status == 0
-    keys = account.root / "ssh" / "authorized_keys"
+    root, storage = Root(account.root), Storage()
+    root.claim(storage)
+    _allow(root.ssh, storage, user)
+    keys = root.ssh / "authorized_keys"
     keys.write_bytes(b"# of the tests\n" + key.with_suffix(".pub").read_bytes())
     return key
+
+
+def _allow(directory: Path, storage: Storage, user: str) -> None:
+    """Set the password of ``user``, and add the host keys that a first start would make."""
+    passwords_below(directory, storage).set(user, PASSWORD, bytes)
+    for name, pem in _host_keys().items():
+        if not (directory / name).exists():
+            storage.write(directory / name, pem)
+
+
+@cache
+def _host_keys() -> Mapping[str, bytes]:
+    """Return files of host keys, made once: that of RSA takes a second."""
+    size: dict[str, Any] = {"key_size": 3072}
+    keys = {
+        name: asyncssh.generate_private_key(kind, **(size if kind == "ssh-rsa" else {}))
+        for name, kind in HOST_KEYS.items()
+    }
+    return {name: key.export_private_key() for name, key in keys.items()}
 
 
 @dataclass
@@ -192,9 +215,7 @@ def interruptible() -> Iterator[None]:
 def house_of_root(directory: Path, servers: Sequence[KeyServer] = ()) -> Iterator[House]:
     """A filer in ``directory`` whose root has the password PASSWORD."""
     with House.build(directory / "root", servers) as house:
-        passwords_below(house.filer.root.ssh, house.filer.storage).set(
-            "root", PASSWORD, house.filer.random
-        )
+        _allow(house.filer.root.ssh, house.filer.storage, "root")
         yield house
 
 

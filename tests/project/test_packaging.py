@@ -14,6 +14,7 @@ import pytest
 
 from tests.kit.console import PATIENCE
 from tests.kit.paths import CHECKOUT
+from tests.kit.points import paired
 
 LINKED = ("shell", "commands", "keyserver", "qualify", "storm", "man")
 NOT_OURS = shutil.ignore_patterns(
@@ -252,8 +253,7 @@ def stranger(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("way", ["pytest", "python -m pytest", "PYTHONPATH=. pytest"])
-@pytest.mark.parametrize("test", [OWN, OWN + WITH], ids=["alone", "with the fixture"])
+@paired(("way", ["pytest", "python -m pytest", "PYTHONPATH=. pytest"]), ("test", [OWN, OWN + WITH]))
 def test_the_tests_of_a_stranger_run(
     installed: Installed, stranger: Path, way: str, test: str
 ) -> None:

@@ -19,14 +19,15 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8
 SUBJECTS = ("one_key_server", "rotation", "expired", "locked_out", "broken_disk", "ssh", "types")
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_the_examples_of_the_manual_are_short_and_pass(tmp_path: Path, example: str) -> None:
-    assert example.count("def test_") == 1
-    assert example.count("\n") <= 9
+def test_the_examples_of_the_manual_are_short_and_pass(tmp_path: Path) -> None:
+    for number, example in enumerate(EXAMPLES):
+        assert example.count("def test_") == 1
+        assert example.count("\n") <= 9
+        (tmp_path / f"test_{number}.py").write_text(example, encoding="utf-8")
 
-    status, printed = run_pytest(tmp_path, example, "--strict-markers", "-W", "error")
+    status, printed = run_pytest(tmp_path, "", "--strict-markers", "-W", "error")
 
-    assert (status, outcomes(printed)) == (0, "1 passed"), printed
+    assert (status, outcomes(printed)) == (0, f"{len(EXAMPLES)} passed"), printed
 
 
 def test_the_manual_has_an_example_of_each_subject() -> None:

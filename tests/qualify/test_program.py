@@ -29,6 +29,7 @@ from tests.kit import defective, qualify_documents
 from tests.kit.defective import Server
 from tests.kit.json_schema import schema_text
 from tests.kit.paths import CHECKOUT
+from tests.kit.points import paired
 from tests.qualify.conftest import ADDRESSES
 
 ADDRESS = ADDRESSES[0]
@@ -400,8 +401,10 @@ def _read(descriptor: int) -> bytes:
 # Secrets.
 
 
-@pytest.mark.parametrize("form", ["text", "json", "junit"])
-@pytest.mark.parametrize("defect", ["", "it repeats the secret in every text", "it stores nothing"])
+@paired(
+    ("form", ["text", "json", "junit"]),
+    ("defect", ["", "it repeats the secret in every text", "it stores nothing"]),
+)
 def test_no_secret_is_shown(form: str, defect: str, server: Server, qualify: Qualify) -> None:
     server.defect = defect
     ended = qualify("--format", form, "--verbose", *FEW, "--check", "attributes", "--keep")
@@ -414,8 +417,7 @@ def test_no_secret_is_shown(form: str, defect: str, server: Server, qualify: Qua
             assert escaped not in ended.out
 
 
-@pytest.mark.parametrize("form", ["text", "json", "junit"])
-@pytest.mark.parametrize("defect", ["", "it stores nothing"])
+@paired(("form", ["text", "json", "junit"]), ("defect", ["", "it stores nothing"]))
 def test_no_password_is_shown(
     form: str, defect: str, server: Server, qualify: Qualify, tmp_path: Path
 ) -> None:

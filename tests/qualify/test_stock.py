@@ -1,31 +1,20 @@
 """PyKMIP's own server, with its own front end and TLS, is fit for a filer."""
 
+import os
+import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filer.keyserver.authority import server_name
+from bench.stock import command
 from filer.qualify.session import Plan
-from filer.registration.pem import ca_name
 from tests.kit.paths import CHECKOUT
 from tests.qualify.conftest import ADDRESSES
 from tests.qualify.runs import SETTINGS, qualified
 
 ADDRESS = ADDRESSES[1]
-
-CONFIGURATION = """
-[server]
-hostname={address}
-port={port}
-certificate_path={certificate}
-key_path={certificate}
-ca_path={authority}
-auth_suite=TLS1.2
-database_path={store}
-"""
 
 
 @contextmanager
@@ -33,28 +22,19 @@ def stock(certs: Path, directory: Path) -> Iterator[int]:
     """Run it, and return its port."""
     with socket.create_server((ADDRESS, 0)) as free:
         port = free.getsockname()[1]
-    (directory / "server.conf").write_text(
-        CONFIGURATION.format(
-            address=ADDRESS,
-            port=port,
-            certificate=certs / server_name(ADDRESS),
-            authority=certs / ca_name(ADDRESS),
-            store=directory / "store",
-        )
-    )
-    program = [sys.executable, "-W", "ignore", "-m", "bench.stock"]
     with subprocess.Popen(
-        [*program, directory / "server.conf", directory / "log"],
+        command(directory, certs, ADDRESS, port),
         cwd=CHECKOUT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == b"ready\n"
             yield port
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # it has a child, which watches its policies
 
 
 def test_it_is_fit(certs: Path, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_demo_over_ssh_says_how_to_log_in_and_leaves_nothing_behind(demo: Demo
     assert demo.left() == []
 
 
-@pytest.mark.parametrize("name", ["a {b}", "{address}", "a%h", "$HOME", "${HOME}", 'it\'s "a"'])
+@pytest.mark.parametrize("name", ["a {b} {address} a%h", 'it\'s "a" $HOME ${HOME}'])
 def test_the_line_that_logs_in_works_whatever_the_directory_is_called(
     tmp_path: Path, name: str
 ) -> None:

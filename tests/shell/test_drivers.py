@@ -18,7 +18,7 @@ import pytest
 from filer.shell.prompt.keyboard import LATE, PATIENCE, QUESTION
 from tests.kit.console import PATIENCE as LIMIT
 from tests.kit.console import PROGRAM, Account
-from tests.kit.points import ALL
+from tests.kit.points import ALL, paired
 from tests.kit.remote import PASSWORD, Remote
 
 PROMPT = "filer1> "
@@ -86,9 +86,7 @@ def entering(child: "pexpect.spawn[str]") -> Enter:
     return enter
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize("place", ["here", "ssh"])
-@pytest.mark.parametrize("term", TERMS)
+@paired(("place", ["here", "ssh"]), ("term", TERMS))
 def test_pexpect(account: Account, remote: Remote, term: str | None, place: str) -> None:
     with closing(spawn(where(account, remote, place), account, term, None)) as child:
         child.expect_exact(PROMPT)

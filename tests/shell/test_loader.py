@@ -16,7 +16,7 @@ from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.shell.plugins import commands_at_loader
 from tests.conftest import StartKeyServers
 from tests.kit import pki
-from tests.kit.console import DISKS, SMALL_SHELF, Account, Terminal, beside, editing
+from tests.kit.console import DISKS, SMALL_SHELF, Account, Terminal, beside, editing, prepare
 from tests.kit.house import Answer, House, Outcome
 from tests.kit.manual import completed
 
@@ -32,10 +32,8 @@ AUTOBOOT             {}
 def sealed(server: KeyServer, tmp_path: Path) -> Account:
     """A filer whose disks are locked, and its key server."""
     account = beside([server], tmp_path / "home")
-    outcome = account.commands(
-        f"key_manager add -key_server {server.address}", "key_manager rekey", "disk encrypt lock *"
-    )
-    assert (outcome.status, outcome.err) == (0, "")
+    add = f"key_manager add -key_server {server.address}"
+    prepare(account, [server], (add,), ("key_manager rekey",), ("disk encrypt lock *",))
     return account
 
 

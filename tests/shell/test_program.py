@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,9 +30,10 @@ from tests.kit.console import (
     beside,
     change_settings,
     files_below,
+    prepare,
 )
 from tests.kit.hostile import silenced
-from tests.kit.points import some
+from tests.kit.points import paired
 
 
 @pytest.fixture
@@ -61,12 +61,11 @@ def with_descriptors(count: int) -> tuple[str, ...]:
 TOO_FEW = "too few file descriptors are free; raise the limit (ulimit -n)\n"
 
 
-@pytest.mark.parametrize("count", [6, 9, 16, 30])
-@pytest.mark.parametrize("options", [("-c", "hostname"), ("--demo", "-c", "hostname")])
+@paired(("count", [6, 9, 16, 30]), ("options", [("-c", "hostname"), ("--demo", "-c", "hostname")]))
 def test_too_few_file_descriptors_are_told_and_no_disk_is_touched(
     account: Account, count: int, options: tuple[str, ...]
 ) -> None:
-    assert account.commands("hostname").status == 0
+    prepare(account, [])
     before = {path: path.read_bytes() for path in files_below(account.root)}
 
     ended = account.run(*options, program=with_descriptors(count))
@@ -461,8 +460,7 @@ TOLD_BY_THE_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "option"), TOLD_BY_THE_OPTIONS)
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+@paired(("name, option", TOLD_BY_THE_OPTIONS), ("unbuffered", ["", "1"]))
 def test_a_full_disk_under_the_output_of_an_option_costs_one_line(
     account: Account, name: str, option: str, unbuffered: str
 ) -> None:
@@ -505,10 +503,12 @@ WRITING = [
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), WRITING)
-@pytest.mark.parametrize(
-    ("redirection", "reason"),
-    [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")],
+@paired(
+    ("name, arguments", WRITING),
+    (
+        "redirection, reason",
+        [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")],
+    ),
 )
 def test_output_that_cannot_be_written_is_a_failure_on_every_way_in(
     account: Account, name: str, arguments: str, redirection: str, reason: str
@@ -541,7 +541,7 @@ WAYS_IN = ("-c", "FILE", "standard input", "-x -", "--format json -")
 LEAVING = ("exit", "logout", "halt", "reboot", "reboot; exit")
 
 
-@pytest.mark.parametrize(("way", "leaving"), some(list(product(WAYS_IN, LEAVING)), most=9))
+@paired(("way", WAYS_IN), ("leaving", LEAVING))
 def test_a_failure_before_the_end_is_not_forgotten(
     account: Account, way: str, leaving: str
 ) -> None:

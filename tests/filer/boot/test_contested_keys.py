@@ -24,6 +24,7 @@ from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Screen, Told
 from tests.kit.medium import Event, Killed, Medium
 from tests.kit.pairs import pairs_on, put
+from tests.kit.points import paired
 
 keyed, locking = disk_files.keyed, disk_files.locking
 servers = faulty.servers(3)
@@ -39,11 +40,7 @@ def wrong_key(number: int) -> AuthenticationKey:
 def locked_house(
     root: Path, servers: Sequence[FaultyKeyServer], storage: Storage | None = None
 ) -> House:
-    house = House.build(root, servers, storage, disks=DISKS, timeout=60.0)
-    house.add(*servers)
-    house.rekey()
-    house.lock()
-    return house
+    return faulty.locked_house(root, servers, storage, disks=DISKS, timeout=60.0)
 
 
 @pytest.fixture
@@ -599,8 +596,7 @@ def refuse_and_die(path: Path, at: int, moment: str) -> None:
     disk.authenticate(wrong_key(1))
 
 
-@pytest.mark.parametrize("moment", ["before", "torn 1", "torn 2", "after"])
-@pytest.mark.parametrize("at", [1, 2])
+@paired(("moment", ["before", "torn 1", "torn 2", "after"]), ("at", [1, 2]))
 def test_a_process_that_is_killed_while_a_disk_refuses_its_key(
     locking: Disk, at: int, moment: str
 ) -> None:

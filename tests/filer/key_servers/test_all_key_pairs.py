@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from filer.boot.machine import Panic
 from filer.key_servers.creation import SystemIdentity
 from filer.keys.authentication_key import AuthenticationKey
+from filer.keys.key_id import LAST_SYSTEM_ID, is_reserved, new_key_id
 from filer.keys.keytable import CREATION_LIMIT
 from filer.keys.pair import KeyPair
 from filer.shell.session import FAILED
@@ -19,21 +22,11 @@ from pytest_filer.child import PATIENCE
 from tests.kit import faulty
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Told
+from tests.kit.points import paired
 
 OTHER = SystemIdentity(77, 0)
-
-
-@pytest.fixture
-def servers(authority: Path, tmp_path: Path) -> Iterator[list[FaultyKeyServer]]:
-    with faulty.running(authority, tmp_path / "key servers", 2) as started:
-        yield started
-
-
-@pytest.fixture
-def house(servers: list[FaultyKeyServer], tmp_path: Path) -> Iterator[House]:
-    """Give a filer with two key servers, whose disks are locked."""
-    with faulty.locked_house(tmp_path / "root", servers) as built:
-        yield built
+THROW_AWAY = SystemIdentity(LAST_SYSTEM_ID + 1, 0)
+servers, house = faulty.servers(2), faulty.locked
 
 
 def new_pair(identity: SystemIdentity) -> KeyPair:
@@ -226,8 +219,10 @@ def both_revoke_before_either_destroys(twins: Twins) -> None:
     twins.second.on("DESTROY", wait_for(twins.first, "REVOKE"))
 
 
-@pytest.mark.parametrize("order", [first_destroys_last, both_revoke_before_either_destroys])
-@pytest.mark.parametrize("knows_its_identifier", [True, False])
+@paired(
+    ("order", [first_destroys_last, both_revoke_before_either_destroys]),
+    ("knows_its_identifier", [True, False]),
+)
 def test_a_pair_is_taken_back_at_both_addresses(
     knows_its_identifier: bool, order: Callable[[Twins], None], twins: Twins
 ) -> None:
@@ -249,3 +244,43 @@ def test_a_pair_is_taken_back_at_both_addresses(
     assert twins.house.key_ids == old
     twins.house.boot()
     assert not any(disk.locked or disk.failures for disk in twins.house.disks)
+
+
+# Throw-away pairs of filer-qualify: no filer reads them.
+
+
+@given(st.integers(1, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary(min_size=16, max_size=16))
+def test_a_key_id_is_throw_away_if_one_of_its_systems_is(
+    system: int, partner: int, random: bytes
+) -> None:
+    key_id = new_key_id(system, partner, lambda size: random)
+    assert is_reserved(key_id) == (max(system, partner) > LAST_SYSTEM_ID)
+    assert is_reserved(key_id.lower()) == is_reserved(key_id)
+
+
+def test_a_filer_reads_no_throw_away_pair(house: House) -> None:
+    keys = {entry.key_id for entry in house.filer.keytable}
+    (pair,) = store(house, THROW_AWAY)
+
+    house.must("key_manager restore -all")
+    told = house.boot()
+
+    assert told.warnings == []
+    assert {entry.key_id for entry in house.filer.keytable} == keys
+    assert not any(pair.key_id in line for line in house.must("key_manager query").shown)
+
+
+def test_the_key_of_a_throw_away_pair_is_never_requested(
+    house: House, servers: list[FaultyKeyServer]
+) -> None:
+    store(house, THROW_AWAY, 3)
+    for server in servers:
+        server.heard.clear()
+
+    client = house.filer.key_servers().servers[servers[0].address]
+    read = client.fetch()
+
+    assert [pair.key_id for pair in read] == [entry.key_id for entry in house.filer.keytable]
+    assert servers[0].heard.count("GET_ATTRIBUTES") == len(read) + 3
+    assert servers[0].heard.count("GET") == len(read)
+    assert not client.unread

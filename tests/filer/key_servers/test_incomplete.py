@@ -16,6 +16,7 @@ from filer.shell.session import FAILED
 from tests.kit import faulty, hostile, pki
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Told
+from tests.kit.points import paired
 
 servers, server = faulty.servers(1), faulty.server
 
@@ -100,17 +101,19 @@ def refusing_to_tell(answer: hostile.Answer, _: bytes) -> hostile.Answer:
     return hostile.Answer(answer.header, items)
 
 
-@pytest.mark.parametrize(
-    ("discover", "minor"),
-    [
-        (hostile.unchanged, 4),
-        (speaking(0, 1, 2, 3), 3),
-        (speaking(2), 2),
-        (speaking(), 4),
-        (refusing_to_tell, 4),
-    ],
+@paired(
+    (
+        "discover, minor",
+        [
+            (hostile.unchanged, 4),
+            (speaking(0, 1, 2, 3), 3),
+            (speaking(2), 2),
+            (speaking(), 4),
+            (refusing_to_tell, 4),
+        ],
+    ),
+    ("page", [1, 3, KEYS - 1, KEYS]),
 )
-@pytest.mark.parametrize("page", [1, 3, KEYS - 1, KEYS])
 def test_what_a_list_leaves_out_is_requested(
     page: int, discover: hostile.Meddle, minor: int, house: House, server: FaultyKeyServer
 ) -> None:
@@ -213,8 +216,7 @@ def test_a_key_with_another_parent_tag_is_restored(house: House, server: FaultyK
     assert pair.key_id in known(house)
 
 
-@pytest.mark.parametrize("page", [1, 3])
-@pytest.mark.parametrize("limit", LIMITS)
+@paired(("page", [1, 3]), ("limit", LIMITS))
 def test_a_disk_whose_key_no_list_has_is_opened_all_the_same(
     page: int, limit: str, house: House, server: FaultyKeyServer
 ) -> None:

@@ -9,7 +9,7 @@ from filer.shell.session import FAILED, OK
 from tests.kit import faulty
 from tests.kit.faulty import Fault, FaultyKeyServer
 from tests.kit.house import House, Screen
-from tests.kit.points import some
+from tests.kit.points import paired, some
 
 servers, house = faulty.servers(3), faulty.locked
 MANUAL = "Correct-horse-battery-1"
@@ -75,16 +75,18 @@ def test_a_rekey_stores_on_all_reads_back_from_all_and_then_changes_the_disks(
     faulty.check_that_no_key_is_lost(house)
 
 
-@pytest.mark.parametrize("bad", [0, 2])
-@pytest.mark.parametrize(
-    ("operation", "fault"),
-    [
-        ("REGISTER", faulty.refuses),
-        ("REGISTER", faulty.forgets),
-        ("ACTIVATE", faulty.forgets),
-        ("ACTIVATE", faulty.keeps_another_secret),
-        ("ACTIVATE", faulty.hides_it),
-    ],
+@paired(
+    ("bad", [0, 2]),
+    (
+        "operation, fault",
+        [
+            ("REGISTER", faulty.refuses),
+            ("REGISTER", faulty.forgets),
+            ("ACTIVATE", faulty.forgets),
+            ("ACTIVATE", faulty.keeps_another_secret),
+            ("ACTIVATE", faulty.hides_it),
+        ],
+    ),
 )
 def test_a_server_that_does_not_keep_the_pair_stops_the_rekey_and_nothing_changes(
     house: House, servers: list[FaultyKeyServer], operation: str, fault: Fault, bad: int
@@ -155,8 +157,7 @@ def test_the_pair_is_taken_back_from_a_silent_server_that_answers_again(
     before.check()
 
 
-@pytest.mark.parametrize("operation", ["REVOKE", "DESTROY"])
-@pytest.mark.parametrize("fault", [faulty.refuses, faulty.dies])
+@paired(("operation", ["REVOKE", "DESTROY"]), ("fault", [faulty.refuses, faulty.dies]))
 def test_a_pair_that_cannot_be_taken_back_is_named(
     house: House, servers: list[FaultyKeyServer], operation: str, fault: Fault
 ) -> None:
@@ -339,9 +340,7 @@ def test_a_rekey_after_any_failure_succeeds_once_the_servers_are_well(
     faulty.check_that_no_key_is_lost(house)
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize("after", [False, True], ids=["not written", "written, not synced"])
-@pytest.mark.parametrize("only", [True, False], ids=["once", "for good"])
+@paired(("after", [False, True]), ("only", [True, False]))
 def test_a_full_disk_in_the_middle_of_a_rekey_or_lock_loses_no_key(
     servers: list[FaultyKeyServer], tmp_path: Path, after: bool, only: bool
 ) -> None:

@@ -20,6 +20,7 @@ from tests.kit import choosy
 from tests.kit.choosy import ALL, ChoosyServer, Habits
 from tests.kit.house import House
 from tests.kit.pairs import PARENT_TAG, new_pair
+from tests.kit.points import paired
 
 ADDRESS = "127.0.0.2"
 KEYS = 5
@@ -141,8 +142,7 @@ def in_order(pairs: list[KeyPair]) -> list[KeyPair]:
     return sorted(pairs, key=lambda pair: pair.key_id)
 
 
-@pytest.mark.parametrize("learned", [False, True], ids=["new clients", "one client"])
-@pytest.mark.parametrize("name", HABITS)
+@paired(("learned", [False, True]), ("name", HABITS))
 def test_what_a_server_takes_is_enough(name: str, learned: bool, start: Start) -> None:
     server = start(HABITS[name])
     only = client_of(server)

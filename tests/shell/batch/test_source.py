@@ -14,7 +14,7 @@ from filer.shell.plugins import Commands
 from filer.shell.session import Session
 from filer.shell.signals import Ended, Signals
 from tests.kit import manual
-from tests.kit.console import PASSPHRASE, Account, having_added
+from tests.kit.console import PASSPHRASE, Account, having_added, prepare
 from tests.kit.house import House
 from tests.kit.manual import Build
 
@@ -32,7 +32,7 @@ def write(account: Account, name: str, *lines: str) -> str:
 
 
 def test_each_line_runs_and_a_failure_has_its_place(account: Account) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     path = write(account, "runbook", "hostname", "nonsense", "# a comment", "hostname")
 
     ended = account.commands(f"source {path}", "hostname")
@@ -43,7 +43,7 @@ def test_each_line_runs_and_a_failure_has_its_place(account: Account) -> None:
 
 
 def test_the_commands_can_be_printed_with_their_prompt(account: Account) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     path = write(account, "runbook", "priv set advanced", "hostname")
 
     ended = account.script(f"source -v {path}", "priv set", "hostname", echo=True)
@@ -68,7 +68,7 @@ def test_the_file_answers_the_questions_and_shows_no_secret(
 
 
 def test_the_answers_to_a_command_that_fails_are_passed_over(account: Account) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     path = write(account, "rekey", "key_manager rekey -manual", PASSPHRASE, PASSPHRASE, "hostname")
 
     ended = account.commands(f"source {path}")
@@ -107,7 +107,7 @@ def test_answers_that_follow_the_line_that_ran_the_file_are_passed_over(
 def test_answers_that_may_follow_a_rekey_at_the_end_of_a_file_are_passed_over(
     account: Account,
 ) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     path = write(account, "rekey", "key_manager rekey")
 
     ended = account.script(f"source {path}", PASSPHRASE, PASSPHRASE, "hostname", echo=True)
@@ -118,7 +118,7 @@ def test_answers_that_may_follow_a_rekey_at_the_end_of_a_file_are_passed_over(
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_exit_on_error_ends_the_file_too(account: Account, deep: bool) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     path = write(account, "runbook", "hostname", "nonsense", "hostname")
     if deep:
         path = write(account, "outer", f"source {path}; hostname", "hostname")
@@ -140,7 +140,7 @@ def test_exit_on_error_ends_the_file_too(account: Account, deep: bool) -> None:
     ],
 )
 def test_what_is_no_file_of_commands_is_refused(account: Account, path: str, reason: str) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     write(account, "passphrase.key", "-----BEGIN PRIVATE KEY-----")
 
     ended = account.commands(f"source {path}")
@@ -149,7 +149,7 @@ def test_what_is_no_file_of_commands_is_refused(account: Account, path: str, rea
 
 
 def test_files_that_name_each_other_for_ever_are_refused(account: Account) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     path = write(account, "loop", "source /etc/loop")
 
     ended = account.commands(f"source {path}")
@@ -159,7 +159,7 @@ def test_files_that_name_each_other_for_ever_are_refused(account: Account) -> No
 
 
 def test_a_file_that_leaves_takes_the_console_along(account: Account) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     path = write(account, "leave", "nonsense", "halt", "hostname")
 
     ended = account.commands(f"source {path}", "hostname")
@@ -169,7 +169,7 @@ def test_a_file_that_leaves_takes_the_console_along(account: Account) -> None:
 
 
 def test_results_and_failures_are_those_of_one_object(account: Account) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     path = write(account, "runbook", "hostname", "key_manager add")
 
     ended = account.run("--format", "json", "-c", f"source {path}")
@@ -185,7 +185,7 @@ def test_results_and_failures_are_those_of_one_object(account: Account) -> None:
 def test_an_object_of_a_file_with_a_failure_has_status_1_however_it_ends(
     account: Account, last: str
 ) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     path = write(account, "runbook", "nonsense", last)
 
     ended = account.run("--format", "json", "-c", f"source {path}")
@@ -195,7 +195,7 @@ def test_an_object_of_a_file_with_a_failure_has_status_1_however_it_ends(
 
 
 def test_a_replay_does_not_take_a_consent_from_a_file(account: Account) -> None:
-    account.commands("hostname")
+    prepare(account, [])
     inner = write(account, "inner", "disk encrypt sanitize 0c.00.3", "sanitize disk")
     outer = write(account, "outer", f"source {inner}")
     cast = account.home / "a.cast"

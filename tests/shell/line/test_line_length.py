@@ -30,6 +30,7 @@ from filer.shell.ssh.editor import _Parser
 from tests.kit.casts import cast
 from tests.kit.console import PASSPHRASE, Account, Outcome
 from tests.kit.house import COMMANDS, House, Screen
+from tests.kit.points import paired
 from tests.kit.remote import Remote, logged_in, memory_of, needs_proc, serving, soon
 
 TOO_LONG = f"line too long: it can have {LONGEST} characters; it was not read"
@@ -144,8 +145,7 @@ def test_a_line_that_is_too_long_fails_and_the_next_one_runs(account: Account, w
         assert ended.err == f"{file}:1: {TOO_LONG}\n{file}:3: {TOO_LONG}\n"
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("continued", ["", "\\"])
+@paired(("way", WAYS), ("continued", ["", "\\"]))
 def test_answers_behind_a_line_that_is_too_long_never_run(
     account: Account, way: Way, continued: str
 ) -> None:
@@ -277,8 +277,7 @@ def remote(account: Account) -> Iterator[Remote]:
 
 
 @needs_proc
-@pytest.mark.parametrize("kind", ["script", "dialogue"])
-@pytest.mark.parametrize("piece", [b"a;", b" "])
+@paired(("kind", ["script", "dialogue"]), ("piece", [b"a;", b" "]))
 def test_an_endless_line_costs_no_memory_and_delays_no_shutdown(
     remote: Remote, kind: str, piece: bytes
 ) -> None:

@@ -62,18 +62,22 @@ def echoes_again(terminal: Terminal) -> None:
     terminal.shows("42")
 
 
+def is_answered_in_the_foreground(terminal: Terminal) -> None:
+    terminal.type("fg\r")
+    terminal.shows("fg")  # what follows is not the report that it has stopped
+    terminal.shows("filer -c")
+    terminal.child.waitnoecho()
+    answer(terminal)
+    echoes_again(terminal)
+
+
 def test_a_question_of_a_program_started_in_the_background(registered: Account) -> None:
     with shell(registered) as terminal:
         terminal.type(f"{OPTION} &\r")
         terminal.shows("sh$ ")
         terminal.shows(QUESTION)
         stops_by_itself(terminal)
-        terminal.type("fg\r")
-        terminal.shows("fg")  # what follows is not the report that it has stopped
-        terminal.shows("filer -c")
-        terminal.child.waitnoecho()
-        answer(terminal)
-        echoes_again(terminal)
+        is_answered_in_the_foreground(terminal)
 
 
 def test_a_question_after_a_start_in_the_background(
@@ -105,12 +109,7 @@ def test_a_question_that_was_stopped(registered: Account, between: str) -> None:
             terminal.type("bg\r")
             terminal.shows("filer -c")
             stops_by_itself(terminal)
-        terminal.type("fg\r")
-        terminal.shows("fg")  # what follows is not the report that it has stopped
-        terminal.shows("filer -c")
-        terminal.child.waitnoecho()
-        answer(terminal)
-        echoes_again(terminal)
+        is_answered_in_the_foreground(terminal)
 
 
 @pytest.mark.parametrize("kind", ["option", "plain", "editor"])

@@ -14,7 +14,7 @@ from filer.shell.recording import differences, volatile
 from filer.shell.recording.asciicast import Kind, event, header
 from filer.shell.recording.differences import LineMatcher, unified
 from filer.shell.recording.volatile import Pairing
-from tests.kit.console import Account
+from tests.kit.console import Account, prepare
 from tests.kit.steps import steps_of
 
 Lines = list[str]
@@ -144,7 +144,7 @@ def test_a_log_of_many_similar_lines_is_replayed(account: Account) -> None:
     then = [logged(number, "again") for number in range(20_000)]
     now = [logged(number, "again") for number in range(10_000)]
     now += ["not again", *[logged(number, "again") for number in range(10_001)]]
-    account.commands("version")
+    prepare(account, [])
     kept = account.root / "mroot" / "etc"
     (kept / "old").write_text("".join(f"{line}\n" for line in now), encoding="utf-8")
     cast = recording(account.home / "a.cast", "rdfile /etc/old", said=then)

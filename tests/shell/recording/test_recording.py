@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.kit.console import (
     files_below,
     plain,
 )
+from tests.kit.points import paired
 
 DUMB = {"TERM": "dumb"}
 
@@ -389,9 +391,9 @@ EXTRA = {
 }
 
 
-@pytest.mark.parametrize("before", EXTRA.values(), ids=EXTRA)
-@pytest.mark.parametrize(
-    "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("-x", "-")]
+@paired(
+    ("before", EXTRA.values()),
+    ("options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("-x", "-")]),
 )
 def test_a_passphrase_that_becomes_a_command_is_shown_nowhere(
     account: Account, options: tuple[str, ...], before: str
@@ -407,18 +409,17 @@ def test_a_passphrase_that_becomes_a_command_is_shown_nowhere(
         assert (ended.status, account.run("--replay", cast).status) == (before != "#", 0)
 
 
-@pytest.mark.parametrize(
-    ("lines", "part"),
-    [
-        ("Xy-tr4-Qu0-ab-cd-ef-gh-ij-kl-m\\\nXy-tr4-Qu0-ab-cd-ef-gh-ij-kl-m\\\n", "Qu0-ab"),
-        ("hostname Xy-tr4-Qu0-ab-cd-\\\n", "Qu0-ab"),  # too short without the backslash
-        ('key_manager rekey -manual "Correct Horse 7 Battery"\n', "Horse"),
-        ("rekey 'Correct Horse 7 Battery'\n", "Horse"),
-    ],
-    ids=["a backslash at its end", "a short one", "in quotes", "behind an unknown name"],
-)
-@pytest.mark.parametrize(
-    "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("--check", "-")]
+@paired(
+    (
+        "lines, part",
+        [
+            ("Xy-tr4-Qu0-ab-cd-ef-gh-ij-kl-m\\\nXy-tr4-Qu0-ab-cd-ef-gh-ij-kl-m\\\n", "Qu0-ab"),
+            ("hostname Xy-tr4-Qu0-ab-cd-\\\n", "Qu0-ab"),  # too short without the backslash
+            ('key_manager rekey -manual "Correct Horse 7 Battery"\n', "Horse"),
+            ("rekey 'Correct Horse 7 Battery'\n", "Horse"),
+        ],
+    ),
+    ("options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("--check", "-")]),
 )
 def test_a_passphrase_of_any_form_among_wrong_words_is_shown_nowhere(
     account: Account, options: tuple[str, ...], lines: str, part: str
@@ -431,9 +432,9 @@ def test_a_passphrase_of_any_form_among_wrong_words_is_shown_nowhere(
     assert ended.status == 1
 
 
-@pytest.mark.parametrize("before", ["key_manager rekey -manual ", "hostname; ", "nonsense "])
-@pytest.mark.parametrize(
-    "options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("--check", "-")]
+@paired(
+    ("before", ["key_manager rekey -manual ", "hostname; ", "nonsense "]),
+    ("options", [("-x",), ("-x", "--format", "json"), ("--record", "a.cast"), ("--check", "-")]),
 )
 def test_a_passphrase_of_several_words_is_shown_nowhere(
     account: Account, options: tuple[str, ...], before: str
@@ -451,16 +452,18 @@ def test_a_passphrase_of_several_words_is_shown_nowhere(
         assert account.run("--replay", cast).status == 0
 
 
+def recorded(account: Account, kind: str) -> AbstractContextManager[Terminal]:
+    """Record a session with the editor, or in a terminal without it."""
+    if kind == "editor":
+        return editing(account, "--record", "a.cast")
+    return account.terminal("--record", "a.cast", environment=DUMB)
+
+
 @pytest.mark.parametrize("kind", ["plain", "editor"])
 def test_a_passphrase_of_several_words_that_is_typed_is_not_kept(
     account: Account, kind: str
 ) -> None:
-    opened = (
-        editing(account, "--record", "a.cast")
-        if kind == "editor"
-        else account.terminal("--record", "a.cast", environment=DUMB)
-    )
-    with opened as terminal:
+    with recorded(account, kind) as terminal:
         terminal.booted().type("key_manager rekey -manual Correct Horse 9 battery!\r")
         terminal.shows("unexpected (not shown")
         terminal.shows("filer1>")
@@ -508,12 +511,7 @@ def test_commands_behind_a_failed_rekey_run(account: Account) -> None:
 def test_a_passphrase_typed_as_a_command_is_not_kept(
     account: Account, kind: str, before: str
 ) -> None:
-    opened = (
-        editing(account, "--record", "a.cast")
-        if kind == "editor"
-        else account.terminal("--record", "a.cast", environment=DUMB)
-    )
-    with opened as terminal:
+    with recorded(account, kind) as terminal:
         terminal.booted().type(f"{before}{PASSPHRASE}\r")
         terminal.shows("not found")
         terminal.shows("filer1>")
@@ -536,8 +534,7 @@ ERASED = {
 }
 
 
-@pytest.mark.parametrize("question", [True, False], ids=["question", "prompt"])
-@pytest.mark.parametrize("how", ERASED)
+@paired(("question", [True, False]), ("how", ERASED))
 def test_a_passphrase_that_is_typed_and_erased_is_not_recorded(
     account: Account, how: str, question: bool
 ) -> None:

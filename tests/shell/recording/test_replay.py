@@ -22,6 +22,7 @@ from tests.kit.console import (
     answers_to_setup,
     beside,
     files_below,
+    prepare,
 )
 
 SCRIPT = f'{HEADER}[0.0, "m", "session: script"]\n'
@@ -230,7 +231,7 @@ def sealed(servers: Sequence[KeyServer], home: Path) -> Account:
     """Create a filer whose disks are locked with a key that only the first key server has."""
     account = beside(servers, home)
     add = f"key_manager add -key_server {servers[0].address}"
-    assert account.commands(add, "key_manager rekey", "disk encrypt lock *").status == 0
+    prepare(account, servers, (add,), ("key_manager rekey",), ("disk encrypt lock *",))
     return account
 
 
@@ -326,7 +327,7 @@ def test_a_recording_consents_to_a_loss_of_data_where_that_is_allowed(
 def test_a_recording_may_refuse_a_loss_of_data(
     replies: tuple[str, ...], tmp_path: Path, account: Account
 ) -> None:
-    account.commands("version")
+    prepare(account, [])
     steps = ("filer1>", "disk encrypt destroy 0c.00.3", answers(*replies))
 
     ended = account.run("--replay", cast(tmp_path / "a.cast", steps))
@@ -339,7 +340,7 @@ def test_a_recording_may_refuse_a_loss_of_data(
 def test_a_person_at_a_terminal_is_asked_and_is_told_what_would_be_lost(
     answer: str, tmp_path: Path, account: Account
 ) -> None:
-    account.commands("version")
+    prepare(account, [])
     steps = ("filer1>", "disk encrypt destroy 0c.00.3", answers("destroy disk"))
     recorded = cast(tmp_path / "a.cast", steps)
     with account.terminal("--replay", recorded) as terminal:

@@ -39,11 +39,12 @@ from tests.kit.console import (
     beside,
     editing,
     plain,
+    prepare,
 )
 from tests.kit.faulty import FaultyKeyServer, hold
 from tests.kit.house import House
 from tests.kit.imports import loaded_by
-from tests.kit.points import some
+from tests.kit.points import paired, some
 from tests.kit.remote import (
     PASSWORD,
     Remote,
@@ -63,7 +64,7 @@ NOTHING_REGISTERED = "No key servers are registered.\n"
 def encrypted(server: FaultyKeyServer, tmp_path: Path) -> Iterator[Remote]:
     """A running filer with a key server, whose disks are locked."""
     account = beside([server], tmp_path / "home")
-    assert account.script("key_manager setup", *answers_to_setup([server])).status == 0
+    prepare(account, [server], ("key_manager setup", *answers_to_setup([server])))
     with serving(account) as remote:
         yield remote
 
@@ -694,6 +695,9 @@ def test_it_listens_where_it_is_told_to(account: Account) -> None:
 
 
 def test_the_host_keys_stay_and_all_files_are_private(account: Account) -> None:
+    give_access(account)
+    for name in HOST_KEYS:
+        (account.root / "ssh" / name).unlink()
     with serving(account) as first:
         told = first.fingerprint
     with serving(account) as second:
@@ -899,8 +903,7 @@ def wait_until_busy(remote: Remote) -> None:
     pytest.fail("no command is running")
 
 
-@pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("terminal", [True, False])
+@paired(("how", ENDS), ("terminal", [True, False]))
 def test_an_open_question_of_one_command_delays_no_shutdown(
     encrypted: Remote, terminal: bool, how: str
 ) -> None:
@@ -949,8 +952,7 @@ def test_a_change_at_work_ends_at_its_safe_point_and_then_the_end_goes_on(
     assert again("key_manager rekey").status == 0
 
 
-@pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("line", ["", "disk encrypt sanitize 0c.00.3"])
+@paired(("how", ENDS), ("line", ["", "disk encrypt sanitize 0c.00.3"]))
 def test_keys_of_a_client_that_has_left_delay_no_end(account: Account, line: str, how: str) -> None:
     macros = "\x18(a\x7f\x18)" + "\x18(\x18e\x18e\x18)" * 40  # each doubles the one before
     upper = f"\x1b[200~{'abc ' * 15_000}\x1b[201~\x01" + ("\x1b9" * 6 + "\x1bu") * 50
