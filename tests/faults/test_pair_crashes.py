@@ -7,6 +7,7 @@ done again, and every disk opens with a key that is on the key servers.
 Run as a program, this module is the process that forks the ones that die.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,14 +49,14 @@ def taken(house: House) -> Filer:
 
 
 def _takeover(pair: Path, storage: Storage, arm: Arm) -> None:
-    with House(pair / "filer1", storage=storage) as house:
+    with House(pair / "filer1", storage=storage, random=os.urandom) as house:
         house.boot()
         arm()
         taken(house)
 
 
 def _giveback(pair: Path, storage: Storage, arm: Arm) -> None:
-    with House(pair / "filer1", storage=storage) as house:
+    with House(pair / "filer1", storage=storage, random=os.urandom) as house:
         house.boot()
         taken(house)
         arm()
@@ -63,7 +64,7 @@ def _giveback(pair: Path, storage: Storage, arm: Arm) -> None:
 
 
 def _halt_of_the_survivor(pair: Path, storage: Storage, arm: Arm) -> None:
-    with House(pair / "filer1", storage=storage) as house:
+    with House(pair / "filer1", storage=storage, random=os.urandom) as house:
         house.boot()
         taken(house)
         arm()
@@ -73,12 +74,12 @@ def _halt_of_the_survivor(pair: Path, storage: Storage, arm: Arm) -> None:
 
 def _boot(pair: Path, storage: Storage, arm: Arm) -> None:
     arm()
-    with House(pair / "filer2", storage=storage) as house:
+    with House(pair / "filer2", storage=storage, random=os.urandom) as house:
         house.boot()
 
 
 def _halt(pair: Path, storage: Storage, arm: Arm) -> None:
-    with House(pair / "filer2", storage=storage) as house:
+    with House(pair / "filer2", storage=storage, random=os.urandom) as house:
         house.boot()
         arm()
         power_off(house.filer)
@@ -86,14 +87,14 @@ def _halt(pair: Path, storage: Storage, arm: Arm) -> None:
 
 
 def _rekey(pair: Path, storage: Storage, arm: Arm) -> None:
-    with House(pair / "filer2", storage=storage) as house:
+    with House(pair / "filer2", storage=storage, random=os.urandom) as house:
         house.boot()
         arm()
         house.must("key_manager rekey")
 
 
 def _rekey_by_the_survivor(pair: Path, storage: Storage, arm: Arm) -> None:
-    with House(pair / "filer1", storage=storage) as house:
+    with House(pair / "filer1", storage=storage, random=os.urandom) as house:
         house.boot()
         house.must("key_manager rekey")
         key_id = house.key_id("0c.00.1")
