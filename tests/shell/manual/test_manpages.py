@@ -100,6 +100,7 @@ key_manager restore -key_server ipaddr [ -key_tag tag ]""",
     "na_keymgr": """\
 keymgr install cert path
 keymgr list cert
+keymgr view cert name
 keymgr delete cert name""",
     "na_disk": """\
 disk show [ -v | -a | -n | -o owner | -s sysid ]
