@@ -89,14 +89,14 @@ def _set_date(call: Call) -> None:
 
 
 def _time(text: str, now: datetime) -> datetime:
-    """Return the time in ``text``, MMDDhhmm[[cc]yy][.ss].  Raises Refused.
+    """Return the time in ``text``, [[cc]yy]MMDDhhmm[.ss].  Raises Refused.
 
     Without a year it is that of ``now``.
     """
-    found = re.fullmatch(r"(\d\d)(\d\d)(\d\d)(\d\d)(?:(\d\d)?(\d\d))?(?:\.(\d\d))?", text, re.ASCII)
+    found = re.fullmatch(r"(?:(\d\d)?(\d\d))?(\d\d)(\d\d)(\d\d)(\d\d)(?:\.(\d\d))?", text, re.ASCII)
     if not found:
-        raise Refused(f"{quoted(text)} is not a time: MMDDhhmm[[cc]yy][.ss]")
-    month, day, hour, minute, century, short, second = (int(part or -1) for part in found.groups())
+        raise Refused(f"{quoted(text)} is not a time: [[cc]yy]MMDDhhmm[.ss]")
+    century, short, month, day, hour, minute, second = (int(part or -1) for part in found.groups())
     year = now.year
     if short >= 0:
         year = short + 100 * (century if century >= 0 else 19 if short >= _FIRST_YEAR % 100 else 20)
@@ -269,7 +269,7 @@ DATE = Command(
     Subcommand(
         "date time",
         _set_date,
-        "set the clock of the filer: MMDDhhmm[[cc]yy][.ss]",
+        "set the clock of the filer: [[cc]yy]MMDDhhmm[.ss]",
         values={"time": no_values},
     ),
 )

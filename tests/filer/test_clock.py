@@ -100,9 +100,9 @@ def test_a_damaged_offset_is_named_with_its_line(
     [
         ("12311530", "Thu Dec 31 15:30:00 UTC 2026"),
         ("01020304.59", "Fri Jan  2 03:04:59 UTC 2026"),
-        ("0229120028", "Tue Feb 29 12:00:00 UTC 2028"),
-        ("0101000099", "Fri Jan  1 00:00:00 UTC 1999"),
-        ("010100002099.01", "Thu Jan  1 00:00:01 UTC 2099"),
+        ("2802291200", "Tue Feb 29 12:00:00 UTC 2028"),
+        ("9901010000", "Fri Jan  1 00:00:00 UTC 1999"),
+        ("209901010000.01", "Thu Jan  1 00:00:01 UTC 2099"),
     ],
 )
 def test_date_sets_the_clock(timed: House, host: Host, typed: str, shown: str) -> None:
@@ -117,10 +117,10 @@ def test_date_sets_the_clock(timed: House, host: Host, typed: str, shown: str) -
 @pytest.mark.parametrize(
     ("typed", "reason"),
     [
-        ("1231", "MMDDhhmm[[cc]yy][.ss]"),
-        ("123115301", "MMDDhhmm[[cc]yy][.ss]"),
-        ("12311530.5", "MMDDhhmm[[cc]yy][.ss]"),
-        ("١٢٣١١٥٣٠", "MMDDhhmm[[cc]yy][.ss]"),
+        ("1231", "[[cc]yy]MMDDhhmm[.ss]"),
+        ("123115301", "[[cc]yy]MMDDhhmm[.ss]"),
+        ("12311530.5", "[[cc]yy]MMDDhhmm[.ss]"),
+        ("١٢٣١١٥٣٠", "[[cc]yy]MMDDhhmm[.ss]"),
         ("13011530", "month must be in 1..12"),
         ("02291200", "day is out of range for month"),
         ("01012400", "hour must be in 0..23"),
@@ -134,7 +134,7 @@ def test_what_is_no_time_is_refused(timed: House, typed: str, reason: str) -> No
     assert timed.good("date") == "Fri Nov 27 12:00:30 UTC 2026\n"
 
 
-@pytest.mark.parametrize("typed", ["010100001969", "010100002100", "010100000000"])
+@pytest.mark.parametrize("typed", ["196901010000", "210001010000", "000001010000"])
 def test_years_have_limits(timed: House, typed: str) -> None:
     assert "year" in timed.bad(f"date {typed}")
     assert not (timed.root / "var" / "clock.toml").exists()
@@ -142,7 +142,7 @@ def test_years_have_limits(timed: House, typed: str) -> None:
 
 def test_the_time_since_power_on_does_not_jump_with_the_clock(timed: House, host: Host) -> None:
     host.time += timedelta(minutes=7)
-    for typed in ("01010000", "01010000", "123100002040"):
+    for typed in ("01010000", "01010000", "204012310000"):
         timed.good(f"date {typed}")
         assert timed.good("uptime").split(" 0 NFS")[0] == " 12:00am up 7 mins,"
     filer = timed.filer
@@ -150,13 +150,13 @@ def test_the_time_since_power_on_does_not_jump_with_the_clock(timed: House, host
 
 
 def test_the_system_log_has_the_time_of_the_filer(timed: House) -> None:
-    timed.good("date 0101000030; logger after")
+    timed.good("date 3001010000; logger after")
     *_, line = timed.good("rdfile /etc/messages").splitlines()
     assert line == "Tue Jan 01 00:00:00 UTC [filer1:logger.usr:notice]: after"
 
 
 def test_a_clock_that_is_set_rotates_the_log_once(timed: House) -> None:
-    timed.good("date 0101000030")
+    timed.good("date 3001010000")
     os.utime(timed.root / "mroot/etc/messages", (NOON.timestamp(),) * 2)
     for _ in range(4):
         timed.boot()
@@ -173,7 +173,7 @@ def test_certificates_expire_by_the_clock_of_the_filer(house: House) -> None:
     house.encrypt()
     addresses = [server.address for server in house.servers]
     after = house.filer.now() + timedelta(days=731)
-    house.good(f"date {after:%m%d%H%M%Y}")
+    house.good(f"date {after:%Y%m%d%H%M}")
     status = house.run("key_manager status")
     for address in addresses:
         assert f"Key server {address} is not responding: certificate expired." in status.failures
@@ -185,7 +185,7 @@ def test_certificates_expire_by_the_clock_of_the_filer(house: House) -> None:
     ]
     # At LOADER too: a clock that is wrong must not keep the filer from booting for good.
     before = house.filer.now() - timedelta(days=731)
-    screen = house.run(f"date {before:%m%d%H%M%Y}", commands=commands_at_loader())
+    screen = house.run(f"date {before:%Y%m%d%H%M}", commands=commands_at_loader())
     assert screen.status == OK
     assert house.boot().warnings == []
 
@@ -193,7 +193,7 @@ def test_certificates_expire_by_the_clock_of_the_filer(house: House) -> None:
 def test_a_certificate_close_to_its_end_is_announced(house: House) -> None:
     house.add()
     close = house.filer.now() + timedelta(days=730 - 10)
-    house.good(f"date {close:%m%d%H%M%Y}")
+    house.good(f"date {close:%Y%m%d%H%M}")
     assert any("client.pem: expires in" in line for line in house.boot().warnings)
 
 
@@ -231,6 +231,8 @@ def test_the_dates_of_a_server_certificate_and_of_its_issuers_count(
 MAY_ASK = {
     "filer/boot/machine.py": {"local_time"},  # the host's time, for the clock
     "filer/kmip/client.py": {"_time_of_day"},  # a client without a filer
+    "filer/throw_away/certificates.py": {"issue"},  # of filer-storm, which has no filer
+    "filer/throw_away/ledger.py": {"default_path"},
     "shell/recording/recorder.py": {"recording"},  # when the recording was made, on the host
 }
 

@@ -174,7 +174,7 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "setenv": Operation((("setenv AUTOBOOT true; savenv",),), at=LOADER),
     "options": _console(("options disk.auto_assign off",)),
-    "date": _console(("date 010100002030",)),
+    "date": _console(("date 203001010000",)),
     "restore": _console(("key_manager restore -all",), before=SEALED),
 }
 
