@@ -42,6 +42,8 @@ def add_text(line: Line, style: str, text: str) -> None:
 
 def plain_text(text: str) -> str:
     """Replace the internal characters by plain ones."""
+    if text.isascii():
+        return text
     return text.replace(BREAKABLE_HYPHEN, "-").replace(FIXED_BLANK, " ")
 
 
@@ -58,10 +60,10 @@ def fill(
     margin = indent if hanging is None else hanging
     words = "".join(part for _, part in text).rstrip(" ")
     lines = []
-    for part in _sliced(text, _broken(words, width - indent, width - margin)):
+    for first, *others in _sliced(text, _broken(words, width - indent, width - margin)):
         add_text(line, "", " " * (indent - columns_of(line)))
-        for fragment in part:
-            add_text(line, *fragment)
+        add_text(line, *first)
+        line += others  # the styles of neighbours differ
         lines.append(line)
         line, indent = [], margin
     return lines

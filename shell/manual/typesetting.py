@@ -87,10 +87,12 @@ class _Paragraph:
         for style, words in fragments:
             if not words:
                 continue
-            between = style if self._text and self._text[-1][0] == style else ""
-            add_text(self._text, between, " " * self._blanks)
-            add_text(self._text, style, words)
-            self._blanks = 0
+            blanks, self._blanks = " " * self._blanks, 0
+            if self._text and self._text[-1][0] == style:
+                add_text(self._text, style, blanks + words)
+            else:
+                add_text(self._text, "", blanks)
+                add_text(self._text, style, words)
         self._blanks += 2 if ends_sentence else 1
 
     def take(self) -> Line:
@@ -129,7 +131,7 @@ class _Typesetter:
         elif line:
             if line.startswith(" ") and not self._tag_expected:
                 self._break()
-            text = _HYPHEN.sub(lambda match: _hyphen(match[0]), line)
+            text = _HYPHEN.sub(lambda match: _hyphen(match[0]), line) if "-" in line else line
             self._add([("", text)], _ends_sentence(line))
         else:
             self._break()

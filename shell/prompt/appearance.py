@@ -52,11 +52,16 @@ def coloured(page: "ManualText", theme: str, terminal: str) -> str:
     output = Vt100_Output(text, lambda: Size(0, 0), term=terminal)
     depth = ColorDepth.from_env() or output.get_default_color_depth()
     before = attributes(Whitespace)
+    waiting: list[str] = []
     for token, words in tokens_of(page):
-        if words and attributes(token) != before:
-            before = attributes(token)
+        wanted = attributes(token)
+        if wanted != before and words:
+            output.write("".join(waiting))
+            waiting.clear()
+            before = wanted
             output.set_attributes(before, depth)
-        output.write(words)
+        waiting.append(words)
+    output.write("".join(waiting))
     output.flush()
     return text.getvalue()
 
