@@ -13,8 +13,11 @@ from contextlib import contextmanager
 QUESTION = "\x1b[6n"
 """The cursor-position query (DSR 6)."""
 
-PATIENCE = 0.1
-"""Seconds from the query that the first prompt waits for the answer."""
+PATIENCE = 0.05
+"""Seconds from the query that the first prompt waits for the answer; a boot takes as long."""
+
+LAST_CHANCE = 0.1
+"""Seconds from the query that the end waits for the answer, which a shell would get."""
 
 LATE = 2.0
 """Seconds after PATIENCE in which the answer may still arrive, over a slow link."""
@@ -75,6 +78,11 @@ class Keyboard:
     def seconds_to_wait(self) -> float:
         """Seconds that the first prompt still waits for the answer."""
         return self._left(PATIENCE)
+
+    @property
+    def seconds_to_end(self) -> float:
+        """Seconds that the end still waits for the answer."""
+        return self._left(LAST_CHANCE)
 
     @property
     def seconds_to_expect(self) -> float:

@@ -85,7 +85,7 @@ class Tty(Keyboard):
 
     def close(self) -> None:
         """Restore the terminal, and read a pending cursor answer that the shell would get."""
-        while self.is_asked and not self.at_end and self._is_readable(self.seconds_to_wait):
+        while self.is_asked and not self.at_end and self._is_readable(self.seconds_to_end):
             self.receive()
         self._restore()
         for number, handler in self._handlers.items():
