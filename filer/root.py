@@ -246,13 +246,21 @@ class Root(NamedTuple):
         if reason := objection(self.path / _MARKER):
             raise unusable(self.path, f"{_MARKER} {reason}")
         with suppress(NotThereError):
-            return Marker.parse(Document.read(_MARKER, self.path / _MARKER))
+            return self._marker()
         is_version_0_1 = all(map(self._has, _VERSION_0_1))
         if not is_version_0_1:
-            self._refuse_other_files()
+            try:
+                self._refuse_other_files()
+            except FilerError:
+                with suppress(NotThereError):  # another program has just marked the root
+                    return self._marker()
+                raise
         with suppress(NotThereError):
             read_hardware(self.hardware)
         return Marker(populated=is_version_0_1)
+
+    def _marker(self) -> Marker:
+        return Marker.parse(Document.read(_MARKER, self.path / _MARKER))
 
     def _refuse_other_files(self) -> None:
         expected = {self.hardware}

@@ -48,8 +48,11 @@ def _parser() -> argparse.ArgumentParser:
         description="The console of a filer with Storage Encryption.",
         formatter_class=partial(argparse.HelpFormatter, max_help_position=30),
         allow_abbrev=False,
+        add_help=False,
     )
-    add = parser.add_argument
+    add = parser.add_argument_group("options").add_argument  # one list, which fits on a screen
+    add("files", metavar="FILE", nargs="*", help="run the commands in FILE ('-': standard input)")
+    add("-h", "--help", action="help", help="show this help message and exit")
     add(
         "-c",
         "--command",
@@ -91,7 +94,6 @@ def _parser() -> argparse.ArgumentParser:
         help="print the completion for bash or zsh",
     )
     add("--version", action="version", version=f"filer {__version__}", help="print the version")
-    add("files", metavar="FILE", nargs="*", help="run the commands in FILE ('-': standard input)")
     return parser
 
 

@@ -759,7 +759,7 @@ def scene(template: Path, directory: Path, timeout: float) -> Iterator[Scene]:
     root = shutil.copytree(template / "root", directory / "root", symlinks=True)
     with (
         faulty.running(template / "key servers", directory / "key servers") as servers,
-        House(root) as house,
+        House(root, random=os.urandom) as house,  # else it draws the keys of the template again
     ):
         house.set(port=servers[0].port, timeout=PATIENCE)
         house.boot()

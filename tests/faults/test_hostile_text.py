@@ -886,5 +886,5 @@ def test_the_installed_program_takes_any_bytes_for_lines_and_files(tmp_path: Pat
         assert "internal error" not in ended.err
     after = state_of(account.root)
     assert {path for path in after if after[path] != before.get(path)} <= {
-        str(account.root / "power")
+        str(account.root / lock) for lock in ("power", "service")
     }

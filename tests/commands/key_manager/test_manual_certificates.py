@@ -104,7 +104,7 @@ def test_kmip_init_needs_the_registered_files_only(house: House) -> None:
 def test_kmip_init_runs_while_mroot_is_not_there(house: House) -> None:
     house.encrypt()
     house.power_off()
-    (house.root / "mroot").rename(house.root / "elsewhere")
+    (house.root / "mroot" / "etc").rename(house.root / "elsewhere")
     assert house.reboot() == ""
     assert not any(disk.locked for disk in house.filer.shelf)
 

@@ -20,7 +20,8 @@ from filer.shell.plugins import Commands
 CHANGING = {
     *(f"key_manager {verb}" for verb in ("setup", "add", "remove", "rekey", "restore")),
     *(f"keymgr {verb} cert" for verb in ("install", "delete")),
-    "disk assign",
+    *(f"cf {verb}" for verb in ("disable", "enable", "forcetakeover", "giveback", "takeover")),
+    *("date", "disk assign", "options"),
     *(f"disk encrypt {verb}" for verb in ("lock", "rekey", "sanitize", "destroy")),
 }
 """The lines that change the filer; all others only read."""

@@ -83,7 +83,7 @@ def test_a_menu_opens_by_itself_with_a_word_about_each_entry(at: Open) -> None:
 
     person.shows(
         "key_manager  external key server management commands",
-        "keymgr       install, list and delete certificate files",
+        "keymgr       install, list, view and delete certificate files",
     )
     person.type("eym")
     person.shows_no("key_manager")

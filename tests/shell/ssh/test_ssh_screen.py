@@ -27,7 +27,7 @@ def test_words_are_coloured_and_a_wrong_one_is_marked(remote: Remote) -> None:
 def test_the_menu_opens_by_itself_and_names_no_file_of_the_host(remote: Remote) -> None:
     with remote.screen() as person:
         person.booted().type("keymg")
-        person.shows("keymgr  install, list and delete certificate files")
+        person.shows("keymgr  install, list, view and delete certificate files")
         person.type("r install cert /")
         person.shows_no("keymgr  ")
         person.settle()
