@@ -131,6 +131,8 @@ class FailoverMonitor(Fields):
 def _monitor(call: Call) -> None:
     filer, pair = call.filer, _pair(call)
     sight, enabled = pair.look(), pair.failover.enabled
+    # An interconnect that is just starting does not count as failed yet, but is needed already.
+    is_reached = sight.interconnect or sight.partner is not Partner.UP
     call.show(
         FailoverMonitor(
             filer.now(),
@@ -139,7 +141,7 @@ def _monitor(call: Call) -> None:
             enabled,
             sight.partner is Partner.TAKEN_OVER,
             sight.interconnect,
-            enabled and pair.refusal(sight) is None,
+            enabled and is_reached and pair.refusal(sight) is None,
         )
     )
 

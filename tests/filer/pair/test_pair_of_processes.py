@@ -175,6 +175,17 @@ def test_a_stopped_process_keeps_its_disks(pair: Nodes) -> None:
         assert pair.contents() == before
 
 
+def test_no_takeover_is_promised_before_the_partner_was_heard(pair: Nodes) -> None:
+    with pair.second.terminal() as second:
+        second.booted()
+        kill(second, signal.SIGSTOP)
+        try:
+            shown = pair.first.commands("cf monitor").out
+        finally:
+            kill(second, signal.SIGCONT)
+    assert "Interconnect is down (link 0 down, link 1 down), takeover capability off-line" in shown
+
+
 def test_takeover_is_disabled_while_the_interconnect_is_down(pair: Nodes) -> None:
     with pair.terminals([FAST]) as (first, second):
         status_shows(first, "Interconnect is up.")
