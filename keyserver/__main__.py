@@ -15,8 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filer import __version__
-from filer.host.command_line import Parser, PrintCompletion, directory, file
+from filer.host.command_line import Parser, add_completion_and_version, directory, file
 from filer.host.core_files import forbid_core_files
 from filer.host.errors import FilerError
 from filer.host.program import INTERRUPTED, complain, status_of
@@ -199,13 +198,7 @@ def _parser() -> Parser:
         metavar="FILE",
         help="also accept clients of an authority in this PEM file",
     )
-    parser.add_argument(
-        "--print-completion",
-        metavar="SHELL",
-        action=PrintCompletion,
-        help="print the completion for bash or zsh",
-    )
-    parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
+    add_completion_and_version(parser.add_argument, _PROGRAM)
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", prog=_PROGRAM, parser_class=Parser
     )

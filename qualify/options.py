@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from filer import __version__
-from filer.host.command_line import Parser, PrintCompletion, directory, file
+from filer.host.command_line import Parser, add_completion_and_version, directory, file
 from filer.host.text import nearest
 from filer.kmip.options import add_consent, add_target, objection_to, seconds
+from filer.throw_away.options import cleanup_parser
 
 PROGRAM = "filer-qualify"
 FORMATS = ("text", "json", "junit")
@@ -22,7 +22,9 @@ def parse(argv: Sequence[str] | None, names: Callable[[], Sequence[str]]) -> arg
     """
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == ["cleanup"]:
-        return _cleanup_parser().parse_args(words[1:], argparse.Namespace(command="cleanup"))
+        return cleanup_parser(PROGRAM, "run").parse_args(
+            words[1:], argparse.Namespace(command="cleanup")
+        )
     parser = _parser()
     arguments = parser.parse_args(words, argparse.Namespace(command=None))
     for chosen in (*arguments.check, *filter(None, (arguments.explain,))):
@@ -73,23 +75,5 @@ def _parser() -> Parser:
     add("--keep", action="store_true", help="leave a key for --after-restart")
     add("--after-restart", metavar="FILE", type=file, help="read the key that this ledger names")
     add_consent(parser)
-    add(
-        "--print-completion",
-        metavar="SHELL",
-        action=PrintCompletion,
-        help="print the completion for bash or zsh",
-    )
-    add("--version", action="version", version=f"{PROGRAM} {__version__}")
-    return parser
-
-
-def _cleanup_parser() -> Parser:
-    parser = Parser(
-        prog=f"{PROGRAM} cleanup",
-        description="Destroy what a run has left, as its ledger says.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("ledger", metavar="LEDGER", type=file, help="the ledger of the run")
-    parser.add_argument("--certs", metavar="DIR", type=directory, help="default: those of the run")
-    add_consent(parser)
+    add_completion_and_version(add, PROGRAM)
     return parser

@@ -8,8 +8,7 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from filer import __version__
-from filer.host.command_line import Parser, PrintCompletion, directory
+from filer.host.command_line import Parser, add_completion_and_version, directory
 from filer.host.user_paths import user_path
 
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--format json", "--record", "--replay")
@@ -87,13 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         help="serve the console over SSH",
     )
     add("--ssh-password", metavar="USER", help="set the password of USER for --ssh")
-    add(
-        "--print-completion",
-        metavar="SHELL",
-        action=PrintCompletion,
-        help="print the completion for bash or zsh",
-    )
-    add("--version", action="version", version=f"filer {__version__}", help="print the version")
+    add_completion_and_version(add, "filer")
     return parser
 
 

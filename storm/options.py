@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from filer import __version__
-from filer.host.command_line import Parser, PrintCompletion, directory, file
+from filer.host.command_line import Parser, add_completion_and_version, directory, file
 from filer.kmip.options import add_consent, add_target, objection_to, seconds
 from filer.kmip.options import port as port_number
 from filer.storm.catalogue import BUILT_IN
 from filer.storm.plan import PROGRAM
+from filer.throw_away.options import cleanup_parser
 
 _DEFAULT_WITHIN = 60.0
 LOOPBACK = "127.0.0.1"
@@ -27,7 +27,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line.  Ends the program with status 2 if it is called wrongly."""
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == ["cleanup"]:
-        return _cleanup_parser().parse_args(words[1:], argparse.Namespace(command="cleanup"))
+        return cleanup_parser(PROGRAM, "storm").parse_args(
+            words[1:], argparse.Namespace(command="cleanup")
+        )
     parser = _parser()
     arguments = parser.parse_args(words, argparse.Namespace(command=None))
     if not arguments.certs:
@@ -91,27 +93,7 @@ def _parser() -> Parser:
     add("--stocked", action="store_true", help=hidden)
     add("--ledger", metavar="FILE", type=file, help=hidden)
     add_consent(parser)
-    add(
-        "--print-completion",
-        metavar="SHELL",
-        action=PrintCompletion,
-        help="print the completion for bash or zsh",
-    )
-    add("--version", action="version", version=f"{PROGRAM} {__version__}")
-    return parser
-
-
-def _cleanup_parser() -> Parser:
-    parser = Parser(
-        prog=f"{PROGRAM} cleanup",
-        description="Destroy what a storm has left, as its ledger says.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("ledger", metavar="LEDGER", type=file, help="the ledger of the storm")
-    parser.add_argument(
-        "--certs", metavar="DIR", type=directory, help="default: those of the storm"
-    )
-    add_consent(parser)
+    add_completion_and_version(add, PROGRAM)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The command line of both programs: its parser, and ``--print-completion SHELL``.
+"""The command line of the programs: its parser, and ``--print-completion SHELL``.
 
 shtab makes the completion script from the parser itself.
 """
@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from filer import __version__
 from filer.host.standard_streams import OutputLost, abandon_standard_streams, write
 from filer.host.text import printable
 
@@ -52,6 +53,18 @@ class Parser(argparse.ArgumentParser):
             if file is sys.stdout:
                 raise
             abandon_standard_streams()  # the exit status reports the error
+
+
+def add_completion_and_version(add: Callable[..., object], program: str) -> None:
+    """Add ``--print-completion`` and ``--version``; ``add`` is an `add_argument`."""
+    add(
+        "--print-completion",
+        metavar="SHELL",
+        action=PrintCompletion,
+        help=f"print the completion for {' or '.join(SHELLS)}",
+    )
+    version = f"{program} {__version__}"
+    add("--version", action="version", version=version, help="print the version")
 
 
 def directory(text: str) -> Path:

@@ -51,7 +51,7 @@ def seconds(text: str) -> float:
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add the key servers to try out, the options to reach them, and `add_consent`."""
+    """Add the key servers to try out, and the options to reach them."""
     parser.add_argument("addresses", metavar="IP", nargs="*", type=address, help=argparse.SUPPRESS)
     parser.add_argument(
         "--port",
