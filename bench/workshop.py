@@ -26,7 +26,8 @@ from filer.keys.pair import KeyPair
 from filer.kmip.client import Credentials
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.running.interrupt import Interrupt
-from filer.shell.batch.script import LineInput, ScriptConsole
+from filer.shell.batch.inputs import LineInput
+from filer.shell.batch.script import ScriptConsole
 from filer.shell.plugins import Commands
 from filer.shell.power_cycle import BootNotices
 from filer.shell.session import OK, Session

@@ -15,8 +15,8 @@ from filer.host.passphrase_rule import is_passphrase
 from filer.host.quoting import HIDDEN
 from filer.host.standard_streams import write
 from filer.host.text import printable
+from filer.shell.batch.inputs import LineInput
 from filer.shell.batch.json_lines import write_object
-from filer.shell.batch.script import LineInput
 from filer.shell.line.answers import expected_answers, may_be_command
 from filer.shell.line.length import LineTooLong, checked, lines_of
 from filer.shell.line.parsing import WrongWords, commands_of, parse_command, would_run

@@ -26,16 +26,15 @@ from filer.host.standard_streams import (
 from filer.host.text import printable
 from filer.host.user_paths import user_path
 from filer.running.interrupt import Interrupt
-from filer.shell.batch.script import (
+from filer.shell.batch.inputs import (
     Files,
     Input,
     KeyboardInput,
     KeyboardLines,
     LineInput,
-    Script,
-    ScriptConsole,
     lines_read,
 )
+from filer.shell.batch.script import Script, ScriptConsole
 from filer.shell.defects import explain
 from filer.shell.options import is_interactive
 from filer.shell.plugins import Commands

@@ -10,7 +10,8 @@ from filer.commands import Complaint, EndOfAnswers, Json, Note, Result, Structur
 from filer.host.quoting import shown_answer
 from filer.host.standard_streams import write
 from filer.host.text import printable
-from filer.shell.batch.script import Input, KeyboardInput, ScriptConsole
+from filer.shell.batch.inputs import Input, KeyboardInput
+from filer.shell.batch.script import ScriptConsole
 from filer.shell.session import OK
 from filer.shell.signals import Signals
 

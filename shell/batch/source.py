@@ -21,7 +21,8 @@ from filer.commands import (
 from filer.commands.system import read_in_filer
 from filer.running.interrupt import Interrupt, Interrupted
 from filer.running.progress import Tell, Work
-from filer.shell.batch.script import LineInput, Script, ScriptConsole
+from filer.shell.batch.inputs import LineInput
+from filer.shell.batch.script import Script, ScriptConsole
 from filer.shell.line.length import lines_of
 from filer.shell.session import OK, Session
 

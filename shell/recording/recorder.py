@@ -15,7 +15,8 @@ from typing import NamedTuple, TextIO
 from filer.host.errors import FilerError
 from filer.host.quoting import HIDDEN, may_contain_secret
 from filer.host.text import printable
-from filer.shell.batch.script import WIDTH, Input, ScriptConsole
+from filer.shell.batch.inputs import Input
+from filer.shell.batch.script import WIDTH, ScriptConsole
 from filer.shell.prompt.reader import LineReader
 from filer.shell.prompt.settings import Settings
 from filer.shell.prompt.terminal import TerminalConsole

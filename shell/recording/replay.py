@@ -12,7 +12,7 @@ from filer.host.quoting import HIDDEN
 from filer.host.standard_streams import write
 from filer.host.text import printable
 from filer.running.progress import show_nothing
-from filer.shell.batch.script import Input, KeyboardInput
+from filer.shell.batch.inputs import Input, KeyboardInput
 from filer.shell.line.length import checked
 from filer.shell.prompt.terminal import remember
 from filer.shell.recording.asciicast import (

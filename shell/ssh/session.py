@@ -14,7 +14,8 @@ import asyncssh
 
 from filer.commands import Command, Console, Leave, Next, SessionState
 from filer.host.standard_streams import OutputLost, write
-from filer.shell.batch.script import LineInput, Script, ScriptConsole
+from filer.shell.batch.inputs import LineInput
+from filer.shell.batch.script import Script, ScriptConsole
 from filer.shell.defects import describe
 from filer.shell.line.length import lines_of
 from filer.shell.prompt.console_reader import ConsoleReader

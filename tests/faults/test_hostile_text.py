@@ -28,7 +28,8 @@ from filer.host.errors import FilerError
 from filer.keyserver.server import KeyServer
 from filer.kmip.ttlv import Element, elements
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
-from filer.shell.batch.script import LineInput, ScriptConsole
+from filer.shell.batch.inputs import LineInput
+from filer.shell.batch.script import ScriptConsole
 from filer.shell.line.words import quote
 from filer.shell.plugins import Commands
 from filer.shell.prompt.history import PrivateFileHistory

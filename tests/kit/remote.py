@@ -27,7 +27,8 @@ from filer.host.durable import Storage
 from filer.keyserver.server import KeyServer
 from filer.root import Root
 from filer.running.interrupt import Interrupt
-from filer.shell.batch.script import LineInput, ScriptConsole
+from filer.shell.batch.inputs import LineInput
+from filer.shell.batch.script import ScriptConsole
 from filer.shell.plugins import Commands
 from filer.shell.session import Session
 from filer.shell.signals import Signals

@@ -22,8 +22,8 @@ from filer.commands.loader import COMMANDS_AT_LOADER
 from filer.commands.system import Hostname, Uptime
 from filer.keyserver.server import KeyServer
 from filer.running.interrupt import Interrupt
+from filer.shell.batch.inputs import LineInput
 from filer.shell.batch.json_lines import SCHEMA, JsonConsole
-from filer.shell.batch.script import LineInput
 from filer.shell.plugins import Commands, commands_at_loader
 from filer.shell.session import Session
 from filer.shell.signals import Signals

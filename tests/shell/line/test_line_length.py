@@ -16,7 +16,8 @@ from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
 
 from filer.running.interrupt import Interrupt
-from filer.shell.batch.script import KeyboardLines, Script
+from filer.shell.batch.inputs import KeyboardLines
+from filer.shell.batch.script import Script
 from filer.shell.line.length import LONGEST, LineTooLong, checked, cut, lines_of
 from filer.shell.line.words import LogicalLine
 from filer.shell.prompt.editor import _bound
