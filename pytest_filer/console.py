@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO
@@ -43,6 +44,9 @@ may look like a question for a moment.
 
 _MOMENT = 0.05
 """Seconds to wait for output that has arrived already."""
+
+_BETWEEN = 0.1
+"""Seconds between two tries of `Terminal.enter_until`."""
 
 
 class Outcome(NamedTuple):
@@ -189,6 +193,7 @@ class Terminal:
 
     def __init__(self, child: "pexpect.spawn[str]") -> None:
         self.child = child
+        self.timeout: float = PATIENCE if child.timeout is None else child.timeout
         self.prompt = ""
         self.secrets: set[str] = set()
         """What was typed and may be a passphrase, and each line that was not echoed."""
@@ -260,6 +265,23 @@ class Terminal:
             self.secrets.add(line)
         return self.wait_for_prompt(timeout=timeout)
 
+    def enter_until(self, line: str, text: str, *, timeout: float | None = None) -> str:
+        """Type ``line`` again and again until its output has ``text``; return that output.
+
+        Fails the test if that takes longer than ``timeout`` seconds, by default those of the
+        terminal.
+        """
+        __tracebackhide__ = True
+        seconds = self.timeout if timeout is None else timeout
+        ends = time.monotonic() + seconds
+        while text not in (output := self.enter(line)):
+            if time.monotonic() > ends:
+                pytest.fail(
+                    with_output(f"{line}: {text!r} did not appear in {seconds:g} s", output)
+                )
+            time.sleep(_BETWEEN)
+        return output
+
     def end(self, *, timeout: float | None = None) -> int:
         """Wait for the end of the program; return its exit status, or minus a signal's number."""
         __tracebackhide__ = True
@@ -302,7 +324,7 @@ class Terminal:
     def _expect(self, wait: Callable[[float | None], T], failure: str, timeout: float | None) -> T:
         """Return what ``wait(seconds)`` returns; fail the test in words if pexpect gives up."""
         __tracebackhide__ = True
-        seconds = self.child.timeout if timeout is None else timeout
+        seconds = self.timeout if timeout is None else timeout
         start = len(self.seen)
         try:
             return wait(seconds)
