@@ -42,6 +42,9 @@ _LONG_QUIET = 0.5
 may look like a question for a moment.
 """
 
+_ANNOUNCED = re.compile(r"^(\S+> )((?:\w{3} \w{3} .*\[[^\]\n]+\]: .*\n)+)\Z", re.MULTILINE)
+"""A prompt after which lines of the system log have appeared by themselves."""
+
 _MOMENT = 0.05
 """Seconds to wait for output that has arrived already."""
 
@@ -306,6 +309,7 @@ class Terminal:
 
     def _output_before_prompt(self, seconds: float | None) -> str:
         text = ""
+        announced: re.Match[str] | None = None
         quiet: float | None = None
         while True:
             try:
@@ -315,9 +319,13 @@ class Terminal:
                     raise
                 break
             text += str(self.child.after)
-            waits = text.endswith(" ") and not text[-2:].isspace()
+            announced = _ANNOUNCED.search(plain(text)) if text.endswith("\n") else None
+            waits = announced or (text.endswith(" ") and not text[-2:].isspace())
             quiet = _QUIET.get(text[-2:-1], _LONG_QUIET) if waits else None
-        *lines, prompt = plain(text).split("\n")
+        shown = plain(text)
+        if announced:
+            shown = shown[: announced.start()] + announced[2] + announced[1]
+        *lines, prompt = shown.split("\n")
         self.prompt = prompt.rstrip()
         return "".join(f"{line}\n" for line in lines)
 

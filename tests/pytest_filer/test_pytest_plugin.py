@@ -2,12 +2,15 @@
 
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from filer.mroot.system_log import format_line
 from pytest_filer import FilerPair, FilerUnderTest
 from pytest_filer.key_servers import RequestFailed
+from tests.kit.console import Account
 from tests.kit.paths import CHECKOUT
 from tests.kit.pytest_runs import outcomes, run_pytest
 
@@ -355,6 +358,17 @@ def test_the_nodes_of_a_pair_share_key_servers_and_shelf(filer_pair: FilerPair) 
     with pytest.raises(RequestFailed, match="has taken this filer over"):
         filer_pair.second.disk("0c.00.2").lock_out()
     assert "gave nothing back in time" in filer_pair.second.run("hostname", status=3)
+
+
+@pytest.mark.parametrize("hostname", ["filer1", "filer1 (takeover)"])
+def test_a_line_of_the_system_log_behind_a_prompt_hides_no_prompt(
+    account: Account, hostname: str
+) -> None:
+    line = format_line(datetime.now(UTC), hostname, "cf.fm.takeoverComplete", "warning", "done")
+    shows = f"printf 'output\\nfiler1> {line}\\n'; read ended"
+    with account.terminal(program=("sh", "-c", shows)) as terminal:
+        assert terminal.wait_for_prompt() == f"output\n{line}\n"
+        assert terminal.prompt == "filer1>"
 
 
 def test_a_text_that_never_comes_fails_the_test(filer: FilerUnderTest) -> None:
