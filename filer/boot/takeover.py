@@ -133,7 +133,8 @@ def _refuse(missing: Mapping[str, Sequence[str]]) -> None:
         disks = "; ".join(f"{key_id} of {listed(names)}" for key_id, names in missing.items())
         raise TakeoverFailed(
             f"takeover refused: no key for key ID {disks}; no key was tried, and nothing was "
-            "changed; run key_manager restore -all when the key servers answer"
+            "changed; run key_manager restore -all when the key servers answer; if they do, "
+            "compare the key servers and client certificates of both nodes"
         )
 
 
