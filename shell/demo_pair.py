@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 from typing import IO
 
+from filer.boot.machine import local_time
 from filer.host.durable import Storage
 from filer.host.standard_streams import write
 from filer.host.text import printable
@@ -40,7 +40,7 @@ def run_demo(ssh: tuple[str, int] | None, signals: Signals) -> int:
         for root in roots:
             root.claim(storage)
             installed = Installed(root.installed_certificates, storage)
-            made.install_certificates(installed, datetime.now(UTC))
+            made.install_certificates(installed, local_time())
         for line in made.hints():
             _show(line)
         if ssh is None:
@@ -95,7 +95,7 @@ class _Node:
         assert self.process.stdout is not None
         return self.process.stdout
 
-    def lines(self) -> Sequence[str] | None:
+    def arrived(self) -> Sequence[str] | None:
         """Return the lines that have arrived, or None at the end of the output."""
         data = self.output.read(_LARGEST_READ)
         *lines, self._unfinished = (self._unfinished + data).split(b"\n")
@@ -136,7 +136,7 @@ def _relay(nodes: Sequence[_Node], made: Demo, signals: Signals) -> int:
                 node: _Node | None = key.data
                 if node is None:
                     woken.recv(1)
-                elif (lines := node.lines()) is not None:
+                elif (lines := node.arrived()) is not None:
                     for line in lines:
                         _show(f"{node.name}: {line.removeprefix('filer: ')}")
                         _tell_login(node, line, made)
