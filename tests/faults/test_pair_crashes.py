@@ -134,13 +134,13 @@ def test_a_crash_of_either_node_at_any_change_loses_no_disk(
     name: str, crasher: Crasher, site: Site, count: Count
 ) -> None:
     files = site.servers[0].directory
-    pair = site.copy()
+    pair = site.begin()
     crashes = crasher.run(pair, name, files)
     assert crashes, "an operation that changes nothing is no test"
     found = {check(pair, site.servers, crashes[0])}
     tried = sample(name, crashes)
     for point in tried:
-        pair = site.copy()
+        pair = site.begin()
         crasher.crash(pair, name, files, point)
         found.add(check(pair, site.servers, point))
     record(f"killed in a {name}", after_crashes(found))
@@ -154,12 +154,12 @@ def test_a_crash_of_a_takeover_that_finishes_the_changes_of_the_partner_loses_no
     files = site.servers[0].directory
     first = [
         point
-        for point in crasher.run(site.copy(), "rekey of the partner", files)
+        for point in crasher.run(site.begin(), "rekey of the partner", files)
         if point.moment != "before"
     ]
     tried_of_all = total = 0
     for crash in sample("rekey first", first):
-        killed = site.copy()
+        killed = site.begin()
         crasher.crash(killed, "rekey of the partner", files, crash)
         crashed = site.copy(killed, "crashed")
         crashes = crasher.run(site.copy(crashed), "takeover", files)

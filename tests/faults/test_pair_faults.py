@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -43,6 +42,7 @@ from tests.kit.pair_site import (
     mark,
     pair_of,
     served,
+    until,
 )
 
 AUTOBOOT_OFF, AUTOBOOT_ON = "autoboot = false", "autoboot = true"
@@ -50,14 +50,6 @@ WAITING = "Waiting for giveback"
 FAST = "options cf.takeover.detection.seconds 1"
 
 ALL_OF_FILER2 = ", ".join(EVEN)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until ``condition`` holds."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def start(servers: Sequence[FaultyKeyServer]) -> None:

@@ -1,7 +1,8 @@
 """A pair of two filers in this process, and what must hold for it after any fault."""
 
 import shutil
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from filer.boot.takeover import give_back, take_over
@@ -10,6 +11,7 @@ from filer.host.durable import Storage
 from filer.pair.making import make_pair
 from filer.pair.pair import Pair
 from filer.system import Filer
+from pytest_filer.child import PATIENCE
 from tests.kit import faulty
 from tests.kit.fault_matrix import Row
 from tests.kit.faulty import FaultyKeyServer
@@ -18,6 +20,14 @@ from tests.kit.house import House, Told
 MARKED_BLOCK = 7
 ODD = ["0c.00.1", "0c.00.3", "0c.00.5", "0c.00.7"]  # filer1 has the higher system ID
 EVEN = ["0c.00.0", "0c.00.2", "0c.00.4", "0c.00.6"]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until ``condition`` holds."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def pair_of(house: House) -> Pair:
@@ -66,14 +76,14 @@ class Site:
             server.stop()
             server.store.write_bytes(store)
             server.recover()
-        return self.copy()
+        return self.copy(self._sealed)
 
-    def copy(self, source: Path | None = None, name: str = "pair") -> Path:
-        """Return a copy of ``source``, by default of the pair with encrypted and locked disks."""
+    def copy(self, source: Path, name: str = "pair") -> Path:
+        """Return a copy of the pair ``source``; the key servers stay as they are."""
         copy = self._directory / name
         shutil.rmtree(copy, ignore_errors=True)
         ignore = shutil.ignore_patterns("run")
-        return shutil.copytree(source or self._sealed, copy, symlinks=True, ignore=ignore)
+        return shutil.copytree(source, copy, symlinks=True, ignore=ignore)
 
 
 def mark(name: str) -> bytes:
