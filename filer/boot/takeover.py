@@ -75,14 +75,15 @@ def take_over(filer: Filer, pair: Pair, notices: Notices, reason: str) -> None:
 def give_back(filer: Filer, pair: Pair) -> None:
     """Take power off the partner's disks, and release its service lock.
 
-    Raises MovingAlready, or StorageError with nothing changed.
+    Raises MovingAlready, or ConfigError or StorageError with nothing changed.
     """
     if not pair.moving.acquire(blocking=False):
         raise MovingAlready("a takeover or a giveback is running")
     try:
         if filer.partner:
+            message = pair.other_mailbox.read()
             pair.is_up()
-            if message := pair.other_mailbox.read():
+            if message:
                 pair.dealt_with = message.generation
             _release_partner(filer, pair)
     finally:

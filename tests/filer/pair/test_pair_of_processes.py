@@ -202,7 +202,17 @@ def test_ctrl_c_aborts_the_wait_for_giveback(pair: Nodes) -> None:
         assert TAKEN in first.enter("cf takeover")
         second.shows(WAITING)
         second.type("\x03")
+        assert second.wait_for_prompt().endswith(
+            "This node was previously declared dead.\n"
+            "Pausing to check HA partner status ...\n"
+            "partner is operational and in takeover mode.\n"
+        )
+        assert second.prompt == "Do you wish to halt this node rather than wait [y/n]?"
+        second.type("n\r")
+        second.shows(WAITING)
+        second.type("\x03")
         second.wait_for_prompt()
+        second.enter("y")
         assert second.prompt == "LOADER>"
         assert "run cf giveback there" in second.enter("boot_ontap maint")
         assert second.prompt == "LOADER>"
