@@ -310,6 +310,7 @@ class PowerCycle:
             self.console.fail(Complaint(text, "taken_over"))
             return False
         pair.waits()
+        self.machine.interrupt.clear()  # before the message, which says to press Ctrl-C
         self.console.warn(Complaint(WAITING_FOR_GIVEBACK, "giveback"))
         try:
             if self._waits_in_vain(pair):
@@ -327,12 +328,11 @@ class PowerCycle:
     def _waits_in_vain(self, pair: Pair) -> bool:
         """Wait for giveback, in a script only so long.  Raises Interrupted."""
         most = math.inf if self.host.is_for_people else self.machine.giveback_wait
-        interrupt, waited = self.machine.interrupt, 0.0
-        interrupt.clear()
+        waited = 0.0
         while not pair.service.is_free():
             if waited >= most:
                 return True
-            interrupt.sleep(_LOOK_EVERY)
+            self.machine.interrupt.sleep(_LOOK_EVERY)
             waited += _LOOK_EVERY
         return False
 
