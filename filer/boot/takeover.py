@@ -54,6 +54,8 @@ def take_over(filer: Filer, pair: Pair, notices: Notices, reason: str) -> None:
         if filer.partner:
             return
         pair.service.check()
+        if not Root.at(pair.partner_root).examine().populated:
+            raise TakeoverFailed(f"{pair.partner_name} has not booted yet, and has no disks")
         pair.other_service.take()
         try:
             pair.is_up(State.TAKEOVER)

@@ -13,7 +13,7 @@ from filer.keyserver.server import KeyServer
 from pytest_filer.key_server_process import key_servers as key_servers_of
 from tests.conftest import ADDRESSES
 from tests.kit import nodes
-from tests.kit.console import PATIENCE, Terminal, editing
+from tests.kit.console import PATIENCE, Account, Terminal, editing
 from tests.kit.nodes import Nodes
 from tests.kit.remote import serving
 
@@ -94,6 +94,16 @@ def test_an_operator_takes_over_and_gives_back(pair: Nodes) -> None:
         assert second.prompt == "filer2>"
         status_shows(second, "HA enabled, filer1 is up.")
         assert "this system has not taken over its partner" in first.enter("partner")
+
+
+def test_a_node_that_has_not_booted_yet_is_not_taken_over(tmp_path: Path) -> None:
+    account = Account(tmp_path)
+    assert account.run("--new-pair", tmp_path / "pair").status == 0
+    refused = Account(tmp_path, root=tmp_path / "pair" / "filer1").commands("cf takeover -f")
+    assert refused.err == "cf: filer2 has not booted yet, and has no disks\n"
+    second = tmp_path / "pair" / "filer2"
+    assert [path.name for path in second.iterdir()] == ["filer.toml"]
+    assert Account(tmp_path, root=second).commands("hostname").out == "filer2\n"
 
 
 @pytest.mark.parametrize(
