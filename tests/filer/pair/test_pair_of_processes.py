@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import ignore_patterns
 
 import pytest
 
@@ -177,12 +179,31 @@ def test_a_stopped_process_keeps_its_disks(pair: Nodes) -> None:
             refused = first.enter("cf forcetakeover")
             assert f"process {second.pid} of filer2 holds its service lock" in refused
             assert "interconnect error" in first.enter("cf takeover")
+            refused = first.enter("cf takeover -f")
+            assert f"process {second.pid} of filer2 holds its service lock" in refused
             before = pair.contents()
         finally:
             kill(second, signal.SIGCONT)
         status_shows(first, "HA enabled, filer2 is up.")
         assert "filer2" in second.enter("hostname")
         assert pair.contents() == before
+
+
+def test_a_copy_of_a_root_does_not_serve_the_same_disks(pair: Nodes) -> None:
+    copy = pair.first.root.with_name("copy")
+    with pair.terminals() as (first, second):
+        shutil.copytree(pair.first.root, copy, symlinks=True, ignore=ignore_patterns("run"))
+        before = pair.contents()
+        refused = Account(pair.directory, root=copy).commands("key_manager rekey")
+        assert refused.status == 2
+        assert refused.err == (
+            f"filer: process {first.pid} serves the disks of this system in {pair.shelf} "
+            "from another root; is this root a copy?\n"
+        )
+        assert pair.contents() == before
+        kill(second)
+        first.enter(FAST)
+        status_shows(first, "filer1 has taken over filer2")
 
 
 def test_no_takeover_is_promised_before_the_partner_was_heard(pair: Nodes) -> None:
