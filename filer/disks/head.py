@@ -45,7 +45,7 @@ from filer.disks.header import (
     Head,
     Header,
 )
-from filer.disks.record import COUNT_IF_LOST, Owner, Record
+from filer.disks.record import COUNT_IF_LOST, Mark, Owner, Record
 from filer.disks.wrapping_counter import after, is_after
 from filer.host.durable import Storage, StorageError
 
@@ -57,6 +57,8 @@ class HeadFile:
         """Read the head, block by block if it cannot be read at once.  Raises `DiskError`."""
         self._path = path
         self._storage = storage
+        self.inode = 0
+        """That of the file when it was last read: a file that has taken its place is not written"""
         self.head, self._unreadable = self._read()
         self.is_durable = not self.head.older
         """Whether the valid header is known to be on the medium."""
@@ -107,6 +109,7 @@ class HeadFile:
         unfinished: bool | None = None,
         home: int | None = None,
         owner: Owner | None = None,
+        marks: Mark | None = None,
     ) -> None:
         """Write the record; an argument that is None keeps its value for the current header.
 
@@ -121,6 +124,7 @@ class HeadFile:
             head.tags if tags is None else tags,
             head.record.home if home is None else home,
             head.record.owner if owner is None else owner,
+            head.record.marks if marks is None else marks,
         )
         self._tried = record
         written: list[int] = []
@@ -204,6 +208,8 @@ class HeadFile:
         return refusal
 
     def _read(self) -> tuple[Head, Mapping[int, str]]:
+        with suppress(OSError):  # reading will fail too
+            self.inode = self._path.stat().st_ino
         data, unreadable = self._blocks()
         return Head.parse(data, unreadable), unreadable
 
@@ -228,4 +234,4 @@ class HeadFile:
         return b"".join(blocks), unreadable
 
     def _write(self, offset: int, data: bytes) -> None:
-        self._storage.overwrite(self._path, offset, data)
+        self._storage.overwrite(self._path, offset, data, self.inode)

@@ -77,14 +77,17 @@ class Storage:
             new.replace(path)
             _sync(path.parent)
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
         """Write ``data`` at ``offset`` (bytes) into the existing file ``path``, in place.
 
-        Not atomic: after a crash any part of ``data`` may be on disk.
+        Not atomic: after a crash any part of ``data`` may be on disk.  With ``inode``, a file that
+        has another inode, and so has taken the place of the file that is meant, is not changed.
         """
         with _refusals_of(path):
             handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
+                if inode and os.fstat(handle).st_ino != inode:
+                    raise OSError(errno.ESTALE, "another file has taken its place")
                 _write_all(handle, data, offset)
                 _sync_data(handle)
             finally:

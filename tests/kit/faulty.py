@@ -334,12 +334,12 @@ class WatchedStorage(Storage, ABC):
             lambda: _leave_new_file(path, data[: len(data) // 2]),
         )
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
         half = len(data) // 2
         self._do(
-            lambda: Storage.overwrite(self, path, offset, data),
-            lambda: Storage.overwrite(self, path, offset, data[:half]),
-            lambda: Storage.overwrite(self, path, offset + half, data[half:]),
+            lambda: Storage.overwrite(self, path, offset, data, inode),
+            lambda: Storage.overwrite(self, path, offset, data[:half], inode),
+            lambda: Storage.overwrite(self, path, offset + half, data[half:], inode),
         )
 
     def create(self, path: Path, head: bytes, size: int) -> None:

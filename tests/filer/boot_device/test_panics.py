@@ -280,7 +280,7 @@ class NoLines:
     def run(self, session: Session) -> None:
         self.prompts.append(session.prompt)
 
-    def announce(self, line: str) -> None: ...
+    def announce(self, line: str, *, only_watched: bool = False) -> None: ...
 
 
 AtTerminal = partial(Screen, is_terminal=True)
