@@ -196,6 +196,7 @@ class Raid:
         except FilerError as problem:
             self._refused.add(job.disk.serial)
             self._end(job)
+            self._aggregate = None  # plan anew
             self._log(f"{event}.failed", "error", f"{what} failed: {problem}")
             return
         if is_done:

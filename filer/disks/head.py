@@ -57,8 +57,8 @@ class HeadFile:
         """Read the head, block by block if it cannot be read at once.  Raises `DiskError`."""
         self._path = path
         self._storage = storage
-        self.inode = 0
-        """That of the file when it was last read: a file that has taken its place is not written"""
+        self.inode = self._inode()
+        """That of the file when it was last read: a file that takes its place is not written."""
         self.head, self._unreadable = self._read()
         self.is_durable = not self.head.older
         """Whether the valid header is known to be on the medium."""
@@ -76,12 +76,14 @@ class HeadFile:
 
         Raises `DiskError` if it cannot be read or belongs to another disk.
         """
+        inode = self._inode()
         known, (found, self._unreadable) = self.head, self._read()
         same_life = found.header.state.life == known.header.state.life
         if found.header.state.serial != known.header.state.serial or not (
             same_life or known.leftover
         ):
             raise DiskError("not the disk that was here at power-on")
+        self.inode = inode
         self.head = found._replace(
             # The record in memory is the last one that was synced.
             record=known.record,
@@ -208,10 +210,15 @@ class HeadFile:
         return refusal
 
     def _read(self) -> tuple[Head, Mapping[int, str]]:
-        with suppress(OSError):  # reading will fail too
-            self.inode = self._path.stat().st_ino
         data, unreadable = self._blocks()
         return Head.parse(data, unreadable), unreadable
+
+    def _inode(self) -> int:
+        """Return the inode of the file, or one that none has; ask for it before reading."""
+        try:
+            return self._path.stat().st_ino
+        except OSError:
+            return -1
 
     def _blocks(self) -> tuple[bytes, Mapping[int, str]]:
         """Return the head, with zeros for unreadable blocks, and their errors by offset."""
