@@ -48,7 +48,16 @@ from tests.kit.crash_model.trace import (
 from tests.kit.crash_model.tree import Tree
 from tests.kit.crash_table import FAMILIES, KILLED, LOST, REFUSED, Numbers
 from tests.kit.house import House
-from tests.kit.operations import BOOT, CONSOLE, OPERATIONS, Kept, Laboratory, Trial, look_at_data
+from tests.kit.operations import (
+    BOOT,
+    CONSOLE,
+    OPERATIONS,
+    Kept,
+    Laboratory,
+    Trial,
+    look_at_data,
+    work,
+)
 
 READS_ONLY = {"restore"}
 CHANGES = [name for name in OPERATIONS if name not in READS_ONLY]
@@ -215,6 +224,8 @@ class Recorded:
         with self.recorder:
             house = self._powered()
             house.boot()
+            if self._trial.operation.works:
+                assert work(house) == []
         self.recording.settled.append(
             Claim(len(self.recorder.events), len(self.recorder.events), look_at_data(house))
         )
