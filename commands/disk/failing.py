@@ -126,7 +126,7 @@ SUBCOMMANDS = (
         "take a disk out of use; a spare disk replaces it",
         options={"-i": "at once, without copying it first", "-f": "without a question"},
         values={"disk_name": _own_disks},
-        asks=Answers(1),
+        asks=Answers(1, unless="-f"),
     ),
     Subcommand(
         "disk unfail disk_name",

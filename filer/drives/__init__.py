@@ -1,1 +1,0 @@
-"""The person at the shelf, who pulls and inserts drives; the program ``filer-shelf``."""

@@ -33,6 +33,8 @@ from filer.keyserver.engine import Engine
 from filer.keyserver.request import Request, integer
 from filer.keyserver.server import KeyServer, start_together
 from filer.registration.pem import CLIENT
+from filer.running.progress import Show, Steps, Tell
+from filer.running.progress import Work as LongWork
 from pytest_filer.child import PATIENCE
 from tests.kit import hostile
 from tests.kit.crash_model.tree import Tree
@@ -44,6 +46,18 @@ from tests.kit.repeated import repeated_beside
 
 Proceed = Callable[[], Any]
 Fault = Callable[["FaultyKeyServer", Proceed], Any]
+
+
+def pulled_during(what: str, disk: Path, away: Path) -> Show:
+    """Return a display of progress that moves the file of a disk ``away`` when ``what`` begins."""
+
+    @contextmanager
+    def show(work: LongWork) -> Iterator[Tell]:
+        if isinstance(work, Steps) and work.what == what and disk.exists():
+            disk.rename(away)
+        yield lambda _done: None
+
+    return show
 
 
 class FaultyKeyServer(KeyServer):
