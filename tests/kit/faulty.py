@@ -49,12 +49,16 @@ Fault = Callable[["FaultyKeyServer", Proceed], Any]
 
 
 def pulled_during(what: str, disk: Path, away: Path) -> Show:
-    """Return a display of progress that moves the file of a disk ``away`` when ``what`` begins."""
+    """Return a display of progress that moves the file of a disk ``away`` when ``what`` begins.
+
+    It does so once.
+    """
+    moves = iter([lambda: disk.rename(away)])
 
     @contextmanager
     def show(work: LongWork) -> Iterator[Tell]:
-        if isinstance(work, Steps) and work.what == what and disk.exists():
-            disk.rename(away)
+        if isinstance(work, Steps) and work.what == what:
+            next(moves, disk.exists)()
         yield lambda _done: None
 
     return show
