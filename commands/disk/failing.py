@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
-from filer.boot.raid import raid_group
 from filer.commands import Answers, Call, Fields, Refused, Subcommand, Suggestion
 from filer.commands.parts.dialogue import ask_y_n
 from filer.disks.aggregate import POSITIONS, Aggregate
@@ -64,7 +63,7 @@ def _fail(call: Call) -> None:
         disk.mark((disk.marks | Mark.FAILED | Mark.NOT_ZEROED) & ~(Mark.PREFAILED | Mark.ZEROING))
     kind, where = "spare", disk.name
     if is_member:
-        kind, where = "filesystem", f"{raid_group(aggregate)}/{disk.name}"
+        kind, where = "filesystem", f"{aggregate.raid_group}/{disk.name}"
     text = f"Disk {where} S/N [{disk.serial}] is {_verb(prefail)}ed by the operator"
     filer.messages.log(f"raid.config.{kind}.disk.admin.failed", "info", text)
     call.show(DiskFailed(disk.name, bool(prefail)))

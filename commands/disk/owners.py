@@ -91,7 +91,7 @@ def _show_owners(call: Call) -> None:
         elif not ownership.owns(disk):
             columns = "Not Owned", "NONE", ""
             return OwnedDisk(disk.name, disk.serial, False, None, [], None, columns)
-        if disk.marks & (Mark.PREFAILED | Mark.FAILED):
+        if Mark.FAILED in disk.marks:
             pool = "FAILED"
         home = disk.home or systems[0]
         listed_systems = ", ".join(map(str, systems))

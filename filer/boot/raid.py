@@ -13,7 +13,7 @@ from filer.disks.ownership import Ownership
 from filer.disks.repair import Job, Rebuild, spare_for, to_replace
 from filer.disks.shelf import Event
 from filer.host.errors import FilerError
-from filer.keys.key_id import MSID_KEY_ID
+from filer.host.text import listed
 from filer.running.interrupt import Interrupt
 from filer.system import Filer
 
@@ -26,14 +26,9 @@ def described(disk: str, serial: str) -> str:
     return f"{disk} Shelf {int(shelf)} Bay {bay} S/N [{serial or 'unknown'}]"
 
 
-def raid_group(aggregate: Aggregate) -> str:
-    """Return the path of the RAID group, which is the only one."""
-    return f"/{aggregate.name}/plex0/rg0"
-
-
 def _described(rebuild: Rebuild) -> str:
     what = f"disk copy from {rebuild.source.name} to" if rebuild.is_copy else "reconstruction on"
-    return f"{raid_group(rebuild.aggregate)}: {what} {rebuild.disk.name}"
+    return f"{rebuild.aggregate.raid_group}: {what} {rebuild.disk.name}"
 
 
 class Raid:
@@ -46,6 +41,8 @@ class Raid:
         self._refused: set[str] = set()
         """Serial numbers of the spares that could not be written."""
         self._problems: set[str] = set()
+        self._unprotected: set[str] = set()
+        """Serial numbers of the disks that were warned of."""
         self._partner: Raid | None = None
 
     def tick(self) -> None:
@@ -86,7 +83,9 @@ class Raid:
         while filer.shelf.events:
             self._report(filer.shelf.events.popleft())
         if has_changed or self._aggregate is None:
-            self._plan(assemble(filer.shelf, filer.node))
+            aggregate = assemble(filer.shelf, filer.node)
+            self._warn_of_unprotected(aggregate.ownership)
+            self._plan(aggregate)
         for job in (repairs.rebuild, *repairs.zeroing.values()):
             if job:
                 self._do(job)
@@ -111,7 +110,7 @@ class Raid:
             return
         kind, use = "spare", "Spare Disk"
         if aggregate and is_member:
-            kind, use = "filesystem", f"File system Disk {raid_group(aggregate)}/"
+            kind, use = "filesystem", f"File system Disk {aggregate.raid_group}/"
         use = f"{use}{name}" if is_member else f"{use} {name}"
         if event.kind == "pulled":
             severity = "error" if is_member else "info"
@@ -137,16 +136,19 @@ class Raid:
         if disk.owner != filer.node.owner and not disk.destroyed:
             filer.assign([disk], filer.node.owner)
         filer.shelf.remember_disks(filer.ownership().own(filer.shelf))
-        self._warn_if_unprotected(disk, ownership)
 
-    def _warn_if_unprotected(self, disk: Disk, ownership: Ownership) -> None:
-        own = ownership.own(self._filer.shelf)
-        if disk.key_id == MSID_KEY_ID and any(each.key_id != MSID_KEY_ID for each in own):
+    def _warn_of_unprotected(self, ownership: Ownership) -> None:
+        """Warn, once, of the disks that are not locked in a system that has locked others."""
+        own = [disk for disk in ownership.own(self._filer.shelf) if not disk.destroyed]
+        open_disks = [disk for disk in own if not disk.locking]
+        new = [disk.name for disk in open_disks if disk.serial not in self._unprotected]
+        if new and len(open_disks) < len(own):
             text = (
-                f"Disk {disk.name} has the factory key (key ID {MSID_KEY_ID}): its data is "
-                "unprotected until disk encrypt rekey and disk encrypt lock are run on it"
+                f"{listed(new)}: not locked; data there is unprotected until disk encrypt rekey "
+                "and disk encrypt lock are run"
             )
             self._log("disk.encrypt.unprotected", "warning", text)
+            self._unprotected = {disk.serial for disk in open_disks}
 
     # Jobs.
 
@@ -174,7 +176,7 @@ class Raid:
         spare = spare_for(aggregate, member, self._refused)
         if spare is None:
             text = (
-                f"The reconstruction cannot start in RAID group {raid_group(aggregate)}: "
+                f"The reconstruction cannot start in RAID group {aggregate.raid_group}: "
                 "No matching disks available in spare pool"
             )
             self._complain("raid.rg.recons.cantStart", text)
@@ -182,7 +184,6 @@ class Raid:
         rebuild = Rebuild(aggregate, member, spare, self._filer.shelf)
         event = "raid.rg.diskcopy.start" if rebuild.is_copy else "raid.rg.recons.start"
         self._log(event, "notice", f"{_described(rebuild)} started")
-        self._warn_if_unprotected(spare, aggregate.ownership)
         return rebuild
 
     def _do(self, job: Job) -> None:

@@ -40,6 +40,11 @@ class Aggregate(NamedTuple):
     name: str = ROOT_AGGREGATE
 
     @property
+    def raid_group(self) -> str:
+        """The path of the RAID group, which is the only one."""
+        return f"/{self.name}/plex0/rg0"
+
+    @property
     def online(self) -> bool:
         """Whether enough members are readable."""
         return len(self.readable) >= _NEEDED

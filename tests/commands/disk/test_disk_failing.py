@@ -45,7 +45,19 @@ def test_disk_fail_asks_and_prefails_a_member(house: House) -> None:
         assert row("parity", 1, " (prefail, copy in progress)") in shown
         assert row("-> copy", 3, " (copy 10% completed)") in shown
         assert "(online, raid_dp) (block checksums)" in shown
-    assert "FAILED" in house.good("disk show -v").splitlines()[3]
+    assert "FAILED" not in house.good("disk show -v")
+    Raid(house.filer, lambda _line: None).work()
+    assert " FAILED " in house.good("disk show -v").splitlines()[3]
+
+
+def test_a_failed_disk_is_erased_only_by_name_and_not_before_it_is_replaced(house: House) -> None:
+    for line in ("disk fail -f 0c.00.4", f"disk fail -i -f {MEMBER}", f"disk fail -f {SPARE}"):
+        house.good(line)
+    assert house.bad("disk encrypt sanitize -all") == "disk: there is no spare disk\n"
+    sanitize = house.run(f"disk encrypt sanitize {MEMBER}")
+    assert sanitize.failures == [f"{MEMBER}: belongs to aggregate aggr0"]
+    assert house.run(f"disk encrypt sanitize {SPARE}", "sanitize disk").status == 0
+    assert f"admin failed    {SPARE}" in house.good("aggr status -f")
 
 
 def test_disk_fail_i_degrades_the_aggregate_at_once(house: House) -> None:

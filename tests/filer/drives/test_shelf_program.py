@@ -1,5 +1,6 @@
 """filer-shelf: drives pulled and inserted by hand, also while the filer runs."""
 
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,7 +10,9 @@ import pytest
 
 from filer.drives.__main__ import main
 from filer.host.durable import Storage
+from filer.keyserver.server import KeyServer
 from filer.root import Root, RootLock
+from tests.kit import nodes
 from tests.kit.console import Account, Terminal, editing
 from tests.kit.house import House
 
@@ -214,3 +217,25 @@ def test_the_rebuild_of_a_pulled_member_goes_on_in_the_background(running: Accou
     done = running.commands("aggr status -r")
     assert "parity    0c.00.3" in done.out
     assert "degraded" not in done.err
+
+
+def test_a_survivor_rebuilds_the_aggregate_of_its_partner(
+    servers: list[KeyServer], tmp_path: Path
+) -> None:
+    pair = nodes.make(tmp_path, servers)
+    pair.second.commands("hostname")
+    with pair.first.terminal() as first:
+        first.booted()
+        assert "has taken over" in first.enter("cf takeover -f", timeout=60)
+        found = re.search(r"parity +(0c[0-9.]+)", first.enter("partner aggr status -r"))
+        assert found
+        at_the_shelf(pair.first, "pull", found[1])
+        status = found[0]
+        while found[1] in status or "(online, raid_dp)" not in status:
+            status = first.enter("partner aggr status -r")
+        assert first.enter("cf giveback -f") == "giveback completed\n"
+    done = pair.second.commands("aggr status -r", "disk encrypt show")
+    assert "(online, raid_dp)" in done.out
+    assert found[1] not in done.out
+    assert " No" not in done.out.partition("Locked?")[2]
+    assert done.err == ""
