@@ -20,7 +20,7 @@ from filer.system import Filer
 _QUARTER = 25
 
 
-def described(disk: str, serial: str) -> str:
+def _named(disk: str, serial: str) -> str:
     """Return a disk as the system log names it: ``0c.00.3 Shelf 0 Bay 3 S/N [ABC]``."""
     _adapter, shelf, bay = disk.split(".")
     return f"{disk} Shelf {int(shelf)} Bay {bay} S/N [{serial or 'unknown'}]"
@@ -96,7 +96,7 @@ class Raid:
         filer = self._filer
         if event.owner and event.owner == filer.hardware.partner_id:
             return  # the partner sees it too
-        name = described(event.disk, event.serial)
+        name = _named(event.disk, event.serial)
         aggregate = self._aggregate
         is_member = aggregate and event.serial in {each.serial for each in aggregate.members}
         if event.kind == "inserted":
@@ -108,10 +108,9 @@ class Raid:
             elif disk := filer.shelf.disks.get(event.disk):
                 self._take(disk)
             return
-        kind, use = "spare", "Spare Disk"
+        kind, use = "spare", f"Spare Disk {name}"
         if aggregate and is_member:
-            kind, use = "filesystem", f"File system Disk {aggregate.raid_group}/"
-        use = f"{use}{name}" if is_member else f"{use} {name}"
+            kind, use = "filesystem", f"File system Disk {aggregate.raid_group}/{name}"
         if event.kind == "pulled":
             severity = "error" if is_member else "info"
             self._log(f"raid.config.{kind}.disk.missing", severity, f"{use} is missing.")
