@@ -12,7 +12,7 @@ from filer.config import MIB, Hardware
 from filer.disks.aggregate import Aggregate, Member, Position, Role
 from filer.disks.disk import BLOCK_SIZE, Disk
 from filer.disks.record import Mark
-from filer.disks.repair import Repairs
+from filer.disks.repair import Rebuild, Repairs
 from filer.system import Filer
 
 _SECTOR = 512
@@ -142,7 +142,7 @@ class AggregateStatus(Fields):
 
 
 def _condition(aggregate: Aggregate, repairs: Repairs) -> tuple[str, bool, bool, str, int | None]:
-    job = repairs.rebuild
+    job = repairs.rebuild_in(aggregate)
     percent = job.percent if job and not job.is_copy else None
     return aggregate.name, aggregate.online, aggregate.degraded, "raid_dp", percent
 
@@ -159,9 +159,8 @@ class MemberDisk(Fields):
     rows: Sequence[str] = field(metadata=TEXT_ONLY)
 
     @classmethod
-    def of(cls, member: Member, repairs: Repairs, size: int) -> Self:
-        """Return the state of ``member``; its disks have ``size`` bytes."""
-        job = repairs.rebuild
+    def of(cls, member: Member, job: Rebuild | None, size: int) -> Self:
+        """Return the state of ``member``, of ``size`` bytes; ``job`` may be that of another."""
         if job and job.member.serial != member.serial:
             job = None
         state: Literal["normal", "prefailed", "failed"] = "normal"
@@ -230,7 +229,8 @@ class RaidLayout(Condition):
         """
         aggregate, repairs = filer.assembled(), filer.repairs
         size = max((_size(each.disk) for each in aggregate.members if each.disk), default=0)
-        members = [MemberDisk.of(each, repairs, size) for each in aggregate.members]
+        job = repairs.rebuild_in(aggregate)
+        members = [MemberDisk.of(each, job, size) for each in aggregate.members]
         disks = [_with_role(aggregate, repairs, disk) for disk in filer.shelf]
         for name, reason in filer.shelf.absent().items():
             if reason is not None:  # its file is there, and cannot be read

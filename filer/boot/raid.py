@@ -70,6 +70,7 @@ class Raid:
         try:
             self._see_to_disks()
         except FilerError as problem:
+            self._aggregate = None  # plan anew
             self._complain("raid.failure", str(problem))
         except Exception as defect:  # heartbeats must go on
             self._complain("raid.failure", f"internal error: {type(defect).__name__}")
