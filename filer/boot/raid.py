@@ -202,6 +202,7 @@ class Raid:
             return
         if is_done:
             self._end(job)
+            self._aggregate = assemble(self._filer.shelf, self._filer.node)
             self._log(f"{event}.done", "notice", f"{what} completed")
         elif job.percent // _QUARTER > before and isinstance(job, Rebuild):
             self._log(f"{event}.progress", "info", f"{what} {job.percent}% completed")

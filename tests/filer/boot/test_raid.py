@@ -102,6 +102,10 @@ def test_a_prefailed_member_is_in_use_until_it_is_copied(filer: Attended) -> Non
     assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
     assert filer.disk(SPARE).read_block(9) == b"x" * BLOCK_SIZE
     assert filer.disk(MEMBER).marks == Mark.FAILED | Mark.NOT_ZEROED
+    filer.events()
+    filer.bays.pull(MEMBER)
+    filer.raid.work()
+    assert filer.events() == ["raid.config.spare.disk.missing:info"]
 
 
 def test_a_reboot_resumes_a_rebuild(filer: Attended) -> None:
