@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from filer.boot.machine import BootAborted, Machine, Panic, SystemIdMismatch, boot, power_off
+from filer.boot.raid import Raid
 from filer.boot.takeover import stand_down
 from filer.boot.watch import Watch
 from filer.boot_device.panics import LIMIT
@@ -24,6 +26,7 @@ from filer.host.errors import FilerError
 from filer.pair.mailbox import State
 from filer.pair.pair import Pair
 from filer.pair.service import ServiceHeld
+from filer.running.heartbeat import Heartbeat
 from filer.running.interrupt import Interrupted
 from filer.shell.announcer import Announcer
 from filer.shell.plugins import BOOT_MENU, LOADER, MAINTENANCE, OTHER_CONSOLES
@@ -114,7 +117,8 @@ class PowerCycle:
     def run(self) -> int:
         """Run the machine and return the exit status of the program."""
         self._console_session: Session | None = None
-        self._announcer = Announcer(self.host.announce)
+        self._announcer = Announcer()
+        self._heartbeat: Heartbeat | None = None
         self._panics = 0
         self._is_down = self._offers_menu = False
         step = self._power_on(Next.BOOT)
@@ -218,6 +222,8 @@ class PowerCycle:
             self.record.end(status)
         self._panics, self._is_down = 0, False
         self._watch_partner()
+        raid = Raid(self._filer, partial(self._announce, about_disks=True))
+        self._heartbeat = Heartbeat(raid.tick)
         self.signals.end_if_asked()
 
     def _overrides(self, mismatch: SystemIdMismatch) -> bool:
@@ -272,6 +278,9 @@ class PowerCycle:
         return self._power_on(following, unsaved)
 
     def _power_off(self, state: State) -> None:
+        if self._heartbeat:
+            self._heartbeat.stop()
+            self._heartbeat = None
         pair = self._filer.pair
         if pair:
             pair.interconnect.tick = pair.interconnect.asked = _nothing
@@ -361,7 +370,17 @@ class PowerCycle:
         pair = self._filer.pair
         if pair:
             pair.interconnect.asked = self.signals.hand_over
-            pair.interconnect.tick = Watch(self._filer, pair, self._announcer.announce).tick
+            pair.interconnect.tick = Watch(self._filer, pair, self._announce).tick
+
+    def _announce(self, line: str, *, about_disks: bool = False) -> None:
+        """Show a line of the system log as the option console.messages says."""
+        try:
+            wanted = self._filer.options["console.messages"]
+        except FilerError:  # its file is damaged, which the boot has said
+            wanted = "auto"
+        if wanted != "off":
+            only_watched = about_disks and wanted == "auto"
+            self._announcer.announce(partial(self.host.announce, line, only_watched=only_watched))
 
     def _after_panic(self) -> Next:
         """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""

@@ -16,6 +16,7 @@ from filer.disks.aggregate import assemble
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
 from filer.disks.ownership import survey
+from filer.disks.repair import Repairs
 from filer.disks.shelf import Shelf
 from filer.host.durable import StorageError
 from filer.host.errors import FilerError
@@ -179,6 +180,7 @@ def _partner(filer: Filer, pair: Pair) -> Filer:
         options=options,
         keytable=keytable,
         aggregate=None,
+        repairs=Repairs(),
         pair=None,
         partner=None,
         served_by=filer.hardware.hostname,

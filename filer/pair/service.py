@@ -224,9 +224,9 @@ class GuardedStorage(Storage):
         with self._writing():
             self._storage.write(path, data)
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
         with self._writing():
-            self._storage.overwrite(path, offset, data)
+            self._storage.overwrite(path, offset, data, inode)
 
     def read(self, path: Path, offset: int, size: int) -> bytes:
         return self._storage.read(path, offset, size)

@@ -26,7 +26,7 @@ class _NoLines:
     def run(self, session: Session) -> None:
         self.prompts.append(session.prompt)
 
-    def announce(self, line: str) -> None: ...
+    def announce(self, line: str, *, only_watched: bool = False) -> None: ...
 
 
 def power_cycle(root: Path, interrupt: Interrupt, screen: Screen) -> tuple[int, Sequence[str]]:
