@@ -70,13 +70,14 @@ class Answers(NamedTuple):
 
     If it fails before it reads them, they are skipped: an answer must not run as a command.  There
     are ``number`` of them, or an unknown number (`ALL_ANSWERS`).  With ``option`` there are none
-    unless that option is given.  If one is ``secret``, they are also skipped after a misspelt
-    subcommand or option.
+    unless that option is given, and with ``unless`` none if that one is.  If one is ``secret``,
+    they are also skipped after a misspelt subcommand or option.
     """
 
     number: int = ALL_ANSWERS
     secret: bool = False
     option: str = ""
+    unless: str = ""
 
 
 Help = str | Callable[[], str]

@@ -53,6 +53,11 @@ OPTIONS: Mapping[str, Option] = {
     "cf.takeover.on_reboot": Option(
         "on", _ON_OFF, "whether this system takes over at once when the partner halts or reboots"
     ),
+    "console.messages": Option(
+        "auto",
+        one_of("auto", "on", "off"),
+        "whether lines of the system log about disks appear at terminals",
+    ),
     "disk.auto_assign": Option("on", _ON_OFF, "whether this system takes disks without an owner"),
 }
 """The options that can be set, by name; a new one is a row."""

@@ -22,6 +22,7 @@ from filer.disks.disk import Disk
 from filer.disks.jobs import DiskJobs
 from filer.disks.ownership import Node, Ownership, survey
 from filer.disks.record import Owner
+from filer.disks.repair import Repairs
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
 from filer.host.toml_file import ConfigError
@@ -106,6 +107,8 @@ class Filer:
     login: Login | None = None
     """What the key servers get besides the client certificate."""
     changes: ChangeLock = field(default_factory=ChangeLock)
+    repairs: Repairs = field(default_factory=Repairs)
+    """What is being done to the disks in the background."""
     last_heard: dict[str, bool] = field(default_factory=dict)
     """Whether each key server answered its last query since power-on."""
     pair: Pair | None = None

@@ -12,22 +12,23 @@ _MOST = 100
 
 
 class Announcer:
-    """Passes lines to ``show`` in a thread of its own, so that no screen holds up the caller."""
+    """Shows lines in a thread of its own, so that no screen holds up the caller."""
 
-    def __init__(self, show: Callable[[str], object]) -> None:
-        self._show = show
-        self._lines: queue.Queue[str] = queue.Queue(_MOST)
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[Callable[[], object]] = queue.Queue(_MOST)
         self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()
 
-    def announce(self, line: str) -> None:
-        """Show ``line`` soon; returns at once.  Called by one thread."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True)
-            self._thread.start()
+    def announce(self, show: Callable[[], object]) -> None:
+        """Call ``show``, which shows a line, soon; returns at once."""
+        with self._guard:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
         with suppress(queue.Full):
-            self._lines.put_nowait(line)
+            self._waiting.put_nowait(show)
 
     def _run(self) -> None:
         while True:
             with suppress(OutputLost):
-                self._show(self._lines.get())
+                self._waiting.get()()

@@ -1,15 +1,13 @@
 """The command line of the program ``filer``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 
 from filer.host.command_line import Parser, add_completion_and_version, directory
-from filer.host.user_paths import user_path
+from filer.host.user_paths import default_root
 
 _HIGHEST_PORT = 65535
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--format json", "--record", "--replay")
@@ -36,7 +34,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--format json needs FILE, -c, or a standard input that is not a terminal")
     _refuse_together(parser, options)
     if options.root is None and not (options.demo or options.check or options.new_pair):
-        options.root = _default_root()
+        options.root = default_root()
         if options.root is None:
             parser.error("your home directory is unknown; use --root DIR, or set HOME")
     return options
@@ -153,9 +151,3 @@ def _address_and_port(text: str) -> tuple[str, int]:
         return address, parse_port(port, least=0)
     except AddressError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _default_root() -> Path | None:
-    if os.environ.get("FILER_ROOT"):
-        return Path(os.environ["FILER_ROOT"])
-    return user_path("data", "filer")

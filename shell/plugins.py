@@ -22,7 +22,7 @@ BUILT_IN = {
     "filer.commands.network": ("ping", "ifconfig"),
     "filer.commands.options": ("options",),
     "filer.commands.power": ("halt", "reboot", "logout", "exit"),
-    "filer.commands.storage": ("sysconfig", "aggr"),
+    "filer.commands.storage": ("sysconfig", "aggr", "vol"),
     "filer.commands.system": (
         "hostname",
         "version",

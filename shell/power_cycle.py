@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from filer.boot.machine import BootAborted, Machine, Panic, SystemIdMismatch, boot, power_off
+from filer.boot.raid import Raid
 from filer.boot.takeover import stand_down
 from filer.boot.watch import Watch
 from filer.boot_device.panics import LIMIT
@@ -24,6 +26,7 @@ from filer.host.errors import FilerError
 from filer.pair.mailbox import State
 from filer.pair.pair import Pair
 from filer.pair.service import ServiceHeld
+from filer.running.heartbeat import Heartbeat
 from filer.running.interrupt import Interrupted
 from filer.shell.announcer import Announcer
 from filer.shell.plugins import BOOT_MENU, LOADER, MAINTENANCE, OTHER_CONSOLES
@@ -120,7 +123,8 @@ class PowerCycle:
     def run(self) -> int:
         """Run the machine and return the exit status of the program."""
         self._console_session: Session | None = None
-        self._announcer = Announcer(self.host.announce)
+        self._announcer = Announcer()
+        self._heartbeat: Heartbeat | None = None
         self._panics = 0
         self._is_down = self._offers_menu = False
         step = self._power_on(Next.BOOT)
@@ -224,6 +228,8 @@ class PowerCycle:
             self.record.end(status)
         self._panics, self._is_down = 0, False
         self._watch_partner()
+        raid = Raid(self._filer, partial(self._announce, about_disks=True))
+        self._heartbeat = Heartbeat(raid.tick)
         self.signals.end_if_asked()
 
     def _overrides(self, mismatch: SystemIdMismatch) -> bool:
@@ -282,6 +288,9 @@ class PowerCycle:
         return self._power_on(following, unsaved)
 
     def _power_off(self, state: State) -> None:
+        if self._heartbeat:
+            self._heartbeat.stop()
+            self._heartbeat = None
         pair = self._filer.pair
         if pair:
             pair.interconnect.tick = pair.interconnect.asked = _nothing
@@ -322,6 +331,7 @@ class PowerCycle:
         pair.waits()
         try:
             while True:
+                self.machine.interrupt.clear()  # before the message, which says to press Ctrl-C
                 self.console.warn(Complaint(WAITING_FOR_GIVEBACK, "giveback"))
                 try:
                     if not self._waits_in_vain(pair):
@@ -340,25 +350,27 @@ class PowerCycle:
 
     def _halts_rather(self, pair: Pair) -> bool:
         """Say how the partner is, and ask whether to halt; without a terminal the answer is yes."""
-        if not self.console.is_terminal or pair.service.is_free():
-            return not pair.service.is_free()
+        if pair.service.is_free():
+            return False
+        if not self.console.is_terminal:
+            return True
         for line in _DECLARED_DEAD:
             self.console.show(Text(line))
-        message = pair.other_mailbox.read()
-        if message and message.state is State.TAKEOVER:
-            self.console.show(Text("partner is operational and in takeover mode."))
+        with suppress(FilerError):
+            message = pair.other_mailbox.read()
+            if message and message.state is State.TAKEOVER:
+                self.console.show(Text("partner is operational and in takeover mode."))
         self.machine.interrupt.clear()
         return self._answered_yes(HALT_OR_WAIT, unanswered=True)
 
     def _waits_in_vain(self, pair: Pair) -> bool:
         """Wait for giveback, in a script only so long.  Raises Interrupted."""
         most = math.inf if self.host.is_for_people else self.machine.giveback_wait
-        interrupt, waited = self.machine.interrupt, 0.0
-        interrupt.clear()
+        waited = 0.0
         while not pair.service.is_free():
             if waited >= most:
                 return True
-            interrupt.sleep(_LOOK_EVERY)
+            self.machine.interrupt.sleep(_LOOK_EVERY)
             waited += _LOOK_EVERY
         return False
 
@@ -387,7 +399,17 @@ class PowerCycle:
         pair = self._filer.pair
         if pair:
             pair.interconnect.asked = self.signals.hand_over
-            pair.interconnect.tick = Watch(self._filer, pair, self._announcer.announce).tick
+            pair.interconnect.tick = Watch(self._filer, pair, self._announce).tick
+
+    def _announce(self, line: str, *, about_disks: bool = False) -> None:
+        """Show a line of the system log as the option console.messages says."""
+        try:
+            wanted = self._filer.options["console.messages"]
+        except FilerError:  # its file is damaged, which the boot has said
+            wanted = "auto"
+        if wanted != "off":
+            only_watched = about_disks and wanted == "auto"
+            self._announcer.announce(partial(self.host.announce, line, only_watched=only_watched))
 
     def _after_panic(self) -> Next:
         """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""

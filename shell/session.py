@@ -319,8 +319,11 @@ class Host(Protocol):
     def run(self, session: Session) -> None:
         """Run lines in ``session`` until there are no more."""
 
-    def announce(self, line: str) -> None:
-        """Show people a line of the system log; from any thread."""
+    def announce(self, line: str, *, only_watched: bool = False) -> None:
+        """Show people a line of the system log; from any thread.
+
+        ``only_watched``: not at a terminal that a program drives.
+        """
 
 
 def _full_name(command: Command, parse: "Parse") -> str:

@@ -1,4 +1,4 @@
-"""disk show, disk encrypt: the self-encrypting disks."""
+"""disk: owners, failures and keys of the self-encrypting disks."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -16,6 +16,7 @@ from filer.commands import (
     Values,
 )
 from filer.commands.disk.erase import erase
+from filer.commands.disk.failing import SUBCOMMANDS as FAILING
 from filer.commands.disk.owners import SUBCOMMANDS as OWNERS
 from filer.commands.disk.owners import SUBCOMMANDS_IN_MAINTENANCE as OWNERS_IN_MAINTENANCE
 from filer.commands.disk.report import (
@@ -190,6 +191,7 @@ COMMANDS = (
         "disk",
         "disk ownership, and key management of self-encrypting disks",
         *OWNERS,
+        *FAILING,
         _SHOW,
         Subcommand(
             "disk encrypt lock disk_list",
@@ -200,7 +202,10 @@ COMMANDS = (
         _rekeying(_rekey, _key_ids),
         _sanitize("all spare disks"),
         _destroy(),
-        groups={"encrypt": "show, rekey, lock and erase self-encrypting disks"},
+        groups={
+            "encrypt": "show, rekey, lock and erase self-encrypting disks",
+            "zero": "zero spare disks",
+        },
     ),
 )
 

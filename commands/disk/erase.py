@@ -43,6 +43,7 @@ def erase(call: Call, verb: Erasure, *, maintenance: bool) -> None:
             disk
             for disk in own
             if not (disk.destroyed or disk.serial in aggregate.ownership.doubtful)
+            and (maintenance or aggregate.role(disk) == "spare")
             and refusal(disk) is None
         ]
         if not disks:

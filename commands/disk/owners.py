@@ -21,7 +21,7 @@ from filer.commands.parts.dialogue import ask_y_n
 from filer.disks.aggregate import Aggregate
 from filer.disks.disk import Disk
 from filer.disks.ownership import Ownership
-from filer.disks.record import NO_OWNER, Owner
+from filer.disks.record import NO_OWNER, Mark, Owner
 from filer.host.quoting import quoted
 from filer.host.text import is_hostname
 from filer.keys.key_id import LAST_SYSTEM_ID
@@ -91,6 +91,8 @@ def _show_owners(call: Call) -> None:
         elif not ownership.owns(disk):
             columns = "Not Owned", "NONE", ""
             return OwnedDisk(disk.name, disk.serial, False, None, [], None, columns)
+        if Mark.FAILED in disk.marks:
+            pool = "FAILED"
         home = disk.home or systems[0]
         listed_systems = ", ".join(map(str, systems))
         columns = (

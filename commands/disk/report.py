@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import ClassVar, Self
 
 from filer.commands import Call, Complaint, Fields, Refused
-from filer.disks.aggregate import POSITIONS, Aggregate
+from filer.disks.aggregate import Aggregate
 from filer.disks.disk import Disk
 from filer.disks.jobs import DiskReport, FailureKind, Held, Verb
 from filer.disks.ownership import Ownership
@@ -102,9 +102,9 @@ def select_disks(
 
 def use_of(aggregate: Aggregate, disk: Disk) -> str | None:
     """Return why an own ``disk`` cannot be spared, or None for a spare or broken one."""
+    if disk.serial in {member.serial for member in aggregate.members}:
+        return f"belongs to aggregate {aggregate.name}"
     match aggregate.role(disk):
-        case position if position in POSITIONS:
-            return f"belongs to aggregate {aggregate.name}"
         case "foreign":
             return "belongs to another aggregate"
         case "unknown":

@@ -16,6 +16,7 @@ from filer.disks.aggregate import assemble
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
 from filer.disks.ownership import survey
+from filer.disks.repair import Repairs
 from filer.disks.shelf import Shelf
 from filer.host.durable import StorageError
 from filer.host.errors import FilerError
@@ -54,6 +55,8 @@ def take_over(filer: Filer, pair: Pair, notices: Notices, reason: str) -> None:
         if filer.partner:
             return
         pair.service.check()
+        if not Root.at(pair.partner_root).examine().populated:
+            raise TakeoverFailed(f"{pair.partner_name} has not booted yet, and has no disks")
         pair.other_service.take()
         try:
             pair.is_up(State.TAKEOVER)
@@ -179,6 +182,7 @@ def _partner(filer: Filer, pair: Pair) -> Filer:
         options=options,
         keytable=keytable,
         aggregate=None,
+        repairs=Repairs(),
         pair=None,
         partner=None,
         served_by=filer.hardware.hostname,

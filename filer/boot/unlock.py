@@ -82,6 +82,18 @@ def unlock_disks(
         notices.warning("kmip.init.mismatch", mismatch.text)
 
 
+def unlock_inserted(filer: Filer, disk: Disk) -> str | None:
+    """Open an own disk that was inserted with the key of its key ID; return why it stays locked.
+
+    The MSID is not tried, so this costs the disk at most one try of a key that may be its own.
+    """
+    try:
+        _open(filer, disk, Holdings({}, {}), try_msid=False, alone=True)
+    except FilerError as problem:
+        return _reason(disk, problem)
+    return None
+
+
 def _open(filer: Filer, disk: Disk, holdings: Holdings, *, try_msid: bool, alone: bool) -> DiskKey:
     """Open a disk, and return the key that opened it."""
     keys = keys_of(filer.keytable, disk.key_id)

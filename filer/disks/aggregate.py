@@ -1,16 +1,19 @@
 """The root aggregate, assembled from the labels of this system's disks."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from filer.disks.disk import Disk
 from filer.disks.label import LABEL_BLOCK, Label
 from filer.disks.ownership import ROOT_AGGREGATE, Node, Ownership, survey
+from filer.disks.record import Mark
 from filer.disks.shelf import Shelf
 
 Position = Literal["dparity", "parity", "data"]
 Role = Position | Literal["spare", "broken", "partner", "foreign", "unowned", "unknown"]
 POSITIONS: tuple[Position, ...] = ("dparity", "parity", "data")
 """The positions of the root aggregate's members, in order."""
+
 
 _NEEDED = 2  # readable members that the aggregate needs to be online
 
@@ -22,6 +25,11 @@ class Member(NamedTuple):
     serial: str
     disk: Disk | None
 
+    @property
+    def in_use(self) -> Disk | None:
+        """The disk, unless it has failed."""
+        return None if self.disk is None or Mark.FAILED in self.disk.marks else self.disk
+
 
 class Aggregate(NamedTuple):
     """The root aggregate as found on the disks; ``members`` is empty while they are unknown."""
@@ -32,14 +40,29 @@ class Aggregate(NamedTuple):
     name: str = ROOT_AGGREGATE
 
     @property
+    def raid_group(self) -> str:
+        """The path of the RAID group, which is the only one."""
+        return f"/{self.name}/plex0/rg0"
+
+    @property
     def online(self) -> bool:
         """Whether enough members are readable."""
-        return sum(self._readable(disk) for disk in self._present) >= _NEEDED
+        return len(self.readable) >= _NEEDED
 
     @property
     def degraded(self) -> bool:
         """Whether a member is missing or unreadable."""
-        return sum(self._readable(disk) for disk in self._present) < len(POSITIONS)
+        return len(self.readable) < len(POSITIONS)
+
+    @property
+    def readable(self) -> Sequence[Member]:
+        """The members whose disks are in use and unlocked."""
+        return [each for each in self.members if each.in_use and self.is_readable(each.in_use)]
+
+    def needs(self, disk: Disk) -> bool:
+        """Return whether the aggregate would go offline without ``disk``."""
+        others = [each for each in self.readable if each.in_use is not disk]
+        return self.online and len(others) < _NEEDED
 
     @property
     def locked(self) -> int:
@@ -55,9 +78,12 @@ class Aggregate(NamedTuple):
     def problem(self) -> str:
         """Why the aggregate is not online."""
         text = f"{self.locked} of {self.total} disks locked"
-        missing = len(self.members) - len(self._present)
+        missing = sum(member.disk is None for member in self.members)
+        failed = len(self.members) - len(self._present) - missing
         if missing:
             text += f", {missing} missing"
+        if failed:
+            text += f", {failed} failed"
         others = sum(not foreign.is_partner for foreign in self.ownership.foreign.values())
         if others:
             text += f", {others} of another system"
@@ -66,29 +92,42 @@ class Aggregate(NamedTuple):
     def role(self, disk: Disk) -> Role:
         """Return the position of ``disk``, or another role.
 
-        "foreign" is a disk of another system, but not the partner's, and an own disk in another
-        aggregate.  "unknown" is an own disk that is unreadable and not named by any label: it may
-        belong to an aggregate.  A locked-out disk is a spare, since its data is lost permanently.
+        "broken" is a disk that is destroyed or has failed.  "foreign" is a disk of another system,
+        but not the partner's, and an own disk in another aggregate.  "unknown" is an own disk that
+        is unreadable and not named by any label: it may belong to an aggregate.  A locked-out disk
+        is a spare, since its data is lost permanently.
         """
         if self.ownership.foreign_owner(disk):
             return "partner" if self.ownership.is_partners(disk) else "foreign"
         if not self.ownership.owns(disk):
             return "unowned"
-        for member in self.members:
-            if member.serial == disk.serial:
-                return member.position
-        if disk.destroyed:
+        positions = [each.position for each in self.members if each.serial == disk.serial]
+        is_broken = disk.destroyed or Mark.PREFAILED in disk.marks
+        if Mark.FAILED in disk.marks or (is_broken and not positions):
             return "broken"
+        if positions:
+            return positions[0]
         if self.ownership.in_other_aggregate(disk):
             return "foreign"
-        return "spare" if self._readable(disk) or disk.locked_out else "unknown"
+        return "spare" if self.is_readable(disk) or disk.locked_out else "unknown"
 
-    def _readable(self, disk: Disk) -> bool:
+    def is_readable(self, disk: Disk) -> bool:
+        """Return whether the data of ``disk`` could be read."""
         return disk.serial in self.ownership.labels
+
+    def is_zeroed(self, disk: Disk) -> bool:
+        """Return whether all blocks of ``disk``, a spare, are zeros."""
+        label = self.ownership.labels.get(disk.serial)
+        return label is None and Mark.NOT_ZEROED not in disk.marks
+
+    @property
+    def spares(self) -> Sequence[Disk]:
+        """The spare disks, also those whose data cannot be read any more."""
+        return [disk for disk in self.disks if self.role(disk) == "spare"]
 
     @property
     def _present(self) -> list[Disk]:
-        return [member.disk for member in self.members if member.disk is not None]
+        return [member.in_use for member in self.members if member.in_use is not None]
 
     @property
     def _candidates(self) -> list[Disk]:
@@ -115,11 +154,12 @@ def bring_online(shelf: Shelf, node: Node) -> Aggregate:
         aggregate = _with_new_members(aggregate)
     if aggregate.online:
         serials = tuple(member.serial for member in aggregate.members)
-        label = Label(node.system_id, ROOT_AGGREGATE, serials)
+        generation = aggregate.ownership.generation or 1
+        label = Label(node.system_id, ROOT_AGGREGATE, serials, generation)
         labels = aggregate.ownership.labels
         for member in aggregate.members:
-            if member.disk is not None and labels.get(member.serial, label) != label:
-                member.disk.write_block(LABEL_BLOCK, label.pack())
+            if member.in_use and labels.get(member.serial, label) != label:
+                member.in_use.write_block(LABEL_BLOCK, label.pack())
         shelf.remember_aggr0(serials)
     return aggregate
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.keywrap import (
 from filer.disks.derivation import Derivation, StretchedKey, stretch_msid
 from filer.disks.head import HeadFile
 from filer.disks.header import BLOCK_SIZE, DATA_OFFSET, DiskError, Head, Header, State
-from filer.disks.record import LOCKOUT_LIMIT, MOST_TAGS, NO_OWNER, TAG_SIZE, Owner, Record
+from filer.disks.record import LOCKOUT_LIMIT, MOST_TAGS, NO_OWNER, TAG_SIZE, Mark, Owner, Record
 from filer.host.durable import Storage, StorageError
 from filer.host.scrypt import STANDARD
 from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
@@ -179,9 +179,19 @@ class Disk:
         return self._powered.head.record.home
 
     @property
+    def marks(self) -> Mark:
+        """What the owner has recorded about the use of the disk, readable while it is locked."""
+        return self._powered.head.record.marks
+
+    @property
     def unclean(self) -> bool:
-        """Whether a change may be unfinished."""
-        return self._powered.head.unclean
+        """Whether a change may be unfinished, or may be in the cache of the host only."""
+        return self._powered.head.unclean or self._may_be_new
+
+    @property
+    def _may_be_new(self) -> bool:
+        """Whether marks that matter may not be durable: their process may have been killed."""
+        return bool(self.marks & ~Mark.NOT_ZEROED)
 
     @property
     def owner_lost(self) -> bool:
@@ -237,6 +247,9 @@ class Disk:
         if refusal:
             warning = f"{self.name}: an older header may remain in its file: {refusal}"
             self.warnings = [*self.warnings, warning]
+        elif self._may_be_new:
+            with suppress(StorageError):
+                self._storage.settle(self.path)
 
     def _read_head(self) -> HeadFile:
         return self._named(lambda: HeadFile(self.path, self._storage))
@@ -300,6 +313,12 @@ class Disk:
         self.look_again()
         self._reread()
         self._powered.write_record(home=self.home or self.owner.system_id, owner=NO_OWNER)
+
+    def mark(self, marks: Mark) -> None:
+        """Record ``marks``, in place of those that the disk has.  The key is not changed."""
+        self.look_again()
+        self._reread()
+        self._powered.write_record(marks=marks)
 
     def has_refused(self, key: AuthenticationKey) -> bool:
         """Return whether the disk is known to have refused ``key``; tries and counts nothing."""
@@ -366,7 +385,7 @@ class Disk:
         state = State(old.serial, old.msid, old.data_size, life=old.next_life)
         data_key = _DataKey(self._random(_DATA_KEY_SIZE))
         header = self._wrapped(state, data_key, MSID)
-        self._powered.write_record(unfinished=True)
+        self._powered.write_record(unfinished=True, marks=self.marks | Mark.NOT_ZEROED)
         self._commit(header, data_key, accepted=None)
 
     def destroy(self) -> None:
@@ -381,18 +400,52 @@ class Disk:
         self._commit(Header(state, wrap=b"", open_wrap=b""), None, accepted=None)
 
     def read_block(self, number: int) -> bytes:
-        """Return block ``number``; a block never written reads as random bytes."""
+        """Return block ``number``; a block that was never written, or zeroed, reads as zeros."""
         cipher = self._cipher(number).decryptor()
         data = self._read(self._offset(number), BLOCK_SIZE)
-        return cipher.update(data) + cipher.finalize()
+        return cipher.update(data) + cipher.finalize() if any(data) else data
 
     def write_block(self, number: int, data: bytes) -> None:
         """Write ``data``, exactly `BLOCK_SIZE` bytes, to block ``number``."""
         if len(data) != BLOCK_SIZE:
             raise ValueError(f"a block has {BLOCK_SIZE} bytes")
+        self._write(number, self._encrypted(number, data))
+
+    def copy_blocks(self, source: "Disk", numbers: range) -> None:
+        """Copy the blocks ``numbers``, which are consecutive, from ``source``, in one write.
+
+        Nothing is written if none of them was ever written on either disk.
+        """
+        if source._were_never_written(numbers) and self._were_never_written(numbers):
+            return
+        blocks = ((number, source.read_block(number)) for number in numbers)
+        encrypted = (
+            self._encrypted(number, data) if any(data) else data for number, data in blocks
+        )
+        self._write(numbers.start, b"".join(encrypted))
+
+    def zero_blocks(self, numbers: range) -> None:
+        """Zero the blocks ``numbers``, which are consecutive; zeros are not encrypted.
+
+        Those that read as zeros are written too: after a failed sync, they may not be durable.
+        """
+        self._cipher(numbers.start)
+        if not self._were_never_written(numbers):
+            self._write(numbers.start, bytes(len(numbers) * BLOCK_SIZE))
+
+    def _were_never_written(self, numbers: range) -> bool:
+        try:
+            offset, size = self._offset(numbers.start), len(numbers) * BLOCK_SIZE
+            return self._storage.is_hole(self.path, offset, size)
+        except OSError as error:
+            raise DiskError(f"{self.name}: cannot be read: {error.strerror}") from error
+
+    def _encrypted(self, number: int, data: bytes) -> bytes:
         cipher = self._cipher(number).encryptor()
-        encrypted = cipher.update(data) + cipher.finalize()
-        self._storage.overwrite(self.path, self._offset(number), encrypted)
+        return cipher.update(data) + cipher.finalize()
+
+    def _write(self, number: int, encrypted: bytes) -> None:
+        self._storage.overwrite(self.path, self._offset(number), encrypted, self._powered.inode)
 
     @property
     def _powered(self) -> HeadFile:

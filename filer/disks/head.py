@@ -45,7 +45,7 @@ from filer.disks.header import (
     Head,
     Header,
 )
-from filer.disks.record import COUNT_IF_LOST, Owner, Record
+from filer.disks.record import COUNT_IF_LOST, Mark, Owner, Record
 from filer.disks.wrapping_counter import after, is_after
 from filer.host.durable import Storage, StorageError
 
@@ -57,6 +57,8 @@ class HeadFile:
         """Read the head, block by block if it cannot be read at once.  Raises `DiskError`."""
         self._path = path
         self._storage = storage
+        self.inode = self._inode()
+        """That of the file when it was last read: a file that takes its place is not written."""
         self.head, self._unreadable = self._read()
         self.is_durable = not self.head.older
         """Whether the valid header is known to be on the medium."""
@@ -74,12 +76,14 @@ class HeadFile:
 
         Raises `DiskError` if it cannot be read or belongs to another disk.
         """
+        inode = self._inode()
         known, (found, self._unreadable) = self.head, self._read()
         same_life = found.header.state.life == known.header.state.life
         if found.header.state.serial != known.header.state.serial or not (
             same_life or known.leftover
         ):
             raise DiskError("not the disk that was here at power-on")
+        self.inode = inode
         self.head = found._replace(
             # The record in memory is the last one that was synced.
             record=known.record,
@@ -107,6 +111,7 @@ class HeadFile:
         unfinished: bool | None = None,
         home: int | None = None,
         owner: Owner | None = None,
+        marks: Mark | None = None,
     ) -> None:
         """Write the record; an argument that is None keeps its value for the current header.
 
@@ -121,6 +126,7 @@ class HeadFile:
             head.tags if tags is None else tags,
             head.record.home if home is None else home,
             head.record.owner if owner is None else owner,
+            head.record.marks if marks is None else marks,
         )
         self._tried = record
         written: list[int] = []
@@ -207,6 +213,13 @@ class HeadFile:
         data, unreadable = self._blocks()
         return Head.parse(data, unreadable), unreadable
 
+    def _inode(self) -> int:
+        """Return the inode of the file, or one that none has; ask for it before reading."""
+        try:
+            return self._path.stat().st_ino
+        except OSError:
+            return -1
+
     def _blocks(self) -> tuple[bytes, Mapping[int, str]]:
         """Return the head, with zeros for unreadable blocks, and their errors by offset."""
         with suppress(OSError):
@@ -228,4 +241,4 @@ class HeadFile:
         return b"".join(blocks), unreadable
 
     def _write(self, offset: int, data: bytes) -> None:
-        self._storage.overwrite(self._path, offset, data)
+        self._storage.overwrite(self._path, offset, data, self.inode)

@@ -1,7 +1,8 @@
 """The RAID label in the first block of a disk; it is encrypted like all data.
 
 All members of an aggregate have the same label.  It names the system, the aggregate, and the
-members by serial number, so one readable member identifies all the others.
+members by serial number, so one readable member identifies all the others.  When a member is
+replaced, the label gets the next generation, and the disk that was replaced keeps the old label.
 """
 
 import json
@@ -27,6 +28,7 @@ class Label(NamedTuple):
     system_id: int
     aggregate: str
     members: tuple[str, ...]
+    generation: int = 1
 
     def pack(self) -> bytes:
         """Return the encoded block: JSON, zeros, and the SHA-256 of both."""
@@ -36,6 +38,7 @@ class Label(NamedTuple):
                 "system_id": self.system_id,
                 "aggregate": self.aggregate,
                 "members": self.members,
+                "generation": self.generation,
             }
         )
         body = text.encode("ascii").ljust(BLOCK_SIZE - _DIGEST_SIZE, b"\0")
@@ -58,7 +61,9 @@ class Label(NamedTuple):
                 "aggregate": str(aggregate),
                 "members": [str(dparity), str(parity), str(data)],
             } if len({dparity, parity, data}) == _MEMBERS and 0 < system_id <= _HIGHEST_ID:
-                return cls(system_id, aggregate, (dparity, parity, data))
+                generation = fields.get("generation", 1)  # version 0.1 had none
+                if isinstance(generation, int) and generation > 0:
+                    return cls(system_id, aggregate, (dparity, parity, data), generation)
         return None
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from filer.disks.disk import Disk, DiskError
 from filer.disks.label import Label, read_labels
@@ -84,7 +84,8 @@ class Ownership(NamedTuple):
     """The ownership of all disks in a shelf, at the time of `survey`.
 
     ``root`` holds the serial numbers of this system's root aggregate, in order; it is empty while
-    they are unknown.  ``labels`` maps the serial number of each readable disk to its label, or to
+    they are unknown.  ``generation`` is that of its labels, 0 while none of its members can be
+    read.  ``labels`` maps the serial number of each readable disk to its label, or to
     None if it has no label.  ``foreign`` maps the serial number of each disk of another system to
     the reason.  ``unowned`` holds the disks that belong to no system.  ``doubtful`` holds the own
     disks that may belong to a partner: locked disks without a record whose key ID also names
@@ -98,6 +99,7 @@ class Ownership(NamedTuple):
     unowned: frozenset[str]
     doubtful: frozenset[str]
     recorded: Mapping[str, Owner]
+    generation: int = 0
 
     def foreign_owner(self, disk: Disk) -> ForeignOwner | None:
         """Return why ``disk`` belongs to another system, or None."""
@@ -147,12 +149,16 @@ class Ownership(NamedTuple):
         return disk.destroyed or (disk.serial in self.labels and not self.labels[disk.serial])
 
     def in_other_aggregate(self, disk: Disk) -> bool:
-        """Return whether ``disk`` has the label of an aggregate that is not this system's root."""
+        """Return whether ``disk`` has the label of an aggregate that is not this system's root.
+
+        The label that the root had before a member was replaced is one of the root too.
+        """
         label = self.labels.get(disk.serial)
         return label is not None and not self._is_root(disk, label)
 
     def _is_root(self, disk: Disk, label: Label) -> bool:
-        return _may_be_root(disk, label, self.node) and label.members == self.root
+        was_root = label.generation < self.generation and set(label.members) & set(self.root)
+        return _may_be_root(disk, label, self.node) and bool(was_root or label.members == self.root)
 
     def names(self) -> Mapping[int, str]:
         """Return the hostname of each system that a record names, by system ID."""
@@ -195,7 +201,10 @@ def survey(shelf: Shelf, node: Node) -> Ownership:
     remembered = shelf.record
     root = _root_members(disks, labels, node, remembered.aggr0)
     recorded = {serial: disk.owner for serial, disk in disks.items()}
-    found = Ownership(node, root, labels, {}, frozenset(), frozenset(), recorded)
+    generation = max(
+        (label.generation for label in labels.values() if _names(label, root)), default=0
+    )
+    found = Ownership(node, root, labels, {}, frozenset(), frozenset(), recorded, generation)
     claims = {
         member: label.system_id
         for serial, label in labels.items()
@@ -285,11 +294,12 @@ def _root_members(
     """Return the members recorded for the shelf if one is present, else those most labels name.
 
     The recorded members are ignored if one of these disks has another label, or no readable label
-    and no recorded owner, but the key of another system.  Labels with the ID of this system come
-    before those of an earlier one.
+    and no recorded owner, but the key of another system; and if a label has a later generation
+    than theirs: a crash has interrupted the replacement of a member.  Labels with the ID of this
+    system come before those of an earlier one, then those of later generations.
     """
     ours = Counter(
-        (label.system_id == node.system_id, label.members)
+        (label.system_id == node.system_id, label.generation, label.members)
         for serial, label in labels.items()
         if label and _may_be_root(present[serial], label, node)
     )
@@ -305,7 +315,17 @@ def _root_members(
         if contradicts:
             remembered = ()
             break
-    if ours and not any(serial in present for serial in remembered):
-        (_is_current, members), _count = max(ours.items(), key=lambda item: (item[0][0], item[1]))
+    if not ours:
+        return remembered
+    (_is_current, generation, members), _count = max(
+        ours.items(), key=lambda item: (*item[0][:2], item[1])
+    )
+    known = [label.generation for label in labels.values() if _names(label, remembered)]
+    is_later = known and generation > max(known) and set(members) & set(remembered)
+    if is_later or not any(serial in present for serial in remembered):
         return members
     return remembered
+
+
+def _names(label: Label | None, members: tuple[str, ...]) -> TypeGuard[Label]:
+    return label is not None and label.members == members

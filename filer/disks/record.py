@@ -8,7 +8,7 @@ offset  size  content
 ======  ====  =====================================================================
 0       4     ``DREC``
 4       2     version, 1
-6       2     flags; 1: a change of the header may be unfinished
+6       2     flags; 1: a change of the header may be unfinished; 2, 4, 8 and 16: see `Mark`
 8       8     sequence number; the copy with the later number is valid
 16      8     binding: identifies the header that the count and the tags belong to
 24      4     consecutive failed authentications
@@ -21,9 +21,9 @@ offset  size  content
 1536    2560  reserved, zeros
 ======  ====  =====================================================================
 
-Each header has a different binding, so writing a header voids the count and the tags at once; home
-and owner stay. They are readable while the disk is locked, and grant no access. Each tag has its
-own checksum, so a damaged tag is ignored without losing the other tags or the count.
+Each header has a different binding, so writing a header voids the count and the tags at once; home,
+owner and marks stay. They are readable while the disk is locked, and grant no access. Each tag has
+its own checksum, so a damaged tag is ignored without losing the other tags or the count.
 
 Version 0.1 stored two counters in the first block, at offsets 0 and 512.  They are read if that
 block has no record; the first record is written to the other block, the second replaces them.
@@ -34,6 +34,7 @@ This module does no I/O: it converts between bytes and values.
 import struct
 import zlib
 from collections.abc import Iterator
+from enum import Flag
 from typing import NamedTuple, Self
 
 from filer.disks.wrapping_counter import is_after
@@ -79,6 +80,26 @@ class Owner(NamedTuple):
 NO_OWNER = Owner()
 
 
+class Mark(Flag):
+    """What the owner of a disk has recorded about its use."""
+
+    PREFAILED = 2
+    """It is a member of an aggregate until its blocks are copied to a spare; then it is failed."""
+
+    FAILED = 4
+    """It is used no more, until it is unfailed."""
+
+    NOT_ZEROED = 8
+    """It may have blocks that are not zeros, from an earlier use."""
+
+    ZEROING = 16
+    """Its blocks are to be zeroed."""
+
+
+NO_MARKS = Mark(0)
+_ALL_MARKS = sum(mark.value for mark in Mark)
+
+
 class Record(NamedTuple):
     """The content of one copy; ``tags`` holds the intact tags, ``home`` a system ID or 0."""
 
@@ -89,10 +110,11 @@ class Record(NamedTuple):
     tags: tuple[bytes, ...] = ()
     home: int = 0
     owner: Owner = NO_OWNER
+    marks: Mark = NO_MARKS
 
     def pack(self) -> bytes:
         """Return the encoded copy, `RECORD_SIZE` bytes."""
-        flags = _UNFINISHED if self.unfinished else 0
+        flags = (_UNFINISHED if self.unfinished else 0) | self.marks.value
         fields = _FIELDS.pack(
             _MAGIC,
             _VERSION,
@@ -119,7 +141,8 @@ class Record(NamedTuple):
         tags = tuple(_tags(block[_TAGS_AT : _TAGS_AT + len(_NO_TAGS)], binding))
         failures, home, system_id, name = owned
         owner = Owner(system_id, _hostname(name))
-        return cls(sequence, binding, failures, bool(flags & _UNFINISHED), tags, home, owner)
+        marks = Mark(flags & _ALL_MARKS)
+        return cls(sequence, binding, failures, bool(flags & _UNFINISHED), tags, home, owner, marks)
 
 
 def _hostname(field: bytes) -> str:

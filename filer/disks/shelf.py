@@ -3,12 +3,14 @@
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk, DiskError
@@ -53,6 +55,10 @@ def disk_index(name: str) -> int | None:
         return None
     index = int(found[1]) * BAYS + int(found[2])
     return index if disk_name(index) == name else None
+
+
+def _index(name: str) -> int:
+    return disk_index(name) or 0
 
 
 class OwnDisk(NamedTuple):
@@ -122,6 +128,26 @@ def _own_disks(value: object) -> Mapping[str, OwnDisk]:
     return disks
 
 
+class Event(NamedTuple):
+    """A disk that was pulled or inserted, or has failed, while the filer runs.
+
+    ``owner`` is the system ID in its record, and ``reason`` says why it cannot be used, if it
+    cannot.
+    """
+
+    kind: Literal["pulled", "inserted", "failed"]
+    disk: str
+    serial: str = ""
+    owner: int = 0
+    reason: str = ""
+
+
+_MOST_EVENTS = 1000
+
+_File = tuple[int, int]
+"""The inode of a disk file, and the time of its last change in nanoseconds."""
+
+
 class Selection(NamedTuple):
     """The disks that a disk list selects, and those that its patterns skip."""
 
@@ -133,6 +159,14 @@ def _is_destroyed(disk: Disk) -> bool:
     return disk.destroyed
 
 
+def _event(kind: Literal["pulled", "inserted", "failed"], disk: Disk, reason: str = "") -> Event:
+    reason = reason.removeprefix(f"{disk.name}: ")
+    try:
+        return Event(kind, disk.name, disk.serial, disk.owner.system_id, reason)
+    except DiskError:  # it cannot be read
+        return Event(kind, disk.name, reason=reason)
+
+
 class ShelfError(FilerError):
     """The shelf cannot be read, or there is no disk of that name."""
 
@@ -142,7 +176,8 @@ class Shelf:
 
     ``record`` is the file of the `Record`; None: it is on the boot device of a partner that was
     taken over, out of reach, and is neither read nor written.  ``warnings`` has one line for each
-    file that was left out, and for each fault of a disk in use.
+    file that was left out, and for each fault of a disk in use.  ``events`` has what was noticed
+    since power-on; who handles an event removes it.
     """
 
     def __init__(
@@ -160,7 +195,12 @@ class Shelf:
         self._random = random
         self.disks: dict[str, Disk] = {}
         self.warnings: list[str] = []
+        self.events: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._left_out: dict[str, str] = {}
+        self._files: dict[str, _File] = {}
+        self._watched: dict[str, _File] = {}
+        self._is_on = False
+        self._guard = Lock()
 
     def __len__(self) -> int:
         return len(self.disks)
@@ -250,19 +290,19 @@ class Shelf:
 
     def load(self) -> None:
         """Find the disks in the directory; they are off."""
-        self.disks.clear()
         self.warnings.clear()
+        self.events.clear()
         self._left_out.clear()
-        for _index, name in sorted(self._names()):
-            self.disks[name] = Disk(
-                name, self._path(name), self._storage, self._derivation, self._random
-            )
+        names = [name for _index, name in sorted(self._names())]
+        self._files = self._found()
+        self.disks = {name: self._disk(name) for name in names}
 
     def power_on(self, own: Callable[["Shelf"], Iterable[Disk]] = iter) -> None:
         """Power on all disks; leave out unusable ones with a warning.
 
         Interrupted changes of the ``own`` disks (default: of all) are finished.
         """
+        self._is_on = True
         serials: dict[str, str] = {}
         for disk in tuple(self):
             try:
@@ -282,13 +322,82 @@ class Shelf:
         self.warnings += [warning for disk in self for warning in disk.warnings]
 
     def look_again(self) -> None:
-        """Read what other systems have changed on the disks since they were last read."""
+        """Notice disks that were pulled or inserted, and read what other systems have changed."""
+        self._exchange_disks()
         for disk in self:
             with suppress(DiskError):  # the commands that need it will say so
                 disk.look_again()
 
+    def watch(self) -> bool:
+        """Return whether any disk was pulled, inserted, or written since the last call.
+
+        Reads only those that were written.  Of these, a disk that cannot be read any more is left
+        out; it has failed.
+        """
+        self._exchange_disks()
+        before, self._watched = self._watched, self._files
+        for name, file in self._watched.items():
+            disk = self.disks.get(name)
+            if disk is not None and before.get(name) != file:
+                try:
+                    disk.look_again()
+                except DiskError as problem:
+                    self._has_failed(disk, str(problem))
+        return before != self._watched
+
+    def _exchange_disks(self) -> None:
+        """Take out the disks that were pulled, and power on those that were inserted.
+
+        The disks that stay are in a new mapping: other threads may iterate over the old one.
+        """
+        with self._guard:
+            if not self._is_on:
+                return
+            before, found = self._files, self._found()
+            kept = {name for name in before if name in found and before[name][0] == found[name][0]}
+            disks = {name: disk for name, disk in self.disks.items() if name in kept}
+            for name in before.keys() - kept:
+                self._left_out.pop(name, None)
+                if name in self.disks:
+                    self.events.append(_event("pulled", self.disks[name]))
+                    self.disks[name].power_off()
+            for name in sorted(found.keys() - kept, key=_index):
+                disk, reason = self._disk(name), ""
+                try:
+                    disk.power_on(finish=False)
+                    twins = [each.name for each in disks.values() if each.serial == disk.serial]
+                    reason = f"has the serial number of {twins[0]}" if twins else ""
+                except FilerError as problem:
+                    reason = str(problem).removeprefix(f"{name}: ")
+                self.events.append(_event("inserted", disk, reason))
+                if reason:
+                    self._left_out[name] = reason
+                else:
+                    disks[name] = disk
+            if found.keys() != kept or before.keys() != kept:
+                self.disks = {name: disks[name] for name in sorted(disks, key=_index)}
+            self._files = found
+
+    def _has_failed(self, disk: Disk, reason: str) -> None:
+        with self._guard:
+            self.events.append(_event("failed", disk, reason))
+            self._leave_out(disk, reason)
+
+    def _found(self) -> dict[str, _File]:
+        """Return the disk files by the name of the disk; those of before if they are unreadable."""
+        with suppress(OSError), os.scandir(self._directory) as entries:
+            return {
+                entry.name.removesuffix(_SUFFIX): (status.st_ino, status.st_mtime_ns)
+                for entry in entries
+                if entry.name.endswith(_SUFFIX)
+                and disk_index(entry.name.removesuffix(_SUFFIX)) is not None
+                and stat.S_ISREG((status := entry.stat(follow_symlinks=False)).st_mode)
+            }
+        return self._files
+
     def power_off(self) -> None:
         """Power off all disks."""
+        self._is_on = False
         for disk in self:
             disk.power_off()
 
@@ -336,6 +445,9 @@ class Shelf:
             passed_over=tuple(disk for disk in self if disk.name in passed_over - selected),
         )
 
+    def _disk(self, name: str) -> Disk:
+        return Disk(name, self._path(name), self._storage, self._derivation, self._random)
+
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}{_SUFFIX}"
 
@@ -365,7 +477,7 @@ class Shelf:
     def _leave_out(self, disk: Disk, reason: str) -> None:
         self.warnings.append(f"{reason}; left out")
         self._left_out[disk.name] = reason.removeprefix(f"{disk.name}: ")
-        del self.disks[disk.name]
+        self.disks = {name: each for name, each in self.disks.items() if each is not disk}
 
     def _remember(self, record: Record) -> None:
         if self._record is not None:

@@ -77,14 +77,17 @@ class Storage:
             new.replace(path)
             _sync(path.parent)
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
         """Write ``data`` at ``offset`` (bytes) into the existing file ``path``, in place.
 
-        Not atomic: after a crash any part of ``data`` may be on disk.
+        Not atomic: after a crash any part of ``data`` may be on disk.  With ``inode``, a file that
+        has another inode, and so has taken the place of the file that is meant, is not changed.
         """
         with _refusals_of(path):
             handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
+                if inode and os.fstat(handle).st_ino != inode:
+                    raise OSError(errno.ESTALE, "another file has taken its place")
                 _write_all(handle, data, offset)
                 _sync_data(handle)
             finally:
@@ -96,6 +99,19 @@ class Storage:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             return os.pread(handle, size, offset)
+        finally:
+            os.close(handle)
+
+    def is_hole(self, path: Path, offset: int, size: int) -> bool:
+        """Return whether these bytes are zeros because they were never written.  Raises OSError.
+
+        False if the file system does not tell.
+        """
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.lseek(handle, offset, os.SEEK_DATA) >= offset + size
+        except OSError as error:
+            return error.errno == errno.ENXIO  # nothing after offset was written
         finally:
             os.close(handle)
 

@@ -3,6 +3,7 @@
 In a container the user may have neither HOME nor an entry in /etc/passwd; then there are none.
 """
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -18,3 +19,10 @@ def user_path(kind: Kind, program: str) -> Path | None:
         return Path(getattr(directories, f"user_{kind}_path"))
     except RuntimeError:
         return None
+
+
+def default_root() -> Path | None:
+    """Return the root of the filer if none is given, or None if the home directory is unknown."""
+    if os.environ.get("FILER_ROOT"):
+        return Path(os.environ["FILER_ROOT"])
+    return user_path("data", "filer")

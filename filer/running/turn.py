@@ -20,6 +20,7 @@ class ChangeLock:
     def __init__(self, check: Callable[[], None] = lambda: None) -> None:
         self._check = check
         self._guard = Lock()
+        self._changing = Lock()
         self._running: str | None = None
 
     @contextmanager
@@ -28,6 +29,7 @@ class ChangeLock:
 
         Raises Busy, which names the holder, if another command has the turn.  There is no queue:
         the user gave the command for the filer as it is now, not as the other command leaves it.
+        A part of the filer's own work that is being done ends first.
         """
         self._check()
         with self._guard:
@@ -35,6 +37,20 @@ class ChangeLock:
                 raise Busy(f"busy: {self._running} is running")
             self._running = f'"{command}" of {who}'
         try:
-            yield
+            with self._changing:
+                yield
         finally:
             self._running = None
+
+    @contextmanager
+    def between(self) -> Iterator[bool]:
+        """Yield whether no command changes the filer; then none begins to during the block.
+
+        For short parts of the filer's own work.
+        """
+        free = self._changing.acquire(blocking=False)
+        try:
+            yield free
+        finally:
+            if free:
+                self._changing.release()

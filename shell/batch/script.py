@@ -148,7 +148,7 @@ class Script:
                 if self.console.exit_on_error:
                     return
 
-    def announce(self, line: str) -> None:
+    def announce(self, line: str, *, only_watched: bool = False) -> None:
         """Show nothing: the output of a script must not depend on the time."""
 
     def _refuse(self, refusal: LineTooLong) -> int:

@@ -85,6 +85,8 @@ def _may_be(subcommand: Subcommand, words: Sequence[str]) -> bool:
     """Say whether ``words``, misspelt or not, may be ``subcommand`` in a form that asks."""
     asks = subcommand.asks
     assert asks is not None
+    if asks.unless in words:
+        return False
     if asks.option:
         return any(_means(word, asks.option, misspelt=asks.secret) for word in words)
     _, *wanted = head(subcommand.usage[0], subcommand.values)

@@ -162,9 +162,10 @@ class Terminal:
             self._reader.discard()  # a passphrase may follow, which must not reach the user's shell
             raise
 
-    def announce(self, line: str) -> None:
+    def announce(self, line: str, *, only_watched: bool = False) -> None:
         """Show a line of the system log above the prompt."""
-        self._console.warn(line)
+        if self._reader.draws or not only_watched:
+            self._console.warn(line)
 
     def _run(self, session: Session) -> None:
         self._reader.attach(session)

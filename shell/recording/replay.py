@@ -187,7 +187,7 @@ class Replay:
         """Whether the recording needs secrets, which it does not contain."""
         return any(_is_left_out(reply) for step in self._recorded.steps for reply in step.replies)
 
-    def announce(self, line: str) -> None:
+    def announce(self, line: str, *, only_watched: bool = False) -> None:
         """Show nothing: a replay compares what commands print."""
 
     def run(self, session: Session) -> None:

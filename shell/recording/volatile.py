@@ -19,6 +19,7 @@ _VOLATILE = re.compile(
     | (?P<TIME>     \ *\b\d{{1,2}}:\d\d[ap]m\b )
     | (?P<DURATION> (?<=\ up\ )(?:\ ?\d+\ days,\ )?(?:\ ?\d+:\d\d|\d+\ mins)\b,?
                   | \b\d+\.\d+\ s\b )
+    | (?P<PERCENT>  \b\d+(?=%\ (?:completed|done)\b) )
     | (?P<PORT>     (?<=\bport\ )\d+\b | (?<=kmip\ server\ \[)\d+(?=\]) )
     """,
     re.VERBOSE,

@@ -84,7 +84,7 @@ class OneShot:
         self._reader = reader
         self.status = OK
 
-    def announce(self, line: str) -> None:
+    def announce(self, line: str, *, only_watched: bool = False) -> None:
         """Show nothing: the command ends soon."""
 
     def run(self, session: Session) -> None:

@@ -96,10 +96,10 @@ class SshHost:
         if following is not Next.END:
             raise Leave(following, takeover=service.takeover)
 
-    def announce(self, line: str) -> None:
+    def announce(self, line: str, *, only_watched: bool = False) -> None:
         """Show a line of the system log in each session of a person."""
         if self._service is not None:
-            self._service.announce(line)
+            self._service.announce(line, only_watched=only_watched)
 
 
 def known_hosts(address: str, port: int, keys: Sequence[asyncssh.SSHKey]) -> bytes:
@@ -329,10 +329,10 @@ class Service:
         if not self._running:
             self._all_gone.set()
 
-    def announce(self, line: str) -> None:
+    def announce(self, line: str, *, only_watched: bool = False) -> None:
         """Show a line of the system log in each session of a person; from any thread."""
         for session in tuple(self._running):
-            session.announce(line)
+            session.announce(line, only_watched=only_watched)
 
     @property
     def _hostname(self) -> str:

@@ -270,10 +270,10 @@ class SshSession(asyncssh.SSHServerSession[Any]):
             self._end_if_idle()
         self._served.ended(self, following)
 
-    def announce(self, line: str) -> None:
+    def announce(self, line: str, *, only_watched: bool = False) -> None:
         """Show a line of the system log to a person; called in a thread of its own."""
         if self._host is not None:
-            self._host.announce(line)
+            self._host.announce(line, only_watched=only_watched)
 
     # The thread of the session.
 

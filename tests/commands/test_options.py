@@ -20,6 +20,7 @@ cf.takeover.detection.seconds 15
 cf.takeover.on_failure       on
 cf.takeover.on_panic         on
 cf.takeover.on_reboot        on
+console.messages             auto
 disk.auto_assign             on
 kmip.init.maxwait            0
 kmip.port                    {port}

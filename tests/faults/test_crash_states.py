@@ -48,7 +48,16 @@ from tests.kit.crash_model.trace import (
 from tests.kit.crash_model.tree import Tree
 from tests.kit.crash_table import FAMILIES, KILLED, LOST, REFUSED, Numbers
 from tests.kit.house import House
-from tests.kit.operations import BOOT, CONSOLE, OPERATIONS, Kept, Laboratory, Trial, look_at_data
+from tests.kit.operations import (
+    BOOT,
+    CONSOLE,
+    OPERATIONS,
+    Kept,
+    Laboratory,
+    Trial,
+    look_at_data,
+    work,
+)
 
 READS_ONLY = {"restore"}
 CHANGES = [name for name in OPERATIONS if name not in READS_ONLY]
@@ -96,6 +105,8 @@ filer boots from it.
 Then every disk has to be there, with its data, and to open with a key that is on a key server, or
 with its MSID; registration, certificates and disks are those before the operation or those after
 it, and after it if success was reported; and no disk file has a wrapped key that was replaced.
+Work on disks that goes on in the background (a rebuild, zeroing) is done as a part of its
+operation, and again after each boot: then the root aggregate has to be whole.
 
 **What may be lost.**
 The power is lost before a sync, or when everything is done; of the changes that no sync has made
@@ -215,6 +226,8 @@ class Recorded:
         with self.recorder:
             house = self._powered()
             house.boot()
+            if self._trial.operation.works:
+                assert work(house) == []
         self.recording.settled.append(
             Claim(len(self.recorder.events), len(self.recorder.events), look_at_data(house))
         )

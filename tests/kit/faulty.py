@@ -33,6 +33,8 @@ from filer.keyserver.engine import Engine
 from filer.keyserver.request import Request, integer
 from filer.keyserver.server import KeyServer, start_together
 from filer.registration.pem import CLIENT
+from filer.running.progress import Show, Steps, Tell
+from filer.running.progress import Work as LongWork
 from pytest_filer.child import PATIENCE
 from tests.kit import hostile
 from tests.kit.crash_model.tree import Tree
@@ -44,6 +46,22 @@ from tests.kit.repeated import repeated_beside
 
 Proceed = Callable[[], Any]
 Fault = Callable[["FaultyKeyServer", Proceed], Any]
+
+
+def pulled_during(what: str, disk: Path, away: Path) -> Show:
+    """Return a display of progress that moves the file of a disk ``away`` when ``what`` begins.
+
+    It does so once.
+    """
+    moves = iter([lambda: disk.rename(away)])
+
+    @contextmanager
+    def show(work: LongWork) -> Iterator[Tell]:
+        if isinstance(work, Steps) and work.what == what:
+            next(moves, disk.exists)()
+        yield lambda _done: None
+
+    return show
 
 
 class FaultyKeyServer(KeyServer):
@@ -334,12 +352,12 @@ class WatchedStorage(Storage, ABC):
             lambda: _leave_new_file(path, data[: len(data) // 2]),
         )
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
         half = len(data) // 2
         self._do(
-            lambda: Storage.overwrite(self, path, offset, data),
-            lambda: Storage.overwrite(self, path, offset, data[:half]),
-            lambda: Storage.overwrite(self, path, offset + half, data[half:]),
+            lambda: Storage.overwrite(self, path, offset, data, inode),
+            lambda: Storage.overwrite(self, path, offset, data[:half], inode),
+            lambda: Storage.overwrite(self, path, offset + half, data[half:], inode),
         )
 
     def create(self, path: Path, head: bytes, size: int) -> None:

@@ -43,9 +43,9 @@ class Medium(Storage):
         """Apply ``event`` at change ``at``, counted from 1 from now on."""
         self.changes, self._at, self._event = 0, at, event
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
         event = self._begin(path)
-        super().overwrite(path, offset, data)
+        super().overwrite(path, offset, data, inode)
         self._dirty.append((offset, data))
         self._sync(event)
 

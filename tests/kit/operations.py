@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Self
 
 from filer.boot.machine import Panic
+from filer.boot.raid import Raid
 from filer.commands import Leave
 from filer.disks.disk import BLOCK_SIZE, Disk
 from filer.disks.header import DATA_OFFSET, SLOT_OFFSETS, SLOT_SIZE
-from filer.disks.record import Owner
+from filer.disks.record import Mark, Owner
 from filer.keys.key_id import MSID_KEY_ID
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE
 from filer.registration.registration import Registration
@@ -26,6 +27,7 @@ from filer.shell.plugins import (
     commands_in_boot_menu,
     commands_in_maintenance,
 )
+from filer.shell.session import FAILED
 from tests.kit import faulty
 from tests.kit.crash_model.tree import Tree
 from tests.kit.faulty import FaultyKeyServer
@@ -63,7 +65,8 @@ class Operation:
 
     The filer has ``disks`` and ``system_id``, and has panicked ``panics`` times in a row.
     ``silent``: no key server answers, and the filer panics. ``erased``: the disks whose data are
-    gone afterwards. ``twice``: the operation can be repeated.
+    gone afterwards. ``twice``: the operation can be repeated. ``works``: the filer's work on its
+    disks, in the background, belongs to it, and leaves a whole aggregate.
     """
 
     lines: tuple[Line, ...] = ()
@@ -76,6 +79,7 @@ class Operation:
     silent: bool = False
     erased: tuple[str, ...] = ()
     twice: bool = True
+    works: bool = False
 
     def prepare(self, house: House) -> None:
         """Bring a filer to the start of the operation."""
@@ -97,13 +101,27 @@ class Operation:
             with suppress(Leave):  # an item of the boot menu goes on with the boot
                 house.run(line.format(files=files), *answers, commands=_COMMANDS[self.at])
             done.append(house.screen)
+        if self.works and (errors := work(house)):
+            done.append(Screen(failures=errors, status=FAILED))
         return done
+
+
+def work(house: House) -> list[str]:
+    """Do what the filer does to its disks in the background; return the errors that it logs."""
+    lines: list[str] = []
+    Raid(house.filer, lines.append).work()
+    return [line for line in lines if ":error]" in line]
 
 
 def _console(
     line: Line, before: tuple[Line, ...] = (), erased: tuple[str, ...] = (), twice: bool = True
 ) -> Operation:
     return Operation((line,), before, erased=erased, twice=twice)
+
+
+def _working(*lines: Line, erased: tuple[str, ...] = ("0c.00.3",)) -> Operation:
+    """Return an operation on a locked member, or on the spare that is ``erased``."""
+    return Operation(lines, SEALED, erased=erased, twice=False, works=True)
 
 
 _INSTALLED = (CLIENT, CLIENT_PRIVATE, "127.0.0.2_CA.pem", "127.0.0.3_CA.pem")
@@ -167,6 +185,19 @@ OPERATIONS: Mapping[str, Operation] = {
         at=BOOT_MENU,
         erased=("0c.00.0", "0c.00.1", "0c.00.2", "0c.00.3"),
     ),
+    "disk fail": _working(("disk fail -f 0c.00.1",)),
+    "disk fail -i": _working(("disk fail -i -f 0c.00.1",)),
+    "disk unfail": Operation(
+        (("disk unfail 0c.00.1",),),
+        (*SEALED, ("disk fail -f 0c.00.3",), ("disk fail -i -f 0c.00.1",)),
+        twice=False,
+    ),
+    "disk zero spares": Operation(
+        (("disk zero spares",),),
+        (*SEALED, ("disk fail -f 0c.00.3",), ("disk unfail 0c.00.3",)),
+        erased=("0c.00.3",),
+        works=True,
+    ),
     "kmip_setup": Operation(
         (("kmip_setup '{files}' 127.0.0.2 127.0.0.3", "", ""),),
         (ADD_ONE, REKEY, LOCK),
@@ -181,12 +212,17 @@ OPERATIONS: Mapping[str, Operation] = {
 
 @dataclass(frozen=True)
 class DiskState:
-    """The state of a disk, and whether its data are those that were written."""
+    """The state of a disk, and whether its data are those that were written.
+
+    ``has_failed``: it is failed or prefailed. ``is_member``: it is in use in the root aggregate.
+    """
 
     key_id: str
     locking: bool
     destroyed: bool
     owner: Owner
+    has_failed: bool
+    is_member: bool
     data: bool | None = None
 
 
@@ -209,6 +245,7 @@ class Kept:
 
 def look(house: House) -> Kept:
     """Return what a filer has in memory of what it keeps."""
+    members = [each.in_use for each in house.filer.assembled().members]
     return Kept(
         house.filer.registration,
         house.filer.installed.names(),
@@ -216,7 +253,14 @@ def look(house: House) -> Kept:
         house.filer.options.values(),
         house.filer.clock.offset() != timedelta(),
         {
-            disk.name: DiskState(disk.key_id, disk.locking, disk.destroyed, disk.owner)
+            disk.name: DiskState(
+                disk.key_id,
+                disk.locking,
+                disk.destroyed,
+                disk.owner,
+                bool(disk.marks & (Mark.FAILED | Mark.PREFAILED)),
+                disk in members,
+            )
             for disk in house.disks
         },
     )
@@ -318,7 +362,9 @@ class Laboratory:
     def _beginning(self, operation: Operation) -> Beginning:
         """Return the start of ``operation``; operations that start alike share it."""
         at = BOOT if operation.at == BOOT and not operation.before else CONSOLE
-        alike = replace(operation, lines=(), at=at, silent=False, erased=(), twice=True)
+        alike = replace(
+            operation, lines=(), at=at, silent=False, erased=(), twice=True, works=False
+        )
         if alike not in self._beginnings:
             name = f"beginning {len(self._beginnings)}"
             self._beginnings[alike] = self._prepared(alike, name)
@@ -402,9 +448,14 @@ class Trial:
                 most = max(disk.failures for disk in house.disks)
                 assert most <= house.filer.panics.in_a_row + recovering
             told = house.boot()
+            if any(Mark.FAILED in disk.marks for disk in house.disks):
+                told.warnings = [each for each in told.warnings if "is degraded" not in each]
             assert told.warnings == [] or damaged
             assert not any(disk.locked for disk in house.disks if not disk.destroyed)
             assert house.filer.panics.in_a_row == 0
+            if self.operation.works:
+                assert work(house) == []
+                assert not house.filer.assembled().degraded
             kept = look_at_data(house)
             if done and self.after is None:
                 self.after = kept
@@ -480,7 +531,14 @@ class Trial:
     def _check_wraps(self, root: Path, kept: Kept) -> None:
         for name, state in kept.disks.items():
             before = self.beginning.kept.disks.get(name, state)
-            if replace(state, owner=before.owner) != before:
+            same_use = replace(
+                state,
+                owner=before.owner,
+                has_failed=before.has_failed,
+                is_member=before.is_member,
+                data=before.data if self.operation.works else state.data,
+            )
+            if same_use != before:
                 data = (root / "shelf" / f"{name}.sed").read_bytes()
                 for wrap in self.beginning.wraps.get(name, ()):
                     assert wrap not in data, f"{name}: an older wrap is left"

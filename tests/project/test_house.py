@@ -36,7 +36,7 @@ ROOMS = {
         ("boot_device", "options", "clock", "network", "pair", "throw_away"),
         ("root",),
         ("system",),
-        ("trial", "boot"),
+        ("trial", "boot", "drives"),
     ),
     "filer.keyserver": (
         ("identity", "request"),

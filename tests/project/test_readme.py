@@ -145,12 +145,12 @@ def test_the_completion_of_options_can_be_loaded(account: Account) -> None:
     (block,) = code(DOCS / "CONSOLE.md")
     ended = account.run(
         "-c",
-        f"{block}\ncomplete -p filer filer-keyserver filer-qualify filer-storm",
+        f"{block}\ncomplete -p filer filer-keyserver filer-qualify filer-shelf filer-storm",
         program=["bash"],
         together=True,
     )
 
-    assert ended.out.count("complete ") == 4
+    assert ended.out.count("complete ") == 5
     assert ended.status == 0
 
 

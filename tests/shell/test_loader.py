@@ -279,7 +279,7 @@ def test_maintenance_mode_needs_no_keys_and_has_no_wafl(sealed: Account, server:
         assert terminal.enter("boot_ontap maint") == ""
         assert terminal.prompt == "*>"
         assert failures(sealed) == [1] * DISKS
-        commands = ["?", "aggr", "disk", "halt", "help", "history", "man", "sysconfig"]
+        commands = ["?", "aggr", "disk", "halt", "help", "history", "man", "sysconfig", "vol"]
         assert sorted(terminal.enter("?").split()) == commands
         shown = terminal.enter("disk encrypt show")
         assert [line.split()[-1] for line in shown.splitlines()[1:]] == ["Yes"] * DISKS

@@ -16,7 +16,7 @@ SHELLS = {
     "zsh": ("-f", "-i"),
 }
 PREPARE = {"bash": "", "zsh": "autoload -Uz compinit && compinit -D -u && "}
-PROGRAMS = ("filer", "filer-keyserver", "filer-qualify", "filer-storm")
+PROGRAMS = ("filer", "filer-keyserver", "filer-qualify", "filer-shelf", "filer-storm")
 PROMPT = "READY> "
 
 
@@ -57,6 +57,8 @@ COMPLETED = [
     ("filer-qualify --format ju", "nit "),
     ("filer-qualify --certs run", "s"),
     ("filer-qualify --partner-cert runb", "ook.txt "),
+    ("filer-shelf ins", "ert "),
+    ("filer-shelf --root run", "s"),
     ("filer-storm --scen", "ario "),
     ("filer-storm --json runb", "ook.txt "),
 ]

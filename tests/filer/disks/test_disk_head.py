@@ -255,13 +255,13 @@ class BadBlocks(Storage):
             raise OSError(errno.EIO, "Input/output error")
         return super().read(path, offset, size)
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
         if offset in self.bad:
             if self._dead:
                 raise StorageError("cannot write FILE: Input/output error")
             assert len(data) == BLOCK_SIZE
             self.bad.remove(offset)
-        super().overwrite(path, offset, data)
+        super().overwrite(path, offset, data, inode)
 
 
 HEAD_BLOCKS = (*SLOT_OFFSETS, *RECORD_OFFSETS)
@@ -348,7 +348,7 @@ def test_an_unreadable_last_block_of_data_does_not_cost_the_disk(keyed: Disk) ->
     disk = on(keyed, BadBlocks(DATA_OFFSET + SIZE - BLOCK_SIZE))
     with pytest.raises(DiskError, match=r"^0c\.00\.3: cannot be read: Input/output error$"):
         disk.read_block(3)
-    assert len(set(disk.read_block(2))) > 200
+    assert disk.read_block(2) == bytes(BLOCK_SIZE)
 
 
 def test_a_file_of_which_nothing_can_be_read_says_why(keyed: Disk) -> None:
@@ -564,9 +564,9 @@ def test_the_first_record_of_an_old_disk_goes_to_the_other_block(locking: Disk) 
     written: list[int] = []
 
     class Watching(Storage):
-        def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
             written.append(offset)
-            super().overwrite(path, offset, data)
+            super().overwrite(path, offset, data, inode)
 
     disk = on(locking, Watching())
     disk.authenticate(KEY)

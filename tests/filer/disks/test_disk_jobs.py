@@ -43,9 +43,9 @@ class DelayingStorage(Storage):
         self.written: defaultdict[str, list[int]] = defaultdict(list)
         self.order: list[str] = []
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
         self.before(path.stem)
-        super().overwrite(path, offset, data)
+        super().overwrite(path, offset, data, inode)
         self.written[path.stem].append(offset)
         self.order.append(path.stem)
 

@@ -259,7 +259,7 @@ def test_by_name_a_disk_of_another_system_is_refused_in_one_line(
 ) -> None:
     house = key_known
     sort(house)
-    house.good("key_manager rekey")
+    house.must("key_manager rekey")
     house.reboot()
     before = contents(house)
     outcome = house.execute(line.format(key_id=house.key_id(), disk=FOREIGN))

@@ -337,8 +337,8 @@ class LookingStorage(Storage):
 
     look = staticmethod(lambda: None)
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
-        super().overwrite(path, offset, data)
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
+        super().overwrite(path, offset, data, inode)
         self.look()
 
 

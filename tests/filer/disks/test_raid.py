@@ -75,6 +75,7 @@ labels = st.builds(
     st.lists(
         st.text("0123456789ABCDEFXYZ", min_size=1, max_size=16), min_size=3, max_size=3, unique=True
     ).map(tuple),
+    st.integers(1, 2**64),
 )
 
 

@@ -257,10 +257,12 @@ def test_a_disk_that_cannot_be_written_keeps_its_key_and_the_others_get_the_new_
 ) -> None:
     old = house.key_ids[0]
     stuck = house.disks[1]
-    away = stuck.path.rename(stuck.path.with_name("away"))
+    away = stuck.path.with_name("away")
+    house.progress = faulty.pulled_during("rekey", stuck.path, away)
     result = house.run("key_manager rekey")
     assert result.status == FAILED
     away.rename(stuck.path)
+    house.good("disk show")  # notices it
     (new,) = set(house.key_ids) - {old}
     assert house.key_ids == [new, old, new, new]
     told = house.boot()

@@ -1,10 +1,12 @@
 """Two partners, each a process at a terminal: takeover and giveback, and who serves the disks."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import ignore_patterns
 
 import pytest
 
@@ -12,7 +14,7 @@ from filer.keyserver.server import KeyServer
 from pytest_filer.key_server_process import key_servers as key_servers_of
 from tests.conftest import ADDRESSES
 from tests.kit import nodes
-from tests.kit.console import Terminal, editing
+from tests.kit.console import Account, Terminal, editing
 from tests.kit.nodes import Nodes
 from tests.kit.remote import serving
 
@@ -87,6 +89,16 @@ def test_an_operator_takes_over_and_gives_back(pair: Nodes) -> None:
         assert "this system has not taken over its partner" in first.enter("partner")
 
 
+def test_a_node_that_has_not_booted_yet_is_not_taken_over(tmp_path: Path) -> None:
+    account = Account(tmp_path)
+    assert account.run("--new-pair", tmp_path / "pair").status == 0
+    refused = Account(tmp_path, root=tmp_path / "pair" / "filer1").commands("cf takeover -f")
+    assert refused.err == "cf: filer2 has not booted yet, and has no disks\n"
+    second = tmp_path / "pair" / "filer2"
+    assert [path.name for path in second.iterdir()] == ["filer.toml"]
+    assert Account(tmp_path, root=second).commands("hostname").out == "filer2\n"
+
+
 @pytest.mark.parametrize(
     ("line", "state"), [("halt", "halted"), ("reboot", "rebooting"), ("reboot -f", "up")]
 )
@@ -146,6 +158,23 @@ def test_a_lost_process_is_taken_over_once(pair: Nodes) -> None:
         with pair.second.terminal() as again:
             again.booted()
             status_shows(first, "HA enabled, filer2 is up.")
+
+
+def test_a_copy_of_a_root_does_not_serve_the_same_disks(pair: Nodes) -> None:
+    copy = pair.first.root.with_name("copy")
+    with pair.terminals() as (first, second):
+        shutil.copytree(pair.first.root, copy, symlinks=True, ignore=ignore_patterns("run"))
+        before = pair.contents()
+        refused = Account(pair.directory, root=copy).commands("key_manager rekey")
+        assert refused.status == 2
+        assert refused.err == (
+            f"filer: process {first.pid} serves the disks of this system in {pair.shelf} "
+            "from another root; is this root a copy?\n"
+        )
+        assert pair.contents() == before
+        kill(second)
+        first.enter(FAST)
+        status_shows(first, "filer1 has taken over filer2")
 
 
 def test_no_takeover_is_promised_before_the_partner_was_heard(pair: Nodes) -> None:

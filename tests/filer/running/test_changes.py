@@ -21,7 +21,7 @@ CHANGING = {
     *(f"key_manager {verb}" for verb in ("setup", "add", "remove", "rekey", "restore")),
     *(f"keymgr {verb} cert" for verb in ("install", "delete")),
     *(f"cf {verb}" for verb in ("disable", "enable", "forcetakeover", "giveback", "takeover")),
-    *("date", "disk assign", "options"),
+    *("date", "disk assign", "disk fail", "disk unfail", "disk zero spares", "options"),
     *(f"disk encrypt {verb}" for verb in ("lock", "rekey", "sanitize", "destroy")),
 }
 """The lines that change the filer; all others only read."""

@@ -79,6 +79,7 @@ def test_there_is_a_page_for_every_program_and_every_command_of_storage_encrypti
         "filer",
         "filer-keyserver",
         "filer-qualify",
+        "filer-shelf",
         "filer-storm",
         "na_disk",
         "na_key_manager",
@@ -105,6 +106,9 @@ keymgr delete cert name""",
     "na_disk": """\
 disk show [ -v | -a | -n | -o owner | -s sysid ]
 disk assign { all | auto | disk_list } [ -o owner ] [ -s sysid ] [ -f ]
+disk fail [ -i ] [ -f ] disk_name
+disk unfail disk_name
+disk zero spares
 disk encrypt show [ disk_list ]
 disk encrypt lock disk_list
 disk encrypt rekey new_key_id disk_list
@@ -122,6 +126,12 @@ filer-keyserver destroy [--dir DIR] [--address IP]... [--yes] KEY...""",
 filer-qualify [options] --certs DIR IP...
 filer-qualify cleanup [--certs DIR] [--yes-this-is-my-server] LEDGER
 filer-qualify --explain [CHECK]""",
+    "filer-shelf": """\
+filer-shelf [--root DIR] list
+filer-shelf [--root DIR] pull DISK
+filer-shelf [--root DIR] insert BAY [DRIVE]
+filer-shelf [--root DIR] fail DISK
+filer-shelf [--root DIR] lock-out DISK""",
     "filer-storm": """\
 filer-storm [options] --certs DIR IP...
 filer-storm [options] --certs DIR --worker HOST
@@ -207,6 +217,7 @@ def test_the_page_of_filer_shows_filer_toml_as_it_is_written() -> None:
         ("filer", "filer"),
         ("filer-keyserver", "filer-keyserver"),
         ("filer-qualify", "filer-qualify"),
+        ("filer-shelf", "filer-shelf"),
         ("filer-storm", "filer-storm"),
     ],
 )

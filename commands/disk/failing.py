@@ -1,0 +1,137 @@
+"""disk fail, disk unfail, disk zero spares."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from filer.commands import Answers, Call, Fields, Refused, Subcommand, Suggestion
+from filer.commands.parts.dialogue import ask_y_n
+from filer.disks.aggregate import POSITIONS, Aggregate
+from filer.disks.disk import Disk
+from filer.disks.record import Mark
+from filer.host.quoting import quoted
+from filer.system import Filer
+
+_OUT_OF_USE = Mark.PREFAILED | Mark.FAILED
+
+
+class DiskFailed(Fields):
+    """``disk fail``; a prefailed disk is failed when its blocks are on a spare disk."""
+
+    TYPE: ClassVar[str] = "disk_failed"
+    disk: str
+    prefailed: bool
+
+    def lines(self) -> Iterable[str]:
+        """One line, as on a real filer."""
+        yield f"disk fail: The following disk was {_verb(self.prefailed)}ed: {self.disk}"
+
+
+class DiskUnfailed(Fields):
+    """``disk unfail``."""
+
+    TYPE: ClassVar[str] = "disk_unfailed"
+    disk: str
+
+    def lines(self) -> Iterable[str]:
+        """One line, as on a real filer."""
+        yield f"disk unfail: unfailing disk {self.disk}..."
+
+
+def _verb(prefail: bool) -> str:
+    return "prefail" if prefail else "fail"
+
+
+def _fail(call: Call) -> None:
+    """Fail a disk; a readable member is copied to a spare first, unless -i is given."""
+    filer, options = call.filer, call.arguments.options
+    aggregate = filer.assembled()
+    disk = _one_disk(call, aggregate)
+    if aggregate.role(disk) == "broken":
+        raise Refused(f"{disk.name}: has failed already")
+    is_member = aggregate.role(disk) in POSITIONS
+    prefail = is_member and "-i" not in options and not (disk.destroyed or disk.locked_out)
+    if is_member and not prefail and aggregate.needs(disk):
+        raise Refused(f"{disk.name}: aggregate {aggregate.name} would go offline without it")
+    if prefail and Mark.PREFAILED in disk.marks:
+        raise Refused(f"{disk.name}: is prefailed already; disk fail -i fails it at once")
+    question = f"Really {_verb(prefail)} disk {disk.name}? "
+    if "-f" not in options and not ask_y_n(call.console, question):
+        raise Refused("fail: not confirmed; nothing was changed")
+    if prefail:
+        disk.mark(disk.marks | Mark.PREFAILED)
+    else:
+        disk.mark((disk.marks | Mark.FAILED | Mark.NOT_ZEROED) & ~(Mark.PREFAILED | Mark.ZEROING))
+    kind, where = "spare", disk.name
+    if is_member:
+        kind, where = "filesystem", f"{aggregate.raid_group}/{disk.name}"
+    text = f"Disk {where} S/N [{disk.serial}] is {_verb(prefail)}ed by the operator"
+    filer.messages.log(f"raid.config.{kind}.disk.admin.failed", "info", text)
+    call.show(DiskFailed(disk.name, prefail))
+
+
+def _unfail(call: Call) -> None:
+    """Use a failed disk again: as a spare, or as the member that was not replaced yet."""
+    filer = call.filer
+    disk = _one_disk(call, filer.assembled())
+    if disk.destroyed:
+        raise Refused(f"{disk.name}: is destroyed")
+    if not disk.marks & _OUT_OF_USE:
+        raise Refused(f"{disk.name}: has not failed")
+    call.show(DiskUnfailed(disk.name))
+    disk.mark(disk.marks & ~_OUT_OF_USE)
+    text = f"Disk {disk.name} S/N [{disk.serial}] is unfailed by the operator"
+    filer.messages.log("raid.disk.unfail", "info", text)
+
+
+def _zero_spares(call: Call) -> None:
+    """Begin to zero all spare disks that are not zeroed; it goes on in the background."""
+    filer = call.filer
+    aggregate = filer.assembled()
+    rebuild = filer.repairs.rebuild
+    for disk in aggregate.spares:
+        in_use = rebuild is not None and rebuild.disk is disk
+        if aggregate.is_readable(disk) and not (in_use or aggregate.is_zeroed(disk)):
+            disk.mark(disk.marks | Mark.NOT_ZEROED | Mark.ZEROING)
+
+
+def _one_disk(call: Call, aggregate: Aggregate) -> Disk:
+    """Return the own disk that the line names.  Raises Refused."""
+    name = call.value("disk_name") or ""
+    disk = call.filer.shelf.disks.get(name)
+    if disk is None:
+        raise Refused(f"there is no disk {quoted(name)}")
+    reason = aggregate.ownership.refusal(disk)
+    if disk.serial in aggregate.ownership.doubtful:
+        reason = "may belong to the partner"
+    if reason:
+        raise Refused(f"{name}: {reason}")
+    return disk
+
+
+def _own_disks(filer: Filer) -> Iterable[Suggestion]:
+    aggregate = filer.assembled()
+    return [(disk.name, aggregate.role(disk)) for disk in aggregate.ownership.own(filer.shelf)]
+
+
+def _failed_disks(filer: Filer) -> Iterable[Suggestion]:
+    own = filer.ownership().own(filer.shelf)
+    return [(disk.name, "failed") for disk in own if disk.marks & _OUT_OF_USE]
+
+
+SUBCOMMANDS = (
+    Subcommand(
+        "disk fail [ -i ] [ -f ] disk_name",
+        _fail,
+        "take a disk out of use; a spare disk replaces it",
+        options={"-i": "at once, without copying it first", "-f": "without a question"},
+        values={"disk_name": _own_disks},
+        asks=Answers(1, unless="-f"),
+    ),
+    Subcommand(
+        "disk unfail disk_name",
+        _unfail,
+        "use a failed disk again",
+        values={"disk_name": _failed_disks},
+    ),
+    Subcommand("disk zero spares", _zero_spares, "zero the spare disks that are not zeroed"),
+)

@@ -1,0 +1,202 @@
+"""Work on the disks of one system, a part at a time: replacing members, and zeroing spares.
+
+What is to be done follows from what the disks record.  A crash at any moment leaves that as it was,
+so the work begins anew at the next boot.
+
+**A member is replaced** if it has failed, is prefailed, is missing, or has lost its data for good.
+Its blocks are copied to a spare, from the member itself if it is prefailed, else from another one:
+this aggregate has no parity, all members hold the same blocks.  Then the new labels are written,
+first to the spare: from then on a boot completes the replacement (`filer.disks.ownership`).  A
+prefailed disk is failed last.
+
+No key and no header of a disk is changed.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from filer.disks.aggregate import Aggregate, Member
+from filer.disks.disk import Disk
+from filer.disks.label import LABEL_BLOCK, Label
+from filer.disks.record import Mark
+from filer.disks.shelf import Shelf
+
+_AT_ONCE = 64
+"""Blocks in one write."""
+
+_PARTS = 20
+_LARGEST_PART = 256 * _AT_ONCE
+
+
+class Job(ABC):
+    """Work on the blocks of ``disk``, of which the first ``done`` are done."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self.done = 0
+        self._blocks = disk.blocks  # the disk may be pulled
+
+    @property
+    def percent(self) -> int:
+        """How much is done."""
+        return 100 * self.done // self._blocks
+
+    def work(self) -> bool:
+        """Do a twentieth of the work, 64 MiB at most; return whether it was the last part.
+
+        Raises DiskError or StorageError; the job cannot go on then.
+        """
+        part = min(-(-self._blocks // _PARTS), _LARGEST_PART)
+        end = min(self.done + part, self._blocks)
+        if not self.done:
+            self._begin()
+        for start in range(self.done, end, _AT_ONCE):
+            self._change(range(start, min(start + _AT_ONCE, end)))
+        self.done = end
+        if end < self._blocks:
+            return False
+        self._finish()
+        return True
+
+    def _begin(self) -> None:  # noqa: B027  (optional)
+        """Prepare the disk."""
+
+    @abstractmethod
+    def _change(self, blocks: range) -> None: ...
+
+    @abstractmethod
+    def _finish(self) -> None: ...
+
+
+class Zeroing(Job):
+    """Zeros a spare disk."""
+
+    def _change(self, blocks: range) -> None:
+        self.disk.zero_blocks(blocks)
+
+    def _finish(self) -> None:
+        self.disk.mark(self.disk.marks & ~(Mark.ZEROING | Mark.NOT_ZEROED))
+
+
+class Rebuild(Job):
+    """Replaces ``member`` of ``aggregate`` by a spare ``disk``."""
+
+    def __init__(self, aggregate: Aggregate, member: Member, disk: Disk, shelf: Shelf) -> None:
+        super().__init__(disk)
+        self.member = member
+        self.source = source_of(aggregate, member)
+        self._replaced = member.in_use
+        self.is_copy = self.source is self._replaced
+        """Whether the member is still in use, and is copied itself."""
+
+        self.aggregate = aggregate
+        self._shelf = shelf
+
+    def goes_on(self, aggregate: Aggregate, member: Member) -> bool:
+        """Return whether this is still what is needed, and possible."""
+        return (
+            (self.member.serial, self._replaced) == (member.serial, member.in_use)
+            and self.source in [each.in_use for each in aggregate.readable]
+            and self.disk in aggregate.spares
+            and aggregate.is_readable(self.disk)
+        )
+
+    def _begin(self) -> None:
+        self.disk.mark(Mark.NOT_ZEROED)
+
+    def _change(self, blocks: range) -> None:
+        self.disk.copy_blocks(self.source, range(max(blocks.start, LABEL_BLOCK + 1), blocks.stop))
+
+    def _finish(self) -> None:
+        found, old = self.aggregate, self.member
+        kept = [each for each in found.readable if each.serial != old.serial]
+        serials = [each.serial for each in found.members]
+        serials[serials.index(old.serial)] = self.disk.serial
+        ownership = found.ownership
+        label = Label(
+            ownership.node.system_id, found.name, tuple(serials), ownership.generation + 1
+        )
+        for disk in (self.disk, *(each.in_use for each in kept)):
+            if disk is not None:
+                disk.write_block(LABEL_BLOCK, label.pack())
+        self._shelf.remember_aggr0(serials)
+        if self._replaced and Mark.PREFAILED in self._replaced.marks:
+            self._replaced.mark(Mark.FAILED | Mark.NOT_ZEROED)
+
+
+def source_of(aggregate: Aggregate, member: Member) -> Disk:
+    """Return the disk that a replacement of ``member`` is copied from; the aggregate is online."""
+    readable = [each.in_use for each in (member, *aggregate.readable) if each in aggregate.readable]
+    assert readable[0] is not None
+    return readable[0]
+
+
+def to_replace(aggregate: Aggregate) -> Member | None:
+    """Return the member that has to be replaced first: one that is lost before a prefailed one.
+
+    None if there is none, or if the aggregate is not online.  A member that is only locked is not
+    replaced.
+    """
+    if not aggregate.online:
+        return None
+    lost = [each for each in aggregate.members if _is_lost(each.in_use)]
+    failing = [
+        each for each in aggregate.members if each.in_use and Mark.PREFAILED in each.in_use.marks
+    ]
+    return next(iter([*lost, *failing]), None)
+
+
+def _is_lost(disk: Disk | None) -> bool:
+    return disk is None or disk.destroyed or disk.locked_out
+
+
+def spare_for(aggregate: Aggregate, member: Member, refused: Iterable[str] = ()) -> Disk | None:
+    """Return the best spare disk to replace ``member``, or None; none of ``refused`` (serials).
+
+    It has to be large enough.  A spare that is protected as the others are comes before others,
+    and one that is zeroed before one that is not.
+    """
+    source = source_of(aggregate, member)
+    spares = [
+        disk
+        for disk in aggregate.spares
+        if aggregate.is_readable(disk)
+        and disk.blocks >= source.blocks
+        and disk.serial not in refused
+    ]
+    return min(
+        spares,
+        key=lambda disk: (disk.locking != source.locking, not aggregate.is_zeroed(disk)),
+        default=None,
+    )
+
+
+class Repairs:
+    """The jobs of one system that are running."""
+
+    def __init__(self) -> None:
+        self.rebuild: Rebuild | None = None
+        self.zeroing: dict[str, Zeroing] = {}
+        """By serial number."""
+
+    def rebuild_in(self, aggregate: Aggregate) -> Rebuild | None:
+        """Return the rebuild, unless its disk was just pulled."""
+        job = self.rebuild
+        return job if job and job.disk in aggregate.disks else None
+
+    def __bool__(self) -> bool:
+        return bool(self.rebuild or self.zeroing)
+
+    def zero(self, aggregate: Aggregate) -> None:
+        """Zero the spares that are marked so, and no others."""
+        marked = {
+            disk.serial: disk
+            for disk in aggregate.spares
+            if Mark.ZEROING in disk.marks and aggregate.is_readable(disk)
+        }
+        if self.rebuild:
+            marked.pop(self.rebuild.disk.serial, None)
+        self.zeroing = {
+            serial: job if (job := self.zeroing.get(serial)) and job.disk is disk else Zeroing(disk)
+            for serial, disk in marked.items()
+        }

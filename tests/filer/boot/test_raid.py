@@ -1,0 +1,364 @@
+"""What a filer that is up does about its disks: replacing members, drives that come and go."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from filer.boot.raid import Raid
+from filer.disks import faults
+from filer.disks.aggregate import POSITIONS
+from filer.disks.disk import BLOCK_SIZE, Disk, DiskError
+from filer.disks.label import LABEL_BLOCK, Label
+from filer.disks.record import Mark
+from filer.drives.bays import Bays
+from filer.host.durable import Storage, StorageError
+from tests.kit import manual
+from tests.kit.house import House
+from tests.kit.manual import Build
+
+build = manual.build
+
+MEMBER, SPARE, OTHER_SPARE = "0c.00.1", "0c.00.3", "0c.00.4"
+
+
+class Attended:
+    """A filer with two spare disks, its bays, and what it logs about its disks."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.bays = Bays(house.root, Storage())
+        self.lines: list[str] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Attend to the disks of the filer, which has just booted."""
+        self.raid = Raid(self.house.filer, self.lines.append)
+        self.raid.tick()
+
+    def reboot(self) -> str:
+        """Boot again, and return the complaints."""
+        complaints = self.house.reboot()
+        self.begin()
+        return complaints
+
+    def disk(self, name: str) -> Disk:
+        return self.house.filer.shelf[name]
+
+    def members(self) -> list[str | None]:
+        """Return the disks that are in use."""
+        members = self.house.filer.assembled().members
+        assert [each.position for each in members] == list(POSITIONS)
+        return [each.in_use.name if each.in_use else None for each in members]
+
+    def events(self) -> list[str]:
+        """Return the names of the events since the last call."""
+        found = [line.partition("[filer1:")[2].partition("]")[0] for line in self.lines]
+        self.lines.clear()
+        return found
+
+    def role(self, name: str) -> str:
+        return self.house.filer.assembled().role(self.disk(name))
+
+
+@pytest.fixture
+def filer(build: Build) -> Attended:
+    return Attended(build(1, disks=5))
+
+
+@pytest.fixture
+def sealed(build: Build) -> Attended:
+    """A filer whose disks are locked with a key."""
+    house = build(1, disks=5)
+    house.encrypt()
+    house.reboot()
+    return Attended(house)
+
+
+def test_a_failed_member_is_rebuilt_on_a_spare(filer: Attended) -> None:
+    filer.disk("0c.00.0").write_block(9, b"x" * BLOCK_SIZE)
+    filer.house.good(f"disk fail -i -f {MEMBER}")
+    assert filer.members() == ["0c.00.0", None, "0c.00.2"]
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
+    assert filer.disk(SPARE).read_block(9) == b"x" * BLOCK_SIZE
+    assert filer.events() == [
+        "raid.rg.recons.start:notice",
+        *["raid.rg.recons.progress:info"] * 3,
+        "raid.rg.recons.done:notice",
+    ]
+    assert filer.reboot() == ""
+    assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
+    assert filer.role(MEMBER) == "broken"
+
+
+def test_a_prefailed_member_is_in_use_until_it_is_copied(filer: Attended) -> None:
+    filer.disk(MEMBER).write_block(9, b"x" * BLOCK_SIZE)
+    filer.house.good(f"disk fail -f {MEMBER}")
+    filer.raid.tick()
+    assert filer.members() == ["0c.00.0", MEMBER, "0c.00.2"]
+    assert not filer.house.filer.assembled().degraded
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
+    assert filer.disk(SPARE).read_block(9) == b"x" * BLOCK_SIZE
+    assert filer.disk(MEMBER).marks == Mark.FAILED | Mark.NOT_ZEROED
+    filer.events()
+    filer.bays.pull(MEMBER)
+    filer.raid.work()
+    assert filer.events() == ["raid.config.spare.disk.missing:info"]
+
+
+def test_a_reboot_resumes_a_rebuild(filer: Attended) -> None:
+    filer.house.good(f"disk fail -i -f {MEMBER}")
+    filer.raid.tick()
+    assert "aggr0 is degraded: 0 of 3 disks locked, 1 failed" in filer.reboot()
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", OTHER_SPARE, "0c.00.2"]  # zeroed
+
+
+def test_a_boot_completes_a_replacement_once_the_spare_is_labelled(filer: Attended) -> None:
+    filer.house.good(f"disk fail -i -f {MEMBER}")
+    members = filer.house.filer.assembled().members
+    serials = [each.serial for each in members]
+    serials[1] = filer.disk(SPARE).serial
+    label = Label(filer.house.filer.hardware.system_id, "aggr0", tuple(serials), 2)
+    filer.disk(SPARE).write_block(LABEL_BLOCK, label.pack())
+    assert filer.reboot() == ""
+    assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
+    for name in ("0c.00.0", SPARE, "0c.00.2"):
+        assert Label.parse(filer.disk(name).read_block(LABEL_BLOCK)) == label
+    assert filer.house.filer.shelf.record.aggr0 == tuple(serials)
+
+
+def test_a_replaced_disk_is_a_spare_when_it_returns_even_on_a_new_boot_device(
+    filer: Attended,
+) -> None:
+    name = filer.bays.pull(MEMBER)
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
+    filer.bays.insert(MEMBER, name)
+    filer.raid.work()
+    assert filer.role(MEMBER) == "spare"
+    (filer.house.root / "var" / "shelf.toml").unlink()
+    assert filer.reboot() == ""
+    assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
+    assert filer.role(MEMBER) == "spare"
+    assert "(not zeroed)" in filer.house.good("aggr status -s")
+
+
+def test_a_member_that_returns_in_time_is_not_replaced(filer: Attended) -> None:
+    name = filer.bays.pull(MEMBER)
+    filer.raid.tick()
+    assert filer.members() == ["0c.00.0", None, "0c.00.2"]
+    filer.bays.insert("0c.00.9", name)
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", "0c.00.9", "0c.00.2"]
+    assert filer.events() == [
+        "raid.config.filesystem.disk.missing:error",
+        "raid.rg.recons.start:notice",
+        "raid.disk.inserted:info",
+        "raid.rg.recons.aborted:notice",
+    ]
+
+
+def test_a_prefailed_member_that_is_pulled_is_rebuilt_instead(filer: Attended) -> None:
+    filer.house.good(f"disk fail -f {MEMBER}")
+    filer.raid.tick()
+    filer.bays.pull(MEMBER)
+    assert " (copy 5% completed)" not in filer.house.good("aggr status -r")
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", OTHER_SPARE, "0c.00.2"]  # zeroed
+    assert filer.events() == [
+        "raid.rg.diskcopy.start:notice",
+        "raid.config.filesystem.disk.missing:error",
+        "raid.rg.recons.start:notice",
+        *["raid.rg.recons.progress:info"] * 3,
+        "raid.rg.recons.done:notice",
+    ]
+
+
+def test_a_spare_that_is_pulled_during_a_rebuild_makes_room_for_the_next(filer: Attended) -> None:
+    filer.house.good(f"disk fail -i -f {MEMBER}")
+    filer.raid.tick()
+    filer.bays.pull(SPARE)
+    assert "      parity    FAILED" in filer.house.good("aggr status -r")
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", OTHER_SPARE, "0c.00.2"]
+    assert not [event for event in filer.events() if "failure" in event or "failed" in event]
+
+
+def test_a_spare_that_is_pulled_while_it_is_zeroed_is_no_failure(filer: Attended) -> None:
+    for line in (f"disk fail -f {SPARE}", f"disk unfail {SPARE}", "disk zero spares"):
+        filer.house.good(line)
+    filer.raid.tick()
+    name = filer.bays.pull(SPARE)
+    filer.house.good("aggr status -r")
+    filer.raid.work()
+    filer.bays.insert(SPARE, name)
+    assert "(not zeroed)" in filer.house.good("aggr status -s")
+    filer.raid.work()
+    assert "(not zeroed)" not in filer.house.good("aggr status -s")
+    assert not [event for event in filer.events() if "failure" in event or "failed" in event]
+
+
+def test_without_a_spare_a_rebuild_waits_for_a_new_drive(filer: Attended) -> None:
+    for spare in (SPARE, OTHER_SPARE):
+        filer.bays.pull(spare)
+    filer.bays.pull(MEMBER)
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", None, "0c.00.2"]
+    assert "raid.rg.recons.cantStart:error" in filer.events()
+    filer.bays.insert(MEMBER)
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", MEMBER, "0c.00.2"]
+
+
+def test_a_drive_that_breaks_is_replaced(filer: Attended) -> None:
+    filer.bays.fail(MEMBER)
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
+    assert "raid.config.filesystem.disk.failed:error" in filer.events()
+    assert f"failed          {MEMBER}" in filer.house.good("vol status -f")
+
+
+def test_a_locked_member_is_not_replaced(sealed: Attended) -> None:
+    sealed.house.power_cycle()
+    assert sealed.disk(MEMBER).locked
+    Raid(sealed.house.filer, sealed.lines.append).work()
+    assert sealed.events() == ["raid.failure:error"] or not sealed.house.filer.repairs
+
+
+def test_no_disk_loses_its_key_in_a_rebuild(sealed: Attended) -> None:
+    keys = {disk.serial: (disk.key_id, disk.locking) for disk in sealed.house.filer.shelf}
+    for line in (f"disk fail -f {MEMBER}", "disk fail -i -f 0c.00.0"):
+        sealed.house.good(line)
+        sealed.raid.work()
+    sealed.house.good(f"disk unfail {MEMBER}")
+    sealed.house.good("disk zero spares")
+    sealed.raid.work()
+    assert sealed.reboot() == ""
+    disks = sealed.house.disks
+    assert {disk.serial: (disk.key_id, disk.locking) for disk in disks} == keys
+    assert not any(disk.locked for disk in disks)
+    assert sealed.members() == [OTHER_SPARE, SPARE, "0c.00.2"]
+
+
+def test_a_new_drive_has_its_msid_and_the_console_warns(sealed: Attended) -> None:
+    sealed.bays.insert("0c.00.7")
+    sealed.raid.work()
+    assert sealed.events() == ["raid.disk.inserted:info", "disk.encrypt.unprotected:warning"]
+    disk = sealed.disk("0c.00.7")
+    assert (disk.key_id, disk.owner.name) == ("0x0", "filer1")
+    key_id = sealed.house.key_id()
+    sealed.house.good(f"disk encrypt rekey {key_id} 0c.00.7")
+    sealed.house.good("disk encrypt lock 0c.00.7")
+    assert sealed.reboot() == ""
+    assert not sealed.disk("0c.00.7").locked
+
+
+def test_a_protected_spare_is_preferred(sealed: Attended) -> None:
+    sealed.house.good(f"disk encrypt rekey 0x0 {SPARE}")
+    sealed.house.good(f"disk fail -f {MEMBER}")
+    sealed.raid.work()
+    assert sealed.members() == ["0c.00.0", OTHER_SPARE, "0c.00.2"]
+    sealed.house.good(f"disk fail -f {OTHER_SPARE}")
+    sealed.raid.work()
+    assert sealed.members() == ["0c.00.0", SPARE, "0c.00.2"]
+    assert sealed.events().count("disk.encrypt.unprotected:warning") == 1
+
+
+def test_a_locked_drive_that_returns_is_opened_with_its_key(sealed: Attended) -> None:
+    sealed.house.write(SPARE, "kept")
+    sealed.bays.insert("0c.01.0", sealed.bays.pull(SPARE))
+    sealed.raid.work()
+    assert sealed.house.read("0c.01.0") == "kept"
+    assert sealed.disk("0c.01.0").failures == 0
+
+
+def test_a_drive_whose_key_is_unknown_stays_locked_and_counts_no_failure(sealed: Attended) -> None:
+    name = sealed.bays.pull(SPARE)
+    sealed.raid.work()
+    sealed.house.filer.keytable.clear()
+    sealed.bays.insert(SPARE, name)
+    sealed.events()
+    sealed.raid.work()
+    assert sealed.events() == ["raid.disk.inserted:info", "disk.encrypt.locked:warning"]
+    assert (sealed.disk(SPARE).locked, sealed.disk(SPARE).failures) == (True, 0)
+
+
+def test_a_drive_of_another_system_is_left_alone(filer: Attended, build: Build) -> None:
+    name = filer.bays.pull(SPARE)
+    filer.raid.work()
+    pulled = filer.house.root / "shelf" / "pulled" / f"{name}.sed"
+    disk = Disk(SPARE, pulled, Storage(), filer.house.filer.derivation)
+    disk.power_on()
+    disk.assign(filer.disk("0c.00.0").owner._replace(system_id=77, name="filer7"))
+    before = pulled.read_bytes()
+    filer.bays.insert(SPARE, name)
+    filer.raid.work()
+    assert "diskown.foreign:warning" in filer.events()
+    assert (filer.house.root / "shelf" / f"{SPARE}.sed").read_bytes() == before
+
+
+def test_a_file_that_is_no_drive_is_left_out_with_a_line(filer: Attended) -> None:
+    (filer.house.root / "shelf" / "0c.00.8.sed").write_bytes(b"no drive")
+    filer.raid.work()
+    assert filer.events() == ["raid.disk.inserted:info", "disk.init.failure:error"]
+    filer.raid.work()
+    assert filer.events() == []
+
+
+def test_a_write_never_reaches_a_drive_that_was_put_into_the_bay(filer: Attended) -> None:
+    old = filer.disk(SPARE)
+    filer.bays.pull(SPARE)
+    filer.bays.insert(SPARE)
+    path = filer.house.root / "shelf" / f"{SPARE}.sed"
+    before = path.read_bytes()
+    attempts: list[Callable[[], None]] = [
+        lambda: old.mark(Mark.FAILED),
+        lambda: old.write_block(3, bytes(BLOCK_SIZE)),
+        old.sanitize,
+        old.destroy,
+    ]
+    for attempt in attempts:
+        with pytest.raises((DiskError, StorageError)):
+            attempt()
+    assert path.read_bytes() == before
+
+
+def test_a_spare_that_cannot_be_written_makes_room_for_the_next(filer: Attended) -> None:
+    filer.house.good(f"disk fail -i -f {MEMBER}")
+    filer.raid.tick()
+    filer.disk(SPARE)._storage = _ReadOnly()
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", OTHER_SPARE, "0c.00.2"]
+    assert "raid.rg.recons.failed:error" in filer.events()
+
+
+class _ReadOnly(Storage):
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
+        raise StorageError("cannot write: read-only")
+
+
+def test_a_command_that_changes_the_filer_is_not_disturbed(filer: Attended) -> None:
+    filer.bays.pull(SPARE)
+    with filer.house.filer.changes.turn("disk encrypt rekey", "root"):
+        filer.raid.tick()
+        assert filer.events() == []
+    filer.raid.tick()
+    assert filer.events() == ["raid.config.spare.disk.missing:info"]
+
+
+def test_commands_see_drives_before_the_heartbeat_does(filer: Attended) -> None:
+    filer.bays.pull(SPARE)
+    filer.bays.insert("0c.00.6")
+    assert SPARE not in filer.house.good("disk show")
+    assert "0c.00.6" in filer.house.good("sysconfig")
+    filer.raid.tick()
+    assert filer.events() == ["raid.config.spare.disk.missing:info", "raid.disk.inserted:info"]
+
+
+def test_a_record_with_the_count_of_a_lockout_is_replaced_by_none(filer: Attended) -> None:
+    faults.lock_out(filer.house.root / "shelf" / f"{MEMBER}.sed", Storage())
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
