@@ -15,13 +15,7 @@ from filer.pair.interconnect import ALIVE, WAITING, Interconnect
 from filer.pair.mailbox import Failover, Mailbox, State
 from filer.pair.service import DisksServed, GuardedStorage, ServiceHeld, ServiceLock, lock_of_disks
 from tests.kit.console import PATIENCE
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+from tests.kit.pair_site import until
 
 
 def test_one_holder_at_a_time_and_a_refusal_that_names_it(tmp_path: Path) -> None:
