@@ -12,7 +12,7 @@ from filer.config import MIB, Hardware
 from filer.disks.aggregate import Aggregate, Member, Position, Role
 from filer.disks.disk import BLOCK_SIZE, Disk
 from filer.disks.record import Mark
-from filer.disks.repair import Repairs
+from filer.disks.repair import Rebuild, Repairs
 from filer.system import Filer
 
 _SECTOR = 512
@@ -142,7 +142,7 @@ class AggregateStatus(Fields):
 
 
 def _condition(aggregate: Aggregate, repairs: Repairs) -> tuple[str, bool, bool, str, int | None]:
-    job = repairs.rebuild
+    job = repairs.rebuild_in(aggregate)
     percent = job.percent if job and not job.is_copy else None
     return aggregate.name, aggregate.online, aggregate.degraded, "raid_dp", percent
 
@@ -159,9 +159,8 @@ class MemberDisk(Fields):
     rows: Sequence[str] = field(metadata=TEXT_ONLY)
 
     @classmethod
-    def of(cls, member: Member, repairs: Repairs, size: int) -> Self:
-        """Return the state of ``member``; its disks have ``size`` bytes."""
-        job = repairs.rebuild
+    def of(cls, member: Member, job: Rebuild | None, size: int) -> Self:
+        """Return the state of ``member``, of ``size`` bytes; ``job`` may be that of another."""
         if job and job.member.serial != member.serial:
             job = None
         state: Literal["normal", "prefailed", "failed"] = "normal"
@@ -204,8 +203,14 @@ class DiskRole(InstalledDisk):
     row: str = field(metadata=TEXT_ONLY)
 
 
-Block = Literal["aggregate", "spare", "broken", "partner", "other"]
-_BLOCKS: Sequence[Block] = ("aggregate", "spare", "broken", "partner", "other")
+_AGGREGATE = "aggregate"
+_BLOCKS: Mapping[str, Sequence[Role]] = {
+    "Spare disks": ("spare",),
+    "Broken disks": ("broken",),
+    "Partner disks": ("partner",),
+    "Disks of unknown or other owners": ("unowned", "unknown", "foreign"),
+}
+"""The blocks of ``sysconfig -r`` below the aggregate, by title."""
 
 
 class RaidLayout(Condition):
@@ -214,17 +219,18 @@ class RaidLayout(Condition):
     TYPE: ClassVar[str] = "raid_layout"
     members: Sequence[MemberDisk]
     disks: Sequence[DiskRole]
-    blocks: Sequence[Block] = field(metadata=TEXT_ONLY)
+    blocks: Sequence[str] = field(metadata=TEXT_ONLY)
 
     @classmethod
-    def of(cls, filer: Filer, blocks: Sequence[Block] = _BLOCKS) -> Self:
+    def of(cls, filer: Filer, blocks: Sequence[str]) -> Self:
         """Return the members of the aggregate, and the role of each disk of the shelf.
 
         Only ``blocks`` are shown as text; if it is only one, also an empty one.
         """
         aggregate, repairs = filer.assembled(), filer.repairs
         size = max((_size(each.disk) for each in aggregate.members if each.disk), default=0)
-        members = [MemberDisk.of(each, repairs, size) for each in aggregate.members]
+        job = repairs.rebuild_in(aggregate)
+        members = [MemberDisk.of(each, job, size) for each in aggregate.members]
         disks = [_with_role(aggregate, repairs, disk) for disk in filer.shelf]
         for name, reason in filer.shelf.absent().items():
             if reason is not None:  # its file is there, and cannot be read
@@ -234,12 +240,8 @@ class RaidLayout(Condition):
 
     def lines(self) -> Iterable[str]:
         """The aggregate with its members, then the other disks by role."""
-        if "aggregate" in self.blocks:
-            yield from self._aggregate_lines()
-        yield from self._block("spare", "Spare disks", "Spare disks for block checksum")
-        yield from self._block("broken", "Broken disks")
-        yield from self._block("partner", "Partner disks")
-        yield from self._block("other", "Disks of unknown or other owners")
+        for block in self.blocks:
+            yield from self._aggregate_lines() if block == _AGGREGATE else self._block(block)
 
     def _aggregate_lines(self) -> Iterable[str]:
         name, state = self.aggregate, self.state
@@ -258,11 +260,11 @@ class RaidLayout(Condition):
             for row in member.rows:
                 yield f"      {row}"
 
-    def _block(self, block: Block, title: str, below: str = "") -> Iterable[str]:
-        """The disks of ``block``, if there are any; ``below`` is the line below the header."""
-        roles: Sequence[Role] = (block,) if block != "other" else ("unowned", "unknown", "foreign")  # type: ignore[assignment]
+    def _block(self, title: str) -> Iterable[str]:
+        """The disks of a block, if there are any."""
+        roles = _BLOCKS[title]
         disks = [each for role in roles for each in self.disks if each.role == role and each.row]
-        if block not in self.blocks or not (disks or len(self.blocks) == 1):
+        if not disks and len(self.blocks) > 1:
             return
         yield ""
         if not disks:
@@ -272,8 +274,8 @@ class RaidLayout(Condition):
         yield ""
         yield f"RAID Disk       {_HEADER}"
         yield f"---------       {_RULE}"
-        if below:
-            yield below
+        if roles == ("spare",):
+            yield "Spare disks for block checksum"
         for disk in disks:
             yield disk.row
 
@@ -316,10 +318,10 @@ def _place(name: str) -> str:
     return f"{name:<15} {adapter:<5} {int(shelf):<3} {bay:<3} SA:A   0  SED    N/A"
 
 
-_SHOWN: Mapping[str, Sequence[Block]] = {
-    "-r": _BLOCKS,
-    "-s": ("spare",),
-    "-f": ("broken",),
+_SHOWN: Mapping[str, Sequence[str]] = {
+    "-r": (_AGGREGATE, *_BLOCKS),
+    "-s": ("Spare disks",),
+    "-f": ("Broken disks",),
 }
 
 

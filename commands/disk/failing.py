@@ -37,7 +37,7 @@ class DiskUnfailed(Fields):
         yield f"disk unfail: unfailing disk {self.disk}..."
 
 
-def _verb(prefail: object) -> str:
+def _verb(prefail: bool) -> str:
     return "prefail" if prefail else "fail"
 
 
@@ -66,7 +66,7 @@ def _fail(call: Call) -> None:
         kind, where = "filesystem", f"{aggregate.raid_group}/{disk.name}"
     text = f"Disk {where} S/N [{disk.serial}] is {_verb(prefail)}ed by the operator"
     filer.messages.log(f"raid.config.{kind}.disk.admin.failed", "info", text)
-    call.show(DiskFailed(disk.name, bool(prefail)))
+    call.show(DiskFailed(disk.name, prefail))
 
 
 def _unfail(call: Call) -> None:

@@ -20,7 +20,7 @@ from filer.system import Filer
 _QUARTER = 25
 
 
-def described(disk: str, serial: str) -> str:
+def _named(disk: str, serial: str) -> str:
     """Return a disk as the system log names it: ``0c.00.3 Shelf 0 Bay 3 S/N [ABC]``."""
     _adapter, shelf, bay = disk.split(".")
     return f"{disk} Shelf {int(shelf)} Bay {bay} S/N [{serial or 'unknown'}]"
@@ -70,6 +70,7 @@ class Raid:
         try:
             self._see_to_disks()
         except FilerError as problem:
+            self._aggregate = None  # plan anew
             self._complain("raid.failure", str(problem))
         except Exception as defect:  # heartbeats must go on
             self._complain("raid.failure", f"internal error: {type(defect).__name__}")
@@ -96,7 +97,7 @@ class Raid:
         filer = self._filer
         if event.owner and event.owner == filer.hardware.partner_id:
             return  # the partner sees it too
-        name = described(event.disk, event.serial)
+        name = _named(event.disk, event.serial)
         aggregate = self._aggregate
         is_member = aggregate and event.serial in {each.serial for each in aggregate.members}
         if event.kind == "inserted":
@@ -108,10 +109,9 @@ class Raid:
             elif disk := filer.shelf.disks.get(event.disk):
                 self._take(disk)
             return
-        kind, use = "spare", "Spare Disk"
+        kind, use = "spare", f"Spare Disk {name}"
         if aggregate and is_member:
-            kind, use = "filesystem", f"File system Disk {aggregate.raid_group}/"
-        use = f"{use}{name}" if is_member else f"{use} {name}"
+            kind, use = "filesystem", f"File system Disk {aggregate.raid_group}/{name}"
         if event.kind == "pulled":
             severity = "error" if is_member else "info"
             self._log(f"raid.config.{kind}.disk.missing", severity, f"{use} is missing.")
@@ -202,6 +202,7 @@ class Raid:
             return
         if is_done:
             self._end(job)
+            self._aggregate = assemble(self._filer.shelf, self._filer.node)
             self._log(f"{event}.done", "notice", f"{what} completed")
         elif job.percent // _QUARTER > before and isinstance(job, Rebuild):
             self._log(f"{event}.progress", "info", f"{what} {job.percent}% completed")

@@ -185,8 +185,13 @@ class Disk:
 
     @property
     def unclean(self) -> bool:
-        """Whether a change may be unfinished."""
-        return self._powered.head.unclean
+        """Whether a change may be unfinished, or may be in the cache of the host only."""
+        return self._powered.head.unclean or self._may_be_new
+
+    @property
+    def _may_be_new(self) -> bool:
+        """Whether marks that matter may not be durable: their process may have been killed."""
+        return bool(self.marks & ~Mark.NOT_ZEROED)
 
     @property
     def owner_lost(self) -> bool:
@@ -242,6 +247,9 @@ class Disk:
         if refusal:
             warning = f"{self.name}: an older header may remain in its file: {refusal}"
             self.warnings = [*self.warnings, warning]
+        elif self._may_be_new:
+            with suppress(StorageError):
+                self._storage.settle(self.path)
 
     def _read_head(self) -> HeadFile:
         return self._named(lambda: HeadFile(self.path, self._storage))
@@ -406,10 +414,9 @@ class Disk:
     def copy_blocks(self, source: "Disk", numbers: range) -> None:
         """Copy the blocks ``numbers``, which are consecutive, from ``source``, in one write.
 
-        Blocks that are zeros on both disks are not written if all are.
+        Nothing is written if none of them was ever written on either disk.
         """
-        size, at = len(numbers) * BLOCK_SIZE, self._offset(numbers.start)
-        if not (any(source._read(at, size)) or any(self._read(at, size))):
+        if source._were_never_written(numbers) and self._were_never_written(numbers):
             return
         blocks = ((number, source.read_block(number)) for number in numbers)
         encrypted = (
@@ -418,11 +425,20 @@ class Disk:
         self._write(numbers.start, b"".join(encrypted))
 
     def zero_blocks(self, numbers: range) -> None:
-        """Zero the blocks ``numbers``, which are consecutive; zeros are not encrypted."""
+        """Zero the blocks ``numbers``, which are consecutive; zeros are not encrypted.
+
+        Those that read as zeros are written too: after a failed sync, they may not be durable.
+        """
         self._cipher(numbers.start)
-        size = len(numbers) * BLOCK_SIZE
-        if any(self._read(self._offset(numbers.start), size)):
-            self._write(numbers.start, bytes(size))
+        if not self._were_never_written(numbers):
+            self._write(numbers.start, bytes(len(numbers) * BLOCK_SIZE))
+
+    def _were_never_written(self, numbers: range) -> bool:
+        try:
+            offset, size = self._offset(numbers.start), len(numbers) * BLOCK_SIZE
+            return self._storage.is_hole(self.path, offset, size)
+        except OSError as error:
+            raise DiskError(f"{self.name}: cannot be read: {error.strerror}") from error
 
     def _encrypted(self, number: int, data: bytes) -> bytes:
         cipher = self._cipher(number).encryptor()

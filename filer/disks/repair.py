@@ -34,25 +34,26 @@ class Job(ABC):
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
         self.done = 0
+        self._blocks = disk.blocks  # the disk may be pulled
 
     @property
     def percent(self) -> int:
         """How much is done."""
-        return 100 * self.done // self.disk.blocks
+        return 100 * self.done // self._blocks
 
     def work(self) -> bool:
         """Do a twentieth of the work, 64 MiB at most; return whether it was the last part.
 
         Raises DiskError or StorageError; the job cannot go on then.
         """
-        part = min(-(-self.disk.blocks // _PARTS), _LARGEST_PART)
-        end = min(self.done + part, self.disk.blocks)
+        part = min(-(-self._blocks // _PARTS), _LARGEST_PART)
+        end = min(self.done + part, self._blocks)
         if not self.done:
             self._begin()
         for start in range(self.done, end, _AT_ONCE):
             self._change(range(start, min(start + _AT_ONCE, end)))
         self.done = end
-        if end < self.disk.blocks:
+        if end < self._blocks:
             return False
         self._finish()
         return True
@@ -84,7 +85,8 @@ class Rebuild(Job):
         super().__init__(disk)
         self.member = member
         self.source = source_of(aggregate, member)
-        self.is_copy = self.source is member.in_use
+        self._replaced = member.in_use
+        self.is_copy = self.source is self._replaced
         """Whether the member is still in use, and is copied itself."""
 
         self.aggregate = aggregate
@@ -93,7 +95,7 @@ class Rebuild(Job):
     def goes_on(self, aggregate: Aggregate, member: Member) -> bool:
         """Return whether this is still what is needed, and possible."""
         return (
-            (self.member.serial, self.member.in_use) == (member.serial, member.in_use)
+            (self.member.serial, self._replaced) == (member.serial, member.in_use)
             and self.source in [each.in_use for each in aggregate.readable]
             and self.disk in aggregate.spares
             and aggregate.is_readable(self.disk)
@@ -118,8 +120,8 @@ class Rebuild(Job):
             if disk is not None:
                 disk.write_block(LABEL_BLOCK, label.pack())
         self._shelf.remember_aggr0(serials)
-        if old.in_use and Mark.PREFAILED in old.in_use.marks:
-            old.in_use.mark(Mark.FAILED | Mark.NOT_ZEROED)
+        if self._replaced and Mark.PREFAILED in self._replaced.marks:
+            self._replaced.mark(Mark.FAILED | Mark.NOT_ZEROED)
 
 
 def source_of(aggregate: Aggregate, member: Member) -> Disk:
@@ -176,6 +178,11 @@ class Repairs:
         self.rebuild: Rebuild | None = None
         self.zeroing: dict[str, Zeroing] = {}
         """By serial number."""
+
+    def rebuild_in(self, aggregate: Aggregate) -> Rebuild | None:
+        """Return the rebuild, unless its disk was just pulled."""
+        job = self.rebuild
+        return job if job and job.disk in aggregate.disks else None
 
     def __bool__(self) -> bool:
         return bool(self.rebuild or self.zeroing)

@@ -102,6 +102,19 @@ class Storage:
         finally:
             os.close(handle)
 
+    def is_hole(self, path: Path, offset: int, size: int) -> bool:
+        """Return whether these bytes are zeros because they were never written.  Raises OSError.
+
+        False if the file system does not tell.
+        """
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.lseek(handle, offset, os.SEEK_DATA) >= offset + size
+        except OSError as error:
+            return error.errno == errno.ENXIO  # nothing after offset was written
+        finally:
+            os.close(handle)
+
     def create(self, path: Path, head: bytes, size: int) -> None:
         """Make the sparse file ``path`` of ``size`` bytes that begins with ``head``.
 

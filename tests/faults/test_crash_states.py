@@ -105,6 +105,8 @@ filer boots from it.
 Then every disk has to be there, with its data, and to open with a key that is on a key server, or
 with its MSID; registration, certificates and disks are those before the operation or those after
 it, and after it if success was reported; and no disk file has a wrapped key that was replaced.
+Work on disks that goes on in the background (a rebuild, zeroing) is done as a part of its
+operation, and again after each boot: then the root aggregate has to be whole.
 
 **What may be lost.**
 The power is lost before a sync, or when everything is done; of the changes that no sync has made

@@ -102,6 +102,10 @@ def test_a_prefailed_member_is_in_use_until_it_is_copied(filer: Attended) -> Non
     assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
     assert filer.disk(SPARE).read_block(9) == b"x" * BLOCK_SIZE
     assert filer.disk(MEMBER).marks == Mark.FAILED | Mark.NOT_ZEROED
+    filer.events()
+    filer.bays.pull(MEMBER)
+    filer.raid.work()
+    assert filer.events() == ["raid.config.spare.disk.missing:info"]
 
 
 def test_a_reboot_resumes_a_rebuild(filer: Attended) -> None:
@@ -155,6 +159,46 @@ def test_a_member_that_returns_in_time_is_not_replaced(filer: Attended) -> None:
         "raid.disk.inserted:info",
         "raid.rg.recons.aborted:notice",
     ]
+
+
+def test_a_prefailed_member_that_is_pulled_is_rebuilt_instead(filer: Attended) -> None:
+    filer.house.good(f"disk fail -f {MEMBER}")
+    filer.raid.tick()
+    filer.bays.pull(MEMBER)
+    assert " (copy 5% completed)" not in filer.house.good("aggr status -r")
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", OTHER_SPARE, "0c.00.2"]  # zeroed
+    assert filer.events() == [
+        "raid.rg.diskcopy.start:notice",
+        "raid.config.filesystem.disk.missing:error",
+        "raid.rg.recons.start:notice",
+        *["raid.rg.recons.progress:info"] * 3,
+        "raid.rg.recons.done:notice",
+    ]
+
+
+def test_a_spare_that_is_pulled_during_a_rebuild_makes_room_for_the_next(filer: Attended) -> None:
+    filer.house.good(f"disk fail -i -f {MEMBER}")
+    filer.raid.tick()
+    filer.bays.pull(SPARE)
+    assert "      parity    FAILED" in filer.house.good("aggr status -r")
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", OTHER_SPARE, "0c.00.2"]
+    assert not [event for event in filer.events() if "failure" in event or "failed" in event]
+
+
+def test_a_spare_that_is_pulled_while_it_is_zeroed_is_no_failure(filer: Attended) -> None:
+    for line in (f"disk fail -f {SPARE}", f"disk unfail {SPARE}", "disk zero spares"):
+        filer.house.good(line)
+    filer.raid.tick()
+    name = filer.bays.pull(SPARE)
+    filer.house.good("aggr status -r")
+    filer.raid.work()
+    filer.bays.insert(SPARE, name)
+    assert "(not zeroed)" in filer.house.good("aggr status -s")
+    filer.raid.work()
+    assert "(not zeroed)" not in filer.house.good("aggr status -s")
+    assert not [event for event in filer.events() if "failure" in event or "failed" in event]
 
 
 def test_without_a_spare_a_rebuild_waits_for_a_new_drive(filer: Attended) -> None:

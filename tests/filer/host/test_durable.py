@@ -172,6 +172,32 @@ def test_overwrite_needs_the_file(tmp_path: Path, storage: Storage) -> None:
     assert names(tmp_path) == set()
 
 
+def test_overwrite_is_meant_for_one_file(tmp_path: Path, storage: Storage) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    inode = path.stat().st_ino
+    storage.overwrite(path, 0, b"new", inode)
+    path.rename(tmp_path / "away")
+    path.write_bytes(b"another")
+    with pytest.raises(
+        StorageError, match=r"^cannot write file: another file has taken its place$"
+    ):
+        storage.overwrite(path, 0, b"x", inode)
+    assert (path.read_bytes(), (tmp_path / "away").read_bytes()) == (b"another", b"new")
+
+
+def test_holes_are_what_was_never_written(tmp_path: Path, storage: Storage) -> None:
+    path, block = tmp_path / "disk", 1 << 16
+    storage.create(path, b"head", 4 * block)
+    storage.overwrite(path, 2 * block, bytes(block))
+    assert [storage.is_hole(path, at * block, block) for at in range(4)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
 def test_create_makes_a_sparse_file(tmp_path: Path, storage: Storage) -> None:
     path = tmp_path / "disk"
     storage.create(path, b"head", 1 << 30)
