@@ -1,5 +1,6 @@
 """docs/RUNBOOKS.md: each line typed there does what is shown, at two consoles and on the host."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,24 @@ RUNBOOKS = Runbooks(DOCUMENT.read_text(encoding="utf-8"))
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="needs addresses in all of 127.0.0.0/8"
 )
+
+
+def test_each_block_belongs_to_a_terminal() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    begin = r"\*\*(?:filer[12]\*\*\n\n```|host\*\*\n\n```console)\n"
+
+    assert document.count("```") == 2 * len(re.findall(begin, document))
+
+
+def test_an_output_that_is_not_what_happens_is_noticed(tmp_path: Path) -> None:
+    document = (
+        "## Before each runbook\n\n## 1. First\n\n**host**\n\n```console\n$ echo two\n{}\n```\n"
+    )
+
+    today = Runbooks(document.format("three")).make_pair(tmp_path)
+
+    assert document.format("two").endswith(today)
+    assert "\n$ echo two\ntwo\n" in today
 
 
 @pytest.fixture(scope="module")
