@@ -49,8 +49,8 @@ _MOST_BARE = 480
 class _SlowStorage(Storage):
     """Storage as of the machines on which a sync is slow; in memory it would cost nothing."""
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
-        super().overwrite(path, offset, data)
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
+        super().overwrite(path, offset, data, inode)
         time.sleep(_SYNC)
 
 

@@ -203,7 +203,7 @@ def _forcetakeover(call: Call) -> None:
 
 def _take_over(call: Call, pair: Pair, sight: Sight) -> None:
     filer = call.filer
-    prepare(filer)
+    prepare(filer, pair)
     if sight.partner is Partner.UP:
         _wait_for_release(call, pair)
     try:

@@ -122,11 +122,13 @@ def missing_keys(filer: Filer) -> Mapping[str, Sequence[str]]:
     return _missing(partners, filer.keytable)
 
 
-def prepare(filer: Filer) -> None:
-    """Load the keys of the partner's disks that are missing.  Raises TakeoverFailed if some stay.
+def prepare(filer: Filer, pair: Pair) -> None:
+    """Load the keys of the partner's disks that are missing.
 
-    A partner that is up should not go down in vain.
+    Raises TakeoverFailed if some stay missing, or if the systems disagree on their IDs: a partner
+    that is up should not go down in vain.
     """
+    _hardware(filer, pair)
     if missing := missing_keys(filer):
         _ask_once_more(filer, missing)
         _refuse(missing_keys(filer))

@@ -10,7 +10,7 @@ from filer.shell.recording.differences import LineMatcher
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 
-_VOLATILE = re.compile(
+VOLATILE = re.compile(
     rf"""
       (?P<KEYID>    \b[0-9A-F]{{64}}\b )
     | (?P<SERIAL>   \b[A-Z2-7]{{16}}\b )
@@ -18,7 +18,7 @@ _VOLATILE = re.compile(
                   | \b\d{{4}}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)? )
     | (?P<TIME>     \ *\b\d{{1,2}}:\d\d[ap]m\b )
     | (?P<DURATION> (?<=\ up\ )(?:\ ?\d+\ days,\ )?(?:\ ?\d+:\d\d|\d+\ mins)\b,?
-                  | \b\d+\.\d+\ s\b )
+                  | \b\d+\.\d+\ s\b | (?<=\btrying\ again\ for\ )\d+\ s\b )
     | (?P<PERCENT>  \b\d+(?=%\ (?:completed|done)\b) )
     | (?P<PORT>     (?<=\bport\ )\d+\b | (?<=kmip\ server\ \[)\d+(?=\]) )
     """,
@@ -49,8 +49,13 @@ class Pairing:
         self._pair(before, after)
         return _named(before, self._then), _named(after, self._now)
 
+    def now(self, then: str) -> str:
+        """Return ``then`` with the values that now take the place of its key IDs and serials."""
+        values = {name: value for value, name in self._now.items()}
+        return VOLATILE.sub(lambda found: values.get(self._then.get(found[0], ""), found[0]), then)
+
     def _pair(self, before: Sequence[str], after: Sequence[str]) -> None:
-        shapes = [[_VOLATILE.sub(_kind, line) for line in lines] for lines in (before, after)]
+        shapes = [[VOLATILE.sub(_kind, line) for line in lines] for lines in (before, after)]
         for same in LineMatcher(*shapes).get_matching_blocks():
             for number in range(same.size):
                 found = map(_numbered, (before[same.a + number], after[same.b + number]))
@@ -73,15 +78,13 @@ def _kind(found: re.Match[str]) -> str:
 
 def _numbered(line: str) -> Sequence[tuple[str, str]]:
     return [
-        (kind, found[0])
-        for found in _VOLATILE.finditer(line)
-        if (kind := _kind(found)) in _NUMBERED
+        (kind, found[0]) for found in VOLATILE.finditer(line) if (kind := _kind(found)) in _NUMBERED
     ]
 
 
 def _named(lines: Iterable[str], names: Mapping[str, str]) -> Sequence[str]:
     named = (
-        _VOLATILE.sub(lambda found: names.get(found[0], _kind(found)), line).rstrip()
+        VOLATILE.sub(lambda found: names.get(found[0], _kind(found)), line).rstrip()
         for line in lines
     )
     return [

@@ -202,6 +202,18 @@ def test_cf_disable_holds_for_both_partners(pair: Nodes) -> None:
         first.shows("Failover monitor: takeover completed")
 
 
+def test_a_partner_with_another_system_id_is_not_asked_to_go_down(pair: Nodes) -> None:
+    with pair.terminals() as (first, second):
+        status_shows(first, "Interconnect is up.")
+        settings = pair.second.settings.read_text(encoding="utf-8")
+        changed = settings.replace("system_id = 1573922311", "system_id = 1573922555")
+        assert changed != settings
+        pair.second.settings.write_text(changed, encoding="utf-8")
+        assert "filer.toml of filer2 has other system IDs\n" in first.enter("cf takeover")
+        assert "HA enabled, filer2 is up.\n" in first.enter("cf status")
+        assert second.enter("hostname") == "filer2\n"
+
+
 def test_a_panic_is_taken_over_and_given_back_by_itself(
     pair: Nodes, shared_servers: list[KeyServer]
 ) -> None:

@@ -403,6 +403,15 @@ def differ(*pairs: str) -> list[tuple[str, str]]:
     ]
 
 
+def test_a_command_of_then_gets_the_key_id_of_now() -> None:
+    pairing = Pairing()
+    pairing.lines("Key ID: " + "0A" * 32, "Key ID: " + "B1" * 32)
+
+    then = f"disk encrypt rekey {'0A' * 32} 0c.00.1 {'0C' * 32}"
+
+    assert pairing.now(then) == f"disk encrypt rekey {'B1' * 32} 0c.00.1 {'0C' * 32}"
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -413,6 +422,10 @@ def differ(*pairs: str) -> list[tuple[str, str]]:
         (" 12:02am up 0 mins, 0 NFS", "  1:15pm up  2 days, 11:04 0 NFS"),
         (" 12:02am up 0 mins, 0 NFS", "  1:15pm up  1:04, 0 NFS"),
         ("2 key pairs loaded (0.08 s)", "2 key pairs loaded (12.50 s)"),
+        (
+            "no answer from 127.0.0.2; trying again for 9 s",
+            "no answer from 127.0.0.2; trying again for 10800 s",
+        ),
         ("TCP port number for kmip server [5696]: ", "TCP port number for kmip server [4711]:"),
         ("on 2026-11-25T00:02:22Z", "on 2027-01-01T10:00:00Z"),
     ],
