@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -35,15 +36,29 @@ _BOOT_WRITES = ((RECORD_OFFSETS[0], RECORD_SIZE), (RECORD_OFFSETS[1], RECORD_SIZ
 _DERIVATIONS = 3
 """Keys that a rekey derives for a disk: the current and the new wrapping key, and the MSID's."""
 
+_SYNC = 0.002
+"""Seconds that a sync of a disk takes, on both sides of a row, besides what it takes here."""
+
 _MANY, _FASTER = 1440, 4.0
 """With so many disks a job must be so many times faster than one disk after the other."""
+
+_MOST_BARE = 480
+"""The most disks of a bare loop, whose time grows with their number."""
+
+
+class _SlowStorage(Storage):
+    """Storage as of the machines on which a sync is slow; in memory it would cost nothing."""
+
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
+        super().overwrite(path, offset, data, inode)
+        time.sleep(_SYNC)
 
 
 class _Shelf:
     """A shelf of disks that have a key."""
 
     def __init__(self, directory: Path, disks: int) -> None:
-        storage = Storage()
+        storage = _SlowStorage()
         storage.make_directory(directory)
         self.derivation = Derivation()
         self.disks = Shelf(directory, directory / "shelf.toml", storage, self.derivation)
@@ -95,6 +110,7 @@ def _bare(directory: Path, disks: int, writes: Sequence[tuple[int, int]] = _WRIT
             os.pwrite(handle, os.urandom(size), offset)
             os.fdatasync(handle)
             os.close(handle)
+            time.sleep(_SYNC)
 
 
 def _make_bare(directory: Path, disks: int) -> None:
@@ -113,13 +129,7 @@ def rekey(shop: Workshop) -> Iterator[Row]:
         directory, bare = shop.new("shelf"), shop.new("bare")
         memory.append(Figure(_memory(directory, disks), Unit.MEGABYTES))
         shelf = _Shelf(directory, disks)
-        _make_bare(bare, disks)
-        figures = interleave(
-            shop.times(7),
-            partial(seconds, shelf.rekey),
-            partial(seconds, partial(_bare, bare, disks)),
-        )
-        ours, theirs = (_a_disk(each, disks) for each in figures)
+        ours, theirs = _compare(shop, bare, shelf.rekey, disks)
         limit = faster(_FASTER) if disks == _MANY else at_most(1.5)
         yield Row(f"rekey of {disks} disks, a disk", ours, limit, theirs, "bare loop")
     yield Row(
@@ -134,41 +144,55 @@ def rekey(shop: Workshop) -> Iterator[Row]:
 def lock(shop: Workshop) -> Iterator[Row]:
     """Measure a lock of many disks."""
     disks = 12 if shop.quick else _MANY
-    shelf, bare = _Shelf(shop.new("shelf"), disks), shop.new("bare")
-    _make_bare(bare, disks)
+    shelf = _Shelf(shop.new("shelf"), disks)
 
-    def lock_again() -> float:
+    def unlock_again() -> None:
         shelf.rekey_to_msid()
         shelf.rekey()
-        return seconds(shelf.lock)
 
-    figures = interleave(shop.times(5), lock_again, partial(seconds, partial(_bare, bare, disks)))
-    ours, theirs = (_a_disk(each, disks) for each in figures)
+    ours, theirs = _compare(shop, shop.new("bare"), shelf.lock, disks, before=unlock_again)
     yield Row(f"lock of {disks} disks, a disk", ours, faster(_FASTER), theirs, "bare loop")
 
 
 def unlock(shop: Workshop) -> Iterator[Row]:
     """Measure a boot of many locked disks."""
     disks = 12 if shop.quick else _MANY
-    bare = shop.new("bare")
-    _make_bare(bare, disks)
     with shop.key_servers(1, 1) as servers:
         account = shop.account(f'[shelf]\ndisks = {disks}\ndisk_size = "1 MiB"\n', servers)
         account.run("key_manager rekey", "disk encrypt lock *")
-        figures = interleave(
-            shop.times(5),
-            partial(seconds, partial(_boot, account)),
-            partial(seconds, partial(_bare, bare, disks, _BOOT_WRITES)),
-        )
-    ours, theirs = (_a_disk(each, disks) for each in figures)
+        boot = partial(_boot, account)
+        ours, theirs = _compare(shop, shop.new("bare"), boot, disks, writes=_BOOT_WRITES)
     what = f"boot of {disks} locked disks, a disk"
     yield Row(what, ours, faster(_FASTER), theirs, "bare loop")
 
 
 def _boot(account: Account) -> None:
-    with account.booted() as booted:
+    with account.booted(_SlowStorage()) as booted:
         if any(disk.locked for disk in booted.filer.shelf):
             raise RuntimeError("not all disks were unlocked")
+
+
+def _compare(
+    shop: Workshop,
+    directory: Path,
+    job: Callable[[], None],
+    disks: int,
+    *,
+    writes: Sequence[tuple[int, int]] = _WRITES,
+    before: Callable[[], None] = lambda: None,
+) -> tuple[Figure, Figure]:
+    """Return the seconds of ``job`` and of a bare loop, for a disk; ``before`` is not measured."""
+    fewer = min(disks, _MOST_BARE)
+    _make_bare(directory, fewer)
+
+    def measured() -> float:
+        before()
+        return seconds(job)
+
+    ours, theirs = interleave(
+        shop.times(3), measured, partial(seconds, partial(_bare, directory, fewer, writes))
+    )
+    return _a_disk(ours, disks), _a_disk(theirs, fewer)
 
 
 def _a_disk(figure: Figure, disks: int) -> Figure:

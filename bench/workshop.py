@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bench.row import Figure, Limit, Row
 from filer.boot.machine import Machine, boot, power_off
+from filer.host.durable import Storage
 from filer.key_servers.creation import SystemIdentity
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.key_id import new_key_id
@@ -110,12 +111,12 @@ class Account:
         )
 
     @contextmanager
-    def booted(self) -> "Iterator[Booted]":
+    def booted(self, storage: Storage | None = None) -> "Iterator[Booted]":
         """Boot this filer in this process, with the code of this environment."""
         interrupt = Interrupt()
         out, err = StringIO(), StringIO()
         console = ScriptConsole(LineInput(()), Signals(interrupt), out=out, err=err)
-        machine = Machine(self.root, interrupt)
+        machine = Machine(self.root, interrupt, storage=storage)
         filer = machine.power_on()
         try:
             boot(filer, BootNotices(console))

@@ -17,6 +17,9 @@ from filer.pair.service import ServiceHeld
 _RELEASE_WITHIN = 60.0
 """Seconds that the partner has to end its command and release its disks."""
 
+_HEARD_WITHIN = 5.0
+"""Seconds within which a partner that can release its disks must have been heard."""
+
 _LOOK_EVERY = 0.5
 
 BY_OPERATOR = "operator initiated cf takeover"
@@ -215,9 +218,12 @@ def _wait_for_release(call: Call, pair: Pair) -> None:
     """Ask a partner that is up for its disks.  Raises Refused, or Interrupted."""
     begun = time.monotonic()
     while not pair.other_service.is_free():
-        # Again and again, because a partner that is booting does not listen yet.
-        pair.ask_partner_to_go_down()
-        if time.monotonic() - begun > _RELEASE_WITHIN:
+        within = _HEARD_WITHIN
+        if pair.interconnect.is_up:
+            within = _RELEASE_WITHIN
+            # Again and again, because a partner that is booting does not listen yet.
+            pair.ask_partner_to_go_down()
+        if time.monotonic() - begun > within:
             raise _held(pair, pair.other_service.holder() or "?")
         call.filer.interrupt.sleep(_LOOK_EVERY)
 

@@ -51,7 +51,7 @@ OPTIONS: Mapping[str, Option] = {
         "on", _ON_OFF, "whether this system takes over when the partner panics"
     ),
     "cf.takeover.on_reboot": Option(
-        "on", _ON_OFF, "whether this system takes over when the partner halts or reboots"
+        "on", _ON_OFF, "whether this system takes over at once when the partner halts or reboots"
     ),
     "console.messages": Option(
         "auto",

@@ -1,4 +1,6 @@
-"""The pytest plug-in: the fixture ``filer``, for tests of runbooks (docs/TESTING.md).
+"""The pytest plug-in: the fixtures ``filer`` and ``filer_pair``, for tests of runbooks.
+
+docs/TESTING.md is their manual.
 
 pytest loads this module in every project of the environment, so it imports nothing slow.  The
 package imports nothing of `filer` in the process of the tests, because the tests' own modules may
@@ -6,10 +8,12 @@ have any name: the filer and the key servers run as separate programs.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from signal import SIGKILL
 from subprocess import TimeoutExpired
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import pytest
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_filer.key_servers import KeyServer, KeyServerProcess
     from pytest_filer.ssh import Ssh
 
+_Made = TypeVar("_Made")
 _TRANSCRIPT = pytest.StashKey[Transcript]()
 
 
@@ -56,6 +61,7 @@ class FilerUnderTest:
         account: "Account",
         key_servers: "Sequence[KeyServer]",
         *,
+        name: str,
         process: "Callable[[], KeyServerProcess]",
         stack: ExitStack,
         transcript: Transcript,
@@ -63,11 +69,13 @@ class FilerUnderTest:
     ) -> None:
         self.key_servers = key_servers
         self._account = account
+        self._name = name
         self._process = process
         self._stack = stack
         self._transcript = transcript
         self._wanted = wanted
         self._console: Terminal | None = None
+        self._ssh: Ssh | None = None
 
     @property
     def root(self) -> Path:
@@ -103,7 +111,8 @@ class FilerUnderTest:
             output = ended.out
             if ended.status == status:
                 secrets = [each for line in lines for each in possible_passphrases(line)]
-                self._transcript.add(f"filer.run: status {status}", lambda: output, lambda: secrets)
+                title = f"{self._name}.run: status {status}"
+                self._transcript.add(title, lambda: output, lambda: secrets)
                 return output
             problem = f"filer ended with status {ended.status}, not {status}"
         pytest.fail(with_output(problem, output))
@@ -118,14 +127,30 @@ class FilerUnderTest:
         """
         __tracebackhide__ = True
         if self._console is None or not self._console.child.isalive():
-            wanted = self._wanted
-            started = self._account.terminal(
-                *wanted.options, rows=wanted.rows, columns=wanted.columns, timeout=wanted.timeout
-            )
-            terminal = self._stack.enter_context(started)
-            self._transcript.add("filer.console", terminal.transcript, lambda: terminal.secrets)
-            self._console = terminal.booted()
+            self._console = self.power_on().booted()
         return self._console
+
+    def power_on(self) -> "Terminal":
+        """Start the console and return it at once, without waiting for a prompt.
+
+        A boot that waits for giveback, or that stops at a question, has no prompt.
+        """
+        wanted = self._wanted
+        started = self._account.terminal(
+            *wanted.options, rows=wanted.rows, columns=wanted.columns, timeout=wanted.timeout
+        )
+        terminal = self._console = self._stack.enter_context(started)
+        title = f"{self._name}.console"
+        self._transcript.add(title, terminal.transcript, lambda: terminal.secrets)
+        return terminal
+
+    def kill(self) -> None:
+        """Kill the process of the console and of `ssh` at once, as a defect of the controller."""
+        if self._console is not None and self._console.child.isalive():
+            self._console.child.kill(SIGKILL)
+            self._console.child.wait()
+        if self._ssh is not None:
+            self._ssh.kill()
 
     def ssh(self) -> "Ssh":
         """Start the filer as an SSH server; it ends with ``close()``, ``with`` or the test.
@@ -136,12 +161,15 @@ class FilerUnderTest:
         from pytest_filer.ssh import Ssh
 
         self._boot_once()
-        ssh = Ssh(self._account, self._wanted.timeout)
+        self._ssh = ssh = Ssh(self._account, self._wanted.timeout)
         self._stack.callback(ssh.close)
         return ssh
 
     def disk(self, name: str) -> "Disk":
-        """Return the disk ``name``, such as ``0c.00.5``; it has ``lock_out()`` and ``fail()``."""
+        """Return the disk ``name``, such as ``0c.00.5``; it has ``lock_out()`` and ``fail()``.
+
+        In a pair, ask the node that owns the disk.
+        """
         __tracebackhide__ = True
         from pytest_filer.disk import Disk
 
@@ -151,8 +179,31 @@ class FilerUnderTest:
     def _boot_once(self) -> None:
         """Boot if the filer was never booted: the first boot fills the root and the shelf."""
         __tracebackhide__ = True
-        if not (self.root / "shelf").exists():
+        if not (self.root / "var" / "shelf.toml").exists():
             self.run()
+
+
+class FilerPair:
+    """An HA pair: two filers with one shelf, the same key servers and the same client certificate.
+
+    ``first`` is filer1 and ``second`` filer2.  Of the disks, the even ones belong to filer2.  Each
+    node is off until its ``console``, ``run``, ``power_on`` or ``ssh`` starts it.
+    """
+
+    def __init__(self, first: FilerUnderTest, second: FilerUnderTest) -> None:
+        self.first = first
+        self.second = second
+        self.key_servers = first.key_servers
+        self._cut = first.root / "run" / "cut"
+
+    def cut_interconnect(self) -> None:
+        """Cut the interconnect until `mend_interconnect`; a reboot does not mend it."""
+        self._cut.parent.mkdir(0o700, exist_ok=True)
+        self._cut.touch()
+
+    def mend_interconnect(self) -> None:
+        """Mend the interconnect; does nothing if it is whole."""
+        self._cut.unlink(missing_ok=True)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -204,16 +255,35 @@ def filer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FilerUnder
 
     ``@pytest.mark.filer(key_servers=3, disks=24)`` changes its settings.
     """
+    with _started(request, tmp_path, _filer) as filer:
+        yield filer
+
+
+@pytest.fixture
+def filer_pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FilerPair]:
+    """An HA pair in temporary roots, with running key servers and two consoles.
+
+    ``@pytest.mark.filer(key_servers=3, disks=24)`` changes the settings of both; ``disks`` is the
+    number of bays in the shelf that they share.
+    """
+    with _started(request, tmp_path, _pair) as pair:
+        yield pair
+
+
+@contextmanager
+def _started(
+    request: pytest.FixtureRequest, directory: Path, make: "Callable[[_Bench], _Made]"
+) -> "Iterator[_Made]":
     wanted = _wanted(request.node.get_closest_marker("filer"))
     from pytest_filer.key_servers import RequestFailed
 
     with ExitStack() as stack:
         try:
-            given = _filer(stack, tmp_path, request, wanted)
+            made = make(_Bench(stack, directory, request, wanted))
         except RequestFailed as problem:
             failure = problem
         else:
-            yield given
+            yield made
             return
     _fail(failure)
 
@@ -238,43 +308,89 @@ def _fail(problem: Exception) -> NoReturn:
     pytest.fail(f"the fixture filer: {problem}", pytrace=False)
 
 
-def _filer(
-    stack: ExitStack, directory: Path, request: pytest.FixtureRequest, wanted: _Wanted
-) -> FilerUnderTest:
-    import tomli_w
+class _Bench:
+    """What a test's filers have in common: key servers, a transcript and the marker."""
 
-    from pytest_filer.key_servers import ADDRESSES
+    def __init__(
+        self, stack: ExitStack, directory: Path, request: pytest.FixtureRequest, wanted: _Wanted
+    ) -> None:
+        """Start the key servers.  Raises RequestFailed."""
+        from pytest_filer.key_servers import ADDRESSES
 
-    try:
-        from pytest_filer.console import Account
-    except ImportError as missing:
-        if missing.name != "pexpect":
-            raise
-        pytest.fail("the fixture filer needs pexpect: pip install pexpect", pytrace=False)
-    if wanted.key_servers not in range(len(ADDRESSES) + 1):
-        _refuse(f"key_servers must be 0 to {len(ADDRESSES)}, not {wanted.key_servers!r}")
-    account = Account(directory / "filer", settings="")
-    transcript = request.node.stash[_TRANSCRIPT] = Transcript()
+        if find_spec("pexpect") is None:
+            pytest.fail(
+                f"the fixture {request.fixturename} needs pexpect: pip install pexpect",
+                pytrace=False,
+            )
+        if wanted.key_servers not in range(len(ADDRESSES) + 1):
+            _refuse(f"key_servers must be 0 to {len(ADDRESSES)}, not {wanted.key_servers!r}")
+        self.directory = directory
+        self._stack = stack
+        self._request = request
+        self._wanted = wanted
+        self._transcript = request.node.stash.setdefault(_TRANSCRIPT, Transcript())
+        self._files = directory / f"key servers of {request.fixturename}"
+        self._servers: list[KeyServer] = []
+        if wanted.key_servers:
+            _skip_without_addresses(wanted.key_servers)
+            started = self._process().key_servers(self._files, wanted.key_servers)
+            self._servers = stack.enter_context(started)
 
-    def process() -> "KeyServerProcess":
-        started: KeyServerProcess = request.getfixturevalue("_filer_key_servers")
+    def _process(self) -> "KeyServerProcess":
+        started: KeyServerProcess = self._request.getfixturevalue("_filer_key_servers")
         return started
 
-    tables: dict[str, dict[str, Any]] = {"shelf": {"disks": wanted.disks, "disk_size": "1 MiB"}}
-    servers: list[KeyServer] = []
-    if wanted.key_servers:
-        _skip_without_addresses(wanted.key_servers)
-        files = directory / "key servers"
-        servers = stack.enter_context(process().key_servers(files, wanted.key_servers))
-        process().install_certificates(files, account.root)
-        tables["kmip"] = {"port": servers[0].port}
-    for name, table in wanted.settings.items():
-        tables.setdefault(name, {}).update(table)
-    # Written last: what is wrong with the settings is for the filer to say when it starts.
-    account.settings.write_text(tomli_w.dumps(tables), encoding="utf-8")
-    return FilerUnderTest(
-        account, servers, process=process, stack=stack, transcript=transcript, wanted=wanted
+    def filer(self, account: "Account", name: str) -> FilerUnderTest:
+        """Return the filer of ``account``, with changed settings and certificates.
+
+        Raises RequestFailed.
+        """
+        import tomllib
+
+        import tomli_w
+
+        if self._servers:
+            self._process().install_certificates(self._files, account.root)
+        tables = tomllib.loads(account.settings.read_text(encoding="utf-8"))
+        kmip = {"port": self._servers[0].port} if self._servers else {}
+        shelf = {"disks": self._wanted.disks, "disk_size": "1 MiB"}
+        for changed in ({"shelf": shelf, "kmip": kmip}, self._wanted.settings):
+            for table, values in changed.items():
+                tables.setdefault(table, {}).update(values)
+        # Written last: what is wrong with the settings is for the filer to say when it starts.
+        account.settings.write_text(tomli_w.dumps(tables), encoding="utf-8")
+        return FilerUnderTest(
+            account,
+            self._servers,
+            name=name,
+            process=self._process,
+            stack=self._stack,
+            transcript=self._transcript,
+            wanted=self._wanted,
+        )
+
+
+def _filer(bench: _Bench) -> FilerUnderTest:
+    from pytest_filer.console import Account
+
+    return bench.filer(Account(bench.directory / "filer", settings=""), "filer")
+
+
+def _pair(bench: _Bench) -> FilerPair:
+    from pytest_filer.console import Account, with_output
+
+    maker = Account(bench.directory / "pair", settings="")
+    directory = maker.home / "nodes"
+    made = maker.run("--new-pair", directory, together=True)
+    if made.status:
+        pytest.fail(with_output("filer --new-pair failed", made.out), pytrace=False)
+    first, second = (
+        bench.filer(
+            Account(maker.home / f"home of {name}", root=directory / name), f"filer_pair.{number}"
+        )
+        for number, name in (("first", "filer1"), ("second", "filer2"))
     )
+    return FilerPair(first, second)
 
 
 def _skip_without_addresses(count: int) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO
@@ -41,8 +42,14 @@ _LONG_QUIET = 0.5
 may look like a question for a moment.
 """
 
+_ANNOUNCED = re.compile(r"^(\S+> )((?:\w{3} \w{3} .*\[[^\]\n]+\]: .*\n)+)\Z", re.MULTILINE)
+"""A prompt after which lines of the system log have appeared by themselves."""
+
 _MOMENT = 0.05
 """Seconds to wait for output that has arrived already."""
+
+_BETWEEN = 0.1
+"""Seconds between two tries of `Terminal.enter_until`."""
 
 
 class Outcome(NamedTuple):
@@ -189,6 +196,7 @@ class Terminal:
 
     def __init__(self, child: "pexpect.spawn[str]") -> None:
         self.child = child
+        self.timeout: float = PATIENCE if child.timeout is None else child.timeout
         self.prompt = ""
         self.secrets: set[str] = set()
         """What was typed and may be a passphrase, and each line that was not echoed."""
@@ -260,6 +268,23 @@ class Terminal:
             self.secrets.add(line)
         return self.wait_for_prompt(timeout=timeout)
 
+    def enter_until(self, line: str, text: str, *, timeout: float | None = None) -> str:
+        """Type ``line`` again and again until its output has ``text``; return that output.
+
+        Fails the test if that takes longer than ``timeout`` seconds, by default those of the
+        terminal.
+        """
+        __tracebackhide__ = True
+        seconds = self.timeout if timeout is None else timeout
+        ends = time.monotonic() + seconds
+        while text not in (output := self.enter(line)):
+            if time.monotonic() > ends:
+                pytest.fail(
+                    with_output(f"{line}: {text!r} did not appear in {seconds:g} s", output)
+                )
+            time.sleep(_BETWEEN)
+        return output
+
     def end(self, *, timeout: float | None = None) -> int:
         """Wait for the end of the program; return its exit status, or minus a signal's number."""
         __tracebackhide__ = True
@@ -284,6 +309,7 @@ class Terminal:
 
     def _output_before_prompt(self, seconds: float | None) -> str:
         text = ""
+        announced: re.Match[str] | None = None
         quiet: float | None = None
         while True:
             try:
@@ -293,16 +319,20 @@ class Terminal:
                     raise
                 break
             text += str(self.child.after)
-            waits = text.endswith(" ") and not text[-2:].isspace()
+            announced = _ANNOUNCED.search(plain(text)) if text.endswith("\n") else None
+            waits = announced or (text.endswith(" ") and not text[-2:].isspace())
             quiet = _QUIET.get(text[-2:-1], _LONG_QUIET) if waits else None
-        *lines, prompt = plain(text).split("\n")
+        shown = plain(text)
+        if announced:
+            shown = shown[: announced.start()] + announced[2] + announced[1]
+        *lines, prompt = shown.split("\n")
         self.prompt = prompt.rstrip()
         return "".join(f"{line}\n" for line in lines)
 
     def _expect(self, wait: Callable[[float | None], T], failure: str, timeout: float | None) -> T:
         """Return what ``wait(seconds)`` returns; fail the test in words if pexpect gives up."""
         __tracebackhide__ = True
-        seconds = self.child.timeout if timeout is None else timeout
+        seconds = self.timeout if timeout is None else timeout
         start = len(self.seen)
         try:
             return wait(seconds)

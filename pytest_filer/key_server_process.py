@@ -36,6 +36,7 @@ from filer.keyserver.authority import (
     server_name,
 )
 from filer.keyserver.server import KeyServer, start_together
+from filer.pair.service import ServiceLock
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from filer.root import Root, RootInUse, RootLock
 
@@ -167,6 +168,11 @@ class _Requests:
                 f"{running}; power the filer off before a disk is locked out"
             ) from None
         try:
+            if not ServiceLock(Path(root)).is_free():
+                raise FilerError(
+                    "the partner has taken this filer over; let it give the disks back before one "
+                    "is locked out"
+                )
             faults.lock_out(path, storage)
         finally:
             lock.release()
@@ -188,7 +194,7 @@ class _Requests:
 
 def _disk(root: str, name: str) -> Path:
     """Return the file of a disk.  Raises FilerError if there is no such disk."""
-    path = Path(root, "shelf", f"{name}.sed")
+    path = Root(Path(root)).shelf / f"{name}.sed"
     if disk_index(name) is None or not path.exists():
         raise FilerError(f"there is no disk {quoted(name)} in the shelf")
     return path

@@ -68,6 +68,10 @@ class Ssh:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    def kill(self) -> None:
+        """Kill the process at once."""
+        self._stack.close()
+
     def close(self) -> None:
         """End all sessions and power off; does nothing if it is off."""
         self._child.proc.terminate()

@@ -77,9 +77,9 @@ def _qualify(arguments: argparse.Namespace) -> int:
     checks = [each for each in _checks() if not arguments.check or each.name in arguments.check]
     digests = Digests(os.urandom(_SALT_SIZE))
     path = arguments.after_restart or arguments.ledger or default_path(PROGRAM)
-    restarted = None
+    restarted = before = None
     if arguments.after_restart:
-        _, digests, restarted = read(PROGRAM, path)
+        before, digests, restarted = read(PROGRAM, path)
         checks = [each for each in checks if each.name == "durability"]
     plan = Plan(
         addresses=arguments.addresses,
@@ -97,7 +97,9 @@ def _qualify(arguments: argparse.Namespace) -> int:
         login=arguments.login and (arguments.login[0], str(Path(arguments.login[1]).absolute())),
     )
     ledger = Ledger(PROGRAM, path, plan.reach(), digests, Storage())
-    if restarted is None:
+    if before:
+        plan = plan.behind(before)
+    else:
         ledger.create()
     verdicts = qualify(plan, ledger, checks, _report(arguments), _complain)
     return FIT if all(verdict.fit for verdict in verdicts) else UNFIT
@@ -123,7 +125,7 @@ def _report(arguments: argparse.Namespace) -> "Report":
 
 def _clean_up(arguments: argparse.Namespace) -> int:
     from filer.qualify.session import Plan, clean_up
-    from filer.throw_away.ledger import Ledger, read
+    from filer.throw_away.ledger import OTHER_CLIENT, Ledger, read
 
     reach, digests, entries = read(PROGRAM, arguments.ledger)
     plan = Plan.again(reach, entries, arguments.certs)
@@ -132,6 +134,8 @@ def _clean_up(arguments: argparse.Namespace) -> int:
     left = clean_up(plan, Ledger(PROGRAM, arguments.ledger, reach, digests, Storage()), entries)
     if left:
         _complain(f"{len(left)} of {len(entries)} objects may be left, such as {left[0].name}")
+        if not plan.sees_all:
+            _complain(OTHER_CLIENT)
         return UNFIT
     write(sys.stdout, f"{len(entries)} objects of the ledger are gone.\n")
     return FIT

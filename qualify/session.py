@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filer.host.errors import FilerError
@@ -16,6 +16,8 @@ from filer.qualify.outcome import Check, NotTested
 from filer.qualify.report import Report, Verdict
 from filer.qualify.run import run
 from filer.qualify.server import Owner, Server, Settings
+from filer.registration.pem import CLIENT
+from filer.throw_away.certificates import fingerprint
 from filer.throw_away.destruction import Destroyer, by_place
 from filer.throw_away.ledger import Entry, Ledger, Reach
 from filer.throw_away.line import Batches
@@ -38,6 +40,9 @@ class Plan:
     login: Sequence[str] | None = None
     """The user and the file of ``settings.login``."""
 
+    sees_all: bool = True
+    """Whether the client certificates are those of the run that is cleaned up."""
+
     def reach(self) -> Reach:
         """Return what a later clean-up needs to reach the key servers."""
         return Reach(
@@ -46,7 +51,13 @@ class Plan:
             timeout=self.settings.timeout,
             other_cert=str(self.other_cert) if self.other_cert else None,
             login=self.login,
+            client=self.client,
         )
+
+    @property
+    def client(self) -> str:
+        """The fingerprint of the client certificates."""
+        return fingerprint(self.certs / CLIENT, *filter(None, [self.other_cert]))
 
     @classmethod
     def again(cls, reach: Reach, entries: Sequence[Entry], certs: Path | None) -> "Plan":
@@ -58,7 +69,11 @@ class Plan:
             settings=Settings(reach.timeout, login=login_of(reach.login), restarted=entries),
             other_cert=Path(reach.other_cert) if reach.other_cert else None,
             login=reach.login,
-        )
+        ).behind(reach)
+
+    def behind(self, reach: Reach) -> "Plan":
+        """Return this plan for the clean-up behind a run that had ``reach``."""
+        return replace(self, sees_all=self.client == reach.client)
 
 
 def login_of(words: Sequence[str] | None) -> Login | None:
@@ -89,7 +104,7 @@ def qualify(
             report.end(verdicts)
         finally:
             left = [entry for server in servers for entry in server.destroy_all()]
-            left += _destroy(servers, plan.settings.restarted or (), ledger)
+            left += _destroy(servers, plan.settings.restarted or (), ledger, plan)
             _settle(ledger, left, kept, complain)
     return verdicts
 
@@ -97,7 +112,7 @@ def qualify(
 def clean_up(plan: Plan, ledger: Ledger, entries: Sequence[Entry]) -> list[Entry]:
     """Destroy the objects of ``entries``; return those of which one may be left."""
     with _servers(plan, ledger) as servers:
-        left = _destroy(servers, entries, ledger)
+        left = _destroy(servers, entries, ledger, plan)
     ledger.leave(left)
     return left
 
@@ -144,7 +159,9 @@ def _keep(servers: Sequence[Server]) -> list[Entry]:
     return kept
 
 
-def _destroy(servers: Sequence[Server], entries: Sequence[Entry], ledger: Ledger) -> list[Entry]:
+def _destroy(
+    servers: Sequence[Server], entries: Sequence[Entry], ledger: Ledger, plan: Plan
+) -> list[Entry]:
     left: list[Entry] = []
     by_address = {server.address: server for server in servers}
 
@@ -155,7 +172,7 @@ def _destroy(servers: Sequence[Server], entries: Sequence[Entry], ledger: Ledger
         whose: Owner = "other" if owner == "other" else "own"
         batches = Batches(lambda server=by_address[address], whose=whose: server.line(whose))  # type: ignore[misc]
         try:
-            left += Destroyer(batches.ask, ledger.digests).destroy(some)
+            left += Destroyer(batches.ask, ledger.digests, sees_all=plan.sees_all).destroy(some)
         except (KeyServerFailure, MalformedTtlv, NotTested):
             left += some
     return left

@@ -9,11 +9,13 @@ from ipaddress import IPv4Address, IPv6Address
 from filer.host.command_line import Parser, add_completion_and_version, directory
 from filer.host.user_paths import default_root
 
+_HIGHEST_PORT = 65535
 _NOT_FOR_A_SERVER = ("-c", "FILE", "-e", "-x", "--format json", "--record", "--replay")
 _SSH = ("--ssh", "--ssh-password")
 _NOT_WITH = {
     "FILE": ("-c",),
     "--root": ("--demo",),
+    "--pair": (*_NOT_FOR_A_SERVER, "--root", "--check", "--new-pair"),
     "--ssh": (*_NOT_FOR_A_SERVER, "--ssh-password"),
     "--ssh-password": (*_NOT_FOR_A_SERVER, "--demo"),
     "--record": ("--format json",),
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the root directory (or FILER_ROOT; default: XDG)",
     )
     add("--demo", action="store_true", help="a temporary root, with two live key servers")
+    add("--pair", action="store_true", help="with --demo: both nodes of an HA pair")
     add("--new-pair", metavar="DIR", type=directory, help="make the roots of an HA pair below DIR")
     add("--record", metavar="FILE", help="record the session in a new asciicast file")
     add("--check", action="store_true", help="check the commands in FILE, and run none")
@@ -96,12 +99,17 @@ def is_interactive(options: argparse.Namespace) -> bool:
 def is_console(options: argparse.Namespace) -> bool:
     """Say whether the program runs as an interactive console on its own terminal."""
     others = options.ssh, options.ssh_password, options.replay, options.new_pair
-    return is_interactive(options) and all(other is None for other in others)
+    is_other = options.pair or any(other is not None for other in others)
+    return is_interactive(options) and not is_other
 
 
 def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.allow_data_loss and options.replay is None:
         parser.error("--allow-data-loss goes with --replay only")
+    if options.pair and not options.demo:
+        parser.error("--pair goes with --demo only; --new-pair makes a pair")
+    if options.pair and options.ssh and options.ssh[1] == _HIGHEST_PORT:
+        parser.error(f"--ssh: the second node needs the port after {_HIGHEST_PORT}")
     if options.check and not options.files:
         parser.error("--check needs a FILE ('-': standard input)")
     given = {
@@ -111,6 +119,7 @@ def _refuse_together(parser: argparse.ArgumentParser, options: argparse.Namespac
         "-x": options.echo,
         "--format json": options.format == "json",
         "--demo": options.demo,
+        "--pair": options.pair,
         "--root": options.root is not None,
         "--check": options.check,
         "--record": options.record is not None,

@@ -50,6 +50,12 @@ _DOUBLINGS = 10
 
 WAITING_FOR_GIVEBACK = "Waiting for giveback...(Press Ctrl-C to abort wait)"
 
+_DECLARED_DEAD = (
+    "This node was previously declared dead.",
+    "Pausing to check HA partner status ...",
+)
+HALT_OR_WAIT = "Do you wish to halt this node rather than wait [y/n]? "
+
 _LOOK_EVERY = 0.1
 """Seconds between two looks at the service lock."""
 
@@ -228,8 +234,6 @@ class PowerCycle:
 
     def _overrides(self, mismatch: SystemIdMismatch) -> bool:
         """Ask whether the disks get the changed system ID; without a terminal they do not."""
-        from filer.commands.parts.dialogue import ask_y_n
-
         text = (
             f"WARNING: System ID mismatch. {len(mismatch.disks)} disks belong to system "
             f"{mismatch.old}; the ID of this system is {mismatch.new}."
@@ -238,10 +242,16 @@ class PowerCycle:
         self.console.warn(warning)
         if not self.console.is_terminal:
             return False
+        return self._answered_yes("Override system ID? {y|n} ", unanswered=False)
+
+    def _answered_yes(self, question: str, *, unanswered: bool) -> bool:
+        """Ask a person; Ctrl-C and Ctrl-D count as ``unanswered``."""
+        from filer.commands.parts.dialogue import ask_y_n  # seldom needed
+
         try:
-            return ask_y_n(self.console, "Override system ID? {y|n} ")
+            return ask_y_n(self.console, question)
         except (Cancelled, EndOfAnswers):
-            return False
+            return unanswered
 
     def _session(self) -> Session:
         """Return the console's session, which is kept over a reboot."""
@@ -319,29 +329,45 @@ class PowerCycle:
             self.console.fail(Complaint(text, "taken_over"))
             return False
         pair.waits()
-        self.console.warn(Complaint(WAITING_FOR_GIVEBACK, "giveback"))
         try:
-            if self._waits_in_vain(pair):
-                text = f"boot: {pair.partner_name} gave nothing back in time"
-                self.console.fail(Complaint(text, "giveback"))
-                return False
-        except Interrupted:
-            self.signals.end_if_asked()
-            self.console.fail(Complaint("boot: the wait for giveback was aborted", "giveback"))
-            return False
+            while True:
+                self.machine.interrupt.clear()  # before the message, which says to press Ctrl-C
+                self.console.warn(Complaint(WAITING_FOR_GIVEBACK, "giveback"))
+                try:
+                    if not self._waits_in_vain(pair):
+                        return True
+                    text = f"boot: {pair.partner_name} gave nothing back in time"
+                    break
+                except Interrupted:
+                    self.signals.end_if_asked()
+                    if self._halts_rather(pair):
+                        text = "boot: the wait for giveback was aborted"
+                        break
         finally:
             pair.waits_no_more()
-        return True
+        self.console.fail(Complaint(text, "giveback"))
+        return False
+
+    def _halts_rather(self, pair: Pair) -> bool:
+        """Say how the partner is, and ask whether to halt; without a terminal the answer is yes."""
+        if not self.console.is_terminal or pair.service.is_free():
+            return not pair.service.is_free()
+        for line in _DECLARED_DEAD:
+            self.console.show(Text(line))
+        message = pair.other_mailbox.read()
+        if message and message.state is State.TAKEOVER:
+            self.console.show(Text("partner is operational and in takeover mode."))
+        self.machine.interrupt.clear()
+        return self._answered_yes(HALT_OR_WAIT, unanswered=True)
 
     def _waits_in_vain(self, pair: Pair) -> bool:
         """Wait for giveback, in a script only so long.  Raises Interrupted."""
         most = math.inf if self.host.is_for_people else self.machine.giveback_wait
-        interrupt, waited = self.machine.interrupt, 0.0
-        interrupt.clear()
+        waited = 0.0
         while not pair.service.is_free():
             if waited >= most:
                 return True
-            interrupt.sleep(_LOOK_EVERY)
+            self.machine.interrupt.sleep(_LOOK_EVERY)
             waited += _LOOK_EVERY
         return False
 

@@ -122,6 +122,12 @@ def _run(
         return check_files(options.files, signals, as_json=options.format == "json")
     if options.new_pair is not None:
         return _new_pair(options.new_pair)
+    if options.pair:
+        from filer.shell.demo_pair import run_demo
+
+        if options.ssh:
+            _ssh_host()
+        return run_demo(options.ssh, signals)
     recorder = _recorder(options, stack)
     answers = _answers(signals) if options.command or options.replay else None
     replay = _replay(options, signals, answers)
@@ -143,7 +149,7 @@ def _run(
     ):
         person = answers
         stack.enter_context(_for_dialogues(person))  # also during the boot
-    machine = Machine(demo.root if demo else options.root, interrupt)
+    machine = Machine(demo.roots[0] if demo else options.root, interrupt)
     stack.callback(machine.unplug)
 
     def first_up(filer: Filer) -> None:
@@ -191,10 +197,10 @@ def _may_ask(commands: Commands, lines: Iterable[str]) -> bool:
 
 
 def _greet(demo: "Demo", filer: Filer, host: Host, console: Console) -> None:
-    demo.install_certificates(filer)
+    demo.install_certificates(filer.installed, filer.now())
     over_ssh = _over_ssh(host)
     if over_ssh:
-        demo.give_ssh_access(filer)
+        demo.give_ssh_access(filer.storage, filer.root)
         over_ssh.hint, over_ssh.known_hosts = demo.ssh_hint, demo.known_hosts
     if console.is_terminal or over_ssh:
         for line in demo.hints():
@@ -356,17 +362,23 @@ def _plain_reader(stream: BinaryIO, signals: Signals) -> Iterator[LineReader]:
         yield PlainReader(keyboard, signals, terminal, terminal)
 
 
-def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
+def _ssh_host() -> "type[SshHost]":
+    """Load the SSH server.  Raises FilerError if asyncssh is missing."""
     try:
         from filer.shell.ssh.server import SshHost
     except ImportError as missing:
         if missing.name != "asyncssh":
             raise
         raise FilerError("--ssh needs asyncssh: pip install asyncssh") from None
+    return SshHost
+
+
+def _ssh(options: Namespace, signals: Signals) -> tuple[Host, Console]:
+    make_host = _ssh_host()
     signals.end_at_ctrl_c()
     settings, errors = _settings()
     address, port = options.ssh
-    host = SshHost(address, port, signals, settings)
+    host = make_host(address, port, signals, settings)
     out, err = host.output.out, host.output.err
     console = ScriptConsole(LineInput(()), signals, out=out, err=out if out.isatty() else err)
     _warn(console, errors)

@@ -113,6 +113,12 @@ class Signals:
             finally:
                 signal.set_wakeup_fd(before)
 
+    def wait(self) -> None:
+        """Wait for a signal that ends the program."""
+        with self.woken() as woken:
+            while self.received not in self._ending:
+                woken.recv(1)
+
     def deliver(self, number: int) -> None:
         """Request the running command to stop, and make a prompt check for signals."""
         if number == _HAND_OVER:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from filer.host.durable import Storage
 from filer.host.text import printable
+from filer.registration.pem import CLIENT
 from filer.storm.fleet import is_owner
 from filer.storm.plan import PROGRAM, Plan, Post
+from filer.throw_away.certificates import fingerprint
 from filer.throw_away.ledger import Digests, Entry, Ledger, LedgerError, Reach, read
 
 _SALT_SIZE = 16
@@ -15,11 +17,23 @@ _SALT_SIZE = 16
 
 def begin(plan: Plan, post: Post) -> Ledger:
     """Begin the ledger of this machine.  Raises LedgerError and StorageError."""
-    reach = Reach(post.certs, plan.port, plan.timeout, other_cert=None, login=None)
+    reach = Reach(
+        post.certs,
+        plan.port,
+        plan.timeout,
+        other_cert=None,
+        login=None,
+        client=client_of(post.certs),
+    )
     digests = Digests(os.urandom(_SALT_SIZE))
     ledger = Ledger(PROGRAM, Path(post.ledger), reach, digests, Storage())
     ledger.create()
     return ledger
+
+
+def client_of(certs: str | Path) -> str:
+    """Return the fingerprint of the client certificate that all filers may share."""
+    return fingerprint(Path(certs, CLIENT))
 
 
 def opened(path: Path) -> tuple[Ledger, Reach]:

@@ -16,7 +16,7 @@ from filer.storm.outcome import Outcome
 from filer.storm.plan import HTML, PROGRAM, Plan, Post
 from filer.storm.stocking import Lines, Setup, destroy
 from filer.throw_away.certificates import Authority, NoAuthority
-from filer.throw_away.ledger import Entry, Ledger, LedgerError
+from filer.throw_away.ledger import OTHER_CLIENT, Entry, Ledger, LedgerError
 from filer.throw_away.pairs import Mint
 
 
@@ -126,14 +126,18 @@ def clean_up(
     """
     ledger, reach = ledgers.opened(path)
     entries = ledgers.entries(ledger)
-    fleet = Fleet(certs or Path(reach.certs), scratch, tagged=False)
+    certs = certs or Path(reach.certs)
+    fleet = Fleet(certs, scratch, tagged=False)
+    sees_all = ledgers.client_of(certs) == reach.client
     lines, total = Lines(fleet, reach.port), len(entries)
 
     def tell(done: int) -> None:
         hearing.progress("destroying key pairs", done, total)
 
-    left = destroy(entries, lines, ledger.digests, {}, go_on=go_on, tell=tell)
+    left = destroy(entries, lines, ledger.digests, {}, go_on=go_on, tell=tell, sees_all=sees_all)
     _settle(ledger, left, (), hearing.complain)
+    if left and not sees_all:
+        hearing.complain(OTHER_CLIENT)
     return total, len(left)
 
 

@@ -10,7 +10,7 @@ from filer.kmip.failure import KeyServerFailure, ServerRefusal
 from filer.kmip.requests import SPOKEN, Form, locate_name
 from filer.kmip.ttlv import MalformedTtlv
 from filer.running.parallel import in_parallel
-from filer.storm.fleet import Fleet
+from filer.storm.fleet import ONE_FOR_ALL, Fleet
 from filer.storm.plan import Plan
 from filer.throw_away.certificates import NoAuthority
 from filer.throw_away.destruction import Destroyer, by_place
@@ -139,10 +139,12 @@ def destroy(
     *,
     go_on: GoOn,
     tell: Callable[[int], None],
+    sees_all: bool = True,
 ) -> list[Entry]:
     """Destroy the objects of ``entries`` while ``go_on`` is true; return those that may be left.
 
-    ``tell`` gets the number of entries that are done.
+    ``tell`` gets the number of entries that are done.  ``sees_all`` says whether the certificate
+    that all filers may share is that of the run.
     """
     by_server: dict[str, list[tuple[str, list[Entry]]]] = {}
     for (address, owner), some in by_place(entries).items():
@@ -160,7 +162,8 @@ def destroy(
             known = {each: identifiers[each] for each in some if each in identifiers}
             try:
                 batches = Batches(lines.to(address, owner))
-                left += Destroyer(batches.ask, digests).destroy(some, known)
+                is_that = sees_all or owner != ONE_FOR_ALL  # the others are issued by name
+                left += Destroyer(batches.ask, digests, sees_all=is_that).destroy(some, known)
                 done[address] += len(some)
                 tell(sum(done.values()))
             except (KeyServerFailure, MalformedTtlv, NoAuthority) as problem:

@@ -160,8 +160,13 @@ def restore(call: Call) -> None:
         did = "showed all key pairs" if partly else "answered"
         text = f"key_manager: not every key server {did}; no key pairs were removed"
         call.fail(Complaint(text, "restore_incomplete"))
+    own = {disk.key_id for disk in filer.ownership().own(filer.shelf)}
     for key_id, disks in restored.kept.items():
-        text = f'kept: {key_id}, in use by {disks} disks, on no key server; run "key_manager rekey"'
+        whose, there = ("", "") if key_id in own else (" of other systems", " there")
+        text = (
+            f"kept: {key_id}, in use by {disks} disks{whose}, on no key server; "
+            f'run "key_manager rekey"{there}'
+        )
         if not disks:
             text = f"kept: {key_id}, on no key server; {listed(list(absent))} may need it"
         call.fail(Complaint(text, "key_kept", key_id=key_id, disk_count=disks))

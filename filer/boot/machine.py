@@ -29,7 +29,7 @@ from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.options import Options
 from filer.pair.pair import Pair
-from filer.pair.service import GuardedStorage, ServiceLock
+from filer.pair.service import GuardedStorage, ServiceLock, lock_of_disks
 from filer.registration.installed import Installed
 from filer.root import Root, RootLock, unusable
 from filer.running.interrupt import Interrupt
@@ -131,6 +131,18 @@ class Machine:
             raise unusable(path, f"the interconnect cannot be opened: {error.strerror}") from None
         return pair
 
+    def _lock_of_disks(self, hardware: Hardware) -> Path | None:
+        """Return the lock file in a shelf outside the root, which a copy of the root would share.
+
+        Raises StorageError.
+        """
+        shelf = self._root.shelf
+        if shelf.parent == self._root.path:
+            return None
+        if not shelf.exists():
+            self._storage.make_directory(shelf)
+        return lock_of_disks(shelf, hardware.system_id)
+
     def _leave_pair(self) -> None:
         if self._pair is not None:
             self._pair.close()
@@ -149,12 +161,13 @@ class Machine:
         self._lock.check()
         pair = self.pair()
         serves = serves or pair is None
+        marker = self._root.examine()
+        described = load_hardware(self._root.hardware, self._storage)
         if serves:
+            self._service.use(self._lock_of_disks(described))
             self._service.take()
             if pair:
                 pair.is_up()
-        marker = self._root.examine()
-        described = load_hardware(self._root.hardware, self._storage)
         loader = LoaderEnvironment(
             self._root.var / "loader.toml", self._storage, described.autoboot, unsaved
         )

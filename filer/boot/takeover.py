@@ -55,6 +55,8 @@ def take_over(filer: Filer, pair: Pair, notices: Notices, reason: str) -> None:
         if filer.partner:
             return
         pair.service.check()
+        if not Root.at(pair.partner_root).examine().populated:
+            raise TakeoverFailed(f"{pair.partner_name} has not booted yet, and has no disks")
         pair.other_service.take()
         try:
             pair.is_up(State.TAKEOVER)
@@ -76,14 +78,15 @@ def take_over(filer: Filer, pair: Pair, notices: Notices, reason: str) -> None:
 def give_back(filer: Filer, pair: Pair) -> None:
     """Take power off the partner's disks, and release its service lock.
 
-    Raises MovingAlready, or StorageError with nothing changed.
+    Raises MovingAlready, or ConfigError or StorageError with nothing changed.
     """
     if not pair.moving.acquire(blocking=False):
         raise MovingAlready("a takeover or a giveback is running")
     try:
         if filer.partner:
+            message = pair.other_mailbox.read()
             pair.is_up()
-            if message := pair.other_mailbox.read():
+            if message:
                 pair.dealt_with = message.generation
             _release_partner(filer, pair)
     finally:
@@ -136,7 +139,8 @@ def _refuse(missing: Mapping[str, Sequence[str]]) -> None:
         disks = "; ".join(f"{key_id} of {listed(names)}" for key_id, names in missing.items())
         raise TakeoverFailed(
             f"takeover refused: no key for key ID {disks}; no key was tried, and nothing was "
-            "changed; run key_manager restore -all when the key servers answer"
+            "changed; run key_manager restore -all when the key servers answer; if they do, "
+            "compare the key servers and client certificates of both nodes"
         )
 
 

@@ -13,12 +13,20 @@ from filer.running.interrupt import Interrupt
 from filer.running.turn import Busy
 from filer.system import Filer
 
+_ON_REBOOT = "cf.takeover.on_reboot"
 _CAUSES = {
     State.PANICKED: ("cf.takeover.on_panic", "partner panic"),
-    State.HALTED: ("cf.takeover.on_reboot", "partner halt"),
-    State.REBOOTING: ("cf.takeover.on_reboot", "partner reboot"),
+    State.HALTED: (_ON_REBOOT, "partner halt"),
+    State.REBOOTING: (_ON_REBOOT, "partner reboot"),
 }
 """The states that a partner announces: the option that lets a takeover follow, and its reason."""
+
+_AFTER_REBOOT = 180.0
+"""Seconds after which a partner that halted or rebooted is taken over although
+``cf.takeover.on_reboot`` is off."""
+
+_AFTER_FAILED_GIVEBACK = 600.0
+"""Seconds between a giveback by itself that failed and the next one."""
 
 _LOST = ("cf.takeover.on_failure", "partner failure")
 PANIC = _CAUSES[State.PANICKED][1]
@@ -55,6 +63,7 @@ class Watch:
         self._down: tuple[int, float] = (0, 0.0)
         """The generation of the partner's mailbox while it is down, and since when it is."""
 
+        self._no_giveback_before = 0.0
         self._problem = ""
 
     def tick(self) -> None:
@@ -92,10 +101,13 @@ class Watch:
         patience = 0.0
         if message.state not in _CAUSES:
             patience = float(options["cf.takeover.detection.seconds"])
+        is_off = options[option] == "off"
+        if is_off and option == _ON_REBOOT:
+            is_off, patience = False, _AFTER_REBOOT
         if (
             self._pair.dealt_with == message.generation
             or self._pair.unheard
-            or options[option] == "off"
+            or is_off
             or self._clock() - self._down[1] < patience
         ):
             return
@@ -117,10 +129,17 @@ class Watch:
         is_due = pair.reason == PANIC or filer.options["cf.giveback.auto.enable"] == "on"
         if not (is_due and filer.partner and pair.interconnect.partner_waits):
             return
+        if self._clock() < self._no_giveback_before:
+            return
         try:
             with filer.changes.turn("cf giveback", "the failover monitor"):
                 give_back(filer, pair)
         except Busy:  # the next heartbeat tries again
+            return
+        except FilerError as problem:
+            self._no_giveback_before = self._clock() + _AFTER_FAILED_GIVEBACK
+            text = f"Failover monitor: giveback failed: {problem}"
+            self._log("cf.fm.givebackFailed", "error", text)
             return
         self._log("cf.fm.givebackComplete", "notice", "Failover monitor: giveback completed")
 

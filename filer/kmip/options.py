@@ -14,7 +14,8 @@ DEFAULT_PORT = 5696
 DEFAULT_TIMEOUT = 5.0
 """Seconds for one answer."""
 
-_MOST_SECONDS = 3600
+MOST_SECONDS = 3600
+"""The longest time for one answer that a user may choose."""
 
 
 def address(text: str) -> str:
@@ -43,9 +44,9 @@ def seconds(text: str) -> float:
         found = float(text.removesuffix("s"))
     except ValueError:
         found = math.nan
-    if not 0 < found <= _MOST_SECONDS:
+    if not 0 < found <= MOST_SECONDS:
         raise argparse.ArgumentTypeError(
-            f'"{text}" is not a number of seconds (up to {_MOST_SECONDS})'
+            f'"{text}" is not a number of seconds (up to {MOST_SECONDS})'
         )
     return found
 

@@ -124,9 +124,15 @@ def locate_all(
     return Item(enums.Operation.LOCATE, payload)
 
 
-def locate_name(key_id: str, offset: int = 0) -> Item:
-    """Ask for all objects named ``key_id`` after the first ``offset``."""
-    payload = partial(_locate_payload, offset=offset) if offset else _locate_payload
+def locate_name(key_id: str, offset: int = 0, *, filtered: bool = True) -> Item:
+    """Ask for all Secret Data objects named ``key_id`` after the first ``offset``.
+
+    Without ``filtered``, ask for objects of any type.
+    """
+    is_usual = filtered and not offset  # these share one template
+    payload = (
+        _locate_payload if is_usual else partial(_locate_payload, offset=offset, filtered=filtered)
+    )
     return Item(enums.Operation.LOCATE, payload, key_id)
 
 

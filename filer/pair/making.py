@@ -12,10 +12,11 @@ NODES = ("filer1", "filer2")
 SHELF = "shelf"
 
 
-def make_pair(directory: Path, storage: Storage) -> tuple[Path, Path]:
+def make_pair(directory: Path, storage: Storage, *, port: int | None = None) -> tuple[Path, Path]:
     """Write two roots with crossed system IDs, and the shelf that they share, below ``directory``.
 
-    Return the roots.  Raises FilerError, and changes nothing, if one of the three exists.
+    ``port`` is that of the key servers, by default the standard one.  Return the roots.  Raises
+    FilerError, and changes nothing, if one of the three exists.
     """
     roots = (directory / NODES[0], directory / NODES[1])
     for path in (*roots, directory / SHELF):
@@ -25,21 +26,20 @@ def make_pair(directory: Path, storage: Storage) -> tuple[Path, Path]:
     storage.make_directory(directory / SHELF)
     for number, root in enumerate(roots):
         storage.make_directory(root)
-        text = _settings(NODES[number], systems[number], systems[1 - number], NODES[1 - number])
+        partner = NODES[1 - number]
+        changes = {
+            "hostname": f'"{NODES[number]}"',
+            "system_id": str(systems[number]),
+            "partner_id": str(systems[1 - number]),
+            "partner_hostname": f'"{partner}"',
+            "partner_root": f'"../{partner}"',
+            "directory": f'"../{SHELF}"',
+            **({} if port is None else {"port": str(port)}),
+        }
+        lines = DEFAULT_TEXT.splitlines(keepends=True)
+        text = "".join(_changed(line, changes) for line in lines)
         storage.write(root / "filer.toml", text.encode())
     return roots
-
-
-def _settings(hostname: str, system_id: int, partner_id: int, partner: str) -> str:
-    changes = {
-        "hostname": f'"{hostname}"',
-        "system_id": str(system_id),
-        "partner_id": str(partner_id),
-        "partner_hostname": f'"{partner}"',
-        "partner_root": f'"../{partner}"',
-        "directory": f'"../{SHELF}"',
-    }
-    return "".join(_changed(line, changes) for line in DEFAULT_TEXT.splitlines(keepends=True))
 
 
 def _changed(line: str, changes: Mapping[str, str]) -> str:

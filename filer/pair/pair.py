@@ -14,7 +14,7 @@ from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
 from filer.pair.interconnect import ALIVE, RELEASE, WAITING, Interconnect
 from filer.pair.mailbox import Failover, Mailbox, Message, State
-from filer.pair.service import ServiceLock
+from filer.pair.service import ServiceLock, lock_of_disks
 
 
 class Partner(Enum):
@@ -58,7 +58,9 @@ class Pair:
     ) -> None:
         self.partner_root = root / hardware.partner_root
         self.service = service
-        self.other_service = ServiceLock(self.partner_root)
+        self.other_service = ServiceLock(
+            self.partner_root, lock_of_disks(shelf, hardware.partner_id)
+        )
         self.mailbox = Mailbox(shelf, hardware.system_id, storage, now)
         self.other_mailbox = Mailbox(shelf, hardware.partner_id, storage, now)
         self.failover = Failover(shelf, storage)

@@ -1,8 +1,9 @@
 """The service lock of a node: only its holder writes to the node's root volume and disks.
 
-The lock is a file in the root of the node.  The node holds it while it is up; at a takeover the
-partner takes it.  The kernel frees it when the process that holds it ends for any reason, and not
-while that process is only stopped.
+The lock is a file in the root of the node, and if other roots may have their disks in the same
+shelf, another one there, which a copy of the root finds locked.  The node holds it while it is up;
+at a takeover the partner takes it.  The kernel frees it when the process that holds it ends for any
+reason, and not while that process is only stopped.
 """
 
 import fcntl
@@ -36,16 +37,33 @@ class ServiceHeld(FilerError):
         self.pid = pid
 
 
+class DisksServed(FilerError):
+    """The disks of this system are served from another root."""
+
+    def __init__(self, path: Path, pid: str) -> None:
+        shelf = printable(str(path.parent.resolve()))
+        super().__init__(
+            f"process {pid} serves the disks of this system in {shelf} from another root; "
+            "is this root a copy?"
+        )
+
+
+def lock_of_disks(shelf: Path, system_id: int) -> Path:
+    """Return the lock file for the disks of a system, in a shelf that several roots may use."""
+    return shelf / f"{NAME}.{system_id}"
+
+
 class ServiceLock:
     """The service lock in the root ``root``; taken and released several times by one process.
 
     The directory of the root volume is locked too, so that removing the lock file lets no other
-    process in.
+    process in.  ``disks`` is the lock file in the shelf, or None.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disks: Path | None = None) -> None:
         self._path = root / NAME
         self._volume = root / "mroot"
+        self._disks = disks
         self._held: list[tuple[int, Path]] = []
         self._writers = 0
         self._changed = threading.Condition()
@@ -55,44 +73,53 @@ class ServiceLock:
         """Whether this process has the lock."""
         return bool(self._held)
 
+    def use(self, disks: Path | None) -> None:
+        """Make ``disks`` the lock file in the shelf; a lock with another one is released."""
+        if disks != self._disks:
+            self.release()
+            self._disks = disks
+
     def take(self) -> None:
         """Take the lock, unless this process has it.  Never waits longer than 0.3 s.
 
-        Raises ServiceHeld, or FilerError if the file cannot be used.
+        Raises ServiceHeld, DisksServed, or FilerError if a file cannot be used.
         """
         deadline = time.monotonic() + _PATIENCE
         while not self.held:
             try:
-                self._try()
+                refusal = self._try()
             except OSError as error:
-                reason = error.strerror
-                raise FilerError(f"cannot lock {printable(str(self._path))}: {reason}") from None
-            if not self.held:
+                path, reason = printable(str(error.filename or self._path)), error.strerror
+                raise FilerError(f"cannot lock {path}: {reason}") from None
+            if refusal:
                 if time.monotonic() > deadline:
-                    raise ServiceHeld(self._path, self.holder() or "?")
+                    raise refusal
                 time.sleep(0.01)
 
-    def _try(self) -> None:
+    def _try(self) -> FilerError | None:
+        """Take the lock, or return why it is not free."""
         with suppress(FileExistsError):
             self._volume.mkdir(0o700)
         taken: list[tuple[int, Path]] = []
         try:
-            for path, flags in (
-                (self._path, os.O_RDWR | os.O_CREAT),
-                (self._volume, os.O_RDONLY | os.O_DIRECTORY),
-            ):
+            for path in filter(None, (self._path, self._volume, self._disks)):
+                is_file = path != self._volume
+                flags = os.O_RDWR | os.O_CREAT if is_file else os.O_RDONLY | os.O_DIRECTORY
                 descriptor = os.open(path, flags | _FLAGS, 0o600)
                 taken.append((descriptor, path))
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not is_at(path, descriptor):
-                    return
-            os.fchmod(taken[0][0], 0o600)
+                if not (_lock(descriptor) and is_at(path, descriptor)):
+                    if path == self._disks:
+                        return DisksServed(path, _holder(path) or "?")
+                    return ServiceHeld(self._path, self.holder() or "?")
+                if is_file:
+                    os.fchmod(descriptor, 0o600)
             line = f"{os.getpid()}\n".encode()
-            os.pwrite(taken[0][0], line, 0)
-            os.ftruncate(taken[0][0], len(line))
+            for descriptor, path in taken:
+                if path != self._volume:
+                    os.pwrite(descriptor, line, 0)
+                    os.ftruncate(descriptor, len(line))
             self._held, taken = taken, []
-        except BlockingIOError:
-            pass
+            return None
         finally:
             for descriptor, _path in taken:
                 os.close(descriptor)
@@ -131,19 +158,33 @@ class ServiceLock:
 
     def is_free(self) -> bool:
         """Return whether no process has the lock; False if it cannot be read."""
-        return not self.held and _is_free(self._path) and _is_free(self._volume)
+        paths = filter(None, (self._path, self._volume, self._disks))
+        return not self.held and all(map(_is_free, paths))
 
     def holder(self) -> str | None:
         """Return the process ID in the file, or None if there is none."""
-        with suppress(OSError):
-            descriptor = os.open(self._path, os.O_RDONLY | _FLAGS)
-            try:
-                written = os.pread(descriptor, _LONGEST_PID, 0).strip()
-            finally:
-                os.close(descriptor)
-            if written.isdigit():
-                return written.decode("ascii")
-        return None
+        return _holder(self._path)
+
+
+def _holder(path: Path) -> str | None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
+        try:
+            written = os.pread(descriptor, _LONGEST_PID, 0).strip()
+        finally:
+            os.close(descriptor)
+        if written.isdigit():
+            return written.decode("ascii")
+    return None
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file; return False if another process has it locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_free(path: Path) -> bool:

@@ -1,6 +1,8 @@
 """Client certificates that a run makes for itself."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,15 @@ AUTHORITY_PRIVATE = "authority_private.pem"
 """The authority of client certificates with its private key, as a key server for tests has it."""
 
 HOUR = timedelta(hours=1)
+
+
+def fingerprint(*files: Path) -> str:
+    """Return the SHA-256 of the client certificates in ``files``, as far as they can be read."""
+    digest = sha256()
+    for file in files:
+        with suppress(OSError):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 class NoAuthority(FilerError):

@@ -16,12 +16,15 @@ class Destroyer:
     """Destroys the objects of a ledger on one key server, with one client certificate.
 
     An object is destroyed only if it has the name in its entry, which must be one that no filer
-    uses, and if its secret fits the digest.  ``ask`` raises KeyServerFailure.
+    uses, and if its secret fits the digest.  ``ask`` raises KeyServerFailure.  Without
+    ``sees_all`` the client certificate is another one than that of the run: an object that is not
+    found may be left.
     """
 
-    def __init__(self, ask: Ask, digests: Digests) -> None:
+    def __init__(self, ask: Ask, digests: Digests, *, sees_all: bool = True) -> None:
         self._ask = ask
         self._digests = digests
+        self._sees_all = sees_all
 
     def destroy(
         self, entries: Sequence[Entry], identifiers: Mapping[Entry, str] | None = None
@@ -75,12 +78,13 @@ class Destroyer:
 
     def _located(self, entries: Sequence[Entry]) -> dict[Entry, list[str]]:
         """Return the identifiers of the objects with these names; without unanswered entries."""
-        answers = self._ask([locate_name(entry.name) for entry in entries])
-        return {
+        answers = self._ask([locate_name(entry.name, filtered=False) for entry in entries])
+        found = {
             entry: _identifiers(answer)
             for entry, answer in zip(entries, answers, strict=True)
             if answer is not None and (answer.succeeded or _is_gone(answer))
         }
+        return {entry: objects for entry, objects in found.items() if objects or self._sees_all}
 
 
 def by_place(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
@@ -20,9 +20,17 @@ from filer.host.text import printable
 from filer.host.user_paths import user_path
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.pair import KeyPair
+from filer.kmip.address import AddressError, parse_address, parse_port
+from filer.kmip.options import MOST_SECONDS
 
 _DIGEST_SIZE = 32
 _SIZE_LIMIT = 64 * 1024 * 1024
+
+
+OTHER_CLIENT = (
+    "the client certificate is another one than that of the run, so a key server may not show what "
+    "is left; use --certs DIR with that of the run"
+)
 
 
 class LedgerError(FilerError):
@@ -48,6 +56,14 @@ class Entry(NamedTuple):
     name: str
     digest: str
 
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Self:
+        """Return the entry in a line of a ledger.  Raises ValueError, TypeError or AddressError."""
+        entry = cls(**fields)
+        _require_text(*entry)
+        parse_address(entry.key_server)
+        return entry
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -59,6 +75,21 @@ class Reach:
     other_cert: str | None
     login: Sequence[str] | None
     """The user, and the file with the password."""
+
+    client: str
+    """The fingerprint of the client certificates."""
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Self:
+        """Return what the head of a ledger says.  Raises ValueError, TypeError or AddressError."""
+        reach = cls(**fields)
+        user, file = ("", "") if reach.login is None else reach.login
+        other = "" if reach.other_cert is None else reach.other_cert
+        _require_text(reach.certs, reach.client, other, user, file)
+        parse_port(str(reach.port))
+        if type(reach.timeout) not in (int, float) or not 0 < reach.timeout <= MOST_SECONDS:
+            raise ValueError
+        return reach
 
 
 class Digests:
@@ -119,6 +150,11 @@ class Ledger:
             self._storage.remove(self.path)
 
 
+def _require_text(*values: object) -> None:
+    if not all(isinstance(value, str) and value.isprintable() for value in values):
+        raise ValueError
+
+
 def _schema(program: str) -> str:
     return f"{program}-ledger/1"
 
@@ -145,6 +181,6 @@ def read(program: str, path: Path) -> tuple[Reach, Digests, Sequence[Entry]]:
         if head.pop("schema") != _schema(program):
             raise ValueError
         digests = Digests(bytes.fromhex(head.pop("salt")))
-        return Reach(**head), digests, [Entry(**entry) for entry in entries]
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return Reach.of(head), digests, [Entry.of(entry) for entry in entries]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AddressError):
         raise LedgerError(f"{printable(str(path))}: not a ledger of {program}") from None

@@ -77,6 +77,8 @@ class Cursor(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class _Reading:
+    """The words of each command so far, and how the text ends."""
+
     commands: list[list[Word]] = field(default_factory=lambda: [[]])
     open_quote: int | None = None
     continued: bool = False

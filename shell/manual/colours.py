@@ -38,7 +38,7 @@ def tokens_of(page: ManualText) -> Iterator[_Token]:
 
 
 def _of_line(command: _CommandLine, line: Line) -> Iterator[_Token]:
-    fonts = {font for font, _ in line}
+    fonts = [font for font, _ in line]
     if EXAMPLE in fonts and "bold" not in fonts:
         yield from _example(command, "".join(text for _, text in line))
         return
@@ -58,5 +58,8 @@ def _example(command: _CommandLine, text: str) -> Iterator[_Token]:
 
 
 def _bold(text: str) -> Iterator[_Token]:
+    if "-" not in text:
+        yield Generic.Strong, text
+        return
     for word in _WORDS.findall(text):
         yield TOKENS[Kind.OPTION] if word.startswith("-") else Generic.Strong, word

@@ -1,6 +1,5 @@
 """Lines of styled text: fill them with words, up to a width."""
 
-import re
 from collections.abc import Iterable, Iterator
 
 Fragment = tuple[str, str]
@@ -18,8 +17,6 @@ UNLIMITED = 100_000
 # Characters that do not occur in the source, since plain "-" never breaks and " " always may.
 BREAKABLE_HYPHEN = "\u2010"
 FIXED_BLANK = "\u00a0"
-
-_BLANKS = re.compile(" *")
 
 
 def text_of(lines: Iterable[Line]) -> str:
@@ -60,12 +57,12 @@ def fill(
     margin = indent if hanging is None else hanging
     words = "".join(part for _, part in text).rstrip(" ")
     lines = []
+    add_text(line, "", " " * (indent - columns_of(line)))
     for first, *others in _sliced(text, _broken(words, width - indent, width - margin)):
-        add_text(line, "", " " * (indent - columns_of(line)))
         add_text(line, *first)
         line += others  # the styles of neighbours differ
         lines.append(line)
-        line, indent = [], margin
+        line = [("", " " * margin)] if margin else []
     return lines
 
 
@@ -92,9 +89,9 @@ def _broken(text: str, first_room: int, room: int) -> Iterator[tuple[int, int]]:
 
 
 def _end_of_blanks(text: str, start: int) -> int:
-    blanks = _BLANKS.match(text, start)
-    assert blanks is not None  # it matches the empty text
-    return blanks.end()
+    while text.startswith(" ", start):
+        start += 1
+    return start
 
 
 def _sliced(text: Line, slices: Iterable[tuple[int, int]]) -> Iterator[Line]:
@@ -102,13 +99,12 @@ def _sliced(text: Line, slices: Iterable[tuple[int, int]]) -> Iterator[Line]:
     fragments = iter(text)
     start, style, words = 0, "", ""
     for begin, end in slices:
-        line: Line = []
-        position = begin
-        while position < end:
-            if position < start + len(words):
-                line.append((style, plain_text(words[position - start : end - start])))
-                position = min(end, start + len(words))
-            else:
-                start += len(words)
-                style, words = next(fragments)
+        while begin >= start + len(words):
+            start += len(words)
+            style, words = next(fragments)
+        line = [(style, plain_text(words[begin - start : end - start]))]
+        while end > start + len(words):
+            start += len(words)
+            style, words = next(fragments)
+            line.append((style, plain_text(words[: end - start])))
         yield line

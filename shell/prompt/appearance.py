@@ -15,7 +15,7 @@ from prompt_toolkit.formatted_text.utils import split_lines
 from prompt_toolkit.key_binding.vi_state import InputMode
 from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.output import ColorDepth
-from prompt_toolkit.styles import Attrs, pygments_token_to_classname
+from prompt_toolkit.styles import pygments_token_to_classname
 
 from filer.shell.prompt.settings import Settings
 from filer.shell.prompt.themes import style
@@ -43,27 +43,31 @@ def coloured(page: "ManualText", theme: str, terminal: str) -> str:
 
     of_theme = style(theme)
 
-    @cache
-    def attributes(token: "_TokenType") -> Attrs:
-        # A style for line ends would reach into the next line in a pager.
-        return of_theme.get_attrs_for_style_str("" if token is Whitespace else class_of(token))
-
-    text = StringIO()
-    output = Vt100_Output(text, lambda: Size(0, 0), term=terminal)
+    buffer = StringIO()
+    output = Vt100_Output(buffer, lambda: Size(0, 0), term=terminal)
     depth = ColorDepth.from_env() or output.get_default_color_depth()
-    before = attributes(Whitespace)
-    waiting: list[str] = []
+
+    @cache
+    def look(token: "_TokenType") -> str:
+        """Return the control sequence that begins the style of ``token``."""
+        # A style for line ends would reach into the next line in a pager.
+        name = "" if token is Whitespace else class_of(token)
+        output.set_attributes(of_theme.get_attrs_for_style_str(name), depth)
+        output.flush()
+        sequence = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return sequence
+
+    before = look(Whitespace)
+    text: list[str] = []
     for token, words in tokens_of(page):
-        wanted = attributes(token)
+        wanted = look(token)
         if wanted != before and words:
-            output.write("".join(waiting))
-            waiting.clear()
             before = wanted
-            output.set_attributes(before, depth)
-        waiting.append(words)
-    output.write("".join(waiting))
-    output.flush()
-    return text.getvalue()
+            text.append(before)
+        text.append(words)  # printable ASCII only
+    return "".join(text)
 
 
 def class_of(token: "_TokenType") -> str:

@@ -102,9 +102,9 @@ class SshHost:
             self._service.announce(line, only_watched=only_watched)
 
 
-def _known_hosts(host: SshHost, keys: Sequence[asyncssh.SSHKey]) -> bytes:
-    """Return the content of a file of known hosts."""
-    name = host.address if host.port == _SSH_PORT else f"[{host.address}]:{host.port}"
+def known_hosts(address: str, port: int, keys: Sequence[asyncssh.SSHKey]) -> bytes:
+    """Return the lines of a server with ``keys`` in a file of known hosts."""
+    name = address if port == _SSH_PORT else f"[{address}]:{port}"
     return b"".join(name.encode() + b" " + key.export_public_key() for key in keys)
 
 
@@ -169,7 +169,8 @@ class Service:
                     ),
                 )
                 if self._host.known_hosts:
-                    self._host.known_hosts.write_bytes(_known_hosts(self._host, keys))
+                    lines = known_hosts(self._host.address, self._host.port, keys)
+                    self._host.known_hosts.write_bytes(lines)
                 if self._host.hint:
                     hint = self._host.hint(self._host.address, self._host.port)
                     write(self._host.output.out, f"{hint}\n")

@@ -8,44 +8,25 @@ Run as a program, this module is the process that forks the ones that die.
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from filer.boot.machine import power_off
-from filer.boot.takeover import give_back, stand_down, take_over
-from filer.disks.disk import BLOCK_SIZE
+from filer.boot.takeover import give_back, stand_down
 from filer.host.durable import Storage
 from filer.pair.mailbox import State
-from filer.pair.making import make_pair
-from filer.pair.pair import Pair
-from filer.system import Filer
 from tests.conftest import Count
 from tests.faults.test_crash import Crasher, serve_crashes
 from tests.kit import faulty
 from tests.kit.faulty import CrashingStorage, FaultyKeyServer
-from tests.kit.house import House, Told
+from tests.kit.house import House
+from tests.kit.pair_document import record
+from tests.kit.pair_site import Site, after_crashes, check_boots, check_takeover, pair_of, taken
 from tests.kit.points import Point, sample
 
-MARKED_BLOCK = 7
-ODD = ["0c.00.1", "0c.00.3", "0c.00.5", "0c.00.7"]  # filer1 has the higher system ID
-EVEN = ["0c.00.0", "0c.00.2", "0c.00.4", "0c.00.6"]
-
 Arm = Callable[[], object]
-
-
-def pair_of(house: House) -> Pair:
-    assert house.filer.pair
-    return house.filer.pair
-
-
-def taken(house: House) -> Filer:
-    """Take the partner of ``house`` over."""
-    take_over(house.filer, pair_of(house), Told(), "a test")
-    assert house.filer.partner
-    return house.filer.partner
 
 
 def _takeover(pair: Path, storage: Storage, arm: Arm) -> None:
@@ -122,83 +103,16 @@ def _operate(pair: Path, name: str, _files: Path, point: Point) -> object:
     return storage.kinds
 
 
-class Site:
-    """A pair with key servers, and copies of it."""
-
-    def __init__(self, directory: Path, servers: Sequence[FaultyKeyServer]) -> None:
-        self.servers = servers
-        self._directory = directory
-        self._sealed = directory / "sealed"
-        roots = make_pair(self._sealed, Storage())
-        for root in roots:
-            text = (root / "filer.toml").read_text(encoding="utf-8")
-            for old, new in (
-                ('"64 MiB"', '"1 MiB"'),
-                ("disks = 12", "disks = 8"),
-                ("port = 5696", f"port = {servers[0].port}"),
-                ("timeout = 5.0", "timeout = 20.0"),
-            ):
-                assert old in text
-                text = text.replace(old, new)
-            (root / "filer.toml").write_text(text, encoding="utf-8")
-        for root in roots:
-            with House(root, servers) as house:
-                house.boot()
-                house.install_all()
-                house.encrypt()
-                for disk in house.filer.ownership().own(house.filer.shelf):
-                    disk.write_block(MARKED_BLOCK, _mark(disk.name))
-
-    def copy(self, source: Path | None = None, name: str = "pair") -> Path:
-        """Return a copy of ``source``, by default of the pair with encrypted and locked disks."""
-        copy = self._directory / name
-        shutil.rmtree(copy, ignore_errors=True)
-        ignore = shutil.ignore_patterns("run")
-        return shutil.copytree(source or self._sealed, copy, symlinks=True, ignore=ignore)
-
-
-def _mark(name: str) -> bytes:
-    return name.encode().ljust(BLOCK_SIZE, b".")
-
-
-def check_boots(pair: Path, servers: Sequence[FaultyKeyServer]) -> None:
-    """Boot both nodes at once; each serves its own disks, and no other."""
-    with House(pair / "filer1", servers) as first, House(pair / "filer2", servers) as second:
-        for house, own in ((first, ODD), (second, EVEN)):
-            told = house.boot()
-            assert told.warnings == []
-            _check_disks(house.filer, own)
-            faulty.check_that_no_key_is_lost_by(house, list(servers))
-            assert house.filer.panics.in_a_row == 0
-
-
-def check_takeover(pair: Path, servers: Sequence[FaultyKeyServer]) -> None:
-    """Take the partner over, and give it back."""
-    with House(pair / "filer1", servers) as first:
-        first.boot()
-        partner = taken(first)
-        _check_disks(first.filer, ODD)
-        _check_disks(partner, EVEN)
-        assert partner.wafl_is_up
-        assert pair_of(first).other_service.held
-        give_back(first.filer, pair_of(first))
-        assert not pair_of(first).other_service.held
-
-
-def _check_disks(filer: Filer, own: Sequence[str]) -> None:
-    disks = filer.ownership().own(filer.shelf)
-    assert [disk.name for disk in disks] == own
-    for disk in disks:
-        assert not disk.locked
-        assert disk.failures == 0
-        assert disk.read_block(MARKED_BLOCK) == _mark(disk.name)
-
-
-def check(pair: Path, servers: Sequence[FaultyKeyServer], point: Point) -> None:
-    steps = [check_boots, check_takeover]
-    for step in steps if point.number % 2 else reversed(steps):
-        step(pair, servers)
+def check(pair: Path, servers: Sequence[FaultyKeyServer], point: Point) -> tuple[str, str]:
+    """Check the pair, in either order, and return what `check_boots` and `check_takeover` do."""
+    if point.number % 2:
+        boots = check_boots(pair, servers)
+        takeover = check_takeover(pair, servers)
+    else:
+        takeover = check_takeover(pair, servers)
+        boots = check_boots(pair, servers)
     assert not list(pair.rglob(".new-*"))
+    return boots, takeover
 
 
 @pytest.fixture(scope="module")
@@ -220,15 +134,16 @@ def test_a_crash_of_either_node_at_any_change_loses_no_disk(
     name: str, crasher: Crasher, site: Site, count: Count
 ) -> None:
     files = site.servers[0].directory
-    pair = site.copy()
+    pair = site.begin()
     crashes = crasher.run(pair, name, files)
     assert crashes, "an operation that changes nothing is no test"
-    check(pair, site.servers, crashes[0])
+    found = {check(pair, site.servers, crashes[0])}
     tried = sample(name, crashes)
     for point in tried:
-        pair = site.copy()
+        pair = site.begin()
         crasher.crash(pair, name, files, point)
-        check(pair, site.servers, point)
+        found.add(check(pair, site.servers, point))
+    record(f"killed in a {name}", after_crashes(found))
     count(f"killed at a change of a pair: {name}", len(tried), len(crashes))
 
 
@@ -239,12 +154,12 @@ def test_a_crash_of_a_takeover_that_finishes_the_changes_of_the_partner_loses_no
     files = site.servers[0].directory
     first = [
         point
-        for point in crasher.run(site.copy(), "rekey of the partner", files)
+        for point in crasher.run(site.begin(), "rekey of the partner", files)
         if point.moment != "before"
     ]
     tried_of_all = total = 0
     for crash in sample("rekey first", first):
-        killed = site.copy()
+        killed = site.begin()
         crasher.crash(killed, "rekey of the partner", files, crash)
         crashed = site.copy(killed, "crashed")
         crashes = crasher.run(site.copy(crashed), "takeover", files)

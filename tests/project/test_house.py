@@ -87,7 +87,7 @@ ROOMS = {
         ("recording",),
         ("ssh",),
         ("options", "plugins", "demo"),
-        ("check", "transcript"),
+        ("check", "transcript", "demo_pair"),
         ("power_cycle",),
         ("program",),
     ),

@@ -2,11 +2,15 @@
 
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from pytest_filer import FilerUnderTest
+from filer.mroot.system_log import format_line
+from pytest_filer import FilerPair, FilerUnderTest
+from pytest_filer.key_servers import RequestFailed
+from tests.kit.console import Account
 from tests.kit.paths import CHECKOUT
 from tests.kit.pytest_runs import outcomes, run_pytest
 
@@ -16,7 +20,18 @@ DOCUMENT = CHECKOUT / "docs" / "TESTING.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.S)
 
 
-SUBJECTS = ("one_key_server", "rotation", "expired", "locked_out", "broken_disk", "ssh", "types")
+SUBJECTS = (
+    "one_key_server",
+    "rotation",
+    "expired",
+    "locked_out",
+    "broken_disk",
+    "lost_node",
+    "giveback",
+    "interconnect",
+    "ssh",
+    "types",
+)
 
 
 def test_the_examples_of_the_manual_are_short_and_pass(tmp_path: Path) -> None:
@@ -325,3 +340,38 @@ def test_a_stopped_key_server_stays_so_when_its_certificate_expires(filer: Filer
     assert "certificate expired" in filer.run("key_manager status", status=1)
     server.renew()
     assert "is responding" in filer.run("key_manager status")
+
+
+@pytest.mark.filer(key_servers=1, disks=8, settings={"boot": {"giveback_wait": 0.5}})
+def test_the_nodes_of_a_pair_share_key_servers_and_shelf(filer_pair: FilerPair) -> None:
+    (server,) = filer_pair.key_servers
+    for node in (filer_pair.first, filer_pair.second):
+        add = f"key_manager add -key_server {server.address}"
+        assert "4 successes" in node.run(add, "key_manager rekey")
+    with filer_pair.second.ssh():
+        console = filer_pair.first.console
+        assert console.enter("key_manager query").count("-") >= 2
+        console.enter_until("cf status", "Interconnect is up.")
+        filer_pair.second.kill()
+    console.enter_until("cf status", "filer2 may be down")
+    console.enter("cf takeover")
+    with pytest.raises(RequestFailed, match="has taken this filer over"):
+        filer_pair.second.disk("0c.00.2").lock_out()
+    assert "gave nothing back in time" in filer_pair.second.run("hostname", status=3)
+
+
+@pytest.mark.parametrize("hostname", ["filer1", "filer1 (takeover)"])
+def test_a_line_of_the_system_log_behind_a_prompt_hides_no_prompt(
+    account: Account, hostname: str
+) -> None:
+    line = format_line(datetime.now(UTC), hostname, "cf.fm.takeoverComplete", "warning", "done")
+    shows = f"printf 'output\\nfiler1> {line}\\n'; read ended"
+    with account.terminal(program=("sh", "-c", shows)) as terminal:
+        assert terminal.wait_for_prompt() == f"output\n{line}\n"
+        assert terminal.prompt == "filer1>"
+
+
+def test_a_text_that_never_comes_fails_the_test(filer: FilerUnderTest) -> None:
+    console = filer.console
+    with pytest.raises(pytest.fail.Exception, match=r"'elsewhere' did not appear in 0\.2 s"):
+        console.enter_until("hostname", "elsewhere", timeout=0.2)

@@ -23,7 +23,8 @@ from filer.keyserver.server import KeyServer
 from filer.keyserver.stored_keys import stores_in
 from filer.qualify.catalogue import BUILT_IN
 from filer.qualify.options import PROGRAM
-from filer.throw_away.ledger import read
+from filer.throw_away.certificates import Authority
+from filer.throw_away.ledger import OTHER_CLIENT, read
 from pytest_filer.child import PATIENCE
 from tests.kit import defective, qualify_documents
 from tests.kit.defective import Server
@@ -491,13 +492,19 @@ def test_a_signal_ends_it_and_leaves_nothing(
     assert "Traceback" not in out
 
 
-def killed(server: Server, home: Path) -> Path:
-    """Kill a run that has registered five pairs; return its ledger."""
+def has_five_names(store: defective.Store) -> bool:
+    return len(store.names) == 5
+
+
+def killed(
+    server: Server, home: Path, when: Callable[[defective.Store], bool] = has_five_names
+) -> Path:
+    """Kill a run as soon as ``when`` is true after a Register; return its ledger."""
     target = ("--certs", server.directory, "--port", server.port, "--timeout", PATIENCE)
     with started(home, *target, server.address) as process:
 
         def kill(_name: str) -> None:
-            if len(server.store.names) == 5:
+            if when(server.store):
                 process.kill()
 
         server.on_register = kill
@@ -540,6 +547,33 @@ def test_clean_up_destroys_nothing_else(server: Server, tmp_path: Path) -> None:
     assert ended.status == 1
     assert f"such as {real}" in ended.err
     assert ledger.exists()
+
+
+def test_clean_up_destroys_objects_of_any_type(server: Server, tmp_path: Path) -> None:
+    def has_symmetric_key(store: defective.Store) -> bool:
+        return any(stored.kind == defective.SYMMETRIC_KEY for stored in store.objects.values())
+
+    ledger = killed(server, tmp_path, has_symmetric_key)
+    assert has_symmetric_key(server.store)
+
+    assert run(tmp_path, "cleanup", ledger).status == 0
+    assert server.store.objects == {}
+
+
+def test_clean_up_with_another_certificate_keeps_the_ledger(server: Server, tmp_path: Path) -> None:
+    ledger = killed(server, tmp_path)
+    others = tmp_path / "others"
+    shutil.copytree(server.directory, others)
+    issued = Authority.of(others).issue("another")
+    (others / "client_private.pem").write_bytes(issued)
+    (others / "client.pem").write_bytes(issued[issued.index(b"-----BEGIN CERT") :])
+
+    ended = run(tmp_path, "cleanup", "--certs", others, ledger)
+
+    assert ended.status == 1
+    assert ended.err.endswith(f"filer-qualify: {OTHER_CLIENT}\n")
+    assert run(tmp_path, "cleanup", ledger).status == 0
+    assert server.store.objects == {}
 
 
 def changed(content: Any) -> Any:

@@ -3,7 +3,9 @@
 import os
 import re
 import signal
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pexpect
@@ -138,6 +140,67 @@ def test_a_demo_over_ssh_says_how_to_log_in_and_leaves_nothing_behind(demo: Demo
         assert ended.out.startswith("filer1\nclient.pem:\n")
         child.proc.send_signal(signal.SIGTERM)
         child.proc.wait(PATIENCE)
+    assert demo.left() == []
+
+
+def test_a_demo_of_a_pair_over_ssh_has_both_nodes_and_leaves_nothing_behind(demo: Demo) -> None:
+    with demo.account.pipe("--demo", "--pair", "--ssh", "0", environment=demo.environment) as child:
+        log_in = {}
+        for _ in range(2):
+            child.expect(r"Log in to (filer[12]): (ssh -i \S+ [^\r\n]*)")
+            assert isinstance(child.match, re.Match)
+            log_in[child.match[1]] = child.match[2].split()
+
+        def run(node: str, line: str) -> str:
+            ended = demo.account.run(line, program=log_in[node])
+            assert ended.status == 0, ended.err
+            return ended.out
+
+        for node in log_in:
+            assert run(node, "hostname; keymgr list cert").startswith(f"{node}\nclient.pem:\n")
+        run("filer1", "options cf.takeover.detection.seconds 1")
+        while "filer2 is up.\nInterconnect is up.\n" not in run("filer1", "cf status"):
+            time.sleep(0.1)
+        (home,) = demo.temporary.iterdir()
+        os.kill(int((home / "pair" / "filer2" / "service").read_text()), signal.SIGKILL)
+        child.expect(r"filer2 has ended, status -9; start it: filer --root (\S+) --ssh (\S+)\r?\n")
+        assert isinstance(child.match, re.Match)
+        assert (child.match[1], child.match[2]) == (
+            str(home / "pair" / "filer2"),
+            f"127.0.0.1:{log_in['filer2'][-2]}",
+        )
+        while "filer1 has taken over filer2" not in run("filer1", "cf status"):
+            time.sleep(0.1)
+        first = int((home / "pair" / "filer1" / "service").read_text())
+        os.kill(first, signal.SIGSTOP)  # a stopped node ends too
+        child.proc.send_signal(signal.SIGTERM)
+        assert child.proc.wait(PATIENCE) == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(first, 0)
+    assert demo.left() == []
+
+
+def test_a_demo_of_a_pair_ends_if_a_node_cannot_start(demo: Demo) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = demo.account.run(
+            "--demo", "--pair", "--ssh", str(port), environment=demo.environment
+        )
+
+    assert (ended.err, ended.status) == ("", 2)
+    assert f"filer1: cannot listen on 127.0.0.1 port {port}: " in ended.out
+    assert demo.left() == []
+
+
+def test_a_demo_of_a_pair_says_how_to_start_both_nodes_at_terminals(demo: Demo) -> None:
+    with demo.account.pipe("--demo", "--pair", environment=demo.environment) as child:
+        child.expect(r"filer --root (\S+)\r?\n  filer --root (\S+)\r?\n")
+        assert isinstance(child.match, re.Match)
+        for number, root in enumerate(child.match.groups(), start=1):
+            ended = demo.account.run("--root", root, "-c", "hostname; keymgr list cert")
+            assert ended.out.startswith(f"filer{number}\nclient.pem:\n")
+        child.proc.send_signal(signal.SIGINT)
+        assert child.proc.wait(PATIENCE) == 0
     assert demo.left() == []
 
 

@@ -1,6 +1,6 @@
 """Panics in a row and their cost to the disks: counts, hold-back, AUTOBOOT, lockout."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -8,28 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.boot.machine import Machine, Panic
+from filer.boot.machine import Panic
 from filer.boot_device.panics import LIMIT, Panics
 from filer.disks.disk import LOCKOUT_LIMIT, AuthenticationFailed, LockedOut
 from filer.host.durable import Storage
 from filer.host.toml_file import ConfigError
 from filer.keys.authentication_key import MSID
 from filer.running.interrupt import Interrupt, Interrupted
-from filer.shell.plugins import Commands
-from filer.shell.power_cycle import (
-    LONGEST_WAIT,
-    PANICKED,
-    PowerCycle,
-    wait_before_boot,
-)
-from filer.shell.session import Session
-from filer.shell.signals import Signals
-from filer.system import Filer
+from filer.shell.power_cycle import LONGEST_WAIT, PANICKED, wait_before_boot
 from tests.kit import manual
 from tests.kit.console import Account
 from tests.kit.house import House, Screen
 from tests.kit.manual import Build, completed
 from tests.kit.pairs import lose, lose_everywhere, pairs_on
+from tests.kit.power import power_cycle
 
 build, house = manual.build, manual.house
 
@@ -268,34 +260,7 @@ class Impatient(Interrupt):
         self.check()
 
 
-class NoLines:
-    """A session source without lines; records the sessions."""
-
-    status = 0
-    is_for_people = True
-
-    def __init__(self) -> None:
-        self.prompts: list[str] = []
-
-    def run(self, session: Session) -> None:
-        self.prompts.append(session.prompt)
-
-    def announce(self, line: str, *, only_watched: bool = False) -> None: ...
-
-
 AtTerminal = partial(Screen, is_terminal=True)
-
-
-def cycle(root: Path, interrupt: Interrupt, screen: Screen) -> tuple[int, Sequence[str]]:
-    """Start the machine; return the exit status, and the prompts that were shown."""
-    machine, source, up = Machine(root, interrupt), NoLines(), list[Filer]()
-    commands = Commands(pytest.fail)
-    signals = Signals(interrupt)
-    power = PowerCycle(machine, commands, source, screen, signals, up.append, lambda: None)
-    try:
-        return power.run(), source.prompts
-    finally:
-        machine.unplug()
 
 
 @pytest.fixture
@@ -321,7 +286,7 @@ def test_autoboot_waits_longer_each_time_and_gives_up_after_ten_panics(
     console: Callable[[], Screen], sealed: House
 ) -> None:
     interrupt, screen = Impatient(), console()
-    status, prompts = cycle(sealed.root, interrupt, screen)
+    status, prompts = power_cycle(sealed.root, interrupt, screen)
     assert interrupt.waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert (status, prompts) == (PANICKED, ["LOADER>"] if screen.is_terminal else [])
     said = screen.err
@@ -333,7 +298,7 @@ def test_autoboot_waits_longer_each_time_and_gives_up_after_ten_panics(
     assert counted(sealed.root) == [LIMIT] * 4
     # The next start is held back, and does not boot automatically.
     interrupt = Impatient()
-    assert cycle(sealed.root, interrupt, console())[0] == PANICKED
+    assert power_cycle(sealed.root, interrupt, console())[0] == PANICKED
     assert interrupt.waits == []
     assert counted(sealed.root) == [LIMIT] * 4
 
@@ -344,7 +309,7 @@ def test_autoboot_comes_up_once_a_key_server_is_back(sealed: House) -> None:
             sealed.servers[1].start()
 
     interrupt, screen = Impatient(back), Screen()
-    assert cycle(sealed.root, interrupt, screen) == (0, ["filer1>"])
+    assert power_cycle(sealed.root, interrupt, screen) == (0, ["filer1>"])
     assert interrupt.waits == [1, 2, 4]
     assert counted(sealed.root) == [0] * 4
     assert Panics(sealed.root / "var" / "panics.toml", Storage()).in_a_row == 0
@@ -352,7 +317,7 @@ def test_autoboot_comes_up_once_a_key_server_is_back(sealed: House) -> None:
 
 def test_ctrl_c_ends_autoboot_at_loader(sealed: House) -> None:
     interrupt = Impatient(lambda wait: interrupt.request())
-    assert cycle(sealed.root, interrupt, AtTerminal()) == (PANICKED, ["LOADER>"])
+    assert power_cycle(sealed.root, interrupt, AtTerminal()) == (PANICKED, ["LOADER>"])
     assert interrupt.waits == [1]
     with pytest.raises(Interrupted):
         interrupt.sleep(0)
@@ -361,7 +326,7 @@ def test_ctrl_c_ends_autoboot_at_loader(sealed: House) -> None:
 def test_without_autoboot_the_first_panic_is_the_last(sealed: House) -> None:
     (sealed.root / "var" / "loader.toml").write_text('AUTOBOOT = "false"\n')
     interrupt = Impatient()
-    assert cycle(sealed.root, interrupt, AtTerminal()) == (PANICKED, ["LOADER>"])
+    assert power_cycle(sealed.root, interrupt, AtTerminal()) == (PANICKED, ["LOADER>"])
     assert interrupt.waits == []
     assert counted(sealed.root) == [1] * 4
 

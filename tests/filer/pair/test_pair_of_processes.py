@@ -1,11 +1,12 @@
 """Two partners, each a process at a terminal: takeover and giveback, and who serves the disks."""
 
 import os
-import re
+import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from shutil import ignore_patterns
 
 import pytest
 
@@ -13,7 +14,7 @@ from filer.keyserver.server import KeyServer
 from pytest_filer.key_server_process import key_servers as key_servers_of
 from tests.conftest import ADDRESSES
 from tests.kit import nodes
-from tests.kit.console import PATIENCE, Terminal, editing
+from tests.kit.console import Account, Terminal, editing
 from tests.kit.nodes import Nodes
 from tests.kit.remote import serving
 
@@ -44,17 +45,9 @@ def pair(sealed: Nodes, shared_servers: list[KeyServer], tmp_path: Path) -> Node
     return sealed.copied(tmp_path / "nodes")
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until ``condition`` holds."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def status_shows(terminal: Terminal, text: str) -> None:
     """Repeat ``cf status`` until it shows ``text``."""
-    until(lambda: text in terminal.enter("cf status"))
+    terminal.enter_until("cf status", text)
 
 
 def kill(terminal: Terminal, number: int = signal.SIGKILL) -> None:
@@ -94,6 +87,16 @@ def test_an_operator_takes_over_and_gives_back(pair: Nodes) -> None:
         assert second.prompt == "filer2>"
         status_shows(second, "HA enabled, filer1 is up.")
         assert "this system has not taken over its partner" in first.enter("partner")
+
+
+def test_a_node_that_has_not_booted_yet_is_not_taken_over(tmp_path: Path) -> None:
+    account = Account(tmp_path)
+    assert account.run("--new-pair", tmp_path / "pair").status == 0
+    refused = Account(tmp_path, root=tmp_path / "pair" / "filer1").commands("cf takeover -f")
+    assert refused.err == "cf: filer2 has not booted yet, and has no disks\n"
+    second = tmp_path / "pair" / "filer2"
+    assert [path.name for path in second.iterdir()] == ["filer.toml"]
+    assert Account(tmp_path, root=second).commands("hostname").out == "filer2\n"
 
 
 @pytest.mark.parametrize(
@@ -157,22 +160,21 @@ def test_a_lost_process_is_taken_over_once(pair: Nodes) -> None:
             status_shows(first, "HA enabled, filer2 is up.")
 
 
-def test_a_stopped_process_keeps_its_disks(pair: Nodes) -> None:
-    with pair.terminals([FAST]) as (first, second):
-        status_shows(first, "Interconnect is up.")
-        kill(second, signal.SIGSTOP)
-        try:
-            status_shows(first, "takeover disabled because of reason (interconnect error)")
-            assert "Interconnect is down." in first.enter("cf status")
-            refused = first.enter("cf forcetakeover")
-            assert f"process {second.pid} of filer2 holds its service lock" in refused
-            assert "interconnect error" in first.enter("cf takeover")
-            before = pair.contents()
-        finally:
-            kill(second, signal.SIGCONT)
-        status_shows(first, "HA enabled, filer2 is up.")
-        assert "filer2" in second.enter("hostname")
+def test_a_copy_of_a_root_does_not_serve_the_same_disks(pair: Nodes) -> None:
+    copy = pair.first.root.with_name("copy")
+    with pair.terminals() as (first, second):
+        shutil.copytree(pair.first.root, copy, symlinks=True, ignore=ignore_patterns("run"))
+        before = pair.contents()
+        refused = Account(pair.directory, root=copy).commands("key_manager rekey")
+        assert refused.status == 2
+        assert refused.err == (
+            f"filer: process {first.pid} serves the disks of this system in {pair.shelf} "
+            "from another root; is this root a copy?\n"
+        )
         assert pair.contents() == before
+        kill(second)
+        first.enter(FAST)
+        status_shows(first, "filer1 has taken over filer2")
 
 
 def test_no_takeover_is_promised_before_the_partner_was_heard(pair: Nodes) -> None:
@@ -184,23 +186,6 @@ def test_no_takeover_is_promised_before_the_partner_was_heard(pair: Nodes) -> No
         finally:
             kill(second, signal.SIGCONT)
     assert "Interconnect is down (link 0 down, link 1 down), takeover capability off-line" in shown
-
-
-def test_takeover_is_disabled_while_the_interconnect_is_down(pair: Nodes) -> None:
-    with pair.terminals([FAST]) as (first, second):
-        status_shows(first, "Interconnect is up.")
-        socket = pair.second.root / "run" / "interconnect"
-        socket.rename(socket.with_name("cut"))
-        other = pair.first.root / "run" / "interconnect"
-        other.rename(other.with_name("cut"))
-        status_shows(first, "takeover disabled because of reason (interconnect error)")
-        kill(second)
-        second.end()
-        time.sleep(2.0)  # longer than the detection
-        assert "interconnect error" in first.enter("cf status")
-        question = first.enter("cf forcetakeover")
-        assert question.startswith("WARNING: cf forcetakeover")
-        assert TAKEN in first.enter("y")
 
 
 def test_cf_disable_holds_for_both_partners(pair: Nodes) -> None:
@@ -215,31 +200,6 @@ def test_cf_disable_holds_for_both_partners(pair: Nodes) -> None:
         assert pair.mailbox(0) == "up"
         assert first.enter("cf enable") == ""
         first.shows("Failover monitor: takeover completed")
-
-
-def test_a_missing_key_refuses_the_takeover_and_tries_no_key(
-    pair: Nodes, shared_servers: list[KeyServer]
-) -> None:
-    with pair.terminals() as (first, second):
-        status_shows(first, "Interconnect is up.")
-        second.enter("key_manager rekey", timeout=60)
-        (key_id,) = set(re.findall(r"[0-9A-F]{64}", second.enter("disk encrypt show")))
-        status = first.enter("cf status")
-        assert f"the keytable does not have key ID {key_id} of 0c.00.0, 0c.00.2" in status
-        for server in shared_servers:
-            server.stop()
-        before = pair.contents()
-        refused = first.enter("cf takeover", timeout=60)
-        assert f"no key for key ID {key_id} of 0c.00.0, 0c.00.2" in refused
-        assert "HA enabled, filer2 is up." in first.enter("cf status")
-        kill(second)
-        second.end()
-        refused = first.enter("cf takeover", timeout=60)
-        assert "no key was tried" in refused
-        assert pair.contents() == before
-        for server in shared_servers:
-            server.start()
-        assert TAKEN in first.enter("cf takeover", timeout=60)
 
 
 def test_a_partner_with_another_system_id_is_not_asked_to_go_down(pair: Nodes) -> None:
@@ -283,7 +243,17 @@ def test_ctrl_c_aborts_the_wait_for_giveback(pair: Nodes) -> None:
         assert TAKEN in first.enter("cf takeover")
         second.shows(WAITING)
         second.type("\x03")
+        assert second.wait_for_prompt().endswith(
+            "This node was previously declared dead.\n"
+            "Pausing to check HA partner status ...\n"
+            "partner is operational and in takeover mode.\n"
+        )
+        assert second.prompt == "Do you wish to halt this node rather than wait [y/n]?"
+        second.type("n\r")
+        second.shows(WAITING)
+        second.type("\x03")
         second.wait_for_prompt()
+        second.enter("y")
         assert second.prompt == "LOADER>"
         assert "run cf giveback there" in second.enter("boot_ontap maint")
         assert second.prompt == "LOADER>"
@@ -356,24 +326,6 @@ def test_the_partner_of_a_killed_survivor_boots_and_takes_over(pair: Nodes) -> N
             status_shows(again, "HA enabled, filer2 is up.")
 
 
-def test_both_nodes_rekey_at_once(pair: Nodes) -> None:
-    with pair.terminals() as (first, second):
-        for node in (first, second):
-            node.type("key_manager rekey\r")
-        for node in (first, second):
-            node.shows("4 successes")
-            node.wait_for_prompt()
-            node.enter("key_manager restore -all")
-        key_ids = set()
-        for node in (first, second):
-            shown = node.enter("disk encrypt show")
-            assert shown.count(" Yes\n") == 4
-            key_ids |= set(re.findall(r"[0-9A-F]{64}", shown))
-        assert len(key_ids) == 2
-        status_shows(first, "HA enabled, filer2 is up.")
-        assert TAKEN in first.enter("cf takeover", timeout=60)
-
-
 def test_an_open_question_does_not_hold_up_a_takeover(pair: Nodes) -> None:
     with pair.terminals() as (first, second):
         status_shows(first, "HA enabled, filer2 is up.\nInterconnect is up.")
@@ -386,28 +338,3 @@ def test_an_open_question_does_not_hold_up_a_takeover(pair: Nodes) -> None:
         assert first.enter("cf giveback") == "giveback completed\n"
         second.booted()
         assert second.prompt == "filer2>"
-
-
-def test_both_nodes_lose_power_while_no_key_server_answers(
-    pair: Nodes, shared_servers: list[KeyServer]
-) -> None:
-    for server in shared_servers:
-        server.stop()
-    with pair.first.terminal() as first, pair.second.terminal() as second:
-        for node in (first, second):
-            node.shows("PANIC: raid: root aggregate aggr0")
-            node.wait_for_prompt()
-            assert node.prompt == "LOADER>"
-        for server in shared_servers:
-            server.start()
-        first.type("boot_ontap\r")
-        first.shows("filer1> ")
-        first.shows("Failover monitor: takeover completed")
-        second.type("boot_ontap\r")
-        second.shows(WAITING)
-        first.shows("Failover monitor: giveback completed")
-        second.booted()
-        for node in (first, second):
-            shown = node.enter("disk encrypt show")
-            assert shown.count(" Yes\n") == 4
-            status_shows(node, "is up.\nInterconnect is up.")

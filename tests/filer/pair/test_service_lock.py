@@ -13,15 +13,9 @@ from filer.host.durable import Storage, StorageError
 from filer.host.toml_file import ConfigError
 from filer.pair.interconnect import ALIVE, WAITING, Interconnect
 from filer.pair.mailbox import Failover, Mailbox, State
-from filer.pair.service import GuardedStorage, ServiceHeld, ServiceLock
+from filer.pair.service import DisksServed, GuardedStorage, ServiceHeld, ServiceLock, lock_of_disks
 from tests.kit.console import PATIENCE
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+from tests.kit.pair_site import until
 
 
 def test_one_holder_at_a_time_and_a_refusal_that_names_it(tmp_path: Path) -> None:
@@ -53,6 +47,22 @@ def test_a_holder_whose_lock_is_removed_writes_nothing_and_lets_no_other_in(
     with pytest.raises(ServiceHeld):
         other.take()
     assert not other.is_free()
+
+
+def test_a_copy_of_a_root_finds_the_disks_locked(tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    disks = lock_of_disks(tmp_path, 1573922407)
+    one, other = ServiceLock(tmp_path, disks), ServiceLock(tmp_path / "copy", disks)
+    assert other.is_free()
+    one.take()
+    assert not other.is_free()
+    with pytest.raises(DisksServed, match=f"^process {os.getpid()} serves the disks"):
+        other.take()
+    assert not other.held
+    disks.unlink()
+    other.take()
+    with pytest.raises(StorageError, match="removed or replaced"):
+        one.check()
 
 
 def test_looking_does_not_keep_the_owner_out(tmp_path: Path) -> None:

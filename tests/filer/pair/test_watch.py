@@ -1,0 +1,91 @@
+"""What the failover monitor does by itself, and when: with a clock that the test moves."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from filer.boot.takeover import stand_down
+from filer.boot.watch import Watch
+from filer.pair.mailbox import State
+from tests.kit import faulty
+from tests.kit.house import House
+from tests.kit.pair_site import Site, pair_of, until
+
+
+@pytest.fixture(scope="module")
+def site(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("site")
+    with faulty.running(authority, directory / "key servers", 2) as servers:
+        yield Site(directory, servers)
+
+
+class Monitor:
+    """A filer that watches its partner, which has gone down; ``now`` is in seconds."""
+
+    def __init__(self, site: Site, stack: ExitStack, state: State, *lines: str) -> None:
+        self.pair = site.begin()
+        self.first, self.second = (
+            stack.enter_context(House(self.pair / name, site.servers, random=os.urandom))
+            for name in ("filer1", "filer2")
+        )
+        self.first.boot()
+        self.second.boot()
+        for line in lines:
+            self.first.must(line)
+        self.second.power_off()
+        stand_down(self.second.filer, state)
+        self.now = 1000.0
+        self.told: list[str] = []
+        self._watch = Watch(
+            self.first.filer, pair_of(self.first), self.told.append, clock=lambda: self.now
+        )
+
+    def after(self, seconds: float) -> bool:
+        """Let that time pass; return whether the partner is taken over then."""
+        self.now += seconds
+        self._watch.tick()
+        return self.first.filer.partner is not None
+
+
+@pytest.mark.parametrize("state", [State.HALTED, State.REBOOTING])
+def test_a_partner_that_reboots_is_taken_over_after_180_s_if_on_reboot_is_off(
+    site: Site, state: State
+) -> None:
+    with ExitStack() as stack:
+        monitor = Monitor(site, stack, state, "options cf.takeover.on_reboot off")
+        assert not monitor.after(0)
+        assert not monitor.after(179)
+        assert monitor.after(1)
+
+
+def test_a_partner_that_panics_is_never_taken_over_if_on_panic_is_off(site: Site) -> None:
+    with ExitStack() as stack:
+        monitor = Monitor(site, stack, State.PANICKED, "options cf.takeover.on_panic off")
+        assert not monitor.after(0)
+        assert not monitor.after(3600)
+
+
+def test_a_giveback_by_itself_that_failed_is_tried_again_after_600_s(site: Site) -> None:
+    with ExitStack() as stack:
+        monitor = Monitor(site, stack, State.PANICKED)
+        assert monitor.after(0)
+        pair_of(monitor.second).waits()
+        until(lambda: pair_of(monitor.first).interconnect.partner_waits)
+        (mailbox,) = (
+            path
+            for path in (monitor.pair / "shelf").glob("mailbox.*")
+            if "takeover" in path.read_text()
+        )
+        content = mailbox.read_text()
+        mailbox.write_text("damaged\n")
+        assert monitor.after(1)
+        assert "giveback failed: " in monitor.told[-1]
+        mailbox.write_text(content)
+        told = len(monitor.told)
+        assert monitor.after(599)
+        assert len(monitor.told) == told
+        assert not monitor.after(1)
+        assert "giveback completed" in monitor.told[-1]
