@@ -58,8 +58,8 @@ class Runbooks:
 
     def make_pair(self, directory: Path) -> str:
         """Perform the first runbook in an empty directory; return it with today's outputs."""
-        with _lab(directory) as lab:
-            return lab.perform(self.texts[self.first])
+        with ExitStack() as stack:
+            return _Lab(directory, stack).perform(self.texts[self.first])
 
     def perform(self, title: str, made: Path, directory: Path) -> tuple[str, str]:
         """Perform another runbook in a copy of the directory ``made`` by the first one.
@@ -68,7 +68,8 @@ class Runbooks:
         """
         runs = shutil.ignore_patterns("run")
         shutil.copytree(made, directory, symlinks=True, ignore=runs, dirs_exist_ok=True)
-        with _lab(directory) as lab:
+        with ExitStack() as stack:
+            lab = _Lab(directory, stack)
             return lab.perform(self.start), lab.perform(self.texts[title])
 
 
@@ -103,12 +104,6 @@ class _Lab:
         return head + text
 
 
-@contextmanager
-def _lab(directory: Path) -> Iterator[_Lab]:
-    with ExitStack() as stack:
-        yield _Lab(directory, stack)
-
-
 def _addresses() -> Mapping[str, str]:
     """Return addresses for those in the document, which no other run on this machine uses."""
     number = os.getpid()
@@ -123,7 +118,7 @@ def _replaced(text: str, values: Mapping[str, str]) -> str:
 
 
 class _Node:
-    """A terminal in which filer is started for one node."""
+    """A terminal in which the program is started for one node."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self._account = Account(directory, root=directory)
@@ -219,6 +214,7 @@ class _Node:
 
 
 def _once(lines: Iterable[str]) -> list[str]:
+    """Leave out the lines that a waiting boot repeats."""
     return [line for line in lines if _REPEATED not in line]
 
 
@@ -250,8 +246,9 @@ class _Host:
                 is_done = True
             else:
                 yield line
-                starting -= bool(starting)
-                assert self._bash.poll() is None, f"the shell ended: {line}"
+                if starting:
+                    starting = starting - 1 if " listens on port " in line else 0
+                assert self._bash.poll() is None, "the shell of the host has ended"
 
 
 @contextmanager
