@@ -71,7 +71,7 @@ def test_what_is_there_twice_is_one_pair(servers: list[FaultyKeyServer]) -> None
 
 def test_another_secret_of_the_same_name_is_not_confirmed(servers: list[FaultyKeyServer]) -> None:
     pair = new_pair()
-    for each in pair, pair._replace(key=AuthenticationKey(b"another")):
+    for each in pair, pair._replace(key=AuthenticationKey(b"another secret")):
         clients_of(servers[:1]).store(each, PARENT_TAG)
     assert list(clients_of(servers[:1]).confirm(pair).answers.values()) == [False]
 
