@@ -144,7 +144,7 @@ def test_the_lock_moves_only_between_two_changes(tmp_path: Path) -> None:
 
 
 def test_every_change_of_storage_is_guarded() -> None:
-    reads_or_syncs = {"read", "settle", "settle_above"}
+    reads_or_syncs = {"read", "is_hole", "settle", "settle_above"}
     changes = {name for name in vars(Storage) if not name.startswith("_")} - reads_or_syncs
     assert changes <= vars(GuardedStorage).keys()
     assert len(CHANGES) == len(changes)
