@@ -231,6 +231,9 @@ class GuardedStorage(Storage):
     def read(self, path: Path, offset: int, size: int) -> bytes:
         return self._storage.read(path, offset, size)
 
+    def is_hole(self, path: Path, offset: int, size: int) -> bool:
+        return self._storage.is_hole(path, offset, size)
+
     def create(self, path: Path, head: bytes, size: int) -> None:
         with self._writing():
             self._storage.create(path, head, size)
