@@ -15,21 +15,16 @@ from typing import Self, TypeVar
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import XTS
-from cryptography.hazmat.primitives.keywrap import (
-    InvalidUnwrap,
-    aes_key_unwrap_with_padding,
-    aes_key_wrap_with_padding,
-)
 
 from filer.disks.derivation import Derivation, StretchedKey, stretch_msid
 from filer.disks.head import HeadFile
 from filer.disks.header import BLOCK_SIZE, DATA_OFFSET, DiskError, Head, Header, State
-from filer.disks.record import LOCKOUT_LIMIT, MOST_TAGS, NO_OWNER, TAG_SIZE, Mark, Owner, Record
+from filer.disks.record import LOCKOUT_LIMIT, MOST_TAGS, NO_OWNER, Mark, Owner, Record
+from filer.disks.wrapping import DataKey, InvalidUnwrap, opened, tag_of, unwrapped, wrapped
 from filer.host.durable import Storage, StorageError
 from filer.host.scrypt import STANDARD
 from filer.keys.authentication_key import MSID, AuthenticationKey, DiskKey
 from filer.keys.key_id import MSID_KEY_ID
-from filer.keys.secret import Secret
 
 __all__ = [
     "BLOCK_SIZE",
@@ -44,11 +39,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-_DATA_KEY_SIZE = 64
-_CURRENT = b"filer: data key under the authentication key\0"
-_OPEN = b"filer: data key while locking is not set\0"
-_REFUSED = b"filer: tag of a refused key\0"
 
 
 class AuthenticationFailed(DiskError):
@@ -69,11 +59,6 @@ class Destroyed(DiskError):
 
 class DiskLocked(DiskError):
     """The data is unreadable until the disk is authenticated."""
-
-
-class _DataKey(Secret):
-    __slots__ = ()
-    kind = "data key"
 
 
 class Disk:
@@ -97,7 +82,7 @@ class Disk:
         self._derivation = derivation
         self._random = random
         self._file: HeadFile | None = None
-        self._data_key: _DataKey | None = None
+        self._data_key: DataKey | None = None
         self._accepted: DiskKey | None = None  # none since power-on
         self.warnings: Sequence[str] = ()
         """Faults found at power-on that do not stop the disk from working, one line each."""
@@ -125,7 +110,7 @@ class Disk:
             msid=b32encode(random(20)).decode("ascii"),
             data_size=size - size % BLOCK_SIZE,
         )
-        header = disk._wrapped(state, _DataKey(random(_DATA_KEY_SIZE)), MSID)
+        header = wrapped(state, DataKey.new(random), stretch_msid(state.msid))
         head = Head(header, Record(sequence=1, binding=header.binding))
         storage.create(path, head.pack(), DATA_OFFSET + state.data_size)
         return disk
@@ -263,7 +248,7 @@ class Disk:
         data_key = None
         if not state.locking and not state.destroyed:
             try:
-                data_key = _unwrap(stretch_msid(state.msid), _OPEN, state, header.open_wrap)
+                data_key = opened(header)
             except InvalidUnwrap as error:
                 raise DiskError(f"{self.name}: damaged header: edited") from error
         self.warnings = [f"{self.name}: {warning}" for warning in file.warnings()]
@@ -383,8 +368,8 @@ class Disk:
         self._refuse_destroyed()
         old = self._state
         state = State(old.serial, old.msid, old.data_size, life=old.next_life)
-        data_key = _DataKey(self._random(_DATA_KEY_SIZE))
-        header = self._wrapped(state, data_key, MSID)
+        data_key = DataKey.new(self._random)
+        header = wrapped(state, data_key, stretch_msid(state.msid))
         self._powered.write_record(unfinished=True, marks=self.marks | Mark.NOT_ZEROED)
         self._commit(header, data_key, accepted=None)
 
@@ -458,7 +443,7 @@ class Disk:
         return self._powered.head.header.state
 
     @property
-    def _opened(self) -> _DataKey:
+    def _opened(self) -> DataKey:
         if self._data_key is None:
             raise DiskLocked(f"{self.name}: locked")
         return self._data_key
@@ -505,7 +490,7 @@ class Disk:
         except DiskError as error:
             raise DiskError(f"{self.name}: {error}") from error
 
-    def _try(self, key: DiskKey, *, before_change: bool = False) -> _DataKey:
+    def _try(self, key: DiskKey, *, before_change: bool = False) -> DataKey:
         """Return the data key unwrapped with ``key``; first count a failure on the disk.
 
         With ``before_change`` the record is also marked *unfinished*.
@@ -517,7 +502,7 @@ class Disk:
         mark = before_change or head.record.unfinished
         self._powered.write_record(failures=head.failures + 1, unfinished=mark)
         try:
-            return _unwrap(stretched, _CURRENT, head.header.state, head.header.wrap)
+            return unwrapped(head.header, stretched)
         except InvalidUnwrap as error:
             tags = head.tags
             if key is not MSID:  # so that no key is tried twice in a row, the oldest makes room
@@ -528,21 +513,19 @@ class Disk:
             raise AuthenticationFailed(f"{self.name}: authentication failed") from error
 
     def _tag(self, header: Header, key: AuthenticationKey) -> bytes:
-        """Return the tag that identifies ``key`` in the record; it is valid for this wrap only."""
-        info = _REFUSED + header.state.pack() + header.wrap
-        return self._stretched(header.state, key).wrapping_key(info)[:TAG_SIZE]
+        return tag_of(header, self._stretched(header.state, key))
 
     def _rewrap(self, current: DiskKey, state: State, new: DiskKey) -> None:
         """Change the disk to ``state`` with the key ``new``, if ``current`` unlocks it."""
-        self._stretched(state, new)  # may fail for lack of memory: do it before counting anything
+        stretched = self._stretched(state, new)  # may fail for lack of memory: before counting
         data_key = self._data_key = self._try(current, before_change=True)
         self._accepted = current
-        self._commit(self._wrapped(state, data_key, new), data_key, accepted=new, failures=0)
+        self._commit(wrapped(state, data_key, stretched), data_key, accepted=new, failures=0)
 
     def _commit(
         self,
         header: Header,
-        data_key: _DataKey | None,
+        data_key: DataKey | None,
         accepted: DiskKey | None,
         failures: int | None = None,
     ) -> None:
@@ -569,17 +552,3 @@ class Disk:
         if key is MSID:
             return stretch_msid(state.msid)
         return self._derivation.stretch(state.key_id, key, state.scrypt)
-
-    def _wrapped(self, state: State, data_key: _DataKey, key: DiskKey) -> Header:
-        wrap = _wrap(self._stretched(state, key), _CURRENT, state, data_key)
-        if state.locking:
-            return Header(state, wrap, open_wrap=b"")
-        return Header(state, wrap, _wrap(stretch_msid(state.msid), _OPEN, state, data_key))
-
-
-def _wrap(key: StretchedKey, purpose: bytes, state: State, data_key: _DataKey) -> bytes:
-    return aes_key_wrap_with_padding(key.wrapping_key(purpose + state.pack()), data_key.reveal())
-
-
-def _unwrap(key: StretchedKey, purpose: bytes, state: State, wrap: bytes) -> _DataKey:
-    return _DataKey(aes_key_unwrap_with_padding(key.wrapping_key(purpose + state.pack()), wrap))

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
 
 from filer.disks.derivation import Derivation, stretch_msid
-from filer.disks.disk import _CURRENT, _OPEN, DiskError
-from filer.disks.header import DATA_OFFSET, WRAP_SIZE, Head, State
+from filer.disks.header import DATA_OFFSET, WRAP_SIZE, DiskError, Head, State
+from filer.disks.wrapping import CURRENT, OPEN
 from filer.keys.key_id import MSID_KEY_ID
 from filer.keys.pair import KeyPair
 
@@ -42,7 +42,7 @@ def search(raw: bytes, *pairs: KeyPair) -> list[Found]:
         (key_id, past.life, secret.wrapping_key(purpose + past.pack()))
         for past in _pasts(state, secrets)
         for key_id, secret in secrets.items()
-        for purpose in (_CURRENT, _OPEN)
+        for purpose in (CURRENT, OPEN)
     ]
     return [
         Found(offset, key_id, life)
