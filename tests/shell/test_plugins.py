@@ -178,7 +178,7 @@ def test_live_values_that_cannot_be_listed_cost_the_completion_only(
         ),
         (
             PLUGIN.replace("_run, values", "_run, asks=Answers('many'), values"),
-            "Answers(number='many', secret=False, option='') is not an Answers",
+            "Answers(number='many', secret=False, option='', unless='') is not an Answers",
         ),
     ],
     ids=[
