@@ -7,6 +7,7 @@ from filer.commands import Answers, Call, Fields, Refused, Subcommand, Suggestio
 from filer.commands.parts.dialogue import ask_y_n
 from filer.disks.aggregate import POSITIONS, Aggregate
 from filer.disks.disk import Disk
+from filer.disks.label import LABEL_BLOCK
 from filer.disks.record import Mark
 from filer.host.quoting import quoted
 from filer.system import Filer
@@ -70,14 +71,21 @@ def _fail(call: Call) -> None:
 
 
 def _unfail(call: Call) -> None:
-    """Use a failed disk again: as a spare, or as the member that was not replaced yet."""
+    """Use a failed disk again: as a spare, or as the member that was not replaced yet.
+
+    The label of a spare is erased: it may be from an aggregate that has none of its members left.
+    """
     filer = call.filer
-    disk = _one_disk(call, filer.assembled())
+    aggregate = filer.assembled()
+    disk = _one_disk(call, aggregate)
     if disk.destroyed:
         raise Refused(f"{disk.name}: is destroyed")
     if not disk.marks & _OUT_OF_USE:
         raise Refused(f"{disk.name}: has not failed")
     call.show(DiskUnfailed(disk.name))
+    is_member = disk.serial in {member.serial for member in aggregate.members}
+    if not is_member and aggregate.is_readable(disk):
+        disk.zero_blocks(range(LABEL_BLOCK, LABEL_BLOCK + 1))
     disk.mark(disk.marks & ~_OUT_OF_USE)
     text = f"Disk {disk.name} S/N [{disk.serial}] is unfailed by the operator"
     filer.messages.log("raid.disk.unfail", "info", text)

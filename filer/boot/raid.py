@@ -88,7 +88,10 @@ class Raid:
             self._warn_of_unprotected(aggregate.ownership)
             self._plan(aggregate)
         for job in (repairs.rebuild, *repairs.zeroing.values()):
-            if job:
+            if job and job.is_lost:
+                self._end(job)
+                self._aggregate = None  # plan anew
+            elif job:
                 self._do(job)
 
     # Disks that come and go.

@@ -144,6 +144,11 @@ class Disk:
         return self._state.locking
 
     @property
+    def life(self) -> int:
+        """The number of the data key; another one makes all blocks unreadable."""
+        return self._state.life
+
+    @property
     def destroyed(self) -> bool:
         """Whether the disk was made permanently unusable."""
         return self._state.destroyed

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeGuard
 
 from filer.disks.disk import Disk, DiskError
 from filer.disks.label import Label, read_labels
-from filer.disks.record import Owner
+from filer.disks.record import Mark, Owner
 from filer.disks.shelf import BAYS, Shelf, disk_index
 from filer.keys.key_id import systems_of
 from filer.running.parallel import in_parallel
@@ -151,14 +151,18 @@ class Ownership(NamedTuple):
     def in_other_aggregate(self, disk: Disk) -> bool:
         """Return whether ``disk`` has the label of an aggregate that is not this system's root.
 
-        The label that the root had before a member was replaced is one of the root too.
+        The label that the root had before a member was replaced is one of the root too, and so is
+        that of an own disk that has failed since.
         """
         label = self.labels.get(disk.serial)
         return label is not None and not self._is_root(disk, label)
 
     def _is_root(self, disk: Disk, label: Label) -> bool:
-        was_root = label.generation < self.generation and set(label.members) & set(self.root)
-        return _may_be_root(disk, label, self.node) and bool(was_root or label.members == self.root)
+        is_earlier = label.generation < self.generation
+        was_root = is_earlier and (
+            Mark.FAILED in disk.marks or not set(label.members).isdisjoint(self.root)
+        )
+        return _may_be_root(disk, label, self.node) and (was_root or label.members == self.root)
 
     def names(self) -> Mapping[int, str]:
         """Return the hostname of each system that a record names, by system ID."""

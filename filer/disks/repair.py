@@ -35,11 +35,17 @@ class Job(ABC):
         self.disk = disk
         self.done = 0
         self._blocks = disk.blocks  # the disk may be pulled
+        self._life = disk.life
 
     @property
     def percent(self) -> int:
         """How much is done."""
         return 100 * self.done // self._blocks
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the disk was sanitized, so that what is done can no longer be read."""
+        return self.disk.life != self._life
 
     def work(self) -> bool:
         """Do a twentieth of the work, 64 MiB at most; return whether it was the last part.

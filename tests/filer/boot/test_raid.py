@@ -92,6 +92,38 @@ def test_a_failed_member_is_rebuilt_on_a_spare(filer: Attended) -> None:
     assert filer.role(MEMBER) == "broken"
 
 
+def test_a_rebuild_on_a_spare_that_is_sanitized_begins_anew(filer: Attended) -> None:
+    source = filer.disk("0c.00.0")
+    for number in range(LABEL_BLOCK + 1, source.blocks):
+        source.write_block(number, number.to_bytes(2, "big") * (BLOCK_SIZE // 2))
+    filer.house.good(f"disk fail -i -f {MEMBER}")
+    for _ in range(5):
+        filer.raid.tick()
+    assert filer.house.run(f"disk encrypt sanitize {SPARE}", "sanitize disk").failures == []
+    filer.raid.work()
+    (_, rebuilt, _) = filer.members()
+    assert rebuilt
+    assert [filer.disk(rebuilt).read_block(each) for each in range(1, source.blocks)] == [
+        source.read_block(each) for each in range(1, source.blocks)
+    ]
+
+
+def test_an_unfailed_disk_is_a_spare_though_all_members_were_replaced(build: Build) -> None:
+    filer = Attended(build(1, disks=6))
+    members = filer.members()
+    for name in members:
+        filer.house.good(f"disk fail -f {name}")
+        filer.raid.work()
+    assert not set(filer.members()) & set(members)
+    for name in members:
+        assert name
+        assert filer.role(name) == "broken"
+        filer.house.good(f"disk unfail {name}")
+        assert filer.role(name) == "spare"
+    assert filer.reboot() == ""
+    assert {filer.role(str(name)) for name in members} == {"spare"}
+
+
 def test_a_prefailed_member_is_in_use_until_it_is_copied(filer: Attended) -> None:
     filer.disk(MEMBER).write_block(9, b"x" * BLOCK_SIZE)
     filer.house.good(f"disk fail -f {MEMBER}")
