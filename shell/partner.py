@@ -45,6 +45,8 @@ def _partner_of(call: Call) -> str:
     if call.filer.served_by:
         return call.filer.hardware.hostname
     if call.filer.partner is None:
+        if call.session.in_partner and call.filer.pair:
+            return call.filer.pair.partner_name
         raise Refused("this system has not taken over its partner")
     return call.filer.partner.hardware.hostname
 

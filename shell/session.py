@@ -139,8 +139,9 @@ class Session:
             return self.filer
         partner = self.filer if self.filer.served_by else self.filer.partner
         if partner is None:
-            self.state.in_partner = False
-            raise Refused("the partner was given back; the line was not run")
+            if command.name == "partner":
+                return self.filer
+            raise Refused("the partner was given back; nothing was run; partner leaves its shell")
         is_refused = command.name == "key_manager" and subcommand.changes
         if command.name in NOT_IN_PARTNER or is_refused:
             raise Refused("not for a partner that was taken over")

@@ -25,6 +25,7 @@ from filer.disks.record import NO_OWNER, Mark, Owner
 from filer.host.quoting import quoted
 from filer.host.text import is_hostname
 from filer.keys.key_id import LAST_SYSTEM_ID
+from filer.pair.service import process_serving
 from filer.system import Filer
 
 UNOWNED = "unowned"
@@ -258,6 +259,8 @@ def _reassign(call: Call) -> None:
     call.show(Reassignment(old, new, [disk.name for disk in disks]))
     if not ask_y_n(call.console, "Do you want to continue (y/n)? "):
         raise Refused("reassign: not confirmed; nothing was changed")
+    if old != filer.hardware.system_id and (pid := process_serving(filer.root.shelf, old)):
+        raise Refused(f"process {pid} serves the disks of system {old}; end it first")
     filer.assign(disks, Owner(new, ownership.names().get(new, "")))
     call.show(Note(f"disk reassign: {len(disks)} disks were reassigned to system {new}."))
 

@@ -14,7 +14,7 @@ from filer.boot_device.generations import BootDevice
 from filer.boot_device.loader import LoaderEnvironment
 from filer.boot_device.panics import Panics
 from filer.clock import Clock
-from filer.config import Hardware
+from filer.config import OWN_SHELF, Hardware
 from filer.config import load as load_hardware
 from filer.disks.aggregate import bring_online
 from filer.disks.derivation import Derivation
@@ -29,7 +29,7 @@ from filer.mroot.system_log import Messages
 from filer.mroot.volume import Mroot
 from filer.options import Options
 from filer.pair.pair import Pair
-from filer.pair.service import GuardedStorage, ServiceLock, lock_of_disks
+from filer.pair.service import GuardedStorage, ServiceLock, lock_of_disks, process_serving
 from filer.registration.installed import Installed
 from filer.root import Root, RootLock, unusable
 from filer.running.interrupt import Interrupt
@@ -137,7 +137,7 @@ class Machine:
         Raises StorageError.
         """
         shelf = self._root.shelf
-        if shelf.parent == self._root.path:
+        if os.path.normpath(hardware.directory) == OWN_SHELF:
             return None
         if not shelf.exists():
             self._storage.make_directory(shelf)
@@ -336,6 +336,8 @@ def _check_system_id(filer: Filer, override: Override) -> None:
             f"boot: the system ID stays as it is; set system_id = {old} in filer.toml, or boot at "
             "a terminal and answer y"
         )
+    if pid := process_serving(filer.root.shelf, old):
+        raise BootAborted(f"boot: process {pid} serves the disks of system {old}; end it first")
     filer.assign(disks, filer.node.owner)
 
 

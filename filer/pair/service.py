@@ -53,6 +53,15 @@ def lock_of_disks(shelf: Path, system_id: int) -> Path:
     return shelf / f"{NAME}.{system_id}"
 
 
+def process_serving(shelf: Path, system_id: int) -> str | None:
+    """Return the ID of the process that serves the disks of a system in a shelf, or None.
+
+    Not for a system that this process serves.
+    """
+    path = lock_of_disks(shelf, system_id)
+    return None if _is_free(path) else _holder(path) or "?"
+
+
 class ServiceLock:
     """The service lock in the root ``root``; taken and released several times by one process.
 

@@ -177,6 +177,33 @@ def test_a_copy_of_a_root_does_not_serve_the_same_disks(pair: Nodes) -> None:
         status_shows(first, "filer1 has taken over filer2")
 
 
+def test_the_disks_of_a_system_that_is_served_are_not_reassigned(pair: Nodes) -> None:
+    third = pair.first.root.with_name("third")
+    with pair.first.terminal() as first:
+        first.booted()
+        shutil.copytree(pair.first.root, third, symlinks=True, ignore=ignore_patterns("run"))
+        settings = (third / "filer.toml").read_text(encoding="utf-8")
+        (third / "filer.toml").write_text(settings.replace("1573922407", "1573922999"))
+        before = pair.contents()
+        with Account(pair.directory, root=third).terminal() as copy:
+            copy.shows("Override system ID? {y|n} ")
+            copy.type("y\r")
+            copy.shows(f"boot: process {first.pid} serves the disks of system 1573922407")
+        assert pair.contents() == before
+
+
+def test_lines_for_a_partner_that_was_given_back_do_not_run_here(pair: Nodes) -> None:
+    with pair.terminals(["options cf.giveback.auto.enable on"]) as (first, second):
+        status_shows(first, "Interconnect is up.")
+        assert TAKEN in first.enter("cf takeover; partner")
+        first.shows("Failover monitor: giveback completed")
+        second.booted()
+        for _ in range(2):
+            assert "the partner was given back; nothing was run" in first.enter("hostname")
+        assert first.enter("partner") == "Logoff from partner shell: filer2\n"
+        assert first.enter("hostname") == "filer1\n"
+
+
 def test_no_takeover_is_promised_before_the_partner_was_heard(pair: Nodes) -> None:
     with pair.second.terminal() as second:
         second.booted()
