@@ -229,7 +229,7 @@ def test_a_pair_is_taken_back_at_both_addresses(
     old = twins.house.key_ids
     before = faulty.stored_key_ids(twins.first)
     if not knows_its_identifier:
-        twins.house.wait_at_most(2.0)
+        twins.house.wait_at_most(8.0)
         twins.second.on("REGISTER", faulty.silent_after, times=1)
     twins.other.on("REGISTER", faulty.refuses)
     twins.first.heard.clear()
