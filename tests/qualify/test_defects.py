@@ -16,7 +16,7 @@ from tests.qualify.conftest import ADDRESSES
 from tests.qualify.runs import Run, plan_for, qualified
 
 FIRST, SECOND = ADDRESSES
-BY_NO_OTHER = some(list(DEFECTS), most=8)
+BY_NO_OTHER = some(list(DEFECTS), most=4)
 """The defects that all checks are made for, not only those that find them."""
 
 NEVER_ALONE = {"durability", "replication"}
