@@ -21,7 +21,9 @@ import jsonschema
 import psutil
 import pytest
 
+from filer.host.errors import FilerError
 from filer.keyserver.authority import AUTHORITY_PRIVATE
+from filer.storm.catalogue import load
 from filer.storm.options import parse
 from filer.storm.outcome import NO_VERDICT
 from pytest_filer.child import PATIENCE
@@ -31,7 +33,7 @@ from tests.kit.leaks import visible
 from tests.kit.paths import CHECKOUT
 from tests.storm.conftest import SERVERS, UNSERVED, Ended, Storms, ended, generators
 
-SMALL = ("--filers", 3, "--pairs", 4)
+SMALL = ("--filers", 3, "--pairs", 1)
 SCHEMA: dict[str, Any] = json.loads(
     (files("filer.storm") / "filer-storm-1.schema.json").read_text("ascii")
 )
@@ -133,7 +135,7 @@ def test_all_filers_are_up(storms: Storms, tmp_path: Path) -> None:
     reports = {kind: tmp_path / f"report.{kind}" for kind in ("json", "junit", "html")}
     options = [word for kind, path in reports.items() for word in (f"--{kind}", path)]
 
-    run = storms.run(*SMALL, *options)
+    run = storms.run(*SMALL, "--pairs", 2, *options)
 
     assert (run.status, run.err) == (0, "")
     assert re.fullmatch(r"3 of 3 filers up, the last after \d+\.\d s", run.lines[0])
@@ -181,11 +183,13 @@ def test_one_certificate_for_all(storms: Storms, tmp_path: Path) -> None:
     )
 
 
-def test_workers_are_processes_that_listen_on_loopback_only(storms: Storms, tmp_path: Path) -> None:
-    file, report = scenario(tmp_path, WAITING), tmp_path / "report"
+def test_a_threshold_that_workers_miss_which_listen_on_loopback_only(
+    storms: Storms, tmp_path: Path
+) -> None:
+    file, report, cases = scenario(tmp_path, WAITING), tmp_path / "report", tmp_path / "junit"
     storm = storms.start(
-        *("--workers", 2, "--scenario", file, "--filers", 5, "--pairs", 1, "--within", 2),
-        *("--json", report, *SERVERS),
+        *("--workers", 2, "--scenario", file, "--filers", 5, "--pairs", 1, "--within", "2.5s"),
+        *("--json", report, "--junit", cases, *SERVERS),
     )
     wait_for_marks(tmp_path, 5, storm)
     leader, *workers = generators(storm)
@@ -199,13 +203,17 @@ def test_workers_are_processes_that_listen_on_loopback_only(storms: Storms, tmp_
 
     assert len(workers) == 2
     assert listening == ["127.0.0.1"]
-    assert run.status == 1
+    assert (run.status, run.err) == (1, "")
+    assert run.lines[0] == "0 of 5 filers patient"
+    assert "failed: 5 filers: not patient within 2.5 s" in run.lines
+    (suite,) = Xml.parse(cases).getroot()
+    assert suite.get("failures") == "5"
     assert sorted(each["filers"] for each in json.loads(report.read_text())["workers"]) == [2, 3]
     assert not any(process.is_running() for process in (leader, *workers))
     assert not storms.left()
 
 
-def test_a_master_and_a_worker_that_are_started_apart(storms: Storms) -> None:
+def test_a_rekey_by_a_master_and_a_worker_that_are_started_apart(storms: Storms) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     both = ("--scenario", "rekey", "--certs", storms.site.certs)
@@ -216,6 +224,7 @@ def test_a_master_and_a_worker_that_are_started_apart(storms: Storms) -> None:
 
     assert (led.status, led.err) == (0, "")
     assert led.lines[0].startswith("3 of 3 filers rekeyed, the last after ")
+    assert {"store", "find"} < {line.split(" ")[0] for line in led.lines if line}
     assert (worked.status, worked.out, worked.err) == (0, "", "")
     assert not storms.left()
 
@@ -233,18 +242,6 @@ def test_a_worker_with_another_scenario_is_refused(storms: Storms) -> None:
     reason = "filer-storm: the master has the scenario rekey; start with the same one\n"
     assert led.err == worked.err == reason
     assert not storms.left()
-
-
-def test_a_threshold_that_is_missed(storms: Storms, tmp_path: Path) -> None:
-    file, report = scenario(tmp_path, WAITING), tmp_path / "report"
-
-    run = storms.run(*SMALL, "--scenario", file, "--within", "0.5s", "--junit", report)
-
-    assert (run.status, run.err) == (1, "")
-    assert run.lines[0] == "0 of 3 filers patient"
-    assert "failed: 3 filers: not patient within 0.5 s" in run.lines
-    (suite,) = Xml.parse(report).getroot()
-    assert suite.get("failures") == "3"
 
 
 def test_a_generator_that_is_too_slow_gives_no_verdict(storms: Storms, tmp_path: Path) -> None:
@@ -284,7 +281,7 @@ def test_key_servers_that_have_lost_the_pairs(storms: Storms) -> None:
     run = storms.run(*SMALL, "--stocked")
 
     assert run.status == 1
-    assert f"failed: 3 filers: key server {SERVERS[0]}: it shows 0 key pairs, not 4" in run.lines
+    assert f"failed: 3 filers: key server {SERVERS[0]}: it shows 0 key pairs, not 1" in run.lines
 
 
 @pytest.mark.parametrize("stocked", [False, True])
@@ -305,7 +302,7 @@ def test_key_servers_that_ignore_the_tag(authority: Path, storms: Storms) -> Non
         run = ended(
             storms.begin(
                 *("--certs", authority, "--port", server.port, "--timeout", PATIENCE),
-                *("--tagged", "--filers", 2, "--pairs", 3, server.address),
+                *("--tagged", "--filers", 2, "--pairs", 1, server.address),
             )
         )
 
@@ -332,7 +329,7 @@ def test_key_servers_with_habits_of_their_own(
         run = ended(
             storms.begin(
                 *("--certs", authority, "--port", server.port, "--timeout", PATIENCE),
-                *("--filers", 1, "--pairs", 8, server.address),
+                *("--filers", 1, "--pairs", 4, server.address),
             )
         )
 
@@ -342,14 +339,6 @@ def test_key_servers_with_habits_of_their_own(
 
 
 # Rekey, and what is left behind.
-
-
-def test_rekey_leaves_nothing(storms: Storms) -> None:
-    run = storms.run(*SMALL, "--scenario", "rekey")
-
-    assert (run.status, run.err) == (0, "")
-    assert run.lines[0].startswith("3 of 3 filers rekeyed, the last after ")
-    assert {"store", "find"} < {line.split(" ")[0] for line in run.lines if line}
 
 
 def test_a_signal_ends_the_storm_and_takes_everything_back(storms: Storms, tmp_path: Path) -> None:
@@ -401,7 +390,7 @@ def test_after_a_kill_the_ledger_is_enough(storms: Storms, tmp_path: Path) -> No
     written = [path.read_bytes() for path in storms.home.rglob("*") if path.is_file()]
     cleaned = ended(storms.begin("cleanup", ledger))
 
-    assert len(kept) >= 3 * 4 * len(SERVERS)
+    assert len(kept) >= 3 * len(SERVERS)
     assert mode_of_ledger == 0o600
     assert all(key.key_id in text for key in kept)
     assert text.encode() in written
@@ -414,20 +403,20 @@ def test_after_a_kill_the_ledger_is_enough(storms: Storms, tmp_path: Path) -> No
 
 def test_pairs_that_are_kept_serve_the_next_storm(storms: Storms) -> None:
     first = storms.run(*SMALL, "--keep")
-    second = storms.run(*SMALL, "--stocked", "--workers", 2)
+    second = storms.run(*SMALL, "--stocked")
     (ledger,) = storms.ledgers
     wrong = ended(storms.begin("cleanup", "--certs", storms.home, ledger))
     cleaned = ended(storms.begin("cleanup", ledger))
 
     assert (first.status, second.status) == (0, 0)
     assert first.err == (
-        "filer-storm: 24 objects are kept for --stocked; to destroy them, run: "
+        "filer-storm: 6 objects are kept for --stocked; to destroy them, run: "
         f"filer-storm cleanup {ledger}\n"
     )
     assert second.lines[0].startswith("3 of 3 filers up")
     assert wrong.status == 1
-    assert "24 objects may be left" in wrong.err
-    assert (cleaned.status, cleaned.out) == (0, "24 objects of the ledger are gone.\n")
+    assert "6 objects may be left" in wrong.err
+    assert (cleaned.status, cleaned.out) == (0, "6 objects of the ledger are gone.\n")
 
 
 # A scenario of one's own.
@@ -441,10 +430,17 @@ def test_pairs_that_are_kept_serve_the_next_storm(storms: Storms) -> None:
         ("", "it must have one class derived from filer.storm.scenario.Scenario, and has 0"),
     ],
 )
-def test_a_file_without_a_scenario(text: str, reason: str, storms: Storms, tmp_path: Path) -> None:
-    run = storms.run(*SMALL, "--scenario", scenario(tmp_path, text))
+def test_a_file_without_a_scenario(text: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(FilerError) as refused:
+        load(str(scenario(tmp_path, text)))
+    assert str(refused.value) == f"scenario_of_a_test.py: {reason}"
+
+
+def test_a_file_without_a_scenario_costs_a_line(storms: Storms, tmp_path: Path) -> None:
+    run = storms.run(*SMALL, "--scenario", scenario(tmp_path, "1 / 0"))
 
     assert (run.status, run.out) == (2, "")
+    reason = "cannot be run: ZeroDivisionError: division by zero"
     assert run.err == f"filer-storm: scenario_of_a_test.py: {reason}\n"
     assert not storms.left()
 
