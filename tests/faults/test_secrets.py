@@ -209,7 +209,7 @@ def test_leak(key_servers, tmp_path):
     ("workers", "ways", "told"),
     [
         (
-            2,
+            1,
             ["file", "name", "output", "argument"],
             [
                 "the name of a file in (.*)/test_leak0",
