@@ -24,7 +24,6 @@ from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Screen, Told
 from tests.kit.medium import Event, Killed, Medium
 from tests.kit.pairs import pairs_on, put
-from tests.kit.points import paired
 
 keyed, locking = disk_files.keyed, disk_files.locking
 servers = faulty.servers(3)
@@ -589,23 +588,31 @@ def test_killed_between_count_refusal_and_tag(locking: Disk, at: int, event: Eve
         assert again.failures == 0
 
 
-def refuse_and_die(path: Path, at: int, moment: str) -> None:
-    storage = faulty.CrashingStorage()
+def refuse_and_die(
+    path: Path, at: int, moment: str, storage: faulty.CrashingStorage | None = None
+) -> None:
+    storage = storage or faulty.CrashingStorage()
     disk = on(Disk(path.name, path, storage, Derivation()), storage)
     storage.arm(at, moment)
     disk.authenticate(wrong_key(1))
 
 
-@paired(("moment", ["before", "torn 1", "torn 2", "after"]), ("at", [1, 2]))
-def test_a_process_that_is_killed_while_a_disk_refuses_its_key(
-    locking: Disk, at: int, moment: str
-) -> None:
+def test_a_process_that_is_killed_while_a_disk_refuses_its_key(locking: Disk) -> None:
     victim = multiprocessing.get_context("spawn").Process(  # a fork may copy a lock that is held
-        target=refuse_and_die, args=(locking.path, at, moment)
+        target=refuse_and_die, args=(locking.path, 2, "torn 1")
     )
     victim.start()
     victim.join()
     assert victim.exitcode == -signal.SIGKILL
+    assert on(locking).failures == 1
+    assert on(locking).has_refused(wrong_key(1))
+
+
+@pytest.mark.parametrize("moment", ["before", "torn 1", "torn 2", "after"])
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_is_left_while_a_disk_refuses_its_key(locking: Disk, at: int, moment: str) -> None:
+    with pytest.raises(faulty.PowerLoss):
+        refuse_and_die(locking.path, at, moment, faulty.CrashingStorage(faulty.lose_power))
     disk = on(locking)
     assert disk.warnings == []
     # Half a block holds the whole count, and the tag.
