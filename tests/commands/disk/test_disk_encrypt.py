@@ -102,10 +102,11 @@ def test_show_passes_over_destroyed_disks_unless_they_are_named(house: House) ->
     assert house.good("disk encrypt show").endswith(destroyed)
 
 
-@pytest.mark.parametrize("name", ["0c.00.4", "1c.*", "0C.00.0", "0c.00.00"])
-@pytest.mark.parametrize("command", ["show", "lock", "rekey 0x0"])
-def test_a_name_that_fits_no_disk_is_refused(command: str, name: str, house: House) -> None:
-    assert house.bad(f"disk encrypt {command} 0c.00.1 {name}") == NO_DISK.format(name)
+def test_a_name_that_fits_no_disk_is_refused(house: House) -> None:
+    for command in ("show", "lock", "rekey 0x0"):
+        for name in ("0c.00.4", "1c.*", "0C.00.0", "0c.00.00"):
+            refused = house.bad(f"disk encrypt {command} 0c.00.1 {name}")
+            assert refused == NO_DISK.format(name), command
 
 
 @pytest.mark.parametrize("command", ["show", "show *", "lock *", "rekey 0x0 *"])
