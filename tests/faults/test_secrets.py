@@ -28,7 +28,8 @@ from tests.kit.leaks import STORES, Secrets, contents, forms, stored_secrets, vi
 from tests.kit.paths import CHECKOUT
 
 TYPED = {secret.encode() for secret in (PASSPHRASE, OTHER_PASSPHRASE, WEAK_PASSPHRASE)}
-UNLIMITED = ("bash", "-c", 'ulimit -c unlimited && exec "$@"', "bash")
+UNLIMITED = ("bash", "-c", 'ulimit -c "$(ulimit -H -c)" && exec "$@"', "bash")
+"""A program that was run in the process of the tests may have forbidden core files for good."""
 
 
 @pytest.fixture
