@@ -38,6 +38,8 @@ class Raid:
         self._filer = filer
         self._tell = tell
         self._aggregate: Aggregate | None = None
+        self._seen = 0
+        """The changes of the shelf that the aggregate takes into account."""
         self._refused: set[str] = set()
         """Serial numbers of the spares that could not be written."""
         self._problems: set[str] = set()
@@ -80,10 +82,11 @@ class Raid:
     def _see_to_disks(self) -> None:
         filer = self._filer
         repairs = filer.repairs
-        has_changed = filer.shelf.watch()
+        filer.shelf.watch()
         while filer.shelf.events:
             self._report(filer.shelf.events.popleft())
-        if has_changed or self._aggregate is None:
+        if self._aggregate is None or filer.shelf.changes != self._seen:
+            self._seen = filer.shelf.changes
             aggregate = assemble(filer.shelf, filer.node)
             self._warn_of_unprotected(aggregate.ownership)
             self._plan(aggregate)

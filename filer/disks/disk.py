@@ -35,6 +35,7 @@ __all__ = [
     "Disk",
     "DiskError",
     "DiskLocked",
+    "Exchanged",
     "LockedOut",
 ]
 
@@ -55,6 +56,10 @@ class LockedOut(DiskError):
 
 class Destroyed(DiskError):
     """The disk has no data key, permanently."""
+
+
+class Exchanged(DiskError):
+    """There is another drive in the bay."""
 
 
 class DiskLocked(DiskError):
@@ -276,9 +281,11 @@ class Disk:
     def look_again(self) -> None:
         """Read the head again if another system has written it; the disk is as after power-on then.
 
-        Nothing is written.
+        Nothing is written.  Raises Exchanged if this is another drive.
         """
         now = self._read_head()
+        if now.head.header.state.serial != self.serial:
+            raise Exchanged(f"{self.name}: is another drive now")
         if self._powered.was_written_by_others(now):
             self._start(now)
 

@@ -100,8 +100,7 @@ class HeadFile:
         read = now.head.record
         # Another thread may be writing: what it tries has to be looked at before what it has done.
         is_ours = read == self._tried
-        same_disk = now.head.header.state.serial == self.head.header.state.serial
-        return not is_ours and same_disk and is_after(read.sequence, self.head.record.sequence)
+        return not is_ours and is_after(read.sequence, self.head.record.sequence)
 
     def write_record(
         self,

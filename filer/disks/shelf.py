@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from filer.disks.derivation import Derivation
-from filer.disks.disk import Disk, DiskError
+from filer.disks.disk import Disk, DiskError, Exchanged
 from filer.disks.header import is_serial
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
@@ -148,6 +148,9 @@ _File = tuple[int, int]
 """The inode of a disk file, and the time of its last change in nanoseconds."""
 
 
+_NO_FILE = (-1, 0)
+
+
 class Selection(NamedTuple):
     """The disks that a disk list selects, and those that its patterns skip."""
 
@@ -199,6 +202,9 @@ class Shelf:
         self._left_out: dict[str, str] = {}
         self._files: dict[str, _File] = {}
         self._watched: dict[str, _File] = {}
+        self.changes = 0
+        """How often `watch` has found that something was different."""
+
         self._is_on = False
         self._guard = Lock()
 
@@ -324,26 +330,33 @@ class Shelf:
     def look_again(self) -> None:
         """Notice disks that were pulled or inserted, and read what other systems have changed."""
         self._exchange_disks()
-        for disk in self:
-            with suppress(DiskError):  # the commands that need it will say so
-                disk.look_again()
+        self._look_at(self, lambda _disk, _problem: None)  # the commands that need it will say so
 
-    def watch(self) -> bool:
-        """Return whether any disk was pulled, inserted, or written since the last call.
+    def watch(self) -> None:
+        """Notice disks that were pulled, inserted, or written; count this in ``changes``.
 
         Reads only those that were written.  Of these, a disk that cannot be read any more is left
         out; it has failed.
         """
         self._exchange_disks()
         before, self._watched = self._watched, self._files
-        for name, file in self._watched.items():
-            disk = self.disks.get(name)
-            if disk is not None and before.get(name) != file:
-                try:
-                    disk.look_again()
-                except DiskError as problem:
-                    self._has_failed(disk, str(problem))
-        return before != self._watched
+        written = [disk for disk in self if before.get(disk.name) != self._files.get(disk.name)]
+        self._look_at(written, self._has_failed)
+        self.changes += before != self._watched
+
+    def _look_at(self, disks: Iterable[Disk], on_error: Callable[[Disk, DiskError], None]) -> None:
+        """Read ``disks`` again, and exchange those whose files have become other drives."""
+        exchanged = []
+        for disk in disks:
+            try:
+                disk.look_again()
+            except Exchanged:
+                exchanged.append(disk.name)
+            except DiskError as problem:
+                on_error(disk, problem)
+        if exchanged:
+            self._files = self._files | dict.fromkeys(exchanged, _NO_FILE)
+            self._exchange_disks()
 
     def _exchange_disks(self) -> None:
         """Take out the disks that were pulled, and power on those that were inserted.
@@ -378,10 +391,10 @@ class Shelf:
                 self.disks = {name: disks[name] for name in sorted(disks, key=_index)}
             self._files = found
 
-    def _has_failed(self, disk: Disk, reason: str) -> None:
+    def _has_failed(self, disk: Disk, reason: DiskError) -> None:
         with self._guard:
-            self.events.append(_event("failed", disk, reason))
-            self._leave_out(disk, reason)
+            self.events.append(_event("failed", disk, str(reason)))
+            self._leave_out(disk, str(reason))
 
     def _found(self) -> dict[str, _File]:
         """Return the disk files by the name of the disk; those of before if they are unreadable."""

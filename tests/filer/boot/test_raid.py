@@ -394,3 +394,24 @@ def test_a_record_with_the_count_of_a_lockout_is_replaced_by_none(filer: Attende
     faults.lock_out(filer.house.root / "shelf" / f"{MEMBER}.sed", Storage())
     filer.raid.work()
     assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
+
+
+@pytest.mark.parametrize("notice", ["heartbeat", "command"])
+def test_a_drive_copied_over_another_one_is_an_exchange(filer: Attended, notice: str) -> None:
+    shelf = filer.house.root / "shelf"
+    old = filer.disk(SPARE)
+    other = filer.bays.insert("0c.00.9")
+    other_file = shelf / "0c.00.9.sed"
+    content = other_file.read_bytes()
+    other_file.unlink()
+    inode = (shelf / f"{SPARE}.sed").stat().st_ino
+    (shelf / f"{SPARE}.sed").write_bytes(content)
+    assert (shelf / f"{SPARE}.sed").stat().st_ino == inode
+    if notice == "command":
+        filer.house.good("disk show -v")
+    filer.raid.tick()
+    assert filer.events() == ["raid.config.spare.disk.missing:info", "raid.disk.inserted:info"]
+    assert other.head is not None
+    assert filer.disk(SPARE).serial == other.head.header.state.serial
+    with pytest.raises(DiskError):
+        old.write_block(7, bytes(BLOCK_SIZE))

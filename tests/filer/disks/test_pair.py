@@ -472,6 +472,16 @@ def test_reassign_refuses_what_it_cannot_mean(moved: House) -> None:
         assert execute(line) == Outcome(1, "", f"disk: {error}\n")
 
 
+def test_reassign_takes_nothing_that_gets_another_owner_while_it_asks(moved: House) -> None:
+    name = "0c.01.2"
+    elsewhere = Disk(name, moved.root / "shelf" / f"{name}.sed", Storage(), Derivation())
+    elsewhere.power_on(finish=False)
+    assigned = {"continue": lambda: elsewhere.assign(Owner(78, "filer78"))}
+    outcome = maintenance(moved)("disk reassign -s 77", "y", when=assigned)
+    assert outcome.err == ("disk: the disks of system 77 have just changed; repeat the command\n")
+    assert moved.filer.shelf[name].owner.system_id == 78
+
+
 def test_the_disks_of_the_partner_are_reassigned_on_the_partner(pair: Pair) -> None:
     execute = maintenance(pair.first)
     assert "which may use its disks now" in execute(f"disk reassign -s {PARTNER_ID}").err
