@@ -126,6 +126,7 @@ class PowerCycle:
         self._announcer = Announcer()
         self._heartbeat: Heartbeat | None = None
         self._panics = 0
+        self._mailbox_problem = ""  # as it was shown
         self._is_down = self._offers_menu = False
         step = self._power_on(Next.BOOT)
         try:
@@ -169,6 +170,7 @@ class PowerCycle:
             case Next.MAINTENANCE:
                 if self._filer.pair:
                     self._filer.pair.is_up(State.MAINTENANCE)
+                    self._warn_of_mailbox(self._filer.pair)
                 for damage in self._filer.shelf.warnings:
                     self.console.warn(f"WARNING: disk: {damage}.")
                 self._talk(self._other_session(MAINTENANCE))
@@ -300,10 +302,14 @@ class PowerCycle:
             event = "cf.fsm.takeoverOfPartnerDisabled"
             self._filer.messages.log(event, "notice", f"Cluster monitor: {text}")
         power_off(self._filer)
-        try:
-            stand_down(self._filer, state)
-        except FilerError as problem:
-            self.console.warn(Complaint(f"WARNING: cf: {problem}", "mailbox"))
+        stand_down(self._filer, state)
+        if pair:
+            self._warn_of_mailbox(pair)
+
+    def _warn_of_mailbox(self, pair: Pair) -> None:
+        before, self._mailbox_problem = self._mailbox_problem, pair.problem
+        if pair.problem not in ("", before):
+            self.console.warn(Complaint(f"WARNING: cf: {pair.problem}", "mailbox"))
 
     def _power_on(self, step: Next, unsaved: Mapping[str, str | None] | None = None) -> Next:
         """Power on for ``step`` and return it; or LOADER, or END, if the partner has the disks."""
@@ -315,6 +321,8 @@ class PowerCycle:
                     self._is_down = True
                     step = self._loader
             else:
+                if self._filer.pair:
+                    self._warn_of_mailbox(self._filer.pair)
                 return step
         self._filer = self.machine.power_on(unsaved, serves=False)
         return step
@@ -329,6 +337,7 @@ class PowerCycle:
             self.console.fail(Complaint(text, "taken_over"))
             return False
         pair.waits()
+        self._warn_of_mailbox(pair)
         try:
             while True:
                 self.machine.interrupt.clear()  # before the message, which says to press Ctrl-C

@@ -151,12 +151,15 @@ def test_every_change_of_storage_is_guarded() -> None:
 
 
 def test_a_mailbox_counts_its_messages(tmp_path: Path) -> None:
-    now = iter([100.7, 200.2])
+    now = iter([100.7, 200.2, 300.0])
     mailbox = Mailbox(tmp_path, 77, Storage(), lambda: next(now))
     assert mailbox.read() is None
     mailbox.put(State.UP)
     mailbox.put(State.NOTAKEOVER)
-    assert mailbox.read() == (State.NOTAKEOVER, 2, 200)
+    assert mailbox.read() == (State.NOTAKEOVER, 101, 200)
+    (tmp_path / "mailbox.77").write_text("damaged\n")
+    mailbox.put(State.UP)
+    assert mailbox.read() == (State.UP, 300, 300)
     assert (tmp_path / "mailbox.77").stat().st_mode & 0o777 == 0o600
 
 
