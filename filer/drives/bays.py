@@ -57,7 +57,7 @@ class Bays:
         return [
             self._drive(path, is_pulled=directory == self._pulled)
             for directory in (self._shelf, self._pulled)
-            for path in sorted(directory.glob(f"*{_SUFFIX}"), key=_place)
+            for path in sorted(filter(_is_drive, directory.glob(f"*{_SUFFIX}")), key=_place)
             if directory == self._pulled or disk_index(path.stem) is not None
         ]
 
@@ -83,7 +83,7 @@ class Bays:
                 size = self._hardware.disk_size
                 Disk.create(bay, path, self._storage, Derivation(), size=size)
             else:
-                if not self._file(name).is_file():
+                if not _is_drive(self._file(name)):
                     raise FilerError(f"no pulled drive is called {quoted(name)}")
                 self._storage.rename(self._file(name), path)
                 self._storage.settle(self._pulled)
@@ -112,7 +112,7 @@ class Bays:
 
     def _in(self, bay: str) -> Path:
         path = self._shelf / f"{bay}{_SUFFIX}"
-        if disk_index(bay) is None or path.is_symlink() or not path.is_file():
+        if disk_index(bay) is None or not _is_drive(path):
             raise FilerError(f"there is no drive in bay {quoted(bay)}")
         return path
 
@@ -135,6 +135,10 @@ class Bays:
 
         with locked(self._pulled, os.O_RDONLY | os.O_DIRECTORY, refusal):
             yield
+
+
+def _is_drive(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _place(path: Path) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """filer-shelf: drives pulled and inserted by hand, also while the filer runs."""
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -107,6 +108,22 @@ def test_a_drive_is_locked_out_only_while_the_filer_is_off(house: House, shelf: 
     with House(house.root) as now:
         now.boot()
         assert now.filer.shelf[BAY].locked_out
+
+
+def test_what_is_not_a_drive_stays_where_it_is(house: House, shelf: Program) -> None:
+    shelf("pull", BAY)
+    pulled = house.root / "shelf" / "pulled"
+    (pulled / "link.sed").symlink_to(house.root / "filer.toml")
+    (pulled / "directory.sed").mkdir()
+    os.mkfifo(pulled / "fifo.sed")
+    (pulled / f"{BAY}.sed").rename(pulled / "\x1b[31mred.sed")
+    listed = shelf("list")
+    assert "red" in listed
+    assert "\x1b" not in listed
+    for name in ("link", "directory", "fifo"):
+        assert name not in listed
+        assert "no pulled drive" in shelf.refusal("insert", BAY, name)
+    shelf("insert", BAY, "\x1b[31mred")
 
 
 @pytest.mark.parametrize(
