@@ -12,10 +12,11 @@ from contextlib import suppress
 from enum import Enum
 from typing import NamedTuple, TypeGuard
 
+from filer.disks.bay import BAYS, disk_index
 from filer.disks.disk import Disk, DiskError
 from filer.disks.label import Label, read_labels
 from filer.disks.record import Mark, Owner
-from filer.disks.shelf import BAYS, Shelf, disk_index
+from filer.disks.shelf import Shelf
 from filer.keys.key_id import systems_of
 from filer.running.parallel import in_parallel
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filer.boot.machine import BootAborted, Panic
+from filer.disks.bay import disk_name
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
 from filer.disks.head import HeadFile
@@ -17,7 +18,6 @@ from filer.disks.header import RECORD_OFFSETS
 from filer.disks.label import read_labels
 from filer.disks.ownership import Node
 from filer.disks.record import NO_OWNER, Mark, Owner
-from filer.disks.shelf import disk_name
 from filer.host.durable import Storage, StorageError
 from filer.shell.plugins import commands_in_maintenance
 from tests.conftest import StartKeyServers
