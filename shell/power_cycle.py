@@ -112,6 +112,7 @@ class PowerCycle:
         self._heartbeat: Heartbeat | None = None
         self._panics = 0
         self._mailbox_problem = ""  # as it was shown
+        self._panic_reason = ""  # of a filer that was up
         self._is_down = self._offers_menu = False
         step = self._power_on(Next.BOOT)
         try:
@@ -138,9 +139,9 @@ class PowerCycle:
             self._filer.loader.unsaved.clear()
             return self._at_loader(State.NOTAKEOVER)
         except HandedOver:
-            return self._hand_over()
+            return self._stop()
         except Leave as leave:
-            return self._hand_over() if self.signals.hands_over else self._leave(step, leave)
+            return self._stop() if self.signals.hands_over else self._leave(step, leave)
         return Next.END
 
     def _at_loader(self, state: State) -> Next:
@@ -215,7 +216,7 @@ class PowerCycle:
             self.record.end(status)
         self._panics, self._is_down = 0, False
         self._watch_partner()
-        raid = Raid(self._filer, partial(self._announce, about_disks=True))
+        raid = Raid(self._filer, partial(self._announce, about_disks=True), self._panic)
         self._heartbeat = Heartbeat(raid.tick)
         self.signals.end_if_asked()
 
@@ -273,10 +274,11 @@ class PowerCycle:
         if self._heartbeat:
             self._heartbeat.stop()
             self._heartbeat = None
+        self._panic_reason = ""
         pair = self._filer.pair
         if pair:
             pair.interconnect.tick = pair.interconnect.asked = _nothing
-            self.signals.hands_over = False
+        self.signals.hands_over = False
         if pair and pair.service.held and self._filer.wafl_is_up:
             text = f"takeover of {pair.partner_name} disabled (local halt in progress)"
             event = "cf.fsm.takeoverOfPartnerDisabled"
@@ -327,9 +329,22 @@ class PowerCycle:
             self.console.fail(Complaint(f"boot: {refusal}", "giveback"))
         return not refusal
 
-    def _hand_over(self) -> Next:
-        """Release the disks for the partner, whose operator wants them, and boot again."""
+    def _panic(self, reason: str) -> None:
+        """Make the console end: the filer that is up has to panic; from any thread."""
+        self._panic_reason = reason
+        self.signals.hand_over()
+
+    def _stop(self) -> Next:
+        """Panic, or release the disks for the partner, whose operator wants them, and boot again.
+
+        Both are requested by another thread.
+        """
         self.signals.hands_over = False
+        if self._panic_reason:
+            self.console.fail(Complaint(f"PANIC: {self._panic_reason}", "panic"))
+            self._is_down = True
+            self._panics += 1
+            return self._after_panic()
         text = f"cf: takeover of {self._filer.hardware.hostname} by its partner"
         self.console.warn(Complaint(text, "handed_over"))
         return self._cycle_power(Next.BOOT, State.HANDED_OVER)
@@ -354,8 +369,9 @@ class PowerCycle:
         """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""
         self.signals.end_if_asked()
         self._filer.loader.unsaved.clear()
-        if self._filer.pair:
+        if self._filer.pair or self._filer.wafl_is_up:
             self._cycle_power(Next.LOADER, State.PANICKED)
+        self._filer.interrupt.clear()  # a request of another thread to panic
         if self._has_autoboot():
             if self._panics_in_a_row() >= LIMIT:
                 text = f"AUTOBOOT gives up after {LIMIT} panics in a row."

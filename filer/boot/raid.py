@@ -32,11 +32,20 @@ def _described(rebuild: Rebuild) -> str:
 
 
 class Raid:
-    """Attends to the disks of ``filer``, which is up; ``tell`` gets each line that is logged."""
+    """Attends to the disks of ``filer``, which is up; ``tell`` gets each line that is logged.
 
-    def __init__(self, filer: Filer, tell: Callable[[str], object]) -> None:
+    ``panic`` gets the reason if the root aggregate goes offline; the filer cannot go on then.
+    """
+
+    def __init__(
+        self,
+        filer: Filer,
+        tell: Callable[[str], object],
+        panic: Callable[[str], object] = lambda _reason: None,
+    ) -> None:
         self._filer = filer
         self._tell = tell
+        self._panic = panic
         self._aggregate: Aggregate | None = None
         self._seen = 0
         """The changes of the shelf that the aggregate takes into account."""
@@ -162,8 +171,9 @@ class Raid:
         """Decide what is to be done to the disks of ``aggregate``."""
         repairs = self._filer.repairs
         if not aggregate.online:
-            text = f"{aggregate.name} is offline: {aggregate.problem}; it would not boot"
-            self._complain("raid.aggr.offline", text)
+            self._complain("raid.aggr.offline", f"{aggregate.name} is offline: {aggregate.problem}")
+            error = f"raid volfsm, fatal multi-disk error: {aggregate.problem}"
+            self._panic(f"aggr {aggregate.name}: {error}")
         self._aggregate = aggregate
         member = to_replace(aggregate)
         running = repairs.rebuild

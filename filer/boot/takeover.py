@@ -113,7 +113,7 @@ def _release_partner(filer: Filer, pair: Pair) -> None:
         partner.messages.detach()
         partner.shelf.power_off()
         partner.derivation.clear()
-        partner.aggregate = None
+        partner.wafl_is_up = False
     pair.other_service.release()
 
 
@@ -185,7 +185,7 @@ def _partner(filer: Filer, pair: Pair) -> Filer:
         shelf=shelf,
         options=options,
         keytable=keytable,
-        aggregate=None,
+        wafl_is_up=False,
         repairs=Repairs(),
         pair=None,
         partner=None,
@@ -211,12 +211,13 @@ def _open(filer: Filer, partner: Filer, notices: Notices) -> None:
         partner.keytable.add(filer.keytable)
         _refuse(_missing(own, partner.keytable))
     unlock_disks(partner, Holdings({}, {}), Logged(partner.messages, notices), ownership, None)
-    aggregate = partner.aggregate = assemble(partner.shelf, partner.node)
+    aggregate = assemble(partner.shelf, partner.node)
     if not aggregate.online:
         raise TakeoverFailed(
             f"the root aggregate {aggregate.name} of {name} cannot be brought online: "
             f"{aggregate.problem}"
         )
+    partner.wafl_is_up = True
     with suppress(StorageError):  # the log tries each line again
         partner.messages.attach(partner.root.system_log, partner.storage)
 

@@ -568,8 +568,7 @@ def test_an_overridden_system_id_takes_all_disks_and_their_aggregate(
         house.overrides = True
         assert house.reboot() == ""
         assert {disk.owner for disk in house.disks} == {Owner(77, "filer1")}
-        assert house.filer.aggregate is not None
-        assert not house.filer.aggregate.degraded
+        assert not house.filer.assembled().degraded
         house.overrides = False
         assert house.reboot() == ""  # asked once
         assert house.key_ids == [key_id] * 5
