@@ -35,6 +35,7 @@ class Giveback(NamedTuple):
     def wait(self, pair: Pair, most: float) -> str:
         """Wait up to ``most`` seconds for giveback; return why the wait has ended without it."""
         while True:
+            pair.waits()
             self.interrupt.clear()  # before the message, which says to press Ctrl-C
             self.console.warn(Complaint(_WAITING, "giveback"))
             try:
@@ -42,6 +43,7 @@ class Giveback(NamedTuple):
                     return ""
             except Interrupted:
                 self.signals.end_if_asked()
+                pair.waits_no_more()  # a giveback to an open question would serve no disk
                 if self._halts_rather(pair):
                     return "the wait for giveback was aborted"
             else:
@@ -64,9 +66,13 @@ class Giveback(NamedTuple):
         self.interrupt.clear()
         return answered_y(self.console, _HALT_OR_WAIT, unanswered=True)
 
-    def leave_time(self, pair: Pair) -> None:
-        """Wait until the partner has begun its takeover, if one will follow."""
-        if pair.interconnect.is_up and pair.failover.enabled:
+    def leave_time(self, pair: Pair, state: State) -> None:
+        """Wait until the partner has begun its takeover, if one follows on ``state``.
+
+        An operator may take over with -f although takeover is disabled.
+        """
+        follows = state is State.HANDED_OVER or (state is State.REBOOTING and pair.failover.enabled)
+        if follows and pair.interconnect.is_up:
             self.interrupt.clear()
             with suppress(Interrupted):
                 self._is_free_within(pair, _TIME_OF_PARTNER, free=False)

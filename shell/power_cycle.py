@@ -266,8 +266,8 @@ class PowerCycle:
         """Remove power, for the reason ``state``, and power on; return what `_power_on` does."""
         self._power_off(state)
         pair = self._filer.pair
-        if pair and state in (State.HANDED_OVER, State.REBOOTING):
-            self._giveback.leave_time(pair)
+        if pair:
+            self._giveback.leave_time(pair, state)
         return self._power_on(following, unsaved)
 
     def _power_off(self, state: State) -> None:
@@ -318,13 +318,12 @@ class PowerCycle:
             text = f"boot: {pair.partner_name} has taken over this system; run cf giveback there"
             self.console.fail(Complaint(text, "taken_over"))
             return False
-        pair.waits()
-        self._warn_of_mailbox(pair)
         most = math.inf if self.host.is_for_people else self.machine.giveback_wait
         try:
             refusal = self._giveback.wait(pair, most)
         finally:
             pair.waits_no_more()
+        self._warn_of_mailbox(pair)
         if refusal:
             self.console.fail(Complaint(f"boot: {refusal}", "giveback"))
         return not refusal

@@ -13,7 +13,7 @@ from filer.config import read as read_hardware
 from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
 from filer.host.toml_file import ConfigError
-from filer.pair.interconnect import ALIVE, RELEASE, WAITING, Interconnect
+from filer.pair.interconnect import ALIVE, WAITING, Interconnect
 from filer.pair.mailbox import Failover, Mailbox, Message, State
 from filer.pair.service import ServiceLock, lock_of_disks
 
@@ -44,7 +44,7 @@ class Pair:
 
     ``service`` is the node's own service lock, ``other_service`` that of the partner.
     ``unheard`` is set while the interconnect is down although both nodes live, and stays set when
-    the partner goes down then.
+    the partner goes down then, until it is heard again.
     """
 
     def __init__(
@@ -102,11 +102,10 @@ class Pair:
         interconnect = self.interconnect.is_up
         if self.other_service.held:
             return Sight(Partner.TAKEN_OVER, self.other_mailbox.read(), interconnect)
+        if interconnect:
+            self.unheard = False
         if not self.other_service.is_free():
-            if interconnect:
-                self.unheard = False
-            elif self.interconnect.is_silent:
-                self.unheard = True
+            self.unheard |= self.interconnect.is_silent
             return Sight(Partner.UP, self.other_mailbox.read(), interconnect)
         message = self.other_mailbox.read()
         if message is None:
@@ -179,8 +178,8 @@ class Pair:
             self._say(self._unsaid)
 
     def ask_partner_to_go_down(self) -> None:
-        """Ask the partner to release its disks."""
-        self.interconnect.send(RELEASE)
+        """Ask the partner to release its disks, now: a later answer would come in vain."""
+        self.interconnect.ask()
 
     def close(self) -> None:
         """Stop the interconnect, and release the locks."""

@@ -227,11 +227,27 @@ def test_a_partner_is_asked_and_what_is_no_message_is_ignored(ends: Ends) -> Non
     ends.other.asked = lambda: asked.append(True)
     ends.other.start()
     ends.one.send(b"\xff" * 1000)
-    ends.one.send(b"")
-    assert not asked
-    ends.one.send(b"release")
+    for message in (b"", b"release", b"release x", b"release nan", b"release 1"):
+        ends.one.send(message)
+    ends.one.ask()
     until(lambda: bool(asked))
+    assert asked == [True]
     assert not ends.other.is_up
+
+
+def test_a_request_that_was_not_read_in_time_is_void(ends: Ends) -> None:
+    """The partner was stopped, and its operator has been told that it did not answer."""
+    late = Interconnect(ends.roots[1], ends.roots[0], clock=lambda: time.monotonic() + 5)
+    asked: list[bool] = []
+    late.asked = lambda: asked.append(True)
+    late.start()
+    try:
+        ends.one.ask()
+        ends.one.send(WAITING)
+        until(lambda: late.partner_waits)
+    finally:
+        late.stop()
+    assert asked == []
 
 
 def test_a_full_partner_holds_nobody_up(ends: Ends) -> None:
