@@ -54,6 +54,8 @@ class Raid:
         self._problems: set[str] = set()
         self._unprotected: set[str] = set()
         """Serial numbers of the disks that were warned of."""
+        self._waiting: list[Disk] = []
+        """Inserted disks whose key is not in the keytable yet."""
         self._partner: Raid | None = None
 
     def tick(self) -> None:
@@ -94,6 +96,10 @@ class Raid:
         filer.shelf.watch()
         while filer.shelf.events:
             self._report(filer.shelf.events.popleft())
+        waiting, self._waiting = self._waiting, []
+        for disk in waiting:
+            if disk in filer.shelf:
+                self._open(disk, is_new=False)
         if self._aggregate is None or filer.shelf.changes != self._seen:
             self._seen = filer.shelf.changes
             aggregate = assemble(filer.shelf, filer.node)
@@ -146,11 +152,23 @@ class Raid:
         if disk.locked and not disk.destroyed:
             if disk.serial in ownership.doubtful:
                 return
-            if reason := unlock_inserted(filer, disk):
-                self._log("disk.encrypt.locked", "warning", f"{disk.name} stays locked: {reason}")
+            self._open(disk)
         if disk.owner != filer.node.owner and not disk.destroyed:
             filer.assign([disk], filer.node.owner)
         filer.shelf.remember_disks(filer.ownership().own(filer.shelf))
+
+    def _open(self, disk: Disk, *, is_new: bool = True) -> None:
+        """Open an inserted disk with its key, now or when ``key_manager restore`` has loaded it."""
+        has_key = disk.key_id in self._filer.keytable
+        if not has_key:
+            self._waiting.append(disk)
+        if not (has_key or is_new):
+            return
+        if reason := unlock_inserted(self._filer, disk):
+            self._log("disk.encrypt.locked", "warning", f"{disk.name} stays locked: {reason}")
+        elif not is_new:
+            self._log("disk.encrypt.unlocked", "notice", f"{disk.name} is unlocked now")
+            self._aggregate = None  # plan anew
 
     def _warn_of_unprotected(self, ownership: Ownership) -> None:
         """Warn, once, of the disks that are not locked in a system that has locked others."""

@@ -159,7 +159,8 @@ class Ownership(NamedTuple):
         return label is not None and not self._is_root(disk, label)
 
     def _is_root(self, disk: Disk, label: Label) -> bool:
-        is_earlier = label.generation < self.generation
+        # The same generation with other members is left of a replacement that was interrupted.
+        is_earlier = label.generation <= self.generation
         was_root = is_earlier and (
             Mark.FAILED in disk.marks or not set(label.members).isdisjoint(self.root)
         )
