@@ -196,7 +196,7 @@ def _trial(laboratory: Laboratory, crasher: Crasher, name: str) -> Trial:
     return trial
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", half(CHANGES))
 def test_a_crash_at_any_change_of_a_file_loses_no_disk(
     name: str, crasher: Crasher, laboratory: Laboratory, count: Count
 ) -> None:

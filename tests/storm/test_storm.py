@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -129,38 +129,6 @@ def mode(path: Path) -> int:
 
 
 # The verdict and the reports.
-
-
-def test_all_filers_are_up(storms: Storms, tmp_path: Path) -> None:
-    reports = {kind: tmp_path / f"report.{kind}" for kind in ("json", "junit", "html")}
-    options = [word for kind, path in reports.items() for word in (f"--{kind}", path)]
-
-    run = storms.run(*SMALL, "--pairs", 2, *options)
-
-    assert (run.status, run.err) == (0, "")
-    assert re.fullmatch(r"3 of 3 filers up, the last after \d+\.\d s", run.lines[0])
-    assert "each filer had a client certificate of its own" in run.lines
-    assert [mode(path) for path in reports.values()] == [0o600] * 3
-    found = json.loads(reports["json"].read_text())
-    jsonschema.Draft202012Validator(SCHEMA).validate(found)
-    assert (found["verdict"], found["message"]) == ("passed", run.lines[0])
-    assert (found["filers"], found["succeeded"], found["failures"]) == (3, 3, [])
-    assert {(each["operation"], each["key_server"]) for each in found["operations"]} == {
-        ("fetch", address) for address in SERVERS
-    }
-    assert {each["requests"] for each in found["operations"]} == {3}
-    assert [each["number"] for each in found["results"]] == [0, 1, 2]
-    assert all(0 < each["seconds"] <= found["last_s"] for each in found["results"])
-    (suite,) = Xml.parse(reports["junit"]).getroot()
-    assert [case.get("name") for case in suite] == [
-        "load generator",
-        *map("filer {}".format, range(3)),
-    ]
-    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "0", "0")
-    page = Headings(reports["html"].read_text())
-    assert page.texts["h1"] == page.texts["title"] == run.lines[0]
-    assert run.lines[-1] in page.texts["pre"]
-    assert not storms.left()
 
 
 def test_one_certificate_for_all(storms: Storms, tmp_path: Path) -> None:
@@ -401,22 +369,54 @@ def test_after_a_kill_the_ledger_is_enough(storms: Storms, tmp_path: Path) -> No
     assert storms.ledgers == []
 
 
-def test_pairs_that_are_kept_serve_the_next_storm(storms: Storms) -> None:
-    first = storms.run(*SMALL, "--keep")
+def check_reports(run: Ended, reports: Mapping[str, Path]) -> None:
+    """Check what a storm of three filers has said and written."""
+    assert run.status == 0
+    assert re.fullmatch(r"3 of 3 filers up, the last after \d+\.\d s", run.lines[0])
+    assert "each filer had a client certificate of its own" in run.lines
+    assert [mode(path) for path in reports.values()] == [0o600] * 3
+    found = json.loads(reports["json"].read_text())
+    jsonschema.Draft202012Validator(SCHEMA).validate(found)
+    assert (found["verdict"], found["message"]) == ("passed", run.lines[0])
+    assert (found["filers"], found["succeeded"], found["failures"]) == (3, 3, [])
+    assert {(each["operation"], each["key_server"]) for each in found["operations"]} == {
+        ("fetch", address) for address in SERVERS
+    }
+    assert {each["requests"] for each in found["operations"]} == {3}
+    assert [each["number"] for each in found["results"]] == [0, 1, 2]
+    assert all(0 < each["seconds"] <= found["last_s"] for each in found["results"])
+    (suite,) = Xml.parse(reports["junit"]).getroot()
+    assert [case.get("name") for case in suite] == [
+        "load generator",
+        *map("filer {}".format, range(3)),
+    ]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "0", "0")
+    page = Headings(reports["html"].read_text())
+    assert page.texts["h1"] == page.texts["title"] == run.lines[0]
+    assert run.lines[-1] in page.texts["pre"]
+
+
+def test_pairs_that_are_kept_serve_the_next_storm(storms: Storms, tmp_path: Path) -> None:
+    reports = {kind: tmp_path / f"report.{kind}" for kind in ("json", "junit", "html")}
+    options = [word for kind, path in reports.items() for word in (f"--{kind}", path)]
+
+    first = storms.run(*SMALL, "--keep", *options)
     second = storms.run(*SMALL, "--stocked")
     (ledger,) = storms.ledgers
     wrong = ended(storms.begin("cleanup", "--certs", storms.home, ledger))
     cleaned = ended(storms.begin("cleanup", ledger))
 
-    assert (first.status, second.status) == (0, 0)
+    check_reports(first, reports)
     assert first.err == (
         "filer-storm: 6 objects are kept for --stocked; to destroy them, run: "
         f"filer-storm cleanup {ledger}\n"
     )
+    assert (second.status, second.err) == (0, "")
     assert second.lines[0].startswith("3 of 3 filers up")
     assert wrong.status == 1
     assert "6 objects may be left" in wrong.err
     assert (cleaned.status, cleaned.out) == (0, "6 objects of the ledger are gone.\n")
+    assert not storms.left()
 
 
 # A scenario of one's own.
