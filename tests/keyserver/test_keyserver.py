@@ -910,18 +910,6 @@ class TestProgram:
         with server, pykmip(server) as client:
             assert client.get(uid).value == SECRET.encode()
 
-    def test_a_key_that_was_stored_survives_a_kill(self, tmp_path: Path) -> None:
-        directory = tmp_path / "mine"
-        with Program(tmp_path, "--port", "0", "--dir", str(directory)) as program:
-            told = re.search(r"port (\d+)", program.line())
-            assert told is not None
-            server = KeyServer(directory, "127.0.0.1", int(told[1]))
-            with pykmip(server) as client:
-                uid = register(client, SECRET)
-                program.end(signal.SIGKILL)
-        with server, pykmip(server) as client:
-            assert client.get(uid).value == SECRET.encode()
-
     def test_a_lost_store_costs_one_line_and_no_start(self, tmp_path: Path, run: Run) -> None:
         from kmip.pie.exceptions import KmipOperationFailure
 

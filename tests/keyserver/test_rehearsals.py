@@ -476,11 +476,10 @@ class TestStoredKeys:
         [
             (b"yes\n", 0, [OTHER_ID]),
             (b"y\n", 1, [KEY_ID, OTHER_ID]),
-            (b"\n", 1, [KEY_ID, OTHER_ID]),
             (b"\x04", 1, [KEY_ID, OTHER_ID]),
             (None, 130, [KEY_ID, OTHER_ID]),
         ],
-        ids=["yes", "y", "empty", "Ctrl-D", "Ctrl-C"],
+        ids=["yes", "y", "Ctrl-D", "Ctrl-C"],
     )
     def test_at_a_terminal_it_asks(
         self, stored: list[KeyServer], answer: bytes | None, status: int, left: list[str]

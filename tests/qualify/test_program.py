@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 import jsonschema
+import pexpect
 import pytest
 
 from filer.keyserver.server import KeyServer
@@ -26,7 +26,7 @@ from filer.qualify.options import PROGRAM, parse
 from filer.qualify.session import Plan
 from filer.throw_away.certificates import Authority
 from filer.throw_away.ledger import OTHER_CLIENT, read
-from pytest_filer.child import PATIENCE
+from pytest_filer.child import PATIENCE, Child
 from tests.kit import defective, qualify_documents
 from tests.kit.defective import Server
 from tests.kit.json_schema import schema_text
@@ -393,32 +393,20 @@ def test_junit_has_a_case_for_each_check(server: Server, qualify: Qualify) -> No
 def test_colours_and_progress_are_for_a_terminal(
     more: dict[str, str], coloured: bool, server: Server, tmp_path: Path
 ) -> None:
-    ours, theirs = pty.openpty()
     target = ("--certs", server.directory, "--port", server.port, server.address)
-    with subprocess.Popen(
-        [sys.executable, "-m", "filer.qualify", *REGISTER_NOTHING, *map(str, target)],
+    program = Child(
+        sys.executable,
+        ["-m", "filer.qualify", *REGISTER_NOTHING, *map(str, target)],
         cwd=CHECKOUT,
         env=environment(tmp_path) | {"TERM": "xterm"} | more,
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
-        os.close(theirs)
-        shown = b""
-        while chunk := _read(ours):
-            shown += chunk
-    os.close(ours)
+    )
+    program.expect(pexpect.EOF)
+    program.close()
 
-    assert process.returncode == 0
-    assert (b"\x1b[32m" in shown) == coloured
-    assert b"2/2 clock ..." in shown
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 4096)
-    except OSError:  # the other side is closed
-        return b""
+    assert program.exitstatus == 0
+    assert program.before
+    assert ("\x1b[32m" in program.before) == coloured
+    assert "2/2 clock ..." in program.before
 
 
 # Secrets.

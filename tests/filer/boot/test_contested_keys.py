@@ -1,7 +1,5 @@
 """Key servers with wrong secrets: a boot, or a command, costs a disk at most one attempt."""
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from filer.boot.machine import Panic
-from filer.disks.derivation import Derivation
 from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskError
 from filer.disks.record import MOST_TAGS
 from filer.host.durable import Storage, StorageError
@@ -588,31 +585,14 @@ def test_killed_between_count_refusal_and_tag(locking: Disk, at: int, event: Eve
         assert again.failures == 0
 
 
-def refuse_and_die(
-    path: Path, at: int, moment: str, storage: faulty.CrashingStorage | None = None
-) -> None:
-    storage = storage or faulty.CrashingStorage()
-    disk = on(Disk(path.name, path, storage, Derivation()), storage)
-    storage.arm(at, moment)
-    disk.authenticate(wrong_key(1))
-
-
-def test_a_process_that_is_killed_while_a_disk_refuses_its_key(locking: Disk) -> None:
-    victim = multiprocessing.get_context("spawn").Process(  # a fork may copy a lock that is held
-        target=refuse_and_die, args=(locking.path, 2, "torn 1")
-    )
-    victim.start()
-    victim.join()
-    assert victim.exitcode == -signal.SIGKILL
-    assert on(locking).failures == 1
-    assert on(locking).has_refused(wrong_key(1))
-
-
 @pytest.mark.parametrize("moment", ["before", "torn 1", "torn 2", "after"])
 @pytest.mark.parametrize("at", [1, 2])
-def test_what_is_left_while_a_disk_refuses_its_key(locking: Disk, at: int, moment: str) -> None:
+def test_a_crash_while_a_disk_refuses_its_key(locking: Disk, at: int, moment: str) -> None:
+    storage = faulty.CrashingStorage(faulty.lose_power)
+    disk = on(locking, storage)
+    storage.arm(at, moment)
     with pytest.raises(faulty.PowerLoss):
-        refuse_and_die(locking.path, at, moment, faulty.CrashingStorage(faulty.lose_power))
+        disk.authenticate(wrong_key(1))
     disk = on(locking)
     assert disk.warnings == []
     # Half a block holds the whole count, and the tag.
