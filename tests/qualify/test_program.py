@@ -37,7 +37,7 @@ from tests.qualify.runs import SETTINGS, qualified
 
 ADDRESS = ADDRESSES[0]
 REGISTER_NOTHING = ("--check", "versions", "--check", "clock")
-REGISTER_HUNDREDS = {"locate-complete", "pairs-in-time", "crowded-server"}
+REGISTER_HUNDREDS = {"locate-complete", "response-limit", "pairs-in-time", "crowded-server"}
 SCHEMA: dict[str, Any] = json.loads(
     (files("filer.qualify") / "filer-qualify-1.schema.json").read_text("ascii")
 )

@@ -151,36 +151,6 @@ def test_one_certificate_for_all(storms: Storms, tmp_path: Path) -> None:
     )
 
 
-def test_a_threshold_that_workers_miss_which_listen_on_loopback_only(
-    storms: Storms, tmp_path: Path
-) -> None:
-    file, report, cases = scenario(tmp_path, WAITING), tmp_path / "report", tmp_path / "junit"
-    storm = storms.start(
-        *("--workers", 2, "--scenario", file, "--filers", 5, "--pairs", 1, "--within", "2.5s"),
-        *("--json", report, "--junit", cases, *SERVERS),
-    )
-    wait_for_marks(tmp_path, 5, storm)
-    leader, *workers = generators(storm)
-    listening = [
-        each.laddr.ip
-        for process in (leader, *workers, psutil.Process(storm.pid))
-        for each in process.net_connections()
-        if each.status == psutil.CONN_LISTEN
-    ]
-    run = ended(storm)
-
-    assert len(workers) == 2
-    assert listening == ["127.0.0.1"]
-    assert (run.status, run.err) == (1, "")
-    assert run.lines[0] == "0 of 5 filers patient"
-    assert "failed: 5 filers: not patient within 2.5 s" in run.lines
-    (suite,) = Xml.parse(cases).getroot()
-    assert suite.get("failures") == "5"
-    assert sorted(each["filers"] for each in json.loads(report.read_text())["workers"]) == [2, 3]
-    assert not any(process.is_running() for process in (leader, *workers))
-    assert not storms.left()
-
-
 def test_a_rekey_by_a_master_and_a_worker_that_are_started_apart(storms: Storms) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -326,20 +296,33 @@ def test_a_signal_ends_the_storm_and_takes_everything_back(storms: Storms, tmp_p
 def test_a_lost_worker_has_failed_and_its_pairs_are_destroyed(
     storms: Storms, tmp_path: Path
 ) -> None:
-    file = scenario(tmp_path, HALF_STORED)
+    file, report = scenario(tmp_path, HALF_STORED), tmp_path / "report"
     storm = storms.start(
         *("--workers", 2, "--scenario", file, "--filers", 4, "--pairs", 1, "--within", 8),
-        *SERVERS,
+        *("--junit", report, *SERVERS),
     )
     wait_for_marks(tmp_path, 4, storm)
-    generators(storm)[1].kill()
+    leader, *workers = generators(storm)
+    listening = [
+        each.laddr.ip
+        for process in (leader, *workers, psutil.Process(storm.pid))
+        for each in process.net_connections()
+        if each.status == psutil.CONN_LISTEN
+    ]
+    workers[0].kill()
 
     run = ended(storm)
 
+    assert len(workers) == 2
+    assert listening == ["127.0.0.1"]
     assert (run.status, run.err) == (1, "")
+    assert run.lines[0] == "0 of 4 filers rekeyed"
     assert "failed: 2 filers: its worker was lost" in run.lines
     assert "failed: 2 filers: not rekeyed within 8 s" in run.lines
     assert [line for line in run.lines if line.endswith(" filers, lost")]
+    (suite,) = Xml.parse(report).getroot()
+    assert suite.get("failures") == "4"
+    assert not any(process.is_running() for process in (leader, *workers))
     assert not storms.left()
 
 
