@@ -343,7 +343,7 @@ def _end(recording: Recording) -> tuple[Tree, Sequence[bytes]]:
     return replayed(recording.before, recording.events), stores  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", points.half(CHANGES))
 def test_a_loss_of_power_at_any_moment_loses_no_disk(
     name: str, laboratory: Laboratory, report: Report
 ) -> None:
