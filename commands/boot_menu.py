@@ -19,6 +19,7 @@ from filer.commands import (
 from filer.commands.disk.erase import DataLoss
 from filer.commands.disk.report import report_disks
 from filer.commands.parts.dialogue import ask_until, yes_or_no
+from filer.disks.aggregate import make_root
 from filer.system import Filer
 
 
@@ -61,7 +62,7 @@ def _initialize(call: Call) -> NoReturn:
     report_disks(call, filer.disk_jobs().sanitize(disks, refusal=ownership.refusal))
     if call.failed:
         raise Refused("not all disks were initialized; the configuration stays")
-    filer.shelf.remember_aggr0(())  # the boot makes a new one, also if members are missing
+    make_root(filer.shelf, filer.node, int(filer.now().timestamp()))
     _clean_configuration(filer)
     raise Leave(Next.BOOT)
 

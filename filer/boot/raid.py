@@ -19,6 +19,9 @@ from filer.system import Filer
 
 _QUARTER = 25
 
+_REFUSED_FOR = 60.0
+"""Seconds for which a spare that could not be written is not tried again: its shelf may be full."""
+
 
 def _named(disk: str, serial: str) -> str:
     """Return a disk as the system log names it: ``0c.00.3 Shelf 0 Bay 3 S/N [ABC]``."""
@@ -49,8 +52,8 @@ class Raid:
         self._aggregate: Aggregate | None = None
         self._seen = 0
         """The changes of the shelf that the aggregate takes into account."""
-        self._refused: set[str] = set()
-        """Serial numbers of the spares that could not be written."""
+        self._refused: dict[str, float] = {}
+        """Serial numbers of spares that could not be written, and when, by `Filer.monotonic`."""
         self._problems: set[str] = set()
         self._unprotected: set[str] = set()
         """Serial numbers of the disks that were warned of."""
@@ -96,6 +99,14 @@ class Raid:
         filer.shelf.watch()
         while filer.shelf.events:
             self._report(filer.shelf.events.popleft())
+        refused = {
+            serial: since
+            for serial, since in self._refused.items()
+            if filer.monotonic() - since < _REFUSED_FOR
+        }
+        if refused != self._refused:
+            self._refused = refused
+            self._aggregate = None  # plan anew
         waiting, self._waiting = self._waiting, []
         for disk in waiting:
             if disk in filer.shelf:
@@ -124,7 +135,7 @@ class Raid:
         if event.kind == "inserted":
             text = f"Disk {name} has been inserted into the system"
             self._log("raid.disk.inserted", "info", f"{text}.")
-            self._refused.discard(event.serial)
+            self._refused.pop(event.serial, None)
             if event.reason:
                 self._log("disk.init.failure", "error", f"{event.disk}: {event.reason}; left out")
             elif disk := filer.shelf.disks.get(event.disk):
@@ -229,7 +240,7 @@ class Raid:
         try:
             is_done = job.work()
         except FilerError as problem:
-            self._refused.add(job.disk.serial)
+            self._refused[job.disk.serial] = self._filer.monotonic()
             self._end(job)
             self._aggregate = None  # plan anew
             self._log(f"{event}.failed", "error", f"{what} failed: {problem}")

@@ -106,7 +106,7 @@ class Aggregate(NamedTuple):
             return "partner" if self.ownership.is_partners(disk) else "foreign"
         if not self.ownership.owns(disk):
             return "unowned"
-        positions = [each.position for each in self.members if each.serial == disk.serial]
+        positions = [each.position for each in self.members if each.disk is disk]
         is_broken = disk.destroyed or Mark.PREFAILED in disk.marks
         if Mark.FAILED in disk.marks or (is_broken and not positions):
             return "broken"
@@ -140,10 +140,39 @@ class Aggregate(NamedTuple):
 
 
 def assemble(shelf: Shelf, node: Node) -> Aggregate:
-    """Find the root aggregate of ``node`` on its disks; changes nothing."""
+    """Find the root aggregate of ``node`` on its disks; changes nothing.
+
+    A member that was erased, in maintenance mode, is missing: it is a spare disk, and the aggregate
+    is rebuilt on it or on another one.  Not if too few would be left.
+    """
     ownership = survey(shelf, node)
     own = [disk for disk in ownership.own(shelf) if not ownership.in_other_aggregate(disk)]
-    return Aggregate(_members(ownership.root, own), ownership, tuple(shelf))
+    found = Aggregate(_members(ownership.root, own), ownership, tuple(shelf))
+    in_step = [disk for disk in own if not _was_erased(disk, ownership)]
+    without = found._replace(members=_members(ownership.root, in_step))
+    return without if without.online else found
+
+
+def _was_erased(disk: Disk, ownership: Ownership) -> bool:
+    """Return whether a member was erased, if it is one; a new one has no label either."""
+    has_no_label = ownership.labels.get(disk.serial, ...) is None
+    return has_no_label and Mark.NOT_ZEROED in disk.marks and ownership.generation > 0
+
+
+def make_root(shelf: Shelf, node: Node, generation: int) -> None:
+    """Make a new root aggregate of spare disks, if there are enough, and forget the old one.
+
+    ``generation`` has to be later than that of all labels, also those of disks that are not here.
+    """
+    shelf.remember_aggr0(())
+    found = assemble(shelf, node)
+    members = [disk for disk in found.spares if found.is_readable(disk)][: len(POSITIONS)]
+    if len(members) == len(POSITIONS):
+        serials = tuple(disk.serial for disk in members)
+        label = Label(node.system_id, ROOT_AGGREGATE, serials, generation)
+        for disk in members:
+            disk.write_block(LABEL_BLOCK, label.pack())
+        shelf.remember_aggr0(serials)
 
 
 def bring_online(shelf: Shelf, node: Node) -> Aggregate:
@@ -151,7 +180,7 @@ def bring_online(shelf: Shelf, node: Node) -> Aggregate:
 
     The aggregate is created if this filer never had one, no label names one, and no locked disk
     may belong to one.  When it is online, each readable member without its label gets it: a crash
-    interrupted the labelling, the disk was sanitized, or the system ID has changed.
+    interrupted the labelling, or the system ID has changed.
     `Aggregate.online` says whether the aggregate came online.
     """
     aggregate = assemble(shelf, node)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class ConsoleReader(LineReader):
     """Reads plain lines until the terminal reports its cursor position, and then uses an editor.
 
-    ``open_editor`` is called at the first prompt after that: the editor is slow to load, and a
-    program that drives the console must not wait for it.
+    ``open_editor`` is called at the first prompt of a session after that: the editor is slow to
+    load, and a program that drives the console must not wait for it.  A question of a boot, before
+    there is a session, is read without it.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ConsoleReader(LineReader):
         self._open_editor = open_editor
         self._editor: LineEditor | None = None
         self._session: Session | None = None
+        self._plain.leaves = False
 
     @property
     def draws(self) -> bool:
@@ -49,6 +51,7 @@ class ConsoleReader(LineReader):
 
     def attach(self, session: Session) -> None:
         self._session = session
+        self._plain.leaves = True
         if self._editor is not None:
             self._editor.attach(session)
 
@@ -80,15 +83,13 @@ class ConsoleReader(LineReader):
             return read(self._reader())
 
     def _reader(self) -> LineReader:
-        if self._editor is None:
+        if self._editor is None and self._session is not None:
             with self._signals.waiting():
                 self._look_for_answer(self._keyboard.seconds_to_wait)
-            if not self._keyboard.answered:
-                return self._plain
-            assert self._session is not None, "attach() comes before line()"
-            self._editor = self._open_editor(self._session)
-            self._editor.type_ahead(self._keyboard.take_all())
-        return self._editor
+            if self._keyboard.answered:
+                self._editor = self._open_editor(self._session)
+                self._editor.type_ahead(self._keyboard.take_all())
+        return self._editor or self._plain
 
     def _look_for_answer(self, seconds: float) -> None:
         keyboard = self._keyboard

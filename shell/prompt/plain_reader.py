@@ -40,6 +40,8 @@ class PlainReader(LineReader):
         self._screen = screen
         self._terminal = terminal
         self._after_return = False
+        self.leaves = True
+        """Whether to raise Answered, for an editor to read the line."""
 
     def line(self, prompt: str, before: str = "") -> str:
         """Return a line of commands.  Raises Answered too, but only while nothing is typed."""
@@ -95,7 +97,7 @@ class PlainReader(LineReader):
             if keyboard.at_end:
                 raise EOFError
             if shown and line.is_empty:
-                if keyboard.answered:
+                if keyboard.answered and self.leaves:
                     raise Answered
                 if not keyboard.seconds_to_expect:
                     keyboard.cook()

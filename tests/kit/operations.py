@@ -447,7 +447,8 @@ class Trial:
                 most = max(disk.failures for disk in house.disks)
                 assert most <= house.filer.panics.in_a_row + recovering
             told = house.boot()
-            if any(Mark.FAILED in disk.marks for disk in house.disks):
+            # An erased member is not zeroed, and is rebuilt only once the filer is up.
+            if any({Mark.FAILED, Mark.NOT_ZEROED} & set(disk.marks) for disk in house.disks):
                 told.warnings = [each for each in told.warnings if "is degraded" not in each]
             assert told.warnings == [] or damaged
             assert not any(disk.locked for disk in house.disks if not disk.destroyed)

@@ -6,6 +6,7 @@ from filer.boot.machine import Panic
 from filer.commands import Leave, Next
 from filer.disks import faults
 from filer.disks.record import Owner
+from filer.drives.bays import Bays
 from filer.host.durable import Storage
 from filer.shell.plugins import commands_in_boot_menu
 from filer.shell.session import FAILED
@@ -144,6 +145,27 @@ def test_item_4_makes_a_new_aggregate_of_the_disks_that_are_left(build: Build) -
         assert chosen(now, "4", "yes", "yes")[1] is Next.BOOT
         now.reboot()
         assert "(online, raid_dp)" in now.good("aggr status -r")
+
+
+def test_item_4_depends_on_no_disk_that_is_not_initialized(build: Build) -> None:
+    """Neither on a locked one of another system, nor on members of the old aggregate."""
+    house = build(1, disks=6)
+    key_id = house.encrypt()
+    foreign = house.filer.shelf["0c.00.5"]
+    foreign.assign(Owner(77, "filer77"))
+    house.close()
+    bays = Bays(house.root, Storage())
+    for name in ("0c.00.0", "0c.00.1"):
+        bays.pull(name)
+    with House(house.root) as now:
+        assert chosen(now, "4", "yes", "yes")[1] is Next.BOOT
+        now.boot()
+        assert "(online, raid_dp)" in now.good("aggr status -r")
+    bays.insert("0c.00.0", "0c.00.0")
+    with House(house.root, house.servers) as now:
+        now.boot()
+        assert "(online, raid_dp)" in now.good("aggr status -r")
+        assert now.filer.shelf["0c.00.0"].key_id == key_id
 
 
 @pytest.mark.parametrize("answers", [("no",), ("",), ("yes", "no"), ("yes", "perhaps", "")])

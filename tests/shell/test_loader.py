@@ -330,6 +330,16 @@ def test_at_a_terminal_a_changed_system_id_can_be_overridden(sealed: Account) ->
     assert sealed.commands("hostname").status == 0
 
 
+def test_a_person_is_asked_too_before_there_is_a_session_to_edit_for(sealed: Account) -> None:
+    """The terminal has answered the cursor query by then."""
+    change_system_id(sealed)
+    with editing(sealed) as terminal:
+        terminal.shows("Override system ID? {y|n} ")
+        terminal.type("y\r")
+        terminal.booted()
+        assert "filer1    (77)" in terminal.enter("disk show")
+
+
 def test_a_lost_filer_begins_anew_in_maintenance_mode(sealed: Account, server: KeyServer) -> None:
     server.stop()
     with panicked(sealed) as terminal:

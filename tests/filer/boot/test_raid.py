@@ -334,6 +334,53 @@ def test_a_drive_is_opened_when_its_key_arrives(sealed: Attended) -> None:
     assert sealed.events() == []
 
 
+def test_a_member_that_was_erased_is_rebuilt(filer: Attended) -> None:
+    filer.house.write("0c.00.0", "data")
+    filer.house.write(MEMBER, "data")
+    filer.house.power_cycle()
+    filer.disk(MEMBER).sanitize()
+    for name in (SPARE, OTHER_SPARE):
+        filer.bays.pull(name)
+    assert "degraded" in filer.reboot()
+    assert MEMBER not in filer.members()
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", MEMBER, "0c.00.2"]
+    assert filer.house.read(MEMBER) == "data"
+    assert filer.reboot() == ""
+
+
+class FullForAWhile(Storage):
+    """Storage of a shelf whose drives cannot be written while ``is_full``."""
+
+    is_full = False
+
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
+        if self.is_full and path.stem in (SPARE, OTHER_SPARE):
+            raise StorageError(f"cannot write {path.name}: No space left on device")
+        super().overwrite(path, offset, data, inode)
+
+
+def test_a_spare_that_could_not_be_written_is_tried_again_after_a_minute(tmp_path: Path) -> None:
+    storage = FullForAWhile()
+    now = 0.0
+    with House.build(tmp_path / "root", storage=storage, disks=5) as house:
+        house.filer.monotonic = lambda: now
+        filer = Attended(house)
+        house.good(f"disk fail -i -f {MEMBER}")
+        storage.is_full = True
+        filer.raid.work()
+        filer.raid.tick()
+        assert filer.events()[-1] == "raid.rg.recons.cantStart:error"
+        storage.is_full = False
+        now = 59.0
+        filer.raid.work()
+        assert filer.events() == []
+        now = 61.0
+        filer.raid.tick()
+        filer.raid.work()
+        assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
+
+
 def larger_drive(filer: Attended, bay: str) -> Disk:
     settings = filer.house.root / "filer.toml"
     text = settings.read_text()

@@ -393,13 +393,18 @@ def test_a_root_that_gets_all_disks_of_another_with_its_id_takes_them(
     assert shelf.record.aggr0 == origin.record.aggr0
 
 
-def test_a_sanitized_member_is_labelled_again(shelf: Shelf) -> None:
+def test_a_sanitized_member_is_a_spare_unless_too_few_are_left(shelf: Shelf) -> None:
     bring_online(shelf, NODE)
     label = shelf["0c.00.0"].read_block(0)
     shelf["0c.00.1"].sanitize()
     restart(shelf)
+    found = bring_online(shelf, NODE)
+    assert (found.online, found.degraded) == (True, True)
+    assert found.role(shelf["0c.00.1"]) == "spare"
+    shelf["0c.00.0"].sanitize()
+    restart(shelf)
     assert bring_online(shelf, NODE).online
-    assert shelf["0c.00.1"].read_block(0) == label
+    assert shelf["0c.00.1"].read_block(0) == shelf["0c.00.0"].read_block(0) == label
 
 
 def test_sanitizing_every_disk_makes_a_first_boot_possible(shelf: Shelf) -> None:

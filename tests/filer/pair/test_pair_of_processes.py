@@ -387,6 +387,19 @@ def test_a_node_that_was_stopped_ignores_the_takeover_that_was_refused(pair: Nod
         assert pair.mailbox(1) == "up"
 
 
+def test_a_person_is_asked_before_the_first_prompt_too(pair: Nodes) -> None:
+    with pair.first.terminal() as first:
+        first.booted()
+        pair.second.commands("hostname")
+        assert first.enter("cf takeover -f").endswith(TAKEN)
+        with editing(pair.second) as second:
+            second.shows(WAITING)
+            second.type("\x03")
+            second.shows("rather than wait [y/n]? ")
+            second.type("y\r")
+            second.shows("LOADER>")
+
+
 def test_a_node_that_asks_whether_to_wait_is_not_ready_for_giveback(pair: Nodes) -> None:
     with pair.terminals() as (first, second):
         status_shows(first, "Interconnect is up.")
