@@ -154,6 +154,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     A test module calls it ``run``.
     """
     before = signal.getsignal(signal.SIGTERM)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # it blocks signals before it serves
 
     def run(*arguments: object) -> Outcome:
         capsys.readouterr()
@@ -161,4 +162,5 @@ def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
         return Outcome(status, *capsys.readouterr())
 
     yield run
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     signal.signal(signal.SIGTERM, before)
