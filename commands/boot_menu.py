@@ -61,6 +61,7 @@ def _initialize(call: Call) -> NoReturn:
     report_disks(call, filer.disk_jobs().sanitize(disks, refusal=ownership.refusal))
     if call.failed:
         raise Refused("not all disks were initialized; the configuration stays")
+    filer.shelf.remember_aggr0(())  # the boot makes a new one, also if members are missing
     _clean_configuration(filer)
     raise Leave(Next.BOOT)
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 
 from filer.config import OWN_SHELF
 from filer.config import read as read_hardware
-from filer.disks.shelf import DISK_FILES
+from filer.disks.bay import DISK_FILES
 from filer.host.durable import Storage, StorageError, is_temporary
 from filer.host.errors import FilerError
 from filer.host.lock import is_at

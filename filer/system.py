@@ -103,7 +103,9 @@ class Filer:
     interrupt: Interrupt = field(default_factory=Interrupt)
     progress: Progress = field(default_factory=Progress)
     keytable: Keytable = field(default_factory=Keytable)
-    aggregate: Aggregate | None = None
+    wafl_is_up: bool = False
+    """Whether a boot has brought the root aggregate online, and with it /mroot."""
+
     login: Login | None = None
     """What the key servers get besides the client certificate."""
     changes: ChangeLock = field(default_factory=ChangeLock)
@@ -133,11 +135,6 @@ class Filer:
     def expiry_notice(self) -> timedelta:
         """How long before a certificate expires there are warnings."""
         return timedelta(days=self.hardware.expiry_warning_days)
-
-    @property
-    def wafl_is_up(self) -> bool:
-        """Whether the root aggregate is online, and with it /mroot."""
-        return self.aggregate is not None and self.aggregate.online
 
     @property
     def port(self) -> int:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from filer.disks import faults
-from filer.disks.shelf import disk_index
+from filer.disks.bay import disk_index
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.lock import locked

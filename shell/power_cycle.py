@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,11 +11,9 @@ from filer.boot.takeover import stand_down
 from filer.boot.watch import Watch
 from filer.boot_device.panics import LIMIT
 from filer.commands import (
-    Cancelled,
     Command,
     Complaint,
     Console,
-    EndOfAnswers,
     Leave,
     Next,
     SessionState,
@@ -29,6 +26,7 @@ from filer.pair.service import ServiceHeld
 from filer.running.heartbeat import Heartbeat
 from filer.running.interrupt import Interrupted
 from filer.shell.announcer import Announcer
+from filer.shell.giveback import Giveback
 from filer.shell.plugins import BOOT_MENU, LOADER, MAINTENANCE, OTHER_CONSOLES
 from filer.shell.session import FAILED, OK, Host, NoRecord, Record, Session
 from filer.shell.signals import HandedOver, Signals
@@ -47,20 +45,6 @@ LONGEST_WAIT = 60.0
 """The most seconds between a panic and the next boot."""
 
 _DOUBLINGS = 10
-
-WAITING_FOR_GIVEBACK = "Waiting for giveback...(Press Ctrl-C to abort wait)"
-
-_DECLARED_DEAD = (
-    "This node was previously declared dead.",
-    "Pausing to check HA partner status ...",
-)
-HALT_OR_WAIT = "Do you wish to halt this node rather than wait [y/n]? "
-
-_LOOK_EVERY = 0.1
-"""Seconds between two looks at the service lock."""
-
-_TIME_OF_PARTNER = 10.0
-"""Seconds that a partner has to begin a takeover, before this system boots again."""
 
 
 def _nothing() -> None:
@@ -124,8 +108,11 @@ class PowerCycle:
         """Run the machine and return the exit status of the program."""
         self._console_session: Session | None = None
         self._announcer = Announcer()
+        self._giveback = Giveback(self.machine.interrupt, self.console, self.signals)
         self._heartbeat: Heartbeat | None = None
         self._panics = 0
+        self._mailbox_problem = ""  # as it was shown
+        self._panic_reason = ""  # of a filer that was up
         self._is_down = self._offers_menu = False
         step = self._power_on(Next.BOOT)
         try:
@@ -152,9 +139,9 @@ class PowerCycle:
             self._filer.loader.unsaved.clear()
             return self._at_loader(State.NOTAKEOVER)
         except HandedOver:
-            return self._hand_over()
+            return self._stop()
         except Leave as leave:
-            return self._hand_over() if self.signals.hands_over else self._leave(step, leave)
+            return self._stop() if self.signals.hands_over else self._leave(step, leave)
         return Next.END
 
     def _at_loader(self, state: State) -> Next:
@@ -169,6 +156,7 @@ class PowerCycle:
             case Next.MAINTENANCE:
                 if self._filer.pair:
                     self._filer.pair.is_up(State.MAINTENANCE)
+                    self._warn_of_mailbox(self._filer.pair)
                 for damage in self._filer.shelf.warnings:
                     self.console.warn(f"WARNING: disk: {damage}.")
                 self._talk(self._other_session(MAINTENANCE))
@@ -228,7 +216,7 @@ class PowerCycle:
             self.record.end(status)
         self._panics, self._is_down = 0, False
         self._watch_partner()
-        raid = Raid(self._filer, partial(self._announce, about_disks=True))
+        raid = Raid(self._filer, partial(self._announce, about_disks=True), self._panic)
         self._heartbeat = Heartbeat(raid.tick)
         self.signals.end_if_asked()
 
@@ -242,16 +230,9 @@ class PowerCycle:
         self.console.warn(warning)
         if not self.console.is_terminal:
             return False
-        return self._answered_yes("Override system ID? {y|n} ", unanswered=False)
+        from filer.commands.parts.dialogue import answered_y  # seldom needed
 
-    def _answered_yes(self, question: str, *, unanswered: bool) -> bool:
-        """Ask a person; Ctrl-C and Ctrl-D count as ``unanswered``."""
-        from filer.commands.parts.dialogue import ask_y_n  # seldom needed
-
-        try:
-            return ask_y_n(self.console, question)
-        except (Cancelled, EndOfAnswers):
-            return unanswered
+        return answered_y(self.console, "Override system ID? {y|n} ", unanswered=False)
 
     def _session(self) -> Session:
         """Return the console's session, which is kept over a reboot."""
@@ -284,26 +265,33 @@ class PowerCycle:
     ) -> Next:
         """Remove power, for the reason ``state``, and power on; return what `_power_on` does."""
         self._power_off(state)
-        self._leave_time_to_partner(state)
+        pair = self._filer.pair
+        if pair:
+            self._giveback.leave_time(pair, state)
         return self._power_on(following, unsaved)
 
     def _power_off(self, state: State) -> None:
         if self._heartbeat:
             self._heartbeat.stop()
             self._heartbeat = None
+        self._panic_reason = ""
         pair = self._filer.pair
         if pair:
             pair.interconnect.tick = pair.interconnect.asked = _nothing
-            self.signals.hands_over = False
+        self.signals.hands_over = False
         if pair and pair.service.held and self._filer.wafl_is_up:
             text = f"takeover of {pair.partner_name} disabled (local halt in progress)"
             event = "cf.fsm.takeoverOfPartnerDisabled"
             self._filer.messages.log(event, "notice", f"Cluster monitor: {text}")
         power_off(self._filer)
-        try:
-            stand_down(self._filer, state)
-        except FilerError as problem:
-            self.console.warn(Complaint(f"WARNING: cf: {problem}", "mailbox"))
+        stand_down(self._filer, state)
+        if pair:
+            self._warn_of_mailbox(pair)
+
+    def _warn_of_mailbox(self, pair: Pair) -> None:
+        before, self._mailbox_problem = self._mailbox_problem, pair.problem
+        if pair.problem not in ("", before):
+            self.console.warn(Complaint(f"WARNING: cf: {pair.problem}", "mailbox"))
 
     def _power_on(self, step: Next, unsaved: Mapping[str, str | None] | None = None) -> Next:
         """Power on for ``step`` and return it; or LOADER, or END, if the partner has the disks."""
@@ -315,6 +303,8 @@ class PowerCycle:
                     self._is_down = True
                     step = self._loader
             else:
+                if self._filer.pair:
+                    self._warn_of_mailbox(self._filer.pair)
                 return step
         self._filer = self.machine.power_on(unsaved, serves=False)
         return step
@@ -328,72 +318,35 @@ class PowerCycle:
             text = f"boot: {pair.partner_name} has taken over this system; run cf giveback there"
             self.console.fail(Complaint(text, "taken_over"))
             return False
-        pair.waits()
+        most = math.inf if self.host.is_for_people else self.machine.giveback_wait
         try:
-            while True:
-                self.machine.interrupt.clear()  # before the message, which says to press Ctrl-C
-                self.console.warn(Complaint(WAITING_FOR_GIVEBACK, "giveback"))
-                try:
-                    if not self._waits_in_vain(pair):
-                        return True
-                    text = f"boot: {pair.partner_name} gave nothing back in time"
-                    break
-                except Interrupted:
-                    self.signals.end_if_asked()
-                    if self._halts_rather(pair):
-                        text = "boot: the wait for giveback was aborted"
-                        break
+            refusal = self._giveback.wait(pair, most)
         finally:
             pair.waits_no_more()
-        self.console.fail(Complaint(text, "giveback"))
-        return False
+        self._warn_of_mailbox(pair)
+        if refusal:
+            self.console.fail(Complaint(f"boot: {refusal}", "giveback"))
+        return not refusal
 
-    def _halts_rather(self, pair: Pair) -> bool:
-        """Say how the partner is, and ask whether to halt; without a terminal the answer is yes."""
-        if pair.service.is_free():
-            return False
-        if not self.console.is_terminal:
-            return True
-        for line in _DECLARED_DEAD:
-            self.console.show(Text(line))
-        with suppress(FilerError):
-            message = pair.other_mailbox.read()
-            if message and message.state is State.TAKEOVER:
-                self.console.show(Text("partner is operational and in takeover mode."))
-        self.machine.interrupt.clear()
-        return self._answered_yes(HALT_OR_WAIT, unanswered=True)
+    def _panic(self, reason: str) -> None:
+        """Make the console end: the filer that is up has to panic; from any thread."""
+        self._panic_reason = reason
+        self.signals.hand_over()
 
-    def _waits_in_vain(self, pair: Pair) -> bool:
-        """Wait for giveback, in a script only so long.  Raises Interrupted."""
-        most = math.inf if self.host.is_for_people else self.machine.giveback_wait
-        waited = 0.0
-        while not pair.service.is_free():
-            if waited >= most:
-                return True
-            self.machine.interrupt.sleep(_LOOK_EVERY)
-            waited += _LOOK_EVERY
-        return False
+    def _stop(self) -> Next:
+        """Panic, or release the disks for the partner, whose operator wants them, and boot again.
 
-    def _hand_over(self) -> Next:
-        """Release the disks for the partner, whose operator wants them, and boot again."""
+        Both are requested by another thread.
+        """
         self.signals.hands_over = False
+        if self._panic_reason:
+            self.console.fail(Complaint(f"PANIC: {self._panic_reason}", "panic"))
+            self._is_down = True
+            self._panics += 1
+            return self._after_panic()
         text = f"cf: takeover of {self._filer.hardware.hostname} by its partner"
         self.console.warn(Complaint(text, "handed_over"))
         return self._cycle_power(Next.BOOT, State.HANDED_OVER)
-
-    def _leave_time_to_partner(self, state: State) -> None:
-        """Wait until the partner has begun its takeover, if one will follow."""
-        pair = self._filer.pair
-        if not pair or state not in (State.HANDED_OVER, State.REBOOTING):
-            return
-        if not (pair.interconnect.is_up and pair.failover.enabled):
-            return
-        interrupt, waited = self.machine.interrupt, 0.0
-        interrupt.clear()
-        with suppress(Interrupted):
-            while pair.service.is_free() and waited < _TIME_OF_PARTNER:
-                interrupt.sleep(_LOOK_EVERY)
-                waited += _LOOK_EVERY
 
     def _watch_partner(self) -> None:
         pair = self._filer.pair
@@ -415,8 +368,9 @@ class PowerCycle:
         """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""
         self.signals.end_if_asked()
         self._filer.loader.unsaved.clear()
-        if self._filer.pair:
+        if self._filer.pair or self._filer.wafl_is_up:
             self._cycle_power(Next.LOADER, State.PANICKED)
+        self._filer.interrupt.clear()  # a request of another thread to panic
         if self._has_autoboot():
             if self._panics_in_a_row() >= LIMIT:
                 text = f"AUTOBOOT gives up after {LIMIT} panics in a row."

@@ -238,7 +238,7 @@ def _host(
         files = [(name, _open(name, stack)) for name in options.files or ["-"]]
     typed = [stream for _, stream in files if stream.isatty()]
     if not typed:
-        lines = Files(files)
+        lines = Files(files, signals)
     elif len(files) == 1:
         lines = KeyboardLines(stack.enter_context(_plain_reader(typed[0], signals)))
     else:
@@ -347,7 +347,7 @@ def _replay(options: Namespace, signals: Signals, answers: Input | None) -> "Rep
 def _answers(signals: Signals) -> Input:
     """Return the source of answers if the commands come from elsewhere."""
     if not sys.stdin.isatty():
-        return LineInput(lines_read(sys.stdin.buffer, "-"))
+        return LineInput(lines_read(sys.stdin.buffer, "-", signals))
     return KeyboardInput(lambda: _plain_reader(sys.stdin.buffer, signals))
 
 

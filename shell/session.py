@@ -103,6 +103,9 @@ class Session:
         self.asked_all = False
         self.running: str | None = None
         """The name of the running command, for other threads."""
+        self.outcome: int | None = None
+        """The status of the line that `execute` got last; None until the line begins."""
+
         self._interrupted = self._broken_off = False
         self._left = UnreadAnswers()
 
@@ -154,10 +157,12 @@ class Session:
         Ctrl-C always skips the remaining commands; a failure does with ``exit_on_error``.
         Raises Leave from a command, and Ended after a signal before or during the line.
         """
+        self.outcome = None
         self.state.end_if_asked()
-        status = self._execute(line, exit_on_error=exit_on_error)
+        self.outcome = FAILED
+        self.outcome = self._execute(line, exit_on_error=exit_on_error)
         self.state.end_if_asked()
-        return status
+        return self.outcome
 
     def _execute(self, line: str, *, exit_on_error: bool) -> int:
         from filer.shell.line.length import LineTooLong, checked

@@ -71,6 +71,15 @@ class Signals:
         finally:
             self._waiting = False
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no signal take effect in the block, which must not wait."""
+        before, self._waiting = self._waiting, False
+        try:
+            yield
+        finally:
+            self._waiting = before
+
     def take_effect(self) -> None:
         """Raise Ended or KeyboardInterrupt if a signal is pending."""
         self.end_if_asked()

@@ -17,6 +17,7 @@ from filer.commands import (
 )
 from filer.commands.disk.erase import erase
 from filer.commands.disk.failing import SUBCOMMANDS as FAILING
+from filer.commands.disk.failing import SUBCOMMANDS_IN_MAINTENANCE as FAILING_IN_MAINTENANCE
 from filer.commands.disk.owners import SUBCOMMANDS as OWNERS
 from filer.commands.disk.owners import SUBCOMMANDS_IN_MAINTENANCE as OWNERS_IN_MAINTENANCE
 from filer.commands.disk.report import (
@@ -212,8 +213,9 @@ COMMANDS = (
 COMMANDS_IN_MAINTENANCE = (
     Command(
         "disk",
-        "disk ownership, and erasing self-encrypting disks",
+        "disk ownership, failed disks, and erasing self-encrypting disks",
         *OWNERS_IN_MAINTENANCE,
+        *FAILING_IN_MAINTENANCE,
         _SHOW,
         _rekeying(_rekey_in_maintenance, _only_the_msid),
         _sanitize("all disks", maintenance=True),

@@ -1,7 +1,8 @@
 """disk fail, disk unfail, disk zero spares."""
 
 from collections.abc import Iterable
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 from filer.commands import Answers, Call, Fields, Refused, Subcommand, Suggestion
 from filer.commands.parts.dialogue import ask_y_n
@@ -42,22 +43,25 @@ def _verb(prefail: bool) -> str:
     return "prefail" if prefail else "fail"
 
 
+class _Failing(NamedTuple):
+    """A disk to take out of use, and whether it is copied to a spare before."""
+
+    disk: Disk
+    aggregate: Aggregate
+    is_member: bool
+    prefail: bool
+
+
 def _fail(call: Call) -> None:
     """Fail a disk; a readable member is copied to a spare first, unless -i is given."""
-    filer, options = call.filer, call.arguments.options
-    aggregate = filer.assembled()
-    disk = _one_disk(call, aggregate)
-    if aggregate.role(disk) == "broken":
-        raise Refused(f"{disk.name}: has failed already")
-    is_member = aggregate.role(disk) in POSITIONS
-    prefail = is_member and "-i" not in options and not (disk.destroyed or disk.locked_out)
-    if is_member and not prefail and aggregate.needs(disk):
-        raise Refused(f"{disk.name}: aggregate {aggregate.name} would go offline without it")
-    if prefail and Mark.PREFAILED in disk.marks:
-        raise Refused(f"{disk.name}: is prefailed already; disk fail -i fails it at once")
-    question = f"Really {_verb(prefail)} disk {disk.name}? "
-    if "-f" not in options and not ask_y_n(call.console, question):
+    filer = call.filer
+    asked = _to_fail(call)
+    question = f"Really {_verb(asked.prefail)} disk {asked.disk.name}? "
+    if "-f" not in call.arguments.options and not ask_y_n(call.console, question):
         raise Refused("fail: not confirmed; nothing was changed")
+    disk, aggregate, is_member, prefail = _to_fail(call)  # drives may have been moved meanwhile
+    if disk is not asked.disk or prefail != asked.prefail:
+        raise Refused(f"{disk.name}: has just changed; repeat the command")
     if prefail:
         disk.mark(disk.marks | Mark.PREFAILED)
     else:
@@ -70,10 +74,28 @@ def _fail(call: Call) -> None:
     call.show(DiskFailed(disk.name, prefail))
 
 
-def _unfail(call: Call) -> None:
+def _to_fail(call: Call) -> _Failing:
+    """Return what the line asks for, by what the disks are now.  Raises Refused."""
+    call.filer.shelf.watch()  # a member that has just failed does not count
+    aggregate = call.filer.assembled()
+    disk = _one_disk(call, aggregate)
+    if aggregate.role(disk) == "broken":
+        raise Refused(f"{disk.name}: has failed already")
+    is_member = aggregate.role(disk) in POSITIONS
+    is_lost = disk.destroyed or disk.locked_out
+    prefail = is_member and "-i" not in call.arguments.options and not is_lost
+    if is_member and not prefail and aggregate.needs(disk):
+        raise Refused(f"{disk.name}: aggregate {aggregate.name} would go offline without it")
+    if prefail and Mark.PREFAILED in disk.marks:
+        raise Refused(f"{disk.name}: is prefailed already; disk fail -i fails it at once")
+    return _Failing(disk, aggregate, is_member, prefail)
+
+
+def _unfail(call: Call, *, maintenance: bool) -> None:
     """Use a failed disk again: as a spare, or as the member that was not replaced yet.
 
     The label of a spare is erased: it may be from an aggregate that has none of its members left.
+    In maintenance mode a locked disk cannot be erased, so that is left to a filer that is up.
     """
     filer = call.filer
     aggregate = filer.assembled()
@@ -82,8 +104,10 @@ def _unfail(call: Call) -> None:
         raise Refused(f"{disk.name}: is destroyed")
     if not disk.marks & _OUT_OF_USE:
         raise Refused(f"{disk.name}: has not failed")
-    call.show(DiskUnfailed(disk.name))
     is_member = disk.serial in {member.serial for member in aggregate.members}
+    if maintenance and not (is_member or aggregate.is_readable(disk)):
+        raise Refused(f"{disk.name}: is locked, and no member; boot the filer first")
+    call.show(DiskUnfailed(disk.name))
     if not is_member and aggregate.is_readable(disk):
         disk.zero_blocks(range(LABEL_BLOCK, LABEL_BLOCK + 1))
     disk.mark(disk.marks & ~_OUT_OF_USE)
@@ -126,6 +150,15 @@ def _failed_disks(filer: Filer) -> Iterable[Suggestion]:
     return [(disk.name, "failed") for disk in own if disk.marks & _OUT_OF_USE]
 
 
+def _unfailing(*, maintenance: bool) -> Subcommand:
+    return Subcommand(
+        "disk unfail disk_name",
+        partial(_unfail, maintenance=maintenance),
+        "use a failed disk again",
+        values={"disk_name": _failed_disks},
+    )
+
+
 SUBCOMMANDS = (
     Subcommand(
         "disk fail [ -i ] [ -f ] disk_name",
@@ -135,11 +168,8 @@ SUBCOMMANDS = (
         values={"disk_name": _own_disks},
         asks=Answers(1, unless="-f"),
     ),
-    Subcommand(
-        "disk unfail disk_name",
-        _unfail,
-        "use a failed disk again",
-        values={"disk_name": _failed_disks},
-    ),
+    _unfailing(maintenance=False),
     Subcommand("disk zero spares", _zero_spares, "zero the spare disks that are not zeroed"),
 )
+
+SUBCOMMANDS_IN_MAINTENANCE = (_unfailing(maintenance=True),)

@@ -250,10 +250,7 @@ def _reassign(call: Call) -> None:
         raise Refused(
             f"system {old} is the partner, which may use its disks now; run disk reassign there"
         )
-    if old == filer.hardware.system_id:
-        disks = ownership.own(filer.shelf)
-    else:
-        disks = ownership.disks_of(old, filer.shelf)
+    disks = _disks_of(old, ownership, filer)
     if not disks:
         raise Refused(f"no disk belongs to system {old}")
     call.show(Reassignment(old, new, [disk.name for disk in disks]))
@@ -261,8 +258,16 @@ def _reassign(call: Call) -> None:
         raise Refused("reassign: not confirmed; nothing was changed")
     if old != filer.hardware.system_id and (pid := process_serving(filer.root.shelf, old)):
         raise Refused(f"process {pid} serves the disks of system {old}; end it first")
+    if _disks_of(old, filer.ownership(), filer) != disks:
+        raise Refused(f"the disks of system {old} have just changed; repeat the command")
     filer.assign(disks, Owner(new, ownership.names().get(new, "")))
     call.show(Note(f"disk reassign: {len(disks)} disks were reassigned to system {new}."))
+
+
+def _disks_of(system_id: int, ownership: Ownership, filer: Filer) -> Sequence[Disk]:
+    if system_id == filer.hardware.system_id:
+        return ownership.own(filer.shelf)
+    return ownership.disks_of(system_id, filer.shelf)
 
 
 def _old_system(call: Call, ownership: Ownership) -> int:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import partial
 from typing import ClassVar, TypeVar
 
-from filer.commands import Consent, Console, Fields
+from filer.commands import Cancelled, Consent, Console, EndOfAnswers, Fields
 from filer.host.errors import FilerError
 from filer.keys.authentication_key import AuthenticationKey
 from filer.keys.passphrase import PassphraseError, accept
@@ -61,6 +61,14 @@ def ask_consent(console: Console, question: str) -> bool:
 def ask_y_n(console: Console, question: str) -> bool:
     """Ask a yes/no question as boot and maintenance mode do: without a default."""
     return ask_until(console, question, yes_or_no)
+
+
+def answered_y(console: Console, question: str, *, unanswered: bool) -> bool:
+    """Ask as `ask_y_n` does; Ctrl-C and Ctrl-D count as ``unanswered``."""
+    try:
+        return ask_y_n(console, question)
+    except (Cancelled, EndOfAnswers):
+        return unanswered
 
 
 def yes_or_no(answer: str, *, default: bool | None = None) -> bool:

@@ -291,12 +291,13 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     _halt_without_key_server(filer, holdings, notices, ownership)
     held_back = _hold_back(filer, holdings, ownership)
     unlock_disks(filer, holdings, notices, ownership, held_back)
-    aggregate = filer.aggregate = bring_online(filer.shelf, filer.node)
-    if not filer.wafl_is_up:
+    aggregate = bring_online(filer.shelf, filer.node)
+    if not aggregate.online:
         raise Panic(
             f"PANIC: raid: root aggregate {aggregate.name} cannot be brought online: "
             f"{aggregate.problem}"
         )
+    filer.wafl_is_up = True
     with suppress(StorageError):  # the boot goes on; the log retries each line
         filer.messages.attach(filer.root.system_log, filer.storage)
     try:
@@ -400,4 +401,4 @@ def power_off(filer: Filer) -> None:
     filer.keytable.clear()
     filer.shelf.power_off()
     filer.derivation.clear()
-    filer.aggregate = None
+    filer.wafl_is_up = False

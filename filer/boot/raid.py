@@ -32,17 +32,30 @@ def _described(rebuild: Rebuild) -> str:
 
 
 class Raid:
-    """Attends to the disks of ``filer``, which is up; ``tell`` gets each line that is logged."""
+    """Attends to the disks of ``filer``, which is up; ``tell`` gets each line that is logged.
 
-    def __init__(self, filer: Filer, tell: Callable[[str], object]) -> None:
+    ``panic`` gets the reason if the root aggregate goes offline; the filer cannot go on then.
+    """
+
+    def __init__(
+        self,
+        filer: Filer,
+        tell: Callable[[str], object],
+        panic: Callable[[str], object] = lambda _reason: None,
+    ) -> None:
         self._filer = filer
         self._tell = tell
+        self._panic = panic
         self._aggregate: Aggregate | None = None
+        self._seen = 0
+        """The changes of the shelf that the aggregate takes into account."""
         self._refused: set[str] = set()
         """Serial numbers of the spares that could not be written."""
         self._problems: set[str] = set()
         self._unprotected: set[str] = set()
         """Serial numbers of the disks that were warned of."""
+        self._waiting: list[Disk] = []
+        """Inserted disks whose key is not in the keytable yet."""
         self._partner: Raid | None = None
 
     def tick(self) -> None:
@@ -80,10 +93,15 @@ class Raid:
     def _see_to_disks(self) -> None:
         filer = self._filer
         repairs = filer.repairs
-        has_changed = filer.shelf.watch()
+        filer.shelf.watch()
         while filer.shelf.events:
             self._report(filer.shelf.events.popleft())
-        if has_changed or self._aggregate is None:
+        waiting, self._waiting = self._waiting, []
+        for disk in waiting:
+            if disk in filer.shelf:
+                self._open(disk, is_new=False)
+        if self._aggregate is None or filer.shelf.changes != self._seen:
+            self._seen = filer.shelf.changes
             aggregate = assemble(filer.shelf, filer.node)
             self._warn_of_unprotected(aggregate.ownership)
             self._plan(aggregate)
@@ -134,11 +152,23 @@ class Raid:
         if disk.locked and not disk.destroyed:
             if disk.serial in ownership.doubtful:
                 return
-            if reason := unlock_inserted(filer, disk):
-                self._log("disk.encrypt.locked", "warning", f"{disk.name} stays locked: {reason}")
+            self._open(disk)
         if disk.owner != filer.node.owner and not disk.destroyed:
             filer.assign([disk], filer.node.owner)
         filer.shelf.remember_disks(filer.ownership().own(filer.shelf))
+
+    def _open(self, disk: Disk, *, is_new: bool = True) -> None:
+        """Open an inserted disk with its key, now or when ``key_manager restore`` has loaded it."""
+        has_key = disk.key_id in self._filer.keytable
+        if not has_key:
+            self._waiting.append(disk)
+        if not (has_key or is_new):
+            return
+        if reason := unlock_inserted(self._filer, disk):
+            self._log("disk.encrypt.locked", "warning", f"{disk.name} stays locked: {reason}")
+        elif not is_new:
+            self._log("disk.encrypt.unlocked", "notice", f"{disk.name} is unlocked now")
+            self._aggregate = None  # plan anew
 
     def _warn_of_unprotected(self, ownership: Ownership) -> None:
         """Warn, once, of the disks that are not locked in a system that has locked others."""
@@ -159,8 +189,9 @@ class Raid:
         """Decide what is to be done to the disks of ``aggregate``."""
         repairs = self._filer.repairs
         if not aggregate.online:
-            text = f"{aggregate.name} is offline: {aggregate.problem}; it would not boot"
-            self._complain("raid.aggr.offline", text)
+            self._complain("raid.aggr.offline", f"{aggregate.name} is offline: {aggregate.problem}")
+            error = f"raid volfsm, fatal multi-disk error: {aggregate.problem}"
+            self._panic(f"aggr {aggregate.name}: {error}")
         self._aggregate = aggregate
         member = to_replace(aggregate)
         running = repairs.rebuild

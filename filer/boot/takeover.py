@@ -21,6 +21,7 @@ from filer.disks.shelf import Shelf
 from filer.host.durable import StorageError
 from filer.host.errors import FilerError
 from filer.host.text import listed
+from filer.host.toml_file import ConfigError
 from filer.key_servers.holdings import Holdings
 from filer.keys.key_id import MSID_KEY_ID
 from filer.keys.keytable import Keytable
@@ -60,12 +61,13 @@ def take_over(filer: Filer, pair: Pair, notices: Notices, reason: str) -> None:
         pair.other_service.take()
         try:
             pair.is_up(State.TAKEOVER)
+            if pair.problem:
+                filer.messages.log("cf.mailbox.failure", "error", f"Mailbox: {pair.problem}")
             partner = _partner(filer, pair)
             _open(filer, partner, notices)
         except BaseException:
             pair.other_service.release()
-            with suppress(FilerError):
-                pair.is_up()
+            pair.is_up()
             raise
         pair.reason = reason
         partner.keytable = filer.keytable
@@ -78,16 +80,16 @@ def take_over(filer: Filer, pair: Pair, notices: Notices, reason: str) -> None:
 def give_back(filer: Filer, pair: Pair) -> None:
     """Take power off the partner's disks, and release its service lock.
 
-    Raises MovingAlready, or ConfigError or StorageError with nothing changed.
+    Raises MovingAlready.
     """
     if not pair.moving.acquire(blocking=False):
         raise MovingAlready("a takeover or a giveback is running")
     try:
         if filer.partner:
-            message = pair.other_mailbox.read()
             pair.is_up()
-            if message:
-                pair.dealt_with = message.generation
+            with suppress(ConfigError):  # the partner writes its mailbox again when it boots
+                if message := pair.other_mailbox.read():
+                    pair.dealt_with = message.generation
             _release_partner(filer, pair)
     finally:
         pair.moving.release()
@@ -96,7 +98,7 @@ def give_back(filer: Filer, pair: Pair) -> None:
 def stand_down(filer: Filer, state: State) -> None:
     """Release the service locks of a system that was powered off, and of a partner it has.
 
-    ``state`` is why, for its mailbox.  Raises StorageError; the locks are released all the same.
+    ``state`` is why, for its mailbox.
     """
     if filer.pair:
         with filer.pair.moving:  # a takeover that is running ends first; none begins any more
@@ -111,7 +113,7 @@ def _release_partner(filer: Filer, pair: Pair) -> None:
         partner.messages.detach()
         partner.shelf.power_off()
         partner.derivation.clear()
-        partner.aggregate = None
+        partner.wafl_is_up = False
     pair.other_service.release()
 
 
@@ -183,7 +185,7 @@ def _partner(filer: Filer, pair: Pair) -> Filer:
         shelf=shelf,
         options=options,
         keytable=keytable,
-        aggregate=None,
+        wafl_is_up=False,
         repairs=Repairs(),
         pair=None,
         partner=None,
@@ -209,12 +211,13 @@ def _open(filer: Filer, partner: Filer, notices: Notices) -> None:
         partner.keytable.add(filer.keytable)
         _refuse(_missing(own, partner.keytable))
     unlock_disks(partner, Holdings({}, {}), Logged(partner.messages, notices), ownership, None)
-    aggregate = partner.aggregate = assemble(partner.shelf, partner.node)
+    aggregate = assemble(partner.shelf, partner.node)
     if not aggregate.online:
         raise TakeoverFailed(
             f"the root aggregate {aggregate.name} of {name} cannot be brought online: "
             f"{aggregate.problem}"
         )
+    partner.wafl_is_up = True
     with suppress(StorageError):  # the log tries each line again
         partner.messages.attach(partner.root.system_log, partner.storage)
 

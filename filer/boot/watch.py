@@ -70,6 +70,7 @@ class Watch:
         """Take the partner over, or give it back, if it is time; once a failure."""
         self._filer.interrupt.use(Interrupt())  # not that of the console
         try:
+            self._pair.say_again()
             self._decide()
         except MovingAlready:
             pass

@@ -59,6 +59,11 @@ class Aggregate(NamedTuple):
         """The members whose disks are in use and unlocked."""
         return [each for each in self.members if each.in_use and self.is_readable(each.in_use)]
 
+    @property
+    def blocks(self) -> int:
+        """The number of blocks that it uses of each member: those of the smallest readable one."""
+        return min(each.in_use.blocks for each in self.readable if each.in_use)
+
     def needs(self, disk: Disk) -> bool:
         """Return whether the aggregate would go offline without ``disk``."""
         others = [each for each in self.readable if each.in_use is not disk]

@@ -1,8 +1,8 @@
 """One self-encrypting drive: a file with a header and encrypted data.
 
-All data is encrypted by AES-256-XTS under the disk's data key, which rekeying does not change.  The
-data key is stored only in wrapped form, so a copy of the file is useless without the authentication
-key (``man key_manager``, LIMITATIONS, says what this protects against).
+The data is encrypted under the disk's data key, which rekeying does not change.  The data key is
+stored only in wrapped form, so a copy of the file is useless without the authentication key
+(``man key_manager``, LIMITATIONS, says what this protects against).
 """
 
 import os
@@ -12,10 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import XTS
-
+from filer.disks.data import Data
 from filer.disks.derivation import Derivation, StretchedKey, stretch_msid
 from filer.disks.head import HeadFile
 from filer.disks.header import BLOCK_SIZE, DATA_OFFSET, DiskError, Head, Header, State
@@ -35,6 +32,7 @@ __all__ = [
     "Disk",
     "DiskError",
     "DiskLocked",
+    "Exchanged",
     "LockedOut",
 ]
 
@@ -55,6 +53,10 @@ class LockedOut(DiskError):
 
 class Destroyed(DiskError):
     """The disk has no data key, permanently."""
+
+
+class Exchanged(DiskError):
+    """There is another drive in the bay."""
 
 
 class DiskLocked(DiskError):
@@ -276,9 +278,11 @@ class Disk:
     def look_again(self) -> None:
         """Read the head again if another system has written it; the disk is as after power-on then.
 
-        Nothing is written.
+        Nothing is written.  Raises Exchanged if this is another drive.
         """
         now = self._read_head()
+        if now.head.header.state.serial != self.serial:
+            raise Exchanged(f"{self.name}: is another drive now")
         if self._powered.was_written_by_others(now):
             self._start(now)
 
@@ -391,51 +395,19 @@ class Disk:
 
     def read_block(self, number: int) -> bytes:
         """Return block ``number``; a block that was never written, or zeroed, reads as zeros."""
-        cipher = self._cipher(number).decryptor()
-        data = self._read(self._offset(number), BLOCK_SIZE)
-        return cipher.update(data) + cipher.finalize() if any(data) else data
+        return self._data.read(number)
 
     def write_block(self, number: int, data: bytes) -> None:
         """Write ``data``, exactly `BLOCK_SIZE` bytes, to block ``number``."""
-        if len(data) != BLOCK_SIZE:
-            raise ValueError(f"a block has {BLOCK_SIZE} bytes")
-        self._write(number, self._encrypted(number, data))
+        self._data.write(number, data)
 
     def copy_blocks(self, source: "Disk", numbers: range) -> None:
-        """Copy the blocks ``numbers``, which are consecutive, from ``source``, in one write.
-
-        Nothing is written if none of them was ever written on either disk.
-        """
-        if source._were_never_written(numbers) and self._were_never_written(numbers):
-            return
-        blocks = ((number, source.read_block(number)) for number in numbers)
-        encrypted = (
-            self._encrypted(number, data) if any(data) else data for number, data in blocks
-        )
-        self._write(numbers.start, b"".join(encrypted))
+        """Copy the blocks ``numbers``, which are consecutive, from ``source``, in one write."""
+        self._data.copy(source._data, numbers)
 
     def zero_blocks(self, numbers: range) -> None:
-        """Zero the blocks ``numbers``, which are consecutive; zeros are not encrypted.
-
-        Those that read as zeros are written too: after a failed sync, they may not be durable.
-        """
-        self._cipher(numbers.start)
-        if not self._were_never_written(numbers):
-            self._write(numbers.start, bytes(len(numbers) * BLOCK_SIZE))
-
-    def _were_never_written(self, numbers: range) -> bool:
-        try:
-            offset, size = self._offset(numbers.start), len(numbers) * BLOCK_SIZE
-            return self._storage.is_hole(self.path, offset, size)
-        except OSError as error:
-            raise DiskError(f"{self.name}: cannot be read: {error.strerror}") from error
-
-    def _encrypted(self, number: int, data: bytes) -> bytes:
-        cipher = self._cipher(number).encryptor()
-        return cipher.update(data) + cipher.finalize()
-
-    def _write(self, number: int, encrypted: bytes) -> None:
-        self._storage.overwrite(self.path, self._offset(number), encrypted, self._powered.inode)
+        """Zero the blocks ``numbers``, which are consecutive, in one write."""
+        self._data.zero(numbers)
 
     @property
     def _powered(self) -> HeadFile:
@@ -448,10 +420,11 @@ class Disk:
         return self._powered.head.header.state
 
     @property
-    def _opened(self) -> DataKey:
+    def _data(self) -> Data:
         if self._data_key is None:
             raise DiskLocked(f"{self.name}: locked")
-        return self._data_key
+        inode = self._powered.inode
+        return Data(self.name, self.path, self._storage, self.blocks, self._data_key, inode)
 
     def _refuse_destroyed(self) -> None:
         if self.destroyed:
@@ -460,24 +433,6 @@ class Disk:
     def _refuse_locked_out(self) -> None:
         if self.locked_out:
             raise LockedOut(f"{self.name}: locked out after {LOCKOUT_LIMIT} failures in a row")
-
-    def _cipher(self, number: int) -> Cipher[XTS]:
-        data_key = self._opened
-        if number not in range(self.blocks):
-            raise DiskError(f"{self.name}: no block {number}")
-        return Cipher(AES(data_key.reveal()), XTS(number.to_bytes(16, "little")))
-
-    def _offset(self, number: int) -> int:
-        return DATA_OFFSET + number * BLOCK_SIZE
-
-    def _read(self, offset: int, size: int) -> bytes:
-        try:
-            data = self._storage.read(self.path, offset, size)
-        except OSError as error:
-            raise DiskError(f"{self.name}: cannot be read: {error.strerror}") from error
-        if len(data) != size:
-            raise DiskError(f"{self.name}: damaged: the file is too short")
-        return data
 
     def _reread(self) -> None:
         file, before = self._powered, self._powered.head.header

@@ -45,7 +45,7 @@ from filer.disks.header import (
     Head,
     Header,
 )
-from filer.disks.record import COUNT_IF_LOST, Mark, Owner, Record
+from filer.disks.record import COUNT_IF_LOST, RECORD_SIZE, Mark, Owner, Record
 from filer.disks.wrapping_counter import after, is_after
 from filer.host.durable import Storage, StorageError
 
@@ -62,7 +62,8 @@ class HeadFile:
         self.head, self._unreadable = self._read()
         self.is_durable = not self.head.older
         """Whether the valid header is known to be on the medium."""
-        self._tried: Record | None = None  # the last record that this process began to write
+        self._tried: list[Record] = []
+        """What this process began to write since the last record that it has written, with that."""
 
     def warnings(self) -> Iterator[str]:
         """Yield the faults of the head that do not stop the disk from working."""
@@ -99,9 +100,8 @@ class HeadFile:
         """
         read = now.head.record
         # Another thread may be writing: what it tries has to be looked at before what it has done.
-        is_ours = read == self._tried
-        same_disk = now.head.header.state.serial == self.head.header.state.serial
-        return not is_ours and same_disk and is_after(read.sequence, self.head.record.sequence)
+        is_ours = read in self._tried
+        return not is_ours and is_after(read.sequence, self.head.record.sequence)
 
     def write_record(
         self,
@@ -115,8 +115,11 @@ class HeadFile:
     ) -> None:
         """Write the record; an argument that is None keeps its value for the current header.
 
-        Raises `StorageError` if neither copy can be written.
+        Raises `StorageError` if neither copy can be written, or if another system has written one:
+        its owner must stay on the disk, also if this process was stopped for a while.
         """
+        if self._is_written_by_others():
+            raise StorageError(f"{self._path.stem}: another system has just changed it")
         head = self.head
         record = Record(
             after(head.record.sequence),
@@ -128,7 +131,7 @@ class HeadFile:
             head.record.owner if owner is None else owner,
             head.record.marks if marks is None else marks,
         )
-        self._tried = record
+        self._tried.append(record)
         written: list[int] = []
         for place in (1 - head.record_slot, head.record_slot):
             # An unreadable copy may become readable again, so a lost count is written to both.
@@ -142,6 +145,19 @@ class HeadFile:
         if not written:
             raise refusal
         self.head = head._replace(record=record, record_slot=written[-1], count_lost=False)
+        self._tried = [record]
+
+    def _is_written_by_others(self) -> bool:
+        """Return whether there is a later record; an unreadable one may be older or ours."""
+        if self._unreadable or self.head.count_lost:
+            return False
+        for offset in RECORD_OFFSETS:
+            with suppress(OSError):
+                found = Record.parse(self._storage.read(self._path, offset, RECORD_SIZE))
+                is_later = found and is_after(found.sequence, self.head.record.sequence)
+                if is_later and found not in self._tried:
+                    return True
+        return False
 
     def put(self, header: Header) -> None:
         """Write ``header`` into the empty slot; the record must already be marked *unfinished*.

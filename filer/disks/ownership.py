@@ -12,10 +12,11 @@ from contextlib import suppress
 from enum import Enum
 from typing import NamedTuple, TypeGuard
 
+from filer.disks.bay import BAYS, disk_index
 from filer.disks.disk import Disk, DiskError
 from filer.disks.label import Label, read_labels
 from filer.disks.record import Mark, Owner
-from filer.disks.shelf import BAYS, Shelf, disk_index
+from filer.disks.shelf import Shelf
 from filer.keys.key_id import systems_of
 from filer.running.parallel import in_parallel
 
@@ -158,7 +159,8 @@ class Ownership(NamedTuple):
         return label is not None and not self._is_root(disk, label)
 
     def _is_root(self, disk: Disk, label: Label) -> bool:
-        is_earlier = label.generation < self.generation
+        # The same generation with other members is left of a replacement that was interrupted.
+        is_earlier = label.generation <= self.generation
         was_root = is_earlier and (
             Mark.FAILED in disk.marks or not set(label.members).isdisjoint(self.root)
         )

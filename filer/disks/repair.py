@@ -89,6 +89,7 @@ class Rebuild(Job):
 
     def __init__(self, aggregate: Aggregate, member: Member, disk: Disk, shelf: Shelf) -> None:
         super().__init__(disk)
+        self._blocks = aggregate.blocks
         self.member = member
         self.source = source_of(aggregate, member)
         self._replaced = member.in_use
@@ -160,19 +161,23 @@ def spare_for(aggregate: Aggregate, member: Member, refused: Iterable[str] = ())
     """Return the best spare disk to replace ``member``, or None; none of ``refused`` (serials).
 
     It has to be large enough.  A spare that is protected as the others are comes before others,
-    and one that is zeroed before one that is not.
+    then a smaller one, then one that is zeroed.
     """
     source = source_of(aggregate, member)
     spares = [
         disk
         for disk in aggregate.spares
         if aggregate.is_readable(disk)
-        and disk.blocks >= source.blocks
+        and disk.blocks >= aggregate.blocks
         and disk.serial not in refused
     ]
     return min(
         spares,
-        key=lambda disk: (disk.locking != source.locking, not aggregate.is_zeroed(disk)),
+        key=lambda disk: (
+            disk.locking != source.locking,
+            disk.blocks,
+            not aggregate.is_zeroed(disk),
+        ),
         default=None,
     )
 

@@ -1,7 +1,6 @@
 """The shelves: all self-encrypting disks by name, and selection of disks by patterns."""
 
 import os
-import re
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,123 +8,20 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import Lock
-from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from filer.disks.bay import SUFFIX, disk_index, disk_name, place
 from filer.disks.derivation import Derivation
-from filer.disks.disk import Disk, DiskError
-from filer.disks.header import is_serial
+from filer.disks.disk import Disk, DiskError, Exchanged
+from filer.disks.shelf_record import LIMIT, OwnDisk, ShelfRecord
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.quoting import quoted
 from filer.host.text import printable
-from filer.host.toml_file import Document, RuleError, dump, optional, texts, whole
-from filer.keys.key_id import LAST_SYSTEM_ID, MSID_KEY_ID, is_key_id
-
-BAYS = 24
-"""Number of disks in one shelf."""
-
-_MOST_DISKS = 100 * BAYS
-"""The most that filer.toml may ask for; the record cannot have created more."""
+from filer.host.toml_file import Document
 
 _LONGEST_PATTERN = 256
 """Characters; matching time grows with the square of the length."""
-
-_RECORD_LIMIT = 1024 * 1024
-"""Bytes of the largest record; it has about 100 for each disk."""
-
-_SUFFIX = ".sed"
-
-DISK_FILES = f"*{_SUFFIX}"
-"""Matches the names of disk files."""
-
-_NAME = re.compile(r"0c\.([0-9]{2,9})\.([0-9]{1,2})")
-
-
-def disk_name(index: int) -> str:
-    """Return the name of disk ``index``, counted from 0 across all shelves."""
-    shelf, bay = divmod(index, BAYS)
-    return f"0c.{shelf:02d}.{bay}"
-
-
-def disk_index(name: str) -> int | None:
-    """Return the index of the disk called ``name``, or None if ``name`` is not a disk name."""
-    found = _NAME.fullmatch(name)
-    if found is None:
-        return None
-    index = int(found[1]) * BAYS + int(found[2])
-    return index if disk_name(index) == name else None
-
-
-def _index(name: str) -> int:
-    return disk_index(name) or 0
-
-
-class OwnDisk(NamedTuple):
-    """A disk of this system when it was last recorded: its bay, and the key ID that it had."""
-
-    name: str
-    key_id: str
-
-
-class Record(NamedTuple):
-    """Facts about the shelves that the disks themselves do not store.
-
-    ``system_id`` is that of this system when it last booted, 0 if it is not known.
-
-    ``populated`` is the number of bays that have ever had a disk: a disk pulled since then is not
-    recreated.  ``aggr0`` holds the serial numbers of the root aggregate once it exists.  ``disks``
-    has the disks of this system by serial number, including those that were pulled.
-    """
-
-    system_id: int = 0
-    populated: int = 0
-    aggr0: tuple[str, ...] = ()
-    disks: Mapping[str, OwnDisk] = MappingProxyType({})
-
-    @classmethod
-    def parse(cls, document: Document) -> "Record":
-        """Parse the record.  Raises ConfigError, with the line number, if it is damaged."""
-        number = whole(0, _MOST_DISKS, rule="must be the number of disks created")
-        serials = optional(_serials)
-        populated, aggr0 = document.take("populated", number), document.take("aggr0", serials)
-        disks = document.take("disks", optional(_own_disks))
-        system_id = document.take("system_id", optional(whole(1, LAST_SYSTEM_ID)))
-        return cls(system_id or 0, populated, aggr0 or (), disks or {})
-
-    def pack(self) -> bytes:
-        """Return the record as TOML, with a line for each disk."""
-        disks = {serial: f"{disk.name} {disk.key_id}" for serial, disk in self.disks.items()}
-        return dump(
-            {
-                "system_id": self.system_id or None,
-                "populated": self.populated,
-                "aggr0": self.aggr0,
-                "disks": disks or None,
-            }
-        )
-
-
-def _serials(value: object) -> tuple[str, ...]:
-    rule = "must be a list of serial numbers"
-    serials = texts(rule)(value)
-    if not all(map(is_serial, serials)):
-        raise RuleError(rule)
-    return serials
-
-
-def _own_disks(value: object) -> Mapping[str, OwnDisk]:
-    rule = RuleError("must have a bay and a key ID for each serial number")
-    if not isinstance(value, Mapping):
-        raise rule
-    disks = {}
-    for serial, text in value.items():
-        name, _, key_id = text.partition(" ") if isinstance(text, str) else ("", "", "")
-        is_valid_key_id = key_id == MSID_KEY_ID or is_key_id(key_id)
-        if not is_serial(serial) or disk_index(name) is None or not is_valid_key_id:
-            raise rule
-        disks[serial] = OwnDisk(name, key_id)
-    return disks
 
 
 class Event(NamedTuple):
@@ -146,6 +42,9 @@ _MOST_EVENTS = 1000
 
 _File = tuple[int, int]
 """The inode of a disk file, and the time of its last change in nanoseconds."""
+
+
+_NO_FILE = (-1, 0)
 
 
 class Selection(NamedTuple):
@@ -174,10 +73,10 @@ class ShelfError(FilerError):
 class Shelf:
     """All disks of a filer: ``shelf["0c.00.3"]``, and iteration over the disks in natural order.
 
-    ``record`` is the file of the `Record`; None: it is on the boot device of a partner that was
-    taken over, out of reach, and is neither read nor written.  ``warnings`` has one line for each
-    file that was left out, and for each fault of a disk in use.  ``events`` has what was noticed
-    since power-on; who handles an event removes it.
+    ``record`` is the file of the `ShelfRecord`; None: it is on the boot device of a partner that
+    was taken over, out of reach, and is neither read nor written.  ``warnings`` has one line for
+    each file that was left out, and for each fault of a disk in use.  ``events`` has what was
+    noticed since power-on; who handles an event removes it.
     """
 
     def __init__(
@@ -199,6 +98,9 @@ class Shelf:
         self._left_out: dict[str, str] = {}
         self._files: dict[str, _File] = {}
         self._watched: dict[str, _File] = {}
+        self.changes = 0
+        """How often `watch` has found that something was different."""
+
         self._is_on = False
         self._guard = Lock()
 
@@ -212,12 +114,12 @@ class Shelf:
         return self.disks[name]
 
     @property
-    def record(self) -> Record:
+    def record(self) -> ShelfRecord:
         """The stored record, or an empty one.  Raises ConfigError if the file is damaged."""
         if self._record is None:
-            return Record()
-        document = Document.find(f"var/{self._record.name}", self._record, _RECORD_LIMIT)
-        return Record.parse(document) if document else Record()
+            return ShelfRecord()
+        document = Document.find(f"var/{self._record.name}", self._record, LIMIT)
+        return ShelfRecord.parse(document) if document else ShelfRecord()
 
     def populate(
         self, count: int, size: int, *, had_disks: bool = False, shared: bool = False
@@ -250,7 +152,7 @@ class Shelf:
                 self._settle(self._path(name))
         self._remember(record._replace(populated=count))
 
-    def _first_empty_bay(self, record: Record, shared: bool) -> int:
+    def _first_empty_bay(self, record: ShelfRecord, shared: bool) -> int:
         if not shared:
             return record.populated
         return max([record.populated, *(index + 1 for index, _name in self._names())])
@@ -284,7 +186,7 @@ class Shelf:
         """Return the recorded disks that were not read since power-on, by serial number."""
         return self._missing(self.record)
 
-    def _missing(self, record: Record) -> Mapping[str, OwnDisk]:
+    def _missing(self, record: ShelfRecord) -> Mapping[str, OwnDisk]:
         here = {disk.serial for disk in self}
         return {serial: disk for serial, disk in record.disks.items() if serial not in here}
 
@@ -324,26 +226,33 @@ class Shelf:
     def look_again(self) -> None:
         """Notice disks that were pulled or inserted, and read what other systems have changed."""
         self._exchange_disks()
-        for disk in self:
-            with suppress(DiskError):  # the commands that need it will say so
-                disk.look_again()
+        self._look_at(self, lambda _disk, _problem: None)  # the commands that need it will say so
 
-    def watch(self) -> bool:
-        """Return whether any disk was pulled, inserted, or written since the last call.
+    def watch(self) -> None:
+        """Notice disks that were pulled, inserted, or written; count this in ``changes``.
 
         Reads only those that were written.  Of these, a disk that cannot be read any more is left
         out; it has failed.
         """
         self._exchange_disks()
         before, self._watched = self._watched, self._files
-        for name, file in self._watched.items():
-            disk = self.disks.get(name)
-            if disk is not None and before.get(name) != file:
-                try:
-                    disk.look_again()
-                except DiskError as problem:
-                    self._has_failed(disk, str(problem))
-        return before != self._watched
+        written = [disk for disk in self if before.get(disk.name) != self._files.get(disk.name)]
+        self._look_at(written, self._has_failed)
+        self.changes += before != self._watched
+
+    def _look_at(self, disks: Iterable[Disk], on_error: Callable[[Disk, DiskError], None]) -> None:
+        """Read ``disks`` again, and exchange those whose files have become other drives."""
+        exchanged = []
+        for disk in disks:
+            try:
+                disk.look_again()
+            except Exchanged:
+                exchanged.append(disk.name)
+            except DiskError as problem:
+                on_error(disk, problem)
+        if exchanged:
+            self._files = self._files | dict.fromkeys(exchanged, _NO_FILE)
+            self._exchange_disks()
 
     def _exchange_disks(self) -> None:
         """Take out the disks that were pulled, and power on those that were inserted.
@@ -361,7 +270,7 @@ class Shelf:
                 if name in self.disks:
                     self.events.append(_event("pulled", self.disks[name]))
                     self.disks[name].power_off()
-            for name in sorted(found.keys() - kept, key=_index):
+            for name in sorted(found.keys() - kept, key=place):
                 disk, reason = self._disk(name), ""
                 try:
                     disk.power_on(finish=False)
@@ -375,22 +284,22 @@ class Shelf:
                 else:
                     disks[name] = disk
             if found.keys() != kept or before.keys() != kept:
-                self.disks = {name: disks[name] for name in sorted(disks, key=_index)}
+                self.disks = {name: disks[name] for name in sorted(disks, key=place)}
             self._files = found
 
-    def _has_failed(self, disk: Disk, reason: str) -> None:
+    def _has_failed(self, disk: Disk, reason: DiskError) -> None:
         with self._guard:
-            self.events.append(_event("failed", disk, reason))
-            self._leave_out(disk, reason)
+            self.events.append(_event("failed", disk, str(reason)))
+            self._leave_out(disk, str(reason))
 
     def _found(self) -> dict[str, _File]:
         """Return the disk files by the name of the disk; those of before if they are unreadable."""
         with suppress(OSError), os.scandir(self._directory) as entries:
             return {
-                entry.name.removesuffix(_SUFFIX): (status.st_ino, status.st_mtime_ns)
+                entry.name.removesuffix(SUFFIX): (status.st_ino, status.st_mtime_ns)
                 for entry in entries
-                if entry.name.endswith(_SUFFIX)
-                and disk_index(entry.name.removesuffix(_SUFFIX)) is not None
+                if entry.name.endswith(SUFFIX)
+                and disk_index(entry.name.removesuffix(SUFFIX)) is not None
                 and stat.S_ISREG((status := entry.stat(follow_symlinks=False)).st_mode)
             }
         return self._files
@@ -449,7 +358,7 @@ class Shelf:
         return Disk(name, self._path(name), self._storage, self._derivation, self._random)
 
     def _path(self, name: str) -> Path:
-        return self._directory / f"{name}{_SUFFIX}"
+        return self._directory / f"{name}{SUFFIX}"
 
     def _names(self) -> Iterator[tuple[int, str]]:
         try:
@@ -458,7 +367,7 @@ class Shelf:
             reason = f"{printable(self._directory.name)} cannot be read: {error.strerror}"
             raise ShelfError(reason) from error
         for entry in entries:
-            if entry.suffix == _SUFFIX:
+            if entry.suffix == SUFFIX:
                 index = disk_index(entry.stem)
                 if index is None:
                     self.warnings.append(f"{printable(entry.name)}: not a disk name; left out")
@@ -479,6 +388,6 @@ class Shelf:
         self._left_out[disk.name] = reason.removeprefix(f"{disk.name}: ")
         self.disks = {name: each for name, each in self.disks.items() if each is not disk}
 
-    def _remember(self, record: Record) -> None:
+    def _remember(self, record: ShelfRecord) -> None:
         if self._record is not None:
             self._storage.write(self._record, record.pack())

@@ -11,6 +11,7 @@ from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.program import status_of
 from filer.host.standard_streams import prepare_standard_streams, write
+from filer.host.text import printable
 from filer.host.user_paths import default_root
 from filer.keys.key_id import MSID_KEY_ID
 
@@ -47,13 +48,14 @@ def _list(bays: Bays, _arguments: argparse.Namespace) -> Iterable[str]:
 
 
 def _row(drive: Drive) -> str:
+    place = printable(drive.name)
     if drive.head is None:
-        return f"{drive.name:<12} {drive.reason}"
+        return f"{place:<12} {printable(drive.reason)}"
     state, owner = drive.head.header.state, drive.head.record.owner
     name = owner.name or str(owner.system_id or "-")
     is_locked = "Yes" if state.locking else "No"
     key_id = "(destroyed)" if state.destroyed else state.key_id
-    return f"{drive.name:<12} {state.serial:<16} {name:<12} {is_locked:<8} {key_id}"
+    return f"{place:<12} {state.serial:<16} {name:<12} {is_locked:<8} {key_id}"
 
 
 def _pull(bays: Bays, arguments: argparse.Namespace) -> Iterable[str]:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from filer.config import read as read_hardware
 from filer.disks import faults
+from filer.disks.bay import SUFFIX, disk_index
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk, DiskError
 from filer.disks.head import HeadFile
 from filer.disks.header import Head
-from filer.disks.shelf import disk_index
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
 from filer.host.lock import locked
@@ -27,7 +27,6 @@ from filer.host.text import printable
 from filer.root import Root, RootInUse, RootLock
 
 PULLED = "pulled"
-_SUFFIX = ".sed"
 
 
 class Drive(NamedTuple):
@@ -57,7 +56,7 @@ class Bays:
         return [
             self._drive(path, is_pulled=directory == self._pulled)
             for directory in (self._shelf, self._pulled)
-            for path in sorted(directory.glob(f"*{_SUFFIX}"), key=_place)
+            for path in sorted(filter(_is_drive, directory.glob(f"*{SUFFIX}")), key=_place)
             if directory == self._pulled or disk_index(path.stem) is not None
         ]
 
@@ -75,7 +74,7 @@ class Bays:
         """Put a drive into the free ``bay``: the pulled one ``name``, or a factory-new one."""
         if disk_index(bay) is None:
             raise FilerError(f"{quoted(bay)} is not a bay; they are named as 0c.00.12 is")
-        path = self._shelf / f"{bay}{_SUFFIX}"
+        path = self._shelf / f"{bay}{SUFFIX}"
         with self._hands():
             if os.path.lexists(path):
                 raise FilerError(f"{bay} is not free")
@@ -83,7 +82,7 @@ class Bays:
                 size = self._hardware.disk_size
                 Disk.create(bay, path, self._storage, Derivation(), size=size)
             else:
-                if not self._file(name).is_file():
+                if not _is_drive(self._file(name)):
                     raise FilerError(f"no pulled drive is called {quoted(name)}")
                 self._storage.rename(self._file(name), path)
                 self._storage.settle(self._pulled)
@@ -111,13 +110,13 @@ class Bays:
             faults.lock_out(self._in(bay), self._storage)
 
     def _in(self, bay: str) -> Path:
-        path = self._shelf / f"{bay}{_SUFFIX}"
-        if disk_index(bay) is None or path.is_symlink() or not path.is_file():
+        path = self._shelf / f"{bay}{SUFFIX}"
+        if disk_index(bay) is None or not _is_drive(path):
             raise FilerError(f"there is no drive in bay {quoted(bay)}")
         return path
 
     def _file(self, name: str) -> Path:
-        return self._pulled / f"{Path(name).name}{_SUFFIX}"
+        return self._pulled / f"{Path(name).name}{SUFFIX}"
 
     def _drive(self, path: Path, *, is_pulled: bool) -> Drive:
         try:
@@ -135,6 +134,10 @@ class Bays:
 
         with locked(self._pulled, os.O_RDONLY | os.O_DIRECTORY, refusal):
             yield
+
+
+def _is_drive(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _place(path: Path) -> tuple[int, str]:

@@ -29,8 +29,15 @@ _CUT = "cut"
 
 _LONGEST = 64
 
-ALIVE, WAITING, RELEASE = b"alive", b"waiting", b"release"
-"""Heartbeats of a node that is on and of one that waits for giveback; a request to go down."""
+ALIVE, WAITING = b"alive", b"waiting"
+"""Heartbeats of a node that is on, and of one that waits for giveback."""
+
+_RELEASE = b"release "
+"""Begins a request to release the disks; its time follows, by the clock of the host."""
+
+_REQUEST_LASTS = 2.0
+"""Seconds after which a request that was not read yet is void: the partner may have been stopped,
+and the operator who asked may have given up."""
 
 
 class Interconnect:
@@ -115,6 +122,10 @@ class Interconnect:
             with _address(self._partner) as address:
                 sender.sendto(message, address)
 
+    def ask(self) -> None:
+        """Ask the partner to release its disks."""
+        self.send(_RELEASE + f"{self._clock():.3f}".encode())
+
     def _run(self, receiver: "socket.socket", woken: "socket.socket") -> None:
         with receiver, woken:
             next_beat = self._clock()
@@ -135,8 +146,13 @@ class Interconnect:
             message = receiver.recv(_LONGEST)
             if message in (ALIVE, WAITING):
                 self._heard = (self._clock(), message)
-            elif message == RELEASE:
+            elif message.startswith(_RELEASE) and self._is_new(message.removeprefix(_RELEASE)):
                 self.asked()
+
+    def _is_new(self, time_of_request: bytes) -> bool:
+        with suppress(ValueError):
+            return abs(self._clock() - float(time_of_request)) < _REQUEST_LASTS
+        return False
 
 
 @contextmanager

@@ -6,12 +6,13 @@ state count: a node whose process was killed still has the state "up".
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 from filer.host.durable import Storage
-from filer.host.toml_file import Document, RuleError, dump, switch, whole
+from filer.host.toml_file import ConfigError, Document, RuleError, dump, switch, whole
 
 
 class State(Enum):
@@ -87,10 +88,16 @@ class Mailbox:
         return Message.parse(document) if document else None
 
     def put(self, state: State) -> None:
-        """Write ``state`` with the next generation.  Raises ConfigError or StorageError."""
-        before = self.read()
-        generation = before.generation + 1 if before else 1
-        self._storage.write(self._path, Message(state, generation, int(self._now())).pack())
+        """Write ``state`` with the next generation.  Raises StorageError.
+
+        If the mailbox was lost or damaged, the time is a generation that it has not had.
+        """
+        now = int(self._now())
+        before = None
+        with suppress(ConfigError):
+            before = self.read()
+        generation = before.generation + 1 if before else now
+        self._storage.write(self._path, Message(state, generation, now).pack())
 
 
 class Failover:

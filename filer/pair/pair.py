@@ -12,7 +12,8 @@ from filer.config import Hardware
 from filer.config import read as read_hardware
 from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
-from filer.pair.interconnect import ALIVE, RELEASE, WAITING, Interconnect
+from filer.host.toml_file import ConfigError
+from filer.pair.interconnect import ALIVE, WAITING, Interconnect
 from filer.pair.mailbox import Failover, Mailbox, Message, State
 from filer.pair.service import ServiceLock, lock_of_disks
 
@@ -43,7 +44,7 @@ class Pair:
 
     ``service`` is the node's own service lock, ``other_service`` that of the partner.
     ``unheard`` is set while the interconnect is down although both nodes live, and stays set when
-    the partner goes down then.
+    the partner goes down then, until it is heard again.
     """
 
     def __init__(
@@ -75,6 +76,11 @@ class Pair:
         self.reason = ""
         """Why the partner was taken over."""
 
+        self.problem = ""
+        """Why the mailbox of this node could not be written, while that is so."""
+
+        self._unsaid: State | None = None
+
     @property
     def partner_hardware(self) -> Hardware | None:
         """The partner's filer.toml, or None if it cannot be read."""
@@ -96,11 +102,10 @@ class Pair:
         interconnect = self.interconnect.is_up
         if self.other_service.held:
             return Sight(Partner.TAKEN_OVER, self.other_mailbox.read(), interconnect)
+        if interconnect:
+            self.unheard = False
         if not self.other_service.is_free():
-            if interconnect:
-                self.unheard = False
-            elif self.interconnect.is_silent:
-                self.unheard = True
+            self.unheard |= self.interconnect.is_silent
             return Sight(Partner.UP, self.other_mailbox.read(), interconnect)
         message = self.other_mailbox.read()
         if message is None:
@@ -128,15 +133,17 @@ class Pair:
         return None
 
     def is_up(self, state: State = State.UP) -> None:
-        """Write ``state`` of a node that holds its service lock.  Raises StorageError."""
-        self.mailbox.put(state)
+        """Say that this node holds its service lock, and what it does."""
+        self._say(state)
         self.interconnect.heartbeat = ALIVE
 
     def waits(self) -> None:
-        """Say that this node waits for giveback.  Raises StorageError."""
-        message = self.mailbox.read()
+        """Say that this node waits for giveback."""
+        message = None
+        with suppress(ConfigError):
+            message = self.mailbox.read()
         if message is None or message.state is not State.WAITING:
-            self.mailbox.put(State.WAITING)
+            self._say(State.WAITING)
         self.interconnect.heartbeat = WAITING
 
     def waits_no_more(self) -> None:
@@ -144,24 +151,38 @@ class Pair:
         self.interconnect.heartbeat = ALIVE
 
     def goes_down(self, state: State) -> None:
-        """Write why this node goes down, if it was up, and release its service lock.
-
-        Raises StorageError; the lock is released all the same.
-        """
+        """Say why this node goes down, if it was up, and release its service lock."""
         try:
             if self.service.held:
-                self.mailbox.put(state)
+                self._say(state)
         finally:
             self.service.release()
             self.interconnect.heartbeat = ALIVE
 
+    def _say(self, state: State) -> None:
+        """Write ``state`` to the mailbox.
+
+        If that fails, all goes on: the locks decide who has the disks.  But the partner may not
+        take over then when it should, or may when it should not, so ``problem`` says why.
+        """
+        try:
+            self.mailbox.put(state)
+        except StorageError as refusal:
+            self._unsaid, self.problem = state, str(refusal)
+        else:
+            self._unsaid, self.problem = None, ""
+
+    def say_again(self) -> None:
+        """Try again to write what could not be written."""
+        if self._unsaid:
+            self._say(self._unsaid)
+
     def ask_partner_to_go_down(self) -> None:
-        """Ask the partner to release its disks."""
-        self.interconnect.send(RELEASE)
+        """Ask the partner to release its disks, now: a later answer would come in vain."""
+        self.interconnect.ask()
 
     def close(self) -> None:
         """Stop the interconnect, and release the locks."""
         self.interconnect.stop()
         self.other_service.release()
-        with suppress(StorageError):
-            self.goes_down(State.NOTAKEOVER)
+        self.goes_down(State.NOTAKEOVER)

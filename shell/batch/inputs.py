@@ -8,8 +8,9 @@ from typing import BinaryIO, Protocol
 from filer.commands import ALL_ANSWERS
 from filer.host.errors import FilerError
 from filer.host.text import printable
-from filer.shell.line.length import cut, lines_of
+from filer.shell.line.length import Lines, cut
 from filer.shell.prompt.reader import LineReader
+from filer.shell.signals import Signals
 
 
 class Input(Protocol):
@@ -41,16 +42,26 @@ class Waits(Protocol):
         """Raise an exception if a signal has come that ends the script."""
 
 
-def lines_read(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    """Yield the lines of a file, as `lines_of` does.
+def lines_read(stream: BinaryIO, name: str, signals: Signals) -> Lines:
+    """Return the lines of a file, each as it arrives.
 
-    Raises FilerError if it cannot be read on.
+    A signal ends the wait for a line, and no line is lost by that.  Reading raises FilerError if
+    the file cannot be read on.
     """
-    try:
-        yield from lines_of(stream)
-    except OSError as error:
-        file = "standard input" if name == "-" else printable(name)
-        raise FilerError(f"cannot read {file}: {error.strerror}") from None
+
+    def read(size: int) -> bytes:
+        while True:
+            signals.take_effect()
+            if signals.wait_for(stream):
+                break
+        with signals.held():
+            try:
+                return os.read(stream.fileno(), size)
+            except OSError as error:
+                file = "standard input" if name == "-" else printable(name)
+                raise FilerError(f"cannot read {file}: {error.strerror}") from None
+
+    return Lines(read)
 
 
 class LineInput:
@@ -98,15 +109,16 @@ class LineInput:
 class Files(LineInput):
     """The lines of several files, none a terminal: the end of each ends the dialogues in it."""
 
-    def __init__(self, files: Iterable[tuple[str, BinaryIO]]) -> None:
+    def __init__(self, files: Iterable[tuple[str, BinaryIO]], signals: Signals) -> None:
         super().__init__(())
         self._files = iter(files)
+        self._signals = signals
         self.next_file()
 
     def next_file(self) -> bool:
         """Go on to the next file; False if there is none."""
         for name, stream in self._files:
-            super().__init__(lines_read(stream, name))
+            super().__init__(lines_read(stream, name, self._signals))
             self.file = None if name == "-" else name
             return True
         return False

@@ -1,8 +1,9 @@
 """Scripts: commands from -c, a file or a pipe, one a line, each run as it arrives."""
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import ClassVar, TextIO
@@ -16,6 +17,7 @@ from filer.running.progress import show_nothing
 from filer.shell.batch.inputs import Input, LineInput, Waits
 from filer.shell.line.length import LineTooLong, checked
 from filer.shell.session import FAILED, OK, Session, UnreadAnswers
+from filer.shell.signals import Ended
 
 WIDTH = 80
 """Columns of an output that is not a terminal."""
@@ -94,11 +96,9 @@ class ScriptConsole:
             else:
                 ask()
                 answer = self._answers.line()
+        self.answers_read += answer is not None
         self._signals.end_if_asked()
-        if answer is not None:
-            self.answers_read += 1
-            checked(answer)
-        return answer
+        return answer if answer is None else checked(answer)
 
     def _say(self, text: str) -> None:
         write(self._out, text)
@@ -124,13 +124,18 @@ class Script:
 
     _unread: int = field(default=0, init=False)
     _stray: int = field(default=0, init=False)
+    _kept: deque[str] = field(default_factory=deque, init=False)
+    """Lines that were read, but did not run before the console ended."""
+
+    _command: list[str] = field(default_factory=list, init=False)
+    _ends: bool = field(default=False, init=False)
 
     def run(self, session: Session) -> None:
         """Run lines until the input ends; ``status`` becomes FAILED if one fails.
 
-        Raises Leave from a line; the next call goes on after it.
+        Raises Leave from a line, and Ended after a signal; the next call goes on after that line.
         """
-        while True:
+        while not self._ends:
             try:
                 line = self._next_command(session)
             except LineTooLong as refusal:  # from a keyboard
@@ -159,8 +164,7 @@ class Script:
     def _execute(self, session: Session, line: str) -> int:
         """Run a line; if it fails, skip its unread answers."""
         self.console.answers_read = 0
-        status = FAILED  # also for an exception, such as Leave
-        with self._unseen(session, line):
+        with self._unseen(session, line), self._keeping(session):
             try:
                 status = session.execute(line, exit_on_error=self.console.exit_on_error)
             except Leave as leave:
@@ -168,10 +172,23 @@ class Script:
                     self.status = FAILED
                 raise
             finally:
-                if status != OK:
+                if session.outcome == FAILED:
                     self._skip_answers(session.unread_answers(line, self.console.answers_read))
                     self._stray = 0 if self._unread else session.stray_answers(line)
         return status
+
+    @contextmanager
+    def _keeping(self, session: Session) -> Iterator[None]:
+        """If the partner asks for the disks in the block, remember where the script goes on."""
+        try:
+            yield
+        except Ended:
+            if session.outcome is None:
+                self._kept.extendleft(reversed(self._command))
+            elif session.outcome == FAILED:
+                self.status = FAILED
+                self._ends = self.console.exit_on_error
+            raise
 
     def _unseen(self, session: Session, line: str) -> AbstractContextManager[None]:
         """Suppress the echo while ``line`` runs, if it may ask."""
@@ -193,15 +210,17 @@ class Script:
 
         self.console.at(self.lines.file, self.lines.number)
         logical = LogicalLine()
-        lines = [line]
-        while logical.add(line):
-            following = self._line()
-            if following is None:
-                logical.end()
-                break
-            line = following
-            if not logical.is_too_long:  # else it may be the answer to a question
-                lines.append(line)
+        session.outcome = None
+        lines = self._command = [line]
+        with self._keeping(session):
+            while logical.add(line):
+                following = self._line()
+                if following is None:
+                    logical.end()
+                    break
+                line = following
+                if not logical.is_too_long:  # else it may be the answer to a question
+                    lines.append(line)
         if self.console.shows_commands:
             self._show_command(session, str(logical), lines)
         return str(logical)
@@ -214,9 +233,16 @@ class Script:
             self.console.echo(prompt, shown)
 
     def _line(self) -> str | None:
+        if self._kept:
+            return self._kept.popleft()
         with self.signals.waiting():
             line = self.lines.line()
-        self.signals.end_if_asked()  # a signal may have closed the input
+        try:
+            self.signals.end_if_asked()  # a signal may have closed the input
+        except Ended:
+            if line is not None:
+                self._kept.append(line)
+            raise
         return line
 
     def _skip_answers(self, unread: int) -> None:

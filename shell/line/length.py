@@ -1,8 +1,9 @@
 """The limit on the length of a line, the same for all sources."""
 
 from codecs import BOM_UTF8
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Self
 
 from filer.host.errors import FilerError
 
@@ -37,28 +38,59 @@ def cut(line: str) -> str:
     return line if len(line) <= LONGEST else line[:LONGEST] + line[-1]
 
 
-def lines_of(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield each line of ``stream`` as it arrives, with its line end.
+class Lines:
+    """Iterates over the lines that ``read`` returns in parts, each with its line end.
 
     A carriage return ends a line too, and a byte order mark before the first line is left out:
     editors write both.  Of a line that is too long, only the beginning and the last bytes are kept.
+    ``read`` gets the most bytes to return, and returns none at the end.  If it raises an exception,
+    nothing is lost: the next call reads on.
     """
-    first = True
-    for line in _bounded_lines(stream):
-        text = line.removeprefix(BOM_UTF8) if first else line
-        first = False
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._ready: deque[bytes] = deque()
+        self._partial = b""
+        self._is_first = True
+        self._has_ended = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        while not self._ready:
+            if self._has_ended:
+                raise StopIteration
+            self._add(self._read(_MOST_BYTES))
+        return self._ready.popleft()
+
+    def _add(self, data: bytes) -> None:
+        if not data:
+            self._has_ended = True
+            self._end_line()
+        for part in _lines(data):
+            self._partial += part
+            if len(self._partial) > _MOST_BYTES + _END:
+                self._partial = self._partial[:_MOST_BYTES] + self._partial[-_END:]
+            if part.endswith(b"\n"):
+                self._end_line()
+
+    def _end_line(self) -> None:
+        line, self._partial = self._partial, b""
+        if self._is_first:
+            line, self._is_first = line.removeprefix(BOM_UTF8), False
         if len(line) < _MOST_BYTES:
-            yield from text.splitlines(keepends=True)
+            self._ready.extend(line.splitlines(keepends=True))
         else:
-            yield text
+            self._ready.append(line)
 
 
-def _bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
-    while line := stream.readline(_MOST_BYTES):
-        end = line
-        while len(line) == _MOST_BYTES and not end.endswith(b"\n"):
-            more = stream.readline(_MOST_BYTES)
-            if not more:
-                break
-            end = (end + more)[-_END:]
-        yield line if end is line else line + end
+def _lines(data: bytes) -> Iterator[bytes]:
+    *lines, rest = data.split(b"\n")
+    yield from (line + b"\n" for line in lines)
+    yield rest
+
+
+def lines_of(stream: BinaryIO) -> Lines:
+    """Return the lines of ``stream``, each as it arrives."""
+    return Lines(stream.readline)

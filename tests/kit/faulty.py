@@ -677,6 +677,7 @@ def check_that_no_key_is_lost_by(house: House, servers: Sequence[KeyServer]) -> 
 
 
 def _check(house: House, pairs: Sequence[KeyPair]) -> None:
+    house.filer.shelf.look_again()  # its partner may have been checked before
     for each in house.disks:
         if each.destroyed:
             continue

@@ -151,7 +151,7 @@ key_server_refuses(key_server, reason): a key server answers, but refuses a requ
 keys_not_held(key_server, held, in_use): a key server that was added does not hold all the keys \
 that disks use
 keytable(key_pairs): the keytable has more key pairs than recommended
-mailbox(): why this system goes down could not be written for its partner
+mailbox(): the state of this system could not be written for its partner
 panic(): the filer does not come up
 refused(): the command was refused; the results have what it did before
 restore_incomplete(): a key server did not show all its key pairs, so none was removed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filer.boot.takeover import give_back, take_over
 from filer.disks.disk import BLOCK_SIZE
-from filer.host.durable import Storage
+from filer.host.durable import Storage, StorageError
 from filer.pair.making import make_pair
 from filer.pair.pair import Pair
 from filer.system import Filer
@@ -40,6 +40,18 @@ def taken(house: House) -> Filer:
     take_over(house.filer, pair_of(house), Told(), "a test")
     assert house.filer.partner
     return house.filer.partner
+
+
+class FullShelf(Storage):
+    """Storage without room for a mailbox while ``is_full``."""
+
+    REFUSAL = "cannot write the mailbox: No space left on device"
+    is_full = True
+
+    def write(self, path: Path, data: bytes) -> None:
+        if self.is_full and path.name.startswith("mailbox."):
+            raise StorageError(self.REFUSAL)
+        super().write(path, data)
 
 
 class Site:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from filer.boot.machine import Machine
+from filer.host.durable import Storage
 from filer.running.interrupt import Interrupt
 from filer.shell.plugins import Commands
 from filer.shell.power_cycle import PowerCycle
@@ -29,9 +30,11 @@ class _NoLines:
     def announce(self, line: str, *, only_watched: bool = False) -> None: ...
 
 
-def power_cycle(root: Path, interrupt: Interrupt, screen: Screen) -> tuple[int, Sequence[str]]:
+def power_cycle(
+    root: Path, interrupt: Interrupt, screen: Screen, storage: Storage | None = None
+) -> tuple[int, Sequence[str]]:
     """Power the machine on; return the exit status, and the prompts that were shown."""
-    machine, host = Machine(root, interrupt), _NoLines()
+    machine, host = Machine(root, interrupt, storage), _NoLines()
     signals = Signals(interrupt)
     power = PowerCycle(
         machine,

@@ -87,7 +87,7 @@ ROOMS = {
         ("recording",),
         ("ssh",),
         ("options", "plugins", "demo"),
-        ("check", "transcript", "demo_pair"),
+        ("check", "transcript", "demo_pair", "giveback"),
         ("power_cycle",),
         ("program",),
     ),

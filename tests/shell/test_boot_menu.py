@@ -1,7 +1,12 @@
 """The boot menu: Ctrl-C at the beginning of a boot, and what its items do."""
 
+import pytest
+
+from filer.boot.machine import Panic
 from filer.commands import Leave, Next
+from filer.disks import faults
 from filer.disks.record import Owner
+from filer.host.durable import Storage
 from filer.shell.plugins import commands_in_boot_menu
 from filer.shell.session import FAILED
 from tests.kit import manual
@@ -117,6 +122,19 @@ def test_item_4_erases_the_disks_and_needs_no_key_of_them(house: House) -> None:
     assert [pair.key_id for pair in pairs_on(house.servers[0])] == [key_id]
     house.boot()
     assert house.in_keytable() == [key_id]
+
+
+def test_item_4_makes_a_new_aggregate_of_the_disks_that_are_left(build: Build) -> None:
+    house = build(0, disks=5)
+    house.close()
+    for name in ("0c.00.0", "0c.00.1"):
+        faults.fail(house.root / "shelf" / f"{name}.sed", Storage())
+    with House(house.root) as now:
+        with pytest.raises(Panic, match="2 missing"):
+            now.boot()
+        assert chosen(now, "4", "yes", "yes")[1] is Next.BOOT
+        now.reboot()
+        assert "(online, raid_dp)" in now.good("aggr status -r")
 
 
 def test_item_4_without_consent_changes_nothing(house: House) -> None:

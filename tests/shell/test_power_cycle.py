@@ -1,6 +1,9 @@
 """Ctrl-C in the life of a machine counts as soon as the console says that it may be pressed."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from filer.host.durable import Storage
 from filer.pair.making import make_pair
@@ -9,6 +12,7 @@ from filer.running.interrupt import Interrupt
 from filer.shell.power_cycle import PANICKED
 from tests.kit import manual
 from tests.kit.house import House, Screen
+from tests.kit.pair_site import FullShelf
 from tests.kit.power import power_cycle
 
 build, house = manual.build, manual.house
@@ -27,7 +31,12 @@ class Quick(Screen):
             self._interrupt.request()
 
 
-def test_it_ends_the_wait_for_giveback(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("storage", "warnings"), [(Storage(), []), (FullShelf(), [f"WARNING: cf: {FullShelf.REFUSAL}"])]
+)
+def test_it_ends_the_wait_for_giveback(
+    tmp_path: Path, storage: Storage, warnings: Sequence[str]
+) -> None:
     root, _partner = make_pair(tmp_path / "pair", Storage())
     House(root).close()
     taken_over = ServiceLock(root)
@@ -35,10 +44,11 @@ def test_it_ends_the_wait_for_giveback(tmp_path: Path) -> None:
     interrupt = Interrupt()
     screen = Quick(interrupt)
     try:
-        assert power_cycle(root, interrupt, screen) == (PANICKED, ["LOADER>"])
+        assert power_cycle(root, interrupt, screen, storage) == (PANICKED, ["LOADER>"])
     finally:
         taken_over.release()
     assert screen.failures == ["boot: the wait for giveback was aborted"]
+    assert [line for line in screen.warnings if "cf" in line] == warnings
 
 
 def test_it_ends_autoboot(house: House) -> None:

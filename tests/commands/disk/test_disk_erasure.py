@@ -386,7 +386,7 @@ def test_an_old_header_put_back_does_not_open_new_data(house: House) -> None:
 def test_the_new_data_key_is_not_the_old_one(house: House) -> None:
     """With an unchanged data key, an attacker's old wrap of it would read new data."""
     disk = house.filer.shelf[SPARE]
-    old = disk._opened.reveal()
+    old = disk._data.key.reveal()
     erase(house, "sanitize", SPARE, SPARE)
     house.write(SPARE, MARK)
     block = file_of(house, SPARE).read_bytes()[DATA_OFFSET + BLOCK_SIZE :][:BLOCK_SIZE]

@@ -2,10 +2,15 @@
 
 import pytest
 
+from filer.boot.machine import Panic
 from filer.boot.raid import Raid
 from filer.commands import Cancelled, EndOfAnswers
+from filer.disks import faults
 from filer.disks.disk import BLOCK_SIZE
 from filer.disks.record import Mark
+from filer.host.durable import Storage
+from filer.shell.plugins import commands_in_maintenance
+from filer.shell.session import OK
 from tests.kit import manual
 from tests.kit.house import Answer, House
 from tests.kit.manual import Build
@@ -168,3 +173,42 @@ def test_what_failed_is_in_the_log(house: House) -> None:
     house.good(f"disk fail -f {MEMBER}")
     logged = house.good("rdfile /etc/messages")
     assert "raid.config.filesystem.disk.admin.failed:info]: Disk /aggr0/plex0/rg0/0c.00.1" in logged
+
+
+def test_disk_fail_i_counts_the_members_after_its_answer(house: House) -> None:
+    other = house.root / "shelf" / f"{MEMBER}.sed"
+    fails = {"Really": lambda: faults.fail(other, Storage())}
+    outcome = house.run("disk fail -i 0c.00.0", "y", when=fails)
+    assert outcome.failures == ["disk: 0c.00.0: aggregate aggr0 would go offline without it"]
+    assert house.filer.shelf["0c.00.0"].marks == Mark(0)
+
+
+def test_disk_fail_fails_no_drive_that_is_inserted_while_it_asks(house: House) -> None:
+    bay, pulled = (house.root / "shelf" / name for name in (f"{SPARE}.sed", "pulled.sed"))
+
+    def exchange() -> None:
+        bay.rename(pulled)
+        (house.root / "shelf" / "0c.00.4.sed").rename(bay)
+
+    outcome = house.run(f"disk fail {SPARE}", "y", when={"Really": exchange})
+    assert outcome.failures == [f"disk: {SPARE}: has just changed; repeat the command"]
+    assert house.filer.shelf[SPARE].marks == Mark(0)
+
+
+def test_maintenance_mode_brings_back_the_member_that_a_boot_needs(build: Build) -> None:
+    house = build(1, disks=5)
+    house.encrypt()
+    for line in (f"disk fail -f {SPARE}", "disk fail -f 0c.00.4", f"disk fail -i -f {MEMBER}"):
+        house.good(line)
+    house.power_off()
+    faults.fail(house.root / "shelf" / "0c.00.0.sed", Storage())
+    with pytest.raises(Panic, match="1 missing, 1 failed"):
+        house.reboot()
+    house.power_cycle()
+    assert house.execute(f"disk unfail {SPARE}", commands=commands_in_maintenance()).err == (
+        f"disk: {SPARE}: is locked, and no member; boot the filer first\n"
+    )
+    outcome = house.execute(f"disk unfail {MEMBER}", commands=commands_in_maintenance())
+    assert outcome == (OK, f"disk unfail: unfailing disk {MEMBER}...\n", "")
+    house.reboot()
+    assert "degraded" in house.good("aggr status")

@@ -243,8 +243,7 @@ def test_more_disks_in_filer_toml_are_factory_new_spares(
     assert [(disk.serial, disk.key_id) for disk in house.disks[:4]] == old
     for disk in house.disks[4:]:
         assert (disk.key_id, disk.locking, disk.locked) == ("0x0", False, False)
-        assert house.filer.aggregate is not None
-        assert house.filer.aggregate.role(disk) == "spare"
+        assert house.filer.assembled().role(disk) == "spare"
     house.rekey()
     house.lock()
     house.boot()

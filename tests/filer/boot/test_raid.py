@@ -318,6 +318,82 @@ def test_a_drive_whose_key_is_unknown_stays_locked_and_counts_no_failure(sealed:
     assert (sealed.disk(SPARE).locked, sealed.disk(SPARE).failures) == (True, 0)
 
 
+def test_a_drive_is_opened_when_its_key_arrives(sealed: Attended) -> None:
+    sealed.house.write(SPARE, "kept")
+    name = sealed.bays.pull(SPARE)
+    sealed.raid.work()
+    sealed.house.filer.keytable.clear()
+    sealed.bays.insert(SPARE, name)
+    sealed.raid.work()
+    sealed.events()
+    sealed.house.good("key_manager restore -all")
+    sealed.raid.work()
+    assert sealed.events() == ["disk.encrypt.unlocked:notice"]
+    assert sealed.house.read(SPARE) == "kept"
+    sealed.raid.work()
+    assert sealed.events() == []
+
+
+def larger_drive(filer: Attended, bay: str) -> Disk:
+    settings = filer.house.root / "filer.toml"
+    text = settings.read_text()
+    settings.write_text(text.replace('"1 MiB"', '"1100 KiB"'))
+    Bays(filer.house.root, Storage()).insert(bay)
+    settings.write_text(text)
+    filer.raid.work()
+    return filer.disk(bay)
+
+
+@pytest.mark.parametrize("option", ["", "-i "])
+def test_a_larger_spare_gets_the_blocks_of_the_members(filer: Attended, option: str) -> None:
+    large = larger_drive(filer, "0c.00.7")
+    last = filer.disk(MEMBER).blocks - 1
+    for number in range(large.blocks):  # no holes
+        for name in ("0c.00.0", MEMBER, "0c.00.2", large.name):
+            if number < filer.disk(name).blocks and number != LABEL_BLOCK:
+                filer.disk(name).write_block(number, bytes([number % 251]) * BLOCK_SIZE)
+    for name in (SPARE, OTHER_SPARE):
+        filer.bays.pull(name)
+    filer.house.good(f"disk fail -f {option}{MEMBER}")
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", large.name, "0c.00.2"]
+    assert large.read_block(last) == filer.disk("0c.00.0").read_block(last)
+    # A member that is larger than the others asks for no larger spares.
+    filer.bays.insert(SPARE, SPARE)
+    filer.raid.work()
+    filer.house.good("disk fail -i -f 0c.00.0")
+    filer.raid.work()
+    assert filer.members() == [SPARE, large.name, "0c.00.2"]
+    assert filer.reboot() == ""
+
+
+def test_the_smallest_spare_that_is_large_enough_is_used(filer: Attended) -> None:
+    larger_drive(filer, "0c.00.7")
+    for member, spare in ((MEMBER, SPARE), ("0c.00.2", OTHER_SPARE), ("0c.00.0", "0c.00.7")):
+        filer.house.good(f"disk fail -i -f {member}")
+        filer.raid.work()
+        assert spare in filer.members()
+
+
+def test_what_is_left_of_an_interrupted_replacement_is_a_spare(filer: Attended) -> None:
+    """The new label was written to the spare only, which was pulled before the next boot."""
+    found = filer.house.filer.assembled()
+    serials = [member.serial for member in found.members]
+    serials[1] = filer.disk(SPARE).serial
+    label = Label(filer.house.filer.hardware.system_id, "aggr0", tuple(serials), 2)
+    filer.disk(SPARE).write_block(LABEL_BLOCK, label.pack())
+    name = filer.bays.pull(SPARE)
+    filer.reboot()
+    filer.house.good(f"disk fail -i -f {MEMBER}")
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", OTHER_SPARE, "0c.00.2"]
+    filer.bays.insert(SPARE, name)
+    filer.raid.work()
+    assert filer.role(SPARE) == "spare"
+    assert filer.reboot() == ""
+    assert filer.members() == ["0c.00.0", OTHER_SPARE, "0c.00.2"]
+
+
 def test_a_drive_of_another_system_is_left_alone(filer: Attended, build: Build) -> None:
     name = filer.bays.pull(SPARE)
     filer.raid.work()
@@ -394,3 +470,24 @@ def test_a_record_with_the_count_of_a_lockout_is_replaced_by_none(filer: Attende
     faults.lock_out(filer.house.root / "shelf" / f"{MEMBER}.sed", Storage())
     filer.raid.work()
     assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
+
+
+@pytest.mark.parametrize("notice", ["heartbeat", "command"])
+def test_a_drive_copied_over_another_one_is_an_exchange(filer: Attended, notice: str) -> None:
+    shelf = filer.house.root / "shelf"
+    old = filer.disk(SPARE)
+    other = filer.bays.insert("0c.00.9")
+    other_file = shelf / "0c.00.9.sed"
+    content = other_file.read_bytes()
+    other_file.unlink()
+    inode = (shelf / f"{SPARE}.sed").stat().st_ino
+    (shelf / f"{SPARE}.sed").write_bytes(content)
+    assert (shelf / f"{SPARE}.sed").stat().st_ino == inode
+    if notice == "command":
+        filer.house.good("disk show -v")
+    filer.raid.tick()
+    assert filer.events() == ["raid.config.spare.disk.missing:info", "raid.disk.inserted:info"]
+    assert other.head is not None
+    assert filer.disk(SPARE).serial == other.head.header.state.serial
+    with pytest.raises(DiskError):
+        old.write_block(7, bytes(BLOCK_SIZE))

@@ -436,7 +436,8 @@ def test_sanitize_makes_a_disk_as_new(locking: Disk) -> None:
 
 def test_a_destroyed_disk_refuses_every_operation(locking: Disk) -> None:
     locking.destroy()
-    for disk in (locking, power_cycled(locking)):
+    for again in (False, True):
+        disk = power_cycled(locking) if again else locking
         assert (disk.destroyed, disk.locked) == (True, True)
         with pytest.raises(DiskLocked):
             disk.read_block(3)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from filer.boot.machine import Panic
+from filer.disks.bay import disk_name
 from filer.disks.derivation import Derivation
 from filer.disks.header import RECORD_OFFSETS, SLOT_OFFSETS
 from filer.disks.jobs import DiskJobs, DiskReport, FailureKind
-from filer.disks.shelf import Shelf, disk_name
+from filer.disks.shelf import Shelf
 from filer.host.durable import Storage, StorageError
 from filer.host.scrypt import STANDARD, Scrypt
 from filer.keys.keytable import Entry, Keytable

@@ -645,8 +645,7 @@ def test_an_earlier_aggregate_of_this_system_can_be_erased_by_name_in_maintenanc
     erased = execute(f"disk encrypt sanitize {FOREIGN}", "sanitize disk")
     assert (erased.status, erased.err) == (0, "")
     house.reboot()
-    assert house.filer.aggregate is not None
-    assert house.filer.aggregate.role(house.filer.shelf[FOREIGN]) == "spare"
+    assert house.filer.assembled().role(house.filer.shelf[FOREIGN]) == "spare"
 
 
 def test_maintenance_mode_without_an_own_disk_says_so(house: House) -> None:

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filer.boot.machine import BootAborted, Panic
+from filer.disks.bay import disk_name
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
 from filer.disks.head import HeadFile
 from filer.disks.header import RECORD_OFFSETS
 from filer.disks.label import read_labels
 from filer.disks.ownership import Node
-from filer.disks.record import NO_OWNER, Owner
-from filer.disks.shelf import disk_name
-from filer.host.durable import Storage
+from filer.disks.record import NO_OWNER, Mark, Owner
+from filer.host.durable import Storage, StorageError
 from filer.shell.plugins import commands_in_maintenance
 from tests.conftest import StartKeyServers
 from tests.kit import disk_files
@@ -356,6 +356,59 @@ def test_a_session_that_looks_at_a_disk_does_not_disturb_one_that_changes_it(
     assert disk.read_block(3) == disk_files.PLAIN
 
 
+class StoppedStorage(Storage):
+    """Storage of a process that is stopped before it reads for the time number ``at``."""
+
+    def __init__(self, at: int, meanwhile: Callable[[], object]) -> None:
+        self.reads, self.writes = 0, 0
+        self._at, self._meanwhile = at, meanwhile
+
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        self.reads += not self.writes
+        if self.reads == self._at and not self.writes:
+            self._meanwhile()
+        return super().read(path, offset, size)
+
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
+        self.writes += 1
+        super().overwrite(path, offset, data, inode)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda disk: disk.authenticate(disk_files.KEY),
+        lambda disk: disk.rekey(disk_files.KEY, disk_files.NEW_KEY_ID, disk_files.NEW_KEY),
+        lambda disk: disk.lock(disk_files.KEY),
+        Disk.sanitize,
+        Disk.destroy,
+        lambda disk: disk.assign(FILER1),
+        Disk.release,
+        lambda disk: disk.mark(Mark.FAILED),
+    ],
+)
+def test_a_process_that_was_stopped_takes_no_disk_back(
+    keyed: Disk, change: Callable[[Disk], object]
+) -> None:
+    """Another system became the owner before the first write; the writer had read the disk."""
+    content = keyed.path.read_bytes()
+
+    def changed(at: int, meanwhile: Callable[[], object]) -> int:
+        """Change the disk, and return how often it was read before the first write."""
+        storage = StoppedStorage(at, meanwhile)
+        disk = on(keyed, storage)
+        storage.reads = 0
+        change(disk)
+        assert storage.writes
+        return storage.reads
+
+    reads = changed(0, lambda: None)
+    keyed.path.write_bytes(content)
+    with pytest.raises(StorageError, match="another system has just changed it"):
+        changed(reads, lambda: on(keyed).assign(FILER2))
+    assert on(keyed).owner == FILER2
+
+
 def test_a_power_on_finishes_no_change_of_the_partner(pair: Pair) -> None:
     """The partner may be in the middle of it: between a new header and the old one."""
     path = pair.directory / "shelf" / "0c.00.0.sed"
@@ -472,6 +525,16 @@ def test_reassign_refuses_what_it_cannot_mean(moved: House) -> None:
         assert execute(line) == Outcome(1, "", f"disk: {error}\n")
 
 
+def test_reassign_takes_nothing_that_gets_another_owner_while_it_asks(moved: House) -> None:
+    name = "0c.01.2"
+    elsewhere = Disk(name, moved.root / "shelf" / f"{name}.sed", Storage(), Derivation())
+    elsewhere.power_on(finish=False)
+    assigned = {"continue": lambda: elsewhere.assign(Owner(78, "filer78"))}
+    outcome = maintenance(moved)("disk reassign -s 77", "y", when=assigned)
+    assert outcome.err == ("disk: the disks of system 77 have just changed; repeat the command\n")
+    assert moved.filer.shelf[name].owner.system_id == 78
+
+
 def test_the_disks_of_the_partner_are_reassigned_on_the_partner(pair: Pair) -> None:
     execute = maintenance(pair.first)
     assert "which may use its disks now" in execute(f"disk reassign -s {PARTNER_ID}").err
@@ -505,8 +568,7 @@ def test_an_overridden_system_id_takes_all_disks_and_their_aggregate(
         house.overrides = True
         assert house.reboot() == ""
         assert {disk.owner for disk in house.disks} == {Owner(77, "filer1")}
-        assert house.filer.aggregate is not None
-        assert not house.filer.aggregate.degraded
+        assert not house.filer.assembled().degraded
         house.overrides = False
         assert house.reboot() == ""  # asked once
         assert house.key_ids == [key_id] * 5

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filer.disks.bay import disk_index, disk_name
 from filer.disks.derivation import Derivation
 from filer.disks.header import BLOCK_SIZE, DATA_OFFSET
-from filer.disks.shelf import OwnDisk, Record, Shelf, ShelfError, disk_index, disk_name
+from filer.disks.shelf import Shelf, ShelfError
+from filer.disks.shelf_record import OwnDisk, ShelfRecord
 from filer.host.durable import Storage, StorageError
 from filer.host.toml_file import ConfigError
 from tests.kit.faulty import FailingStorage, NotedStorage
@@ -223,8 +225,8 @@ def test_the_disks_of_the_largest_shelf_are_remembered(tmp_path: Path) -> None:
     disks = {f"{number:016}": OwnDisk(disk_name(number), "A" * 64) for number in range(2400)}
     record = tmp_path / "var" / "shelf.toml"
     shelf = shelf_at(tmp_path)
-    record.write_bytes(Record(2400, disks=disks).pack())
-    assert shelf.record == Record(2400, disks=disks)
+    record.write_bytes(ShelfRecord(2400, disks=disks).pack())
+    assert shelf.record == ShelfRecord(2400, disks=disks)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """filer-shelf: drives pulled and inserted by hand, also while the filer runs."""
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from filer.drives.__main__ import main
 from filer.host.durable import Storage
 from filer.keyserver.server import KeyServer
 from filer.root import Root, RootLock
+from pytest_filer.child import PATIENCE
 from tests.kit import nodes
 from tests.kit.console import Account, Terminal, editing
 from tests.kit.house import House
@@ -107,6 +109,22 @@ def test_a_drive_is_locked_out_only_while_the_filer_is_off(house: House, shelf: 
     with House(house.root) as now:
         now.boot()
         assert now.filer.shelf[BAY].locked_out
+
+
+def test_what_is_not_a_drive_stays_where_it_is(house: House, shelf: Program) -> None:
+    shelf("pull", BAY)
+    pulled = house.root / "shelf" / "pulled"
+    (pulled / "link.sed").symlink_to(house.root / "filer.toml")
+    (pulled / "directory.sed").mkdir()
+    os.mkfifo(pulled / "fifo.sed")
+    (pulled / f"{BAY}.sed").rename(pulled / "\x1b[31mred.sed")
+    listed = shelf("list")
+    assert "red" in listed
+    assert "\x1b" not in listed
+    for name in ("link", "directory", "fifo"):
+        assert name not in listed
+        assert "no pulled drive" in shelf.refusal("insert", BAY, name)
+    shelf("insert", BAY, "\x1b[31mred")
 
 
 @pytest.mark.parametrize(
@@ -239,3 +257,61 @@ def test_a_survivor_rebuilds_the_aggregate_of_its_partner(
     assert found[1] not in done.out
     assert " No" not in done.out.partition("Locked?")[2]
     assert done.err == ""
+
+
+LOST = "PANIC: aggr aggr0: raid volfsm, fatal multi-disk error: 0 of 3 disks locked, 2 missing"
+
+
+def test_a_filer_that_loses_two_members_panics_at_its_prompt(running: Account) -> None:
+    with running.terminal() as terminal:
+        terminal.booted()
+        for spare in ((BAY,), ()):  # without a spare disk nothing is rebuilt in between
+            for name in (*spare, "0c.00.1", "0c.00.2"):
+                at_the_shelf(running, "pull", name)
+            terminal.shows(LOST)
+            terminal.wait_for_prompt()
+            assert terminal.prompt == "LOADER>"
+            assert "cannot be brought online" in terminal.enter("boot_ontap")
+            for name in ("0c.00.1", "0c.00.2"):
+                at_the_shelf(running, "insert", name, name)
+            terminal.enter("boot_ontap")
+            assert terminal.prompt == "filer1>"
+            assert "online" in terminal.enter("aggr status")
+
+
+def test_a_script_of_a_filer_that_loses_two_members_ends_with_status_3(running: Account) -> None:
+    with running.pipe() as script:
+        script.sendline("hostname")
+        script.expect("filer1")
+        for name in (BAY, "0c.00.1", "0c.00.2"):
+            at_the_shelf(running, "pull", name)
+        script.expect_exact(LOST)
+        assert script.proc.wait(PATIENCE) == 3
+
+
+def test_a_node_whose_aggregate_is_lost_is_not_taken_over(
+    servers: list[KeyServer], tmp_path: Path
+) -> None:
+    pair = nodes.make(tmp_path, servers)
+    with pair.first.terminal() as first, pair.second.terminal() as second:
+        for terminal in (first, second):
+            terminal.booted()
+            terminal.enter_until("cf status", "Interconnect is up")
+        for name in re.findall(r"(?:parity|data) +(0c[0-9.]+)", second.enter("aggr status -r"))[:2]:
+            at_the_shelf(pair.second, "pull", name)
+        second.shows("fatal multi-disk error")
+        first.enter_until("rdfile /etc/messages", "takeover failed: the root aggregate aggr0 of")
+        assert first.prompt == "filer1>"
+        assert "filer2 may be down" in first.enter("cf status")
+
+
+def test_a_node_that_has_lost_a_member_halts_as_any_other(
+    servers: list[KeyServer], tmp_path: Path
+) -> None:
+    pair = nodes.make(tmp_path, servers)
+    with pair.first.terminal() as first:
+        first.booted()
+        at_the_shelf(pair.first, "pull", "0c.00.1")
+        first.enter_until("rdfile /etc/messages", "disk.missing")
+        first.enter("halt -f")
+        assert first.prompt == "LOADER>"

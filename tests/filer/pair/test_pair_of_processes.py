@@ -11,6 +11,7 @@ from shutil import ignore_patterns
 import pytest
 
 from filer.keyserver.server import KeyServer
+from pytest_filer.child import PATIENCE
 from pytest_filer.key_server_process import key_servers as key_servers_of
 from tests.conftest import ADDRESSES
 from tests.kit import nodes
@@ -365,3 +366,84 @@ def test_an_open_question_does_not_hold_up_a_takeover(pair: Nodes) -> None:
         assert first.enter("cf giveback") == "giveback completed\n"
         second.booted()
         assert second.prompt == "filer2>"
+
+
+def test_a_takeover_with_f_works_although_takeover_is_disabled(pair: Nodes) -> None:
+    with pair.terminals() as (first, second):
+        status_shows(first, "Interconnect is up.")
+        first.enter("cf disable")
+        assert first.enter("cf takeover -f").endswith(TAKEN)
+        second.shows(WAITING)
+
+
+def test_a_node_that_was_stopped_ignores_the_takeover_that_was_refused(pair: Nodes) -> None:
+    with pair.terminals() as (first, second):
+        status_shows(first, "Interconnect is up.")
+        kill(second, signal.SIGSTOP)
+        assert "holds its service lock" in first.enter("cf takeover")
+        kill(second, signal.SIGCONT)
+        status_shows(first, "HA enabled, filer2 is up.\nInterconnect is up.")
+        assert second.enter("hostname") == "filer2\n"
+        assert pair.mailbox(1) == "up"
+
+
+def test_a_node_that_asks_whether_to_wait_is_not_ready_for_giveback(pair: Nodes) -> None:
+    with pair.terminals() as (first, second):
+        status_shows(first, "Interconnect is up.")
+        first.enter("cf takeover")
+        second.shows(WAITING)
+        status_shows(first, "filer2 is ready for giveback")
+        second.type("\x03")
+        second.shows("rather than wait [y/n]? ")
+        assert "ready" not in first.enter_until("cf status", "taken over filer2.\n")
+        assert "is not ready for giveback" in first.enter("cf giveback")
+        second.type("n\r")
+        status_shows(first, "filer2 is ready for giveback")
+        assert first.enter("cf giveback") == "giveback completed\n"
+        second.booted()
+
+
+def take_and_give_back(first: Terminal) -> None:
+    assert first.enter("cf takeover").endswith(TAKEN)
+    status_shows(first, "filer2 is ready for giveback")
+    assert first.enter("cf giveback") == "giveback completed\n"
+
+
+def test_a_takeover_costs_a_script_no_line(pair: Nodes) -> None:
+    with pair.first.terminal() as first, pair.second.pipe() as script:
+        first.booted()
+        script.sendline("hostname")
+        script.expect_exact("filer2\n")
+        status_shows(first, "Interconnect is up.")
+        script.write("hostn")  # a line that is not complete yet
+        assert first.enter("cf takeover").endswith(TAKEN)
+        script.expect_exact(WAITING)
+        script.sendline("ame")
+        script.sendline("version")
+        status_shows(first, "filer2 is ready for giveback")
+        first.enter("cf giveback")
+        script.expect_exact("filer2\n")
+        script.expect_exact("NetApp Release")
+        script.sendline("hostname")
+        script.expect_exact("filer2\n")
+        script.sendeof()
+        assert script.proc.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(("options", "goes_on"), [((), True), (("-e",), False)])
+def test_a_command_that_a_takeover_interrupts_has_failed(
+    pair: Nodes, options: tuple[str, ...], goes_on: bool
+) -> None:
+    with pair.first.terminal() as first, pair.second.pipe(*options) as script:
+        first.booted()
+        script.sendline("disk encrypt sanitize 0c.00.6")
+        script.expect_exact("enter sanitize disk: ")
+        status_shows(first, "Interconnect is up.")
+        take_and_give_back(first)
+        script.expect_exact("disk: interrupted")
+        if goes_on:
+            script.sendline("sanitize disk")  # the answer, which is not a command
+            script.sendline("hostname")
+            script.expect_exact("filer2\n")
+            script.sendeof()
+        assert script.proc.wait(PATIENCE) == 1

@@ -151,12 +151,15 @@ def test_every_change_of_storage_is_guarded() -> None:
 
 
 def test_a_mailbox_counts_its_messages(tmp_path: Path) -> None:
-    now = iter([100.7, 200.2])
+    now = iter([100.7, 200.2, 300.0])
     mailbox = Mailbox(tmp_path, 77, Storage(), lambda: next(now))
     assert mailbox.read() is None
     mailbox.put(State.UP)
     mailbox.put(State.NOTAKEOVER)
-    assert mailbox.read() == (State.NOTAKEOVER, 2, 200)
+    assert mailbox.read() == (State.NOTAKEOVER, 101, 200)
+    (tmp_path / "mailbox.77").write_text("damaged\n")
+    mailbox.put(State.UP)
+    assert mailbox.read() == (State.UP, 300, 300)
     assert (tmp_path / "mailbox.77").stat().st_mode & 0o777 == 0o600
 
 
@@ -224,11 +227,27 @@ def test_a_partner_is_asked_and_what_is_no_message_is_ignored(ends: Ends) -> Non
     ends.other.asked = lambda: asked.append(True)
     ends.other.start()
     ends.one.send(b"\xff" * 1000)
-    ends.one.send(b"")
-    assert not asked
-    ends.one.send(b"release")
+    for message in (b"", b"release", b"release x", b"release nan", b"release 1"):
+        ends.one.send(message)
+    ends.one.ask()
     until(lambda: bool(asked))
+    assert asked == [True]
     assert not ends.other.is_up
+
+
+def test_a_request_that_was_not_read_in_time_is_void(ends: Ends) -> None:
+    """The partner was stopped, and its operator has been told that it did not answer."""
+    late = Interconnect(ends.roots[1], ends.roots[0], clock=lambda: time.monotonic() + 5)
+    asked: list[bool] = []
+    late.asked = lambda: asked.append(True)
+    late.start()
+    try:
+        ends.one.ask()
+        ends.one.send(WAITING)
+        until(lambda: late.partner_waits)
+    finally:
+        late.stop()
+    assert asked == []
 
 
 def test_a_full_partner_holds_nobody_up(ends: Ends) -> None:

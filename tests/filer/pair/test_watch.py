@@ -9,10 +9,11 @@ import pytest
 
 from filer.boot.takeover import stand_down
 from filer.boot.watch import Watch
+from filer.host.durable import Storage
 from filer.pair.mailbox import State
 from tests.kit import faulty
 from tests.kit.house import House
-from tests.kit.pair_site import Site, pair_of, until
+from tests.kit.pair_site import FullShelf, Site, pair_of, until
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +26,17 @@ def site(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 class Monitor:
     """A filer that watches its partner, which has gone down; ``now`` is in seconds."""
 
-    def __init__(self, site: Site, stack: ExitStack, state: State, *lines: str) -> None:
+    def __init__(
+        self,
+        site: Site,
+        stack: ExitStack,
+        state: State,
+        *lines: str,
+        storage: Storage | None = None,
+    ) -> None:
         self.pair = site.begin()
         self.first, self.second = (
-            stack.enter_context(House(self.pair / name, site.servers, random=os.urandom))
+            stack.enter_context(House(self.pair / name, site.servers, storage, random=os.urandom))
             for name in ("filer1", "filer2")
         )
         self.first.boot()
@@ -74,18 +82,35 @@ def test_a_giveback_by_itself_that_failed_is_tried_again_after_600_s(site: Site)
         assert monitor.after(0)
         pair_of(monitor.second).waits()
         until(lambda: pair_of(monitor.first).interconnect.partner_waits)
-        (mailbox,) = (
-            path
-            for path in (monitor.pair / "shelf").glob("mailbox.*")
-            if "takeover" in path.read_text()
-        )
-        content = mailbox.read_text()
-        mailbox.write_text("damaged\n")
+        power = monitor.first.root / "power"
+        power.rename(power.with_name("elsewhere"))
         assert monitor.after(1)
         assert "giveback failed: " in monitor.told[-1]
-        mailbox.write_text(content)
+        power.with_name("elsewhere").rename(power)
         told = len(monitor.told)
         assert monitor.after(599)
         assert len(monitor.told) == told
         assert not monitor.after(1)
         assert "giveback completed" in monitor.told[-1]
+
+
+def test_a_full_shelf_stops_no_takeover_and_no_giveback(site: Site) -> None:
+    with ExitStack() as stack:
+        shelf = FullShelf()
+        shelf.is_full = False
+        monitor = Monitor(site, stack, State.PANICKED, storage=shelf)
+        shelf.is_full = True
+        first, second = pair_of(monitor.first), pair_of(monitor.second)
+        assert monitor.after(0)
+        assert FullShelf.REFUSAL in monitor.first.good("rdfile /etc/messages")
+        second.waits()
+        assert second.problem == FullShelf.REFUSAL
+        until(lambda: first.interconnect.partner_waits)
+        assert not monitor.after(1)
+        monitor.second.boot()
+        shelf.is_full = False
+        monitor.after(1)
+        message = first.mailbox.read()
+        assert message
+        assert message.state is State.UP
+        assert first.problem == ""
