@@ -80,6 +80,10 @@ TYPED = {
 """Dialogues with the keys before ANSWERS, and what they say."""
 
 
+EDITING_LINES = ("plain", "dumb", "recorded")
+"""Terminals that edit lines themselves, at the latest when no answer is expected any more."""
+
+
 @pytest.fixture
 def asking(registered: Account) -> Account:
     """A filer with two key servers, and a file with a dialogue."""
@@ -120,10 +124,6 @@ def test_answers_are_answers_or_dropped(
             assert kind in EDITING_LINES or OTHER_PASSPHRASE not in terminal.seen, dialogue
             assert terminal.seen.count("not found") == (dialogue == "misspelt"), dialogue
     assert OTHER_PASSPHRASE not in kept(asking)
-
-
-EDITING_LINES = ("plain", "dumb", "recorded")
-"""Terminals that edit lines themselves, at the latest when no answer is expected any more."""
 
 
 @paired(
