@@ -154,7 +154,8 @@ class PowerCycle:
                 self._boot()
                 self._talk(self._session())
                 self._end_heartbeat()
-                self.signals.end_if_asked()  # the last look at the disks may lead to a panic
+                if self._panic_reason:  # from the last look at the disks
+                    raise HandedOver
             case Next.MAINTENANCE:
                 if self._filer.pair:
                     self._filer.pair.is_up(State.MAINTENANCE)
