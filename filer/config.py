@@ -2,13 +2,23 @@
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from filer.host.durable import Storage
 from filer.host.reading import NotThereError
 from filer.host.text import is_hostname
-from filer.host.toml_file import Check, Document, Known, RuleError, Sections, switch, whole
+from filer.host.toml_file import (
+    Check,
+    Document,
+    Known,
+    RuleError,
+    Sections,
+    content,
+    switch,
+    whole,
+)
 from filer.keys.key_id import LAST_SYSTEM_ID
 
 KIB = 1024
@@ -152,6 +162,7 @@ _KEYS: Known = {
 }
 
 
+@lru_cache(maxsize=4)  # a boot reads the same file about twenty times
 def parse(text: str | bytes, name: str = "filer.toml") -> Hardware:
     """Return the hardware that ``text`` describes; missing keys have their defaults.
 
@@ -189,7 +200,7 @@ def _hardware(document: Document) -> Hardware:
 
 def read(path: Path) -> Hardware:
     """Read filer.toml at ``path``.  Raises ConfigError, or NotThereError."""
-    return _hardware(Document.read(path.name, path))
+    return parse(content(path.name, path), path.name)
 
 
 def load(path: Path, storage: Storage) -> Hardware:

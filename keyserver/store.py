@@ -53,7 +53,8 @@ def open_store(store: Path, *, may_create: bool = False, for_changes: bool = Fal
                 f"{printable(str(store))}: not the store of a key server ({problem}); "
                 "put the store back, or move this file away"
             )
-        Base.metadata.create_all(database)
+        if may_create:
+            Base.metadata.create_all(database)
         if for_changes:
             with database.begin() as connection:
                 for statement in (*_INDEXES, *_TRIGGERS):

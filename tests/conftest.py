@@ -21,13 +21,13 @@ from pytest_filer.key_server_process import key_servers as key_servers_of
 from pytest_filer.key_servers import ADDRESSES
 from tests.kit.console import Account, beside, having_added
 from tests.kit.leak_guard import LeakGuard
-from tests.kit.points import ALL
+from tests.kit.points import examples
 from tests.kit.repeated import Remembered
 
 __all__ = ["ADDRESSES", "IPV6", "StartKeyServers"]
 
 # The duration of an example depends on the load of the machine, not on the program.
-settings.register_profile("filer", deadline=None, max_examples=100 if ALL else 40)
+settings.register_profile("filer", examples(100), deadline=None)
 settings.load_profile("filer")
 
 IPV6 = "::1"

@@ -93,6 +93,21 @@ def dump(values: Mapping[str, object]) -> bytes:
     return tomli_w.dumps({key: each for key, each in values.items() if each is not None}).encode()
 
 
+def content(name: str, path: Path, limit: int = SIZE_LIMIT) -> bytes:
+    """Return the content of the file at ``path``, of at most ``limit`` bytes.
+
+    Raises ConfigError, or NotThereError.
+    """
+    try:
+        return read_regular(path, limit, follow=True)
+    except NotThereError:
+        if path.is_symlink():
+            raise ConfigError(f"{name}: a link to a file that is not there") from None
+        raise
+    except UnreadableError as reason:
+        raise ConfigError(f"{name}: {reason}") from None
+
+
 class Document:
     """A parsed TOML file that can find the line of a key."""
 
@@ -114,18 +129,8 @@ class Document:
 
     @classmethod
     def read(cls, name: str, path: Path, limit: int = SIZE_LIMIT) -> "Document":
-        """Read and parse the file at ``path``, of at most ``limit`` bytes.
-
-        Raises ConfigError, or NotThereError.
-        """
-        try:
-            return cls(name, read_regular(path, limit, follow=True))
-        except NotThereError:
-            if path.is_symlink():
-                raise ConfigError(f"{name}: a link to a file that is not there") from None
-            raise
-        except UnreadableError as reason:
-            raise ConfigError(f"{name}: {reason}") from None
+        """Read and parse the file at ``path``, as `content` reads it."""
+        return cls(name, content(name, path, limit))
 
     @classmethod
     def find(cls, name: str, path: Path, limit: int = SIZE_LIMIT) -> "Document | None":

@@ -343,16 +343,16 @@ def _end(recording: Recording) -> tuple[Tree, Sequence[bytes]]:
     return replayed(recording.before, recording.events), stores  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", points.half(CHANGES))
 def test_a_loss_of_power_at_any_moment_loses_no_disk(
     name: str, laboratory: Laboratory, report: Report
 ) -> None:
     tally = Tally(laboratory.trial(OPERATIONS[name]))
     tally.add(_undisturbed(tally.trial))
-    report(LOST, name, tally.try_them(name, sample=4, most=None))
+    report(LOST, name, tally.try_them(name, sample=2, most=None))
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", points.half(CHANGES, second=True))
 def test_a_loss_of_power_while_a_boot_recovers_from_a_kill_loses_no_disk(
     name: str, laboratory: Laboratory, report: Report
 ) -> None:
@@ -406,7 +406,7 @@ def _recovery(trial: Trial, killed: Recording, at: int) -> tuple[Recording, int]
     return recorded.recording, len(until_then) + 1
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", points.half(CHANGES))
 def test_a_loss_of_power_after_a_sync_that_failed_loses_no_disk(
     name: str, laboratory: Laboratory, report: Report
 ) -> None:

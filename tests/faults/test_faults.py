@@ -30,6 +30,7 @@ from tests.kit import fault_matrix, faulty, hostile, pki
 from tests.kit.fault_matrix import Outcome, Part, Row, Section, code
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Told
+from tests.kit.repeated import Repeated
 
 TIMEOUTS = (1.0, 3.0, 9.0)
 """Seconds that a key server has to answer, and that a command may take for everything else.
@@ -763,7 +764,7 @@ def scene(template: Path, directory: Path, timeout: float) -> Iterator[Scene]:
     root = shutil.copytree(template / "root", directory / "root", symlinks=True)
     with (
         faulty.running(template / "key servers", directory / "key servers") as servers,
-        House(root, random=os.urandom) as house,  # else it draws the keys of the template again
+        House(root, random=Repeated("scene")) as house,  # no key of the template, but known ones
     ):
         house.set(port=servers[0].port, timeout=PATIENCE)
         house.boot()

@@ -13,7 +13,9 @@ import pytest
 
 from filer.keyserver.server import KeyServer
 from filer.registration.pem import ca_name
-from tests.kit.console import DISKS, PROGRAM, Account, Outcome, beside, files_below
+from tests.kit.console import DISKS, PROGRAM, Account, Outcome, beside, files_below, prepare
+from tests.kit.house import House
+from tests.kit.manual import completed
 
 # 4 KiB per file (in blocks of 512 bytes). Python ignores the signal of this limit. It would keep
 # truncated bytecode of a module that it compiles.
@@ -57,19 +59,19 @@ def full(volume: Path) -> Iterator[None]:
 
 def seal(account: Account, server: KeyServer) -> None:
     register = f"key_manager add -key_server {server.address}"
-    sealed = account.commands(register, "key_manager rekey", "disk encrypt lock *")
-    assert (sealed.status, sealed.err) == (0, "")
+    prepare(account, [server], (register,), ("key_manager rekey",), ("disk encrypt lock *",))
 
 
 def contents(directory: Path) -> Mapping[Path, bytes]:
     return {path: path.read_bytes() for path in files_below(directory)}
 
 
-def comes_up(account: Account) -> None:
+def comes_up(account: Account, server: KeyServer) -> None:
     """Check that nothing is lost, and that there are no leftovers."""
-    shown = account.commands("key_manager restore -all", "key_manager rekey", "disk encrypt show")
-    assert (shown.status, shown.err) == (0, "")
-    assert f"Completed rekey on {DISKS} disks: {DISKS} successes" in shown.out
+    with House(account.root, [server]) as house:
+        assert house.boot().warnings == []
+        house.good("key_manager restore -all")
+        assert completed("rekey", DISKS) in house.good("key_manager rekey")
     assert len(list((account.root / "var").glob("kmip.*"))) <= 1
     assert not list(account.root.rglob(".new-*"))
 
@@ -93,7 +95,7 @@ def test_a_full_file_system_refuses_each_command_in_a_line(volume: Path, server:
         )
     assert refused.status == 1
     assert len(refusals(refused, os.strerror(errno.ENOSPC))) == 3
-    comes_up(account)
+    comes_up(account, server)
 
 
 def test_a_first_start_on_a_full_file_system_is_refused_in_a_line(
@@ -107,7 +109,7 @@ def test_a_first_start_on_a_full_file_system_is_refused_in_a_line(
         rf"filer: cannot (write|use) .*: {os.strerror(errno.ENOSPC)}\n", refused.err
     )
     seal(account, server)
-    comes_up(account)
+    comes_up(account, server)
 
 
 def test_autoboot_waits_ever_longer_where_panics_cannot_be_counted(
@@ -125,7 +127,7 @@ def test_autoboot_waits_ever_longer_where_panics_cannot_be_counted(
         terminal.wait_for_prompt()
         assert terminal.prompt == "LOADER>"
     server.start()
-    comes_up(account)
+    comes_up(account, server)
 
 
 def test_a_read_only_file_system_is_refused_in_a_line_and_left_alone(
@@ -140,7 +142,7 @@ def test_a_read_only_file_system_is_refused_in_a_line_and_left_alone(
     reason = os.strerror(errno.EROFS)
     assert refused == ("", f"filer: cannot use {account.root}: {reason}\n", 2)
     assert contents(account.root) == before
-    comes_up(account)
+    comes_up(account, server)
 
 
 def test_a_first_start_where_files_may_not_grow_is_refused_in_a_line(
@@ -152,7 +154,7 @@ def test_a_first_start_where_files_may_not_grow_is_refused_in_a_line(
     assert refused == ("", f"filer: cannot write 0c.00.0.sed: {reason}\n", 2)
     assert list((account.root / "shelf").iterdir()) == []
     seal(account, server)
-    comes_up(account)
+    comes_up(account, server)
 
 
 def test_disks_that_cannot_be_written_to_fail_one_by_one_and_stay_as_they_are(
@@ -167,7 +169,7 @@ def test_disks_that_cannot_be_written_to_fail_one_by_one_and_stay_as_they_are(
     assert f"Completed rekey on {DISKS} disks: 0 successes, {DISKS} failures" in refused.out
     assert len(refusals(refused, os.strerror(errno.EFBIG))) == DISKS
     assert contents(account.root / "shelf") == before
-    comes_up(account)
+    comes_up(account, server)
 
 
 def test_disks_that_may_not_be_written_to_stay_locked_and_count_nothing(
@@ -192,4 +194,4 @@ def test_disks_that_may_not_be_written_to_stay_locked_and_count_nothing(
     for disk in disks:
         disk.chmod(0o600)
     assert contents(account.root / "shelf") == before
-    comes_up(account)
+    comes_up(account, server)

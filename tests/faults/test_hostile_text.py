@@ -16,15 +16,16 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from filer.commands import Leave
-from filer.config import DEFAULT_TEXT
+from filer.config import DEFAULT_TEXT, parse
 from filer.disks.disk import BLOCK_SIZE
 from filer.disks.header import DATA_OFFSET, SLOT_SIZE
 from filer.disks.label import Label
 from filer.host.errors import FilerError
+from filer.host.toml_file import ConfigError
 from filer.keyserver.server import KeyServer
 from filer.kmip.ttlv import Element, elements
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
@@ -41,7 +42,7 @@ from tests.kit.answers import EVIL, Recorded, damaged, meddled, recorded_from
 from tests.kit.console import SMALL_SHELF, Account, editing
 from tests.kit.house import House, Told
 from tests.kit.plugins import install as install_plugin
-from tests.kit.points import paired
+from tests.kit.points import examples, paired
 
 COMMANDS = Commands(pytest.fail)
 EVIL_NAME = "\x1b[31m\x9b\u202e\u2066\x07"
@@ -122,7 +123,7 @@ def site(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 WORDS = sorted({word for each in COMMANDS.values() for word in " ".join(each.synopsis).split()})
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(line=TEXTS | st.lists(TEXTS | st.sampled_from(WORDS), max_size=8).map(" ".join))
 def test_any_line_is_run_or_refused_and_changes_nothing(site: Site, line: str) -> None:
     before = state_of(site.root)
@@ -131,7 +132,7 @@ def test_any_line_is_run_or_refused_and_changes_nothing(site: Site, line: str) -
     assert state_of(site.root) == before
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     command=st.sampled_from(
         [
@@ -206,7 +207,7 @@ ANSWERS = st.lists(
 )
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(first=st.sampled_from([(), (b"127.0.0.77", b"q")]), answers=ANSWERS, last=BYTES)
 def test_any_answers_to_setup_are_asked_again_or_end_it(
     site: Site, first: tuple[bytes, ...], answers: Sequence[bytes], last: bytes
@@ -227,7 +228,7 @@ def test_any_answers_to_setup_are_asked_again_or_end_it(
         begin(site.house.filer, registration).accept()
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(command=st.sampled_from(["sanitize", "destroy"]), answer=BYTES)
 def test_any_answer_but_the_exact_words_erases_nothing(
     site: Site, command: str, answer: bytes
@@ -238,7 +239,7 @@ def test_any_answer_but_the_exact_words_erases_nothing(
     assert state_of(site.root) == before
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(entries=st.lists(BYTES, min_size=2, max_size=6))
 def test_any_passphrase_is_weighed_and_never_shown(site: Site, entries: Sequence[bytes]) -> None:
     before = state_of(site.root)
@@ -314,7 +315,7 @@ KEPT = ("var/panics.toml", "var/shelf.toml", "mroot/etc/messages")
 """Files that a boot rewrites if it understands their content."""
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(
     name=st.sampled_from(ROOT_FILES),
     content=BYTES | st.integers(0, 2**32),
@@ -343,24 +344,27 @@ def test_any_bytes_in_a_file_of_the_root_are_read_or_named_and_kept(
     power_cycled(site.house)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        EVIL.encode("utf-8", "surrogatepass"),
-        f'[system]\nhostname = "{EVIL_NAME}"\n'.encode(),
-        f'[system]\n"{EVIL_NAME}" = 1\n'.encode(),
-        b'[system]\n"\\u001b[31m" = 1\n',
-        b'["\\u001b[31m\\u202e"]\n',
-        b'[system]\nhostname = "\\u001b[31m"\n',
-        b"[system]\nsystem_id = " + b"9" * 5000,
-        b"[" * 5000,
-        b"\x00",
-        b"\xff\xfe",
-        b"",
-    ],
+HOSTILE_SETTINGS = (
+    EVIL.encode("utf-8", "surrogatepass"),
+    f'[system]\nhostname = "{EVIL_NAME}"\n'.encode(),
+    f'[system]\n"{EVIL_NAME}" = 1\n'.encode(),
+    b'[system]\n"\\u001b[31m" = 1\n',
+    b'["\\u001b[31m\\u202e"]\n',
+    b'[system]\nhostname = "\\u001b[31m"\n',
+    b"[system]\nsystem_id = " + b"9" * 5000,
+    b"[" * 5000,
+    b"\x00",
+    b"\xff\xfe",
+    b"[shelf]\ndisks = 2\n",
 )
-def test_a_hostile_filer_toml_is_one_line_of_the_program(account: Account, content: bytes) -> None:
-    account.settings.write_bytes(content or b"[shelf]\ndisks = 2\n")
+
+
+def test_a_hostile_filer_toml_is_one_line_of_the_program(account: Account) -> None:
+    for content in HOSTILE_SETTINGS:
+        with pytest.raises(ConfigError, match=r"^filer\.toml:") as refused:
+            parse(content)
+        assert is_one_line(str(refused.value)), content
+    account.settings.write_bytes(HOSTILE_SETTINGS[2])
 
     ended = account.commands("hostname")
 
@@ -402,7 +406,7 @@ def _truncated_in_the_head(disk: bytes, _noise: bytes, place: int) -> bytes:
     return disk[: place % DATA_OFFSET]
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     name=st.sampled_from(["0c.00.0", "0c.00.3"]),
     harm=st.sampled_from(
@@ -444,7 +448,7 @@ def test_hostile_names_in_the_shelf_are_reported_escaped(site: Site) -> None:
             path.unlink()
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     label=st.builds(
         Label,
@@ -474,7 +478,7 @@ def test_any_label_on_a_disk_is_believed_or_not_but_never_printed(
 # Certificates.
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(
     name=st.sampled_from([CLIENT, CLIENT_PRIVATE, ca_name("127.0.0.2")]),
     content=st.binary(max_size=64) | st.integers(0, 2**32),
@@ -515,7 +519,7 @@ def test_a_hostile_name_in_a_certificate_is_shown_escaped(site: Site, tmp_path: 
     assert "\nExpires" not in listed
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(content=st.binary(max_size=200) | BYTES)
 def test_any_file_is_printed_by_rdfile_without_control_characters(
     site: Site, content: bytes
@@ -585,7 +589,7 @@ def check_decoded(body: bytes, answer: Recorded) -> None:
             assert is_one_line(pair.tag)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     choice=st.integers(0, 2**16),
     seed=st.integers(0, 2**32),
@@ -600,7 +604,7 @@ def test_any_well_formed_answer_is_understood_or_refused(
     check_decoded(body_of(parts), answer)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(choice=st.integers(0, 2**16), seed=st.integers(0, 2**32))
 def test_any_damaged_answer_is_understood_or_refused(
     recorded: Sequence[Recorded], choice: int, seed: int
@@ -627,7 +631,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(choice=st.integers(0, 2**16), parts=st.lists(TREES, max_size=4), whole=st.booleans())
 def test_any_tree_is_understood_or_refused(
     recorded: Sequence[Recorded], choice: int, parts: Sequence[Element], whole: bool
@@ -662,7 +666,7 @@ def meddler(site: Site) -> Iterator[tuple[list[hostile.Meddle], int]]:
 READING = ("key_manager status", "key_manager query", "key_manager restore -all")
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     line=st.sampled_from([*READING, "key_manager rekey", "disk encrypt rekey 0x1 *"]),
     seed=st.integers(0, 2**32),
@@ -753,7 +757,7 @@ def test_the_message_of_a_refusal_is_never_printed_with_a_key_in_it(
 # The environment of the filer.
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(content=st.binary(max_size=200) | BYTES | BYTES.map(lambda text: b"\n+" + text + b"\n"))
 def test_any_history_is_read_and_kept(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

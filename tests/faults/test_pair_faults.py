@@ -44,6 +44,7 @@ from tests.kit.pair_site import (
     served,
     until,
 )
+from tests.kit.repeated import Repeated
 
 AUTOBOOT_OFF, AUTOBOOT_ON = "autoboot = false", "autoboot = true"
 WAITING = "Waiting for giveback"
@@ -70,7 +71,7 @@ class Scene:
         self.servers = site.servers
         self.rows: list[Row] = []
         self.first, self.second = (
-            stack.enter_context(House(self.pair / name, self.servers, random=os.urandom))
+            stack.enter_context(House(self.pair / name, self.servers, random=Repeated(name)))
             for name in ("filer1", "filer2")
         )
         self._key_ids: dict[str, str] = {}

@@ -491,18 +491,20 @@ def test_of_many_first_starts_at_once_one_has_the_root(account: Account) -> None
     program = """
 import sys
 from pathlib import Path
+from filer.boot.machine import Machine, power_off
 from filer.root import RootInUse
-from tests.kit.house import House
+from filer.running.interrupt import Interrupt
 sys.stdin.readline()
 try:
-    house = House(Path(sys.argv[1]))
+    machine = Machine(Path(sys.argv[1]), Interrupt())
 except RootInUse:
     print("in use", flush=True)
 else:
-    house.power_cycle()
-    print(*sorted(disk.serial for disk in house.disks), flush=True)
+    filer = machine.power_on()
+    print(*sorted(disk.serial for disk in filer.shelf), flush=True)
     sys.stdin.readline()
-    house.close()
+    power_off(filer)
+    machine.unplug()
 """
     root = account.home / "new"
     starts = [

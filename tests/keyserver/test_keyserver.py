@@ -38,7 +38,7 @@ from filer.keyserver.engine import Engine
 from filer.keyserver.server import AddressInUseError, KeyServer, KeyServerError, start_together
 from filer.registration.pem import CLIENT, CLIENT_PRIVATE, ca_name
 from tests.conftest import ADDRESSES, IPV6, StartKeyServers
-from tests.kit import pki
+from tests.kit import pki, trial_servers
 from tests.kit.pairs import pykmip
 from tests.kit.paths import CHECKOUT
 from tests.kit.trial_servers import (
@@ -46,6 +46,7 @@ from tests.kit.trial_servers import (
     RESPONSE,
     SECRET,
     Program,
+    Run,
     ask,
     changed,
     client_context,
@@ -55,6 +56,8 @@ from tests.kit.trial_servers import (
     same_key,
     tls,
 )
+
+run = trial_servers.run
 
 
 def ends(connection: socket.socket) -> bool:
@@ -907,25 +910,16 @@ class TestProgram:
         with server, pykmip(server) as client:
             assert client.get(uid).value == SECRET.encode()
 
-    def test_a_key_that_was_stored_survives_a_kill(self, tmp_path: Path) -> None:
-        directory = tmp_path / "mine"
-        with Program(tmp_path, "--port", "0", "--dir", str(directory)) as program:
-            told = re.search(r"port (\d+)", program.line())
-            assert told is not None
-            server = KeyServer(directory, "127.0.0.1", int(told[1]))
-            with pykmip(server) as client:
-                uid = register(client, SECRET)
-                program.end(signal.SIGKILL)
-        with server, pykmip(server) as client:
-            assert client.get(uid).value == SECRET.encode()
-
-    def test_a_lost_store_costs_one_line_and_no_start(self, tmp_path: Path) -> None:
+    def test_a_lost_store_costs_one_line_and_no_start(self, tmp_path: Path, run: Run) -> None:
         from kmip.pie.exceptions import KmipOperationFailure
 
         directory = tmp_path / "mine"
         arguments = ("--port", "0", "--dir", str(directory))
         with Program(tmp_path, *arguments) as program:
-            told = re.search(r"port (\d+)", program.line())
+            told = re.fullmatch(
+                rf"Key server 127\.0\.0\.1 listens on port (\d+); its files are in {directory}\n",
+                program.line(),
+            )
             assert told is not None
             server = KeyServer(directory, "127.0.0.1", int(told[1]))
             with pykmip(server) as client:
@@ -934,26 +928,18 @@ class TestProgram:
                 for _ in range(2):
                     with pytest.raises(KmipOperationFailure, match="was removed"):
                         client.get(uid)
-            status, out, err = program.end(signal.SIGTERM)
+            status, out, err = program.end(signal.SIGINT)
         assert (status, out) == (0, "")
         assert err == (
             f"filer-keyserver: {server.store}: was removed while key server 127.0.0.1 runs; "
             "requests are refused until it is put back or the key server is started again\n"
         )
-        with Program(tmp_path, *arguments) as program:
-            assert program.end() == (
-                1,
-                "",
-                f"filer-keyserver: {server.store}: missing or empty, but there was a store; "
-                "put it back, or remove 127.0.0.1.started to start without any key\n",
-            )
-
-    def test_ctrl_c_in_a_directory_of_the_users_choice(self, tmp_path: Path) -> None:
-        with Program(tmp_path, "--dir", str(tmp_path / "mine"), "--port", "0") as program:
-            line = program.line()
-            assert line.startswith("Key server 127.0.0.1 listens on port ")
-            assert line.endswith(f"; its files are in {tmp_path / 'mine'}\n")
-            assert program.end(signal.SIGINT) == (0, "", "")
+        assert run(*arguments) == (
+            1,
+            "",
+            f"filer-keyserver: {server.store}: missing or empty, but there was a store; "
+            "put it back, or remove 127.0.0.1.started to start without any key\n",
+        )
 
     @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
     def test_a_signal_while_it_starts(self, tmp_path: Path, with_signal: int) -> None:
@@ -963,20 +949,18 @@ class TestProgram:
             status, _, err = program.end(with_signal)
         assert (status, err) == (0, "")
 
-    def test_a_port_in_use(self, tmp_path: Path) -> None:
+    def test_a_port_in_use(self, tmp_path: Path, run: Run) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
-            with Program(tmp_path, "--port", str(port)) as program:
-                assert program.end() == (
-                    1,
-                    "",
-                    "filer-keyserver: cannot listen on 127.0.0.1 "
-                    f"port {port}: Address already in use\n",
-                )
+            assert run("--dir", tmp_path, "--port", port) == (
+                1,
+                "",
+                "filer-keyserver: cannot listen on 127.0.0.1 "
+                f"port {port}: Address already in use\n",
+            )
 
-    def test_an_address_off_loopback_is_warned_of(self, tmp_path: Path) -> None:
-        with Program(tmp_path, "--address", "198.51.100.1") as program:
-            status, out, err = program.end()
+    def test_an_address_off_loopback_is_warned_of(self, tmp_path: Path, run: Run) -> None:
+        status, out, err = run("--dir", tmp_path, "--address", "198.51.100.1")
         assert (status, out) == (1, "")
         assert err.splitlines() == [
             "filer-keyserver: warning: 198.51.100.1 can be reached from other machines",
@@ -984,11 +968,10 @@ class TestProgram:
             "Cannot assign requested address",
         ]
 
-    def test_a_damaged_file_costs_one_line(self, tmp_path: Path) -> None:
+    def test_a_damaged_file_costs_one_line(self, tmp_path: Path, run: Run) -> None:
         prepare(tmp_path, ["127.0.0.1"])
         (tmp_path / AUTHORITY_PRIVATE).write_bytes(b"garbage")
-        with Program(tmp_path, "--dir", str(tmp_path)) as program:
-            status, out, err = program.end()
+        status, out, err = run("--dir", tmp_path)
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert err.startswith(f"filer-keyserver: {tmp_path / AUTHORITY_PRIVATE}: not a private key")
 

@@ -277,6 +277,13 @@ class Held:
         self._released.set()
 
 
+def put_store(server: KeyServer, content: bytes) -> None:
+    """Give a key server, running or not, the store that ``content`` is a copy of."""
+    with closing(sqlite3.connect(":memory:")) as copy, closing(sqlite3.connect(server.store)) as to:
+        copy.deserialize(content)
+        copy.backup(to)
+
+
 def hold(server: FaultyKeyServer, operation: str) -> Held:
     held = Held()
     server.on(operation, held, times=1)
@@ -616,9 +623,7 @@ def locked_house(
     random = repeated_beside(root, servers)
     if copied := _locked.get(kind):
         for server, store in zip(servers, copied.stores, strict=True):
-            server.stop()
-            server.store.write_bytes(store)
-        start_together(servers)
+            put_store(server, store)
         copied.root.store(root)
         random.position = Counter(copied.drawn)
     else:

@@ -355,8 +355,7 @@ class Laboratory:
     def _start_with(self, stores: Sequence[bytes]) -> None:
         for server, store in zip(self.servers, stores, strict=True):
             if server.store.read_bytes() != store:
-                server.stop()
-                server.store.write_bytes(store)
+                faulty.put_store(server, store)
         self.start()
 
     def _beginning(self, operation: Operation) -> Beginning:

@@ -85,8 +85,7 @@ class Site:
     def begin(self, stores: Sequence[bytes] = ()) -> Path:
         """Return a copy of the pair, and restore the key servers, by default those of the pair."""
         for server, store in zip(self.servers, stores or self._stores, strict=True):
-            server.stop()
-            server.store.write_bytes(store)
+            faulty.put_store(server, store)
             server.recover()
         return self.copy(self._sealed)
 

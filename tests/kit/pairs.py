@@ -1,9 +1,10 @@
 """Key pairs on real key servers, read and written by the filer's client and by PyKMIP's."""
 
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from filer.keys.authentication_key import AuthenticationKey
@@ -40,15 +41,42 @@ def new_pair(
 
 
 def put(server: KeyServer, *pairs: KeyPair) -> None:
-    """Store key pairs on a key server, a hundred per message."""
+    """Store key pairs on a key server: a few by Register, many as rows like those of the first."""
     from filer.kmip.requests import encode, register
 
+    registered = pairs if len(pairs) <= _FEW else pairs[:1]
     with hostile.connected(server) as connection:
-        for start in range(0, len(pairs), 100):
-            some = pairs[start : start + 100]
-            connection.sendall(encode([register(pair, PARENT_TAG) for pair in some], 0))
-            answer = hostile.Answer.parse(hostile.read_message(connection))
-            assert len(answer.items) == len(some)
+        connection.sendall(encode([register(pair, PARENT_TAG) for pair in registered], 0))
+        answer = hostile.Answer.parse(hostile.read_message(connection))
+        assert len(answer.items) == len(registered)
+    with closing(sqlite3.connect(server.store, timeout=10)) as store, store:
+        (first,) = store.execute("SELECT max(uid) FROM managed_objects").fetchone()
+        for uid, pair in enumerate(pairs[len(registered) :], first + 1):
+            new = {"uid": uid, "value": pair.key.reveal(), "name": pair.key_id, "tag": pair.tag}
+            for statement in _COPIES:
+                store.execute(statement, {"first": first, **new})
+
+
+_FEW = 4
+_OBJECT = (
+    "object_type, class_type, name_index, operation_policy_name, sensitive, initial_date, owner"
+)
+_COPIES = (
+    f"INSERT INTO managed_objects (uid, value, {_OBJECT}) "
+    f"SELECT :uid, :value, {_OBJECT} FROM managed_objects WHERE uid = :first",
+    "INSERT INTO crypto_objects (uid, cryptographic_usage_mask, state) "
+    "SELECT :uid, cryptographic_usage_mask, state FROM crypto_objects WHERE uid = :first",
+    "INSERT INTO secret_data_objects (uid, data_type) "
+    "SELECT :uid, data_type FROM secret_data_objects WHERE uid = :first",
+    "INSERT INTO managed_object_names (mo_uid, name, name_index, name_type) "
+    "SELECT :uid, :name, name_index, name_type FROM managed_object_names WHERE mo_uid = :first",
+    "INSERT INTO app_specific_info_map (managed_object_id, app_specific_info_id) "
+    "SELECT :uid, app_specific_info_id FROM app_specific_info_map "
+    "WHERE managed_object_id = :first",
+    "INSERT INTO object_groups (object_group) VALUES (:tag)",
+    "INSERT INTO object_group_map (managed_object_id, object_group_id) "
+    "VALUES (:uid, last_insert_rowid())",
+)
 
 
 def lose(server: KeyServer, *pairs: KeyPair) -> None:

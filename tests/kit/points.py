@@ -11,6 +11,7 @@ from itertools import chain, product
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
+from hypothesis import settings
 
 ALL = bool(os.environ.get("FILER_TEST_ALL"))
 """Whether every point is tried."""
@@ -39,6 +40,16 @@ def some(cases: Sequence[_Case], most: int) -> Sequence[_Case]:
     if ALL or most >= len(cases):
         return cases
     return [cases[number * (len(cases) - 1) // (most - 1)] for number in range(most)]
+
+
+def examples(all_of_them: int) -> settings:
+    """Let Hypothesis try ``all_of_them``, or a third."""
+    return settings(max_examples=all_of_them if ALL else all_of_them // 3)
+
+
+def half(cases: Sequence[_Case], *, second: bool = False) -> Sequence[_Case]:
+    """Return ``cases``, or every other one of them, beginning with the first or the ``second``."""
+    return cases if ALL else cases[second::2]
 
 
 def paired(*axes: tuple[str, Iterable[Any]]) -> pytest.MarkDecorator:

@@ -1,16 +1,20 @@
 """The trial key server as its clients see it, and its program."""
 
 import os
+import signal
 import socket
 import ssl
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pytest
+
+from filer.keyserver.__main__ import main
 from filer.keyserver.authority import Identity
 from filer.keyserver.server import KeyServer
 from filer.registration.pem import CLIENT_PRIVATE, ca_name
@@ -132,3 +136,29 @@ class Program:
             self.process.send_signal(with_signal)
         out, err = self.process.communicate(timeout=20)
         return self.process.returncode, out, err
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Return a function that runs a command of ``filer-keyserver`` in this process.
+
+    A test module calls it ``run``.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        return Outcome(status, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, before)

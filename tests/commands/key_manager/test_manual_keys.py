@@ -224,30 +224,28 @@ def test_options_of_rekey_come_in_any_order(house: House) -> None:
     assert pairs_on(house.servers[0])[0].tag == "lab"
 
 
-@pytest.mark.parametrize(
-    ("passphrase", "rule"),
-    [
-        ("Too short, 4 chars!", "a passphrase must have 20 to 32 characters"),
-        ("Too long for a filer, 36 characters!", "a passphrase must have 20 to 32 characters"),
-        ("", "a passphrase must have 20 to 32 characters"),
-        ("no upper case at all 1!", "a passphrase must have at least one upper-case letter"),
-        ("NO LOWER CASE AT ALL 1!", "a passphrase must have at least one lower-case letter"),
-        ("No digits at all, see!!", "a passphrase must have at least one digit"),
-        ("NothingButLetters12345", "a passphrase must have at least one other character"),
-        ("onlylowercaseletters", "a passphrase must have at least one upper-case letter, "
-         "one digit, one other character"),
-        ("Pass\u00e9 words are no key 1", "a passphrase must have only printable ASCII characters"),
-        ("A tab\there is not 1 key!", "a passphrase must have only printable ASCII characters"),
-    ],
-)  # fmt: skip
-def test_rekey_refuses_a_bad_passphrase_after_three_tries(
-    passphrase: str, rule: str, house: House
-) -> None:
+RULES = {
+    "Too short, 4 chars!": "20 to 32 characters",
+    "Too long for a filer, 36 characters!": "20 to 32 characters",
+    "": "20 to 32 characters",
+    "no upper case at all 1!": "at least one upper-case letter",
+    "NO LOWER CASE AT ALL 1!": "at least one lower-case letter",
+    "No digits at all, see!!": "at least one digit",
+    "NothingButLetters12345": "at least one other character",
+    "onlylowercaseletters": "at least one upper-case letter, one digit, one other character",
+    "Pass\u00e9 words are no key 1": "only printable ASCII characters",
+    "A tab\there is not 1 key!": "only printable ASCII characters",
+}
+
+
+def test_rekey_refuses_a_bad_passphrase_after_three_tries(house: House) -> None:
     house.add()
-    status, out, err = house.execute("key_manager rekey -manual", *[passphrase] * 6)
-    again = f"{ENTER}{REENTER}{rule}; try again.\n"
-    assert (status, err) == (1, f"key_manager: {rule}\n")
-    assert out == f"{again}{again}{ENTER}{REENTER}"
+    for passphrase, lacking in RULES.items():
+        status, out, err = house.execute("key_manager rekey -manual", *[passphrase] * 6)
+        rule = f"a passphrase must have {lacking}"
+        again = f"{ENTER}{REENTER}{rule}; try again.\n"
+        assert (status, err) == (1, f"key_manager: {rule}\n")
+        assert out == f"{again}{again}{ENTER}{REENTER}", rule
     assert (set(house.key_ids), house.in_keytable(), pairs_on(house.servers[0])) == (
         {"0x0"},
         [],
@@ -329,11 +327,12 @@ def test_rekey_takes_the_default_tag_before_the_parent_tag(house: House) -> None
     assert sorted(tags) == sorted([PARENT_TAG, "lab", "mine"])
 
 
-@pytest.mark.parametrize("tag", ["'two words'", "t" * 65, "'\t'", "''", "t\u00e4g"])
-@pytest.mark.parametrize("command", ["rekey", "restore -all", "restore -key_server 127.0.0.2"])
-def test_a_bad_tag_is_refused(tag: str, command: str, house: House) -> None:
+def test_a_bad_tag_is_refused(house: House) -> None:
     house.add()
-    assert house.bad(f"key_manager {command} -key_tag {tag}") == BAD_TAG
+    for command in ("rekey", "restore -all", "restore -key_server 127.0.0.2"):
+        for tag in ("'two words'", "t" * 65, "'\t'", "''", "t\u00e4g"):
+            line = f"key_manager {command} -key_tag {tag}"
+            assert house.bad(line) == BAD_TAG, line
     assert set(house.key_ids) == {"0x0"}
 
 
@@ -602,24 +601,18 @@ def test_a_pair_that_is_twice_on_a_key_server_counts_once(house: House) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("words", "wrong"),
-    [
-        ("restore", "incomplete; expected -all or -key_server"),
-        ("restore -key_tag x", None),
-        ("restore -all -key_server 127.0.0.2", None),
-        ("restore -key_server 127.0.0.2 -key_server 127.0.0.3", None),
-    ],
-)
-def test_restore_takes_either_all_or_one_key_server(
-    words: str, wrong: str | None, house: House
-) -> None:
+def test_restore_takes_either_all_or_one_key_server(house: House) -> None:
     house.add()
-    first, *usage = house.bad(f"key_manager {words}").splitlines()
-    assert first.startswith("key_manager: ")
-    assert wrong is None or first == f"key_manager: {wrong}"
-    assert {line.split()[0] for line in usage} == {"usage:"}
-    assert all(" restore " in line for line in usage)
+    for words, wrong in {
+        "restore": "incomplete; expected -all or -key_server",
+        "restore -key_tag x": "",
+        "restore -all -key_server 127.0.0.2": "",
+        "restore -key_server 127.0.0.2 -key_server 127.0.0.3": "",
+    }.items():
+        first, *usage = house.bad(f"key_manager {words}").splitlines()
+        assert first.startswith(f"key_manager: {wrong}"), words
+        assert {line.split()[0] for line in usage} == {"usage:"}, words
+        assert all(" restore " in line for line in usage), words
 
 
 def test_restore_names_key_servers_that_contradict_each_other(house: House) -> None:

@@ -1,7 +1,5 @@
 """Key servers with wrong secrets: a boot, or a command, costs a disk at most one attempt."""
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from filer.boot.machine import Panic
-from filer.disks.derivation import Derivation
 from filer.disks.disk import AlreadyRefused, AuthenticationFailed, Disk, DiskError
 from filer.disks.record import MOST_TAGS
 from filer.host.durable import Storage, StorageError
@@ -24,7 +21,6 @@ from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Screen, Told
 from tests.kit.medium import Event, Killed, Medium
 from tests.kit.pairs import pairs_on, put
-from tests.kit.points import paired
 
 keyed, locking = disk_files.keyed, disk_files.locking
 servers = faulty.servers(3)
@@ -589,23 +585,14 @@ def test_killed_between_count_refusal_and_tag(locking: Disk, at: int, event: Eve
         assert again.failures == 0
 
 
-def refuse_and_die(path: Path, at: int, moment: str) -> None:
-    storage = faulty.CrashingStorage()
-    disk = on(Disk(path.name, path, storage, Derivation()), storage)
+@pytest.mark.parametrize("moment", ["before", "torn 1", "torn 2", "after"])
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_crash_while_a_disk_refuses_its_key(locking: Disk, at: int, moment: str) -> None:
+    storage = faulty.CrashingStorage(faulty.lose_power)
+    disk = on(locking, storage)
     storage.arm(at, moment)
-    disk.authenticate(wrong_key(1))
-
-
-@paired(("moment", ["before", "torn 1", "torn 2", "after"]), ("at", [1, 2]))
-def test_a_process_that_is_killed_while_a_disk_refuses_its_key(
-    locking: Disk, at: int, moment: str
-) -> None:
-    victim = multiprocessing.get_context("spawn").Process(  # a fork may copy a lock that is held
-        target=refuse_and_die, args=(locking.path, at, moment)
-    )
-    victim.start()
-    victim.join()
-    assert victim.exitcode == -signal.SIGKILL
+    with pytest.raises(faulty.PowerLoss):
+        disk.authenticate(wrong_key(1))
     disk = on(locking)
     assert disk.warnings == []
     # Half a block holds the whole count, and the tag.

@@ -228,12 +228,9 @@ def test_the_rebuild_of_a_pulled_member_goes_on_in_the_background(running: Accou
     with running.terminal() as terminal:
         terminal.booted()
         at_the_shelf(running, "pull", "0c.00.1")
-        while "degraded" not in (status := terminal.enter("aggr status -r")):
-            if "reconstruct" in status:
-                break
-        while "(online, raid_dp)" not in (status := terminal.enter("aggr status -r")):
-            assert "parity    0c.00.1" not in status
-        assert "parity    0c.00.3" in status
+        status = terminal.enter_until("aggr status -r", "parity    0c.00.3")
+        assert "parity    0c.00.1" not in status
+        terminal.enter_until("aggr status -r", "(online, raid_dp)")
     done = running.commands("aggr status -r")
     assert "parity    0c.00.3" in done.out
     assert "degraded" not in done.err
@@ -252,6 +249,7 @@ def test_a_survivor_rebuilds_the_aggregate_of_its_partner(
         at_the_shelf(pair.first, "pull", found[1])
         status = found[0]
         while found[1] in status or "(online, raid_dp)" not in status:
+            time.sleep(0.2)
             status = first.enter("partner aggr status -r")
         assert first.enter("cf giveback -f") == "giveback completed\n"
     done = pair.second.commands("aggr status -r", "disk encrypt show")

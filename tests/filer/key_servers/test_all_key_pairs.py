@@ -22,6 +22,7 @@ from pytest_filer.child import PATIENCE
 from tests.kit import faulty
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Told
+from tests.kit.pairs import put
 from tests.kit.points import paired
 
 OTHER = SystemIdentity(77, 0)
@@ -99,7 +100,8 @@ def test_the_keys_of_the_partner_are_loaded(house: House) -> None:
 
 def test_the_limit_counts_key_ids_with_this_system_s_id(house: House) -> None:
     ours = house.filer.identity
-    store(house, OTHER, CREATION_LIMIT)
+    for server in house.servers:
+        put(server, *(new_pair(OTHER) for _ in range(CREATION_LIMIT)))
     house.must("key_manager restore -all")
     # One is in use; a key ID counts whoever is the partner in it.
     for identity in ours, SystemIdentity(ours.system_id, 0), SystemIdentity(77, ours.system_id):

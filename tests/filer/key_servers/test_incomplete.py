@@ -16,6 +16,7 @@ from filer.shell.session import FAILED
 from tests.kit import faulty, hostile, pki
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House, Told
+from tests.kit.pairs import put
 from tests.kit.points import paired
 
 servers, server = faulty.servers(1), faulty.server
@@ -35,8 +36,7 @@ def house(server: FaultyKeyServer, tmp_path: Path) -> Iterator[House]:
     """A filer with KEYS key pairs; its locked disks use the oldest."""
     with faulty.locked_house(tmp_path / "root", [server]) as built:
         pairs = [new_pair(built) for _ in range(KEYS - 1)]
-        for pair in pairs:
-            assert not built.filer.key_servers().store(pair, parent_tag(built)).failures
+        put(server, *pairs)
         built.filer.keytable.add(map(faulty.entry_of, pairs))
         yield built
 
@@ -44,10 +44,6 @@ def house(server: FaultyKeyServer, tmp_path: Path) -> Iterator[House]:
 def new_pair(house: House) -> KeyPair:
     key = AuthenticationKey(os.urandom(16).hex().encode())
     return house.filer.identity.new_pair("tag", key, os.urandom)
-
-
-def parent_tag(house: House) -> str:
-    return house.filer.identity.parent_tag
 
 
 def behind(

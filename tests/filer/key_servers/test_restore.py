@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from filer.disks.disk import Disk
@@ -18,6 +18,7 @@ from filer.shell.session import FAILED, OK
 from tests.kit import faulty
 from tests.kit.faulty import FaultyKeyServer
 from tests.kit.house import House
+from tests.kit.points import examples
 
 servers, house = faulty.servers(2), faulty.locked
 NONE_SPECIAL = "including 0 unknown key and 0 authentication failures."
@@ -314,7 +315,7 @@ def secrets(entry: Entry | None) -> set[bytes]:
     return {key.reveal() for key in entry.candidates} if entry else set()
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(
     st.lists(PAIRS, max_size=6),
     SERVERS,
