@@ -48,6 +48,9 @@ _ANNOUNCED = re.compile(r"^(\S+> )((?:\w{3} \w{3} .*\[[^\]\n]+\]: .*\n)+)\Z", re
 _MOMENT = 0.05
 """Seconds to wait for output that has arrived already."""
 
+_PIPE_POLL = 0.002
+"""Seconds between two looks at the output of a pipe; pexpect's own 0.0001 keep a processor busy."""
+
 _BETWEEN = 0.1
 """Seconds between two tries of `Terminal.enter_until`."""
 
@@ -148,6 +151,7 @@ class Account:
                 encoding="utf-8",
             )
         child.delaybeforesend = None
+        child.delayafterread = _PIPE_POLL
         try:
             yield child
         finally:

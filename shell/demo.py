@@ -92,7 +92,7 @@ class Demo:
             f"Key servers run on {addresses}, port {self.servers[0].port}; "
             f"their certificates are installed{each}.",
             f"Type 'key_manager setup'{each}, give it {addresses} and 'q', "
-            "and say yes to all the rest.",
+            "accept the port and the tag with Enter, and say yes to the rest.",
             *(_NEXT_IN_A_PAIR if is_pair else _NEXT),
         )
 

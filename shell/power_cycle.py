@@ -153,6 +153,9 @@ class PowerCycle:
             case Next.BOOT:
                 self._boot()
                 self._talk(self._session())
+                self._end_heartbeat()
+                if self._panic_reason:  # from the last look at the disks
+                    raise HandedOver
             case Next.MAINTENANCE:
                 if self._filer.pair:
                     self._filer.pair.is_up(State.MAINTENANCE)
@@ -271,9 +274,7 @@ class PowerCycle:
         return self._power_on(following, unsaved)
 
     def _power_off(self, state: State) -> None:
-        if self._heartbeat:
-            self._heartbeat.stop()
-            self._heartbeat = None
+        self._end_heartbeat()
         self._panic_reason = ""
         pair = self._filer.pair
         if pair:
@@ -287,6 +288,11 @@ class PowerCycle:
         stand_down(self._filer, state)
         if pair:
             self._warn_of_mailbox(pair)
+
+    def _end_heartbeat(self) -> None:
+        if self._heartbeat:
+            self._heartbeat.stop()
+            self._heartbeat = None
 
     def _warn_of_mailbox(self, pair: Pair) -> None:
         before, self._mailbox_problem = self._mailbox_problem, pair.problem

@@ -17,10 +17,13 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, after the end of a beat that has begun."""
+        """Stop, after a last beat, unless there was none yet."""
         self._stopped.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(INTERVAL):
+        if not self._stopped.wait(INTERVAL):
+            self._beat()
+            while not self._stopped.wait(INTERVAL):
+                self._beat()
             self._beat()

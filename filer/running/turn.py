@@ -6,6 +6,9 @@ from threading import Lock
 
 from filer.host.errors import FilerError
 
+PATIENCE = 0.25
+"""Seconds."""
+
 
 class Busy(FilerError):
     """Another command is changing the filer."""
@@ -21,6 +24,9 @@ class ChangeLock:
         self._check = check
         self._guard = Lock()
         self._changing = Lock()
+        self._next = Lock()
+        """Held by who waits for ``_changing``, so that commands in a row leave the filer a gap."""
+
         self._running: str | None = None
 
     @contextmanager
@@ -37,8 +43,12 @@ class ChangeLock:
                 raise Busy(f"busy: {self._running} is running")
             self._running = f'"{command}" of {who}'
         try:
-            with self._changing:
+            with self._next:
+                self._changing.acquire()
+            try:
                 yield
+            finally:
+                self._changing.release()
         finally:
             self._running = None
 
@@ -46,9 +56,11 @@ class ChangeLock:
     def between(self) -> Iterator[bool]:
         """Yield whether no command changes the filer; then none begins to during the block.
 
-        For short parts of the filer's own work.
+        For short parts of the filer's own work.  Waits for the end of a command that runs, but not
+        longer than `PATIENCE`.
         """
-        free = self._changing.acquire(blocking=False)
+        with self._next:
+            free = self._changing.acquire(timeout=PATIENCE)
         try:
             yield free
         finally:

@@ -495,7 +495,8 @@ class Trial:
         for name, state in self._named_alike(kept).items():
             old, new = before.disks[name], self._named_alike(after)[name]
             rekeyed = replace(new, locking=old.locking)  # and not locked yet
-            assert state in ([new] if done else [old, rekeyed, new]), name
+            erased = replace(new, is_member=False)  # while the other members still are in step
+            assert state in ([new] if done else [old, rekeyed, new, erased]), name
             assert new.data == (old.data and name not in self.operation.erased)
 
     def _client_files_registered(self) -> Registration:

@@ -118,21 +118,17 @@ class SourceTree:
         tree = ast.parse(self.modules[name].read_bytes())
         return set(self._imported(name, tree, for_types=for_types))
 
-    def _imported(self, importer: str, tree: ast.AST, *, for_types: bool) -> Iterator[str]:
-        for node in ast.iter_child_nodes(tree):
+    def _imported(self, importer: str, tree: ast.Module, *, for_types: bool) -> Iterator[str]:
+        for node in imports_in(tree, for_types=for_types):
             match node:
-                case ast.If(test=ast.Name(id="TYPE_CHECKING")) if not for_types:
-                    continue
                 case ast.Import(names=names):
                     yield from (alias.name for alias in names)
                 case ast.ImportFrom(module=module, names=names, level=0):
                     for alias in names:
                         member = f"{module}.{alias.name}"
                         yield member if member in self.modules else module or ""
-                case ast.ImportFrom():
-                    raise AssertionError(f"{importer} has a relative import")
                 case _:
-                    yield from self._imported(importer, node, for_types=for_types)
+                    raise AssertionError(f"{importer} has a relative import")
 
     def of(self, floor: str) -> list[str]:
         return [name for name in self.modules if floor_of(name) == floor]
@@ -168,6 +164,20 @@ class SourceTree:
                 TopologicalSorter(graph).prepare()
             except CycleError as error:
                 yield " imports ".join(reversed(error.args[1]))
+
+
+def imports_in(tree: ast.AST, *, for_types: bool = True) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports below ``tree``; ``for_types`` includes those for type checkers."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.expr():  # has no imports, and most of the nodes
+                continue
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")) if not for_types:
+                continue
+            case ast.Import() | ast.ImportFrom():
+                yield node
+            case _:
+                yield from imports_in(node, for_types=for_types)
 
 
 def floor_of(name: str) -> str | None:
@@ -322,11 +332,10 @@ def test_the_map_leads_to_files_that_exist() -> None:
 def test_everything_is_imported_as_filer(source: SourceTree) -> None:
     others = [path for folder in ("tests", "bench") for path in (CHECKOUT / folder).rglob("*.py")]
     for path in (*source.modules.values(), *others):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            names = []
+        for node in imports_in(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 names = [node.module or ""]
             assert not {name.split(".")[0] for name in names} & set(LINKED), path
 

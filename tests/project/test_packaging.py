@@ -14,7 +14,7 @@ import pytest
 
 from tests.kit.console import PATIENCE
 from tests.kit.paths import CHECKOUT
-from tests.kit.points import paired
+from tests.kit.points import paired, some
 
 LINKED = ("shell", "commands", "keyserver", "qualify", "storm", "man")
 NOT_OURS = shutil.ignore_patterns(
@@ -179,8 +179,13 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
     return install
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
-    ("links", "mode"), [(True, "compat"), (True, "lenient"), (False, "lenient"), (False, "wheel")]
+    ("links", "mode"),
+    some(
+        [(True, "compat"), (True, "lenient"), (False, "wheel"), (False, "lenient")],
+        most=2,
+    ),
 )
 def test_an_installed_checkout_runs(
     install: Install, tmp_path: Path, links: bool, mode: str
@@ -244,26 +249,24 @@ def test_the_filer_has_its_own(filer):
 """
 
 
-@pytest.fixture(params=STRANGERS)
-def stranger(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A project with modules of our names."""
-    for name in STRANGERS[request.param]:
+@paired(
+    ("way", ["pytest", "python -m pytest", "PYTHONPATH=. pytest"]),
+    ("names", STRANGERS.values()),
+    ("test", [OWN + WITH, OWN]),
+)
+def test_the_tests_of_a_stranger_run(
+    installed: Installed, tmp_path: Path, way: str, names: tuple[str, ...], test: str
+) -> None:
+    for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("OWN = 'stranger'\n", encoding="ascii")
-    return tmp_path
-
-
-@paired(("way", ["pytest", "python -m pytest", "PYTHONPATH=. pytest"]), ("test", [OWN, OWN + WITH]))
-def test_the_tests_of_a_stranger_run(
-    installed: Installed, stranger: Path, way: str, test: str
-) -> None:
-    (stranger / "test_it.py").write_text(test, encoding="ascii")
+    (tmp_path / "test_it.py").write_text(test, encoding="ascii")
     python = installed.program("python")
     pytest = ("-m", "pytest") if "-m" in way else (Path(sys.executable).with_name("pytest"),)
     options = ("-q", "-p", "no:cacheprovider", "-W", "error")
     environment = {"PYTHONPATH": "."} if "PATH" in way else {}
 
-    printed = run(python, *pytest, *options, cwd=stranger, environment=environment)
+    printed = run(python, *pytest, *options, cwd=tmp_path, environment=environment)
 
     assert printed.splitlines()[-1].startswith(f"{test.count('def test')} passed"), printed
 
@@ -317,37 +320,33 @@ MISTYPED = {
 }
 
 
-def mypy(installed: Installed, directory: Path, text: str) -> tuple[int, str]:
-    """Check the types of a test as a user does who has the wheel; return status and output."""
-    (directory / "test_it.py").write_text(text, encoding="ascii")
+def test_the_types_of_the_fixture_are_those_of_its_users(
+    installed: Installed, tmp_path: Path
+) -> None:
+    mistyped = TYPED
+    for right, wrong in MISTYPED.items():
+        assert right in mistyped
+        mistyped = mistyped.replace(right, wrong)
+    for name, text in ("test_typed.py", TYPED), ("test_mistyped.py", mistyped):
+        (tmp_path / name).write_text(text, encoding="ascii")
+
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull),
-            *("--python-executable", installed.program("python"), "test_it.py"),
+            *("--python-executable", installed.program("python")),
+            *("test_typed.py", "test_mistyped.py"),
         ],
-        cwd=directory,
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=SLOW,
         check=False,
     )
-    return ended.returncode, ended.stdout
 
-
-def test_the_types_of_the_fixture_are_those_of_its_users(
-    installed: Installed, tmp_path: Path
-) -> None:
-    assert mypy(installed, tmp_path, TYPED) == (0, "Success: no issues found in 1 source file\n")
-
-    mistyped = TYPED
-    for right, wrong in MISTYPED.items():
-        assert right in mistyped
-        mistyped = mistyped.replace(right, wrong)
-    status, printed = mypy(installed, tmp_path, mistyped)
-
-    errors = [line for line in printed.splitlines() if ": error: " in line]
-    assert (status, len(errors)) == (1, len(MISTYPED)), printed
+    errors = [line.partition(":")[0] for line in ended.stdout.splitlines() if ": error: " in line]
+    assert errors == ["test_mistyped.py"] * len(MISTYPED), ended.stdout
+    assert ended.returncode == 1
 
 
 SCRIPTLESS = """
@@ -360,15 +359,16 @@ def test_it(filer):
 
 
 def test_the_fixture_needs_no_scripts_beside_the_interpreter(
-    install: Install, wheel: Path, tmp_path: Path
+    installed: Installed, tmp_path: Path
 ) -> None:
-    installed = install(wheel)
+    copy = Installed(shutil.copytree(installed.directory, tmp_path / "copy", symlinks=True))
     for name in ("filer", "filer-keyserver"):
-        installed.program(name).unlink()
+        copy.program(name).unlink()
     (tmp_path / "test_it.py").write_text(SCRIPTLESS, encoding="ascii")
 
     printed = run(
-        installed.program("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path
+        *(copy.program("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"),
+        cwd=tmp_path,
     )
 
     assert printed.splitlines()[-1].startswith("1 passed"), printed

@@ -4,6 +4,7 @@ nohup, cron, a shell's "&" and some CI runners ignore signals, and their childre
 """
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,11 +22,12 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
-SIGNALS = [
-    f"{test_program.__file__}::{name}"
-    for name in (
-        "test_a_signal_ends_a_boot_that_waits_for_a_silent_key_server",
-        "test_a_signal_stops_a_command_that_waits_for_a_silent_key_server",
+TESTS = [
+    f"{test_program.__file__}::test_a_signal_{what}_a_silent_key_server[{number.value}]"
+    for what, number in (
+        ("ends_a_boot_that_waits_for", signal.SIGHUP),
+        ("stops_a_command_that_waits_for", signal.SIGTERM),
+        ("stops_a_command_that_waits_for", signal.SIGINT),
     )
 ]
 CTRL_C = f"{test_concurrency.__file__}::test_ctrl_c_again_and_again_never_leaves_the_console"
@@ -65,16 +67,12 @@ def run_ignoring(*tests: str | Path, cwd: Path) -> None:
 
 
 def test_signals_end_programs_under_a_parent_that_ignores_them() -> None:
-    run_ignoring(*SIGNALS, CTRL_C, cwd=CHECKOUT)
+    run_ignoring(*TESTS, CTRL_C, cwd=CHECKOUT)
 
 
-def test_a_runbook_is_interrupted_under_a_parent_that_ignores_signals(tmp_path: Path) -> None:
-    test = tmp_path / "test_runbook.py"
-    test.write_text(RUNBOOK, encoding="utf-8")
-    run_ignoring(test, cwd=tmp_path)
-
-
-def test_a_terminal_is_started_without_a_fork(tmp_path: Path) -> None:
+def test_a_runbook_is_interrupted_under_a_parent_that_ignores_signals_and_forks_nothing(
+    tmp_path: Path,
+) -> None:
     """A forked child may wait for a lock that a thread held; Python warns of that since 3.12."""
     (tmp_path / "conftest.py").write_text(WITHOUT_FORK, encoding="utf-8")
     test = tmp_path / "test_runbook.py"

@@ -36,9 +36,9 @@ ZERO = "Zero disks, reset config and install a new file system?: "
 SURE = "This will erase all the data on the disks, are you sure?: "
 
 
-def at_menu(account: Account, terminal: Terminal) -> None:
+def at_menu(terminal: Terminal) -> None:
     """Go to the menu from the console."""
-    terminal.booted().enter("halt")
+    terminal.enter("halt")
     assert terminal.enter("boot_ontap menu") == MENU
     assert terminal.prompt == SELECTION
 
@@ -46,34 +46,29 @@ def at_menu(account: Account, terminal: Terminal) -> None:
 # At a terminal.
 
 
-@pytest.mark.parametrize("start", ["reboot", "halt; boot_ontap"])
-def test_ctrl_c_at_the_beginning_of_a_boot_leads_to_the_menu(account: Account, start: str) -> None:
+def test_ctrl_c_at_the_beginning_of_a_boot_leads_to_the_menu(account: Account) -> None:
     with account.terminal() as terminal:
         terminal.booted()
-        *before, last = start.split("; ")
-        for line in before:
-            terminal.enter(line)
-        terminal.type(f"{last}\r")
-        terminal.shows(PRESS)
-        terminal.type("\x03")
-        assert terminal.wait_for_prompt().endswith(MENU)
-        assert terminal.prompt == SELECTION
-        assert "aggr0 online" in terminal.enter("1")
-        assert terminal.prompt == "filer1>"
-        assert terminal.seen.count(PRESS) == 1
+        assert PRESS not in terminal.seen  # a start of the program does not wait
+        for boots, last in enumerate(("reboot", "boot_ontap"), 1):
+            if last == "boot_ontap":
+                terminal.enter("halt")
+            terminal.type(f"{last}\r")
+            terminal.shows(PRESS)
+            terminal.type("\x03")
+            assert terminal.wait_for_prompt().endswith(MENU)
+            assert terminal.prompt == SELECTION
+            assert "aggr0 online" in terminal.enter("1")
+            assert terminal.prompt == "filer1>"
+            assert terminal.seen.count(PRESS) == boots
         assert terminal.leave() == 0
-
-
-def test_a_start_of_the_program_does_not_wait(account: Account) -> None:
-    with account.terminal() as terminal:
-        terminal.booted()
-        assert PRESS not in terminal.seen
     assert PRESS not in account.script("reboot", "hostname").out
 
 
 def test_the_items_of_the_menu(account: Account) -> None:
     with account.terminal() as terminal:
-        at_menu(account, terminal)
+        terminal.booted()
+        at_menu(terminal)
         for number, title in (
             (2, "Boot without /etc/rc"),
             (3, "Change password"),
@@ -89,12 +84,8 @@ def test_the_items_of_the_menu(account: Account) -> None:
         assert terminal.enter("boot_ontap menu") == MENU
         assert "aggr0 online" in terminal.enter("8")
         assert terminal.prompt == "filer1>"
-        assert terminal.leave() == 0
 
-
-def test_ctrl_d_leaves_the_menu_and_the_filer(account: Account) -> None:
-    with account.terminal() as terminal:
-        at_menu(account, terminal)
+        at_menu(terminal)  # Ctrl-D leaves the menu and the filer
         assert terminal.leave() == 0
 
 
@@ -168,16 +159,16 @@ def test_item_4_depends_on_no_disk_that_is_not_initialized(build: Build) -> None
         assert now.filer.shelf["0c.00.0"].key_id == key_id
 
 
-@pytest.mark.parametrize("answers", [("no",), ("",), ("yes", "no"), ("yes", "perhaps", "")])
-def test_item_4_without_consent_changes_nothing(house: House, answers: tuple[str, ...]) -> None:
+def test_item_4_without_consent_changes_nothing(house: House) -> None:
     key_id = house.encrypt()
     house.write("0c.00.3", "data")
-    screen, following = chosen(house, "4", *answers)
-    assert (screen.status, following) == (FAILED, None)
-    assert screen.failures[-1] == "4: not confirmed; nothing was changed"
-    house.boot()
-    assert (house.key_ids, house.read("0c.00.3")) == ([key_id] * 4, "data")
-    assert house.installed_files() != []
+    for answers in ("no",), ("",), ("yes", "no"), ("yes", "perhaps", ""):
+        screen, following = chosen(house, "4", *answers)
+        assert (screen.status, following) == (FAILED, None)
+        assert screen.failures[-1] == "4: not confirmed; nothing was changed"
+        house.boot()
+        assert (house.key_ids, house.read("0c.00.3")) == ([key_id] * 4, "data"), answers
+        assert house.installed_files() != []
 
 
 def test_item_4_erases_only_the_disks_of_this_system(build: Build) -> None:

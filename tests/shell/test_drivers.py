@@ -25,7 +25,7 @@ PROMPT = "filer1> "
 TERMS = ("xterm-256color", "xterm", "vt100", "screen-256color", "linux", "dumb", "", None)
 """Values of TERM; None: unset."""
 
-NUMBER = 200
+NUMBER = 200 if ALL else 100
 ONE_OF_EACH = TERMS if ALL else ("xterm-256color", "dumb")
 
 Exchange = tuple[str, str]

@@ -60,17 +60,13 @@ def lose_the_boot_device(account: Account) -> None:
 # Panic.
 
 
-def test_a_panic_at_a_terminal_ends_at_loader(sealed: Account, server: KeyServer) -> None:
+def test_a_panic_at_a_terminal_ends_at_loader_and_bye_tells_it(
+    sealed: Account, server: KeyServer
+) -> None:
     server.stop()
     with panicked(sealed) as terminal:
         assert "A T T E N T I O N" in terminal.seen
         assert failures(sealed) == [1] * DISKS
-        assert terminal.leave() == 3
-
-
-def test_bye_after_a_panic_tells_it(sealed: Account, server: KeyServer) -> None:
-    server.stop()
-    with panicked(sealed) as terminal:
         terminal.type("bye\r")
         assert terminal.end() == 3
 
@@ -344,6 +340,12 @@ def test_a_lost_filer_begins_anew_in_maintenance_mode(sealed: Account, server: K
     server.stop()
     with panicked(sealed) as terminal:
         terminal.enter("boot_ontap maint")
+        before = [path.read_bytes() for path in sorted((sealed.root / "shelf").iterdir())]
+        terminal.enter("disk encrypt destroy 0c.00.0")
+        terminal.type("\x03")
+        assert "disk: interrupted\n" in terminal.wait_for_prompt()
+        assert terminal.prompt == "*>"
+        assert [path.read_bytes() for path in sorted((sealed.root / "shelf").iterdir())] == before
         assert terminal.enter("disk encrypt sanitize -all") == (
             "Warning: The data on 4 disks (0c.00.0, 0c.00.1, 0c.00.2, 0c.00.3) "
             "will be lost for good.\n"
@@ -355,18 +357,6 @@ def test_a_lost_filer_begins_anew_in_maintenance_mode(sealed: Account, server: K
         assert terminal.prompt == "filer1>"
         assert "sanitize disk" not in terminal.enter("history")
         assert terminal.leave() == 0
-
-
-def test_ctrl_c_at_the_question_changes_nothing(sealed: Account, server: KeyServer) -> None:
-    server.stop()
-    with panicked(sealed) as terminal:
-        terminal.enter("boot_ontap maint")
-        before = [path.read_bytes() for path in sorted((sealed.root / "shelf").iterdir())]
-        terminal.enter("disk encrypt destroy 0c.00.0")
-        terminal.type("\x03")
-        assert "disk: interrupted\n" in terminal.wait_for_prompt()
-        assert terminal.prompt == "*>"
-        assert [path.read_bytes() for path in sorted((sealed.root / "shelf").iterdir())] == before
 
 
 # kmip_setup.
@@ -415,43 +405,35 @@ def test_kmip_setup_finds_the_keys_again_after_the_boot_device_was_lost(
     assert sealed.commands("key_manager status").status == 0
 
 
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        ("\r", "kmip_setup: the registration stays as it was"),
-        ("no\r", "kmip_setup: the registration stays as it was"),
-        ("\x03", "kmip_setup: interrupted"),
-        ("\x04", "kmip_setup: end of input"),
-    ],
-)
 def test_kmip_setup_asks_before_it_replaces_files_that_may_lead_to_the_keys(
-    answer: str, told: str, sealed: Account, server: KeyServer
+    sealed: Account, server: KeyServer
 ) -> None:
     before = BootDevice(sealed.root / "var", Storage()).load()
     server.stop()
     files = server.directory
     shutil.copyfile(files / ca_name(server.address), files / ca_name("127.0.0.9"))
     with panicked(sealed) as terminal:
-        terminal.enter(f"kmip_setup '{files}' 127.0.0.9")
-        terminal.enter("")
-        warned = terminal.enter("")
-        assert f"{DISKS} locked disks" in warned
-        assert terminal.prompt == "Register anyway? {no}"
-        terminal.type(answer)
-        terminal.shows(told)
 
-    assert BootDevice(sealed.root / "var", Storage()).load() == before
+        def ask() -> None:
+            terminal.enter(f"kmip_setup '{files}' 127.0.0.9")
+            terminal.enter("")
+            assert f"{DISKS} locked disks" in terminal.enter("")
+            assert terminal.prompt == "Register anyway? {no}"
 
+        for answer, told in (
+            ("\r", "kmip_setup: the registration stays as it was"),
+            ("no\r", "kmip_setup: the registration stays as it was"),
+            ("\x03", "kmip_setup: interrupted"),
+            ("\x04", "kmip_setup: end of input"),
+        ):
+            ask()
+            terminal.type(answer)
+            assert told in terminal.wait_for_prompt()
+            assert BootDevice(sealed.root / "var", Storage()).load() == before
 
-def test_kmip_setup_replaces_the_files_if_confirmed(sealed: Account, server: KeyServer) -> None:
-    server.stop()
-    with panicked(sealed) as terminal:
-        terminal.enter(f"kmip_setup '{server.directory}' {server.address}")
-        terminal.enter("")
-        terminal.enter("")
+        ask()
         assert terminal.enter("yes").endswith("Registration complete.\n")
-
-    assert BootDevice(sealed.root / "var", Storage()).load().servers == (server.address,)
+    assert BootDevice(sealed.root / "var", Storage()).load().servers == ("127.0.0.9",)
 
 
 @pytest.fixture
@@ -489,9 +471,8 @@ def test_kmip_setup_registers_several_servers_in_order_and_each_once(
 def test_kmip_setup_offers_port_and_tag_of_the_registration_before(
     sealed: Account, server: KeyServer
 ) -> None:
-    sealed.script(
-        "key_manager setup", server.address, "q", str(server.port), "no", "a_tag", "no", "no"
-    )
+    setup = ("key_manager setup", server.address, "q", str(server.port), "no", "a_tag", "no", "no")
+    prepare(sealed, [server], setup)
     before = BootDevice(sealed.root / "var", Storage()).load()
     assert (before.port, before.default_tag) == (server.port, "a_tag")
     with House(sealed.root) as loader:

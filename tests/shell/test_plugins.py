@@ -1,6 +1,7 @@
 """Commands of other distributions: found, run, completed, listed; their errors are not fatal."""
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -151,72 +152,55 @@ def test_live_values_that_cannot_be_listed_cost_the_completion_only(
         assert "ZeroDivisionError" not in terminal.seen
 
 
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        (None, "No module named"),
-        ("import no_such_module\n", "No module named 'no_such_module'"),
-        ("this is no Python\n", "SyntaxError"),
-        ("raise RuntimeError('first\\nsecond \\x1b[31m')\n", "first\\nsecond \\x1b[31m"),
-        ("1 / 0\n", "ZeroDivisionError"),
-        ("import sys\nsys.exit('gone')\n", "SystemExit"),
-        ("class Odd(BaseException): ...\nraise Odd\n", "Odd"),
-        ("COMMAND = 'greet'\n", ""),
-        ("COMMANDS = ('greet',)\n", ""),
-        ("COMMANDS = 7\n", ""),
-        ("\n", ""),
-        (PLUGIN.replace("greet", "hostname"), "there is a command hostname already"),
-        (PLUGIN.replace("greet [ name ]", "greet [ name"), "is not closed"),
-        (PLUGIN.replace("greet [ name ]", "hello [ name ]"), "is that of another command"),
-        (PLUGIN.replace("greet [ name ]", "greet [ whom ]"), "missing in the synopsis: name"),
-        (PLUGIN.replace(", ROW)", ")"), "has no subcommand"),
-        (PLUGIN.replace(", ROW)", ", 'greet')"), "str is not a Subcommand"),
-        (PLUGIN.replace("_run, values", "7, values"), "cannot be called"),
-        (
-            PLUGIN.replace("_run, values", "_run, asks=lambda words: 1 / 0, values"),
-            "is not an Answers",
-        ),
-        (
-            PLUGIN.replace("_run, values", "_run, asks=Answers('many'), values"),
-            "Answers(number='many', secret=False, option='', unless='') is not an Answers",
-        ),
-    ],
-    ids=[
-        "no module",
-        "missing import",
-        "syntax error",
-        "odd message",
-        "defect",
-        "exit",
-        "base exception",
-        "no command",
-        "no commands",
-        "a number",
-        "nothing",
-        "taken name",
-        "broken synopsis",
-        "synopsis of another",
-        "unknown variable",
-        "no row",
-        "a text for a row",
-        "nothing to run",
-        "no answers",
-        "a text for a number",
-    ],
-)
-def test_a_plug_in_that_cannot_be_loaded_costs_one_warning(
-    account: Account, site: Path, source: str | None, reason: str
-) -> None:
-    install(site, "greet", source)
+UNLOADABLE: list[tuple[str | None, str]] = [
+    (None, "No module named"),
+    ("import no_such_module\n", "No module named 'no_such_module'"),
+    ("this is no Python\n", "SyntaxError"),
+    ("raise RuntimeError('first\\nsecond \\x1b[31m')\n", "first\\nsecond \\x1b[31m"),
+    ("1 / 0\n", "ZeroDivisionError"),
+    ("import sys\nsys.exit('gone')\n", "SystemExit"),
+    ("class Odd(BaseException): ...\nraise Odd\n", "Odd"),
+    ("COMMAND = 'greet'\n", ""),
+    ("COMMANDS = ('greet',)\n", ""),
+    ("COMMANDS = 7\n", ""),
+    ("\n", ""),
+    (PLUGIN.replace("greet", "hostname"), "there is a command hostname already"),
+    (PLUGIN.replace("greet [ name ]", "greet [ name"), "is not closed"),
+    (PLUGIN.replace("greet [ name ]", "hello [ name ]"), "is that of another command"),
+    (PLUGIN.replace("greet [ name ]", "greet [ whom ]"), "missing in the synopsis: name"),
+    (PLUGIN.replace(", ROW)", ")"), "has no subcommand"),
+    (PLUGIN.replace(", ROW)", ", 'greet')"), "str is not a Subcommand"),
+    (PLUGIN.replace("_run, values", "7, values"), "cannot be called"),
+    (
+        PLUGIN.replace("_run, values", "_run, asks=lambda words: 1 / 0, values"),
+        "is not an Answers",
+    ),
+    (
+        PLUGIN.replace("_run, values", "_run, asks=Answers('many'), values"),
+        "Answers(number='many', secret=False, option='', unless='') is not an Answers",
+    ),
+]
+
+
+def test_a_plug_in_that_cannot_be_loaded_costs_one_warning(account: Account, site: Path) -> None:
+    reasons = {}
+    for number, (source, reason) in enumerate(UNLOADABLE):
+        install(site, f"plug{number}", source)
+        reasons[f"plug{number}"] = reason
 
     ended = run(account, site, "hostname", "nonsense", "?")
 
     assert ended.out.startswith("filer1\n")
     assert "greet" not in listed(ended.out)
-    warning, *rest = ended.err.splitlines()
-    assert warning.startswith("WARNING: command plug-in greet of greet 1.0 cannot be loaded: ")
-    assert reason in warning
-    assert rest == ["nonsense not found.  Type '?' for a list of commands"]
+    *warnings, unknown = ended.err.splitlines()
+    assert len(warnings) == len(reasons)
+    for warning in warnings:
+        told = re.match(
+            r"WARNING: command plug-in (plug\d+) of \1 1\.0 cannot be loaded: (.*)", warning
+        )
+        assert told, warning
+        assert reasons.pop(told[1]) in told[2]
+    assert unknown == "nonsense not found.  Type '?' for a list of commands"
     assert "\x1b" not in ended.err
 
 
@@ -248,34 +232,34 @@ def test_the_other_plug_ins_load_beside_a_broken_one(account: Account, site: Pat
     assert ended.err.count("WARNING: ") == ended.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "exception",
-    [
-        "RuntimeError('a secret')",
-        "ValueError('two\\nlines')",
-        "AssertionError",
-        "OSError(28, 'a secret')",
-        "BrokenPipeError(32, 'a secret')",
-        "UnicodeDecodeError('utf-8', b'a secret', 0, 1, '')",
-        "RecursionError",
-        "MemoryError",
-        "StopIteration",
-        "SystemExit(0)",
-        "SystemExit('a secret')",
-        "Odd('a secret')",
-        "ExceptionGroup('a secret', [ValueError()])",
-    ],
-)
+EXCEPTIONS = [
+    "RuntimeError('a secret')",
+    "ValueError('two\\nlines')",
+    "AssertionError",
+    "OSError(28, 'a secret')",
+    "BrokenPipeError(32, 'a secret')",
+    "UnicodeDecodeError('utf-8', b'a secret', 0, 1, '')",
+    "RecursionError",
+    "MemoryError",
+    "StopIteration",
+    "SystemExit(0)",
+    "SystemExit('a secret')",
+    "Odd('a secret')",
+    "ExceptionGroup('a secret', [ValueError()])",
+]
+
+
 def test_a_plug_in_that_raises_costs_one_line_and_no_traceback(
-    account: Account, site: Path, exception: str
+    account: Account, site: Path
 ) -> None:
-    install(site, "fail", RAISING.format(exception=exception))
+    names = [f"fail{number}" for number in range(len(EXCEPTIONS))]
+    for name, exception in zip(names, EXCEPTIONS, strict=True):
+        install(site, name, RAISING.replace("fail", name).format(exception=exception))
 
-    ended = run(account, site, "fail", "hostname")
+    ended = run(account, site, *names, "hostname")
 
-    assert (ended.out, ended.status) == ("before\nfiler1\n", 1)
-    assert ended.err.startswith("fail: ")
-    assert ended.err.count("\n") == 1
+    assert (ended.out, ended.status) == ("before\n" * len(names) + "filer1\n", 1)
+    assert [line.partition(":")[0] for line in ended.err.splitlines()] == names
     assert "secret" not in ended.err
 
 

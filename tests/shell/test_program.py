@@ -61,18 +61,17 @@ def with_descriptors(count: int) -> tuple[str, ...]:
 TOO_FEW = "too few file descriptors are free; raise the limit (ulimit -n)\n"
 
 
-@paired(("count", [6, 9, 16, 30]), ("options", [("-c", "hostname"), ("--demo", "-c", "hostname")]))
-def test_too_few_file_descriptors_are_told_and_no_disk_is_touched(
-    account: Account, count: int, options: tuple[str, ...]
-) -> None:
+def test_too_few_file_descriptors_are_told_and_no_disk_is_touched(account: Account) -> None:
     prepare(account, [])
     before = {path: path.read_bytes() for path in files_below(account.root)}
+    alone, demo = ("-c", "hostname"), ("--demo", "-c", "hostname")
 
-    ended = account.run(*options, program=with_descriptors(count))
-
-    assert (ended.out, ended.err, ended.status) == ("", f"filer: {TOO_FEW}", 2)
+    for count, options in ((6, alone), (9, demo), (16, alone), (30, demo)):
+        ended = account.run(*options, program=with_descriptors(count))
+        assert ended == ("", f"filer: {TOO_FEW}", 2), count
     assert {path: path.read_bytes() for path in files_below(account.root)} == before
-    assert account.run(*options, program=with_descriptors(40)).out == "filer1\n"
+    for options in (alone, demo):
+        assert account.run(*options, program=with_descriptors(40)).out == "filer1\n"
 
 
 def test_file_descriptors_that_run_out_at_the_prompt_are_told(account: Account) -> None:
@@ -166,11 +165,7 @@ def test_a_file_of_commands_that_cannot_be_read_is_named(account: Account, name:
     assert "\x1b" not in ended.err
 
 
-def test_all_commands_succeeding_is_status_0(account: Account) -> None:
-    assert account.commands("hostname", "version").status == 0
-
-
-@pytest.mark.parametrize("bad", ["nonsense", "key_manager query", "disk", "logger 'a"])
+@pytest.mark.parametrize("bad", ["nonsense", "logger 'a"])
 def test_one_failed_command_is_status_1_and_the_others_run(account: Account, bad: str) -> None:
     ended = account.commands(bad, "hostname")
 
@@ -373,7 +368,6 @@ def test_a_signal_ends_the_wait_for_input_silently(
         assert child.before is not None
         assert child.before.strip() == ""
         assert child.proc.wait() == 128 + number
-    assert account.commands("hostname").status == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -434,7 +428,7 @@ def run_with_reader_gone(
     return (ended.stderr or b"").decode(), ended.returncode
 
 
-@pytest.mark.parametrize("command", ["hostname", "man key_manager", "sysconfig"])
+@pytest.mark.parametrize("command", ["hostname", "man key_manager"])
 def test_a_closed_pipe_ends_the_program_silently(account: Account, command: str) -> None:
     assert run_with_reader_gone(account, f"-c|{command}", merged=False) == ("", 141)
 
@@ -560,15 +554,12 @@ def test_a_failure_before_the_end_is_not_forgotten(
             return account.run("commands").status
         return account.run(*(way.split() if way != "standard input" else ()), input=text).status
 
-    assert status(leaving) == 0
     assert status(f"hostname; {leaving}") == 0
     assert status(f"bad; {leaving}") == 1
-    assert status("bad", leaving) == 1
-    assert status("bad; reboot", "hostname", leaving) == 1
-    assert status(f"key_manager query; hostname; {leaving}") == 1
+    assert status("key_manager query; hostname; reboot", "hostname", leaving) == 1
 
 
-@pytest.mark.parametrize("line", ["bad; exit", "bad; logout", "bad"])
+@pytest.mark.parametrize("line", ["bad; exit", "bad"])
 def test_an_interactive_session_that_a_person_leaves_is_status_0(
     account: Account, line: str
 ) -> None:

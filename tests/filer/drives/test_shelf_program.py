@@ -14,6 +14,7 @@ from filer.drives.__main__ import main
 from filer.host.durable import Storage
 from filer.keyserver.server import KeyServer
 from filer.root import Root, RootLock
+from filer.running.heartbeat import INTERVAL
 from pytest_filer.child import PATIENCE
 from tests.kit import nodes
 from tests.kit.console import Account, Terminal, editing
@@ -284,6 +285,33 @@ def test_a_script_of_a_filer_that_loses_two_members_ends_with_status_3(running: 
         script.expect("filer1")
         for name in (BAY, "0c.00.1", "0c.00.2"):
             at_the_shelf(running, "pull", name)
+        script.expect_exact(LOST)
+        assert script.proc.wait(PATIENCE) == 3
+
+
+def test_commands_in_a_row_leave_the_filer_time_to_panic(running: Account) -> None:
+    script = running.home / "script"
+    lines = ["hostname", *["options disk.auto_assign on"] * 100_000, "version"]
+    script.write_text("\n".join(lines), encoding="utf-8")
+    with running.pipe(script) as output:
+        output.expect("filer1")
+        for name in (BAY, "0c.00.1", "0c.00.2"):
+            at_the_shelf(running, "pull", name)
+        output.expect_exact(LOST)
+        assert "NetApp" not in str(output.before)
+        assert output.proc.wait(PATIENCE) == 3
+
+
+def test_the_last_look_at_the_disks_may_lead_to_a_panic(running: Account) -> None:
+    """The drives are pulled while the last command runs."""
+    with running.pipe() as script:
+        script.sendline("disk encrypt sanitize 0c.00.3")
+        script.expect_exact("enter sanitize disk: ")
+        for name in ("0c.00.1", "0c.00.2"):
+            at_the_shelf(running, "pull", name)
+        time.sleep(2 * INTERVAL)
+        script.sendline("no")
+        script.sendeof()
         script.expect_exact(LOST)
         assert script.proc.wait(PATIENCE) == 3
 

@@ -131,21 +131,19 @@ def test_exit_on_error_ends_the_file_too(account: Account, deep: bool) -> None:
     assert account.run("-c", f"source {path}").out == "filer1\n" * (4 if deep else 2)
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("/etc/absent", "/etc/absent: No such file or directory"),
-        ("runbook", "runbook: not in /mroot or /etc of the filer"),
-        ("/etc/passphrase.key", "/etc/passphrase.key: holds a private key"),
-    ],
-)
-def test_what_is_no_file_of_commands_is_refused(account: Account, path: str, reason: str) -> None:
+def test_what_is_no_file_of_commands_is_refused(account: Account) -> None:
     prepare(account, [])
     write(account, "passphrase.key", "-----BEGIN PRIVATE KEY-----")
+    reasons = {
+        "/etc/absent": "No such file or directory",
+        "runbook": "not in /mroot or /etc of the filer",
+        "/etc/passphrase.key": "holds a private key",
+    }
 
-    ended = account.commands(f"source {path}")
+    ended = account.commands(*(f"source {path}" for path in reasons))
 
-    assert (ended.out, ended.err, ended.status) == ("", f"source: {reason}\n", 1)
+    assert ended.err == "".join(f"source: {path}: {why}\n" for path, why in reasons.items())
+    assert (ended.out, ended.status) == ("", 1)
 
 
 def test_files_that_name_each_other_for_ever_are_refused(account: Account) -> None:

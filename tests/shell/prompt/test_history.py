@@ -118,10 +118,10 @@ def test_a_session_keeps_as_much_as_the_file(path: Path, length: int, in_file: b
 
 def test_the_list_of_a_session_is_as_short(build: Build) -> None:
     session = build().session
-    for number in range(200):
+    for number in range(110):
         remember(session, f"hostname {number} ".ljust(LARGEST // 100, "x"))
 
     kept = session.state.history
     assert 90 < len(kept) < 101
-    assert kept[-1].startswith("hostname 199 ")
-    assert kept[0].startswith(f"hostname {200 - len(kept)} ")
+    assert kept[-1].startswith("hostname 109 ")
+    assert kept[0].startswith(f"hostname {110 - len(kept)} ")

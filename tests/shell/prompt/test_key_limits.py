@@ -67,7 +67,7 @@ def line_after(house: House, *keys: str, editing: str = "emacs") -> str:
     ("keys", "line"),
     [
         (f"{NINES}x", "x" * MOST_REPEATS),
-        (f"{ESCAPE}9" * 5000 + "x", "x" * MOST_REPEATS),  # int() takes 4,300 digits
+        (f"{ESCAPE}9" * 4400 + "x", "x" * MOST_REPEATS),  # int() takes 4,300 digits
         (f"abcd{ESCAPE}-{ESCAPE}2x", "abcd"),
         (f"{ESCAPE}3x", "xxx"),
     ],
@@ -151,7 +151,7 @@ def test_the_search_field_is_as_bounded_as_the_line(house: House) -> None:
 
 def test_undo_keeps_few_copies_of_a_long_line(house: House) -> None:
     kept: list[int] = []
-    keys = [pasted("x" * LONG), *["a" + BACKSPACE] * 200, ENTER]
+    keys = [pasted("x" * LONG), *["a" + BACKSPACE] * 100, ENTER]
 
     with typing(house, typed=lambda _: kept.append(tracemalloc.get_traced_memory()[0])) as (
         editor,
@@ -165,7 +165,7 @@ def test_undo_keeps_few_copies_of_a_long_line(house: House) -> None:
         finally:
             tracemalloc.stop()
 
-    assert len(kept) > 400
+    assert len(kept) > 200
     assert kept[-1] - kept[1] < 40 * LONG
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from filer.shell.prompt.keyboard import QUESTION
 from tests.kit.console import Account
-from tests.kit.points import ALL
+from tests.kit.points import ALL, some
 from tests.kit.remote import Remote
 from tests.kit.screen import Screen, screen
 
@@ -69,7 +69,7 @@ def use(person: Screen, latency: float) -> None:
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize(("name", "latency"), TRIED)
+@pytest.mark.parametrize(("name", "latency"), some(TRIED, most=4))
 def test_a_terminal_of_this_host(account: Account, name: str, latency: float) -> None:
     with screen(account, environment={"TERM": TERMINALS[name]}) as person:
         use(person, latency)

@@ -29,6 +29,7 @@ from tests.kit.console import (
     plain,
 )
 from tests.kit.house import House
+from tests.kit.points import paired
 
 build, house = manual.build, manual.house
 
@@ -42,16 +43,6 @@ def test_the_prompt_is_the_hostname(tmp_path: Path) -> None:
         terminal.booted()
 
         assert terminal.prompt == "toaster>"
-
-
-def test_the_advanced_privilege_shows_in_the_prompt(account: Account) -> None:
-    with account.terminal() as terminal:
-        terminal.booted()
-
-        terminal.enter("priv set advanced")
-        assert terminal.prompt == "filer1*>"
-        terminal.enter("priv set admin")
-        assert terminal.prompt == "filer1>"
 
 
 def test_typed_and_piped_give_the_same_text(registered: Account) -> None:
@@ -117,19 +108,6 @@ def test_the_boot_and_a_reboot_tell_their_progress(registered: Account) -> None:
     assert again.endswith("raid: 4 disks, aggr0 online\n")
 
 
-def test_halt_leads_to_the_loader_which_boots_again_or_leaves(account: Account) -> None:
-    with account.terminal() as terminal:
-        terminal.booted()
-
-        assert terminal.enter("halt") == "System halting...\n"
-        assert terminal.prompt == "LOADER>"
-        assert terminal.enter("boot_ontap").endswith("aggr0 online\n")
-        assert terminal.prompt == "filer1>"
-        terminal.enter("halt")
-        terminal.type("bye\r")
-        assert terminal.end() == 0
-
-
 def test_a_panic_leads_to_the_loader_and_leaving_there_is_status_3(tmp_path: Path) -> None:
     account = Account(tmp_path / "home", f"[system]\nsnaplock = true\n{SMALL_SHELF}")
     with account.terminal() as terminal:
@@ -139,64 +117,59 @@ def test_a_panic_leads_to_the_loader_and_leaving_there_is_status_3(tmp_path: Pat
         assert terminal.leave() == 3
 
 
-def test_ctrl_c_clears_the_line_and_never_leaves(account: Account) -> None:
+def test_the_prompt_shows_privilege_and_continuation_and_ctrl_c_clears_the_line(
+    account: Account,
+) -> None:
     with account.terminal() as terminal:
-        terminal.booted().type("non")
-        terminal.shows("non")
-        terminal.type("\x03")
-        terminal.wait_for_prompt()
-        terminal.type("\x03")
-        terminal.wait_for_prompt()
+        terminal.booted().type("\x11\x01red")  # control characters are printed escaped
+        assert terminal.enter() == UNKNOWN.format("\\x01red")
 
+        for unfinished in "non", "":
+            terminal.type(unfinished)
+            terminal.shows(unfinished)
+            terminal.type("\x03")
+            terminal.wait_for_prompt()
         assert terminal.enter("hostname") == "filer1\n"
 
-
-def test_ctrl_c_clears_a_continued_line(account: Account) -> None:
-    with account.terminal() as terminal:
-        terminal.booted().enter("nonsense \\")
-        assert terminal.prompt == ">"
-        terminal.type("\x03")
-        terminal.wait_for_prompt()
-
+        terminal.enter("priv set advanced")
+        assert terminal.prompt == "filer1*>"
+        terminal.enter("priv set admin")
         assert terminal.prompt == "filer1>"
-        assert terminal.enter("hostname") == "filer1\n"
-
-
-def test_a_backslash_continues_the_line(account: Account) -> None:
-    with account.terminal() as terminal:
-        terminal.booted()
 
         assert terminal.enter("host\\") == ""
         assert terminal.prompt == ">"
         assert terminal.enter("name") == "filer1\n"
 
-
-@pytest.mark.parametrize(("key", "said"), [("\x03", "interrupted"), ("\x04", "end of input")])
-def test_ctrl_c_and_ctrl_d_at_a_question_end_the_command_and_not_the_console(
-    tmp_path: Path, servers: list[KeyServer], key: str, said: str
-) -> None:
-    with beside(servers, tmp_path / "home").terminal() as terminal:
-        terminal.booted().enter("key_manager setup")
-        assert terminal.prompt == "Enter the IP address for a key server, 'q' to quit:"
-        terminal.type(key)
-
-        assert terminal.wait_for_prompt().endswith(f"key_manager: {said}\n")
+        terminal.enter("nonsense \\")
+        terminal.type("\x03")
+        terminal.wait_for_prompt()
         assert terminal.prompt == "filer1>"
         assert terminal.enter("hostname") == "filer1\n"
 
 
-@pytest.mark.parametrize(("key", "said"), [("\x03", "interrupted"), ("\x04", "end of input")])
-def test_ctrl_c_and_ctrl_d_at_a_passphrase_change_nothing(
-    registered: Account, key: str, said: str
+def test_ctrl_c_and_ctrl_d_at_a_question_end_the_command_and_not_the_console(
+    registered: Account,
 ) -> None:
     with registered.terminal() as terminal:
-        terminal.booted().enter("key_manager rekey -manual")
-        terminal.enter(PASSPHRASE)
-        terminal.type(key)
+        terminal.booted()
+        for key, said in ("\x03", "interrupted"), ("\x04", "end of input"):
+            terminal.enter("key_manager setup")
+            assert terminal.prompt.startswith("Enter the IP address for a key server, 'q' to quit")
+            terminal.type(key)
 
-        assert terminal.wait_for_prompt().endswith(f"key_manager: {said}\n")
-        assert terminal.prompt == "filer1>"
-        assert "reports 0 keys." in terminal.enter("key_manager query")
+            assert terminal.wait_for_prompt().endswith(f"key_manager: {said}\n")
+            assert terminal.prompt == "filer1>"
+            assert terminal.enter("hostname") == "filer1\n"
+
+            terminal.enter("key_manager rekey -manual")
+            terminal.enter(PASSPHRASE)
+            terminal.type(key)
+
+            assert terminal.wait_for_prompt().endswith(f"key_manager: {said}\n")
+            assert terminal.prompt == "filer1>"
+            terminal.type("key_manager query")
+            terminal.shows("key_manager query")  # what is typed is echoed again
+            assert "reports 0 keys." in terminal.enter()
 
 
 # History.
@@ -228,58 +201,32 @@ def test_the_history_file_is_private_and_holds_commands_only(
     assert OTHER_PASSPHRASE.encode() not in kept
 
 
-def test_history_lists_the_commands_of_this_session_without_answers(registered: Account) -> None:
-    with editing(registered) as terminal:
-        terminal.booted().enter("hostname")
-        terminal.enter("key_manager rekey -manual")
-        terminal.enter(PASSPHRASE)
-        terminal.enter(PASSPHRASE)
-
-        listed = terminal.enter("history")
-
-    assert [line.split(maxsplit=1)[1] for line in listed.splitlines()] == [
-        "hostname",
-        "key_manager rekey -manual",
-        "history",
-    ]
-
-
 # Completion.
 
 
-@pytest.mark.parametrize(
-    ("typed", "added", "output"),
-    [
-        ("hostn", "ame", "filer1\n"),
-        ("key_manager sh", "ow", "127.0.0.2\n127.0.0.3\n"),
-        ("key_manager restore -a", "ll", "Keytable: 1 key pairs, 0 added, 0 removed.\n"),
-        ("key_manager rekey -key_tag wee", "kly", "Completed rekey on 4 disks: 4 successes"),
-    ],
-)
-def test_tab_completes_a_word(registered: Account, typed: str, added: str, output: str) -> None:
-    assert registered.commands("key_manager rekey -key_tag weekly").status == 0
+def test_tab_completes_a_word(registered: Account) -> None:
     with editing(registered) as terminal:
-        terminal.booted().type(typed)
-        terminal.shows(typed)
-        terminal.type("\t")
-        terminal.shows(added)
-        assert output in terminal.enter()
+        terminal.booted().enter("key_manager rekey -key_tag weekly")
+        for typed, added, output in (
+            ("hostn", "ame", "filer1\n"),
+            ("key_manager sh", "ow", "127.0.0.2\n127.0.0.3\n"),
+            ("key_manager restore -a", "ll", "Keytable: 1 key pairs, 0 added, 0 removed.\n"),
+            ("key_manager rekey -key_tag wee", "kly", "Completed rekey on 4 disks: 4 successes"),
+        ):
+            terminal.type(typed)
+            terminal.shows(typed)
+            terminal.type("\t")
+            terminal.shows(added)
+            assert output in terminal.enter(), typed
 
-
-def test_tab_completes_a_disk(account: Account) -> None:
-    with editing(account) as terminal:
-        terminal.booted().type("disk encrypt show 0\t")
+        terminal.type("disk encrypt show 0\t")
         terminal.shows("c.00.")
-        text = terminal.enter("3")
-
-    assert text.splitlines()[1].startswith("0c.00.3    0x0 ")
-
-
-def test_tab_does_nothing_where_nothing_fits(account: Account) -> None:
-    with editing(account) as terminal:
-        terminal.booted().type("nonsense\t \t")
-
+        assert "\n0c.00.3 " in terminal.enter("3")
+        terminal.type("nonsense\t \t")  # nothing fits
         assert terminal.enter() == UNKNOWN.format("nonsense")
+        terminal.type("\x1b[31m")  # a colour sequence that is pasted
+        assert "Traceback" not in terminal.enter("hostname")
+        assert "Unhandled exception" not in terminal.seen
 
 
 # Secrets.
@@ -305,7 +252,8 @@ def test_a_passphrase_is_not_echoed_not_even_its_length(registered: Account) -> 
 
 def test_a_passphrase_is_in_nothing_that_the_arrow_keys_recall(registered: Account) -> None:
     with editing(registered) as terminal:
-        terminal.booted().enter("key_manager rekey -manual")
+        terminal.booted().enter("hostname")
+        terminal.enter("key_manager rekey -manual")
         terminal.enter(PASSPHRASE)
         terminal.type("\x1b[A")
         assert "accepted" in terminal.enter(PASSPHRASE)
@@ -314,33 +262,13 @@ def test_a_passphrase_is_in_nothing_that_the_arrow_keys_recall(registered: Accou
         terminal.type("\x03")
         terminal.wait_for_prompt()
 
-        assert terminal.enter("hostname") == "filer1\n"
+        listed = terminal.enter("history")
         assert PASSPHRASE not in terminal.seen
-
-
-def test_the_prompt_after_a_passphrase_echoes_again(registered: Account) -> None:
-    with registered.terminal() as terminal:
-        terminal.booted().enter("key_manager rekey -manual")
-        terminal.enter(PASSPHRASE)
-        terminal.enter(PASSPHRASE)
-        terminal.type("hostname")
-
-        terminal.shows("hostname")
-
-
-def test_control_characters_that_are_typed_are_printed_escaped(account: Account) -> None:
-    with account.terminal() as terminal:
-        terminal.booted().type("\x11\x01red")
-
-        assert terminal.enter() == UNKNOWN.format("\\x01red")
-
-
-def test_a_colour_sequence_that_is_pasted_costs_no_traceback(account: Account) -> None:
-    with editing(account) as terminal:
-        terminal.booted().type("\x1b[31m")
-
-        assert "Traceback" not in terminal.enter("hostname")
-        assert "Unhandled exception" not in terminal.seen
+    assert [line.split(maxsplit=1)[1] for line in listed.splitlines()] == [
+        "hostname",
+        "key_manager rekey -manual",
+        "history",
+    ]
 
 
 # Other terminals and other ways to end.
@@ -452,8 +380,7 @@ def test_failures_go_to_standard_error_when_only_the_input_is_a_terminal(account
     assert "filer1\n" in out.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("environment", [{}, DUMB], ids=["xterm", "dumb"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@paired(("number", [signal.SIGTERM, signal.SIGHUP]), ("environment", [{}, DUMB]))
 def test_a_signal_at_the_prompt_ends_the_program_silently(
     account: Account, number: signal.Signals, environment: dict[str, str]
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from filer.keyserver.server import KeyServer
+from tests.kit.casts import cast
 from tests.kit.console import (
     OTHER_PASSPHRASE,
     Account,
@@ -20,12 +21,13 @@ from tests.kit.console import (
     files_below,
 )
 from tests.kit.hostile import silenced
+from tests.kit.points import paired
 from tests.kit.remote import give_access, serving
-from tests.kit.screen import screen
+from tests.kit.screen import Screen, screen
 
 COMMAND = "key_manager rekey -manual"
 WEAK = "weak"
-PASTED = f"{COMMAND}\r{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r"
+ANSWERS = f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r"
 PASTE, PASTED_ALL = "\x1b[200~", "\x1b[201~"
 
 
@@ -34,14 +36,6 @@ def impatient(registered: Account) -> Account:
     """A filer with two key servers whose timeout is two seconds."""
     change_settings(registered, "timeout = 20.0", "timeout = 2.0")
     return registered
-
-
-KINDS = ("plain", "dumb", "editor", "ssh plain", "ssh editor", "recorded")
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @contextmanager
@@ -74,102 +68,79 @@ def kept(account: Account) -> str:
     )
 
 
-def test_answers_pasted_behind_their_command_are_answers(registered: Account, kind: str) -> None:
-    with opened(kind, registered) as terminal:
-        terminal.booted().type(PASTED)
-        terminal.shows("Completed rekey on 4 disks: 4 successes")
-        terminal.shows("filer1>")
-        terminal.type("hostname\r")
-        terminal.shows("filer1\r\n")
-
-        # A terminal that edits lines itself echoes a paste before the command begins.
-        assert kind == "dumb" or OTHER_PASSPHRASE not in terminal.seen
-        assert "not found" not in terminal.seen
-    assert OTHER_PASSPHRASE not in kept(registered)
+TYPED = {
+    "never begins": ("key_manager rekey -manaul\r", "unexpected"),
+    "never begins, without a value": ("key_manager rekey -manual -key_tag ''\r", "key tag"),
+    "in a file that ends": ("source /etc/rekey\r", "end of input"),
+    "after the last try": (f"{COMMAND}\r" + f"{WEAK}\r" * 6, "key_manager: a passphrase"),
+    "is interrupted": (f"{COMMAND}\r" + f"{WEAK}\r" * 2 + "\x03", "interrupted"),
+    "has its answers": (f"{COMMAND}\r", "Completed rekey on 4 disks: 4 successes"),
+    "misspelt": ("key_manger rekey -manual\r", "not found"),
+}
+"""Dialogues with the keys before ANSWERS, and what they say."""
 
 
-@pytest.mark.parametrize(
-    ("kind", "command", "said"),
-    [
-        ("plain", "key_manager rekey -manual -x", "unexpected"),
-        *((kind, "key_manager rekey -manaul", "unexpected") for kind in KINDS),
-        ("plain", "key_manger rekey -manual", "not found"),
-        ("plain", "key_manager rekey -manual -key_tag ''", "key tag"),
-    ],
-)
-def test_answers_of_a_dialogue_that_never_begins_are_dropped(
-    registered: Account, kind: str, command: str, said: str
+EDITING_LINES = ("plain", "dumb", "recorded")
+"""Terminals that edit lines themselves, at the latest when no answer is expected any more."""
+
+
+@pytest.fixture
+def asking(registered: Account) -> Account:
+    """A filer with two key servers, and a file with a dialogue."""
+    (registered.root / "mroot" / "etc" / "rekey").write_text(f"{COMMAND}\n", encoding="ascii")
+    return registered
+
+
+def goes_on(terminal: Terminal, said: str) -> None:
+    terminal.shows(said)
+    terminal.shows("filer1>")
+    terminal.type("hostname\r")
+    terminal.shows("filer1\r\n")
+
+
+@pytest.mark.parametrize("kind", ["plain", "dumb", "editor", "ssh plain", "ssh editor", "recorded"])
+def test_answers_are_answers_or_dropped(
+    asking: Account, servers: list[KeyServer], kind: str
 ) -> None:
-    with opened(kind, registered) as terminal:
-        terminal.booted().type(f"{command}\r{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
-        terminal.shows(said)
-        terminal.shows("filer1>")
-        terminal.type("hostname\r")
-        terminal.shows("filer1\r\n")
-
-        assert kind == "dumb" or OTHER_PASSPHRASE not in terminal.seen
-        assert terminal.seen.count("not found") == (said == "not found")
-    assert OTHER_PASSPHRASE not in kept(registered)
-
-
-def test_answers_to_a_dialogue_in_a_file_that_ends_are_dropped(
-    registered: Account, kind: str
-) -> None:
-    file = registered.root / "mroot" / "etc" / "rekey"
-    file.write_text(f"{COMMAND}\n", encoding="ascii")
-    with opened(kind, registered) as terminal:
-        terminal.booted().type(f"source /etc/rekey\r{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
-        terminal.shows("end of input")
-        terminal.shows("filer1>")
-        terminal.type("hostname\r")
-        terminal.shows("filer1\r\n")
-
-        assert kind == "dumb" or OTHER_PASSPHRASE not in terminal.seen
-        assert "not found" not in terminal.seen
-    assert OTHER_PASSPHRASE not in kept(registered)
-
-
-def test_answers_typed_while_a_key_server_is_silent_are_not_shown(
-    registered: Account, servers: list[KeyServer], kind: str
-) -> None:
-    with opened(kind, registered) as terminal:
+    with opened(kind, asking) as terminal:
         terminal.booted()
         with silenced(servers[1]) as listener:
             terminal.type(f"{COMMAND}\r")
             with closing(listener.accept()[0]):
-                terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
-        terminal.shows("no key pair was created")
-        terminal.shows("filer1>")
-        terminal.type("hostname\r")
-        terminal.shows("filer1\r\n")
+                terminal.type(ANSWERS)
+        goes_on(terminal, "no key pair was created")
+        assert OTHER_PASSPHRASE not in terminal.seen
+        servers[1].start()
+
+        for dialogue, (keys, said) in TYPED.items():
+            # Without the editor, the terminal itself takes Ctrl-C at once.
+            if dialogue == "is interrupted" and "editor" not in kind:
+                continue
+            terminal.wait_for_prompt()
+            terminal.type(f"{keys}{ANSWERS}")
+            goes_on(terminal, said)
+
+            # A terminal that edits lines itself echoes a paste before the command begins.
+            assert kind in EDITING_LINES or OTHER_PASSPHRASE not in terminal.seen, dialogue
+            assert terminal.seen.count("not found") == (dialogue == "misspelt"), dialogue
+    assert OTHER_PASSPHRASE not in kept(asking)
+
+
+@paired(
+    ("kind", ["plain", "recorded"]),
+    ("dialogue", [dialogue for dialogue in TYPED if dialogue != "is interrupted"]),
+)
+def test_answers_typed_at_the_first_prompt_are_not_shown(
+    asking: Account, kind: str, dialogue: str
+) -> None:
+    keys, said = TYPED[dialogue]
+    with opened(kind, asking) as terminal:
+        terminal.booted().type(f"{keys}{ANSWERS}")
+        goes_on(terminal, said)
 
         assert OTHER_PASSPHRASE not in terminal.seen
-        assert "not found" not in terminal.seen
-    assert OTHER_PASSPHRASE not in kept(registered)
-
-
-@pytest.mark.parametrize(
-    ("kind", "entries"),
-    [
-        *((kind, f"{WEAK}\r" * 6) for kind in KINDS),
-        # Without the editor, the terminal itself takes Ctrl-C at once.
-        *((kind, f"{WEAK}\r" * 2 + "\x03") for kind in KINDS if "editor" in kind),
-    ],
-)
-def test_entries_behind_the_last_try_are_dropped(
-    registered: Account, kind: str, entries: str
-) -> None:
-    with opened(kind, registered) as terminal:
-        terminal.booted().type(f"{COMMAND}\r{entries}")
-        terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
-        terminal.shows("interrupted" if "\x03" in entries else "key_manager: a passphrase")
-        terminal.shows("filer1>")
-        terminal.type("hostname\r")
-        terminal.shows("filer1\r\n")
-
-        assert kind == "dumb" or OTHER_PASSPHRASE not in terminal.seen
-        assert "not found" not in terminal.seen
-    assert OTHER_PASSPHRASE not in kept(registered)
+        assert terminal.seen.count("not found") == (dialogue == "misspelt")
+    assert OTHER_PASSPHRASE not in kept(asking)
 
 
 @pytest.mark.parametrize("file", ["-", "/dev/tty"])
@@ -254,12 +225,11 @@ def test_answers_to_a_command_option_do_not_go_to_the_shell(account: Account) ->
 
 
 @pytest.fixture
-def replay(registered: Account, tmp_path: Path) -> str:
+def replay(tmp_path: Path) -> str:
     """Return the option that replays a recording with the command and its two answers."""
-    cast = tmp_path / "a.cast"
-    entries = f"{COMMAND}\n{OTHER_PASSPHRASE}\n{OTHER_PASSPHRASE}\n"
-    assert registered.run("--record", cast, input=entries).status == 0
-    return f"--replay '{cast}'"
+    questions = ("Please enter a new passphrase:", "Please reenter the new passphrase:")
+    step = ("filer1>", COMMAND, [(f"secret: {question}", "") for question in questions])
+    return f"--replay '{cast(tmp_path / 'a.cast', step)}'"
 
 
 @contextmanager
@@ -314,19 +284,27 @@ def having_all(servers: Sequence[KeyServer]) -> str:
 # Bracketed pastes, for which the editor asks the terminal.
 
 
-@pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n"])
-def test_a_paste_in_brackets_is_as_many_lines_as_it_has(registered: Account, line_end: str) -> None:
+def test_a_paste_in_brackets_is_as_many_lines_as_it_has(registered: Account) -> None:
     lines = [COMMAND, OTHER_PASSPHRASE, OTHER_PASSPHRASE, "hostname", "hist"]
-    with screen(registered) as person:
-        person.booted().type(f"{PASTE}{line_end.join(lines)}{PASTED_ALL}")
-        person.shows("Completed rekey on 4 disks", "filer1> hostname\nfiler1\n")
-        person.shows_typed("filer1> hist")
-        person.type("ory\r")
-        person.shows("  2  hostname\n")
+    with screen(registered, rows=80) as person:
+        person.booted()
+        for times, line_end in enumerate(("\n", "\r", "\r\n"), 1):
+            person.type(f"{PASTE}{line_end.join(lines)}{PASTED_ALL}")
+            shown(person, "Completed rekey on 4 disks: 4 successes", times)
+            shown(person, "filer1> hostname\nfiler1\n", times)
+            person.shows_typed("filer1> hist")
+            person.type("ory\r")
+            shown(person, "  2  hostname\n", times)
+            person.shows_typed("filer1>")
 
         assert OTHER_PASSPHRASE not in person.text
     written = registered.history.read_text(encoding="utf-8")
-    assert re.findall(r"(?m)^\+(.*)$", written) == [COMMAND, "hostname", "history"]
+    assert re.findall(r"(?m)^\+(.*)$", written) == [COMMAND, "hostname", "history"] * 3
+
+
+def shown(person: Screen, text: str, times: int) -> None:
+    """Wait until ``text`` is on the screen so many times."""
+    person.wait(lambda: person.text.count(text) == times, text)
 
 
 def test_a_paste_in_brackets_whose_dialogue_never_begins_is_dropped(account: Account) -> None:
@@ -350,17 +328,21 @@ def test_a_control_character_in_a_paste_is_text(account: Account) -> None:
         assert person.typed.endswith("x^C")
 
 
-@pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n"])
-def test_a_secret_may_be_pasted_with_its_line_end(registered: Account, line_end: str) -> None:
-    with screen(registered) as person:
-        person.booted().type(f"{COMMAND}\r")
-        for question in ("enter a new passphrase:", "reenter the new passphrase:"):
-            person.shows(question)
-            person.type(f"{PASTE}{OTHER_PASSPHRASE}{line_end}{PASTED_ALL}")
-            person.settle()
-            person.type("\r")
-
-        person.shows("Completed rekey on 4 disks: 4 successes")
+def test_a_secret_may_be_pasted_with_its_line_end(registered: Account) -> None:
+    with screen(registered, rows=60) as person:
+        person.booted()
+        for times, line_end in enumerate(("\n", "\r", "\r\n"), 1):
+            person.type(f"{COMMAND}\r")
+            for question in (
+                "Please enter a new passphrase:",
+                "Please reenter the new passphrase:",
+            ):
+                shown(person, question, times)
+                person.type(f"{PASTE}{OTHER_PASSPHRASE}{line_end}{PASTED_ALL}")
+                person.settle()
+                person.type("\r")
+            shown(person, "Completed rekey on 4 disks: 4 successes", times)
+            person.shows_typed("filer1>")
 
 
 def test_two_line_ends_behind_a_secret_are_not_dropped(registered: Account) -> None:

@@ -487,14 +487,19 @@ def test_a_command_with_a_word_like_a_secret_is_shown(account: Account) -> None:
     assert typed(account.home / "a.cast") == [line]
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["key_manager rekey -m", "key_manager rekey", "disk encrypt rekey -manual", "rekey -manual"],
-)
-def test_the_answers_behind_a_failed_rekey_are_skipped(account: Account, line: str) -> None:
-    ended = account.run("-x", input=f"{line}\n{PASSPHRASE}\nweak\nhostname\n")
+def test_the_answers_behind_a_failed_rekey_are_skipped(account: Account) -> None:
+    lines = (
+        "key_manager rekey -m",
+        "key_manager rekey",
+        "disk encrypt rekey -manual",
+        "rekey -manual",
+    )
 
-    assert ended.out == f"filer1> {line}\nfiler1> hostname\nfiler1\n"
+    ended = account.run(
+        "-x", input="".join(f"{line}\n{PASSPHRASE}\nweak\nhostname\n" for line in lines)
+    )
+
+    assert ended.out == "".join(f"filer1> {line}\nfiler1> hostname\nfiler1\n" for line in lines)
     assert PASSPHRASE not in ended.err
     assert "weak" not in ended.err
 
@@ -506,8 +511,7 @@ def test_commands_behind_a_failed_rekey_run(account: Account) -> None:
     assert "hostnmae not found" in ended.err
 
 
-@pytest.mark.parametrize("kind", ["plain", "editor"])
-@pytest.mark.parametrize("before", ["", "nonsense "])
+@paired(("kind", ["plain", "editor"]), ("before", ["", "nonsense "]))
 def test_a_passphrase_typed_as_a_command_is_not_kept(
     account: Account, kind: str, before: str
 ) -> None:

@@ -1,6 +1,7 @@
 """--replay: run the commands of a recording again, and show the differences."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.kit.console import (
     files_below,
     prepare,
 )
+from tests.kit.points import some
 
 SCRIPT = f'{HEADER}[0.0, "m", "session: script"]\n'
 
@@ -244,11 +246,6 @@ LOSSES: dict[str, Steps] = {
     "sanitize": [("filer1>", "disk encrypt sanitize 0c.00.3", answers("sanitize disk"))],
     "sanitize -all": [("filer1>", "disk encrypt sanitize -all", answers("sanitize disk"))],
     "destroy": [("filer1>", "disk encrypt destroy *", answers("destroy disk"))],
-    "maintenance": [
-        ("filer1>", "halt", []),
-        ("LOADER>", "boot_ontap maint", []),
-        ("*>", "disk encrypt destroy *", answers("destroy disk")),
-    ],
     "remove": [("filer1>", "key_manager remove -key_server 127.0.0.2", answers("yes"))],
     "remove, at the second try": [
         ("filer1>", "key_manager remove -key_server 127.0.0.2", answers("sure", "Y"))
@@ -264,18 +261,12 @@ LOSSES: dict[str, Steps] = {
         ("filer1>", "halt", []),
         ("LOADER>", "kmip_setup '{directory}' 127.0.0.3", answers("", "yes", "yes")),
     ],
+    "maintenance": [
+        ("filer1>", "halt", []),
+        ("LOADER>", "boot_ontap maint", []),
+        ("*>", "disk encrypt destroy *", answers("destroy disk")),
+    ],
 }
-
-each_loss = pytest.mark.parametrize("name", LOSSES)
-
-
-def loss(name: str, servers: Sequence[KeyServer], home: Path) -> tuple[Account, Path]:
-    """Return a filer, and a recording that would destroy its data."""
-    steps = [
-        (prompt, line.format(directory=servers[0].directory), replies)
-        for prompt, line, replies in LOSSES[name]
-    ]
-    return sealed(servers, home), cast(home / "a.cast", *steps)
 
 
 def kept(account: Account) -> dict[str, bytes]:
@@ -289,69 +280,77 @@ def kept(account: Account) -> dict[str, bytes]:
     return files
 
 
-@each_loss
 def test_a_recording_does_not_consent_to_a_loss_of_data(
-    name: str, tmp_path: Path, servers: list[KeyServer]
+    tmp_path: Path, servers: list[KeyServer]
 ) -> None:
-    account, recorded = loss(name, servers, tmp_path / "home")
+    account = sealed(servers, tmp_path / "home")
     before = kept(account)
+    steps = dict.fromkeys(  # the filer halts once
+        (prompt, line.format(directory=servers[0].directory), tuple(replies))
+        for loss in LOSSES.values()
+        for prompt, line, replies in loss
+    )
+    recorded = cast(tmp_path / "a.cast", *steps)
 
     ended = account.run("--replay", recorded, input="yes\ndestroy disk\nsanitize disk\n")
 
     assert (ended.err, ended.status) == ("", 1)
-    assert [line.partition(": ")[2] for line in ended.out.splitlines() if REFUSED in line] == [
-        REFUSED
-    ]
+    refused = [line.partition(": ")[2] for line in ended.out.splitlines() if REFUSED in line]
+    assert refused == [REFUSED] * len(LOSSES)
     assert kept(account) == before
 
 
-@each_loss
+@pytest.mark.sampled
 def test_a_recording_consents_to_a_loss_of_data_where_that_is_allowed(
-    name: str, tmp_path: Path, servers: list[KeyServer]
+    tmp_path: Path, servers: list[KeyServer]
 ) -> None:
-    account, recorded = loss(name, servers, tmp_path / "home")
-    before = kept(account)
+    prepared = sealed(servers, tmp_path / "home")
+    before = kept(prepared)
+    for number, (name, loss) in enumerate(some([*LOSSES.items()], most=5)):
+        home = tmp_path / str(number)
+        shutil.copytree(prepared.home, home, symlinks=True)
+        account = Account(home)
+        steps = [
+            (prompt, line.format(directory=servers[0].directory), replies)
+            for prompt, line, replies in loss
+        ]
 
-    ended = account.run("--replay", recorded, "--allow-data-loss")
+        ended = account.run("--replay", cast(home / "a.cast", *steps), "--allow-data-loss")
 
-    assert (ended.err, ended.status) == ("", 1)
-    assert REFUSED not in ended.out
-    assert kept(account) != before
+        assert (ended.err, ended.status) == ("", 1), name
+        assert REFUSED not in ended.out, name
+        assert kept(account) != before, name
 
 
-@pytest.mark.parametrize(
-    "replies",
-    [("no",), ("sanitize disk",), ("",), ("\x03",), ("\x04",), ()],
-    ids=repr,
-)
-def test_a_recording_may_refuse_a_loss_of_data(
-    replies: tuple[str, ...], tmp_path: Path, account: Account
-) -> None:
+def test_a_recording_may_refuse_a_loss_of_data(tmp_path: Path, account: Account) -> None:
     prepare(account, [])
-    steps = ("filer1>", "disk encrypt destroy 0c.00.3", answers(*replies))
+    replies = (("no",), ("sanitize disk",), ("",), ("\x03",), ("\x04",), ())
+    steps = [("filer1>", "disk encrypt destroy 0c.00.3", answers(*each)) for each in replies]
 
-    ended = account.run("--replay", cast(tmp_path / "a.cast", steps))
+    ended = account.run("--replay", cast(tmp_path / "a.cast", *steps))
 
     assert REFUSED not in ended.out
+    assert ended.out.count("+To continue, enter destroy disk:") == len(replies)
     assert "(destroyed)" not in account.commands("disk encrypt show").out
 
 
-@pytest.mark.parametrize("answer", ["destroy disk", "no", "", "\x04"], ids=repr)
+@pytest.mark.parametrize("replies", [["no", "", "destroy disk"], ["\x04"]], ids=repr)
 def test_a_person_at_a_terminal_is_asked_and_is_told_what_would_be_lost(
-    answer: str, tmp_path: Path, account: Account
+    replies: list[str], tmp_path: Path, account: Account
 ) -> None:
     prepare(account, [])
-    steps = ("filer1>", "disk encrypt destroy 0c.00.3", answers("destroy disk"))
-    recorded = cast(tmp_path / "a.cast", steps)
+    step = ("filer1>", "disk encrypt destroy 0c.00.3", answers("destroy disk"))
+    recorded = cast(tmp_path / "a.cast", *[step] * len(replies))
     with account.terminal("--replay", recorded) as terminal:
-        terminal.shows("filer1> disk encrypt destroy 0c.00.3")
-        terminal.shows("Warning: The data on 1 disks (0c.00.3) will be lost for good")
-        terminal.shows("To continue, enter destroy disk: ")
-        terminal.type(answer if answer == "\x04" else f"{answer}\r")
+        for answer in replies:
+            terminal.shows("filer1> disk encrypt destroy 0c.00.3")
+            terminal.shows("Warning: The data on 1 disks (0c.00.3) will be lost for good")
+            terminal.shows("To continue, enter destroy disk: ")
+            terminal.type(answer if answer == "\x04" else f"{answer}\r")
         assert terminal.end() == 1
 
     shown = account.commands("disk encrypt show").out
-    assert ("(destroyed)" in shown) == (answer == "destroy disk")
+    assert ("(destroyed)" in shown) == ("destroy disk" in replies)
 
 
 def test_the_root_of_the_demo_has_nothing_to_lose(tmp_path: Path, account: Account) -> None:
@@ -498,12 +497,19 @@ def test_a_table_in_the_random_order_of_its_key_ids_is_no_difference() -> None:
         (SCRIPT + "{}", "3: not an event of an asciicast v2 file"),
     ],
 )
-def test_a_file_that_is_no_recording_is_one_clear_line(
-    account: Account, data: str, problem: str
-) -> None:
-    (account.home / "a.cast").write_text(data, encoding="utf-8")
+def test_what_is_no_recording_says_so(data: str, problem: str) -> None:
+    with pytest.raises(CastError) as told:
+        read(data.encode())
 
-    assert account.run("--replay", "a.cast") == ("", f"filer: a.cast:{problem}\n", 2)
+    assert str(told.value) == problem
+
+
+def test_a_file_that_is_no_recording_is_one_clear_line(account: Account) -> None:
+    (account.home / "a.cast").write_text("hostname\n", encoding="utf-8")
+
+    ended = account.run("--replay", "a.cast")
+
+    assert ended == ("", "filer: a.cast:1: not a line of JSON\n", 2)
 
 
 def test_bytes_without_end_and_a_directory_are_one_clear_line(account: Account) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from itertools import count, islice
+from itertools import count, cycle, islice, product
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,7 +44,7 @@ from tests.kit.console import (
 from tests.kit.faulty import FaultyKeyServer, hold
 from tests.kit.house import House
 from tests.kit.imports import loaded_by
-from tests.kit.points import paired, some
+from tests.kit.points import some
 from tests.kit.remote import (
     PASSWORD,
     Remote,
@@ -100,15 +100,16 @@ def test_a_failure_before_the_end_is_not_forgotten(remote: Remote, leaving: str)
         assert terminal.end() == 0
 
 
-@pytest.mark.parametrize("leaving", ["reboot", "halt"])
-def test_a_failure_before_the_power_goes_is_not_forgotten(account: Account, leaving: str) -> None:
-    for words, text, status in (
-        ((f"bad; {leaving}",), "", 1),
-        ((), f"bad\n{leaving}\n", 1),
-        ((), f"{leaving}\n", 0),
-    ):
-        with serving(account) as remote:
+def test_a_failure_before_the_power_goes_is_not_forgotten(account: Account) -> None:
+    with serving(account) as remote:
+        for words, text, status in (
+            (("bad; reboot",), "", 1),
+            ((), "bad\nreboot\n", 1),
+            ((), "reboot\n", 0),
+        ):
             assert remote.run(*words, input=text).status == status
+            remote.again()
+        assert remote.run("bad; halt").status == 1
 
 
 def test_an_unknown_command_is_no_command_of_the_host(remote: Remote) -> None:
@@ -142,33 +143,31 @@ def test_end_of_input_in_a_question_is_a_failed_command(remote: Remote) -> None:
 
 
 def test_one_command_at_a_terminal_asks_the_person(encrypted: Remote) -> None:
-    with encrypted.terminal("key_manager rekey -manual") as terminal:
-        assert terminal.wait_for_prompt() == ""
-        assert terminal.prompt == "Please enter a new passphrase:"
-        terminal.type(f"{OTHER_PASSPHRASE}\r")
-        terminal.wait_for_prompt()
-        terminal.type(f"{OTHER_PASSPHRASE}\r")
+    line = "key_manager rekey -manual"
+    questions = ("Please enter a new passphrase:", "Please reenter the new passphrase:")
+    with encrypted.terminal(line) as terminal:
+        for question in questions:
+            assert terminal.wait_for_prompt().strip() == ""
+            assert terminal.prompt == question
+            terminal.type(f"{OTHER_PASSPHRASE}\r")
         terminal.shows("Completed rekey on")
 
         assert terminal.end() == 0
         assert OTHER_PASSPHRASE not in terminal.seen
 
+    keys = encrypted.account.root / "ssh" / "authorized_keys"
+    text = keys.read_text(encoding="ascii")
+    forced = text.replace("ssh-", f'command="{line}" ssh-', 1)
+    for words, authorized in (((line,), text), ((), forced)):  # a person with the editor
+        keys.write_text(authorized, encoding="ascii")
+        with encrypted.screen(*words) as person:
+            for question in questions:
+                person.shows_typed(question)
+                person.type(f"{OTHER_PASSPHRASE}\r")
+            person.shows("Completed rekey on")
 
-@pytest.mark.parametrize("forced", [False, True])
-def test_one_command_asks_a_person_with_the_editor(encrypted: Remote, forced: bool) -> None:
-    line = "key_manager rekey -manual"
-    if forced:
-        keys = encrypted.account.root / "ssh" / "authorized_keys"
-        text = keys.read_text(encoding="ascii")
-        keys.write_text(text.replace("ssh-", f'command="{line}" ssh-', 1), encoding="ascii")
-    with encrypted.screen(*([] if forced else [line])) as person:
-        for question in ("Please enter a new passphrase:", "Please reenter the new passphrase:"):
-            person.shows_typed(question)
-            person.type(f"{OTHER_PASSPHRASE}\r")
-        person.shows("Completed rekey on")
-
-        assert Terminal(person.child).end() == 0
-        assert OTHER_PASSPHRASE not in person.text
+            assert Terminal(person.child).end() == 0
+            assert OTHER_PASSPHRASE not in person.text
 
 
 # A script.
@@ -290,35 +289,25 @@ def test_a_plain_terminal_has_lines_without_control_sequences(remote: Remote, te
         assert terminal.leave() == 0
 
 
-@pytest.mark.parametrize("term", ["xterm", "dumb", "vt100"])
-def test_a_passphrase_is_shown_nowhere(encrypted: Remote, term: str) -> None:
-    with encrypted.terminal(term=term) as terminal:
-        terminal.shows("filer1>")
-        terminal.type("key_manager rekey -manual\r")
-        terminal.shows("enter a new passphrase:")
-        terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
-        terminal.shows("Completed rekey on")
-        terminal.shows("filer1>")
-        terminal.type("history\r")
-        terminal.shows("history")
-        terminal.shows("filer1>")
+def test_a_passphrase_is_shown_nowhere(encrypted: Remote) -> None:
+    for term in ("xterm", "dumb", "vt100"):
+        with encrypted.terminal(term=term) as terminal:
+            terminal.shows("filer1>")
+            terminal.type("key_manager rekey -manual\r")
+            terminal.shows("enter a new passphrase:")
+            terminal.type(f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r")
+            terminal.shows("Completed rekey on")
+            terminal.shows("filer1>")
+            terminal.type("history\r")
+            terminal.shows("history")
+            terminal.shows("filer1>")
 
-        assert terminal.leave() == 0
-        assert "New passphrase accepted." in terminal.seen
-        assert OTHER_PASSPHRASE not in terminal.seen + encrypted.log
+            assert terminal.leave() == 0
+            assert "New passphrase accepted." in terminal.seen
+            assert OTHER_PASSPHRASE not in terminal.seen + encrypted.log
 
 
 # Several people.
-
-
-def test_a_change_in_one_session_shows_in_the_next_command_of_another(encrypted: Remote) -> None:
-    with encrypted.terminal() as terminal:
-        before = terminal.booted().enter("disk encrypt show")
-        assert encrypted.run("disk encrypt rekey 0x0 '*'").status == 0
-        after = terminal.enter("disk encrypt show")
-
-    assert before.count(" Yes\n") == DISKS
-    assert after.count(" No\n") == DISKS
 
 
 def test_privilege_and_history_are_of_one_session(remote: Remote) -> None:
@@ -330,7 +319,7 @@ def test_privilege_and_history_are_of_one_session(remote: Remote) -> None:
         assert "priv" not in two.enter("history")
 
 
-def test_a_second_change_is_refused_and_reading_goes_on(
+def test_a_second_change_is_refused_and_reading_goes_on_and_shows_the_first(
     encrypted: Remote, server: FaultyKeyServer
 ) -> None:
     held = hold(server, "REGISTER")
@@ -341,26 +330,15 @@ def test_a_second_change_is_refused_and_reading_goes_on(
 
         assert encrypted.run("key_manager rekey") == ("", f"key_manager: {busy}", 1)
         assert encrypted.run("disk encrypt lock '*'") == ("", f"disk: {busy}", 1)
+        assert 'did you mean "-manual"?' in encrypted.run("key_manager rekey -manaul").err
         assert encrypted.run("disk encrypt show").status == 0
         assert encrypted.run("sysconfig -r; aggr status; keymgr list cert; uptime").status == 0
         held.release()
 
         assert f"Completed rekey on {DISKS} disks: {DISKS} suc" in terminal.wait_for_prompt()
-        assert encrypted.run("key_manager rekey").status == 0
-
-
-def test_errors_in_a_line_are_reported_during_another_change(
-    encrypted: Remote, server: FaultyKeyServer
-) -> None:
-    held = hold(server, "REGISTER")
-    with ThreadPoolExecutor() as pool:
-        rekey = pool.submit(encrypted.run, "key_manager rekey")
-        assert held.reached.wait(PATIENCE)
-        wrong = encrypted.run("key_manager rekey -manaul")
-        held.release()
-
-        assert 'did you mean "-manual"?' in wrong.err
-        assert rekey.result().status == 0
+        assert terminal.enter("disk encrypt show").count(" Yes\n") == DISKS
+        assert encrypted.run("disk encrypt rekey 0x0 '*'").status == 0
+        assert terminal.enter("disk encrypt show").count(" No\n") == DISKS
 
 
 def test_a_question_that_waits_holds_the_turn_until_it_is_given_up(remote: Remote) -> None:
@@ -512,31 +490,26 @@ def test_a_key_that_is_not_authorized_is_refused(remote: Remote, tmp_path: Path)
     assert (ended.out, ended.status) == ("", 255)
 
 
-def test_the_keys_are_those_of_root_alone(account: Account) -> None:
+def test_the_keys_are_those_of_root_alone_and_a_change_counts_at_once(account: Account) -> None:
     give_access(account, "operator")
+    keys = account.root / "ssh" / "authorized_keys"
+    key = keys.read_text(encoding="ascii").splitlines()[1]
     with serving(account) as remote:
         assert remote.run("hostname").status == 0
         assert remote.run("hostname", user="operator").status == 255
         assert run_with_password(remote, PASSWORD, "operator") == ("filer1", 0)
         assert "operator from 127.0.0.1 logged in by password" in remote.log
 
-
-def test_a_key_can_be_held_to_one_command_as_with_openssh(account: Account) -> None:
-    give_access(account)
-    keys = account.root / "ssh" / "authorized_keys"
-    key = keys.read_text(encoding="ascii").splitlines()[1]
-    keys.write_text(f'command="key_manager show",no-pty {key}\n', encoding="ascii")
-    with serving(account) as remote:
+        # A key is held to one command as with OpenSSH.
+        keys.write_text(f'command="key_manager show",no-pty {key}\n', encoding="ascii")
         assert remote.run("halt") == (NOTHING_REGISTERED, "", 0)
         assert remote.run(input="halt\n") == (NOTHING_REGISTERED, "", 0)
 
-
-def test_a_new_password_and_a_key_taken_away_count_at_once(account: Account) -> None:
-    with serving(account) as remote:
-        assert account.run("--ssh-password", "root", input="another-one\n").status == 0
-        assert run_with_password(remote, "another-one") == ("filer1", 0)
-        assert run_with_password(remote, PASSWORD)[1] == 255
-        (account.root / "ssh" / "authorized_keys").unlink()
+        changed = account.run("--ssh-password", "operator", input="another-one\n")
+        assert changed.status == 0
+        assert run_with_password(remote, "another-one", "operator") == ("filer1", 0)
+        assert run_with_password(remote, PASSWORD, "operator")[1] == 255
+        keys.unlink()
         assert remote.run("hostname").status == 255
 
 
@@ -676,17 +649,6 @@ def test_paramiko_reads_outputs_and_status(remote: Remote) -> None:
 # How it begins and ends.
 
 
-def test_it_listens_on_loopback_unless_told_otherwise(account: Account) -> None:
-    give_access(account)
-    with account.pipe("--ssh", "0") as child:
-        child.expect(r"listening on 127\.0\.0\.1 port (\d+) ")
-        assert isinstance(child.match, re.Match)
-        port = int(child.match[1])
-
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.2", port), PATIENCE)
-
-
 def test_it_listens_where_it_is_told_to(account: Account) -> None:
     with serving(account, "::1") as remote:
         assert remote.address == "::1"
@@ -722,7 +684,7 @@ def test_the_host_keys_stay_and_all_files_are_private(account: Account) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        *((name, "damaged\n", f"filer: ssh/{name}: ") for name in HOST_KEYS),
+        ("host_key_ecdsa", "damaged\n", "filer: ssh/host_key_ecdsa: "),
         ("passwords.toml", '\nroot = "hunter2"\n', "filer: ssh/passwords.toml:2: root "),
         ("passwords.toml", "root = \n", "filer: ssh/passwords.toml:1: "),
     ],
@@ -752,33 +714,35 @@ def test_a_port_that_is_taken_is_one_line(account: Account) -> None:
     assert (ended.out, ended.status) == ("", 2)
 
 
-def test_a_filer_without_any_login_warns(account: Account) -> None:
+def test_without_any_login_it_warns_and_listens_on_loopback(account: Account) -> None:
+    give_access(account)
+    for name in "passwords.toml", "authorized_keys":
+        (account.root / "ssh" / name).unlink()
     with account.pipe("--ssh", "0") as child:
         child.expect_exact("WARNING: no user can log in: ")
         child.expect_exact("filer --ssh-password root")
-        child.expect_exact("listening on")
+        child.expect(r"listening on 127\.0\.0\.1 port (\d+) ")
+        assert isinstance(child.match, re.Match)
+        port = int(child.match[1])
+
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port), PATIENCE)
 
 
-def test_a_reboot_ends_all_sessions_and_serves_again(encrypted: Remote) -> None:
-    with encrypted.terminal() as idle:
-        idle.booted()
-        ended = encrypted.run("reboot")
-        idle.shows("filer1: the system reboots by root from 127.0.0.1; this session ends.")
-
-        assert idle.end() == 129
-    assert ended == ("System rebooting...\n", "", 0)
-    encrypted.again()
-    assert encrypted.run("disk encrypt show").out.count(" Yes\n") == DISKS
-    assert encrypted.run("uptime").out.count("up 0 mins") == 1
-
-
-def test_halt_ends_the_program(account: Account) -> None:
-    with serving(account) as remote, remote.terminal() as idle:
-        idle.booted()
-
-        assert remote.run("halt") == ("System halting...\n", "", 0)
-        idle.shows("filer1: the system halts by root from 127.0.0.1; this session ends.")
-        assert remote.child.proc.wait(PATIENCE) == 0
+def test_a_reboot_ends_all_sessions_and_serves_again_and_halt_ends_the_program(
+    encrypted: Remote,
+) -> None:
+    for how, said in ("reboot", "System rebooting...\n"), ("halt", "System halting...\n"):
+        with encrypted.terminal() as idle:
+            idle.booted()
+            assert encrypted.run(how) == (said, "", 0)
+            idle.shows(f"filer1: the system {how}s by root from 127.0.0.1; this session ends.")
+            assert idle.end() == 129
+        if how == "reboot":
+            encrypted.again()
+            assert encrypted.run("disk encrypt show").out.count(" Yes\n") == DISKS
+            assert encrypted.run("uptime").out.count("up 0 mins") == 1
+    assert encrypted.child.proc.wait(PATIENCE) == 0
 
 
 def opened_output(kind: str) -> tuple[int, int]:
@@ -863,36 +827,31 @@ def kept(account: Account) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("line", "term", "how"),
-    some(
-        [
-            (line, "vt100" if (number + other) % 2 else "xterm", how)
-            for number, line in enumerate(QUESTIONS)
-            for other, how in enumerate(ENDS)
-        ],
-        most=5,
-    ),
+    ("how", "lines"),
+    [
+        ("reboot", [*QUESTIONS]),  # after which the same program serves again
+        *((how, [line]) for how, line in some([*product(["halt", "SIGTERM"], QUESTIONS)], most=2)),
+    ],
 )
-def test_an_open_question_delays_no_shutdown(
-    encrypted: Remote, line: str, term: str, how: str
-) -> None:
+def test_an_open_question_delays_no_shutdown(encrypted: Remote, how: str, lines: list[str]) -> None:
     shown = encrypted.run("disk encrypt show").out
     before = kept(encrypted.account)
-    with encrypted.terminal(term=term) as terminal:
-        terminal.shows("filer1>")
-        terminal.type(f"{line}\r")
-        wait_until_busy(encrypted)
+    for line, term in zip(lines, cycle(("vt100", "xterm"))):
+        with encrypted.terminal(term=term) as terminal:
+            terminal.shows("filer1>")
+            terminal.type(f"{line}\r")
+            wait_until_busy(encrypted)
 
-        end(encrypted, how)
-        assert terminal.end() == 129
-    assert f"{QUESTIONS[line]}\n" in plain(terminal.seen)
-    assert f"{ENDS[how]}\n" in plain(terminal.seen)
+            end(encrypted, how)
+            assert terminal.end() == 129
+        assert f"{QUESTIONS[line]}\n" in plain(terminal.seen)
+        assert f"{ENDS[how]}\n" in plain(terminal.seen)
 
-    assert kept(encrypted.account) == before
+        assert kept(encrypted.account) == before
+        name = " ".join(word for word in line.split()[:3] if not word.startswith("-"))
+        assert f"console.interrupted:warning]: {name} of root from 127.0.0.1: in" in encrypted.log
     again = encrypted.run if how == "reboot" else encrypted.account.commands
     assert again("disk encrypt show").out == shown
-    name = " ".join(word for word in line.split()[:3] if not word.startswith("-"))
-    assert f"console.interrupted:warning]: {name} of root from 127.0.0.1: inter" in encrypted.log
 
 
 def wait_until_busy(remote: Remote) -> None:
@@ -903,70 +862,71 @@ def wait_until_busy(remote: Remote) -> None:
     pytest.fail("no command is running")
 
 
-@paired(("how", ENDS), ("terminal", [True, False]))
-def test_an_open_question_of_one_command_delays_no_shutdown(
-    encrypted: Remote, terminal: bool, how: str
-) -> None:
-    client = encrypted.client(*(["-tt"] if terminal else []))
-    with subprocess.Popen(
-        [*client, "disk encrypt sanitize 0c.00.3"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**encrypted.account.environment(), "TERM": "vt100"},
-    ) as asking:
-        assert asking.stdout is not None
-        asked = b""
-        while not asked.endswith(b"enter sanitize disk: "):
-            asked += os.read(asking.stdout.fileno(), 1)
+@pytest.mark.parametrize("how", ["halt", "SIGTERM"])
+def test_an_open_question_of_one_command_delays_no_shutdown(account: Account, how: str) -> None:
+    with serving(account) as remote:
+        for options, each in (["-tt"], "reboot"), ([], "reboot"), (["-tt"], how):
+            with subprocess.Popen(
+                [*remote.client(*options), "disk encrypt sanitize 0c.00.3"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**account.environment(), "TERM": "vt100"},
+            ) as asking:
+                assert asking.stdout is not None
+                asked = b""
+                while not asked.endswith(b"enter sanitize disk: "):
+                    asked += os.read(asking.stdout.fileno(), 1)
 
-        end(encrypted, how)
-        out, _ = asking.communicate(timeout=PATIENCE)
-    said = plain(out.decode())
-    assert "disk: interrupted\n" in said
-    assert ENDS[how] in said
-    assert asking.returncode == 129
+                end(remote, each)
+                out, _ = asking.communicate(timeout=PATIENCE)
+            said = plain(out.decode())
+            assert "disk: interrupted\n" in said
+            assert ENDS[each] in said
+            assert asking.returncode == 129
 
 
-@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("how", ["halt", "SIGTERM"])
 def test_a_change_at_work_ends_at_its_safe_point_and_then_the_end_goes_on(
     encrypted: Remote, server: FaultyKeyServer, how: str
 ) -> None:
     shown = encrypted.run("disk encrypt show").out
-    held = hold(server, "REGISTER")
-    with encrypted.terminal() as terminal, ThreadPoolExecutor() as pool:
-        terminal.booted().type("key_manager rekey; logger went on\r")
-        assert held.reached.wait(PATIENCE)
+    for each in "reboot", how:
+        held = hold(server, "REGISTER")
+        with encrypted.terminal() as terminal, ThreadPoolExecutor() as pool:
+            terminal.booted().type("key_manager rekey; logger went on\r")
+            assert held.reached.wait(PATIENCE)
 
-        ended = pool.submit(end, encrypted, how)
-        terminal.shows(ENDS[how])
-        assert not ended.done()
-        held.release()
-        terminal.shows("interrupted")
-        ended.result()
-        assert terminal.end() == 129
+            ended = pool.submit(end, encrypted, each)
+            terminal.shows(ENDS[each])
+            assert not ended.done()
+            held.release()
+            terminal.shows("interrupted")
+            ended.result()
+            assert terminal.end() == 129
 
-    assert "went on" not in encrypted.log
-    again = encrypted.run if how == "reboot" else encrypted.account.commands
-    assert again("disk encrypt show").out == shown
-    assert again("key_manager rekey").status == 0
+        assert "went on" not in encrypted.log
+        again = encrypted.run if each == "reboot" else encrypted.account.commands
+        assert again("disk encrypt show").out == shown
+    assert encrypted.account.commands("key_manager rekey").status == 0
 
 
-@paired(("how", ENDS), ("line", ["", "disk encrypt sanitize 0c.00.3"]))
-def test_keys_of_a_client_that_has_left_delay_no_end(account: Account, line: str, how: str) -> None:
+@pytest.mark.parametrize("how", ["halt", "SIGTERM"])
+def test_keys_of_a_client_that_has_left_delay_no_end(account: Account, how: str) -> None:
     macros = "\x18(a\x7f\x18)" + "\x18(\x18e\x18e\x18)" * 40  # each doubles the one before
     upper = f"\x1b[200~{'abc ' * 15_000}\x1b[201~\x01" + ("\x1b9" * 6 + "\x1bu") * 50
     with serving(account) as remote:
-        with remote.screen(*([line] if line else [])) as person:
-            person.wait(lambda: person.typed.endswith((">", "disk:")), "a prompt")
-            person.settle()
-            person.type(upper + macros)
-            person.shows("ABC abc")
+        for words, each in ([], "reboot"), (["disk encrypt sanitize 0c.00.3"], how):
+            with remote.screen(*words) as person:
+                person.wait(lambda: person.typed.endswith((">", "disk:")), "a prompt")
+                person.settle()
+                person.type(upper + macros)
+                person.shows("ABC abc")
 
-        end(remote, how)
+            end(remote, each)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_all_sessions_and_the_program(
     encrypted: Remote, server: FaultyKeyServer, number: signal.Signals
 ) -> None:
@@ -1028,23 +988,20 @@ def test_a_password_is_typed_twice_unseen(
     assert (account.root / "ssh").exists() == (status == 0)
 
 
-@pytest.mark.parametrize(
-    ("user", "typed"),
-    [
+def test_what_is_no_user_or_no_password_is_refused(account: Account) -> None:
+    for user, typed in (
         ("root", ""),
         ("root", "short\n"),
         ("Root", f"{PASSWORD}\n"),
         ("", f"{PASSWORD}\n"),
         ("a\x1b[31m", f"{PASSWORD}\n"),
-    ],
-)
-def test_what_is_no_user_or_no_password_is_refused(account: Account, user: str, typed: str) -> None:
-    ended = account.run("--ssh-password", user, input=typed)
+    ):
+        ended = account.run("--ssh-password", user, input=typed)
 
-    assert ended.err.startswith("filer: ")
-    assert (ended.out, ended.err.count("\n"), ended.status) == ("", 1, 2)
-    assert "\x1b" not in ended.err
-    assert not (account.root / "ssh").exists()
+        assert ended.err.startswith("filer: "), user
+        assert (ended.out, ended.err.count("\n"), ended.status) == ("", 1, 2)
+        assert "\x1b" not in ended.err
+        assert not (account.root / "ssh").exists()
 
 
 # How it is called.

@@ -409,6 +409,16 @@ def test_a_weak_or_rare_host_key_is_refused(
         host_keys(directory, Storage())
 
 
+@pytest.mark.parametrize("name", HOST_KEYS)
+def test_a_damaged_host_key_is_named_and_stays_as_it_is(directory: Path, name: str) -> None:
+    (directory / name).write_text("damaged\n")
+    (directory / name).chmod(0o600)
+
+    with pytest.raises(AccessError, match=f"^ssh/{name}: "):
+        host_keys(directory, Storage())
+    assert (directory / name).read_text() == "damaged\n"
+
+
 # Over the wire.
 
 
