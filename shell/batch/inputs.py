@@ -22,8 +22,11 @@ class Input(Protocol):
     def line(self) -> str | None:
         """Return the next line without its line end, or None at the end."""
 
+    def answer(self, ask: Callable[[], object]) -> str | None:
+        """Call ``ask`` when keys can be read, and return the next line as `line` does."""
+
     def secret(self, ask: Callable[[], object]) -> str | None:
-        """Call ``ask``, and return the next line as `line` does, without echo."""
+        """Do the same as `answer` without echo."""
 
     def skip(self, count: int) -> None:
         """Skip the next ``count`` lines, or with ALL_ANSWERS all that there are."""
@@ -93,9 +96,11 @@ class LineInput:
                 self._skipped -= 1
         return None
 
-    def secret(self, ask: Callable[[], object]) -> str | None:
+    def answer(self, ask: Callable[[], object]) -> str | None:
         ask()
         return self.line()
+
+    secret = answer
 
     def skip(self, count: int) -> None:
         """Skip ``count`` more lines, lazily, at the next read."""
@@ -178,7 +183,12 @@ class KeyboardInput:
         return self._open_reader() if self._reader is None else nullcontext(self._reader)
 
     def line(self) -> str | None:
+        return self.answer(lambda: None)
+
+    def answer(self, ask: Callable[[], object]) -> str | None:
+        """Call ``ask`` once keys are read one by one, and return the next line."""
         with self._open() as reader, suppress(EOFError):
+            ask()
             return reader.answer("")
         return None
 

@@ -91,11 +91,7 @@ class ScriptConsole:
 
     def _answer(self, ask: Callable[[], object], *, secret: bool) -> str | None:
         with self._signals.waiting():
-            if secret:
-                answer = self._answers.secret(ask)
-            else:
-                ask()
-                answer = self._answers.line()
+            answer = self._answers.secret(ask) if secret else self._answers.answer(ask)
         self.answers_read += answer is not None
         self._signals.end_if_asked()
         return answer if answer is None else checked(answer)
