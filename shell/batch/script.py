@@ -125,6 +125,7 @@ class Script:
 
     _command: list[str] = field(default_factory=list, init=False)
     _ends: bool = field(default=False, init=False)
+    """Whether a failure has ended the script, also if the filer boots again."""
 
     def run(self, session: Session) -> None:
         """Run lines until the input ends; ``status`` becomes FAILED if one fails.
@@ -146,8 +147,7 @@ class Script:
                 status = self._execute(session, line)
             if status != OK:
                 self.status = FAILED
-                if self.console.exit_on_error:
-                    return
+                self._ends = self.console.exit_on_error
 
     def announce(self, line: str, *, only_watched: bool = False) -> None:
         """Show nothing: the output of a script must not depend on the time."""

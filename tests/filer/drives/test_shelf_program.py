@@ -316,6 +316,24 @@ def test_the_last_look_at_the_disks_may_lead_to_a_panic(running: Account) -> Non
         assert script.proc.wait(PATIENCE) == 3
 
 
+def test_a_script_that_has_failed_does_not_go_on_after_a_panic(running: Account) -> None:
+    text = running.settings.read_text(encoding="utf-8")
+    running.settings.write_text(f"{text}\n[boot]\nautoboot = true\n", encoding="utf-8")
+    with running.pipe("-e") as script:
+        script.sendline("hostname")
+        script.expect_exact("filer1")
+        time.sleep(2 * INTERVAL)
+        for name in (BAY, "0c.00.1", "0c.00.2"):
+            at_the_shelf(running, "pull", name)
+        script.write("nosuch\nversion\n")
+        script.sendeof()
+        script.expect_exact(LOST)
+        for name in ("0c.00.1", "0c.00.2"):
+            at_the_shelf(running, "insert", name, name)
+        assert script.proc.wait(PATIENCE) == 1
+        assert "NetApp" not in script.read()
+
+
 def test_a_node_whose_aggregate_is_lost_is_not_taken_over(
     servers: list[KeyServer], tmp_path: Path
 ) -> None:
