@@ -372,6 +372,7 @@ class PowerCycle:
 
     def _after_panic(self) -> Next:
         """With AUTOBOOT, wait and boot again, up to LIMIT panics; otherwise stop at LOADER."""
+        self.signals.hands_over = False  # the disks are released anyway
         self.signals.end_if_asked()
         self._filer.loader.unsaved.clear()
         if self._filer.pair or self._filer.wafl_is_up:

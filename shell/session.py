@@ -110,10 +110,14 @@ class Session:
         self._left = UnreadAnswers()
 
     def begin(self, filer: Filer) -> None:
-        """Use ``filer``, which has just booted, and reset the privilege."""
+        """Use ``filer``, which has just booted, and reset the privilege.
+
+        A person sees that the partner shell has ended; a script goes on with lines for the partner,
+        which are refused until it leaves that shell.
+        """
         self.filer = filer
         self.state.privilege = "admin"
-        self.state.in_partner = False
+        self.state.in_partner &= not self.console.is_terminal
 
     def grammar(self, name: str) -> "Grammar":
         """Return the grammar of a command, compiled at its first use."""

@@ -460,3 +460,28 @@ def test_a_command_that_a_takeover_interrupts_has_failed(
             script.expect_exact("filer2\n")
             script.sendeof()
         assert script.proc.wait(PATIENCE) == 1
+
+
+def test_lines_for_the_partner_never_run_here_after_a_reboot(pair: Nodes) -> None:
+    """The script is in the shell of its partner when its own node panics."""
+    text = pair.first.settings.read_text(encoding="utf-8")
+    assert "autoboot = false" in text
+    text = text.replace("autoboot = false", "autoboot = true")
+    pair.first.settings.write_text(text, encoding="utf-8")
+    pair.second.commands("hostname")
+    with pair.first.pipe("-x") as script:
+        for line in ("cf takeover -f", "partner", "hostname"):
+            script.sendline(line)
+        script.expect_exact("filer2\n")
+        names = ("0c.00.1", "0c.00.3")
+        for name in names:
+            (pair.shelf / f"{name}.sed").rename(pair.directory / name)
+        script.expect_exact("fatal multi-disk error")
+        for name in names:
+            (pair.directory / name).rename(pair.shelf / f"{name}.sed")
+        for line in ("hostname", "partner", "hostname"):
+            script.sendline(line)
+        script.expect_exact("nothing was run; partner leaves its shell")
+        script.expect_exact("filer1\n")
+        script.sendeof()
+        assert script.proc.wait(PATIENCE) == 1
