@@ -237,9 +237,15 @@ class Kept:
     clock_was_set: bool
     disks: Mapping[str, DiskState]
 
-    def without_data(self) -> Self:
-        """Return a copy that ignores whether the data are there."""
-        disks = {name: replace(state, data=None) for name, state in self.disks.items()}
+    def without_data(self, erased: Collection[str] = ()) -> Self:
+        """Return a copy that ignores whether the data are there.
+
+        And whether ``erased`` disks are members: while the others are locked, they still are.
+        """
+        disks = {
+            name: replace(state, data=None, is_member=state.is_member and name not in erased)
+            for name, state in self.disks.items()
+        }
         return replace(self, disks=disks)
 
 
