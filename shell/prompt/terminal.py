@@ -16,7 +16,7 @@ from filer.shell.prompt.progress_line import ProgressLine
 from filer.shell.prompt.reader import LineReader
 from filer.shell.prompt.settings import DEFAULTS, Settings
 from filer.shell.session import FAILED, OK, Session
-from filer.shell.signals import Signals
+from filer.shell.signals import Ended, Signals
 
 _MOST_DEFECTS = 10
 """Prompts that may fail in a row; each failure loses a line."""
@@ -150,6 +150,8 @@ class Terminal:
     def __init__(self, reader: LineReader, console: TerminalConsole) -> None:
         self._reader = reader
         self._console = console
+        self._cut_off = False
+        """Whether the partner took the disks, or the filer panicked, while a command ran."""
 
     def run(self, session: Session) -> None:
         """Run the typed lines.  Returns at Ctrl-D; raises Leave from a command.
@@ -169,6 +171,9 @@ class Terminal:
 
     def _run(self, session: Session) -> None:
         self._reader.attach(session)
+        if self._cut_off:
+            self._cut_off = False
+            self._reader.discard()  # the rest of a passphrase may have been typed meanwhile
         defects = 0
         while True:
             try:
@@ -204,6 +209,9 @@ class Terminal:
         status = FAILED  # also for an exception, such as Leave
         try:
             status = session.execute(line)
+        except Ended:
+            self._cut_off = session.outcome == FAILED
+            raise
         finally:
             if status != OK and (
                 session.unread_answers(line, self._console.answers_read)

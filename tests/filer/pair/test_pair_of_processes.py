@@ -485,3 +485,18 @@ def test_lines_for_the_partner_never_run_here_after_a_reboot(pair: Nodes) -> Non
         script.expect_exact("filer1\n")
         script.sendeof()
         assert script.proc.wait(PATIENCE) == 1
+
+
+def test_the_rest_of_a_passphrase_typed_at_a_takeover_is_dropped(pair: Nodes) -> None:
+    with pair.terminals() as (first, second):
+        status_shows(first, "Interconnect is up.")
+        second.enter("key_manager rekey -manual")
+        second.type("Correct-ho")
+        first.enter("cf takeover")
+        second.shows(WAITING)
+        second.type("rse-battery-1!\r")
+        status_shows(first, "filer2 is ready for giveback")
+        first.enter("cf giveback")
+        second.booted()
+        assert second.enter("hostname") == "filer2\n"
+        assert "battery" not in second.transcript() + second.enter("history")
