@@ -50,6 +50,7 @@ class Signals:
     def install(self) -> None:
         """Install handlers, but leave signals alone that our parent set to SIG_IGN."""
         signal.signal(_HAND_OVER, self._handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [_HAND_OVER])  # a parent may have blocked it
         for number in (signal.SIGINT, *ENDING):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
