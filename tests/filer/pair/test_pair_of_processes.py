@@ -17,6 +17,7 @@ from tests.conftest import ADDRESSES
 from tests.kit import nodes
 from tests.kit.console import Account, Terminal, editing
 from tests.kit.nodes import Nodes
+from tests.kit.pair_site import until
 from tests.kit.remote import serving
 
 WAITING = "Waiting for giveback...(Press Ctrl-C to abort wait)"
@@ -52,7 +53,13 @@ def status_shows(terminal: Terminal, text: str) -> None:
 
 
 def kill(terminal: Terminal, number: int = signal.SIGKILL) -> None:
+    """Send a signal; wait until a process that is to stop has stopped, with all its threads."""
     os.kill(terminal.pid, number)
+    if number == signal.SIGSTOP:
+        states = list(Path(f"/proc/{terminal.pid}/task").glob("*/stat"))
+        until(
+            lambda: all(state.read_text().rpartition(")")[2].split()[0] == "T" for state in states)
+        )
 
 
 FAST = "options cf.takeover.detection.seconds 1"
