@@ -89,6 +89,7 @@ class Raid:
             self._aggregate = None  # plan anew
             self._complain("raid.failure", str(problem))
         except Exception as defect:  # heartbeats must go on
+            self._aggregate = None
             self._complain("raid.failure", f"internal error: {type(defect).__name__}")
         if self._partner:
             self._partner._attend()

@@ -155,7 +155,8 @@ def assemble(shelf: Shelf, node: Node) -> Aggregate:
 
 def _was_erased(disk: Disk, ownership: Ownership) -> bool:
     """Return whether a member was erased, if it is one; a new one has no label either."""
-    has_no_label = ownership.labels.get(disk.serial, ...) is None
+    labels = ownership.labels
+    has_no_label = disk.serial in labels and labels[disk.serial] is None
     return has_no_label and Mark.NOT_ZEROED in disk.marks and ownership.generation > 0
 
 
