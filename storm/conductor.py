@@ -52,9 +52,11 @@ class Conductor:
         self._reported: set[int] = set()
         self._lost_processes: set[int] = set()
         self._refusal: str | None = None
+        self._listening: set[str] = set()
         self._is_stopped = False
         self._is_complete = False  # a worker that connects later has no filers
         self._changed = Event()
+        runner.register_message("listening", self._take_listening)
         runner.register_message("spawned", self._take_spawned)
         runner.register_message("armed", self._take_armed)
         runner.register_message("filer", self._take_filer)
@@ -77,9 +79,11 @@ class Conductor:
         Raises FilerError if it cannot begin, and Stopped.
         """
         plan = self._plan
-        self._await(lambda: self._runner.worker_count >= self._count, "workers have not connected")
+        self._await(
+            lambda: self._count <= self._runner.worker_count <= len(self._listening),
+            "workers have not connected",
+        )
         count = self._runner.worker_count
-        self._runner.send_message("plan", plan.fields())
         self._runner.start(plan.filers, spawn_rate=plan.filers)
         self._await(lambda: len(self._workers) >= count, "workers have not started")
         self._is_complete = True
@@ -161,6 +165,11 @@ class Conductor:
             self._say(event="filer", number=number, seconds=seconds, problem=problem)
 
     # Messages
+
+    def _take_listening(self, msg: Any, **_: Any) -> None:
+        self._listening.add(msg.node_id)
+        self._tell(msg.node_id, "plan", self._plan.fields())
+        self._changed.set()
 
     def _take_spawned(self, msg: Any, **_: Any) -> None:
         if not self._is_complete:

@@ -85,14 +85,15 @@ def _work(environment: Environment, post: Post, commands: FileObjectThread) -> i
 def _conduct(environment: Environment, post: Post, plan: Plan, commands: FileObjectThread) -> int:
     kind = load(post.scenario)
     environment.stop_timeout = 8 * plan.timeout
+    port = None
     if post.role == "alone":
         runner: Any = environment.create_local_runner()
-        Worker(environment, post).listen(runner)
-        port = None
     else:
         runner = environment.create_master_runner(post.host, post.control_port)
         port = runner.server.port
     conductor = Conductor(runner, plan, post.workers, say)
+    if post.role == "alone":
+        Worker(environment, post).listen(runner)
     say(event="ready", port=port)
     going = Event()
 

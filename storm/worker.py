@@ -33,9 +33,9 @@ _TICK = 0.05
 class Worker:
     """Runs the filers of one process, and tells the master about them.
 
-    Messages from the master: ``plan``; ``numbers``, which filers run here; ``power``, begin;
-    ``finish``.  Messages to it: ``spawned``, the number of users; ``armed``; ``filer``, the result
-    of one; ``finished``; ``refused``.
+    Messages to the master: ``listening``, which it answers with the plan; ``spawned``, the number
+    of users; ``armed``; ``filer``, the result of one; ``finished``; ``refused``.  Messages from
+    it: ``plan``; ``numbers``, which filers run here; ``power``, begin; ``finish``.
     """
 
     def __init__(self, environment: Any, post: Post) -> None:
@@ -64,6 +64,7 @@ class Worker:
         events = self._environment.events
         events.spawning_complete.add_listener(self._tell_spawned)
         events.test_stopping.add_listener(self._release)
+        runner.send_message("listening", {})  # it was connected before: a plan would have been lost
 
     # Messages
 
@@ -83,7 +84,8 @@ class Worker:
 
     def _take_numbers(self, msg: Any, **_: Any) -> None:
         first, count = msg.data["first"], msg.data["count"]
-        gevent.spawn(self._prepare, range(first, first + count))
+        if self.refusal is None:
+            gevent.spawn(self._prepare, range(first, first + count))
 
     def _take_power(self, **_: Any) -> None:
         self._begun, self._cpu = time.monotonic(), _cpu_seconds()

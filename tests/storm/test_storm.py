@@ -69,6 +69,24 @@ class HalfStored(Rekey):
         Path({mark!r}, f"{{self.filer.number}} has taken back").touch()
 """
 
+SLOW_TO_LISTEN = """
+import gevent
+from filer.storm.scenarios.rekey import Rekey
+from locust.runners import WorkerRunner
+
+
+class Slow(Rekey):
+    done = "awake"
+
+
+def connect(runner, connect_at_once=WorkerRunner.connect_to_master):
+    connect_at_once(runner)
+    gevent.sleep(1)
+
+
+WorkerRunner.connect_to_master = connect
+"""
+
 BUSY = """
 import time
 from filer.storm.scenario import Scenario
@@ -165,6 +183,15 @@ def test_a_rekey_by_a_master_and_a_worker_that_are_started_apart(storms: Storms)
     assert {"store", "find"} < {line.split(" ")[0] for line in led.lines if line}
     assert (worked.status, worked.out, worked.err) == (0, "", "")
     assert not storms.left()
+
+
+def test_a_worker_that_is_slow_to_listen_gets_its_plan(storms: Storms, tmp_path: Path) -> None:
+    file = scenario(tmp_path, SLOW_TO_LISTEN)
+
+    run = ended(storms.start(*SMALL, "--scenario", file, "--workers", 2, *SERVERS))
+
+    assert (run.status, run.err) == (0, "")
+    assert run.lines[0].startswith("3 of 3 filers awake, the last after ")
 
 
 def test_a_worker_with_another_scenario_is_refused(storms: Storms) -> None:
