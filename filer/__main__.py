@@ -1,8 +1,6 @@
 """The console, as ``python -m filer``."""
 
-import sys
-
-from filer.shell.__main__ import main
+from filer.shell.__main__ import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

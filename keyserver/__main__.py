@@ -13,11 +13,12 @@ from functools import partial
 from ipaddress import ip_address
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from filer.host.command_line import Parser, add_completion_and_version, directory, file
 from filer.host.core_files import forbid_core_files
 from filer.host.errors import FilerError
+from filer.host.process import end_with
 from filer.host.program import INTERRUPTED, complain, status_of
 from filer.host.standard_streams import prepare_standard_streams, write
 from filer.host.text import printable
@@ -282,5 +283,10 @@ def _print(line: str) -> None:
     write(sys.stdout, f"{line}\n")
 
 
+def program() -> NoReturn:
+    """Run the program, and end its process."""
+    end_with(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -6,6 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from filer import __version__
+from filer.host.process import end_with
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,9 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if keyboard is not None:
             keyboard.close()
-        # skip the final collection, which takes 20 ms after a prompt
-        gc.freeze()
+
+
+def program() -> "NoReturn":
+    """Run the program, and end its process."""
+    end_with(main)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from filer.host.core_files import forbid_core_files
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
+from filer.host.process import end_with
 from filer.host.program import INTERRUPTED, complain, status_of
 from filer.host.standard_streams import prepare_standard_streams, write
 from filer.kmip.options import objection_to
@@ -198,5 +199,10 @@ def _complain(line: str) -> None:
     complain(PROGRAM, line)
 
 
+def program() -> NoReturn:
+    """Run the program, and end its process."""
+    end_with(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -4,11 +4,13 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import NoReturn
 
 from filer.drives.bays import Bays, Drive
 from filer.host.command_line import Parser, add_completion_and_version, directory
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
+from filer.host.process import end_with
 from filer.host.program import status_of
 from filer.host.standard_streams import prepare_standard_streams, write
 from filer.host.text import printable
@@ -132,5 +134,10 @@ def _parser() -> Parser:
     return parser
 
 
+def program() -> NoReturn:
+    """Run the program, and end its process."""
+    end_with(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
