@@ -62,11 +62,22 @@ def echoes_again(terminal: Terminal) -> None:
     terminal.shows("42")
 
 
-def is_answered_in_the_foreground(terminal: Terminal) -> None:
+def process_of(account: Account) -> int:
+    return int((account.root / "power").read_text(encoding="ascii"))
+
+
+def goes_on_in_the_foreground(terminal: Terminal, process: int) -> None:
+    """Type fg, and wait until the filer asks again; bash itself reads without an echo too."""
     terminal.type("fg\r")
     terminal.shows("fg")  # what follows is not the report that it has stopped
-    terminal.shows("filer -c")
-    terminal.child.waitnoecho()
+    while state_of(process) == "T":
+        threading.Event().wait(0.01)
+    terminal.child.waitnoecho(timeout=PATIENCE)
+    assert not terminal.child.getecho()
+
+
+def is_answered_in_the_foreground(terminal: Terminal, process: int) -> None:
+    goes_on_in_the_foreground(terminal, process)
     answer(terminal)
     echoes_again(terminal)
 
@@ -77,7 +88,7 @@ def test_a_question_of_a_program_started_in_the_background(registered: Account) 
         terminal.shows("sh$ ")
         terminal.shows(QUESTION)
         stops_by_itself(terminal)
-        is_answered_in_the_foreground(terminal)
+        is_answered_in_the_foreground(terminal, process_of(registered))
 
 
 def test_a_question_after_a_start_in_the_background(
@@ -109,7 +120,7 @@ def test_a_question_that_was_stopped(registered: Account, between: str) -> None:
             terminal.type("bg\r")
             terminal.shows("filer -c")
             stops_by_itself(terminal)
-        is_answered_in_the_foreground(terminal)
+        is_answered_in_the_foreground(terminal, process_of(registered))
 
 
 @pytest.mark.parametrize("kind", ["option", "plain", "editor"])
@@ -124,15 +135,11 @@ def test_a_question_that_was_stopped_by_a_signal_that_nothing_can_catch(
             terminal.shows("filer1>")
             terminal.type(f"{COMMAND}\r")
         terminal.shows(QUESTION.rstrip())
-        process = int((registered.root / "power").read_text(encoding="ascii"))
+        process = process_of(registered)
         os.kill(process, signal.SIGCONT)  # alone it changes nothing
         os.kill(process, signal.SIGSTOP)
         terminal.shows("Stopped")
-        terminal.type("fg\r")
-        while state_of(process) == "T":
-            threading.Event().wait(0.01)
-        terminal.child.waitnoecho(timeout=PATIENCE)
-        assert not terminal.child.getecho()
+        goes_on_in_the_foreground(terminal, process)
         answer(terminal)
         if kind != "option":
             terminal.type("logout\r")
