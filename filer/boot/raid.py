@@ -4,12 +4,14 @@ It notices disks that are pulled, inserted or broken, takes new disks, replaces 
 the root aggregate, and zeroes spares.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from filer.boot.unlock import unlock_inserted
 from filer.disks.aggregate import Aggregate, Member, assemble
+from filer.disks.data import Unreadable
 from filer.disks.disk import Disk
 from filer.disks.ownership import Ownership
+from filer.disks.record import Mark
 from filer.disks.repair import Job, Rebuild, spare_for, to_replace
 from filer.disks.shelf import Event
 from filer.host.errors import FilerError
@@ -241,17 +243,31 @@ class Raid:
         try:
             is_done = job.work()
         except FilerError as problem:
-            self._refused[job.disk.serial] = self._filer.monotonic()
+            refused = [job.disk]
+            if isinstance(problem, Unreadable) and problem.disk != job.disk.name:
+                refused += self._aggregate.spares if self._aggregate else []  # no spare would help
+            self._refused |= dict.fromkeys(
+                (disk.serial for disk in refused), self._filer.monotonic()
+            )
             self._end(job)
             self._aggregate = None  # plan anew
             self._log(f"{event}.failed", "error", f"{what} failed: {problem}")
             return
+        if isinstance(job, Rebuild):
+            self._prefail(job.unreadable)
         if is_done:
             self._end(job)
             self._aggregate = assemble(self._filer.shelf, self._filer.node)
             self._log(f"{event}.done", "notice", f"{what} completed")
         elif job.percent // _QUARTER > before and isinstance(job, Rebuild):
             self._log(f"{event}.progress", "info", f"{what} {job.percent}% completed")
+
+    def _prefail(self, unreadable: Mapping[Disk, Unreadable]) -> None:
+        """Have members replaced whose blocks had to be read from another one."""
+        for disk, problem in unreadable.items():
+            if not disk.marks & (Mark.PREFAILED | Mark.FAILED):
+                self._log("disk.ioMediumError", "error", f"{problem}; the disk is prefailed")
+                disk.mark(disk.marks | Mark.PREFAILED)
 
     def _end(self, job: Job) -> None:
         repairs = self._filer.repairs

@@ -12,6 +12,14 @@ from filer.disks.wrapping import DataKey
 from filer.host.durable import Storage
 
 
+class Unreadable(DiskError):
+    """The data of the disk called ``disk`` cannot be read."""
+
+    def __init__(self, disk: str, reason: str) -> None:
+        super().__init__(f"{disk}: {reason}")
+        self.disk = disk
+
+
 def _offset(number: int) -> int:
     return DATA_OFFSET + number * BLOCK_SIZE
 
@@ -19,7 +27,7 @@ def _offset(number: int) -> int:
 class Data(NamedTuple):
     """The data of the disk called ``name``: ``blocks`` blocks in its file, which has ``inode``.
 
-    Every method raises `DiskError` if the file cannot be read, and `StorageError` if it cannot be
+    Every method raises `Unreadable` if the file cannot be read, and `StorageError` if it cannot be
     written.
     """
 
@@ -38,7 +46,7 @@ class Data(NamedTuple):
         except OSError as error:
             raise self._unreadable(error) from error
         if len(data) != BLOCK_SIZE:
-            raise DiskError(f"{self.name}: damaged: the file is too short")
+            raise Unreadable(self.name, "damaged: the file is too short")
         return cipher.update(data) + cipher.finalize() if any(data) else data
 
     def write(self, number: int, data: bytes) -> None:
@@ -76,8 +84,8 @@ class Data(NamedTuple):
         except OSError as error:
             raise self._unreadable(error) from error
 
-    def _unreadable(self, error: OSError) -> DiskError:
-        return DiskError(f"{self.name}: cannot be read: {error.strerror}")
+    def _unreadable(self, error: OSError) -> Unreadable:
+        return Unreadable(self.name, f"cannot be read: {error.strerror}")
 
     def _encrypted(self, number: int, data: bytes) -> bytes:
         cipher = self._cipher(number).encryptor()

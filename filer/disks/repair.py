@@ -5,7 +5,8 @@ so the work begins anew at the next boot.
 
 **A member is replaced** if it has failed, is prefailed, is missing, or has lost its data for good.
 Its blocks are copied to a spare, from the member itself if it is prefailed, else from another one:
-this aggregate has no parity, all members hold the same blocks.  Then the new labels are written,
+this aggregate has no parity, all members hold the same blocks.  Blocks that cannot be read there
+are copied from the next member.  Then the new labels are written,
 first to the spare: from then on a boot completes the replacement (`filer.disks.ownership`).  A
 prefailed disk is failed last.
 
@@ -16,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from filer.disks.aggregate import Aggregate, Member
+from filer.disks.data import Unreadable
 from filer.disks.disk import Disk
 from filer.disks.label import LABEL_BLOCK, Label
 from filer.disks.record import Mark
@@ -97,6 +99,8 @@ class Rebuild(Job):
         """Whether the member is still in use, and is copied itself."""
 
         self.aggregate = aggregate
+        self.unreadable: dict[Disk, Unreadable] = {}
+        """Members of which some blocks could not be read, and the problem."""
         self._shelf = shelf
 
     def goes_on(self, aggregate: Aggregate, member: Member) -> bool:
@@ -112,7 +116,26 @@ class Rebuild(Job):
         self.disk.mark(Mark.NOT_ZEROED)
 
     def _change(self, blocks: range) -> None:
-        self.disk.copy_blocks(self.source, range(max(blocks.start, LABEL_BLOCK + 1), blocks.stop))
+        numbers = range(max(blocks.start, LABEL_BLOCK + 1), blocks.stop)
+        try:
+            self._copy(numbers)
+        except Unreadable:  # perhaps no member can read all of them, but each block is somewhere
+            for number in numbers:
+                self._copy(range(number, number + 1))
+
+    def _copy(self, numbers: range) -> None:
+        """Copy ``numbers`` from the source, or from the first other member that can read them."""
+        members = (each.in_use for each in self.aggregate.readable)
+        sources = [disk for disk in dict.fromkeys((self.source, *members)) if disk]
+        for source in sources:
+            try:
+                self.disk.copy_blocks(source, numbers)
+            except Unreadable as problem:
+                if source is sources[-1] or problem.disk != source.name:
+                    raise
+                self.unreadable[source] = problem
+            else:
+                return
 
     def _finish(self) -> None:
         found, old = self.aggregate, self.member

@@ -1,6 +1,8 @@
 """What a filer that is up does about its disks: replacing members, drives that come and go."""
 
+import os
 from collections.abc import Callable
+from errno import EIO
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from filer.boot.raid import Raid
 from filer.disks import faults
 from filer.disks.aggregate import POSITIONS
 from filer.disks.disk import BLOCK_SIZE, Disk, DiskError
+from filer.disks.header import DATA_OFFSET
 from filer.disks.label import LABEL_BLOCK, Label
 from filer.disks.record import Mark
 from filer.drives.bays import Bays
@@ -493,6 +496,72 @@ def test_a_spare_that_cannot_be_written_makes_room_for_the_next(filer: Attended)
 class _ReadOnly(Storage):
     def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
         raise StorageError("cannot write: read-only")
+
+
+class _BadSectors(Storage):
+    """Storage of a drive whose ``blocks`` cannot be read."""
+
+    def __init__(self, blocks: range) -> None:
+        self._bytes = range(
+            DATA_OFFSET + blocks.start * BLOCK_SIZE, DATA_OFFSET + blocks.stop * BLOCK_SIZE
+        )
+
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        if offset in self._bytes:
+            raise OSError(EIO, os.strerror(EIO))
+        return super().read(path, offset, size)
+
+
+def fill(filer: Attended, *members: str) -> None:
+    """Write to the last third of the blocks of ``members``, all the same."""
+    blocks = filer.disk(MEMBER).blocks
+    for name in members:
+        for number in range(blocks - blocks // 3, blocks):
+            filer.disk(name).write_block(number, bytes([number % 251]) * BLOCK_SIZE)
+
+
+@pytest.mark.parametrize(
+    ("option", "members"),
+    [("", ["0c.00.0", SPARE, "0c.00.2"]), ("-i ", [OTHER_SPARE, SPARE, "0c.00.2"])],
+)
+def test_blocks_that_a_member_cannot_read_come_from_another_one(
+    filer: Attended, option: str, members: list[str]
+) -> None:
+    """The two other members have lost different blocks; the one that was read from is replaced."""
+    fill(filer, "0c.00.0", MEMBER, "0c.00.2")
+    blocks = filer.disk(MEMBER).blocks
+    whole = [filer.disk(MEMBER).read_block(number) for number in range(1, blocks)]
+    filer.disk(MEMBER if not option else "0c.00.0")._storage = _BadSectors(
+        range(blocks - 40, blocks)
+    )
+    filer.disk("0c.00.2")._storage = _BadSectors(range(blocks - 80, blocks - 40))
+    filer.house.good(f"disk fail -f {option}{MEMBER}")
+    filer.raid.work()
+    assert filer.members() == members
+    assert filer.events().count("disk.ioMediumError:error") == bool(option)
+    for spare in {SPARE, OTHER_SPARE}.intersection(members):
+        assert [filer.disk(spare).read_block(number) for number in range(1, blocks)] == whole
+    assert filer.reboot() == ""
+
+
+def test_no_spare_is_blamed_for_blocks_that_no_member_can_read(filer: Attended) -> None:
+    now = 0.0
+    filer.house.filer.monotonic = lambda: now
+    fill(filer, "0c.00.0", "0c.00.2")
+    blocks = filer.disk(MEMBER).blocks
+    for name in ("0c.00.0", "0c.00.2"):
+        filer.disk(name)._storage = _BadSectors(range(blocks - 40, blocks))
+    filer.house.good(f"disk fail -i -f {MEMBER}")
+    filer.raid.work()
+    filer.raid.tick()
+    events = filer.events()
+    assert events.count("raid.rg.recons.failed:error") == 1
+    assert events[-1] == "raid.rg.recons.cantStart:error"
+    filer.disk("0c.00.2")._storage = Storage()
+    now = 61.0
+    filer.raid.tick()
+    filer.raid.work()
+    assert SPARE in filer.members()
 
 
 def test_a_command_that_changes_the_filer_is_not_disturbed(filer: Attended) -> None:
