@@ -195,10 +195,16 @@ def missing_from(filer: Filer, holdings: Holdings) -> Mapping[str, int]:
     """Return the key IDs of `out_of_reach` for servers that have shown ``holdings``.
 
     Call it before a new registration is accepted: if a locked disk has accepted no key and none is
-    in the keytable, the registered key servers are asked which may be the right one.
+    in the keytable, the registered key servers are asked which may be the right one.  The disks of
+    an HA partner count while it is taken over: this filer has to open them again after a boot.
     """
     ownership = filer.ownership()
-    locked = [disk for disk in filer.shelf if disk.locking and not ownership.foreign_owner(disk)]
+    locked = [
+        disk
+        for disk in filer.shelf
+        if disk.locking
+        and (not ownership.foreign_owner(disk) or (filer.partner and ownership.is_partners(disk)))
+    ]
     registered = cache(lambda: fetch_needed(filer, filer.key_servers()))
     disks = Counter(disk.key_id for disk in locked)
     lost = {

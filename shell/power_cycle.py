@@ -5,7 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from filer.boot.machine import BootAborted, Machine, Panic, SystemIdMismatch, boot, power_off
+from filer.boot.machine import (
+    BootAborted,
+    Machine,
+    NoKeyServer,
+    Panic,
+    SystemIdMismatch,
+    boot,
+    power_off,
+)
 from filer.boot.raid import Raid
 from filer.boot.takeover import stand_down
 from filer.boot.watch import Watch
@@ -134,10 +142,11 @@ class PowerCycle:
             self._run(step)
         except Panic:
             return self._after_panic()
-        except BootAborted:
+        except BootAborted as end:
             self.signals.end_if_asked()
             self._filer.loader.unsaved.clear()
-            return self._at_loader(State.NOTAKEOVER)
+            is_failure = isinstance(end, NoKeyServer)
+            return self._at_loader(State.HALTED if is_failure else State.NOTAKEOVER)
         except HandedOver:
             return self._stop()
         except Leave as leave:
@@ -157,9 +166,7 @@ class PowerCycle:
                 if self._panic_reason:  # from the last look at the disks
                     raise HandedOver
             case Next.MAINTENANCE:
-                if self._filer.pair:
-                    self._filer.pair.is_up(State.MAINTENANCE)
-                    self._warn_of_mailbox(self._filer.pair)
+                self._refuse_takeover()
                 for damage in self._filer.shelf.warnings:
                     self.console.warn(f"WARNING: disk: {damage}.")
                 self._talk(self._other_session(MAINTENANCE))
@@ -168,8 +175,15 @@ class PowerCycle:
             case Next.BOOT_MENU:
                 from filer.commands.boot_menu import TEXT  # seldom needed
 
+                self._refuse_takeover()
                 self.console.show(Text(TEXT))
                 self._talk(self._other_session(BOOT_MENU))
+
+    def _refuse_takeover(self) -> None:
+        """Say that a person works on the disks of this node."""
+        if self._filer.pair:
+            self._filer.pair.is_up(State.MAINTENANCE)
+            self._warn_of_mailbox(self._filer.pair)
 
     def _leave(self, step: Next, leave: Leave) -> Next:
         if leave.next is Next.END:
@@ -197,12 +211,14 @@ class PowerCycle:
     def _boot(self) -> None:
         status = FAILED
         self.record.begin(event="boot")
+        if self._filer.pair:  # kmip_init may wait for hours
+            self._filer.pair.interconnect.asked = self.signals.hand_over
         try:
             with self._filer.progress.shown(self.console.progress):
                 boot(
                     self._filer,
                     BootNotices(self.console),
-                    self.signals.end_if_asked,
+                    self._before_disks,
                     self._overrides,
                 )
             status = OK
@@ -221,6 +237,12 @@ class PowerCycle:
         self._watch_partner()
         raid = Raid(self._filer, partial(self._announce, about_disks=True), self._panic)
         self._heartbeat = Heartbeat(raid.tick)
+        self.signals.end_if_asked()
+
+    def _before_disks(self) -> None:
+        """End a boot that was asked to; the partner's next request waits until the filer is up."""
+        if self._filer.pair:
+            self._filer.pair.interconnect.asked = _nothing
         self.signals.end_if_asked()
 
     def _overrides(self, mismatch: SystemIdMismatch) -> bool:

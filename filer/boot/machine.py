@@ -1,6 +1,7 @@
 """The machine: power on, boot, panic, power off."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -48,6 +49,10 @@ class BootAborted(FilerError):
     """The boot ends before it tries a disk; no panic is counted, and AUTOBOOT does not act."""
 
 
+class NoKeyServer(BootAborted):
+    """No key server has answered; the partner may have the keys, and take over."""
+
+
 class SystemIdMismatch(NamedTuple):
     """The system ID is not the one of the last boot, and ``disks`` belong to that."""
 
@@ -78,8 +83,10 @@ class Machine:
         root: Path,
         interrupt: Interrupt,
         storage: Storage | None = None,
+        *,
         now: Callable[[], datetime] = local_time,
         random: Callable[[int], bytes] = os.urandom,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Set up the machine in ``root``, which is made if missing, and lock it.
 
@@ -89,6 +96,7 @@ class Machine:
         self._storage = storage or Storage()
         self._now = now
         self._random = random
+        self._monotonic = monotonic
         self._interrupt = interrupt
         self._lock = RootLock(self._root, self._storage)
         self._service = ServiceLock(self._root.path)
@@ -207,6 +215,7 @@ class Machine:
             clock=clock,
             now=clock.now,
             random=self._random,
+            monotonic=self._monotonic,
             powered_on_by_host=self._now(),
             interrupt=self._interrupt,
             changes=ChangeLock(self._check),
@@ -345,7 +354,7 @@ def _check_system_id(filer: Filer, override: Override) -> None:
 def _halt_without_key_server(
     filer: Filer, holdings: Holdings, notices: Notices, ownership: Ownership
 ) -> None:
-    """Raise BootAborted if kmip_init waited in vain for a key server, and a locked disk has no key.
+    """Raise NoKeyServer if kmip_init waited in vain for a key server, and a locked disk has no key.
 
     A real filer halts too: a panic and AUTOBOOT would use up the tries of the disks.
     """
@@ -356,7 +365,7 @@ def _halt_without_key_server(
         and any(disk.key_id not in filer.keytable for disk in _to_unlock(filer, ownership))
     ):
         notices.warning("kmip.init.nokeys", "authentication keys might not be available")
-        raise BootAborted("ERROR: kmip_init: halting this system with encrypted mroot...")
+        raise NoKeyServer("ERROR: kmip_init: halting this system with encrypted mroot...")
 
 
 def _to_unlock(filer: Filer, ownership: Ownership) -> Iterator[Disk]:

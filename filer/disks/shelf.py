@@ -318,7 +318,9 @@ class Shelf:
         """
         record = self.record
         missing = self._missing(record)
-        bays = [*map(disk_name, range(record.populated)), *(disk.name for disk in missing.values())]
+        bays = [disk.name for disk in missing.values()]
+        if record.populated > len(missing) + len({*self.disks, *self._left_out}):
+            bays = [*map(disk_name, range(record.populated)), *bays]  # some were never recorded
         absent = {
             name: self._left_out.get(name)
             or ("it was not there at power-on" if os.path.lexists(self._path(name)) else None)

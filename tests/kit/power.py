@@ -1,6 +1,8 @@
 """The life of a machine in this process: the prompts that it reaches, with nothing typed there."""
 
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,18 @@ from filer.shell.power_cycle import PowerCycle
 from filer.shell.session import Session
 from filer.shell.signals import Signals
 from tests.kit.house import Screen
+
+
+class Ticking(Interrupt):
+    """A clock that each sleep turns on, instead of sleeping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds * 60
+        self.check()
 
 
 class _NoLines:
@@ -34,7 +48,10 @@ def power_cycle(
     root: Path, interrupt: Interrupt, screen: Screen, storage: Storage | None = None
 ) -> tuple[int, Sequence[str]]:
     """Power the machine on; return the exit status, and the prompts that were shown."""
-    machine, host = Machine(root, interrupt, storage), _NoLines()
+    monotonic = time.monotonic
+    if isinstance(interrupt, Ticking):
+        monotonic = partial(getattr, interrupt, "now")
+    machine, host = Machine(root, interrupt, storage, monotonic=monotonic), _NoLines()
     signals = Signals(interrupt)
     power = PowerCycle(
         machine,

@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from filer.boot.machine import Machine
 from filer.host.durable import Storage
+from filer.pair.mailbox import State
 from filer.pair.making import make_pair
 from filer.pair.service import ServiceLock
 from filer.running.interrupt import Interrupt
 from filer.shell.power_cycle import PANICKED
-from tests.kit import manual
+from tests.kit import faulty, manual
 from tests.kit.house import House, Screen
-from tests.kit.pair_site import FullShelf
-from tests.kit.power import power_cycle
+from tests.kit.nodes import Nodes
+from tests.kit.pair_site import FullShelf, Site
+from tests.kit.power import Ticking, power_cycle
 
 build, house = manual.build, manual.house
 
@@ -61,3 +64,23 @@ def test_it_ends_autoboot(house: House) -> None:
     screen = Quick(interrupt)
     assert power_cycle(house.root, interrupt, screen) == (PANICKED, ["LOADER>"])
     assert len(screen.failures) == 1
+
+
+def test_a_partner_takes_over_after_a_boot_that_no_key_server_answers(
+    authority: Path, tmp_path: Path
+) -> None:
+    """The node has waited for hours, and halts; it is not halted in notakeover mode."""
+    with faulty.running(authority, tmp_path / "key servers", 2) as servers:
+        site = Site(tmp_path, servers)
+        root = site.begin() / "filer2"
+        machine = Machine(root, Interrupt())
+        filer = machine.power_on(serves=False)
+        filer.loader.set("kmip.init.maxwait", "on")
+        filer.loader.save()
+        machine.unplug()
+        for server in servers:
+            server.stop()
+        screen = Screen(is_terminal=True)
+        assert power_cycle(root, Ticking(), screen) == (PANICKED, ["LOADER>"])
+        assert screen.failures == ["ERROR: kmip_init: halting this system with encrypted mroot..."]
+        assert Nodes(tmp_path).mailbox(1) == State.HALTED.value

@@ -21,10 +21,10 @@ from filer.host.toml_file import ConfigError
 from filer.kmip.connection import reach
 from filer.kmip.failure import KeyServerFailure
 from filer.kmip.interface import Interface
-from filer.running.interrupt import Interrupt
 from tests.kit import manual
 from tests.kit.house import House, Told
 from tests.kit.manual import Build
+from tests.kit.power import Ticking
 
 build, house = manual.build, manual.house
 
@@ -282,18 +282,6 @@ def test_a_damaged_environment_costs_a_warning(house: House) -> None:
         "var/loader.toml:1: AUTOBOOT must be 1 to 128 printable ASCII characters; the saved "
         "variables are not used"
     )
-
-
-class Ticking(Interrupt):
-    """A clock that each sleep turns on, instead of sleeping."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds * 60
-        self.check()
 
 
 def waiting(house: House, clock: Ticking, **variables: str) -> Told:

@@ -135,6 +135,12 @@ def test_an_own_disk_is_missed_wherever_it_was(
     pulled.rename(taken.path)
 
 
+def test_a_disk_in_another_bay_is_not_missed(house: House) -> None:
+    house.disks[1].path.rename(house.root / "shelf" / "0c.00.9.sed")
+    house.boot()
+    assert house.run("key_manager rekey").warnings == []
+
+
 def test_the_last_known_key_of_an_absent_disk_is_needed_though_it_was_never_loaded(
     house: House, servers: list[FaultyKeyServer], tmp_path: Path, taken: Disk
 ) -> None:

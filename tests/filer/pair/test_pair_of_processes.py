@@ -272,6 +272,38 @@ def test_a_panic_is_taken_over_and_given_back_by_itself(
             assert second.prompt == "filer2>"
 
 
+@pytest.mark.parametrize("while_it_waits", ["cf takeover", "cf takeover -f"])
+def test_a_node_that_waits_for_key_servers_hands_its_disks_over(
+    pair: Nodes, shared_servers: list[KeyServer], while_it_waits: str
+) -> None:
+    waits = pair.second.settings.read_text().replace("init_maxwait = 0.0", "init_maxwait = 3600.0")
+    pair.second.settings.write_text(waits)
+    with pair.first.terminal() as first:
+        first.booted()
+        for server in shared_servers:
+            server.stop()
+        with pair.second.terminal() as second:
+            second.shows("trying again for 3")
+            status_shows(first, "Interconnect is up.")
+            assert TAKEN in first.enter(while_it_waits)
+            second.shows(WAITING)
+            for server in shared_servers:
+                server.start()
+            status_shows(first, "filer2 is ready for giveback")
+            first.enter("cf giveback")
+            second.booted()
+            assert second.prompt == "filer2>"
+
+
+def test_a_node_at_its_boot_menu_is_not_taken_over(pair: Nodes) -> None:
+    with pair.terminals() as (first, second):
+        second.enter("halt -f")
+        second.type("boot_ontap menu\r")
+        second.shows("Selection (1-8)? ")
+        status_shows(first, "Interconnect is up.")
+        assert "(partner in maintenance mode)" in first.enter("cf takeover")
+
+
 def test_ctrl_c_aborts_the_wait_for_giveback(pair: Nodes) -> None:
     with pair.terminals() as (first, second):
         status_shows(first, "Interconnect is up.")

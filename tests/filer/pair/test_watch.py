@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from filer.boot.takeover import stand_down
+from filer.boot.takeover import give_back, stand_down
 from filer.boot.watch import Watch
 from filer.host.durable import Storage
 from filer.pair.mailbox import State
 from tests.kit import faulty
 from tests.kit.house import House
-from tests.kit.pair_site import FullShelf, Site, pair_of, until
+from tests.kit.pair_site import FullShelf, Site, pair_of, taken, until
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +114,19 @@ def test_a_full_shelf_stops_no_takeover_and_no_giveback(site: Site) -> None:
         assert message
         assert message.state is State.UP
         assert first.problem == ""
+
+
+def test_a_survivor_keeps_the_keys_of_its_partner_in_reach(site: Site) -> None:
+    pair = site.begin()
+    with House(pair / "filer2", site.servers, random=os.urandom) as second:
+        second.boot()
+        (key_id,) = {disk.key_id for disk in second.filer.ownership().own(second.filer.shelf)}
+    with House(pair / "filer1", site.servers, random=os.urandom) as first:
+        first.boot()
+        first.must("disk encrypt rekey 0x0 *")
+        line = "key_manager remove -key_server 127.0.0.2 -key_server 127.0.0.3"
+        taken(first)
+        asked = first.execute(line, "no")
+        assert f"key ID {key_id} of 4 locked disks would be on no registered" in asked.err
+        give_back(first.filer, pair_of(first))
+        first.good(line)
