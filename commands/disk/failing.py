@@ -116,12 +116,15 @@ def _unfail(call: Call, *, maintenance: bool) -> None:
 
 
 def _zero_spares(call: Call) -> None:
-    """Begin to zero all spare disks that are not zeroed; it goes on in the background."""
+    """Begin to zero all spare disks that are not zeroed; it goes on in the background.
+
+    An erased member that is not replaced yet stays as it is: zeroed, it would count as in step.
+    """
     filer = call.filer
     aggregate = filer.assembled()
     rebuild = filer.repairs.rebuild
     for disk in aggregate.spares:
-        in_use = rebuild is not None and rebuild.disk is disk
+        in_use = disk.serial in aggregate.erased or (rebuild is not None and rebuild.disk is disk)
         if aggregate.is_readable(disk) and not (in_use or aggregate.is_zeroed(disk)):
             disk.mark(disk.marks | Mark.NOT_ZEROED | Mark.ZEROING)
 

@@ -32,11 +32,15 @@ class Member(NamedTuple):
 
 
 class Aggregate(NamedTuple):
-    """The root aggregate as found on the disks; ``members`` is empty while they are unknown."""
+    """The root aggregate as found on the disks; ``members`` is empty while they are unknown.
+
+    ``erased`` has the serial numbers of members that are missing because they were erased.
+    """
 
     members: tuple[Member, ...]
     ownership: Ownership
     disks: tuple[Disk, ...]
+    erased: frozenset[str] = frozenset()
     name: str = ROOT_AGGREGATE
 
     @property
@@ -46,8 +50,8 @@ class Aggregate(NamedTuple):
 
     @property
     def online(self) -> bool:
-        """Whether enough members are readable."""
-        return len(self.readable) >= _NEEDED
+        """Whether enough members are readable; an erased one is enough beside one that is."""
+        return self._is_enough(self.readable)
 
     @property
     def degraded(self) -> bool:
@@ -67,7 +71,10 @@ class Aggregate(NamedTuple):
     def needs(self, disk: Disk) -> bool:
         """Return whether the aggregate would go offline without ``disk``."""
         others = [each for each in self.readable if each.in_use is not disk]
-        return self.online and len(others) < _NEEDED
+        return self.online and not self._is_enough(others)
+
+    def _is_enough(self, readable: Sequence[Member]) -> bool:
+        return bool(readable) and len(readable) + len(self.erased) >= _NEEDED
 
     @property
     def locked(self) -> int:
@@ -143,14 +150,18 @@ def assemble(shelf: Shelf, node: Node) -> Aggregate:
     """Find the root aggregate of ``node`` on its disks; changes nothing.
 
     A member that was erased, in maintenance mode, is missing: it is a spare disk, and the aggregate
-    is rebuilt on it or on another one.  Not if too few would be left.
+    is rebuilt on it or on another one.  Not if no other member can hold data.
     """
     ownership = survey(shelf, node)
     own = [disk for disk in ownership.own(shelf) if not ownership.in_other_aggregate(disk)]
-    found = Aggregate(_members(ownership.root, own), ownership, tuple(shelf))
-    in_step = [disk for disk in own if not _was_erased(disk, ownership)]
-    without = found._replace(members=_members(ownership.root, in_step))
-    return without if without.online else found
+    erased = [disk.serial for disk in own if _was_erased(disk, ownership)]
+    lost = [disk.serial for disk in own if disk.destroyed or disk.locked_out]
+    if {*ownership.root} <= {*erased, *lost}:
+        erased = []
+    in_step = [disk for disk in own if disk.serial not in erased]
+    members = _members(ownership.root, in_step)
+    to_rebuild = frozenset(ownership.root).intersection(erased)
+    return Aggregate(members, ownership, tuple(shelf), to_rebuild)
 
 
 def _was_erased(disk: Disk, ownership: Ownership) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from filer.boot.machine import Panic
 from filer.boot.raid import Raid
 from filer.disks import faults
 from filer.disks.aggregate import POSITIONS
@@ -350,6 +351,58 @@ def test_a_member_that_was_erased_is_rebuilt(filer: Attended) -> None:
     assert filer.members() == ["0c.00.0", MEMBER, "0c.00.2"]
     assert filer.house.read(MEMBER) == "data"
     assert filer.reboot() == ""
+
+
+@pytest.fixture
+def erased(filer: Attended) -> Attended:
+    """A filer with a member that was erased in maintenance mode; it has not booted since."""
+    for name in ("0c.00.0", MEMBER, "0c.00.2"):
+        filer.house.write(name, "data")
+    filer.house.power_cycle()
+    filer.disk(MEMBER).sanitize()
+    return filer
+
+
+@pytest.mark.parametrize("while_it_is", ["off", "up"])
+def test_nothing_is_copied_from_an_erased_member(erased: Attended, while_it_is: str) -> None:
+    """Not even if another member is lost before it is rebuilt."""
+    if while_it_is == "up":
+        erased.reboot()
+    erased.bays.pull("0c.00.0")
+    if while_it_is == "off":
+        erased.reboot()
+    erased.raid.work()
+    assert "0c.00.0" not in erased.members()
+    for name in erased.members():
+        assert name
+        assert erased.house.read(name) == "data"
+
+
+def test_an_erased_member_is_of_no_use_without_another_one(erased: Attended) -> None:
+    for name in ("0c.00.0", "0c.00.2"):
+        erased.bays.pull(name)
+    with pytest.raises(Panic, match="2 missing"):
+        erased.house.boot()
+    erased.bays.insert("0c.00.7", "0c.00.2")
+    erased.reboot()
+    erased.raid.work()
+    assert erased.house.read(SPARE) == "data"
+
+
+def test_an_erased_member_is_not_zeroed(erased: Attended) -> None:
+    for name in (SPARE, OTHER_SPARE):
+        erased.bays.pull(name)
+    erased.reboot()
+    erased.house.good("disk zero spares")
+    erased.raid.work()
+    assert erased.house.read(MEMBER) == "data"
+
+
+def test_a_root_aggregate_that_was_erased_as_a_whole_is_in_use_again(erased: Attended) -> None:
+    for name in ("0c.00.0", "0c.00.2"):
+        erased.disk(name).sanitize()
+    assert erased.reboot() == ""
+    assert erased.members() == ["0c.00.0", MEMBER, "0c.00.2"]
 
 
 class FullForAWhile(Storage):
