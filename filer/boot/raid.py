@@ -218,7 +218,7 @@ class Raid:
             running.aggregate = aggregate
         else:
             repairs.rebuild = self._new_rebuild(aggregate, member)
-        repairs.zero(aggregate)
+        repairs.zero(aggregate, self._refused)
 
     def _new_rebuild(self, aggregate: Aggregate, member: Member) -> Rebuild | None:
         spare = spare_for(aggregate, member, self._refused)

@@ -14,7 +14,7 @@ No key and no header of a disk is changed.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Container
 
 from filer.disks.aggregate import Aggregate, Member
 from filer.disks.data import Unreadable
@@ -180,7 +180,7 @@ def _is_lost(disk: Disk | None) -> bool:
     return disk is None or disk.destroyed or disk.locked_out
 
 
-def spare_for(aggregate: Aggregate, member: Member, refused: Iterable[str] = ()) -> Disk | None:
+def spare_for(aggregate: Aggregate, member: Member, refused: Container[str] = ()) -> Disk | None:
     """Return the best spare disk to replace ``member``, or None; none of ``refused`` (serials).
 
     It has to be large enough.  A spare that is protected as the others are comes before others,
@@ -221,12 +221,14 @@ class Repairs:
     def __bool__(self) -> bool:
         return bool(self.rebuild or self.zeroing)
 
-    def zero(self, aggregate: Aggregate) -> None:
-        """Zero the spares that are marked so, and no others."""
+    def zero(self, aggregate: Aggregate, refused: Container[str] = ()) -> None:
+        """Zero the spares that are marked so, and no others; none of ``refused`` (serials)."""
         marked = {
             disk.serial: disk
             for disk in aggregate.spares
-            if Mark.ZEROING in disk.marks and aggregate.is_readable(disk)
+            if Mark.ZEROING in disk.marks
+            and aggregate.is_readable(disk)
+            and disk.serial not in refused
         }
         if self.rebuild:
             marked.pop(self.rebuild.disk.serial, None)

@@ -437,6 +437,23 @@ def test_a_spare_that_could_not_be_written_is_tried_again_after_a_minute(tmp_pat
         assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
 
 
+def test_zeroing_that_failed_is_tried_again_after_a_minute(filer: Attended) -> None:
+    now = 0.0
+    filer.house.filer.monotonic = lambda: now
+    filer.disk(SPARE).write_block(9, b"x" * BLOCK_SIZE)
+    filer.disk(SPARE).mark(Mark.NOT_ZEROED)
+    filer.house.good("disk zero spares")
+    filer.disk(SPARE)._storage = _ReadOnly()
+    for seconds in (0.0, 30.0, 59.0):
+        now = seconds
+        filer.raid.tick()
+    assert filer.events() == ["raid.disk.zero.failed:error"]
+    filer.disk(SPARE)._storage = Storage()
+    now = 61.0
+    filer.raid.work()
+    assert filer.house.filer.assembled().is_zeroed(filer.disk(SPARE))
+
+
 def larger_drive(filer: Attended, bay: str) -> Disk:
     settings = filer.house.root / "filer.toml"
     text = settings.read_text()
