@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,7 @@ from filer.disks.aggregate import bring_online
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
 from filer.disks.ownership import Ownership, claim, survey
+from filer.disks.record import Mark
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage, StorageError
 from filer.host.errors import FilerError
@@ -300,7 +302,7 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     _halt_without_key_server(filer, holdings, notices, ownership)
     held_back = _hold_back(filer, holdings, ownership)
     unlock_disks(filer, holdings, notices, ownership, held_back)
-    aggregate = bring_online(filer.shelf, filer.node)
+    aggregate = bring_online(filer.shelf, filer.node, partial(_not_recorded, notices))
     if not aggregate.online:
         raise Panic(
             f"PANIC: raid: root aggregate {aggregate.name} cannot be brought online: "
@@ -327,6 +329,14 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
         text = f"{aggregate.name} is degraded: {aggregate.problem}"
         notices.warning("raid.aggr.degraded", text)
     notices.progress("raid.aggr.online", f"{len(own)} disks, {aggregate.name} online")
+
+
+def _not_recorded(notices: Notices, refusal: StorageError, member: Disk | None) -> None:
+    """Warn, and have a member replaced whose label cannot be written."""
+    notices.warning("raid.label.failure", f"the root aggregate is not recorded: {refusal}")
+    if member:
+        with suppress(FilerError):
+            member.mark(member.marks | Mark.PREFAILED)
 
 
 def _check_system_id(filer: Filer, override: Override) -> None:

@@ -254,7 +254,7 @@ class Raid:
             self._log(f"{event}.failed", "error", f"{what} failed: {problem}")
             return
         if isinstance(job, Rebuild):
-            self._prefail(job.unreadable)
+            self._prefail(job.faulty)
         if is_done:
             self._end(job)
             self._aggregate = assemble(self._filer.shelf, self._filer.node)
@@ -262,9 +262,9 @@ class Raid:
         elif job.percent // _QUARTER > before and isinstance(job, Rebuild):
             self._log(f"{event}.progress", "info", f"{what} {job.percent}% completed")
 
-    def _prefail(self, unreadable: Mapping[Disk, Unreadable]) -> None:
-        """Have members replaced whose blocks had to be read from another one."""
-        for disk, problem in unreadable.items():
+    def _prefail(self, faulty: Mapping[Disk, FilerError]) -> None:
+        """Have members replaced of which a block could not be read or written."""
+        for disk, problem in faulty.items():
             if not disk.marks & (Mark.PREFAILED | Mark.FAILED):
                 self._log("disk.ioMediumError", "error", f"{problem}; the disk is prefailed")
                 disk.mark(disk.marks | Mark.PREFAILED)

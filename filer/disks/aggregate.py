@@ -1,13 +1,14 @@
 """The root aggregate, assembled from the labels of this system's disks."""
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, NoReturn
 
 from filer.disks.disk import Disk
 from filer.disks.label import LABEL_BLOCK, Label
 from filer.disks.ownership import ROOT_AGGREGATE, Node, Ownership, survey
 from filer.disks.record import Mark
 from filer.disks.shelf import Shelf
+from filer.host.durable import StorageError
 
 Position = Literal["dparity", "parity", "data"]
 Role = Position | Literal["spare", "broken", "partner", "foreign", "unowned", "unknown"]
@@ -96,6 +97,9 @@ class Aggregate(NamedTuple):
             text += f", {missing} missing"
         if failed:
             text += f", {failed} failed"
+        unreadable = sum(map(self.is_unreadable, self._present))
+        if unreadable:
+            text += f", {unreadable} unreadable"
         others = sum(not foreign.is_partner for foreign in self.ownership.foreign.values())
         if others:
             text += f", {others} of another system"
@@ -126,6 +130,10 @@ class Aggregate(NamedTuple):
     def is_readable(self, disk: Disk) -> bool:
         """Return whether the data of ``disk`` could be read."""
         return disk.serial in self.ownership.labels
+
+    def is_unreadable(self, disk: Disk) -> bool:
+        """Return whether the data of ``disk`` cannot be read although it is not locked."""
+        return not (disk.locked or self.is_readable(disk))
 
     def is_zeroed(self, disk: Disk) -> bool:
         """Return whether all blocks of ``disk``, a spare, are zeros."""
@@ -187,12 +195,21 @@ def make_root(shelf: Shelf, node: Node, generation: int) -> None:
         shelf.remember_aggr0(serials)
 
 
-def bring_online(shelf: Shelf, node: Node) -> Aggregate:
+def _raise(refusal: StorageError, _member: Disk | None) -> NoReturn:
+    raise refusal
+
+
+def bring_online(
+    shelf: Shelf,
+    node: Node,
+    refused: Callable[[StorageError, Disk | None], object] = _raise,
+) -> Aggregate:
     """Assemble the root aggregate for a boot, and write missing labels.
 
     The aggregate is created if this filer never had one, no label names one, and no locked disk
     may belong to one.  When it is online, each readable member without its label gets it: a crash
-    interrupted the labelling, or the system ID has changed.
+    interrupted the labelling, or the system ID has changed.  A write that fails keeps no aggregate
+    offline: ``refused`` gets the problem, and the member or None.
     `Aggregate.online` says whether the aggregate came online.
     """
     aggregate = assemble(shelf, node)
@@ -205,8 +222,14 @@ def bring_online(shelf: Shelf, node: Node) -> Aggregate:
         labels = aggregate.ownership.labels
         for member in aggregate.members:
             if member.in_use and labels.get(member.serial, label) != label:
-                member.in_use.write_block(LABEL_BLOCK, label.pack())
-        shelf.remember_aggr0(serials)
+                try:
+                    member.in_use.write_block(LABEL_BLOCK, label.pack())
+                except StorageError as refusal:
+                    refused(refusal, member.in_use)
+        try:
+            shelf.remember_aggr0(serials)
+        except StorageError as refusal:
+            refused(refusal, None)
     return aggregate
 
 

@@ -22,6 +22,7 @@ from filer.disks.disk import Disk
 from filer.disks.label import LABEL_BLOCK, Label
 from filer.disks.record import Mark
 from filer.disks.shelf import Shelf
+from filer.host.errors import FilerError
 
 _AT_ONCE = 64
 """Blocks in one write."""
@@ -99,8 +100,8 @@ class Rebuild(Job):
         """Whether the member is still in use, and is copied itself."""
 
         self.aggregate = aggregate
-        self.unreadable: dict[Disk, Unreadable] = {}
-        """Members of which some blocks could not be read, and the problem."""
+        self.faulty: dict[Disk, FilerError] = {}
+        """Members with blocks that cannot be read or written, and the problem."""
         self._shelf = shelf
 
     def goes_on(self, aggregate: Aggregate, member: Member) -> bool:
@@ -133,7 +134,7 @@ class Rebuild(Job):
             except Unreadable as problem:
                 if source is sources[-1] or problem.disk != source.name:
                     raise
-                self.unreadable[source] = problem
+                self.faulty[source] = problem
             else:
                 return
 
@@ -146,11 +147,15 @@ class Rebuild(Job):
         label = Label(
             ownership.node.system_id, found.name, tuple(serials), ownership.generation + 1
         )
-        for disk in (self.disk, *(each.in_use for each in kept)):
+        self.disk.write_block(LABEL_BLOCK, label.pack())
+        for disk in (each.in_use for each in kept):
             if disk is not None:
-                disk.write_block(LABEL_BLOCK, label.pack())
+                try:
+                    disk.write_block(LABEL_BLOCK, label.pack())
+                except FilerError as problem:  # the spare is a member already
+                    self.faulty[disk] = problem
         self._shelf.remember_aggr0(serials)
-        if self._replaced and Mark.PREFAILED in self._replaced.marks:
+        if self._replaced and not (self._replaced.destroyed or self._replaced.locked_out):
             self._replaced.mark(Mark.FAILED | Mark.NOT_ZEROED)
 
 
@@ -169,15 +174,15 @@ def to_replace(aggregate: Aggregate) -> Member | None:
     """
     if not aggregate.online:
         return None
-    lost = [each for each in aggregate.members if _is_lost(each.in_use)]
+    lost = [each for each in aggregate.members if _is_lost(each.in_use, aggregate)]
     failing = [
         each for each in aggregate.members if each.in_use and Mark.PREFAILED in each.in_use.marks
     ]
     return next(iter([*lost, *failing]), None)
 
 
-def _is_lost(disk: Disk | None) -> bool:
-    return disk is None or disk.destroyed or disk.locked_out
+def _is_lost(disk: Disk | None, aggregate: Aggregate) -> bool:
+    return disk is None or disk.destroyed or disk.locked_out or aggregate.is_unreadable(disk)
 
 
 def spare_for(aggregate: Aggregate, member: Member, refused: Container[str] = ()) -> Disk | None:

@@ -1,7 +1,7 @@
 """What a filer that is up does about its disks: replacing members, drives that come and go."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from errno import EIO
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from tests.kit.manual import Build
 build = manual.build
 
 MEMBER, SPARE, OTHER_SPARE = "0c.00.1", "0c.00.3", "0c.00.4"
+LABEL_OFFSET = DATA_OFFSET + LABEL_BLOCK * BLOCK_SIZE
 
 
 class Attended:
@@ -612,6 +613,74 @@ def test_blocks_that_a_member_cannot_read_come_from_another_one(
     for spare in {SPARE, OTHER_SPARE}.intersection(members):
         assert [filer.disk(spare).read_block(number) for number in range(1, blocks)] == whole
     assert filer.reboot() == ""
+
+
+class _BadLabel(Storage):
+    """Storage of drives of which those in ``bad`` cannot write their label, or not read it."""
+
+    def __init__(self) -> None:
+        self.bad: set[str] = set()
+        self.reads = True
+
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
+        if path.stem in self.bad and offset == LABEL_OFFSET:
+            raise StorageError(f"cannot write {path.name}: {os.strerror(EIO)}")
+        super().overwrite(path, offset, data, inode)
+
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        if path.stem in self.bad and offset == LABEL_OFFSET and not self.reads:
+            raise OSError(EIO, os.strerror(EIO))
+        return super().read(path, offset, size)
+
+
+@pytest.fixture
+def labels() -> _BadLabel:
+    return _BadLabel()
+
+
+@pytest.fixture
+def bad(tmp_path: Path, labels: _BadLabel) -> Iterator[Attended]:
+    """A filer whose ``labels`` can be bad."""
+    with House.build(tmp_path / "root", storage=labels, disks=6) as house:
+        yield Attended(house)
+
+
+def test_a_member_whose_label_cannot_be_written_is_replaced(
+    bad: Attended, labels: _BadLabel
+) -> None:
+    labels.bad.add("0c.00.2")
+    bad.house.good(f"disk fail -i -f {MEMBER}")
+    bad.raid.work()
+    events = bad.events()
+    assert events.count("raid.rg.recons.done:notice") == 1
+    assert events.count("disk.ioMediumError:error") == 1
+    assert bad.members() == ["0c.00.0", SPARE, OTHER_SPARE]
+
+
+def test_a_boot_goes_on_without_the_label_of_a_member(bad: Attended, labels: _BadLabel) -> None:
+    bad.house.good(f"disk fail -i -f {MEMBER}")
+    bad.raid.tick()
+    rebuild = bad.house.filer.repairs.rebuild
+    assert rebuild
+    for number in range(rebuild.done, rebuild.aggregate.blocks):
+        rebuild._change(range(number, number + 1))
+    labels.bad.add("0c.00.2")
+    rebuild._finish()  # and the power is lost before anything is noted
+    assert "0c.00.2.sed: Input/output error" in bad.reboot()
+    assert bad.members() == ["0c.00.0", SPARE, "0c.00.2"]
+    bad.raid.work()
+    assert bad.members() == ["0c.00.0", SPARE, OTHER_SPARE]
+    assert bad.reboot() == ""
+
+
+def test_a_member_whose_label_cannot_be_read_is_replaced(bad: Attended, labels: _BadLabel) -> None:
+    labels.reads = False
+    labels.bad.add(MEMBER)
+    assert "degraded: 0 of 3 disks locked, 1 unreadable" in bad.reboot()
+    bad.raid.work()
+    assert bad.members() == ["0c.00.0", SPARE, "0c.00.2"]
+    assert bad.role(MEMBER) == "broken"
+    assert bad.reboot() == ""
 
 
 def test_no_spare_is_blamed_for_blocks_that_no_member_can_read(filer: Attended) -> None:
