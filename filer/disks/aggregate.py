@@ -208,8 +208,9 @@ def bring_online(
 
     The aggregate is created if this filer never had one, no label names one, and no locked disk
     may belong to one.  When it is online, each readable member without its label gets it: a crash
-    interrupted the labelling, or the system ID has changed.  A write that fails keeps no aggregate
-    offline: ``refused`` gets the problem, and the member or None.
+    interrupted the labelling, or the system ID has changed.  Until the members are recorded, all of
+    them get it: a label that was read may be in the cache of the host only.  A write that fails
+    keeps no aggregate offline: ``refused`` gets the problem, and the member or None.
     `Aggregate.online` says whether the aggregate came online.
     """
     aggregate = assemble(shelf, node)
@@ -220,12 +221,14 @@ def bring_online(
         generation = aggregate.ownership.generation or 1
         label = Label(node.system_id, ROOT_AGGREGATE, serials, generation)
         labels = aggregate.ownership.labels
-        for member in aggregate.members:
-            if member.in_use and labels.get(member.serial, label) != label:
+        is_recorded = shelf.record.aggr0 == serials
+        for member in aggregate.readable:
+            disk = member.in_use
+            if disk and not (is_recorded and labels[disk.serial] == label):
                 try:
-                    member.in_use.write_block(LABEL_BLOCK, label.pack())
+                    disk.write_block(LABEL_BLOCK, label.pack())
                 except StorageError as refusal:
-                    refused(refusal, member.in_use)
+                    refused(refusal, disk)
         try:
             shelf.remember_aggr0(serials)
         except StorageError as refusal:
