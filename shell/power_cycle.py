@@ -143,6 +143,7 @@ class PowerCycle:
         except Panic:
             return self._after_panic()
         except BootAborted as end:
+            self.signals.hands_over = False  # the disks are released anyway
             self.signals.end_if_asked()
             self._filer.loader.unsaved.clear()
             is_failure = isinstance(end, NoKeyServer)

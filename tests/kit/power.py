@@ -45,20 +45,23 @@ class _NoLines:
 
 
 def power_cycle(
-    root: Path, interrupt: Interrupt, screen: Screen, storage: Storage | None = None
+    root: Path,
+    interrupt: Interrupt,
+    screen: Screen,
+    storage: Storage | None = None,
+    signals: Signals | None = None,
 ) -> tuple[int, Sequence[str]]:
     """Power the machine on; return the exit status, and the prompts that were shown."""
     monotonic = time.monotonic
     if isinstance(interrupt, Ticking):
         monotonic = partial(getattr, interrupt, "now")
     machine, host = Machine(root, interrupt, storage, monotonic=monotonic), _NoLines()
-    signals = Signals(interrupt)
     power = PowerCycle(
         machine,
         Commands(pytest.fail),
         host,
         screen,
-        signals,
+        signals or Signals(interrupt),
         first_up=lambda _: None,
         on_session=lambda: None,
     )

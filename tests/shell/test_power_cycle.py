@@ -12,6 +12,7 @@ from filer.pair.making import make_pair
 from filer.pair.service import ServiceLock
 from filer.running.interrupt import Interrupt
 from filer.shell.power_cycle import PANICKED
+from filer.shell.signals import Signals
 from tests.kit import faulty, manual
 from tests.kit.house import House, Screen
 from tests.kit.nodes import Nodes
@@ -66,6 +67,18 @@ def test_it_ends_autoboot(house: House) -> None:
     assert len(screen.failures) == 1
 
 
+class AskedTooLate(Screen):
+    """The partner asks for the disks just when a boot has failed."""
+
+    def __init__(self, signals: Signals) -> None:
+        super().__init__(is_terminal=True)
+        self._signals = signals
+
+    def fail(self, message: str) -> None:
+        super().fail(message)
+        self._signals.hands_over = True
+
+
 def test_a_partner_takes_over_after_a_boot_that_no_key_server_answers(
     authority: Path, tmp_path: Path
 ) -> None:
@@ -80,7 +93,10 @@ def test_a_partner_takes_over_after_a_boot_that_no_key_server_answers(
         machine.unplug()
         for server in servers:
             server.stop()
-        screen = Screen(is_terminal=True)
-        assert power_cycle(root, Ticking(), screen) == (PANICKED, ["LOADER>"])
+        clock = Ticking()
+        signals = Signals(clock)
+        screen = AskedTooLate(signals)
+        ended = power_cycle(root, clock, screen, signals=signals)
+        assert ended == (PANICKED, ["LOADER>"])
         assert screen.failures == ["ERROR: kmip_init: halting this system with encrypted mroot..."]
         assert Nodes(tmp_path).mailbox(1) == State.HALTED.value
