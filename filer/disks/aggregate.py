@@ -176,7 +176,7 @@ def _was_erased(disk: Disk, ownership: Ownership) -> bool:
     """Return whether a member was erased, if it is one; a new one has no label either."""
     labels = ownership.labels
     has_no_label = disk.serial in labels and labels[disk.serial] is None
-    return has_no_label and Mark.NOT_ZEROED in disk.marks and ownership.generation > 0
+    return has_no_label and Mark.NOT_ZEROED in disk.marks
 
 
 def make_root(shelf: Shelf, node: Node, generation: int) -> None:

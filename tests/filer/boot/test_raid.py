@@ -382,7 +382,7 @@ def test_nothing_is_copied_from_an_erased_member(erased: Attended, while_it_is: 
 def test_an_erased_member_is_of_no_use_without_another_one(erased: Attended) -> None:
     for name in ("0c.00.0", "0c.00.2"):
         erased.bays.pull(name)
-    with pytest.raises(Panic, match="2 missing"):
+    with pytest.raises(Panic, match="3 missing"):
         erased.house.boot()
     erased.bays.insert("0c.00.7", "0c.00.2")
     erased.reboot()
@@ -681,6 +681,23 @@ def test_a_member_whose_label_cannot_be_read_is_replaced(bad: Attended, labels: 
     assert bad.members() == ["0c.00.0", SPARE, "0c.00.2"]
     assert bad.role(MEMBER) == "broken"
     assert bad.reboot() == ""
+
+
+def test_no_member_is_in_step_while_the_only_one_with_data_cannot_be_read(
+    bad: Attended, labels: _BadLabel
+) -> None:
+    bad.house.write("0c.00.2", "data")
+    bad.house.power_cycle()
+    for name in ("0c.00.0", MEMBER):
+        bad.disk(name).sanitize()
+    labels.reads = False
+    labels.bad.add("0c.00.2")
+    with pytest.raises(Panic, match="2 missing, 1 unreadable"):
+        bad.house.boot()
+    labels.bad.clear()
+    bad.reboot()
+    bad.raid.work()
+    assert {bad.house.read(str(name)) for name in bad.members()} == {"data"}
 
 
 def test_no_spare_is_blamed_for_blocks_that_no_member_can_read(filer: Attended) -> None:
