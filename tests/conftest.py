@@ -55,8 +55,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Run two tests a processor: half of their time they wait for programs and timeouts."""
-    return 2 * (os.cpu_count() or 1)
+    """Run three tests a processor: most of their time they wait for programs and timeouts."""
+    return 3 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)
