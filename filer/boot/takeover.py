@@ -127,10 +127,13 @@ def missing_keys(filer: Filer) -> Mapping[str, Sequence[str]]:
 def prepare(filer: Filer, pair: Pair) -> None:
     """Load the keys of the partner's disks that are missing.
 
-    Raises TakeoverFailed if some stay missing, or if the systems disagree on their IDs: a partner
-    that is up should not go down in vain.
+    Raises TakeoverFailed if some stay missing, if no disk is the partner's, or if the systems
+    disagree on their IDs: a partner that is up should not go down in vain.
     """
-    _hardware(filer, pair)
+    partner = _hardware(filer, pair)
+    ownership = filer.ownership()
+    if not any(map(ownership.is_partners, filer.shelf)):
+        raise TakeoverFailed(f"no disk belongs to {partner.hostname}, system {partner.system_id}")
     if missing := missing_keys(filer):
         _ask_once_more(filer, missing)
         _refuse(missing_keys(filer))

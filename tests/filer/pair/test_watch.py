@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from filer.boot.takeover import give_back, stand_down
+from filer.boot.takeover import TakeoverFailed, give_back, prepare, stand_down
 from filer.boot.watch import Watch
 from filer.host.durable import Storage
 from filer.pair.mailbox import State
@@ -130,3 +130,15 @@ def test_a_survivor_keeps_the_keys_of_its_partner_in_reach(site: Site) -> None:
         assert f"key ID {key_id} of 4 locked disks would be on no registered" in asked.err
         give_back(first.filer, pair_of(first))
         first.good(line)
+
+
+def test_a_partner_without_disks_is_not_asked_to_go_down(site: Site) -> None:
+    """Its system ID has changed, and its disks have not got the new one yet."""
+    pair = site.begin()
+    for name in ("filer1", "filer2"):
+        settings = pair / name / "filer.toml"
+        settings.write_text(settings.read_text().replace("1573922311", "1573922555"))
+    with House(pair / "filer1", site.servers, random=os.urandom) as first:
+        first.boot()
+        with pytest.raises(TakeoverFailed, match="no disk belongs to filer2, system 1573922555"):
+            prepare(first.filer, pair_of(first))
