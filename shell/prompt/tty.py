@@ -140,6 +140,17 @@ class Tty(Keyboard):
 
     # Typed bytes.
 
+    def receive(self) -> None:
+        """Read what is available; nothing if it was typed for the shell.
+
+        A read in the background is stopped, and goes on in the foreground without a return to
+        Python if another thread gets SIGCONT: with the modes of the shell, which echoes.
+        """
+        if self._is_in_foreground():
+            super().receive()
+        else:
+            self.wait_for_foreground()
+
     def take_line_already_shown(self) -> bytes | None:
         end = self.typed.find(b"\n", 0, self._echoed)
         if end < 0:

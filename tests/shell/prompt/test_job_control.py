@@ -109,9 +109,10 @@ def test_a_question_after_a_start_in_the_background(
         echoes_again(terminal)
 
 
-@pytest.mark.parametrize("between", ["", "bg"])
-def test_a_question_that_was_stopped(registered: Account, between: str) -> None:
-    with shell(registered) as terminal:
+@pytest.mark.parametrize(("between", "is_person"), [("", False), ("bg", False), ("bg", True)])
+def test_a_question_that_was_stopped(registered: Account, between: str, *, is_person: bool) -> None:
+    """In the background it reads none of the keys that are typed for the shell."""
+    with shell(registered, is_person=is_person) as terminal:
         terminal.type(f"{OPTION}\r")
         terminal.shows(QUESTION)
         terminal.type(CTRL_Z)
