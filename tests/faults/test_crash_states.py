@@ -247,6 +247,7 @@ class Tally:
 
     trial: Trial
     recovering: bool = False
+    refused: bool = False
     recordings: int = 0
     yielded: int = 0
     distinct: dict[object, tuple[Recording, State]] = field(default_factory=dict)
@@ -282,6 +283,7 @@ class Tally:
                     root,
                     done=done,
                     recovering=self.recovering,
+                    refused=self.refused,
                     settled=settled,
                     damaged=state.moment == "block lost",
                 )
@@ -410,7 +412,7 @@ def _recovery(trial: Trial, killed: Recording, at: int) -> tuple[Recording, int]
 def test_a_loss_of_power_after_a_sync_that_failed_loses_no_disk(
     name: str, laboratory: Laboratory, report: Report
 ) -> None:
-    tally = Tally(laboratory.trial(OPERATIONS[name]), recovering=True)
+    tally = Tally(laboratory.trial(OPERATIONS[name]), recovering=True, refused=True)
     syncs = sync_names(_undisturbed(tally.trial).events)
     failures = [(sync, order) for sync in syncs for order in ORDERS]
     for sync, order in _some(f"{name} refused", failures):

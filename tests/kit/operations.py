@@ -107,10 +107,13 @@ class Operation:
 
 
 def work(house: House) -> list[str]:
-    """Do what the filer does to its disks in the background; return the errors that it logs."""
+    """Do what the filer does to its disks in the background; return the errors that it logs.
+
+    A member that was prefailed because a sync failed may find no spare disk.
+    """
     lines: list[str] = []
     Raid(house.filer, lines.append).work()
-    return [line for line in lines if ":error]" in line]
+    return [line for line in lines if ":error]" in line and "recons.cantStart" not in line]
 
 
 def _console(
@@ -247,6 +250,11 @@ class Kept:
             for name, state in self.disks.items()
         }
         return replace(self, disks=disks)
+
+
+def _as_failed(state: DiskState, other: DiskState) -> DiskState:
+    """Return ``state``, as failed as ``other``."""
+    return replace(state, has_failed=other.has_failed)
 
 
 def look(house: House) -> Kept:
@@ -434,13 +442,14 @@ class Trial:
         recovering: bool = False,
         settled: Kept | None = None,
         damaged: bool = False,
+        refused: bool = False,
     ) -> Kept:
         """Power on, check that nothing is lost or half-made, and return what the filer has kept.
 
         ``done``: the operation reported success, so its result must be there. ``recovering``: a
         boot with all keys was killed too, which may have cost one disk an attempt. ``settled``:
         what an earlier boot has shown; its registration and disks stay. ``damaged``: a block was
-        lost, so the boot may warn.
+        lost, so the boot may warn. ``refused``: a sync failed, so a member may be prefailed.
         """
         for claimed in (self.after if done else None, settled):
             if claimed:
@@ -465,9 +474,12 @@ class Trial:
             kept = look_at_data(house)
             if done and self.after is None:
                 self.after = kept
-            self._check_kept(kept, done=done)
+            self._check_kept(kept, done=done, refused=refused)
             if settled:
-                assert (kept.registration, kept.disks) == (settled.registration, settled.disks)
+                assert kept.registration == settled.registration
+                for name, state in kept.disks.items():
+                    known = settled.disks[name]
+                    assert state == (_as_failed(known, state) if refused else known), name
             self._check_files(root, kept)
             faulty.check_that_no_key_is_lost_by(house, self.laboratory.servers)
         return kept
@@ -482,7 +494,7 @@ class Trial:
             house.boot()
             faulty.check_that_no_key_is_lost_by(house, self.laboratory.servers)
 
-    def _check_kept(self, kept: Kept, *, done: bool) -> None:
+    def _check_kept(self, kept: Kept, *, done: bool, refused: bool) -> None:
         before, after = self.beginning.kept, self.after
         assert after
         registrations = [after.registration]
@@ -502,7 +514,8 @@ class Trial:
             old, new = before.disks[name], self._named_alike(after)[name]
             rekeyed = replace(new, locking=old.locking)  # and not locked yet
             erased = replace(new, is_member=False)  # while the other members still are in step
-            assert state in ([new] if done else [old, rekeyed, new, erased]), name
+            allowed = [new] if done else [old, rekeyed, new, erased]
+            assert state in ([_as_failed(each, state) for each in allowed] if refused else allowed)
             assert new.data == (old.data and name not in self.operation.erased)
 
     def _client_files_registered(self) -> Registration:
