@@ -56,8 +56,7 @@ def take_over(filer: Filer, pair: Pair, notices: Notices, reason: str) -> None:
         if filer.partner:
             return
         pair.service.check()
-        if not Root.at(pair.partner_root).examine().populated:
-            raise TakeoverFailed(f"{pair.partner_name} has not booted yet, and has no disks")
+        _refuse_before_first_boot(pair)
         pair.other_service.take()
         try:
             pair.is_up(State.TAKEOVER)
@@ -131,12 +130,18 @@ def prepare(filer: Filer, pair: Pair) -> None:
     disagree on their IDs: a partner that is up should not go down in vain.
     """
     partner = _hardware(filer, pair)
+    _refuse_before_first_boot(pair)
     ownership = filer.ownership()
     if not any(map(ownership.is_partners, filer.shelf)):
         raise TakeoverFailed(f"no disk belongs to {partner.hostname}, system {partner.system_id}")
     if missing := missing_keys(filer):
         _ask_once_more(filer, missing)
         _refuse(missing_keys(filer))
+
+
+def _refuse_before_first_boot(pair: Pair) -> None:
+    if not Root.at(pair.partner_root).examine().populated:
+        raise TakeoverFailed(f"{pair.partner_name} has not booted yet, and has no disks")
 
 
 def _refuse(missing: Mapping[str, Sequence[str]]) -> None:
