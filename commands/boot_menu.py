@@ -17,7 +17,7 @@ from filer.commands import (
     Unprefixed,
 )
 from filer.commands.disk.erase import DataLoss
-from filer.commands.disk.report import report_disks
+from filer.commands.disk.report import own_disks_to_erase, report_absent, report_disks
 from filer.commands.parts.dialogue import ask_until, yes_or_no
 from filer.disks.aggregate import make_root
 from filer.system import Filer
@@ -43,11 +43,8 @@ def _initialize(call: Call) -> NoReturn:
     """
     filer = call.filer
     ownership = filer.ownership()
-    disks = [
-        disk
-        for disk in ownership.own(filer.shelf)
-        if not (disk.destroyed or disk.serial in ownership.doubtful)
-    ]
+    report_absent(call, ("*",), "data")
+    disks = own_disks_to_erase(call, ownership)
     if not disks:
         raise Refused("there is no disk of this system to initialize")
     call.show(DataLoss("sanitize", [disk.name for disk in disks]))
@@ -59,8 +56,9 @@ def _initialize(call: Call) -> NoReturn:
         if not ask_until(call.console, consent, partial(yes_or_no, default=False)):
             raise Refused("not confirmed; nothing was changed")
     call.asked_all = True
-    report_disks(call, filer.disk_jobs().sanitize(disks, refusal=ownership.refusal))
-    if call.failed:
+    report = filer.disk_jobs().sanitize(disks, refusal=ownership.refusal)
+    report_disks(call, report)
+    if report.failures or report.not_reached:
         raise Refused("not all disks were initialized; the configuration stays")
     make_root(filer.shelf, filer.node, int(filer.now().timestamp()))
     _clean_configuration(filer)

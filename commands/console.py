@@ -52,7 +52,7 @@ class Leave(Exception):
     """
 
     after_failure: bool = False
-    """Whether an earlier command on the line failed; set by the session."""
+    """Whether this command, or an earlier one on the line, failed; set by the session."""
 
     def __init__(self, following: Next, *, takeover: bool = True) -> None:
         super().__init__(following)

@@ -255,7 +255,10 @@ class Session:
             with suppress(OutputLost):
                 call.fail(interrupted(command.name))
             raise
-        except (Leave, KeyboardInterrupt):
+        except Leave as leave:
+            leave.after_failure = leave.after_failure or call.failed
+            raise
+        except KeyboardInterrupt:
             raise
         except BaseException as defect:  # ours or a plug-in's; the console goes on
             text = f"{command.name}: {problem(defect)}"

@@ -82,7 +82,7 @@ def _lock(call: Call) -> None:
     filer = call.filer
     ownership = filer.ownership()
     disks = select_disks(call, call.words("disk_list"), ownership)
-    report_absent(call, call.words("disk_list"))
+    report_absent(call, call.words("disk_list"), "key")
     held = held_by_key_servers(call)
     report_disks(call, filer.disk_jobs().lock(disks, held=held, refusal=ownership.refusal))
 
@@ -97,7 +97,7 @@ def _rekey(call: Call) -> None:
     if names_others(key_id, filer.hardware.system_id) and key_id not in in_use:
         raise Refused("this key ID names another system, and no disk of this system has it")
     disks = select_disks(call, call.words("disk_list"), ownership)
-    report_absent(call, call.words("disk_list"))
+    report_absent(call, call.words("disk_list"), "key")
     held = _never_asked if key_id == MSID_KEY_ID else held_by_key_servers(call, key_id)
     report = filer.disk_jobs().rekey(disks, key_id, held=held, refusal=ownership.refusal)
     report_disks(call, report)

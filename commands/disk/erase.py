@@ -4,7 +4,13 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
 
 from filer.commands import Call, Consent, Fields, Refused
-from filer.commands.disk.report import report_disks, select_disks, use_of
+from filer.commands.disk.report import (
+    own_disks_to_erase,
+    report_absent,
+    report_disks,
+    select_disks,
+    use_of,
+)
 from filer.disks.aggregate import Aggregate
 from filer.disks.disk import Disk
 from filer.disks.jobs import Refusal
@@ -38,18 +44,17 @@ def erase(call: Call, verb: Erasure, *, maintenance: bool) -> None:
     aggregate = filer.assembled()
     refusal = _refusal(filer, aggregate, maintenance=maintenance)
     if "-all" in call.arguments.options:
-        own = aggregate.ownership.own(filer.shelf)
+        report_absent(call, ("*",), "data")
+        own = own_disks_to_erase(call, aggregate.ownership)
+        # One that is "unknown" may be a spare: it fails, and its refusal says why.
         disks = [
-            disk
-            for disk in own
-            if not (disk.destroyed or disk.serial in aggregate.ownership.doubtful)
-            and (maintenance or aggregate.role(disk) == "spare")
-            and refusal(disk) is None
+            disk for disk in own if maintenance or aggregate.role(disk) in ("spare", "unknown")
         ]
         if not disks:
             raise Refused(f"there is no {'disk to sanitize' if maintenance else 'spare disk'}")
     else:
         disks = select_disks(call, call.words("disk_list"), aggregate.ownership, erasing=True)
+        report_absent(call, call.words("disk_list"), "data")
     _confirm(call, verb, disks, refusal)
     jobs = filer.disk_jobs()
     work = jobs.sanitize if verb == "sanitize" else jobs.destroy

@@ -5,6 +5,7 @@ from functools import partial
 from typing import ClassVar, NamedTuple
 
 from filer.commands import Answers, Call, Fields, Refused, Subcommand, Suggestion
+from filer.commands.disk.report import DOUBTFUL
 from filer.commands.parts.dialogue import ask_y_n
 from filer.disks.aggregate import POSITIONS, Aggregate
 from filer.disks.disk import Disk
@@ -137,7 +138,7 @@ def _one_disk(call: Call, aggregate: Aggregate) -> Disk:
         raise Refused(f"there is no disk {quoted(name)}")
     reason = aggregate.ownership.refusal(disk)
     if disk.serial in aggregate.ownership.doubtful:
-        reason = "may belong to the partner"
+        reason = DOUBTFUL
     if reason:
         raise Refused(f"{name}: {reason}")
     return disk

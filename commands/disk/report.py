@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from filer.commands import Call, Complaint, Fields, Refused
 from filer.disks.aggregate import Aggregate
@@ -12,6 +12,9 @@ from filer.disks.jobs import DiskReport, FailureKind, Held, Verb
 from filer.disks.ownership import Ownership
 from filer.host.errors import FilerError
 from filer.key_servers.holdings import conflict
+
+DOUBTFUL = "may belong to the partner"
+"""Why a locked disk without a record is not erased."""
 
 
 class Completed(Fields):
@@ -88,16 +91,34 @@ def select_disks(
         if ownership and (whose := ownership.not_own(disk)):
             return whose
         if erasing and ownership and disk.serial in ownership.doubtful:
-            return "may belong to the partner"
+            return DOUBTFUL
         return "is destroyed" if disk.destroyed else None
 
     selection = call.filer.shelf.select(tuple(disk_list), reason)
     for disk in selection.passed_over:
         if ownership and ownership.is_partners(disk):
             continue
-        text = f"{disk.name}: {reason(disk)}; skipped"
-        call.console.warn(Complaint(text, "disk_passed_over", disk=disk.name))
+        _warn_of_skipped(call, disk, reason(disk))
     return list(selection.disks)
+
+
+def own_disks_to_erase(call: Call, ownership: Ownership) -> list[Disk]:
+    """Return the own disks that are not destroyed, without those that may be the partner's.
+
+    A warning names each of the latter.
+    """
+    disks = []
+    for disk in ownership.own(call.filer.shelf):
+        if disk.serial in ownership.doubtful:
+            _warn_of_skipped(call, disk, DOUBTFUL)
+        elif not disk.destroyed:
+            disks.append(disk)
+    return disks
+
+
+def _warn_of_skipped(call: Call, disk: Disk, reason: object) -> None:
+    text = f"{disk.name}: {reason}; skipped"
+    call.console.warn(Complaint(text, "disk_passed_over", disk=disk.name))
 
 
 def use_of(aggregate: Aggregate, disk: Disk) -> str | None:
@@ -112,19 +133,20 @@ def use_of(aggregate: Aggregate, disk: Disk) -> str | None:
     return None
 
 
-def report_absent(call: Call, disk_list: Sequence[str]) -> None:
+def report_absent(call: Call, disk_list: Sequence[str], what: Literal["key", "data"]) -> None:
     """Name each disk that ``disk_list`` selects, but that was not read since power-on.
 
-    One whose file is in the shelf is a failure.  One that was pulled is a warning.
+    One whose file is in the shelf is a failure.  One that was pulled is a warning.  ``what`` is
+    what such a disk keeps, since the command does not reach it.
     """
     for name, reason in call.filer.shelf.absent().items():
         if not any(fnmatchcase(name, pattern) for pattern in disk_list):
             continue
         if reason is None:
-            text = f"{name}: not in the shelf; it keeps its key"
+            text = f"{name}: not in the shelf; it keeps its {what}"
             call.console.warn(Complaint(text, "disk_passed_over", disk=name))
         else:
-            text = f"{name}: not reached, it keeps its key: {reason}"
+            text = f"{name}: not reached, it keeps its {what}: {reason}"
             call.fail(Complaint(text, "disk", disk=name, cause="other"))
 
 

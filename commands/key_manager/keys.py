@@ -125,7 +125,7 @@ def new_key_pair(call: Call, tag: str, *, manual: bool) -> KeyPair:
 def rekey_all_disks(call: Call, pair: KeyPair, held: Held, ownership: Ownership) -> DiskReport:
     """Rekey all disks of this system to ``pair``; ``held`` confirms that a key server has it."""
     disks = select_disks(call, ("*",), ownership)
-    report_absent(call, ("*",))
+    report_absent(call, ("*",), "key")
     jobs = call.filer.disk_jobs()
     return jobs.rekey(disks, pair.key_id, held=held, refusal=ownership.refusal)
 

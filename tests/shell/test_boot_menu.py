@@ -184,6 +184,23 @@ def test_item_4_erases_only_the_disks_of_this_system(build: Build) -> None:
     assert house.filer.shelf["0c.00.5"].destroyed
 
 
+def test_item_4_names_the_disks_that_were_not_read_and_fails(build: Build) -> None:
+    house = build(1, disks=6)
+    house.close()
+    left_out, pulled = (house.root / "shelf" / f"0c.00.{bay}.sed" for bay in (3, 4))
+    left_out.write_bytes(b"")
+    pulled.unlink()
+    with House(house.root) as now:
+        now.power_cycle()
+        with pytest.raises(Leave) as leave:
+            now.run("4", "yes", "yes", commands=commands_in_boot_menu())
+        assert (leave.value.next, leave.value.after_failure) == (Next.BOOT, True)
+        assert [text.partition(":")[0] for text in now.screen.failures] == ["0c.00.3"]
+        assert now.screen.warnings == ["0c.00.4: not in the shelf; it keeps its data"]
+        assert "Completed sanitize on 4 disks: 4 successes, 0 failures" in now.screen.text
+        assert now.installed_files() == []
+
+
 def test_item_4_keeps_the_configuration_if_a_disk_was_not_erased(house: House) -> None:
     house.encrypt()
     house.power_cycle()

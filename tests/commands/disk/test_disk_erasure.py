@@ -218,10 +218,20 @@ def test_a_disk_of_others_or_of_unknown_owner_is_refused(
 
 
 @pytest.mark.parametrize("locked", [False, True])
-def test_sanitize_all_takes_the_spares_and_no_others(locked: bool, house: House) -> None:
+def test_sanitize_all_takes_the_spares_and_names_what_may_be_one(
+    locked: bool, house: House
+) -> None:
     with_a_disk_of_another_system(house, locked=locked)
     before = contents(house)
-    erase(house, "sanitize", "-all", *SPARES[1:])
+    if locked:
+        assert house.execute("disk encrypt sanitize -all", WORDS["sanitize"]) == (
+            1,
+            asked("sanitize", WORDS["sanitize"], *SPARES[1:])
+            + completed("sanitize", 3, failures=1),
+            f"{SPARE}: cannot be read, so it may belong to an aggregate\n",
+        )
+    else:
+        erase(house, "sanitize", "-all", *SPARES[1:])
     after = contents(house)
     assert {name for name in after if after[name] != before[name]} == {
         f"{name}.sed" for name in SPARES[1:]
@@ -244,6 +254,53 @@ def test_a_name_that_fits_no_disk_stops_it_all(house: House) -> None:
         'disk: no disk matches "0c.09.0"\n'
     )
     assert contents(house) == before
+
+
+# Disks that no command reaches.
+
+
+@pytest.mark.parametrize("maintenance", [False, True])
+@pytest.mark.parametrize(
+    ("verb", "disk_list"),
+    [
+        ("sanitize", "-all"),
+        ("sanitize", "0c.00.[345]"),
+        ("sanitize", "*"),
+        ("destroy", "0c.00.[345]"),
+        ("destroy", "*"),
+    ],
+)
+def test_a_disk_that_was_not_read_is_named_and_fails(
+    verb: str, disk_list: str, maintenance: bool, house: House
+) -> None:
+    left_out, pulled, reached = SPARES
+    house.encrypt()
+    house.close()
+    file_of(house, left_out).write_bytes(b"")
+    file_of(house, pulled).unlink()
+    with House(house.root, house.servers) as now:
+        line, answer = f"disk encrypt {verb} {disk_list}", WORDS[verb]
+        if maintenance:
+            now.power_cycle()
+            outcome = now.execute(line, answer, commands=commands_in_maintenance())
+        else:
+            now.boot()
+            outcome = now.execute(line, answer)
+        destroyed = now.filer.shelf[reached].destroyed
+        assert destroyed if verb == "destroy" else now.filer.shelf[reached].key_id == "0x0"
+    assert outcome.status == 1
+    told = outcome.err.splitlines()
+    assert f"{left_out}: not reached, it keeps its data: damaged: the file is too short" in told
+    assert f"{pulled}: not in the shelf; it keeps its data" in told
+
+
+@each_verb
+def test_by_name_a_disk_that_was_not_read_is_no_matter(verb: str, house: House) -> None:
+    house.close()
+    file_of(house, SPARES[1]).write_bytes(b"")
+    with House(house.root, house.servers) as now:
+        now.boot()
+        erase(now, verb, SPARE, SPARE)
 
 
 @each_verb
