@@ -14,6 +14,7 @@ numbers.
 """
 
 import random
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -68,6 +69,11 @@ STATES = 200
 
 Power losses without another fault are all tried.
 """
+
+SAMPLE = 2
+"""The number of states that are tried instead of all of them, or of ``STATES``."""
+
+MOST = STATES if points.ALL else SAMPLE
 
 MOMENTS = 3
 """The losses of power during a recording whose states are computed, unless all are tried."""
@@ -241,58 +247,69 @@ class Recorded:
         return Recorder(self._root, self._trial.laboratory.stores)
 
 
-@dataclass
 class Tally:
-    """The states of one operation in one family, each tried once."""
+    """The distinct states of one operation in one family, and those of them that are tried.
 
-    trial: Trial
-    recovering: bool = False
-    refused: bool = False
-    recordings: int = 0
-    yielded: int = 0
-    distinct: dict[object, tuple[Recording, State]] = field(default_factory=dict)
+    ``most`` of them are drawn by lot, the same ones each time (None: all).  Only these are kept in
+    memory, where one takes up to a megabyte.
+    """
+
+    def __init__(self, trial: Trial, name: str, most: int | None) -> None:
+        self.trial = trial
+        self._name = name
+        self._most = most
+        self._chance = random.Random(name)
+        self._known: set[object] = set()
+        self._drawn: list[tuple[Recording, State]] = []
+        self._recordings = self._yielded = 0
 
     def add(self, recording: Recording, first: int = 1) -> None:
         """Add the new states of a recording, after a power loss at its point ``first`` or later."""
-        self.recordings += 1
+        self._recordings += 1
         found = [at for at in crash_points(recording.events) if at >= first]
         if not points.ALL:
             found = random.Random(first).sample(found, min(MOMENTS, len(found)))
         for state in recording.states(found):
-            self.yielded += 1
+            self._yielded += 1
             key = (
                 state.tree.digest(NOT_VARIED),
                 state.outside,
-                repr(recording.claims(state.point)),
+                sys.intern(repr(recording.claims(state.point))),
                 state.moment == "block lost",
             )
-            self.distinct.setdefault(key, (recording, state))
+            if key not in self._known:
+                self._known.add(key)
+                self._draw(recording, state)
 
-    def try_them(self, name: str, sample: int, most: int | None = STATES) -> Numbers:
-        """Power on with ``most`` of the states (None: all), or with a ``sample`` of them."""
-        found = list(self.distinct.values())
-        random.Random(name).shuffle(found)
-        found = found[: most if points.ALL else sample]
-        stores = {state.outside: number for number, (_, state) in enumerate(found)}
+    def _draw(self, recording: Recording, state: State) -> None:
+        """Keep a new state with the same chance as each one before it."""
+        if self._most is None or len(self._drawn) < self._most:
+            self._drawn.append((recording, state))
+        elif (place := self._chance.randrange(len(self._known))) < self._most:
+            self._drawn[place] = recording, state
+
+    def try_them(self, *, recovering: bool = False, refused: bool = False) -> Numbers:
+        """Power on with each state that was drawn."""
+        stores = {state.outside: number for number, (_, state) in enumerate(self._drawn)}
         lost: list[str] = []
-        for recording, state in sorted(found, key=lambda each: stores[each[1].outside]):
+        for recording, state in sorted(self._drawn, key=lambda each: stores[each[1].outside]):
             done, settled = recording.claims(state.point)
             root = self.trial.laboratory.put(state.tree, state.outside)  # type: ignore[arg-type]
             try:
                 self.trial.check(
                     root,
                     done=done,
-                    recovering=self.recovering,
-                    refused=self.refused,
+                    recovering=recovering,
+                    refused=refused,
                     settled=settled,
                     damaged=state.moment == "block lost",
                 )
             except (AssertionError, FilerError, OSError) as problem:
-                lost.append(_told(name, recording, state, problem))
+                lost.append(_told(self._name, recording, state, problem))
         assert not lost, "\n\n".join(
-            [f"{len(lost)} of {len(found)} states lose something", *lost[:SHOWN]]
+            [f"{len(lost)} of {len(self._drawn)} states lose something", *lost[:SHOWN]]
         )
-        return Numbers(self.recordings, self.yielded, len(self.distinct), len(found))
+        return Numbers(self._recordings, self._yielded, len(self._known), len(self._drawn))
 
 
 def _told(name: str, recording: Recording, state: State, problem: BaseException) -> str:
@@ -349,21 +366,21 @@ def _end(recording: Recording) -> tuple[Tree, Sequence[bytes]]:
 def test_a_loss_of_power_at_any_moment_loses_no_disk(
     name: str, laboratory: Laboratory, report: Report
 ) -> None:
-    tally = Tally(laboratory.trial(OPERATIONS[name]))
+    tally = Tally(laboratory.trial(OPERATIONS[name]), name, None if points.ALL else SAMPLE)
     tally.add(_undisturbed(tally.trial))
-    report(LOST, name, tally.try_them(name, sample=2, most=None))
+    report(LOST, name, tally.try_them())
 
 
 @pytest.mark.parametrize("name", points.half(CHANGES, second=True))
 def test_a_loss_of_power_while_a_boot_recovers_from_a_kill_loses_no_disk(
     name: str, laboratory: Laboratory, report: Report
 ) -> None:
-    tally = Tally(laboratory.trial(OPERATIONS[name]), recovering=True)
+    tally = Tally(laboratory.trial(OPERATIONS[name]), name, MOST)
     killed = _undisturbed(tally.trial)
     for at in _some(f"{name} killed", _kills(killed)):
         recovery, since = _recovery(tally.trial, killed, at)
         tally.add(recovery, since)
-    report(KILLED, name, tally.try_them(name, sample=2))
+    report(KILLED, name, tally.try_them(recovering=True))
 
 
 @pytest.mark.parametrize(
@@ -412,13 +429,13 @@ def _recovery(trial: Trial, killed: Recording, at: int) -> tuple[Recording, int]
 def test_a_loss_of_power_after_a_sync_that_failed_loses_no_disk(
     name: str, laboratory: Laboratory, report: Report
 ) -> None:
-    tally = Tally(laboratory.trial(OPERATIONS[name]), recovering=True, refused=True)
+    tally = Tally(laboratory.trial(OPERATIONS[name]), name, MOST)
     syncs = sync_names(_undisturbed(tally.trial).events)
     failures = [(sync, order) for sync in syncs for order in ORDERS]
     for sync, order in _some(f"{name} refused", failures):
         recording = _refused(tally.trial, sync, order)
         tally.add(recording, _failure(recording))
-    report(REFUSED, name, tally.try_them(name, sample=2))
+    report(REFUSED, name, tally.try_them(recovering=True, refused=True))
 
 
 def _refused(trial: Trial, sync: tuple[str | None, int], order: Sequence[str]) -> Recording:
