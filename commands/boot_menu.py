@@ -60,7 +60,7 @@ def _initialize(call: Call) -> NoReturn:
     report_disks(call, report)
     if report.failures or report.not_reached:
         raise Refused("not all disks were initialized; the configuration stays")
-    make_root(filer.shelf, filer.node, int(filer.now().timestamp()))
+    make_root(filer.shelf, filer.node, filer.random)
     _clean_configuration(filer)
     raise Leave(Next.BOOT)
 

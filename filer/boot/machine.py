@@ -302,7 +302,7 @@ def _boot(filer: Filer, notices: Notices, before_disks: Callable[[], None]) -> N
     _halt_without_key_server(filer, holdings, notices, ownership)
     held_back = _hold_back(filer, holdings, ownership)
     unlock_disks(filer, holdings, notices, ownership, held_back)
-    aggregate = bring_online(filer.shelf, filer.node, partial(_not_recorded, notices))
+    aggregate = bring_online(filer.shelf, filer.node, partial(_not_recorded, notices), filer.random)
     if not aggregate.online:
         raise Panic(
             f"PANIC: raid: root aggregate {aggregate.name} cannot be brought online: "

@@ -7,12 +7,12 @@ the root aggregate, and zeroes spares.
 from collections.abc import Callable, Mapping
 
 from filer.boot.unlock import unlock_inserted
-from filer.disks.aggregate import Aggregate, Member, assemble
+from filer.disks.aggregate import Aggregate, assemble
 from filer.disks.data import Unreadable
 from filer.disks.disk import Disk
 from filer.disks.ownership import Ownership
 from filer.disks.record import Mark
-from filer.disks.repair import Job, Rebuild, spare_for, to_replace
+from filer.disks.repair import Job, Rebuild, Replacement, replacement
 from filer.disks.shelf import Event
 from filer.host.errors import FilerError
 from filer.host.text import listed
@@ -207,29 +207,28 @@ class Raid:
             error = f"raid volfsm, fatal multi-disk error: {aggregate.problem}"
             self._panic(f"aggr {aggregate.name}: {error}")
         self._aggregate = aggregate
-        member = to_replace(aggregate)
+        due = replacement(aggregate, self._refused)
         running = repairs.rebuild
-        if member is None:
+        if due is None:
             if running:
                 self._log("raid.rg.recons.aborted", "notice", f"{_described(running)} aborted")
             repairs.rebuild = None
             self._problems.clear()
-        elif running and running.goes_on(aggregate, member):
+        elif running and running.goes_on(aggregate, due.member):
             running.aggregate = aggregate
         else:
-            repairs.rebuild = self._new_rebuild(aggregate, member)
+            repairs.rebuild = self._new_rebuild(aggregate, due)
         repairs.zero(aggregate, self._refused)
 
-    def _new_rebuild(self, aggregate: Aggregate, member: Member) -> Rebuild | None:
-        spare = spare_for(aggregate, member, self._refused)
-        if spare is None:
+    def _new_rebuild(self, aggregate: Aggregate, due: Replacement) -> Rebuild | None:
+        if due.spare is None:
             text = (
                 f"The reconstruction cannot start in RAID group {aggregate.raid_group}: "
                 "No matching disks available in spare pool"
             )
             self._complain("raid.rg.recons.cantStart", text)
             return None
-        rebuild = Rebuild(aggregate, member, spare, self._filer.shelf)
+        rebuild = Rebuild(aggregate, due.member, due.spare, self._filer.shelf)
         event = "raid.rg.diskcopy.start" if rebuild.is_copy else "raid.rg.recons.start"
         self._log(event, "notice", f"{_described(rebuild)} started")
         return rebuild

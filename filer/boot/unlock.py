@@ -57,7 +57,7 @@ def unlock_disks(
             reason = f"they belong to {foreign.whose}" if foreign else "they have no owner"
             stay_locked.setdefault(reason, []).append(disk.name)
     # Spares first: a wrong key then costs them a try, not the root aggregate.
-    locked.sort(key=lambda disk: disk.serial in ownership.root)
+    locked.sort(key=lambda disk: disk.serial in ownership.root.members)
 
     def open_or_say_why(disk: Disk, alone: bool) -> DiskKey | FilerError:
         try_msid = not (held_back or disk.serial in ownership.doubtful)

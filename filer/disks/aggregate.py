@@ -1,10 +1,11 @@
 """The root aggregate, assembled from the labels of this system's disks."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, NoReturn
 
 from filer.disks.disk import Disk
-from filer.disks.label import LABEL_BLOCK, Label
+from filer.disks.label import LABEL_BLOCK, UUID_SIZE, Composition, Label
 from filer.disks.ownership import ROOT_AGGREGATE, Node, Ownership, survey
 from filer.disks.record import Mark
 from filer.disks.shelf import Shelf
@@ -15,6 +16,9 @@ Role = Position | Literal["spare", "broken", "partner", "foreign", "unowned", "u
 POSITIONS: tuple[Position, ...] = ("dparity", "parity", "data")
 """The positions of the root aggregate's members, in order."""
 
+
+Random = Callable[[int], bytes]
+"""A source of random bytes."""
 
 _NEEDED = 2  # readable members that the aggregate needs to be online
 
@@ -164,11 +168,12 @@ def assemble(shelf: Shelf, node: Node) -> Aggregate:
     own = [disk for disk in ownership.own(shelf) if not ownership.in_other_aggregate(disk)]
     erased = [disk.serial for disk in own if _was_erased(disk, ownership)]
     lost = [disk.serial for disk in own if disk.destroyed or disk.locked_out]
-    if {*ownership.root} <= {*erased, *lost}:
+    serials = ownership.root.members
+    if {*serials} <= {*erased, *lost}:
         erased = []
     in_step = [disk for disk in own if disk.serial not in erased]
-    members = _members(ownership.root, in_step)
-    to_rebuild = frozenset(ownership.root).intersection(erased)
+    members = _members(serials, in_step)
+    to_rebuild = frozenset(serials).intersection(erased)
     return Aggregate(members, ownership, tuple(shelf), to_rebuild)
 
 
@@ -179,20 +184,21 @@ def _was_erased(disk: Disk, ownership: Ownership) -> bool:
     return has_no_label and Mark.NOT_ZEROED in disk.marks
 
 
-def make_root(shelf: Shelf, node: Node, generation: int) -> None:
-    """Make a new root aggregate of spare disks, if there are enough, and forget the old one.
-
-    ``generation`` has to be later than that of all labels, also those of disks that are not here.
-    """
-    shelf.remember_aggr0(())
+def make_root(shelf: Shelf, node: Node, random: Random) -> None:
+    """Make a new root aggregate of spare disks, if there are enough, and forget the old one."""
+    shelf.remember_aggr0(Composition())
     found = assemble(shelf, node)
     members = [disk for disk in found.spares if found.is_readable(disk)][: len(POSITIONS)]
     if len(members) == len(POSITIONS):
-        serials = tuple(disk.serial for disk in members)
-        label = Label(node.system_id, ROOT_AGGREGATE, serials, generation)
+        made = _new(tuple(disk.serial for disk in members), random)
+        label = Label(node.system_id, ROOT_AGGREGATE, *made)
         for disk in members:
             disk.write_block(LABEL_BLOCK, label.pack())
-        shelf.remember_aggr0(serials)
+        shelf.remember_aggr0(made)
+
+
+def _new(serials: tuple[str, ...], random: Random) -> Composition:
+    return Composition(serials, 1, random(UUID_SIZE).hex())
 
 
 def _raise(refusal: StorageError, _member: Disk | None) -> NoReturn:
@@ -203,25 +209,27 @@ def bring_online(
     shelf: Shelf,
     node: Node,
     refused: Callable[[StorageError, Disk | None], object] = _raise,
+    random: Random = os.urandom,
 ) -> Aggregate:
     """Assemble the root aggregate for a boot, and write missing labels.
 
     The aggregate is created if this filer never had one, no label names one, and no locked disk
-    may belong to one.  When it is online, each readable member without its label gets it: a crash
-    interrupted the labelling, or the system ID has changed.  Until the members are recorded, all of
-    them get it: a label that was read may be in the cache of the host only.  A write that fails
-    keeps no aggregate offline: ``refused`` gets the problem, and the member or None.
-    `Aggregate.online` says whether the aggregate came online.
+    may belong to one.  If all of its members were erased, it is made anew of the same disks.
+
+    When it is online, each readable member without its label gets it: a crash interrupted the
+    labelling, or the system ID has changed.  Until the members are recorded, all of them get it: a
+    label that was read may be in the cache of the host only.  A write that fails keeps no aggregate
+    offline: ``refused`` gets the problem, and the member or None.  `Aggregate.online` says whether
+    the aggregate came online.
     """
     aggregate = assemble(shelf, node)
-    if not aggregate.members and not shelf.record.aggr0:
+    if not aggregate.members and not shelf.record.aggr0.members:
         aggregate = _with_new_members(aggregate)
     if aggregate.online:
-        serials = tuple(member.serial for member in aggregate.members)
-        generation = aggregate.ownership.generation or 1
-        label = Label(node.system_id, ROOT_AGGREGATE, serials, generation)
         labels = aggregate.ownership.labels
-        is_recorded = shelf.record.aggr0 == serials
+        current = _current(aggregate, random)
+        label = Label(node.system_id, ROOT_AGGREGATE, *current)
+        is_recorded = shelf.record.aggr0 == current
         for member in aggregate.readable:
             disk = member.in_use
             if disk and not (is_recorded and labels[disk.serial] == label):
@@ -230,10 +238,23 @@ def bring_online(
                 except StorageError as refusal:
                     refused(refusal, disk)
         try:
-            shelf.remember_aggr0(serials)
+            shelf.remember_aggr0(current)
         except StorageError as refusal:
             refused(refusal, None)
     return aggregate
+
+
+def _current(aggregate: Aggregate, random: Random) -> Composition:
+    """Return the composition of an aggregate that is online; it is new if no member has a label.
+
+    Labels from before it was made, which may come back on a disk that was pulled, are then those of
+    another aggregate.
+    """
+    made = _new(tuple(member.serial for member in aggregate.members), random)
+    root, labels = aggregate.ownership.root, aggregate.ownership.labels
+    if not any(labels[member.serial] for member in aggregate.readable):
+        return made
+    return Composition(made.members, max(1, root.generation), root.uuid or made.uuid)
 
 
 def _members(serials: tuple[str, ...], own: list[Disk]) -> tuple[Member, ...]:

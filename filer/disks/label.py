@@ -3,9 +3,11 @@
 All members of an aggregate have the same label.  It names the system, the aggregate, and the
 members by serial number, so one readable member identifies all the others.  When a member is
 replaced, the label gets the next generation, and the disk that was replaced keeps the old label.
+A new aggregate has another UUID than the one before it, which its disks may have belonged to.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple, Self
@@ -16,19 +18,57 @@ from filer.disks.disk import BLOCK_SIZE, Disk, DiskError
 LABEL_BLOCK = 0
 """The number of the block with the label."""
 
+UUID_SIZE = 16
+"""Bytes."""
+
+_UUID = re.compile(f"[0-9a-f]{{{2 * UUID_SIZE}}}")
 _MAGIC = "filer raid label"
 _MEMBERS = 3
 _HIGHEST_ID = 2**32 - 1
 _DIGEST_SIZE = 32
 
 
+def is_uuid(text: str) -> bool:
+    """Return whether ``text`` may be the UUID of an aggregate."""
+    return _UUID.fullmatch(text) is not None
+
+
+class Composition(NamedTuple):
+    """The disks of an aggregate, by serial number, at one time of its life.
+
+    ``generation`` counts the replacements of members, from 1; it is 0 if it is not known.  ``uuid``
+    stays for life; it is empty if it is not known.
+    """
+
+    members: tuple[str, ...] = ()
+    generation: int = 0
+    uuid: str = ""
+
+    def precedes(self, other: "Composition") -> bool:
+        """Return whether ``other`` is a later composition of the same aggregate.
+
+        Without a UUID, which version 0.1 did not give, at least one member has to be the same.
+        """
+        if not 0 < self.generation < other.generation:
+            return False
+        if self.uuid:
+            return self.uuid == other.uuid
+        return not set(self.members).isdisjoint(other.members)
+
+
 class Label(NamedTuple):
-    """The label of a disk in an aggregate; ``members`` are serial numbers."""
+    """The label of a disk in an aggregate: see `Composition`."""
 
     system_id: int
     aggregate: str
     members: tuple[str, ...]
     generation: int = 1
+    uuid: str = ""
+
+    @property
+    def composition(self) -> Composition:
+        """The disks that the label names."""
+        return Composition(self.members, self.generation, self.uuid)
 
     def pack(self) -> bytes:
         """Return the encoded block: JSON, zeros, and the SHA-256 of both."""
@@ -39,6 +79,7 @@ class Label(NamedTuple):
                 "aggregate": self.aggregate,
                 "members": self.members,
                 "generation": self.generation,
+                "uuid": self.uuid,
             }
         )
         body = text.encode("ascii").ljust(BLOCK_SIZE - _DIGEST_SIZE, b"\0")
@@ -61,9 +102,11 @@ class Label(NamedTuple):
                 "aggregate": str(aggregate),
                 "members": [str(dparity), str(parity), str(data)],
             } if len({dparity, parity, data}) == _MEMBERS and 0 < system_id <= _HIGHEST_ID:
-                generation = fields.get("generation", 1)  # version 0.1 had none
-                if isinstance(generation, int) and generation > 0:
-                    return cls(system_id, aggregate, (dparity, parity, data), generation)
+                members = dparity, parity, data
+                generation, uuid = fields.get("generation", 1), fields.get("uuid", "")  # not in 0.1
+                is_uuid_text = isinstance(uuid, str) and (not uuid or is_uuid(uuid))
+                if isinstance(generation, int) and generation > 0 and is_uuid_text:
+                    return cls(system_id, aggregate, members, generation, uuid)
         return None
 
 

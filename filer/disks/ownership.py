@@ -7,14 +7,14 @@ the owner to each own disk.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 from filer.disks.bay import BAYS, disk_index
 from filer.disks.disk import Disk, DiskError
-from filer.disks.label import Label, read_labels
+from filer.disks.label import Composition, Label, read_labels
 from filer.disks.record import Mark, Owner
 from filer.disks.shelf import Shelf
 from filer.keys.key_id import systems_of
@@ -84,9 +84,8 @@ class ForeignOwner(NamedTuple):
 class Ownership(NamedTuple):
     """The ownership of all disks in a shelf, at the time of `survey`.
 
-    ``root`` holds the serial numbers of this system's root aggregate, in order; it is empty while
-    they are unknown.  ``generation`` is that of its labels, 0 while none of its members can be
-    read.  ``labels`` maps the serial number of each readable disk to its label, or to
+    ``root`` has the members of this system's root aggregate, in order, none while they are
+    unknown.  ``labels`` maps the serial number of each readable disk to its label, or to
     None if it has no label.  ``foreign`` maps the serial number of each disk of another system to
     the reason.  ``unowned`` holds the disks that belong to no system.  ``doubtful`` holds the own
     disks that may belong to a partner: locked disks without a record whose key ID also names
@@ -94,13 +93,12 @@ class Ownership(NamedTuple):
     """
 
     node: Node
-    root: tuple[str, ...]
+    root: Composition
     labels: Mapping[str, Label | None]
     foreign: Mapping[str, ForeignOwner]
     unowned: frozenset[str]
     doubtful: frozenset[str]
     recorded: Mapping[str, Owner]
-    generation: int = 0
 
     def foreign_owner(self, disk: Disk) -> ForeignOwner | None:
         """Return why ``disk`` belongs to another system, or None."""
@@ -152,19 +150,22 @@ class Ownership(NamedTuple):
     def in_other_aggregate(self, disk: Disk) -> bool:
         """Return whether ``disk`` has the label of an aggregate that is not this system's root.
 
-        The label that the root had before a member was replaced is one of the root too, and so is
-        that of an own disk that has failed since.
+        The label that the root had before a member was replaced is one of the root too.
         """
         label = self.labels.get(disk.serial)
         return label is not None and not self._is_root(disk, label)
 
     def _is_root(self, disk: Disk, label: Label) -> bool:
+        if not _may_be_root(disk, label, self.node):
+            return False
+        if label.members == self.root.members:
+            return True
+        if label.uuid and self.root.uuid:
+            return label.uuid == self.root.uuid
         # The same generation with other members is left of a replacement that was interrupted.
-        is_earlier = label.generation <= self.generation
-        was_root = is_earlier and (
-            Mark.FAILED in disk.marks or not set(label.members).isdisjoint(self.root)
-        )
-        return _may_be_root(disk, label, self.node) and (was_root or label.members == self.root)
+        is_earlier = label.generation <= self.root.generation
+        is_related = not set(label.members).isdisjoint(self.root.members)
+        return is_earlier and (is_related or Mark.FAILED in disk.marks)
 
     def names(self) -> Mapping[int, str]:
         """Return the hostname of each system that a record names, by system ID."""
@@ -205,12 +206,9 @@ def survey(shelf: Shelf, node: Node) -> Ownership:
     labels = read_labels(shelf)
     disks = {disk.serial: disk for disk in shelf}
     remembered = shelf.record
-    root = _root_members(disks, labels, node, remembered.aggr0)
+    root = _root(disks, labels, node, remembered.aggr0)
     recorded = {serial: disk.owner for serial, disk in disks.items()}
-    generation = max(
-        (label.generation for label in labels.values() if _names(label, root)), default=0
-    )
-    found = Ownership(node, root, labels, {}, frozenset(), frozenset(), recorded, generation)
+    found = Ownership(node, root, labels, {}, frozenset(), frozenset(), recorded)
     claims = {
         member: label.system_id
         for serial, label in labels.items()
@@ -238,9 +236,13 @@ def survey(shelf: Shelf, node: Node) -> Ownership:
                 is_foreign(serial, Evidence.LABEL, label.system_id)
         elif names_others(disk.key_id, node.system_id):
             is_foreign(serial, Evidence.KEY_ID, *systems)
-        elif serial in claims and serial not in root and _agrees(claims[serial], systems, node):
+        elif (
+            serial in claims
+            and serial not in root.members
+            and _agrees(claims[serial], systems, node)
+        ):
             is_foreign(serial, Evidence.LABEL, claims[serial])
-        elif serial in root or (
+        elif serial in root.members or (
             not disk.home
             and (
                 serial in remembered.disks
@@ -291,47 +293,69 @@ def _may_be_root(disk: Disk, label: Label, node: Node) -> bool:
     return owner == node.system_id and label.aggregate == ROOT_AGGREGATE
 
 
-def _root_members(
+def _root(
     present: Mapping[str, Disk],
     labels: Mapping[str, Label | None],
     node: Node,
-    remembered: tuple[str, ...],
-) -> tuple[str, ...]:
-    """Return the members recorded for the shelf if one is present, else those most labels name.
+    recorded: Composition,
+) -> Composition:
+    """Return the root aggregate as recorded for the shelf, unless the labels know better.
 
-    The recorded members are ignored if one of these disks has another label, or no readable label
-    and no recorded owner, but the key of another system; and if a label has a later generation
-    than theirs: a crash has interrupted the replacement of a member.  Labels with the ID of this
-    system come before those of an earlier one, then those of later generations.
+    They do if they name a later composition of the same aggregate: a crash has interrupted the
+    replacement of a member, or the partner has replaced it.  So they do if none of the recorded
+    members is present, or if one of them has become that of another system.
     """
-    ours = Counter(
-        (label.system_id == node.system_id, label.generation, label.members)
+    ours = {
+        serial: label
         for serial, label in labels.items()
         if label and _may_be_root(present[serial], label, node)
-    )
-    for serial in remembered:
-        label = labels.get(serial)
-        disk = present.get(serial)
-        if disk is None:
-            continue
-        if label is None:
-            contradicts = not disk.owner.system_id and names_others(disk.key_id, node.system_id)
-        else:
-            contradicts = label.members != remembered or not _may_be_root(disk, label, node)
-        if contradicts:
-            remembered = ()
-            break
-    if not ours:
-        return remembered
-    (_is_current, generation, members), _count = max(
-        ours.items(), key=lambda item: (*item[0][:2], item[1])
-    )
-    known = [label.generation for label in labels.values() if _names(label, remembered)]
-    is_later = known and generation > max(known) and set(members) & set(remembered)
-    if is_later or not any(serial in present for serial in remembered):
-        return members
-    return remembered
+    }
+    of_recorded = [label for label in ours.values() if label.members == recorded.members]
+    recorded = _newest([recorded, *(label.composition for label in of_recorded)])
+    found = [label.composition for label in ours.values()]
+    if later := [each for each in found if recorded.precedes(each)]:
+        return _newest(later)
+    members = [present[serial] for serial in recorded.members if serial in present]
+    is_right = not any(_contradicts(disk, labels, recorded, node) for disk in members)
+    if is_right and (members or not found):
+        return recorded
+    return _most_likely(ours, node)
 
 
-def _names(label: Label | None, members: tuple[str, ...]) -> TypeGuard[Label]:
-    return label is not None and label.members == members
+def _newest(compositions: Sequence[Composition]) -> Composition:
+    """Return that of the latest generation; of several, one with a UUID, and the most labels."""
+    count = Counter(compositions)
+    return max(count, key=lambda each: (each.generation, each.uuid != "", count[each]))
+
+
+def _contradicts(
+    disk: Disk, labels: Mapping[str, Label | None], recorded: Composition, node: Node
+) -> bool:
+    """Return whether a recorded member does not belong to the root aggregate any more."""
+    label = labels.get(disk.serial)
+    if label is None:
+        return not disk.owner.system_id and names_others(disk.key_id, node.system_id)
+    is_older = label.composition.precedes(recorded)
+    is_same = label.members == recorded.members
+    return not ((is_same or is_older) and _may_be_root(disk, label, node))
+
+
+def _most_likely(labels: Mapping[str, Label], node: Node) -> Composition:
+    """Return the root aggregate by ``labels`` alone, which may be those of several aggregates.
+
+    One with this system ID comes before those of an earlier one, then that with the most members
+    present: a disk that was replaced, and came back when its aggregate was gone, has one.
+    """
+    aggregates: dict[tuple[str, bool], list[Label]] = {}
+    for label in labels.values():
+        is_current = label.system_id == node.system_id
+        aggregates.setdefault((label.uuid, is_current and not label.uuid), []).append(label)
+
+    def rank(each: Sequence[Label]) -> tuple[bool, int, int]:
+        newest = _newest([label.composition for label in each])
+        is_current = any(label.system_id == node.system_id for label in each)
+        present = [labels[serial] in each for serial in newest.members if serial in labels]
+        return is_current, sum(present), newest.generation
+
+    likely = max(aggregates.values(), key=rank, default=[])
+    return _newest([Composition(), *(label.composition for label in likely)])

@@ -15,11 +15,12 @@ No key and no header of a disk is changed.
 
 from abc import ABC, abstractmethod
 from collections.abc import Container
+from typing import NamedTuple
 
 from filer.disks.aggregate import Aggregate, Member
 from filer.disks.data import Unreadable
 from filer.disks.disk import Disk
-from filer.disks.label import LABEL_BLOCK, Label
+from filer.disks.label import LABEL_BLOCK, Composition, Label
 from filer.disks.record import Mark
 from filer.disks.shelf import Shelf
 from filer.host.errors import FilerError
@@ -143,10 +144,9 @@ class Rebuild(Job):
         kept = [each for each in found.readable if each.serial != old.serial]
         serials = [each.serial for each in found.members]
         serials[serials.index(old.serial)] = self.disk.serial
-        ownership = found.ownership
-        label = Label(
-            ownership.node.system_id, found.name, tuple(serials), ownership.generation + 1
-        )
+        system_id, before = found.ownership.node.system_id, found.ownership.root
+        after = Composition(tuple(serials), before.generation + 1, before.uuid)
+        label = Label(system_id, found.name, *after)
         self.disk.write_block(LABEL_BLOCK, label.pack())
         for disk in (each.in_use for each in kept):
             if disk is not None:
@@ -154,7 +154,7 @@ class Rebuild(Job):
                     disk.write_block(LABEL_BLOCK, label.pack())
                 except FilerError as problem:  # the spare is a member already
                     self.faulty[disk] = problem
-        self._shelf.remember_aggr0(serials)
+        self._shelf.remember_aggr0(after)
         if self._replaced and not (self._replaced.destroyed or self._replaced.locked_out):
             self._replaced.mark(Mark.FAILED | Mark.NOT_ZEROED)
 
@@ -166,11 +166,19 @@ def source_of(aggregate: Aggregate, member: Member) -> Disk:
     return readable[0]
 
 
-def to_replace(aggregate: Aggregate) -> Member | None:
-    """Return the member that has to be replaced first: one that is lost before a prefailed one.
+class Replacement(NamedTuple):
+    """A member to replace, and the spare for it, or None if there is none."""
 
-    None if there is none, or if the aggregate is not online.  A member that is only locked is not
-    replaced.
+    member: Member
+    spare: Disk | None
+
+
+def replacement(aggregate: Aggregate, refused: Container[str] = ()) -> Replacement | None:
+    """Return what has to be replaced first: lost members come before prefailed ones.
+
+    Of these, one for which there is a spare comes first.  None if no member has to be replaced, or
+    if the aggregate is not online.  A member that is only locked is not replaced.  None of
+    ``refused`` (serials) is a spare.
     """
     if not aggregate.online:
         return None
@@ -178,25 +186,29 @@ def to_replace(aggregate: Aggregate) -> Member | None:
     failing = [
         each for each in aggregate.members if each.in_use and Mark.PREFAILED in each.in_use.marks
     ]
-    return next(iter([*lost, *failing]), None)
+    found = [Replacement(each, _spare_for(aggregate, each, refused)) for each in [*lost, *failing]]
+    return next((each for each in found if each.spare), found[0] if found else None)
 
 
 def _is_lost(disk: Disk | None, aggregate: Aggregate) -> bool:
     return disk is None or disk.destroyed or disk.locked_out or aggregate.is_unreadable(disk)
 
 
-def spare_for(aggregate: Aggregate, member: Member, refused: Container[str] = ()) -> Disk | None:
+def _spare_for(aggregate: Aggregate, member: Member, refused: Container[str]) -> Disk | None:
     """Return the best spare disk to replace ``member``, or None; none of ``refused`` (serials).
 
-    It has to be large enough.  A spare that is protected as the others are comes before others,
+    It has to be large enough.  Another member that was erased is none: it has to be rebuilt itself.
+    A spare that is protected as the others are comes before others,
     then a smaller one, then one that is zeroed.
     """
     source = source_of(aggregate, member)
+    others = {each.serial for each in aggregate.members} - {member.serial}
     spares = [
         disk
         for disk in aggregate.spares
         if aggregate.is_readable(disk)
         and disk.blocks >= aggregate.blocks
+        and disk.serial not in others
         and disk.serial not in refused
     ]
     return min(

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from filer.disks.bay import SUFFIX, disk_index, disk_name, place
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk, DiskError, Exchanged
+from filer.disks.label import Composition
 from filer.disks.shelf_record import LIMIT, OwnDisk, ShelfRecord
 from filer.host.durable import Storage
 from filer.host.errors import FilerError
@@ -162,10 +163,10 @@ class Shelf:
         if self.record.system_id != system_id:
             self._remember(self.record._replace(system_id=system_id))
 
-    def remember_aggr0(self, serials: Sequence[str]) -> None:
+    def remember_aggr0(self, aggr0: Composition) -> None:
         """Record the root aggregate, so that it is not recreated while its disks are absent."""
-        if self.record.aggr0 != tuple(serials):
-            self._remember(self.record._replace(aggr0=tuple(serials)))
+        if self.record.aggr0 != aggr0:
+            self._remember(self.record._replace(aggr0=aggr0))
 
     def remember_disks(self, own: Iterable[Disk]) -> None:
         """Record that of the disks here ``own`` belong to this system, and no others.

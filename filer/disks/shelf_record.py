@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from filer.disks.bay import BAYS, disk_index
 from filer.disks.header import is_serial
+from filer.disks.label import Composition, is_uuid
 from filer.host.toml_file import Document, RuleError, dump, optional, texts, whole
 from filer.keys.key_id import LAST_SYSTEM_ID, MSID_KEY_ID, is_key_id
 
@@ -29,13 +30,13 @@ class ShelfRecord(NamedTuple):
     ``system_id`` is that of this system when it last booted, 0 if it is not known.
 
     ``populated`` is the number of bays that have ever had a disk: a disk pulled since then is not
-    recreated.  ``aggr0`` holds the serial numbers of the root aggregate once it exists.  ``disks``
-    has the disks of this system by serial number, including those that were pulled.
+    recreated.  ``aggr0`` has the root aggregate once it exists.  ``disks`` has the disks of this
+    system by serial number, including those that were pulled.
     """
 
     system_id: int = 0
     populated: int = 0
-    aggr0: tuple[str, ...] = ()
+    aggr0: Composition = Composition()
     disks: Mapping[str, OwnDisk] = MappingProxyType({})
 
     @classmethod
@@ -43,10 +44,16 @@ class ShelfRecord(NamedTuple):
         """Parse the record.  Raises ConfigError, with the line number, if it is damaged."""
         number = whole(0, _MOST_DISKS, rule="must be the number of disks created")
         serials = optional(_serials)
-        populated, aggr0 = document.take("populated", number), document.take("aggr0", serials)
+        populated = document.take("populated", number)
+        members = document.take("aggr0", serials)
+        aggr0 = Composition(
+            members or (),
+            document.take("aggr0_generation", optional(whole(1))) or 0,
+            document.take("aggr0_uuid", optional(_uuid)) or "",
+        )
         disks = document.take("disks", optional(_own_disks))
         system_id = document.take("system_id", optional(whole(1, LAST_SYSTEM_ID)))
-        return cls(system_id or 0, populated, aggr0 or (), disks or {})
+        return cls(system_id or 0, populated, aggr0, disks or {})
 
     def pack(self) -> bytes:
         """Return the record as TOML, with a line for each disk."""
@@ -55,7 +62,9 @@ class ShelfRecord(NamedTuple):
             {
                 "system_id": self.system_id or None,
                 "populated": self.populated,
-                "aggr0": self.aggr0,
+                "aggr0": self.aggr0.members,
+                "aggr0_generation": self.aggr0.generation or None,
+                "aggr0_uuid": self.aggr0.uuid or None,
                 "disks": disks or None,
             }
         )
@@ -67,6 +76,12 @@ def _serials(value: object) -> tuple[str, ...]:
     if not all(map(is_serial, serials)):
         raise RuleError(rule)
     return serials
+
+
+def _uuid(value: object) -> str:
+    if not isinstance(value, str) or not is_uuid(value):
+        raise RuleError("must be 32 hexadecimal digits")
+    return value
 
 
 def _own_disks(value: object) -> Mapping[str, OwnDisk]:

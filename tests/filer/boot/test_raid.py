@@ -1,7 +1,7 @@
 """What a filer that is up does about its disks: replacing members, drives that come and go."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from errno import EIO
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from filer.disks import faults
 from filer.disks.aggregate import POSITIONS
 from filer.disks.disk import BLOCK_SIZE, Disk, DiskError
 from filer.disks.header import DATA_OFFSET
-from filer.disks.label import LABEL_BLOCK, Label
+from filer.disks.label import LABEL_BLOCK, Composition, Label
 from filer.disks.record import Mark
 from filer.drives.bays import Bays
 from filer.host.durable import Storage, StorageError
@@ -153,18 +153,25 @@ def test_a_reboot_resumes_a_rebuild(filer: Attended) -> None:
     assert filer.members() == ["0c.00.0", OTHER_SPARE, "0c.00.2"]  # zeroed
 
 
+def next_label(filer: Attended, serials: Sequence[str]) -> Label:
+    """Return the label of aggr0 after a replacement that leaves it with ``serials``."""
+    root = filer.house.filer.ownership().root
+    after = Composition(tuple(serials), root.generation + 1, root.uuid)
+    return Label(filer.house.filer.hardware.system_id, "aggr0", *after)
+
+
 def test_a_boot_completes_a_replacement_once_the_spare_is_labelled(filer: Attended) -> None:
     filer.house.good(f"disk fail -i -f {MEMBER}")
     members = filer.house.filer.assembled().members
     serials = [each.serial for each in members]
     serials[1] = filer.disk(SPARE).serial
-    label = Label(filer.house.filer.hardware.system_id, "aggr0", tuple(serials), 2)
+    label = next_label(filer, serials)
     filer.disk(SPARE).write_block(LABEL_BLOCK, label.pack())
     assert filer.reboot() == ""
     assert filer.members() == ["0c.00.0", SPARE, "0c.00.2"]
     for name in ("0c.00.0", SPARE, "0c.00.2"):
         assert Label.parse(filer.disk(name).read_block(LABEL_BLOCK)) == label
-    assert filer.house.filer.shelf.record.aggr0 == tuple(serials)
+    assert filer.house.filer.shelf.record.aggr0.members == tuple(serials)
 
 
 def test_a_replaced_disk_is_a_spare_when_it_returns_even_on_a_new_boot_device(
@@ -501,7 +508,7 @@ def test_what_is_left_of_an_interrupted_replacement_is_a_spare(filer: Attended) 
     found = filer.house.filer.assembled()
     serials = [member.serial for member in found.members]
     serials[1] = filer.disk(SPARE).serial
-    label = Label(filer.house.filer.hardware.system_id, "aggr0", tuple(serials), 2)
+    label = next_label(filer, serials)
     filer.disk(SPARE).write_block(LABEL_BLOCK, label.pack())
     name = filer.bays.pull(SPARE)
     filer.reboot()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from filer.disks.aggregate import POSITIONS, Aggregate, assemble, bring_online
 from filer.disks.derivation import Derivation
 from filer.disks.header import BLOCK_SIZE
-from filer.disks.label import Label
+from filer.disks.label import UUID_SIZE, Label
 from filer.disks.ownership import Node
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
@@ -76,6 +76,7 @@ labels = st.builds(
         st.text("0123456789ABCDEFXYZ", min_size=1, max_size=16), min_size=3, max_size=3, unique=True
     ).map(tuple),
     st.integers(1, 2**64),
+    st.just("") | st.binary(min_size=UUID_SIZE, max_size=UUID_SIZE).map(bytes.hex),
 )
 
 
@@ -115,6 +116,8 @@ fields = st.fixed_dictionaries(
         "system_id": st.just(1) | json_values,
         "aggregate": st.just("aggr0") | json_values,
         "members": st.just(["A", "B", "C"]) | json_values,
+        "generation": st.just(1) | json_values,
+        "uuid": st.just("0" * 32) | json_values,
     },
 )
 
@@ -194,7 +197,7 @@ def test_a_first_boot_that_crashed_is_finished_by_the_next(
     label = Label.parse(shelf["0c.00.0"].read_block(0))
     assert label is not None
     assert {shelf[name].read_block(0) for name in MEMBERS} == {label.pack()}
-    assert shelf.record.aggr0 == label.members
+    assert shelf.record.aggr0 == label.composition
 
 
 # locked disks

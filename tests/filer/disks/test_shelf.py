@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from filer.disks.bay import disk_index, disk_name
 from filer.disks.derivation import Derivation
 from filer.disks.header import BLOCK_SIZE, DATA_OFFSET
+from filer.disks.label import Composition
 from filer.disks.shelf import Shelf, ShelfError
 from filer.disks.shelf_record import OwnDisk, ShelfRecord
 from filer.host.durable import Storage, StorageError
@@ -184,6 +185,8 @@ def test_a_shelf_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("populated = true\n", r"^var/shelf\.toml:1: populated must be"),
         ("", r"^var/shelf\.toml:1: populated must be"),
         ("populated = 1\naggr0 = [1]\n", r"^var/shelf\.toml:2: aggr0 must be"),
+        ("populated = 1\naggr0_generation = 0\n", r":2: aggr0_generation must be"),
+        ('populated = 1\naggr0_uuid = "0"\n', r":2: aggr0_uuid must be 32 hex"),
         ("populated = 1\ndisks = 1\n", r"^var/shelf\.toml:2: disks must have"),
         ('populated = 1\n[disks]\nA = "0c.00.0"\n', r"^var/shelf\.toml:2: disks must have"),
         ('populated = 1\n[disks]\nA = "x 0x0"\n', r"^var/shelf\.toml:2: disks must have"),
@@ -214,11 +217,11 @@ def test_a_damaged_record_is_named_with_its_line(tmp_path: Path, text: str, erro
 
 def test_the_root_aggregate_is_remembered(tmp_path: Path) -> None:
     shelf = powered(tmp_path, 1)
-    assert shelf.record.aggr0 == ()
-    serials = tuple(f"{number:016}" for number in range(3))
-    shelf.remember_aggr0(serials)
+    assert shelf.record.aggr0 == Composition()
+    aggr0 = Composition(tuple(f"{number:016}" for number in range(3)), 5, "0" * 32)
+    shelf.remember_aggr0(aggr0)
     record = powered(tmp_path, 2).record
-    assert (record.populated, record.aggr0) == (2, serials)
+    assert (record.populated, record.aggr0) == (2, aggr0)
 
 
 def test_the_disks_of_the_largest_shelf_are_remembered(tmp_path: Path) -> None:
