@@ -19,7 +19,8 @@ from filer.commands import (
 from filer.commands.disk.erase import DataLoss
 from filer.commands.disk.report import own_disks_to_erase, report_absent, report_disks
 from filer.commands.parts.dialogue import ask_until, yes_or_no
-from filer.disks.aggregate import make_root
+from filer.disks.aggregate import POSITIONS, make_root
+from filer.disks.record import Mark
 from filer.system import Filer
 
 
@@ -39,14 +40,18 @@ def _initialize(call: Call) -> NoReturn:
     """Erase the disks of this system and what was on its root volume, and boot.
 
     No disk needs a key afterwards: each has the MSID.  The registered key servers stay, and keep
-    all keys.
+    all keys.  A disk that has failed, or cannot be erased, is not used, if there are enough others.
     """
     filer = call.filer
     ownership = filer.ownership()
     report_absent(call, ("*",), "data")
     disks = own_disks_to_erase(call, ownership)
-    if not disks:
-        raise Refused("there is no disk of this system to initialize")
+    usable = [disk for disk in disks if not disk.marks & (Mark.FAILED | Mark.PREFAILED)]
+    if len(usable) < len(POSITIONS):
+        text = f"aggr0 needs {len(POSITIONS)} disks, and {len(usable)} can be used"
+        if failed := len(disks) - len(usable):
+            text += f"; {failed} have failed: disk unfail in maintenance mode lets them be used"
+        raise Refused(text)
     call.show(DataLoss("sanitize", [disk.name for disk in disks]))
     for question in (
         "Zero disks, reset config and install a new file system?: ",
@@ -58,9 +63,10 @@ def _initialize(call: Call) -> NoReturn:
     call.asked_all = True
     report = filer.disk_jobs().sanitize(disks, refusal=ownership.refusal)
     report_disks(call, report)
-    if report.failures or report.not_reached:
+    erased = [disk for disk in usable if disk.name in report.succeeded]
+    if report.not_reached or len(erased) < len(POSITIONS):
         raise Refused("not all disks were initialized; the configuration stays")
-    make_root(filer.shelf, filer.node, filer.random)
+    make_root(filer.shelf, filer.node, erased, filer.random)
     _clean_configuration(filer)
     raise Leave(Next.BOOT)
 

@@ -184,21 +184,23 @@ def _was_erased(disk: Disk, ownership: Ownership) -> bool:
     return has_no_label and Mark.NOT_ZEROED in disk.marks
 
 
-def make_root(shelf: Shelf, node: Node, random: Random) -> None:
-    """Make a new root aggregate of spare disks, if there are enough, and forget the old one."""
+def make_root(shelf: Shelf, node: Node, disks: Sequence[Disk], random: Random) -> None:
+    """Make a new root aggregate of the first of ``disks``, which are erased; forget the old one.
+
+    Raises StorageError; the next boot goes on then.
+    """
+    before = survey(shelf, node).root
     shelf.remember_aggr0(Composition())
-    found = assemble(shelf, node)
-    members = [disk for disk in found.spares if found.is_readable(disk)][: len(POSITIONS)]
-    if len(members) == len(POSITIONS):
-        made = _new(tuple(disk.serial for disk in members), random)
-        label = Label(node.system_id, ROOT_AGGREGATE, *made)
-        for disk in members:
-            disk.write_block(LABEL_BLOCK, label.pack())
-        shelf.remember_aggr0(made)
+    made = _new(before, tuple(disk.serial for disk in disks[: len(POSITIONS)]), random)
+    label = Label(node.system_id, ROOT_AGGREGATE, *made)
+    for disk in disks[: len(POSITIONS)]:
+        disk.write_block(LABEL_BLOCK, label.pack())
+    shelf.remember_aggr0(made)
 
 
-def _new(serials: tuple[str, ...], random: Random) -> Composition:
-    return Composition(serials, 1, random(UUID_SIZE).hex())
+def _new(before: Composition, serials: tuple[str, ...], random: Random) -> Composition:
+    """Return a new aggregate of ``serials``, of a later generation than the one ``before`` it."""
+    return Composition(serials, before.generation + 1, random(UUID_SIZE).hex())
 
 
 def _raise(refusal: StorageError, _member: Disk | None) -> NoReturn:
@@ -250,8 +252,8 @@ def _current(aggregate: Aggregate, random: Random) -> Composition:
     Labels from before it was made, which may come back on a disk that was pulled, are then those of
     another aggregate.
     """
-    made = _new(tuple(member.serial for member in aggregate.members), random)
     root, labels = aggregate.ownership.root, aggregate.ownership.labels
+    made = _new(root, tuple(member.serial for member in aggregate.members), random)
     if not any(labels[member.serial] for member in aggregate.readable):
         return made
     return Composition(made.members, max(1, root.generation), root.uuid or made.uuid)

@@ -36,8 +36,9 @@ def is_uuid(text: str) -> bool:
 class Composition(NamedTuple):
     """The disks of an aggregate, by serial number, at one time of its life.
 
-    ``generation`` counts the replacements of members, from 1; it is 0 if it is not known.  ``uuid``
-    stays for life; it is empty if it is not known.
+    ``generation`` counts the replacements of members, from 1, and goes on in an aggregate that is
+    made in place of another; it is 0 if it is not known.  ``uuid`` stays for life; it is empty if
+    it is not known.
     """
 
     members: tuple[str, ...] = ()

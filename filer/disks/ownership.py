@@ -343,19 +343,19 @@ def _contradicts(
 def _most_likely(labels: Mapping[str, Label], node: Node) -> Composition:
     """Return the root aggregate by ``labels`` alone, which may be those of several aggregates.
 
-    One with this system ID comes before those of an earlier one, then that with the most members
-    present: a disk that was replaced, and came back when its aggregate was gone, has one.
+    One that is more than a single member comes first: a disk that was replaced, and came back when
+    its aggregate was gone, is alone.  Then one with this system ID comes before those of others.
     """
     aggregates: dict[tuple[str, bool], list[Label]] = {}
     for label in labels.values():
         is_current = label.system_id == node.system_id
         aggregates.setdefault((label.uuid, is_current and not label.uuid), []).append(label)
 
-    def rank(each: Sequence[Label]) -> tuple[bool, int, int]:
+    def rank(each: Sequence[Label]) -> tuple[bool, bool, int, int]:
         newest = _newest([label.composition for label in each])
         is_current = any(label.system_id == node.system_id for label in each)
-        present = [labels[serial] in each for serial in newest.members if serial in labels]
-        return is_current, sum(present), newest.generation
+        count = sum(labels[serial] in each for serial in newest.members if serial in labels)
+        return count > 1, is_current, count, newest.generation
 
     likely = max(aggregates.values(), key=rank, default=[])
     return _newest([Composition(), *(label.composition for label in likely)])

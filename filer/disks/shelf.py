@@ -47,6 +47,9 @@ _File = tuple[int, int]
 
 _NO_FILE = (-1, 0)
 
+_TWIN = "has the serial number of"
+"""Why the second of two drives with the same serial number is left out."""
+
 
 class Selection(NamedTuple):
     """The disks that a disk list selects, and those that its patterns skip."""
@@ -215,7 +218,7 @@ class Shelf:
                 continue
             twin = serials.setdefault(disk.serial, disk.name)
             if twin != disk.name:
-                self._leave_out(disk, f"{disk.name}: has the serial number of {twin}")
+                self._leave_out(disk, f"{disk.name}: {_TWIN} {twin}")
         if any(disk.unclean for disk in self):
             for disk in tuple(own(self)):
                 try:
@@ -258,13 +261,25 @@ class Shelf:
     def _exchange_disks(self) -> None:
         """Take out the disks that were pulled, and power on those that were inserted.
 
-        The disks that stay are in a new mapping: other threads may iterate over the old one.
+        One that was left out is tried again if its file has changed, which may have been copied to
+        the bay just then, or if it was a twin and a disk was pulled.  The disks that stay are in a
+        new mapping: other threads may iterate over the old one.
         """
         with self._guard:
             if not self._is_on:
                 return
             before, found = self._files, self._found()
             kept = {name for name in before if name in found and before[name][0] == found[name][0]}
+            left_out = {
+                name: reason
+                for name, reason in self._left_out.items()
+                if name in kept
+                and (
+                    before[name] != found[name]
+                    or (reason.startswith(_TWIN) and kept != before.keys())
+                )
+            }
+            kept -= left_out.keys()
             disks = {name: disk for name, disk in self.disks.items() if name in kept}
             for name in before.keys() - kept:
                 self._left_out.pop(name, None)
@@ -276,10 +291,11 @@ class Shelf:
                 try:
                     disk.power_on(finish=False)
                     twins = [each.name for each in disks.values() if each.serial == disk.serial]
-                    reason = f"has the serial number of {twins[0]}" if twins else ""
+                    reason = f"{_TWIN} {twins[0]}" if twins else ""
                 except FilerError as problem:
                     reason = str(problem).removeprefix(f"{name}: ")
-                self.events.append(_event("inserted", disk, reason))
+                if not (reason and name in left_out):
+                    self.events.append(_event("inserted", disk, reason))
                 if reason:
                     self._left_out[name] = reason
                 else:

@@ -1,5 +1,7 @@
 """The boot menu: Ctrl-C at the beginning of a boot, and what its items do."""
 
+from collections.abc import Callable
+
 import pytest
 
 from filer.boot.machine import Panic
@@ -201,14 +203,58 @@ def test_item_4_names_the_disks_that_were_not_read_and_fails(build: Build) -> No
         assert now.installed_files() == []
 
 
-def test_item_4_keeps_the_configuration_if_a_disk_was_not_erased(house: House) -> None:
+def test_item_4_goes_on_without_a_disk_that_it_cannot_erase(build: Build) -> None:
+    house = build(1, disks=4)
     house.encrypt()
     house.power_cycle()
+    (unwritten,) = _lose(house, "0c.00.1")
+    with pytest.raises(Leave) as leave:
+        house.run("4", "yes", "yes", when={SURE: unwritten}, commands=commands_in_boot_menu())
+    assert (leave.value.next, leave.value.after_failure) == (Next.BOOT, True)
+    assert [text.partition(":")[0] for text in house.screen.failures] == ["0c.00.1"]
+    house.boot()
+    members = house.filer.assembled().members
+    assert [each.disk and each.disk.name for each in members] == ["0c.00.0", "0c.00.2", "0c.00.3"]
+
+
+def test_item_4_keeps_the_configuration_if_too_few_disks_were_erased(house: House) -> None:
+    house.encrypt()
+    house.power_cycle()
+    loses = _lose(house, "0c.00.3", "0c.00.1")
 
     def lose() -> None:
-        (house.root / "shelf" / "0c.00.3.sed").unlink()
+        for each in loses:
+            each()
 
     screen = house.run("4", "yes", "yes", when={SURE: lose}, commands=commands_in_boot_menu())
     assert screen.status == FAILED
     assert screen.failures[-1] == "4: not all disks were initialized; the configuration stays"
     assert house.installed_files() != []
+
+
+def _lose(house: House, *names: str) -> list[Callable[[], None]]:
+    """Return a function for each disk that pulls it."""
+    return [(house.root / "shelf" / f"{name}.sed").unlink for name in names]
+
+
+def test_item_4_erases_nothing_if_too_few_disks_can_be_used(house: House) -> None:
+    house.good("disk fail -f 0c.00.3; disk fail -i -f 0c.00.1")
+    before = {path: path.read_bytes() for path in (house.root / "shelf").iterdir()}
+    screen, following = chosen(house, "4")
+    assert (screen.status, following) == (FAILED, None)
+    assert screen.failures == [
+        "4: aggr0 needs 3 disks, and 2 can be used; 2 have failed: disk unfail in maintenance mode "
+        "lets them be used"
+    ]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_item_4_does_not_use_a_failed_disk(build: Build) -> None:
+    house = build(1, disks=5)
+    house.good("disk fail -f 0c.00.4; disk fail -i -f 0c.00.0")
+    screen, following = chosen(house, "4", "yes", "yes")
+    assert (screen.failures, following) == ([], Next.BOOT)
+    assert "Completed sanitize on 5 disks: 5 successes" in screen.text
+    house.boot()
+    assert house.good("aggr status -f").count("admin failed") == 2
+    assert "(online, raid_dp)" in house.good("aggr status -r")

@@ -536,6 +536,26 @@ def test_a_drive_of_another_system_is_left_alone(filer: Attended, build: Build) 
     assert (filer.house.root / "shelf" / f"{SPARE}.sed").read_bytes() == before
 
 
+def test_a_drive_that_is_copied_to_its_bay_is_taken_when_it_is_complete(filer: Attended) -> None:
+    pulled = filer.house.root / "shelf" / "pulled" / f"{filer.bays.pull(SPARE)}.sed"
+    filer.raid.work()
+    content, bay = pulled.read_bytes(), filer.house.root / "shelf" / f"{SPARE}.sed"
+    for end in (1, len(content) // 2, None):
+        bay.write_bytes(content[:end])
+        filer.raid.work()
+    assert filer.role(SPARE) == "spare"
+    assert [each for each in filer.events() if "insert" in each] == ["raid.disk.inserted:info"] * 2
+
+
+def test_a_drive_that_has_two_names_while_it_is_moved_is_taken(filer: Attended) -> None:
+    old, new = (filer.house.root / "shelf" / f"{bay}.sed" for bay in (MEMBER, "0c.00.9"))
+    new.hardlink_to(old)
+    filer.raid.tick()
+    old.unlink()
+    filer.raid.work()
+    assert filer.members() == ["0c.00.0", "0c.00.9", "0c.00.2"]
+
+
 def test_a_file_that_is_no_drive_is_left_out_with_a_line(filer: Attended) -> None:
     (filer.house.root / "shelf" / "0c.00.8.sed").write_bytes(b"no drive")
     filer.raid.work()

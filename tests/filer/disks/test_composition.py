@@ -139,26 +139,25 @@ class Histories(RuleBasedStateMachine):
     @rule(stays=st.sampled_from(BAYS), members=MEMBERS, way=WAYS)
     def lend_to_another_system(self, stays: str, members: Sequence[int], way: str) -> None:
         """Let it have all disks but one, and replace members, before they come home."""
-        left = self.shelf.disks.get(stays)
-        found = self._found()
-        if left and (found.needs(left) or left.serial in found.erased):
-            left = None
-        lent = [disk.name for disk in self.shelf if disk is not left]
-        self._give(lent, OTHER)
+        left, found = self.shelf.disks.get(stays), self._found()
+        if not left or found.needs(left) or left.serial in found.erased:
+            stays = ""
+        self._give(OTHER, stays)
         own = self.shelf
         own.power_off()
         self.shelf, self.node = self._shelf(None), OTHER
         self._power_on()
         self._check(bring_online(self.shelf, OTHER))
         self.replace(members, way)
-        self._give([name for name in lent if name in self.shelf.disks], NODE)
+        self._give(NODE, stays)
         self.shelf.power_off()
         self.shelf, self.node = own, NODE
         self._boot()
 
-    def _give(self, names: Sequence[str], node: Node) -> None:
-        for name in names:
-            self.shelf[name].assign(node.owner)
+    def _give(self, node: Node, stays: str) -> None:
+        """Give a system all disks but one, and the one that stays to this system."""
+        for disk in self.shelf:
+            disk.assign(NODE.owner if disk.name == stays else node.owner)
 
     @rule(numbers=MEMBERS)
     def erase_members(self, numbers: Sequence[int]) -> None:
@@ -177,19 +176,19 @@ class Histories(RuleBasedStateMachine):
         self._erase()
         self._boot(is_empty=True)
 
-    @precondition(lambda self: len(self.shelf) >= len(POSITIONS))
+    @precondition(lambda self: len(self._found().ownership.own(self.shelf)) >= len(POSITIONS))
     @rule()
     def initialize_everything(self) -> None:
         """Do the same by item 4 of the boot menu, also while a member is away."""
         self._erase()
-        make_root(self.shelf, NODE, os.urandom)
+        make_root(self.shelf, NODE, self._found().ownership.own(self.shelf), os.urandom)
         self._boot(is_empty=True)
 
     def _misses_a_member(self) -> bool:
         return any(each.disk is None for each in self._found().members)
 
     def _erase(self) -> None:
-        for disk in self.shelf:
+        for disk in self._found().ownership.own(self.shelf):
             disk.sanitize()
             disk.mark(disk.marks & ~Mark.FAILED)
 
