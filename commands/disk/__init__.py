@@ -8,6 +8,7 @@ from filer.commands import (
     Answers,
     Call,
     Command,
+    Complaint,
     Fields,
     Refused,
     Run,
@@ -93,11 +94,14 @@ def _rekey(call: Call) -> None:
         raise Refused(f"a key ID is {MSID_KEY_ID} or 64 hexadecimal digits")
     filer = call.filer
     ownership = filer.ownership()
-    in_use = (disk.key_id for disk in ownership.own(filer.shelf))
+    in_use = {disk.key_id for disk in ownership.own(filer.shelf)}
     if names_others(key_id, filer.hardware.system_id) and key_id not in in_use:
         raise Refused("this key ID names another system, and no disk of this system has it")
     disks = select_disks(call, call.words("disk_list"), ownership)
     report_absent(call, call.words("disk_list"), "key")
+    if filer.served_by and key_id not in {MSID_KEY_ID, *in_use}:  # its boot device is out of reach
+        text = f"{filer.hardware.hostname} needs key ID {key_id} on its own key servers to boot."
+        call.console.warn(Complaint(text, "warning").as_warning())
     held = _never_asked if key_id == MSID_KEY_ID else held_by_key_servers(call, key_id)
     report = filer.disk_jobs().rekey(disks, key_id, held=held, refusal=ownership.refusal)
     report_disks(call, report)

@@ -142,3 +142,21 @@ def test_a_partner_without_disks_is_not_asked_to_go_down(site: Site) -> None:
         first.boot()
         with pytest.raises(TakeoverFailed, match="no disk belongs to filer2, system 1573922555"):
             prepare(first.filer, pair_of(first))
+
+
+def test_a_new_key_of_the_partners_disks_has_to_be_on_its_own_key_servers(site: Site) -> None:
+    with ExitStack() as stack:
+        monitor = Monitor(site, stack, State.HALTED)
+        first, second = monitor.first, monitor.second
+        own, partners = first.key_id("0c.00.1"), first.key_id("0c.00.0")
+        first.must("key_manager restore -all")
+        taken(first)
+        asked = first.run(f"partner disk encrypt rekey {own} *")
+        assert asked.warnings == [
+            f"WARNING: {second.filer.hardware.hostname} needs key ID {own} on its own key servers "
+            "to boot."
+        ]
+        assert first.run(f"partner disk encrypt rekey {own} *").warnings == []
+        assert len(first.run(f"partner disk encrypt rekey {partners} *").warnings) == 1
+        assert first.run("partner disk encrypt rekey 0x0 *").warnings == []
+        stand_down(first.filer, State.NOTAKEOVER)
