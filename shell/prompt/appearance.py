@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from prompt_toolkit.application import get_app
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import EditingMode
-from prompt_toolkit.filters import Filter
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import split_lines
 from prompt_toolkit.key_binding.vi_state import InputMode
@@ -76,34 +75,27 @@ def class_of(token: "_TokenType") -> str:
 
 
 class LineLexer(Lexer):
-    """Colours the typed line by the grammar of its commands, while ``wanted``.
+    """Colours the typed line by the grammar of its commands; it continues the lines ``before``.
 
-    ``before`` returns the lines that this one continues.
+    A prompt has one of its own, because prompt_toolkit keeps the colours of a text.
     """
 
-    def __init__(self, session: Session, before: Callable[[], str], wanted: Filter) -> None:
-        self.session = session
+    def __init__(self, session: Session, before: str) -> None:
+        self._session = session
         self._before = before
-        self._wanted = wanted
-
-    def invalidation_hash(self) -> tuple[int, str, bool]:
-        """Return what the colours depend on besides the text."""
-        return id(self.session), self._before(), self._wanted()
 
     def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
         lines = list(split_lines(list(self._fragments(document.text))))
         return lambda number: lines[number] if number < len(lines) else []
 
     def _fragments(self, text: str) -> Iterator[tuple[str, str]]:
-        if not (text and self._wanted()):
-            yield "", text
+        if not text:
             return
         from filer.shell.line.highlighting import GrammarLexer  # an empty prompt does not need it
 
-        before = self._before()
-        lexer = GrammarLexer(self.session.commands)
-        for start, token, words in lexer.get_tokens_unprocessed(before + text):
-            yield class_of(token), words[max(0, len(before) - start) :]
+        lexer = GrammarLexer(self._session.commands)
+        for start, token, words in lexer.get_tokens_unprocessed(self._before + text):
+            yield class_of(token), words[max(0, len(self._before) - start) :]
 
 
 class Toolbar:

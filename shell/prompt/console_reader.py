@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class ConsoleReader(LineReader):
     """Reads plain lines until the terminal reports its cursor position, and then uses an editor.
 
-    ``open_editor`` is called at the first prompt of a session after that: the editor is slow to
-    load, and a program that drives the console must not wait for it.  A question of a boot, before
-    there is a session, is read without it.
+    ``open_editor`` is called at the first prompt of a session after that, when the prompt is on the
+    screen: the editor is slow to load, and a program that drives the console must not wait for it.
+    A question of a boot, before there is a session, is read without it.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class ConsoleReader(LineReader):
             self._editor.attach(session)
 
     def line(self, prompt: str, before: str = "") -> str:
-        return self._at_prompt(lambda reader: reader.line(prompt, before))
+        return self._at_prompt(prompt, lambda reader: reader.line(prompt, before))
 
     def answer(self, prompt: str) -> str:
-        return self._at_prompt(lambda reader: reader.answer(prompt))
+        return self._at_prompt(prompt, lambda reader: reader.answer(prompt))
 
     def secret(self, prompt: str) -> str:
-        return self._at_prompt(lambda reader: reader.secret(prompt))
+        return self._at_prompt(prompt, lambda reader: reader.secret(prompt))
 
     def interject(self, show: Callable[[], None]) -> None:
         (self._editor or self._plain).interject(show)
@@ -75,19 +75,20 @@ class ConsoleReader(LineReader):
     def lent(self) -> AbstractContextManager[None]:
         return self._plain.lent()
 
-    def _at_prompt(self, read: Callable[[LineReader], str]) -> str:
+    def _at_prompt(self, prompt: str, read: Callable[[LineReader], str]) -> str:
         try:
-            return read(self._reader())
-        except Answered:
-            write(self._screen, "\r")  # the editor overwrites the plain prompt
-            return read(self._reader())
+            return read(self._reader(prompt))
+        except Answered:  # the prompt is on the screen
+            return read(self._reader(""))
 
-    def _reader(self) -> LineReader:
+    def _reader(self, prompt: str) -> LineReader:
         if self._editor is None and self._session is not None:
             with self._signals.waiting():
                 self._look_for_answer(self._keyboard.seconds_to_wait)
             if self._keyboard.answered:
+                write(self._screen, prompt)
                 self._editor = self._open_editor(self._session)
+                write(self._screen, "\r")  # the editor overwrites the prompt
                 self._editor.type_ahead(self._keyboard.take_all())
         return self._editor or self._plain
 

@@ -16,6 +16,7 @@ from prompt_toolkit.application import (
 )
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory, ConditionalAutoSuggest
 from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition, renderer_height_is_known
 from prompt_toolkit.history import DummyHistory
@@ -102,7 +103,6 @@ class LineEditor(LineReader):
         self._history.hides = self._hides
         theme = theme_of(settings)
         self._completer = GrammarCompleter(session, lambda: self._before, paths)
-        self._lexer = LineLexer(session, lambda: self._before, renderer_height_is_known)
         switches = {
             "menu": self._switch_menu,
             "toolbar": self._switch_toolbar,
@@ -111,7 +111,6 @@ class LineEditor(LineReader):
         self._commands: PromptSession[str] = PromptSession(
             history=self._history,
             completer=self._completer,
-            lexer=self._lexer,
             auto_suggest=ConditionalAutoSuggest(AutoSuggestFromHistory(), renderer_height_is_known),
             enable_history_search=True,
             editing_mode=EditingMode[settings.editing.upper()],
@@ -128,11 +127,12 @@ class LineEditor(LineReader):
         )
         self._prepare(self._commands)
         self._commands.app.before_render += self._fit
+        self._commands.app.before_render += self._notice_height
         self._commands.app.before_render += self._learn_commands
 
     def attach(self, session: Session) -> None:
         self._session = session
-        self._completer.session = self._lexer.session = self._toolbar.session = session
+        self._completer.session = self._toolbar.session = session
 
     def _hides(self, line: str) -> bool:
         return self._session.hides(line)
@@ -159,6 +159,20 @@ class LineEditor(LineReader):
             self._knows_commands = True
             assert app.loop is not None
             app.loop.call_soon(learn)
+
+    def _notice_height(self, app: Application[str]) -> None:
+        """Colour what was typed before the terminal reported its cursor position; open its menu."""
+        if self._commands.lexer or not renderer_height_is_known():
+            return
+        self._commands.lexer = LineLexer(self._session, self._before)
+        buffer = self._commands.default_buffer
+
+        def open_menu() -> None:
+            if buffer.text and not buffer.complete_state and buffer.complete_while_typing():
+                buffer.start_completion(complete_event=CompleteEvent(text_inserted=True))
+
+        assert app.loop is not None
+        app.loop.call_soon(open_menu)
 
     def _switch_menu(self, event: KeyPressEvent) -> None:
         self._opens_menu = not self._opens_menu
@@ -242,6 +256,7 @@ class LineEditor(LineReader):
     def line(self, prompt: str, before: str = "") -> str:
         self._before = self._history.before = before
         self._toolbar.forget()
+        self._commands.lexer = None
         return self._read(self._commands, prompt)
 
     def answer(self, prompt: str) -> str:

@@ -16,6 +16,9 @@ from pyte.screens import Char
 
 from tests.kit.console import PATIENCE, Account, Terminal
 
+_BRACKETED_PASTE = 2004 << 5
+"""How pyte writes the private mode 2004."""
+
 QUIET = 0.05
 """Seconds without output after which a screen has settled."""
 
@@ -101,6 +104,11 @@ class Screen:
 
     def type(self, keys: str) -> None:
         self.child.send(keys)
+
+    def paste(self, text: str) -> None:
+        """Paste a text, with the marks that the editor has asked for."""
+        self.wait(lambda: _BRACKETED_PASTE in self._screen.mode, "an editor")
+        self.type(f"\x1b[200~{text}\x1b[201~")
 
     def wait(self, condition: "Callable[[], bool]", wanted: object = "") -> None:
         """Process output until ``condition`` holds."""

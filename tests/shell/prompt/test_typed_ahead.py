@@ -28,7 +28,6 @@ from tests.kit.screen import Screen, screen
 COMMAND = "key_manager rekey -manual"
 WEAK = "weak"
 ANSWERS = f"{OTHER_PASSPHRASE}\r{OTHER_PASSPHRASE}\r"
-PASTE, PASTED_ALL = "\x1b[200~", "\x1b[201~"
 
 
 @pytest.fixture
@@ -289,7 +288,7 @@ def test_a_paste_in_brackets_is_as_many_lines_as_it_has(registered: Account) -> 
     with screen(registered, rows=80) as person:
         person.booted()
         for times, line_end in enumerate(("\n", "\r", "\r\n"), 1):
-            person.type(f"{PASTE}{line_end.join(lines)}{PASTED_ALL}")
+            person.paste(line_end.join(lines))
             shown(person, "Completed rekey on 4 disks: 4 successes", times)
             shown(person, "filer1> hostname\nfiler1\n", times)
             person.shows_typed("filer1> hist")
@@ -310,7 +309,7 @@ def shown(person: Screen, text: str, times: int) -> None:
 def test_a_paste_in_brackets_whose_dialogue_never_begins_is_dropped(account: Account) -> None:
     pasted = f"{COMMAND}\n{OTHER_PASSPHRASE}\n{OTHER_PASSPHRASE}\nhostname\n"
     with screen(account) as person:
-        person.booted().type(f"{PASTE}{pasted}{PASTED_ALL}")
+        person.booted().paste(pasted)
         person.shows(f"{COMMAND}\nNo key servers are registered.\nfiler1>")
         assert person.enter("version").startswith("NetApp")
 
@@ -321,7 +320,7 @@ def test_a_paste_in_brackets_whose_dialogue_never_begins_is_dropped(account: Acc
 
 def test_a_control_character_in_a_paste_is_text(account: Account) -> None:
     with screen(account) as person:
-        person.booted().type(f"{PASTE}hostname\nlog\tx\x03{PASTED_ALL}")
+        person.booted().paste("hostname\nlog\tx\x03")
 
         person.shows("\nfiler1\n")
         person.wait(lambda: person.typed.startswith("filer1> log"), "the second line")
@@ -338,7 +337,7 @@ def test_a_secret_may_be_pasted_with_its_line_end(registered: Account) -> None:
                 "Please reenter the new passphrase:",
             ):
                 shown(person, question, times)
-                person.type(f"{PASTE}{OTHER_PASSPHRASE}{line_end}{PASTED_ALL}")
+                person.paste(f"{OTHER_PASSPHRASE}{line_end}")
                 person.settle()
                 person.type("\r")
             shown(person, "Completed rekey on 4 disks: 4 successes", times)
@@ -349,6 +348,6 @@ def test_two_line_ends_behind_a_secret_are_not_dropped(registered: Account) -> N
     with screen(registered) as person:
         person.booted().type(f"{COMMAND}\r")
         person.shows("enter a new passphrase:")
-        person.type(f"{PASTE}{OTHER_PASSPHRASE}\n{OTHER_PASSPHRASE}\n{PASTED_ALL}")
+        person.paste(f"{OTHER_PASSPHRASE}\n{OTHER_PASSPHRASE}\n")
 
         person.shows("Completed rekey on 4 disks: 4 successes")
