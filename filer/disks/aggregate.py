@@ -161,12 +161,14 @@ class Aggregate(NamedTuple):
 def assemble(shelf: Shelf, node: Node) -> Aggregate:
     """Find the root aggregate of ``node`` on its disks; changes nothing.
 
-    A member that was erased, in maintenance mode, is missing: it is a spare disk, and the aggregate
-    is rebuilt on it or on another one.  Not if no other member can hold data.
+    A member that was erased, in maintenance mode or by another system, is missing: it is a spare
+    disk, and the aggregate is rebuilt on it or on another one.  Not if no other member can hold
+    data.
     """
     ownership = survey(shelf, node)
     own = [disk for disk in ownership.own(shelf) if not ownership.in_other_aggregate(disk)]
-    erased = [disk.serial for disk in own if _was_erased(disk, ownership)]
+    is_first_boot = shelf.keeps_record and not shelf.record.aggr0.members
+    erased = [disk.serial for disk in own if _was_erased(disk, ownership, is_first_boot)]
     lost = [disk.serial for disk in own if disk.destroyed or disk.locked_out]
     serials = ownership.root.members
     if {*serials} <= {*erased, *lost}:
@@ -177,11 +179,14 @@ def assemble(shelf: Shelf, node: Node) -> Aggregate:
     return Aggregate(members, ownership, tuple(shelf), to_rebuild)
 
 
-def _was_erased(disk: Disk, ownership: Ownership) -> bool:
-    """Return whether a member was erased, if it is one; a new one has no label either."""
+def _was_erased(disk: Disk, ownership: Ownership, is_first_boot: bool) -> bool:
+    """Return whether a member was erased, if it is one.
+
+    In a first boot that was interrupted, new members have no label yet.
+    """
     labels = ownership.labels
     has_no_label = disk.serial in labels and labels[disk.serial] is None
-    return has_no_label and Mark.NOT_ZEROED in disk.marks
+    return has_no_label and not (is_first_boot and Mark.NOT_ZEROED not in disk.marks)
 
 
 def make_root(shelf: Shelf, node: Node, disks: Sequence[Disk], random: Random) -> None:

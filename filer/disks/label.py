@@ -48,13 +48,11 @@ class Composition(NamedTuple):
     def precedes(self, other: "Composition") -> bool:
         """Return whether ``other`` is a later composition of the same aggregate.
 
-        Without a UUID, which version 0.1 did not give, at least one member has to be the same.
+        Without UUIDs, which version 0.1 did not give, at least one member has to be the same.
         """
-        if not 0 < self.generation < other.generation:
+        if self.uuid != other.uuid or not 0 < self.generation < other.generation:
             return False
-        if self.uuid:
-            return self.uuid == other.uuid
-        return not set(self.members).isdisjoint(other.members)
+        return bool(self.uuid) or not set(self.members).isdisjoint(other.members)
 
 
 class Label(NamedTuple):

@@ -142,10 +142,19 @@ class Ownership(NamedTuple):
     def may_be_taken(self, disk: Disk) -> bool:
         """Return whether ``disk assign -f`` may change the owner of a foreign ``disk``.
 
-        Not of a member of an aggregate, nor while the label of the disk cannot be read: it may be a
-        member, and its system could not boot without it.
+        Not of a member of an aggregate, also an erased one, nor while the label of the disk cannot
+        be read: its system could not boot without it.
         """
-        return disk.destroyed or (disk.serial in self.labels and not self.labels[disk.serial])
+        if disk.destroyed:
+            return True
+        owner = self.recorded.get(disk.serial)
+        theirs = [
+            label.composition
+            for serial, label in self.labels.items()
+            if label and self.recorded.get(serial) == owner
+        ]
+        is_member = theirs and disk.serial in _newest(theirs).members
+        return disk.serial in self.labels and not (self.labels[disk.serial] or is_member)
 
     def in_other_aggregate(self, disk: Disk) -> bool:
         """Return whether ``disk`` has the label of an aggregate that is not this system's root.
@@ -158,14 +167,17 @@ class Ownership(NamedTuple):
     def _is_root(self, disk: Disk, label: Label) -> bool:
         if not _may_be_root(disk, label, self.node):
             return False
+        is_earlier = label.generation <= self.root.generation
+        if label.uuid:
+            is_same = label.members == self.root.members and not self.root.uuid
+            return is_same or (label.uuid == self.root.uuid and is_earlier)
         if label.members == self.root.members:
             return True
-        if label.uuid and self.root.uuid:
-            return label.uuid == self.root.uuid
         # The same generation with other members is left of a replacement that was interrupted.
-        is_earlier = label.generation <= self.root.generation
-        is_related = not set(label.members).isdisjoint(self.root.members)
-        return is_earlier and (is_related or Mark.FAILED in disk.marks)
+        others = {*label.members} - {disk.serial}
+        return is_earlier and (
+            not others.isdisjoint(self.root.members) or Mark.FAILED in disk.marks
+        )
 
     def names(self) -> Mapping[int, str]:
         """Return the hostname of each system that a record names, by system ID."""
@@ -302,24 +314,81 @@ def _root(
     """Return the root aggregate as recorded for the shelf, unless the labels know better.
 
     They do if they name a later composition of the same aggregate: a crash has interrupted the
-    replacement of a member, or the partner has replaced it.  So they do if none of the recorded
-    members is present, or if one of them has become that of another system.
+    replacement of a member, or the partner has replaced it.  So they do if a recorded member has
+    become that of another aggregate.  If all are missing, only a record without UUID may be wrong.
     """
     ours = {
         serial: label
         for serial, label in labels.items()
         if label and _may_be_root(present[serial], label, node)
     }
-    of_recorded = [label for label in ours.values() if label.members == recorded.members]
-    recorded = _newest([recorded, *(label.composition for label in of_recorded)])
     found = [label.composition for label in ours.values()]
-    if later := [each for each in found if recorded.precedes(each)]:
-        return _newest(later)
-    members = [present[serial] for serial in recorded.members if serial in present]
-    is_right = not any(_contradicts(disk, labels, recorded, node) for disk in members)
-    if is_right and (members or not found):
+    recorded = _newest([recorded, *(each for each in found if each.members == recorded.members)])
+    best = _best([recorded, *(each for each in found if recorded.precedes(each))], ours, node)
+    if best != recorded:
+        return best
+    members = [disk for serial in recorded.members if (disk := present.get(serial))]
+    if any(_contradicts(disk, labels, recorded, node) for disk in members):
+        return _most_likely(ours, node)
+    if recorded.uuid or not found or any(labels.get(disk.serial, True) for disk in members):
         return recorded
-    return _most_likely(ours, node)
+    likely = _most_likely(ours, node)
+    return likely if not members or _is_whole(likely, ours) else recorded
+
+
+def _most_likely(labels: Mapping[str, Label], node: Node) -> Composition:
+    """Return the root aggregate by ``labels`` alone, which may be those of several aggregates.
+
+    One of this system comes first, and then the latest, even if it cannot come online: the data of
+    an earlier one is old.
+    """
+    aggregates: dict[str, list[Composition]] = {}
+    for label in labels.values():
+        aggregates.setdefault(label.uuid, []).append(label.composition)
+
+    def rank(each: Composition) -> tuple[bool, int]:
+        is_ours = any(
+            label.system_id == node.system_id
+            for label in labels.values()
+            if label.uuid == each.uuid and (each.uuid or label.composition == each)
+        )
+        return is_ours, each.generation
+
+    found = [_best(each, labels, node) for each in aggregates.values()]
+    return max(found, key=rank, default=Composition())
+
+
+def _best(
+    compositions: Sequence[Composition], labels: Mapping[str, Label], node: Node
+) -> Composition:
+    """Return the best composition of one aggregate.
+
+    One that is whole comes first, then one that was not made by another system, to which some of
+    the disks were lent, then the latest.
+    """
+    made_here = {
+        label.composition for label in labels.values() if label.system_id == node.system_id
+    }
+    made_here.add(compositions[0])
+    return max(
+        compositions,
+        key=lambda each: (
+            _is_whole(each, labels),
+            each in made_here,
+            each.generation,
+            compositions.count(each),
+        ),
+    )
+
+
+def _is_whole(each: Composition, labels: Mapping[str, Label]) -> bool:
+    """Return whether two members of a composition have its label, or an earlier one.
+
+    Not if a member has a later label: what the others have is old then.
+    """
+    found = [labels[serial] for serial in each.members if serial in labels]
+    found = [label for label in found if label.uuid == each.uuid]
+    return len(found) > 1 and all(label.generation <= each.generation for label in found)
 
 
 def _newest(compositions: Sequence[Composition]) -> Composition:
@@ -338,24 +407,3 @@ def _contradicts(
     is_older = label.composition.precedes(recorded)
     is_same = label.members == recorded.members
     return not ((is_same or is_older) and _may_be_root(disk, label, node))
-
-
-def _most_likely(labels: Mapping[str, Label], node: Node) -> Composition:
-    """Return the root aggregate by ``labels`` alone, which may be those of several aggregates.
-
-    One that is more than a single member comes first: a disk that was replaced, and came back when
-    its aggregate was gone, is alone.  Then one with this system ID comes before those of others.
-    """
-    aggregates: dict[tuple[str, bool], list[Label]] = {}
-    for label in labels.values():
-        is_current = label.system_id == node.system_id
-        aggregates.setdefault((label.uuid, is_current and not label.uuid), []).append(label)
-
-    def rank(each: Sequence[Label]) -> tuple[bool, bool, int, int]:
-        newest = _newest([label.composition for label in each])
-        is_current = any(label.system_id == node.system_id for label in each)
-        count = sum(labels[serial] in each for serial in newest.members if serial in labels)
-        return count > 1, is_current, count, newest.generation
-
-    likely = max(aggregates.values(), key=rank, default=[])
-    return _newest([Composition(), *(label.composition for label in likely)])

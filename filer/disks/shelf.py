@@ -118,6 +118,11 @@ class Shelf:
         return self.disks[name]
 
     @property
+    def keeps_record(self) -> bool:
+        """Whether the boot device is that of this system."""
+        return self._record is not None
+
+    @property
     def record(self) -> ShelfRecord:
         """The stored record, or an empty one.  Raises ConfigError if the file is damaged."""
         if self._record is None:

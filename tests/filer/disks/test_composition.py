@@ -19,7 +19,7 @@ from filer.disks.derivation import Derivation
 from filer.disks.disk import BLOCK_SIZE
 from filer.disks.label import LABEL_BLOCK
 from filer.disks.ownership import Node, claim
-from filer.disks.record import Mark
+from filer.disks.record import NO_MARKS, Mark
 from filer.disks.repair import Rebuild, replacement
 from filer.disks.shelf import Shelf
 from filer.host.durable import Storage
@@ -118,6 +118,7 @@ class Histories(RuleBasedStateMachine):
     def reboot(self) -> None:
         self._boot()
 
+    @precondition(lambda self: not self._found().erased)
     @rule()
     def lose_the_boot_device(self) -> None:
         (self.root / "var" / "shelf.toml").unlink()
@@ -163,6 +164,18 @@ class Histories(RuleBasedStateMachine):
         """Give a system all disks but one, and the one that stays to this system."""
         for disk in self.shelf:
             disk.assign(NODE.owner if disk.name == stays else node.owner)
+
+    @rule(number=st.integers(0, 2))
+    def zero_elsewhere(self, number: int) -> None:
+        """Put back a member that another system has zeroed."""
+        disk = self._found().members[number].disk
+        if disk and not self._found().needs(disk):
+            self.shelf.power_off()
+            self._power_on()
+            disk = self.shelf[disk.name]
+            disk.zero_blocks(range(disk.blocks))
+            disk.mark(NO_MARKS)
+            self._boot()
 
     @rule(numbers=MEMBERS)
     def erase_members(self, numbers: Sequence[int]) -> None:

@@ -383,14 +383,19 @@ def test_moved_disks_never_stand_in_for_locked_members(
     assert roles(found, shelf) == [*POSITIONS, "unknown", "unknown", *["foreign"] * 3]
 
 
-def test_a_root_that_gets_all_disks_of_another_with_its_id_takes_them(
+def test_disks_of_another_root_with_its_id_are_taken_only_without_the_record(
     tmp_path: Path, shelf: Shelf, derivation: Derivation
 ) -> None:
+    """The recorded members may only have no power."""
     bring_online(shelf, NODE)
     origin = powered(tmp_path / "origin", derivation)
     bring_online(origin, NODE)
     move(origin, MEMBERS, shelf)
     pull(shelf, *MEMBERS)
+    found = bring_online(shelf, NODE)
+    assert (found.online, names(found)) == (False, (None, None, None))
+    assert {found.role(disk) for disk in shelf if disk.name.startswith("0c.01")} == {"foreign"}
+    (tmp_path / "var" / "shelf.toml").unlink()
     found = bring_online(shelf, NODE)
     assert (found.online, names(found)) == (True, ("0c.01.0", "0c.01.1", "0c.01.2"))
     assert shelf.record.aggr0 == origin.record.aggr0
