@@ -89,6 +89,7 @@ def storm(
             lines,
             ledger.digests,
             setup.identifiers,
+            setup.unanswered,
             go_on=lambda: not signals.hurry(),
             tell=lambda done: hearing.progress("destroying key pairs", done, len(doomed)),
         )
@@ -134,7 +135,9 @@ def clean_up(
     def tell(done: int) -> None:
         hearing.progress("destroying key pairs", done, total)
 
-    left = destroy(entries, lines, ledger.digests, {}, go_on=go_on, tell=tell, sees_all=sees_all)
+    left = destroy(
+        entries, lines, ledger.digests, {}, (), go_on=go_on, tell=tell, sees_all=sees_all
+    )
     _settle(ledger, left, (), hearing.complain)
     if left and not sees_all:
         hearing.complain(OTHER_CLIENT)

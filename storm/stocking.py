@@ -1,7 +1,7 @@
 """The key pairs of all filers on all key servers, from set-up to clean-up."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from filer.host.errors import FilerError
 from filer.keys.pair import KeyPair
@@ -61,11 +61,12 @@ class Setup:
     """Stores the key pairs of all filers of ``plan`` on all key servers.
 
     ``entries`` has the pairs that are, or may be, stored, and ``identifiers`` those that the key
-    servers gave them.
+    servers gave them.  ``unanswered`` are as in `Stock`.
     """
 
     def __init__(self, plan: Plan, lines: Lines, ledger: Ledger, mint: Mint) -> None:
         self.identifiers: dict[Entry, str] = {}
+        self.unanswered: set[Entry] = set()
         self.entries: list[Entry] = []
         self._plan = plan
         self._lines = lines
@@ -124,6 +125,7 @@ class Setup:
         finally:
             self.entries += stock.entries
             self.identifiers |= stock.identifiers
+            self.unanswered |= stock.unanswered
 
     def _stock(self, address: str, number: int, form: Form | None = None) -> Stock:
         owner = self._lines.fleet.owner(number)
@@ -136,6 +138,7 @@ def destroy(
     lines: Lines,
     digests: Digests,
     identifiers: Mapping[Entry, str],
+    unanswered: Collection[Entry],
     *,
     go_on: GoOn,
     tell: Callable[[int], None],
@@ -163,7 +166,8 @@ def destroy(
             try:
                 batches = Batches(lines.to(address, owner))
                 is_that = sees_all or owner != ONE_FOR_ALL  # the others are issued by name
-                left += Destroyer(batches.ask, digests, sees_all=is_that).destroy(some, known)
+                destroyer = Destroyer(batches.ask, digests, sees_all=is_that)
+                left += destroyer.destroy(some, known, unanswered=unanswered)
                 done[address] += len(some)
                 tell(sum(done.values()))
             except (KeyServerFailure, MalformedTtlv, NoAuthority) as problem:

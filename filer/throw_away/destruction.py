@@ -1,6 +1,6 @@
 """Destroying throw-away pairs, and nothing else."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from filer.kmip.messages import enums
 from filer.kmip.requests import Item, destroy, get, get_attributes, locate_name, revoke
@@ -27,16 +27,22 @@ class Destroyer:
         self._sees_all = sees_all
 
     def destroy(
-        self, entries: Sequence[Entry], identifiers: Mapping[Entry, str] | None = None
+        self,
+        entries: Sequence[Entry],
+        identifiers: Mapping[Entry, str] | None = None,
+        *,
+        unanswered: Collection[Entry] = (),
     ) -> list[Entry]:
         """Destroy the objects of ``entries``; return those of which an object may be left.
+
+        One that is ``unanswered`` may be left if no object is found: it may still appear.
 
         An object with one of the ``identifiers``, which Register has returned for it, may hide or
         change its name and secret, but not have another name; the others are located by name.
         """
         known = identifiers or {}
         ours = [entry for entry in entries if may_be_destroyed(entry.name)]
-        objects_of = self._located([entry for entry in ours if entry not in known])
+        objects_of = self._located([entry for entry in ours if entry not in known], unanswered)
         left = {entry for entry in entries if entry not in known and entry not in objects_of}
         candidates = [
             *((entry, known[entry]) for entry in ours if entry in known),
@@ -76,15 +82,21 @@ class Destroyer:
         left |= {entry for (entry, _), about in zip(doomed, after, strict=True) if _is_left(about)}
         return [entry for entry in entries if entry in left]
 
-    def _located(self, entries: Sequence[Entry]) -> dict[Entry, list[str]]:
-        """Return the identifiers of the objects with these names; without unanswered entries."""
+    def _located(
+        self, entries: Sequence[Entry], unanswered: Collection[Entry]
+    ) -> dict[Entry, list[str]]:
+        """Return the identifiers of the objects with these names, unless more may appear."""
         answers = self._ask([locate_name(entry.name, filtered=False) for entry in entries])
         found = {
             entry: _identifiers(answer)
             for entry, answer in zip(entries, answers, strict=True)
             if answer is not None and (answer.succeeded or _is_gone(answer))
         }
-        return {entry: objects for entry, objects in found.items() if objects or self._sees_all}
+        return {
+            entry: objects
+            for entry, objects in found.items()
+            if objects or (self._sees_all and entry not in unanswered)
+        }
 
 
 def by_place(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:

@@ -1,7 +1,7 @@
 """The throw-away pairs that a run has on a key server, from Register to Destroy."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from filer.keys.authentication_key import AuthenticationKey
@@ -31,7 +31,8 @@ class Stock:
 
     The ledger names a pair before its Register is sent.  `destroy_all` destroys what is left.
     ``form`` is the form in which the server takes pairs, if it is known.  ``identifiers`` has those
-    that Register has returned.
+    that Register has returned.  ``unanswered`` has the pairs that may still appear on the server:
+    it did not answer their Register in time, or the run was interrupted meanwhile.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Stock:
         self._line = line
         self._batches = Batches(line)
         self.identifiers: dict[Entry, str] = {}
+        self.unanswered: set[Entry] = set()
         self._sent_twice: set[Entry] = set()
         self._crowd: list[tuple[Entry, Stored]] = []
 
@@ -74,10 +76,27 @@ class Stock:
         """Register ``pair``, by ``item`` if given, and return the answer."""
         with self._line() as line:
             (entry,) = self.announce(pair)
-            answer = line.ask(item or register(pair, PARENT_TAG, self.form))
+            with self.awaited([entry]):
+                answer = line.ask(item or register(pair, PARENT_TAG, self.form))
         if answer.items and answer.items[0].succeeded:
             self.settle(entry, answer.items[0].identifier)
         return answer
+
+    @contextmanager
+    def awaited(self, entries: Sequence[Entry]) -> Iterator[None]:
+        """Note that Register of ``entries`` is sent in the block.
+
+        They are unanswered unless an answer comes, or an earlier one did not.
+        """
+        entries = [entry for entry in entries if entry not in self.unanswered]
+        self.unanswered.update(entries)
+        try:
+            yield
+        except KeyServerFailure as failure:
+            if failure.answered:
+                self.unanswered.difference_update(entries)
+            raise
+        self.unanswered.difference_update(entries)
 
     def register(self, *pairs: KeyPair) -> list[str]:
         """Register ``pairs`` and return their identifiers.  Raises NotStored if one is refused."""
@@ -159,7 +178,8 @@ class Stock:
         """
         items = [register(pair, PARENT_TAG, self.form) for pair in pairs]
         try:
-            answers = self._batches.once(line, items)
+            with self.awaited(entries):
+                answers = self._batches.once(line, items)
         except KeyServerFailure as failure:
             raise NotStored(f"the pairs for it cannot be registered: {failure.reason}") from None
         if answers is None:
@@ -185,7 +205,8 @@ class Stock:
 
     def _destroy(self, entries: Sequence[Entry]) -> list[Entry]:
         identifiers = {each: self.identifiers[each] for each in entries if each in self.identifiers}
-        left = Destroyer(self._batches.ask, self._ledger.digests).destroy(entries, identifiers)
+        destroyer = Destroyer(self._batches.ask, self._ledger.digests)
+        left = destroyer.destroy(entries, identifiers, unanswered=self.unanswered)
         destroyed = set(entries) - set(left)
         self.entries = [each for each in self.entries if each not in destroyed]
         return left

@@ -31,7 +31,8 @@ def register_read_back(server: Server) -> Statements:
     (entry,) = server.own.announce(pair)
     client = server.client(wanted=lambda key_id: key_id == pair.key_id)
     try:
-        server.own.settle(entry, client.store(pair, PARENT_TAG))
+        with server.own.awaited([entry]):
+            server.own.settle(entry, client.store(pair, PARENT_TAG))
     except KeyServerFailure as failure:
         yield Problem(BLOCKER, f"it cannot be stored: {failure.reason}")
         return

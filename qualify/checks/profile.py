@@ -38,7 +38,8 @@ def oasis_profile(server: Server) -> Statements:
                     yield f"{case}, request {number}: not sent, since its object was not registered"
                     continue
                 try:
-                    answer = line.send(cases.encoded(request, known))
+                    with server.own.awaited([entry]):
+                        answer = line.send(cases.encoded(request, known))
                 except KeyServerFailure as failure:
                     yield Problem(INFORMATION, f"{case}, request {number}: {failure.reason}")
                     break

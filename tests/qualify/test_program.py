@@ -8,6 +8,8 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -27,7 +29,7 @@ from filer.qualify.session import Plan
 from filer.throw_away.certificates import Authority
 from filer.throw_away.ledger import OTHER_CLIENT, read
 from pytest_filer.child import PATIENCE, Child
-from tests.kit import defective, qualify_documents
+from tests.kit import defective, faulty, qualify_documents
 from tests.kit.defective import Server
 from tests.kit.json_schema import schema_text
 from tests.kit.paths import CHECKOUT
@@ -484,6 +486,37 @@ def test_a_signal_ends_it_and_leaves_nothing(
     assert server.store.objects == {}
     assert not ledgers(tmp_path)
     assert "Traceback" not in out
+
+
+@pytest.mark.parametrize("ends", ["by a signal", "by itself"])
+def test_a_pair_that_may_still_appear_stays_in_the_ledger(
+    ends: str, authority: Path, tmp_path: Path
+) -> None:
+    timeout = PATIENCE if ends == "by a signal" else 1
+    with faulty.running(authority, tmp_path / "key servers", 1) as (server,):
+        target = ("--certs", server.directory, "--port", server.port, "--timeout", timeout)
+        check = "register-read-back"
+        is_over = threading.Event()
+        with started(tmp_path, *target, "--check", check, server.address) as process:
+
+            def store_late(_server: faulty.FaultyKeyServer, proceed: Callable[[], Any]) -> Any:
+                if ends == "by a signal":
+                    process.send_signal(signal.SIGINT)
+                is_over.wait(PATIENCE)
+                return proceed()
+
+            server.on("REGISTER", store_late)
+            _out, err = process.communicate()
+        (ledger,) = ledgers(tmp_path)
+        assert f"to destroy them, run: filer-qualify cleanup {ledger}" in err
+        server.recover()
+        is_over.set()
+        deadline = time.monotonic() + PATIENCE
+        while not faulty.stored_key_ids(server):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert run(tmp_path, "cleanup", ledger).status == 0
+        assert faulty.stored_key_ids(server) == []
 
 
 def killed(
