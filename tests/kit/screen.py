@@ -169,7 +169,8 @@ class Screen:
         return bool(_PROMPT.fullmatch(f"{self.typed} "))
 
     def booted(self) -> "Screen":
-        """Wait for the first prompt."""
+        """Wait for the first prompt, and for the editor to draw it."""
+        self.wait(lambda: _BRACKETED_PASTE in self._screen.mode, "an editor")
         self.wait(self._at_prompt, "a prompt")
         self.settle()
         return self

@@ -678,7 +678,8 @@ def test_an_answer_about_the_cursor_may_come_late_and_to_another_prompt(
     late: list[str] = []
     with screen(account) as person:
         person.answer(late.append)
-        person.booted().type("disk encrypt sanitize -all\r")
+        person.shows_typed("filer1>")
+        person.type("disk encrypt sanitize -all\r")
         person.shows("To continue, enter sanitize disk:")
         assert person.toolbar == ""
         person.answer(person.child.send)
