@@ -22,6 +22,7 @@ from filer.disks.aggregate import Aggregate
 from filer.disks.disk import Disk
 from filer.disks.ownership import Ownership
 from filer.disks.record import NO_OWNER, Mark, Owner
+from filer.host.errors import FilerError
 from filer.host.quoting import quoted
 from filer.host.text import is_hostname
 from filer.keys.key_id import LAST_SYSTEM_ID
@@ -170,7 +171,7 @@ def _assign(call: Call) -> None:
             call.fail(Complaint(text, "disk", disk=disk.name, cause="other"))
         else:
             disks.append(disk)
-    filer.assign(disks, owner)
+    _assign_each(call, disks, owner)
     filer.shelf.remember_disks(filer.ownership().own(filer.shelf))
 
 
@@ -260,8 +261,23 @@ def _reassign(call: Call) -> None:
         raise Refused(f"process {pid} serves the disks of system {old}; end it first")
     if _disks_of(old, filer.ownership(), filer) != disks:
         raise Refused(f"the disks of system {old} have just changed; repeat the command")
-    filer.assign(disks, Owner(new, ownership.names().get(new, "")))
-    call.show(Note(f"disk reassign: {len(disks)} disks were reassigned to system {new}."))
+    done = _assign_each(call, disks, Owner(new, ownership.names().get(new, "")))
+    call.show(Note(f"disk reassign: {done} disks were reassigned to system {new}."))
+
+
+def _assign_each(call: Call, disks: Iterable[Disk], owner: Owner) -> int:
+    """Change the owner of each disk; name those that cannot be written, and count the others."""
+    done = 0
+    for disk in disks:
+        try:
+            call.filer.assign([disk], owner)
+        except FilerError as problem:
+            reason = str(problem).removeprefix(f"{disk.name}: ")
+            text = f"{disk.name}: {reason}"
+            call.fail(Complaint(text, "disk", disk=disk.name, cause="other"))
+        else:
+            done += 1
+    return done
 
 
 def _disks_of(system_id: int, ownership: Ownership, filer: Filer) -> Sequence[Disk]:

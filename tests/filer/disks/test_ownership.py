@@ -15,8 +15,8 @@ from filer.boot.machine import BootAborted, Panic
 from filer.disks.derivation import Derivation
 from filer.disks.disk import Disk
 from filer.disks.label import Label
-from filer.disks.record import Owner
-from filer.host.durable import Storage
+from filer.disks.record import NO_OWNER, Owner
+from filer.host.durable import Storage, StorageError
 from filer.keys.authentication_key import MSID, AuthenticationKey
 from filer.keys.key_id import is_key_id, new_key_id, systems_of
 from filer.shell.plugins import commands_in_maintenance
@@ -653,3 +653,29 @@ def test_maintenance_mode_without_an_own_disk_says_so(house: House) -> None:
     toml.write_text(f"[system]\nsystem_id = {OTHER}\npartner_id = 0\n" + old.split("\n", 3)[3])
     execute = maintenance(house)
     assert execute("disk encrypt sanitize -all").err == "disk: there is no disk to sanitize\n"
+
+
+class _ReadOnly(Storage):
+    """Storage that cannot write one disk."""
+
+    def overwrite(self, path: Path, offset: int, data: bytes, inode: int = 0) -> None:
+        if path.stem == "0c.00.3":
+            raise StorageError(f"cannot write {path.name}: Read-only file system")
+        super().overwrite(path, offset, data, inode)
+
+
+def test_a_disk_whose_owner_cannot_be_written_is_named_and_stops_no_other(house: House) -> None:
+    house.close()
+    with House(house.root, storage=_ReadOnly()) as now:
+        now.boot()
+        outcome = now.execute("disk assign 0c.00.3 0c.00.4 -s unowned")
+        assert (outcome.status, outcome.err) == (
+            1,
+            "0c.00.3: cannot write 0c.00.3.sed: Read-only file system\n",
+        )
+        assert now.filer.shelf["0c.00.4"].owner == NO_OWNER
+        execute = maintenance(now)
+        outcome = execute(f"disk reassign -s {SYSTEM_ID} -d 77", "y")
+        assert outcome.status == 1
+        assert "0c.00.3: cannot write" in outcome.err
+        assert outcome.out.endswith("disk reassign: 3 disks were reassigned to system 77.\n")
