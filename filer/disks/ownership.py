@@ -328,12 +328,22 @@ def _root(
     if best != recorded:
         return best
     members = [disk for serial in recorded.members if (disk := present.get(serial))]
+    likely = _most_likely(ours, node)
+    hidden = (disk for disk in present.values() if _may_have_a_label(disk, labels, node))
+    if any(disk.serial not in likely.members for disk in hidden):
+        likely = Composition()  # that of a locked disk may be later
     if any(_contradicts(disk, labels, recorded, node) for disk in members):
-        return _most_likely(ours, node)
+        return likely
     if recorded.uuid or not found or any(labels.get(disk.serial, True) for disk in members):
         return recorded
-    likely = _most_likely(ours, node)
     return likely if not members or _is_whole(likely, ours) else recorded
+
+
+def _may_have_a_label(disk: Disk, labels: Mapping[str, Label | None], node: Node) -> bool:
+    """Return whether a disk of this system is locked, but may be unlocked with its key."""
+    is_lost = disk.destroyed or disk.locked_out
+    is_own = disk.owner.system_id == node.system_id
+    return is_own and disk.locked and not is_lost and disk.serial not in labels
 
 
 def _most_likely(labels: Mapping[str, Label], node: Node) -> Composition:

@@ -401,6 +401,25 @@ def test_disks_of_another_root_with_its_id_are_taken_only_without_the_record(
     assert shelf.record.aggr0 == origin.record.aggr0
 
 
+def test_without_a_record_no_other_aggregate_is_taken_while_own_disks_are_locked(
+    tmp_path: Path, shelf: Shelf, derivation: Derivation
+) -> None:
+    bring_online(shelf, NODE)
+    origin = powered(tmp_path / "origin", derivation)
+    bring_online(origin, NODE)
+    move(origin, MEMBERS, shelf)
+    for disk in shelf:
+        disk.assign(NODE.owner)
+    lock(shelf, *MEMBERS)
+    (tmp_path / "var" / "shelf.toml").unlink()
+    found = bring_online(shelf, NODE)
+    assert (found.online, found.members) == (False, ())
+    for name in MEMBERS:
+        shelf[name].authenticate(KEY)
+    found = bring_online(shelf, NODE)
+    assert (found.online, len(found.members)) == (True, 3)
+
+
 def test_sanitized_members_are_spares_while_another_one_has_the_data(shelf: Shelf) -> None:
     bring_online(shelf, NODE)
     for number in (1, 0):
