@@ -218,7 +218,8 @@ def survey(shelf: Shelf, node: Node) -> Ownership:
     labels = read_labels(shelf)
     disks = {disk.serial: disk for disk in shelf}
     remembered = shelf.record
-    root = _root(disks, labels, node, remembered.aggr0)
+    recorded_aggr0 = remembered.aggr0 if shelf.keeps_record else None
+    root = _root(disks, labels, node, recorded_aggr0)
     recorded = {serial: disk.owner for serial, disk in disks.items()}
     found = Ownership(node, root, labels, {}, frozenset(), frozenset(), recorded)
     claims = {
@@ -309,13 +310,14 @@ def _root(
     present: Mapping[str, Disk],
     labels: Mapping[str, Label | None],
     node: Node,
-    recorded: Composition,
+    record: Composition | None,
 ) -> Composition:
     """Return the root aggregate as recorded for the shelf, unless the labels know better.
 
     They do if they name a later composition of the same aggregate: a crash has interrupted the
     replacement of a member, or the partner has replaced it.  So they do if a recorded member has
     become that of another aggregate.  If all are missing, only a record without UUID may be wrong.
+    ``record`` is None if it is out of reach, during a takeover.
     """
     ours = {
         serial: label
@@ -323,15 +325,21 @@ def _root(
         if label and _may_be_root(present[serial], label, node)
     }
     found = [label.composition for label in ours.values()]
+    recorded = record or Composition()
     recorded = _newest([recorded, *(each for each in found if each.members == recorded.members)])
     best = _best([recorded, *(each for each in found if recorded.precedes(each))], ours, node)
     if best != recorded:
         return best
     members = [disk for serial in recorded.members if (disk := present.get(serial))]
     likely = _most_likely(ours, node)
-    hidden = (disk for disk in present.values() if _may_have_a_label(disk, labels, node))
-    if any(disk.serial not in likely.members for disk in hidden):
-        likely = Composition()  # that of a locked disk may be later
+    locked = [disk for disk in present.values() if _may_have_a_label(disk, labels, node)]
+    is_made_here = any(
+        label.uuid == likely.uuid and label.system_id == node.system_id for label in ours.values()
+    )
+    if any(disk.serial not in likely.members for disk in locked) or (
+        record is None and not is_made_here
+    ):
+        likely = Composition()  # a disk that is locked, or missing, may have the label that counts
     if any(_contradicts(disk, labels, recorded, node) for disk in members):
         return likely
     if recorded.uuid or not found or any(labels.get(disk.serial, True) for disk in members):

@@ -151,7 +151,9 @@ class Histories(RuleBasedStateMachine):
         self._give(OTHER, stays)
         own = self.shelf
         own.power_off()
-        self.shelf, self.node = self._shelf(None), OTHER
+        record = self.root / "var" / "other.toml"
+        record.unlink(missing_ok=True)
+        self.shelf, self.node = self._shelf(record), OTHER
         self._power_on()
         self._check(bring_online(self.shelf, OTHER))
         self.replace(members, way)

@@ -2,13 +2,20 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filer.disks.aggregate import POSITIONS, Aggregate, assemble, bring_online
+from filer.disks.aggregate import (
+    POSITIONS,
+    Aggregate,
+    assemble,
+    bring_online,
+    make_root,
+)
 from filer.disks.derivation import Derivation
 from filer.disks.header import BLOCK_SIZE
 from filer.disks.label import UUID_SIZE, Label
@@ -418,6 +425,41 @@ def test_without_a_record_no_other_aggregate_is_taken_while_own_disks_are_locked
         shelf[name].authenticate(KEY)
     found = bring_online(shelf, NODE)
     assert (found.online, len(found.members)) == (True, 3)
+
+
+def taken_over(root: Path, derivation: Derivation) -> Aggregate:
+    """Return the aggregate as a partner finds it, which has no record of the shelf."""
+    shelf = Shelf(root / "shelf", None, Storage(), derivation)
+    restart(shelf)
+    return assemble(shelf, NODE)
+
+
+def test_a_takeover_takes_no_aggregate_that_another_system_made(
+    tmp_path: Path, shelf: Shelf, derivation: Derivation
+) -> None:
+    bring_online(shelf, NODE)
+    origin = powered(tmp_path / "origin", derivation)
+    bring_online(origin, Node(OTHER_SYSTEM))
+    move(origin, MEMBERS, shelf)
+    for disk in shelf:
+        disk.assign(NODE.owner)
+    assert taken_over(tmp_path, derivation).online
+    pull(shelf, *MEMBERS)
+    assert taken_over(tmp_path, derivation).members == ()
+
+
+def test_a_takeover_takes_no_aggregate_that_was_replaced(
+    tmp_path: Path, shelf: Shelf, derivation: Derivation
+) -> None:
+    bring_online(shelf, NODE)
+    erased = [shelf[f"0c.00.{bay}"] for bay in (2, 3, 4)]
+    for disk in erased:
+        disk.sanitize()
+    make_root(shelf, NODE, erased, os.urandom)
+    assert names(taken_over(tmp_path, derivation)) == ("0c.00.2", "0c.00.3", "0c.00.4")
+    pull(shelf, "0c.00.3", "0c.00.4")
+    found = taken_over(tmp_path, derivation)
+    assert (found.online, names(found)) == (False, ("0c.00.2", None, None))
 
 
 def test_sanitized_members_are_spares_while_another_one_has_the_data(shelf: Shelf) -> None:
