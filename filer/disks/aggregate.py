@@ -182,11 +182,14 @@ def assemble(shelf: Shelf, node: Node) -> Aggregate:
 def _was_erased(disk: Disk, ownership: Ownership, is_first_boot: bool) -> bool:
     """Return whether a member was erased, if it is one.
 
-    In a first boot that was interrupted, new members have no label yet.
+    In a first boot that was interrupted, new members have no label yet.  A label that is neither
+    whole nor zeros was torn by a loss of power.
     """
     labels = ownership.labels
-    has_no_label = disk.serial in labels and labels[disk.serial] is None
-    return has_no_label and not (is_first_boot and Mark.NOT_ZEROED not in disk.marks)
+    if disk.serial not in labels or labels[disk.serial] is not None:
+        return False
+    is_new = is_first_boot or any(disk.read_block(LABEL_BLOCK))
+    return Mark.NOT_ZEROED in disk.marks or not is_new
 
 
 def make_root(shelf: Shelf, node: Node, disks: Sequence[Disk], random: Random) -> None:

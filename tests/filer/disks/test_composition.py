@@ -141,10 +141,14 @@ class Histories(RuleBasedStateMachine):
     def lend_to_another_system(self, stays: str, members: Sequence[int], way: str) -> None:
         """Let it have all disks but one, and replace members, before they come home.
 
-        Not while members are erased: the other system has no record, and cannot know an old label.
+        Not while members are erased, or a drive of an aggregate from before an erasure is here: the
+        other system has no record, and cannot know an old label.
         """
         left, found = self.shelf.disks.get(stays), self._found()
-        if found.erased:
+        labels = found.ownership.labels.values()
+        if found.erased or any(
+            label and label.uuid != found.ownership.root.uuid for label in labels
+        ):
             return
         if not left or found.needs(left):
             stays = ""

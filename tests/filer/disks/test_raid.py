@@ -462,6 +462,19 @@ def test_a_takeover_takes_no_aggregate_that_was_replaced(
     assert (found.online, names(found)) == (False, ("0c.00.2", None, None))
 
 
+@pytest.mark.parametrize(("torn", "is_in_step"), [(b"\1", True), (b"\0", False)])
+def test_a_torn_label_is_written_again_and_a_zeroed_member_is_rebuilt(
+    shelf: Shelf, torn: bytes, is_in_step: bool
+) -> None:
+    bring_online(shelf, NODE)
+    label = shelf["0c.00.0"].read_block(0)
+    shelf["0c.00.1"].write_block(0, torn * BLOCK_SIZE)
+    restart(shelf)
+    found = bring_online(shelf, NODE)
+    assert (found.online, found.degraded) == (True, not is_in_step)
+    assert (shelf["0c.00.1"].read_block(0) == label) is is_in_step
+
+
 def test_sanitized_members_are_spares_while_another_one_has_the_data(shelf: Shelf) -> None:
     bring_online(shelf, NODE)
     for number in (1, 0):
