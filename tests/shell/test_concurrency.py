@@ -371,16 +371,21 @@ def test_ctrl_c_stops_a_rekey_of_many_disks_between_two_and_reports(
     disk = unregistered.root / "shelf" / "0c.00.2.sed"
     with unregistered.terminal() as terminal:
         terminal.booted().enter(f"key_manager add {add}")
-        before = disk.stat().st_mtime_ns
-        terminal.type("key_manager rekey; hostname\r")
-        deadline = time.monotonic() + PATIENCE
-        while disk.stat().st_mtime_ns == before:
-            assert time.monotonic() < deadline, "no rekey"
-            time.sleep(0.0005)
-        terminal.type("\x03")
-        said = terminal.wait_for_prompt()
+        said = ""
+        for _ in range(10):  # on a busy machine the rekey may be over before the key is typed
+            before = disk.stat().st_mtime_ns
+            terminal.type("key_manager rekey; hostname\r")
+            deadline = time.monotonic() + PATIENCE
+            while disk.stat().st_mtime_ns == before:
+                assert time.monotonic() < deadline, "no rekey"
+                time.sleep(0.0005)
+            terminal.type("\x03")
+            said = terminal.wait_for_prompt()
+            assert terminal.prompt == "filer1>"
+            if "interrupted" in said:
+                break
+            terminal.enter("disk encrypt rekey 0x0 *")
 
-        assert terminal.prompt == "filer1>"
         told = re.search(
             r"Completed rekey on (\d+) disks: (\d+) successes, 0 failures, including 0 unknown "
             r"key and 0 authentication failures\.\nrekey: interrupted; (\d+) disks were not "
