@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, NoReturn
 
-from filer.disks.disk import Disk
+from filer.disks.disk import Disk, DiskError
 from filer.disks.label import LABEL_BLOCK, UUID_SIZE, Composition, Label
 from filer.disks.ownership import ROOT_AGGREGATE, Node, Ownership, survey
 from filer.disks.record import Mark
@@ -168,19 +168,22 @@ def assemble(shelf: Shelf, node: Node) -> Aggregate:
     ownership = survey(shelf, node)
     own = [disk for disk in ownership.own(shelf) if not ownership.in_other_aggregate(disk)]
     is_first_boot = shelf.keeps_record and not shelf.record.aggr0.members
-    erased = [disk.serial for disk in own if _was_erased(disk, ownership, is_first_boot)]
-    lost = [disk.serial for disk in own if disk.destroyed or disk.locked_out]
     serials = ownership.root.members
+    erased = [
+        disk.serial
+        for disk in own
+        if disk.serial in serials and _was_erased(disk, ownership, is_first_boot)
+    ]
+    lost = [disk.serial for disk in own if disk.destroyed or disk.locked_out]
     if {*serials} <= {*erased, *lost}:
         erased = []
     in_step = [disk for disk in own if disk.serial not in erased]
     members = _members(serials, in_step)
-    to_rebuild = frozenset(serials).intersection(erased)
-    return Aggregate(members, ownership, tuple(shelf), to_rebuild)
+    return Aggregate(members, ownership, tuple(shelf), frozenset(erased))
 
 
 def _was_erased(disk: Disk, ownership: Ownership, is_first_boot: bool) -> bool:
-    """Return whether a member was erased, if it is one.
+    """Return whether a member was erased.
 
     In a first boot that was interrupted, new members have no label yet.  A label that is neither
     whole nor zeros was torn by a loss of power.
@@ -188,8 +191,14 @@ def _was_erased(disk: Disk, ownership: Ownership, is_first_boot: bool) -> bool:
     labels = ownership.labels
     if disk.serial not in labels or labels[disk.serial] is not None:
         return False
-    is_new = is_first_boot or any(disk.read_block(LABEL_BLOCK))
-    return Mark.NOT_ZEROED in disk.marks or not is_new
+    return Mark.NOT_ZEROED in disk.marks or not (is_first_boot or _is_torn(disk))
+
+
+def _is_torn(disk: Disk) -> bool:
+    try:
+        return any(disk.read_block(LABEL_BLOCK))
+    except DiskError:  # it could be read a moment ago
+        return False
 
 
 def make_root(shelf: Shelf, node: Node, disks: Sequence[Disk], random: Random) -> None:

@@ -197,8 +197,8 @@ def _is_lost(disk: Disk | None, aggregate: Aggregate) -> bool:
 def _spare_for(aggregate: Aggregate, member: Member, refused: Container[str]) -> Disk | None:
     """Return the best spare disk to replace ``member``, or None; none of ``refused`` (serials).
 
-    It has to be large enough.  Another member that was erased is none: it has to be rebuilt itself.
-    A spare that is protected as the others are comes before others,
+    It has to be large enough.  Another member that was erased is not used: it has to be rebuilt
+    itself.  A spare that is protected as the others are comes before others,
     then a smaller one, then one that is zeroed.
     """
     source = source_of(aggregate, member)

@@ -390,14 +390,24 @@ def test_moved_disks_never_stand_in_for_locked_members(
     assert roles(found, shelf) == [*POSITIONS, "unknown", "unknown", *["foreign"] * 3]
 
 
+def with_another_aggregate(
+    tmp_path: Path, shelf: Shelf, derivation: Derivation, maker: Node = NODE
+) -> Shelf:
+    """Make aggr0, and move in another one that ``maker`` has made; return where it was."""
+    bring_online(shelf, NODE)
+    origin = powered(tmp_path / "origin", derivation)
+    bring_online(origin, maker)
+    move(origin, MEMBERS, shelf)
+    for disk in shelf:
+        disk.assign(NODE.owner)
+    return origin
+
+
 def test_disks_of_another_root_with_its_id_are_taken_only_without_the_record(
     tmp_path: Path, shelf: Shelf, derivation: Derivation
 ) -> None:
     """The recorded members may only have no power."""
-    bring_online(shelf, NODE)
-    origin = powered(tmp_path / "origin", derivation)
-    bring_online(origin, NODE)
-    move(origin, MEMBERS, shelf)
+    origin = with_another_aggregate(tmp_path, shelf, derivation)
     pull(shelf, *MEMBERS)
     found = bring_online(shelf, NODE)
     assert (found.online, names(found)) == (False, (None, None, None))
@@ -411,12 +421,7 @@ def test_disks_of_another_root_with_its_id_are_taken_only_without_the_record(
 def test_without_a_record_no_other_aggregate_is_taken_while_own_disks_are_locked(
     tmp_path: Path, shelf: Shelf, derivation: Derivation
 ) -> None:
-    bring_online(shelf, NODE)
-    origin = powered(tmp_path / "origin", derivation)
-    bring_online(origin, NODE)
-    move(origin, MEMBERS, shelf)
-    for disk in shelf:
-        disk.assign(NODE.owner)
+    with_another_aggregate(tmp_path, shelf, derivation)
     lock(shelf, *MEMBERS)
     (tmp_path / "var" / "shelf.toml").unlink()
     found = bring_online(shelf, NODE)
@@ -437,12 +442,7 @@ def taken_over(root: Path, derivation: Derivation) -> Aggregate:
 def test_a_takeover_takes_no_aggregate_that_another_system_made(
     tmp_path: Path, shelf: Shelf, derivation: Derivation
 ) -> None:
-    bring_online(shelf, NODE)
-    origin = powered(tmp_path / "origin", derivation)
-    bring_online(origin, Node(OTHER_SYSTEM))
-    move(origin, MEMBERS, shelf)
-    for disk in shelf:
-        disk.assign(NODE.owner)
+    with_another_aggregate(tmp_path, shelf, derivation, Node(OTHER_SYSTEM))
     assert taken_over(tmp_path, derivation).online
     pull(shelf, *MEMBERS)
     assert taken_over(tmp_path, derivation).members == ()
